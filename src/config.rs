@@ -1,0 +1,306 @@
+//! What a reactor may use: limits, budgets, watermarks and deadlines.
+//!
+//! A [`Config`] is built by [`Config::builder`] and checked once, when it is built: what reaches the reactor can work.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::frame::{HEADER_LEN, PAYLOAD_LEN_MAX};
+
+/// Settings of a reactor, checked to be consistent.
+///
+/// Every constructor sets every bound; nothing is unlimited by omission. A field is read by the method of its name on
+/// [`ConfigBuilder`], which also documents it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) payload_len_max: u32,
+    pub(crate) connections_max: usize,
+    pub(crate) connections_per_ip_max: Option<usize>,
+    pub(crate) memory_bytes_max: usize,
+    pub(crate) outbox_bytes_high: usize,
+    pub(crate) outbox_bytes_low: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) frame_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
+    pub(crate) linger_timeout: Duration,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) read_budget_bytes: usize,
+    pub(crate) write_budget_bytes: usize,
+    pub(crate) frame_budget: usize,
+    pub(crate) accept_budget: usize,
+    pub(crate) events_per_turn: usize,
+    pub(crate) pool_bytes_max: usize,
+    pub(crate) backlog: u32,
+    pub(crate) reuse_port: bool,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) spin: Duration,
+}
+
+impl Config {
+    /// A builder that starts from the defaults.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use frameloop::Config;
+    ///
+    /// let config = Config::builder()
+    ///     .payload_len_max(64 << 10)
+    ///     .idle_timeout(Some(Duration::from_secs(60)))
+    ///     .build()?;
+    /// # Ok::<(), frameloop::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::default()
+    }
+}
+
+impl Default for Config {
+    /// The settings that [`Config::builder`] starts from.
+    fn default() -> Self {
+        Self {
+            payload_len_max: 16 << 20,
+            connections_max: 10_000,
+            connections_per_ip_max: None,
+            memory_bytes_max: 1 << 30,
+            outbox_bytes_high: 64 << 10,
+            outbox_bytes_low: 16 << 10,
+            idle_timeout: None,
+            frame_timeout: Some(Duration::from_secs(30)),
+            write_timeout: Some(Duration::from_secs(30)),
+            linger_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(5),
+            read_budget_bytes: 64 << 10,
+            write_budget_bytes: 64 << 10,
+            frame_budget: 2_048,
+            accept_budget: 64,
+            events_per_turn: 1_024,
+            pool_bytes_max: 16 << 20,
+            backlog: 4_096,
+            reuse_port: false,
+            keepalive: None,
+            spin: Duration::ZERO,
+        }
+    }
+}
+
+/// Collects settings; [`build`](Self::build) checks them.
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ConfigBuilder {
+    config: Config,
+}
+
+/// One setter for each field, with the field's documentation.
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty),* $(,)?) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(mut self, $name: $type) -> Self {
+                self.config.$name = $name;
+                self
+            }
+        )*
+    };
+}
+
+impl ConfigBuilder {
+    setters! {
+        /// The largest payload that a peer may announce, in bytes. Default 16 MiB; at most 4 GiB - 1.
+        payload_len_max: u32,
+        /// The most connections at a time; what is over is refused and counted. Default 10,000.
+        connections_max: usize,
+        /// The most connections from one IP address at a time. Default `None`: no such limit.
+        connections_per_ip_max: Option<usize>,
+        /// The most bytes that the buffers of all connections may take together. Default 1 GiB.
+        ///
+        /// A connection that needs more is closed, and new ones are refused until some is free again.
+        memory_bytes_max: usize,
+        /// The high watermark: unsent output, in bytes, at which reading from a peer pauses. Default 64 KiB.
+        outbox_bytes_high: usize,
+        /// The low watermark: unsent output, in bytes, at which reading resumes. Default 16 KiB.
+        outbox_bytes_low: usize,
+        /// Closes a connection on which no frame went in either direction for this long. Default `None`: never.
+        idle_timeout: Option<Duration>,
+        /// Closes a connection whose frame is not complete this long after its first byte. Default 30 s.
+        frame_timeout: Option<Duration>,
+        /// Closes a connection that is owed output and took nothing of it for this long. Default 30 s.
+        write_timeout: Option<Duration>,
+        /// How long, after our end of a stream was shut down, what the peer still sends is read and thrown away before
+        /// the socket is closed. Default 1 s.
+        ///
+        /// Closing a socket with unread input makes the kernel send RST, which can destroy output that is still on its
+        /// way (RFC 1122, section 4.2.2.13; RFC 9112, section 9.6).
+        linger_timeout: Duration,
+        /// How long a drain may take before what is left is cut. Default 5 s.
+        drain_timeout: Duration,
+        /// Reading from one connection stops for this turn once this many bytes were read. Default 64 KiB.
+        read_budget_bytes: usize,
+        /// Writing to one connection stops for this turn once this many bytes were written. Default 64 KiB.
+        write_budget_bytes: usize,
+        /// The most frames of one connection that are handled in one turn. Default 2,048.
+        frame_budget: usize,
+        /// The most connections that each listener accepts in one turn. Default 64.
+        accept_budget: usize,
+        /// The most events that one poll returns. Default 1,024.
+        events_per_turn: usize,
+        /// The most bytes of unused buffers that are kept for reuse. Default 16 MiB.
+        pool_bytes_max: usize,
+        /// The listen queue's length (`listen(2)`; the kernel caps it, on Linux at `net.core.somaxconn`).
+        /// Default 4,096.
+        backlog: u32,
+        /// Sets `SO_REUSEPORT`, so that several processes can listen on one port (`socket(7)`). Default off.
+        reuse_port: bool,
+        /// Sets `SO_KEEPALIVE` with this idle time before the first probe (`tcp(7)`). Default `None`: off.
+        keepalive: Option<Duration>,
+        /// Polls without sleeping for this long before it blocks. Default zero.
+        spin: Duration,
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the first setting that cannot work, with what was asked for and what is allowed.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let c = self.config;
+        let frame_len_max = c.payload_len_max as usize + HEADER_LEN;
+        let timeouts = [
+            ("idle_timeout", c.idle_timeout),
+            ("frame_timeout", c.frame_timeout),
+            ("write_timeout", c.write_timeout),
+            ("linger_timeout", Some(c.linger_timeout)),
+            ("keepalive", c.keepalive),
+        ];
+
+        at_least("connections_max", c.connections_max, 1)?;
+        at_most("connections_max", c.connections_max, CONNECTIONS_MAX)?;
+        at_least("connections_per_ip_max", c.connections_per_ip_max.unwrap_or(1), 1)?;
+        at_least("memory_bytes_max", c.memory_bytes_max, frame_len_max)?;
+        at_least("outbox_bytes_high", c.outbox_bytes_high, 1)?;
+        at_most("outbox_bytes_low", c.outbox_bytes_low, c.outbox_bytes_high - 1)?;
+        for (name, value) in [
+            ("read_budget_bytes", c.read_budget_bytes),
+            ("write_budget_bytes", c.write_budget_bytes),
+            ("frame_budget", c.frame_budget),
+            ("accept_budget", c.accept_budget),
+            ("events_per_turn", c.events_per_turn),
+        ] {
+            at_least(name, value, 1)?;
+        }
+        at_most("events_per_turn", c.events_per_turn, 1 << 20)?;
+        at_least("backlog", c.backlog as usize, 1)?;
+        at_most("backlog", c.backlog as usize, i32::MAX as usize)?;
+        for (name, timeout) in timeouts {
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
+                return Err(ConfigError::new(name, "0 s", "more than 0 s, or none"));
+            }
+        }
+        if c.keepalive.is_some_and(|idle| idle < Duration::from_secs(1)) {
+            return Err(ConfigError::new("keepalive", "less than 1 s", "1 s or more: the kernel counts whole seconds"));
+        }
+        Ok(c)
+    }
+}
+
+/// A slot's index takes half of a token.
+const CONNECTIONS_MAX: usize = (1 << (usize::BITS / 2)) - 16;
+
+/// The frame header can announce any `u32`, so no check of `payload_len_max` is needed.
+const _: () = assert!(PAYLOAD_LEN_MAX == u32::MAX);
+
+/// A setting cannot work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    setting: &'static str,
+    observed: String,
+    allowed: String,
+}
+
+impl ConfigError {
+    fn new(setting: &'static str, observed: impl ToString, allowed: impl ToString) -> Self {
+        Self { setting, observed: observed.to_string(), allowed: allowed.to_string() }
+    }
+
+    /// The name of the setting, as the builder's method.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        self.setting
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, observed, allowed } = self;
+        write!(f, "{setting} is {observed} and must be {allowed}")
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn at_least(setting: &'static str, observed: usize, min: usize) -> Result<(), ConfigError> {
+    if observed < min {
+        return Err(ConfigError::new(setting, observed, format_args!("at least {min}")));
+    }
+    Ok(())
+}
+
+fn at_most(setting: &'static str, observed: usize, max: usize) -> Result<(), ConfigError> {
+    if observed > max {
+        return Err(ConfigError::new(setting, observed, format_args!("at most {max}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(builder: ConfigBuilder) -> String {
+        match builder.build() {
+            Ok(config) => panic!("accepted: {config:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_defaults_can_work() {
+        assert_eq!(Config::builder().build(), Ok(Config::default()));
+    }
+
+    #[test]
+    fn a_refusal_shows_the_observed_and_the_allowed_value() {
+        let cases = [
+            (Config::builder().connections_max(0), "connections_max is 0 and must be at least 1"),
+            (Config::builder().connections_per_ip_max(Some(0)), "connections_per_ip_max is 0 and must be at least 1"),
+            (
+                Config::builder().payload_len_max(1 << 20).memory_bytes_max(1 << 20),
+                "memory_bytes_max is 1048576 and must be at least 1048580",
+            ),
+            (
+                Config::builder().outbox_bytes_high(1_024).outbox_bytes_low(1_024),
+                "outbox_bytes_low is 1024 and must be at most 1023",
+            ),
+            (Config::builder().outbox_bytes_high(0), "outbox_bytes_high is 0 and must be at least 1"),
+            (Config::builder().frame_budget(0), "frame_budget is 0 and must be at least 1"),
+            (Config::builder().backlog(0), "backlog is 0 and must be at least 1"),
+            (
+                Config::builder().frame_timeout(Some(Duration::ZERO)),
+                "frame_timeout is 0 s and must be more than 0 s, or none",
+            ),
+            (
+                Config::builder().keepalive(Some(Duration::from_millis(1))),
+                "keepalive is less than 1 s and must be 1 s or more: the kernel counts whole seconds",
+            ),
+        ];
+        for (builder, expected) in cases {
+            assert_eq!(refusal(builder), expected);
+        }
+    }
+
+    #[test]
+    fn four_gib_minus_one_is_an_allowed_payload_len() {
+        let builder = Config::builder().payload_len_max(u32::MAX).memory_bytes_max(8 << 30);
+        assert!(builder.build().is_ok());
+    }
+}

@@ -1,0 +1,214 @@
+//! What can go wrong: for the reactor as a whole ([`Error`]), and for one connection ([`CloseReason`]).
+
+use std::{fmt, io};
+
+use crate::addr::ListenAddr;
+use crate::config::ConfigError;
+use crate::frame::FrameError;
+
+/// Why the reactor cannot start or go on. No peer can cause one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting cannot work.
+    Config(ConfigError),
+    /// A listener could not be set up.
+    Listen {
+        /// The address asked for.
+        addr: ListenAddr,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The readiness queue could not be made, asked, or told of a descriptor.
+    Poll(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Listen { addr, source } => write!(f, "cannot listen on {addr}: {source}"),
+            Self::Poll(source) => write!(f, "the readiness queue failed: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Listen { source, .. } | Self::Poll(source) => Some(source),
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer sent FIN between two frames, and everything owed was flushed.
+    PeerFinished,
+    /// The peer sent FIN inside a frame.
+    TruncatedFrame {
+        /// Bytes of that frame that had come, its header included.
+        received: usize,
+    },
+    /// The peer reset the connection, or closed it with output still owed (`ECONNRESET`, `EPIPE`, ...).
+    Reset,
+    /// A header announced more than the limit.
+    FrameTooLong(FrameError),
+    /// No frame in either direction for the idle timeout.
+    IdleTimeout,
+    /// A frame was not complete within the frame timeout of its first byte.
+    FrameTimeout,
+    /// Output was owed, and the peer took none of it for the write timeout.
+    WriteTimeout,
+    /// The connection needed a buffer when all buffers together had reached the memory limit.
+    MemoryLimit {
+        /// Bytes that all buffers would have taken.
+        observed: usize,
+        /// Bytes that they may take.
+        allowed: usize,
+    },
+    /// The kernel took zero bytes of a write that was not empty.
+    WriteZero,
+    /// A system call failed in another way.
+    Io(io::ErrorKind),
+    /// The handler closed it, gracefully.
+    ClosedByHandler,
+    /// The handler closed it at once; output that was owed is lost.
+    AbortedByHandler,
+    /// The handler panicked.
+    HandlerPanicked,
+    /// A drain ended it, with everything owed flushed.
+    Drained,
+    /// A drain's deadline, or a stop, ended it before that.
+    Cut,
+}
+
+/// Who brought a connection's end about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CausedBy {
+    /// The peer, by ending the stream between frames.
+    PeerInOrder,
+    /// The peer, or the network on the way to it, by breaking the protocol, a deadline or the connection.
+    PeerAbruptly,
+    /// The handler.
+    Handler,
+    /// The reactor: a limit, a drain or a stop.
+    Reactor,
+}
+
+impl CloseReason {
+    /// How many kinds of reason there are.
+    pub(crate) const KINDS: usize = 15;
+
+    /// The names of the kinds, for counters, by [`kind`](Self::kind).
+    pub(crate) const NAMES: [&'static str; Self::KINDS] = [
+        "peer finished",
+        "truncated frame",
+        "reset",
+        "frame too long",
+        "idle timeout",
+        "frame timeout",
+        "write timeout",
+        "memory limit",
+        "write of zero",
+        "i/o error",
+        "closed by handler",
+        "aborted by handler",
+        "handler panicked",
+        "drained",
+        "cut",
+    ];
+
+    /// The reason's number among its kinds.
+    pub(crate) const fn kind(&self) -> usize {
+        match self {
+            Self::PeerFinished => 0,
+            Self::TruncatedFrame { .. } => 1,
+            Self::Reset => 2,
+            Self::FrameTooLong(_) => 3,
+            Self::IdleTimeout => 4,
+            Self::FrameTimeout => 5,
+            Self::WriteTimeout => 6,
+            Self::MemoryLimit { .. } => 7,
+            Self::WriteZero => 8,
+            Self::Io(_) => 9,
+            Self::ClosedByHandler => 10,
+            Self::AbortedByHandler => 11,
+            Self::HandlerPanicked => 12,
+            Self::Drained => 13,
+            Self::Cut => 14,
+        }
+    }
+
+    /// A short name of the reason, without its values.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        Self::NAMES[self.kind()]
+    }
+
+    /// Who brought the end about.
+    #[must_use]
+    pub const fn caused_by(&self) -> CausedBy {
+        match self {
+            Self::PeerFinished => CausedBy::PeerInOrder,
+            Self::TruncatedFrame { .. }
+            | Self::Reset
+            | Self::FrameTooLong(_)
+            | Self::IdleTimeout
+            | Self::FrameTimeout
+            | Self::WriteTimeout
+            | Self::WriteZero
+            | Self::Io(_) => CausedBy::PeerAbruptly,
+            Self::ClosedByHandler | Self::AbortedByHandler | Self::HandlerPanicked => CausedBy::Handler,
+            Self::MemoryLimit { .. } | Self::Drained | Self::Cut => CausedBy::Reactor,
+        }
+    }
+}
+
+impl From<&io::Error> for CloseReason {
+    /// The reason that a failed read or write gives.
+    fn from(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => Self::Reset,
+            kind => Self::Io(kind),
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerFinished => f.write_str("the peer finished"),
+            Self::TruncatedFrame { received } => {
+                write!(f, "the peer finished inside a frame, {received} bytes into it")
+            }
+            Self::Reset => f.write_str("the peer reset the connection"),
+            Self::FrameTooLong(error) => error.fmt(f),
+            Self::IdleTimeout => f.write_str("no frame in either direction for the idle timeout"),
+            Self::FrameTimeout => f.write_str("a frame was not complete within the frame timeout"),
+            Self::WriteTimeout => f.write_str("the peer took none of the output owed for the write timeout"),
+            Self::MemoryLimit { observed, allowed } => {
+                write!(f, "the buffers would take {observed} bytes and may take {allowed}")
+            }
+            Self::WriteZero => f.write_str("the kernel took nothing of a write"),
+            Self::Io(kind) => write!(f, "a system call failed: {kind}"),
+            Self::ClosedByHandler => f.write_str("the handler closed it"),
+            Self::AbortedByHandler => f.write_str("the handler closed it at once"),
+            Self::HandlerPanicked => f.write_str("the handler panicked"),
+            Self::Drained => f.write_str("drained"),
+            Self::Cut => f.write_str("cut off by the end of the reactor"),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The wire: a frame is a 4-byte big-endian payload length, then exactly that many bytes of payload.
+//!
+//! This is the only file that knows the format. Everything here is pure: bytes in, values out.
+//!
+//! ```text
+//!   0        1        2        3        4                        4 + payload_len
+//!   +--------+--------+--------+--------+------------------------+
+//!   | payload_len, big-endian (u32)     | payload                |
+//!   +--------+--------+--------+--------+------------------------+
+//!   |<------------- header ------------>|
+//! ```
+
+use std::fmt;
+
+/// Length of a frame's header, in bytes.
+pub const HEADER_LEN: usize = 4;
+
+/// The largest payload that a header can announce, in bytes: 4 GiB - 1.
+pub const PAYLOAD_LEN_MAX: u32 = u32::MAX;
+
+/// The header that announces a payload of `payload_len` bytes.
+///
+/// ```
+/// assert_eq!(frameloop::frame::encode_header(5), [0, 0, 0, 5]);
+/// ```
+#[must_use]
+pub const fn encode_header(payload_len: u32) -> [u8; HEADER_LEN] {
+    payload_len.to_be_bytes()
+}
+
+/// The payload length, in bytes, that a header announces.
+///
+/// ```
+/// assert_eq!(frameloop::frame::decode_header([0, 1, 0, 0]), 65_536);
+/// ```
+#[must_use]
+pub const fn decode_header(header: [u8; HEADER_LEN]) -> u32 {
+    u32::from_be_bytes(header)
+}
+
+/// The payload length announced at the front of `bytes`, once a whole header is there and it is within the limit.
+///
+/// `Ok(None)` asks for more bytes: fewer than [`HEADER_LEN`] are there.
+///
+/// # Errors
+///
+/// [`FrameError`] if the header announces more than `payload_len_max` bytes.
+#[inline]
+pub fn announced_len(bytes: &[u8], payload_len_max: u32) -> Result<Option<u32>, FrameError> {
+    let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
+        return Ok(None);
+    };
+    let announced = decode_header(*header);
+    if announced > payload_len_max {
+        return Err(FrameError::new(*header, payload_len_max));
+    }
+    Ok(Some(announced))
+}
+
+/// A header announced more than the limit.
+///
+/// Very often such a header is no header at all, but the first bytes of another protocol; then
+/// [`looks_like`](Self::looks_like) names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameError {
+    /// The payload length that the header announced, in bytes.
+    pub announced: u32,
+    /// The largest payload length allowed, in bytes.
+    pub allowed: u32,
+    /// What the four bytes would be if they were not a header.
+    pub looks_like: Option<Protocol>,
+}
+
+impl FrameError {
+    fn new(header: [u8; HEADER_LEN], allowed: u32) -> Self {
+        Self { announced: decode_header(header), allowed, looks_like: Protocol::of_header(header, allowed) }
+    }
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a frame of {} bytes was announced and at most {} are allowed", self.announced, self.allowed)?;
+        match self.looks_like {
+            Some(Protocol::LittleEndian) => {
+                write!(f, "; it looks like a little-endian length of {}", self.announced.swap_bytes())
+            }
+            Some(protocol) => write!(f, "; it looks like {protocol}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// Another protocol, recognised by its first four bytes.
+///
+/// Only bytes that announce more than the limit are looked at: with a limit above 1,195,725,856 bytes (1.1 GiB),
+/// `GET ` is a valid header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// An HTTP request or response line (RFC 9112, section 2.1), or HTTP/2's preface (RFC 9113, section 3.4).
+    Http,
+    /// A TLS handshake record (RFC 8446, section 5.1): content type 22, legacy version 3.x.
+    Tls,
+    /// An SSH identification string (RFC 4253, section 4.2).
+    Ssh,
+    /// A payload length in little-endian order: within the limit once its bytes are swapped.
+    LittleEndian,
+}
+
+impl Protocol {
+    /// Every protocol that is recognised.
+    pub const ALL: [Self; 4] = [Self::Http, Self::Tls, Self::Ssh, Self::LittleEndian];
+
+    fn of_header(header: [u8; HEADER_LEN], payload_len_max: u32) -> Option<Self> {
+        match &header {
+            b"GET " | b"POST" | b"HEAD" | b"PUT " | b"DELE" | b"OPTI" | b"PATC" | b"CONN" | b"TRAC" | b"PRI "
+            | b"HTTP" => Some(Self::Http),
+            [0x16, 0x03, 0x00..=0x04, _] => Some(Self::Tls),
+            b"SSH-" => Some(Self::Ssh),
+            _ if u32::from_le_bytes(header) <= payload_len_max => Some(Self::LittleEndian),
+            _ => None,
+        }
+    }
+
+    /// A short name for logs and counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Tls => "TLS",
+            Self::Ssh => "SSH",
+            Self::LittleEndian => "a little-endian length",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB_16: u32 = 16 << 20;
+
+    #[test]
+    fn fewer_than_four_bytes_are_not_yet_a_header() {
+        for len in 0..HEADER_LEN {
+            assert_eq!(announced_len(&[0xff; 3][..len], 8), Ok(None));
+        }
+    }
+
+    #[test]
+    fn the_limit_itself_is_allowed_and_one_more_is_not() {
+        let lengths = [
+            (0, true),
+            (1, true),
+            (MIB_16 - 1, true),
+            (MIB_16, true),
+            (MIB_16 + 1, false),
+            ((1 << 31) - 1, false),
+            (1 << 31, false),
+            ((1 << 31) + 1, false),
+            (u32::MAX, false),
+        ];
+        for (announced, allowed) in lengths {
+            let outcome = announced_len(&encode_header(announced), MIB_16);
+            match outcome {
+                Ok(len) => assert!(allowed && len == Some(announced)),
+                Err(error) => {
+                    assert!(!allowed, "{announced} was refused");
+                    assert_eq!((error.announced, error.allowed), (announced, MIB_16));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_of_four_gib_minus_one_allows_every_header() {
+        for announced in [0, 1 << 31, u32::MAX] {
+            let header = encode_header(announced);
+            assert_eq!(announced_len(&header, PAYLOAD_LEN_MAX), Ok(Some(announced)));
+        }
+    }
+
+    #[test]
+    fn another_protocol_is_named() {
+        let openings: [(&[u8; 4], Option<Protocol>); 8] = [
+            (b"GET ", Some(Protocol::Http)),
+            (b"POST", Some(Protocol::Http)),
+            (b"PRI ", Some(Protocol::Http)),
+            (&[0x16, 0x03, 0x01, 0x02], Some(Protocol::Tls)),
+            (&[0x16, 0x03, 0x03, 0x00], Some(Protocol::Tls)),
+            (b"SSH-", Some(Protocol::Ssh)),
+            (&[5, 0, 0, 0], Some(Protocol::LittleEndian)),
+            (&[0xff; 4], None),
+        ];
+        for (opening, protocol) in openings {
+            let Err(error) = announced_len(opening, 65_536) else {
+                panic!("{opening:?} was taken for a header");
+            };
+            assert_eq!(error.looks_like, protocol, "{opening:?}");
+        }
+    }
+
+    #[test]
+    fn the_error_shows_the_observed_and_the_allowed_length() {
+        let shown = |header| announced_len(header, 16).map_err(|error| error.to_string());
+        assert_eq!(
+            shown(b"GET "),
+            Err("a frame of 1195725856 bytes was announced and at most 16 are allowed; it looks like HTTP".into())
+        );
+        assert_eq!(
+            shown(&[5, 0, 0, 0]),
+            Err("a frame of 83886080 bytes was announced and at most 16 are allowed; \
+                 it looks like a little-endian length of 5"
+                .into())
+        );
+    }
+}

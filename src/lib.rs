@@ -1,0 +1,13 @@
+//! A TCP server on one thread and one readiness loop, for frames with a 4-byte big-endian length.
+
+#[cfg(not(unix))]
+compile_error!("frameloop needs a Unix: it waits on descriptors, and its tests are of Unix sockets");
+
+mod addr;
+mod config;
+mod error;
+pub mod frame;
+
+pub use crate::addr::{ListenAddr, PeerAddr};
+pub use crate::config::{Config, ConfigBuilder, ConfigError};
+pub use crate::error::{CausedBy, CloseReason, Error};
