@@ -5,9 +5,12 @@ compile_error!("frameloop needs a Unix: it waits on descriptors, and its tests a
 
 mod addr;
 mod config;
+mod conn;
 mod error;
 pub mod frame;
 
 pub use crate::addr::{ListenAddr, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
+pub use crate::conn::decoder::Frame;
+pub use crate::conn::outbox::Sent;
 pub use crate::error::{CausedBy, CloseReason, Error};

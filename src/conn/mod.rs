@@ -1,0 +1,324 @@
+//! One connection: a state machine between a socket and a handler.
+//!
+//! It never sees a poll, a token or the clock: it is given something to read from and write to, the present instant, and a
+//! [`Sink`] for whole frames. So every transition is tested without a socket.
+//!
+//! ```text
+//!            drain            at rest: socket drained, no frame under way
+//!   Open ------------> Draining ----------------------------+
+//!    |  \                  |                                |
+//!    |   \ FIN between     | FIN                            v
+//!    |    \ frames         +-------------------------> Flushing
+//!    |     v                                           ^    |  outbox empty
+//!    |    HalfClosed --- closed, or drain -------------+    |
+//!    |                                                 |    +-- peer still sends --> Lingering
+//!    +-- closed, a length over the limit, FIN in a frame    |    (our FIN is sent;       |
+//!                                                           |     input is discarded)    | FIN, RST
+//!                                                           +-- peer has finished        | or deadline
+//!                                                           v                            v
+//!   any state -- RST, error, deadline, abort, panic ---> Closed(reason) <----------------+
+//! ```
+//!
+//! Paused reading is not a state: it follows from the outbox ([`Outbox::is_over`]), or is the handler's wish.
+
+pub(crate) mod chunk;
+pub(crate) mod decoder;
+pub(crate) mod outbox;
+pub(crate) mod replies;
+mod run;
+pub(crate) mod workbench;
+
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+use crate::conn::decoder::{Frame, Inbox};
+use crate::conn::outbox::{Outbox, Sent};
+use crate::conn::replies::{Replies, Verdict};
+use crate::conn::workbench::Supplies;
+use crate::error::CloseReason;
+
+/// A nonblocking byte stream in both directions.
+pub trait Transport: Read + Write {
+    /// Sends FIN: nothing more will be written.
+    ///
+    /// # Errors
+    ///
+    /// What the socket answered.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+}
+
+/// Receives what a connection brings, on behalf of a handler.
+pub(crate) trait Sink {
+    fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>);
+    /// The peer has sent its last byte, and every whole frame has been handed over.
+    fn on_half_close(&mut self, replies: &mut Replies<'_>);
+    /// The outbox was over its high watermark, and has fallen to its low one.
+    fn on_low_water(&mut self, replies: &mut Replies<'_>);
+}
+
+/// Whether a read or write of fewer bytes than were asked for has emptied or filled the socket, so that the next call
+/// would block and the kernel will report the next edge (`epoll(7)`, "Questions and answers", 9; `kqueue(2)`).
+pub(crate) const SHORT_CALL_IS_LAST: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+));
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    state: State,
+    edges: Edges,
+    /// The handler wants no more frames for now.
+    is_paused: bool,
+    // Invariant: there is one exactly while a frame is incomplete or waits, or output is owed.
+    backlog: Option<Box<Backlog>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The reactor drains: what the socket holds is still answered, then everything is flushed.
+    Draining,
+    /// The peer has sent FIN, and may still read.
+    HalfClosed,
+    /// No frame is taken any more; what is owed is sent, then FIN.
+    Flushing {
+        reason: CloseReason,
+        peer_still_sends: bool,
+    },
+    /// Our FIN is sent. Closing now, with input unread, would send RST and could destroy what is on its way.
+    Lingering {
+        reason: CloseReason,
+        since: Instant,
+    },
+    Closed(CloseReason),
+}
+
+/// What the kernel has reported and has not been used up.
+#[derive(Debug, Clone, Copy)]
+struct Edges {
+    readable: bool,
+    writable: bool,
+    /// The peer's FIN or an error is waiting to be read: a short read is not the last one.
+    read_closed: bool,
+}
+
+/// The part of a connection that an idle one does without.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    inbox: Inbox,
+    /// The inbox holds whole frames, or a header to refuse.
+    has_frames: bool,
+    outbox: Outbox,
+    /// When the first byte of the incomplete frame came. `None` while reading is paused: the wait is not the peer's.
+    frame_since: Option<Instant>,
+    /// Since when output is owed and nothing of it was taken.
+    stalled_since: Option<Instant>,
+}
+
+impl Backlog {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Makes it as good as new, but for the memory it keeps.
+    pub(crate) fn reset(&mut self) {
+        self.has_frames = false;
+        self.frame_since = None;
+        self.stalled_since = None;
+    }
+}
+
+impl Conn {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::Open,
+            // A socket is writable when it is new; whether it is readable, the first event tells.
+            edges: Edges { readable: false, writable: true, read_closed: false },
+            is_paused: false,
+            backlog: None,
+        }
+    }
+
+    /// The kernel reported readiness.
+    pub(crate) fn note_ready(&mut self, readable: bool, writable: bool, read_closed: bool) {
+        self.edges.readable |= readable | read_closed;
+        self.edges.writable |= writable;
+        self.edges.read_closed |= read_closed;
+    }
+
+    /// Queues a frame that this connection did not ask for. It goes out when the connection runs next.
+    pub(crate) fn send(&mut self, payload: &[u8], supplies: &mut Supplies) -> Sent {
+        if !matches!(self.state, State::Open | State::Draining | State::HalfClosed) {
+            return Sent::Gone;
+        }
+        self.with_replies(supplies, |replies| replies.reply(payload))
+    }
+
+    /// Flushes what is owed when the connection runs next, then closes.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        self.state = match self.state {
+            State::Open | State::Draining => State::Flushing { reason, peer_still_sends: true },
+            State::HalfClosed => State::Flushing { reason: CloseReason::PeerFinished, peer_still_sends: false },
+            ending @ (State::Flushing { .. } | State::Lingering { .. } | State::Closed(_)) => ending,
+        }
+    }
+
+    /// Closes at once; what is owed is lost.
+    pub(crate) fn cut(&mut self, reason: CloseReason) {
+        self.state = match self.state {
+            State::Lingering { reason, .. } | State::Closed(reason) => State::Closed(reason),
+            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } => State::Closed(reason),
+        }
+    }
+
+    /// Answers what the socket holds by now, then flushes and closes.
+    pub(crate) fn drain(&mut self) {
+        match self.state {
+            State::Open => {
+                self.state = State::Draining;
+                // What came before the drain is looked for even if its event has not been seen yet.
+                self.edges.readable = true;
+            }
+            State::HalfClosed => self.close(CloseReason::Drained),
+            State::Draining | State::Flushing { .. } | State::Lingering { .. } | State::Closed(_) => {}
+        }
+    }
+
+    /// Pauses or resumes the handing over of frames.
+    pub(crate) fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    /// Whether there is something to do that no event will announce.
+    pub(crate) fn wants_turn(&self) -> bool {
+        let backlog = self.backlog.as_deref();
+        let owes = backlog.is_some_and(|backlog| !backlog.outbox.is_empty());
+        let has_frames = backlog.is_some_and(|backlog| backlog.has_frames);
+        match self.state {
+            State::Open | State::Draining => {
+                (owes && self.edges.writable) || (!self.is_held() && (has_frames || self.edges.readable))
+            }
+            State::HalfClosed | State::Flushing { .. } => owes && self.edges.writable,
+            State::Lingering { .. } => self.edges.readable,
+            State::Closed(_) => false,
+        }
+    }
+
+    /// The reason, once the connection has ended.
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        match self.state {
+            State::Closed(reason) => Some(reason),
+            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } | State::Lingering { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Whether it is on its way to its end, so that a run takes it further.
+    pub(crate) fn is_ending(&self) -> bool {
+        !matches!(self.state, State::Open | State::HalfClosed)
+    }
+
+    /// When the incomplete frame began, if the peer is to be held to the frame timeout.
+    pub(crate) fn frame_since(&self) -> Option<Instant> {
+        self.backlog.as_ref().and_then(|backlog| backlog.frame_since)
+    }
+
+    /// Since when the peer has taken nothing of what it is owed.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.backlog.as_ref().and_then(|backlog| backlog.stalled_since)
+    }
+
+    /// Since when input is only discarded.
+    pub(crate) fn lingering_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Lingering { since, .. } => Some(since),
+            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } | State::Closed(_) => None,
+        }
+    }
+
+    /// Output not yet sent, in bytes.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.outbox.len())
+    }
+
+    /// Whether it has a buffer, and so perhaps a deadline.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// Bytes that its buffers take.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.inbox.capacity() + backlog.outbox.capacity())
+    }
+
+    /// The state's name, for a log line.
+    pub(crate) fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Open if self.is_paused => "Open (paused by the handler)",
+            State::Open if self.is_held() => "Open (paused by backpressure)",
+            State::Open => "Open",
+            State::Draining => "Draining",
+            State::HalfClosed => "HalfClosed",
+            State::Flushing { .. } => "Flushing",
+            State::Lingering { .. } => "Lingering",
+            State::Closed(_) => "Closed",
+        }
+    }
+
+    /// What it holds between turns, for a log line: bytes received and not handed over, and bytes owed.
+    pub(crate) fn held_bytes(&self) -> (usize, usize) {
+        self.backlog.as_ref().map_or((0, 0), |backlog| {
+            let undecoded = match &backlog.inbox {
+                Inbox::Empty => 0,
+                Inbox::Bytes(chunk) => chunk.len(),
+                Inbox::Large(frame) => frame.received(),
+            };
+            (undecoded, backlog.outbox.len())
+        })
+    }
+
+    /// Gives its buffers back.
+    pub(crate) fn release(&mut self, supplies: &mut Supplies) {
+        if let Some(mut backlog) = self.backlog.take() {
+            std::mem::take(&mut backlog.inbox).release(&mut supplies.pool);
+            backlog.outbox.release(&mut supplies.pool);
+            supplies.shelve_backlog(backlog);
+        }
+    }
+
+    /// Whether no frame may be handed over for now: backpressure, or the handler's wish.
+    fn is_held(&self) -> bool {
+        self.is_paused || self.backlog.as_ref().is_some_and(|backlog| backlog.outbox.is_over())
+    }
+
+    /// Lets somebody speak about this connection outside the frames on the workbench, and does what was said.
+    pub(crate) fn with_replies<R>(
+        &mut self,
+        supplies: &mut Supplies,
+        callback: impl FnOnce(&mut Replies<'_>) -> R,
+    ) -> R {
+        let mut verdict = Verdict::GoOn;
+        let mut run = 0..0;
+        let mut replies = Replies::new(&[], &mut run, &mut self.backlog, supplies, &mut self.is_paused, &mut verdict);
+        let outcome = callback(&mut replies);
+        self.obey(verdict);
+        outcome
+    }
+
+    fn obey(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::GoOn => {}
+            Verdict::Close(reason) => self.close(reason),
+            Verdict::Fail(reason) => self.cut(reason),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Frames in, bytes out: a connection's queued, unsent output, and its watermarks.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+
+use crate::conn::SHORT_CALL_IS_LAST;
+use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, MemoryLimit};
+
+/// What became of a frame that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "a frame that was not queued is lost unless the caller keeps it"]
+pub enum Sent {
+    /// It is queued, and will be sent in its order unless the connection ends first.
+    Queued,
+    /// It is not queued: the outbox has reached its high watermark.
+    ///
+    /// [`Handler::on_low_water`](crate::Handler::on_low_water) tells when there is room again.
+    OverMark,
+    /// It is not queued: the connection has ended, or is ending.
+    Gone,
+    /// It is not queued: no header can announce a payload of more than 4 GiB - 1.
+    TooLong,
+}
+
+/// A connection's queued, unsent output.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    // Invariant: no chunk is empty; `len` is the sum of their lengths.
+    chunks: VecDeque<Chunk>,
+    len: usize,
+    // Invariant: set once `len` has reached the high watermark, until it has fallen to the low one.
+    is_over: bool,
+}
+
+/// How far a flush came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Everything is sent.
+    All,
+    /// The socket takes no more for now.
+    WouldBlock,
+    /// The budget is spent.
+    BudgetSpent,
+}
+
+impl Outbox {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the high watermark was reached, and the low one not since.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Bytes that the outbox's chunks take.
+    pub(crate) fn capacity(&self) -> usize {
+        self.chunks.iter().map(Chunk::capacity).sum()
+    }
+
+    /// Copies `bytes` to the end.
+    pub(crate) fn append(&mut self, mut bytes: &[u8], high: usize, pool: &mut ChunkPool) -> Result<(), MemoryLimit> {
+        while !bytes.is_empty() {
+            let copied = match self.chunks.back_mut() {
+                Some(last) if last.spare_len() > 0 => last.append(bytes),
+                _ => 0,
+            };
+            bytes = &bytes[copied..];
+            self.grew_by(copied, high);
+            if !bytes.is_empty() {
+                self.make_room(bytes.len(), pool)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves chunks to the end.
+    pub(crate) fn append_chunks(&mut self, chunks: &mut VecDeque<Chunk>, high: usize) {
+        let len = chunks.iter().map(Chunk::len).sum();
+        self.chunks.append(chunks);
+        self.grew_by(len, high);
+    }
+
+    /// Writes until everything is sent, the socket would block or `budget` is spent, and takes from `budget` what was sent.
+    ///
+    /// # Errors
+    ///
+    /// What the socket answered. A write that takes nothing is [`io::ErrorKind::WriteZero`].
+    pub(crate) fn flush(
+        &mut self,
+        io: &mut impl Write,
+        budget: &mut usize,
+        low: usize,
+        pool: &mut ChunkPool,
+    ) -> io::Result<Flushed> {
+        while let Some(first) = self.chunks.front_mut() {
+            if *budget == 0 {
+                return Ok(Flushed::BudgetSpent);
+            }
+            let Some(sent) = write_some(io, first.as_slice())? else {
+                return Ok(Flushed::WouldBlock);
+            };
+            *budget = budget.saturating_sub(sent);
+            self.len -= sent;
+            self.is_over &= self.len > low;
+            first.consume(sent);
+            if !first.is_empty() && SHORT_CALL_IS_LAST {
+                return Ok(Flushed::WouldBlock);
+            }
+            if first.is_empty() {
+                self.chunks.pop_front().into_iter().for_each(|chunk| pool.give_back(chunk));
+            }
+        }
+        Ok(Flushed::All)
+    }
+
+    pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
+        self.chunks.drain(..).for_each(|chunk| pool.give_back(chunk));
+        self.len = 0;
+        self.is_over = false;
+    }
+
+    fn grew_by(&mut self, len: usize, high: usize) {
+        self.len += len;
+        self.is_over |= self.len >= high;
+    }
+
+    /// Sees to room for more bytes: a last chunk that is not of the largest size grows to the next that holds them, so
+    /// that what is queued lies in few pieces; otherwise another is added.
+    fn make_room(&mut self, len: usize, pool: &mut ChunkPool) -> Result<(), MemoryLimit> {
+        let grows = self.chunks.back().is_some_and(|last| last.capacity() < CHUNK_LEN);
+        let last = if grows { self.chunks.pop_back() } else { None };
+        let Some(last) = last else {
+            self.chunks.push_back(pool.lend(len)?);
+            return Ok(());
+        };
+        match pool.lend(last.len() + len) {
+            Ok(mut larger) => {
+                larger.append(last.as_slice());
+                self.chunks.push_back(larger);
+                pool.give_back(last);
+                Ok(())
+            }
+            Err(limit) => {
+                self.chunks.push_back(last);
+                Err(limit)
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn invariants(&self, high: usize, low: usize) {
+        assert!(self.chunks.iter().all(|chunk| !chunk.is_empty()));
+        assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());
+        assert!(!self.is_over || self.len > low);
+        assert!(self.is_over || self.len < high);
+    }
+}
+
+/// One write, repeated when a signal interrupts it. `None` is `WouldBlock`.
+///
+/// # Errors
+///
+/// What the socket answered. A write that takes nothing is [`io::ErrorKind::WriteZero`].
+pub(crate) fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option<usize>> {
+    loop {
+        match io.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => return Ok(Some(len)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes up to `room` bytes in all, at most `step` a write, then would block.
+    struct Socket {
+        taken: Vec<u8>,
+        room: usize,
+        step: usize,
+        interrupted: bool,
+    }
+
+    impl Socket {
+        fn with_room(room: usize, step: usize) -> Self {
+            Self { taken: Vec::new(), room, step, interrupted: false }
+        }
+    }
+
+    impl Write for Socket {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.interrupted = !self.interrupted;
+            if self.interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let len = bytes.len().min(self.step).min(self.room - self.taken.len());
+            if len == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.taken.extend_from_slice(&bytes[..len]);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const HIGH: usize = 1_000;
+    const LOW: usize = 250;
+
+    fn bytes(len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i * 7) as u8).collect()
+    }
+
+    fn chunk_of(bytes: &[u8], pool: &mut ChunkPool) -> Chunk {
+        let mut chunk = pool.lend(bytes.len()).unwrap();
+        chunk.append(bytes);
+        chunk
+    }
+
+    #[test]
+    fn what_is_appended_in_pieces_is_flushed_in_order_whatever_the_socket_takes() {
+        let all = bytes(200_000);
+        for (piece, step) in [(1_000, 1), (7, 13), (70_000, 100_000), (200_000, 65_536)] {
+            let mut pool = ChunkPool::new(1 << 20, 0);
+            let mut outbox = Outbox::default();
+            for piece in all.chunks(piece) {
+                outbox.append(piece, HIGH, &mut pool).unwrap();
+                outbox.invariants(HIGH, LOW);
+            }
+            let mut socket = Socket::with_room(all.len(), step);
+            while outbox.flush(&mut socket, &mut usize::MAX.clone(), LOW, &mut pool).unwrap() != Flushed::All {
+                outbox.invariants(HIGH, LOW);
+            }
+            assert!(socket.taken == all);
+            assert_eq!((outbox.len(), pool.lent_bytes()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn small_pieces_lie_together_in_one_chunk() {
+        let mut pool = ChunkPool::new(1 << 20, 0);
+        let mut outbox = Outbox::default();
+        for piece in bytes(2_000).chunks(36) {
+            outbox.append(piece, HIGH, &mut pool).unwrap();
+        }
+        assert_eq!(outbox.chunks.len(), 1);
+        assert!(outbox.capacity() <= 2 * outbox.len() + 4_096);
+    }
+
+    #[test]
+    fn it_is_over_from_the_high_watermark_down_to_the_low_one() {
+        let mut pool = ChunkPool::new(1 << 20, 0);
+        let mut outbox = Outbox::default();
+        outbox.append(&bytes(HIGH - 1), HIGH, &mut pool).unwrap();
+        assert!(!outbox.is_over());
+        outbox.append(&[1], HIGH, &mut pool).unwrap();
+        assert!(outbox.is_over());
+
+        for (room, is_over) in [(HIGH - LOW - 1, true), (1, false)] {
+            let mut socket = Socket::with_room(room, room);
+            assert_eq!(
+                outbox.flush(&mut socket, &mut usize::MAX.clone(), LOW, &mut pool).unwrap(),
+                Flushed::WouldBlock
+            );
+            assert_eq!(outbox.is_over(), is_over);
+            outbox.invariants(HIGH, LOW);
+        }
+    }
+
+    #[test]
+    fn a_flush_ends_when_its_budget_is_spent() {
+        let mut pool = ChunkPool::new(1 << 20, 0);
+        let mut outbox = Outbox::default();
+        outbox.append(&bytes(100), HIGH, &mut pool).unwrap();
+        outbox.append_chunks(&mut VecDeque::from([chunk_of(&bytes(50), &mut pool)]), HIGH);
+        let mut socket = Socket::with_room(150, 100);
+        let mut budget = 25;
+        assert_eq!(outbox.flush(&mut socket, &mut budget, LOW, &mut pool).unwrap(), Flushed::BudgetSpent);
+        assert_eq!((socket.taken.len(), outbox.len(), budget), (100, 50, 0));
+    }
+
+    #[test]
+    fn a_write_of_zero_is_an_error() {
+        let mut pool = ChunkPool::new(1 << 20, 0);
+        let mut outbox = Outbox::default();
+        outbox.append(b"x", HIGH, &mut pool).unwrap();
+        let outcome = outbox.flush(&mut [].as_mut_slice(), &mut 1, LOW, &mut pool);
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::WriteZero));
+    }
+
+    #[test]
+    fn what_cannot_be_queued_for_want_of_memory_leaves_the_rest_in_order() {
+        let mut pool = ChunkPool::new(1_024, 0);
+        let mut outbox = Outbox::default();
+        outbox.append(&bytes(500), HIGH, &mut pool).unwrap();
+        assert!(outbox.append(&bytes(600), HIGH, &mut pool).is_err());
+        outbox.invariants(HIGH, LOW);
+        outbox.release(&mut pool);
+        assert_eq!(pool.lent_bytes(), 0);
+    }
+}

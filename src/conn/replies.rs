@@ -1,0 +1,144 @@
+//! What a handler says about its own connection, during one callback or during the frames of one fill.
+
+use std::ops::Range;
+
+use crate::conn::Backlog;
+use crate::conn::decoder::{Body, Frame};
+use crate::conn::outbox::Sent;
+use crate::conn::workbench::Supplies;
+use crate::error::CloseReason;
+use crate::frame::encode_header;
+
+/// Collects replies and wishes; the connection acts on them when the callback has returned.
+#[derive(Debug)]
+pub(crate) struct Replies<'a> {
+    /// The bytes on the workbench.
+    work: &'a [u8],
+    /// Frames of `work`, one after the other, that are to be sent as they lie. Only while the outbox is empty.
+    run: &'a mut Range<usize>,
+    backlog: &'a mut Option<Box<Backlog>>,
+    pub(crate) supplies: &'a mut Supplies,
+    pub(crate) is_paused: &'a mut bool,
+    pub(crate) verdict: &'a mut Verdict,
+}
+
+/// What is to become of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    GoOn,
+    /// Flush what is owed, then close.
+    Close(CloseReason),
+    /// Close at once.
+    Fail(CloseReason),
+}
+
+impl<'a> Replies<'a> {
+    pub(crate) fn new(
+        work: &'a [u8],
+        run: &'a mut Range<usize>,
+        backlog: &'a mut Option<Box<Backlog>>,
+        supplies: &'a mut Supplies,
+        is_paused: &'a mut bool,
+        verdict: &'a mut Verdict,
+    ) -> Self {
+        Self { work, run, backlog, supplies, is_paused, verdict }
+    }
+
+    /// The same, for a shorter while.
+    #[inline]
+    pub(crate) fn reborrow(&mut self) -> Replies<'_> {
+        Replies {
+            work: self.work,
+            run: self.run,
+            backlog: self.backlog,
+            supplies: self.supplies,
+            is_paused: self.is_paused,
+            verdict: self.verdict,
+        }
+    }
+
+    /// Bytes that are owed to the peer: those in the outbox and those still on the workbench.
+    pub(crate) fn owed(&self) -> usize {
+        self.run.len() + self.backlog.as_ref().map_or(0, |backlog| backlog.outbox.len())
+    }
+
+    /// Queues a frame with a copy of `payload`.
+    pub(crate) fn reply(&mut self, payload: &[u8]) -> Sent {
+        if let Some(refusal) = self.refusal() {
+            return refusal;
+        }
+        let Ok(payload_len) = u32::try_from(payload.len()) else {
+            return Sent::TooLong;
+        };
+        self.stop_run();
+        self.append(&encode_header(payload_len));
+        self.append(payload);
+        self.queued()
+    }
+
+    /// Queues a frame as it was received: where it lies, when that keeps the order, else as a copy.
+    #[inline]
+    pub(crate) fn reply_frame(&mut self, frame: Frame<'_>) -> Sent {
+        if let Some(refusal) = self.refusal() {
+            return refusal;
+        }
+        match frame.body {
+            Body::Whole { bytes, at } => {
+                let owes_nothing_else = self.backlog.as_ref().is_none_or(|backlog| backlog.outbox.is_empty());
+                if owes_nothing_else && self.run.len() == 0 {
+                    *self.run = at..at + bytes.len();
+                } else if owes_nothing_else && self.run.end == at {
+                    self.run.end += bytes.len();
+                } else {
+                    self.stop_run();
+                    self.append(bytes);
+                }
+            }
+            Body::Large { chunks, .. } => {
+                self.stop_run();
+                let high = self.supplies.config.outbox_bytes_high;
+                self.supplies.backlog(self.backlog).outbox.append_chunks(chunks, high);
+            }
+        }
+        self.queued()
+    }
+
+    /// Why nothing can be queued, if so.
+    #[inline]
+    fn refusal(&self) -> Option<Sent> {
+        if *self.verdict != Verdict::GoOn {
+            return Some(Sent::Gone);
+        }
+        let is_over = self.owed() >= self.supplies.config.outbox_bytes_high
+            || self.backlog.as_ref().is_some_and(|backlog| backlog.outbox.is_over());
+        is_over.then_some(Sent::OverMark)
+    }
+
+    fn queued(&mut self) -> Sent {
+        match *self.verdict {
+            Verdict::GoOn => {
+                self.supplies.counts.frames_out += 1;
+                Sent::Queued
+            }
+            Verdict::Close(_) | Verdict::Fail(_) => Sent::Gone,
+        }
+    }
+
+    /// Copies what is to be sent from the workbench to the outbox, so that something else can be queued behind it.
+    fn stop_run(&mut self) {
+        let run = std::mem::replace(self.run, 0..0);
+        let work = self.work;
+        self.append(&work[run]);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let high = self.supplies.config.outbox_bytes_high;
+        let backlog = self.supplies.backlog(self.backlog);
+        if let Err(limit) = backlog.outbox.append(bytes, high, &mut self.supplies.pool) {
+            *self.verdict = Verdict::Fail(limit.into());
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! What a connection does in one turn: flush, hand over whole frames, read, and again; then the steps of its end.
+
+use std::io;
+
+use crate::conn::chunk::Chunk;
+use crate::conn::decoder::{Body, Decoded, Frame, Inbox, LargeFrame, decode};
+use crate::conn::outbox::{Flushed, write_some};
+use crate::conn::replies::{Replies, Verdict};
+use crate::conn::workbench::{Budget, Workbench};
+use crate::conn::{Backlog, Conn, SHORT_CALL_IS_LAST, Sink, State, Transport};
+use crate::error::CloseReason;
+
+impl Conn {
+    /// Does what can be done now, within one turn's budget. Returns whether frames or output moved.
+    pub(crate) fn run(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink) -> bool {
+        let before = Budget::new(&bench.supplies.config);
+        let frames_in_before = bench.supplies.counts.frames_in;
+        let mut budget = before;
+        self.lay(bench);
+        self.flush(io, bench, sink, &mut budget);
+        while self.advance(io, bench, sink, &mut budget) {}
+        self.end(io, bench, &mut budget);
+
+        let has_answered = bench.supplies.counts.frames_in > frames_in_before;
+        let has_written = budget.write_bytes < before.write_bytes;
+        self.pack(bench, has_answered, has_written);
+        has_answered || has_written
+    }
+
+    /// Puts the undecoded bytes on the workbench.
+    fn lay(&mut self, bench: &mut Workbench) {
+        debug_assert!(bench.work.is_empty() && bench.at == 0 && bench.run.is_empty());
+        if let Some(backlog) = &mut self.backlog {
+            match std::mem::take(&mut backlog.inbox) {
+                Inbox::Bytes(chunk) => bench.supplies.pool.lay(chunk, &mut bench.work),
+                other => backlog.inbox = other,
+            }
+        }
+    }
+
+    /// One step: hand over what is whole, send the answers, read more. Returns whether another step may do something.
+    fn advance(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        sink: &mut impl Sink,
+        budget: &mut Budget,
+    ) -> bool {
+        if self.is_held() || !matches!(self.state, State::Open | State::Draining) {
+            return false;
+        }
+        if let Some(Backlog { inbox: Inbox::Large(_), .. }) = self.backlog.as_deref() {
+            return self.advance_large(io, bench, sink, budget);
+        }
+        let stopped = self.hand_over(bench, sink, budget);
+        self.flush(io, bench, sink, budget);
+        match stopped {
+            Stopped::Starved => self.read(io, bench, sink, budget),
+            Stopped::Large { frame_len } => self.begin_large(bench, frame_len),
+            Stopped::OverMark => true,
+            Stopped::BudgetSpent => {
+                bench.supplies.counts.frame_budgets_spent += 1;
+                false
+            }
+            Stopped::Told(verdict) => {
+                self.obey(verdict);
+                verdict == Verdict::GoOn
+            }
+        }
+    }
+
+    /// Hands the whole frames on the workbench to the handler.
+    fn hand_over(&mut self, bench: &mut Workbench, sink: &mut impl Sink, budget: &mut Budget) -> Stopped {
+        let Workbench { work, run, at, supplies } = bench;
+        let bytes = work.as_slice();
+        let (payload_len_max, high) = (supplies.config.payload_len_max, supplies.config.outbox_bytes_high);
+        let before = budget.frames;
+        let mut verdict = Verdict::GoOn;
+        let mut replies = Replies::new(bytes, run, &mut self.backlog, supplies, &mut self.is_paused, &mut verdict);
+        let stopped = loop {
+            let frame_len = match decode(&bytes[*at..], payload_len_max) {
+                Ok(Decoded::Frame { frame_len }) => frame_len,
+                Ok(Decoded::Incomplete) => break Stopped::Starved,
+                Ok(Decoded::Large { frame_len }) => break Stopped::Large { frame_len },
+                Err(error) => {
+                    break Stopped::Told(Verdict::Close(CloseReason::FrameTooLong(error)));
+                }
+            };
+            if replies.owed() >= high {
+                break Stopped::OverMark;
+            }
+            if budget.frames == 0 {
+                break Stopped::BudgetSpent;
+            }
+            let body = Body::Whole { bytes: &bytes[*at..*at + frame_len], at: *at };
+            *at += frame_len;
+            budget.frames -= 1;
+            sink.on_frame(Frame { body }, &mut replies);
+            if *replies.is_paused || *replies.verdict != Verdict::GoOn {
+                break Stopped::Told(*replies.verdict);
+            }
+        };
+        supplies.counts.frames_in += (before - budget.frames) as u64;
+        stopped
+    }
+
+    /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
+    fn flush(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink, budget: &mut Budget) {
+        let flushed = self.flush_outbox(io, bench, budget).and_then(|is_low_again| {
+            self.flush_run(io, bench, budget)?;
+            Ok(is_low_again)
+        });
+        bench.forget_decoded();
+        match flushed {
+            Ok(true) => self.ask(bench, |replies| sink.on_low_water(replies)),
+            Ok(false) => {}
+            Err(reason) => self.cut(reason),
+        }
+    }
+
+    /// Returns whether the outbox was over its high watermark and has now fallen to its low one.
+    fn flush_outbox(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        budget: &mut Budget,
+    ) -> Result<bool, CloseReason> {
+        let Some(Backlog { outbox, .. }) = self.backlog.as_deref_mut() else {
+            return Ok(false);
+        };
+        if outbox.is_empty() || !self.edges.writable {
+            return Ok(false);
+        }
+        let was_over = outbox.is_over();
+        let supplies = &mut bench.supplies;
+        match outbox.flush(io, &mut budget.write_bytes, supplies.config.outbox_bytes_low, &mut supplies.pool) {
+            Ok(Flushed::All) => {}
+            Ok(Flushed::WouldBlock) => self.edges.writable = false,
+            Ok(Flushed::BudgetSpent) => supplies.counts.write_budgets_spent += 1,
+            Err(error) => return Err(reason_of(&error)),
+        }
+        Ok(was_over && !outbox.is_over())
+    }
+
+    fn flush_run(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        budget: &mut Budget,
+    ) -> Result<(), CloseReason> {
+        let Workbench { work, run, supplies, .. } = bench;
+        let mut unsent = &work.as_slice()[run.clone()];
+        while !unsent.is_empty() && self.edges.writable {
+            if budget.write_bytes == 0 {
+                supplies.counts.write_budgets_spent += 1;
+                break;
+            }
+            let sent = write_some(io, unsent).map_err(|error| reason_of(&error))?;
+            self.edges.writable = sent.is_some_and(|sent| sent == unsent.len() || !SHORT_CALL_IS_LAST);
+            let sent = sent.unwrap_or(0);
+            unsent = &unsent[sent..];
+            budget.write_bytes = budget.write_bytes.saturating_sub(sent);
+        }
+        if !unsent.is_empty() {
+            let backlog = supplies.backlog(&mut self.backlog);
+            let high = supplies.config.outbox_bytes_high;
+            backlog.outbox.append(unsent, high, &mut supplies.pool).map_err(CloseReason::from)?;
+        }
+        Ok(())
+    }
+
+    /// Reads behind the undecoded bytes. Returns whether anything came.
+    fn read(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        sink: &mut impl Sink,
+        budget: &mut Budget,
+    ) -> bool {
+        // With output owed, no more is read than can be answered before the high watermark.
+        let room = match self.unsent_bytes() {
+            0 => usize::MAX,
+            owed => bench.supplies.config.outbox_bytes_high.saturating_sub(owed).max(READ_LEN_MIN),
+        };
+        if !self.may_read(bench, budget) {
+            return false;
+        }
+        match self.read_some(io, bench.spare_mut(room), budget) {
+            Ok(None) => false,
+            Ok(Some(0)) => {
+                let received = bench.work.len();
+                self.finish(bench, sink, received);
+                false
+            }
+            Ok(Some(len)) => {
+                bench.work.advance(len);
+                true
+            }
+            Err(reason) => {
+                self.cut(reason);
+                false
+            }
+        }
+    }
+
+    /// Makes the bytes on the workbench the beginning of a frame that will not fit a chunk.
+    fn begin_large(&mut self, bench: &mut Workbench, frame_len: usize) -> bool {
+        match bench.supplies.pool.keep(&mut bench.work) {
+            Ok(first) => {
+                let backlog = bench.supplies.backlog(&mut self.backlog);
+                backlog.inbox = Inbox::Large(LargeFrame::new(first, frame_len));
+                true
+            }
+            Err(limit) => {
+                self.cut(limit.into());
+                false
+            }
+        }
+    }
+
+    /// Reads more of a large frame, straight to where it stays, and hands it over once it is whole.
+    fn advance_large(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        sink: &mut impl Sink,
+        budget: &mut Budget,
+    ) -> bool {
+        if !self.may_read(bench, budget) {
+            return false;
+        }
+        let Some(mut backlog) = self.backlog.take() else { return false };
+        let Inbox::Large(frame) = &mut backlog.inbox else { return false };
+        let outcome = match frame.spare_mut(&mut bench.supplies.pool) {
+            Ok(spare) => self.read_some(io, spare, budget),
+            Err(limit) => Err(limit.into()),
+        };
+        if let Ok(Some(len)) = outcome {
+            frame.advance(len);
+        }
+        let (received, missing) = (frame.received(), frame.missing());
+        self.backlog = Some(backlog);
+        match outcome {
+            Ok(None) => return false,
+            Ok(Some(0)) => self.finish(bench, sink, received),
+            Ok(Some(_)) if missing == 0 => self.hand_over_large(io, bench, sink, budget),
+            Ok(Some(_)) => {}
+            Err(reason) => self.cut(reason),
+        }
+        true
+    }
+
+    fn hand_over_large(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        sink: &mut impl Sink,
+        budget: &mut Budget,
+    ) {
+        let inbox = self.backlog.as_deref_mut().map(|backlog| std::mem::take(&mut backlog.inbox));
+        let Some(Inbox::Large(LargeFrame { mut chunks, .. })) = inbox else { return };
+        let frame_len = chunks.iter().map(Chunk::len).sum();
+        let mut joined = std::mem::take(&mut bench.supplies.joined);
+        joined.clear();
+        budget.frames = budget.frames.saturating_sub(1);
+        bench.supplies.counts.frames_in += 1;
+        self.ask(bench, |replies| {
+            let body = Body::Large { chunks: &mut chunks, frame_len, joined: &mut joined };
+            sink.on_frame(Frame { body }, replies);
+        });
+        chunks.drain(..).for_each(|chunk| bench.supplies.pool.give_back(chunk));
+        bench.supplies.joined = joined;
+        self.flush(io, bench, sink, budget);
+    }
+
+    /// The peer has sent its last byte; `received` bytes of a frame are left over.
+    fn finish(&mut self, bench: &mut Workbench, sink: &mut impl Sink, received: usize) {
+        let reason = match received {
+            0 => CloseReason::PeerFinished,
+            received => CloseReason::TruncatedFrame { received },
+        };
+        if self.state == State::Open && received == 0 {
+            self.state = State::HalfClosed;
+            self.ask(bench, |replies| sink.on_half_close(replies));
+        } else {
+            self.state = State::Flushing { reason, peer_still_sends: false };
+        }
+    }
+
+    /// Takes the steps that end a connection, as far as they can be taken.
+    fn end(&mut self, io: &mut impl Transport, bench: &mut Workbench, budget: &mut Budget) {
+        let now = bench.supplies.now;
+        let owes = self.unsent_bytes() > 0;
+        let has_input = !bench.work.is_empty()
+            || self.backlog.as_ref().is_some_and(|backlog| !backlog.inbox.is_empty())
+            || self.edges.readable;
+        if self.state == State::Draining && (!has_input || self.is_paused) {
+            self.state = State::Flushing { reason: CloseReason::Drained, peer_still_sends: true };
+        }
+        match self.state {
+            State::Flushing { reason, peer_still_sends: true } if !owes => {
+                // A peer that reads no more cannot be told either; its answer is awaited all the same.
+                self.state = match io.shutdown_write() {
+                    Ok(()) => State::Lingering { reason, since: now },
+                    Err(_) => State::Closed(reason),
+                };
+                self.edges.readable = true;
+            }
+            State::Flushing { reason, peer_still_sends: false } if !owes => self.state = State::Closed(reason),
+            State::Open
+            | State::Draining
+            | State::HalfClosed
+            | State::Flushing { .. }
+            | State::Lingering { .. }
+            | State::Closed(_) => {}
+        }
+        if let State::Lingering { reason, .. } = self.state {
+            self.discard(io, bench, budget, reason);
+        }
+    }
+
+    /// Reads and throws away what a peer sends that does not know yet that we have finished.
+    fn discard(&mut self, io: &mut impl Transport, bench: &mut Workbench, budget: &mut Budget, reason: CloseReason) {
+        bench.clear();
+        while self.may_read(bench, budget) {
+            match self.read_some(io, bench.work.spare_mut(), budget) {
+                Ok(None) => return,
+                Ok(Some(0)) | Err(_) => self.state = State::Closed(reason),
+                Ok(Some(_)) => continue,
+            }
+            return;
+        }
+    }
+
+    /// Takes the undecoded bytes off the workbench and keeps them; notes what the deadlines need.
+    fn pack(&mut self, bench: &mut Workbench, has_answered: bool, has_written: bool) {
+        debug_assert!(bench.run.is_empty());
+        let is_taking_frames = matches!(self.state, State::Open | State::Draining);
+        if !is_taking_frames {
+            bench.clear();
+            if let Some(backlog) = &mut self.backlog {
+                std::mem::take(&mut backlog.inbox).release(&mut bench.supplies.pool);
+            }
+        }
+        let mut has_frames = false;
+        if !bench.work.is_empty() {
+            let decoded = decode(bench.work.as_slice(), bench.supplies.config.payload_len_max);
+            has_frames = decoded != Ok(Decoded::Incomplete);
+            match bench.supplies.pool.keep(&mut bench.work) {
+                Ok(chunk) => bench.supplies.backlog(&mut self.backlog).inbox = Inbox::Bytes(chunk),
+                Err(limit) => {
+                    bench.clear();
+                    self.cut(limit.into());
+                }
+            }
+        }
+        if matches!(self.state, State::Closed(_)) || self.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
+            return self.release(&mut bench.supplies);
+        }
+        let is_held = self.is_held();
+        let Some(backlog) = self.backlog.as_deref_mut() else { return };
+        let now = bench.supplies.now;
+        let is_same_frame = !has_answered && !backlog.has_frames;
+        backlog.has_frames = has_frames;
+        backlog.frame_since = match backlog.frame_since {
+            _ if backlog.inbox.is_empty() || has_frames || is_held => None,
+            Some(since) if is_same_frame => Some(since),
+            _ => Some(now),
+        };
+        backlog.stalled_since = match backlog.stalled_since {
+            _ if backlog.outbox.is_empty() => None,
+            Some(since) if !has_written => Some(since),
+            _ => Some(now),
+        };
+    }
+
+    fn may_read(&self, bench: &mut Workbench, budget: &Budget) -> bool {
+        let is_spent = budget.read_bytes == 0;
+        bench.supplies.counts.read_budgets_spent += u64::from(is_spent && self.edges.readable);
+        self.edges.readable && !is_spent
+    }
+
+    /// One read, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`, `Ok(Some(0))` the peer's FIN.
+    fn read_some(
+        &mut self,
+        io: &mut impl Transport,
+        spare: &mut [u8],
+        budget: &mut Budget,
+    ) -> Result<Option<usize>, CloseReason> {
+        loop {
+            return match io.read(spare) {
+                Ok(len) => {
+                    let is_last = len == 0 || (len < spare.len() && SHORT_CALL_IS_LAST && !self.edges.read_closed);
+                    self.edges.readable = !is_last;
+                    budget.read_bytes = budget.read_bytes.saturating_sub(len);
+                    Ok(Some(len))
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.edges.readable = false;
+                    Ok(None)
+                }
+                Err(error) => Err(reason_of(&error)),
+            };
+        }
+    }
+
+    /// Lets the handler speak about this connection outside the frames on the workbench.
+    fn ask(&mut self, bench: &mut Workbench, callback: impl FnOnce(&mut Replies<'_>)) {
+        self.with_replies(&mut bench.supplies, callback);
+    }
+}
+
+/// Why handing over frames stopped.
+enum Stopped {
+    /// More bytes are needed.
+    Starved,
+    /// A frame longer than a chunk begins.
+    Large { frame_len: usize },
+    /// Too much output is owed.
+    OverMark,
+    /// The frame budget is spent.
+    BudgetSpent,
+    /// The handler wants no more for now, or ever.
+    Told(Verdict),
+}
+
+/// With output still owed, at least this much is read at a time, in bytes.
+const READ_LEN_MIN: usize = 4 << 10;
+
+/// Why a connection ends whose socket answered with `error`.
+fn reason_of(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        io::ErrorKind::WriteZero => CloseReason::WriteZero,
+        _ => CloseReason::from(error),
+    }
+}

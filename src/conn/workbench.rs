@@ -1,0 +1,143 @@
+//! What the connections of a reactor share: one read buffer, the pool, and the counters.
+
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::conn::Backlog;
+use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool};
+
+/// Lies under whichever connection runs; between runs it is empty.
+///
+/// ```text
+///   0        run            at             len                capacity
+///   +--------+==============+--------------+------------------+
+///   | done   | to be echoed | undecoded    | read into        |
+///   +--------+==============+--------------+------------------+
+/// ```
+#[derive(Debug)]
+pub(crate) struct Workbench {
+    /// The buffer that every read of a small frame goes to.
+    pub(crate) work: Chunk,
+    /// Frames that are answered with their own bytes, one after the other: written from where they lie.
+    pub(crate) run: std::ops::Range<usize>,
+    /// Where the undecoded bytes begin.
+    pub(crate) at: usize,
+    pub(crate) supplies: Supplies,
+}
+
+impl Workbench {
+    pub(crate) fn new(config: Config, now: Instant) -> Self {
+        let mut pool = ChunkPool::new(config.memory_bytes_max, config.pool_bytes_max);
+        Self {
+            work: pool.work_chunk(),
+            run: 0..0,
+            at: 0,
+            supplies: Supplies {
+                config,
+                now,
+                pool,
+                joined: Vec::new(),
+                backlogs: Vec::new(),
+                counts: ConnCounts::default(),
+            },
+        }
+    }
+
+    /// Forgets what was decoded; the undecoded bytes stay.
+    pub(crate) fn forget_decoded(&mut self) {
+        self.work.consume(self.at);
+        self.at = 0;
+        self.run = 0..0;
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.work.clear();
+        self.at = 0;
+        self.run = 0..0;
+    }
+
+    /// Room to read at most `len` bytes into, behind the undecoded ones.
+    pub(crate) fn spare_mut(&mut self, len: usize) -> &mut [u8] {
+        debug_assert_eq!(self.at, 0);
+        if self.work.spare_len() < len {
+            self.work.compact();
+        }
+        let spare = self.work.spare_mut();
+        let len = len.min(spare.len());
+        &mut spare[..len]
+    }
+}
+
+/// What a connection may use while it runs, apart from the workbench's own bytes.
+#[derive(Debug)]
+pub(crate) struct Supplies {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) pool: ChunkPool,
+    /// A frame longer than a chunk in one piece, for a handler that asked for it.
+    pub(crate) joined: Vec<u8>,
+    /// Empty backlogs, kept for reuse.
+    backlogs: Vec<Box<Backlog>>,
+    pub(crate) counts: ConnCounts,
+}
+
+impl Supplies {
+    /// The connection's backlog, which it gets now if it has none.
+    pub(crate) fn backlog<'a>(&mut self, slot: &'a mut Option<Box<Backlog>>) -> &'a mut Backlog {
+        slot.get_or_insert_with(|| self.backlogs.pop().unwrap_or_default())
+    }
+
+    /// Takes an empty backlog back.
+    pub(crate) fn shelve_backlog(&mut self, mut backlog: Box<Backlog>) {
+        debug_assert!(backlog.is_empty());
+        if self.backlogs.len() < BACKLOGS_MAX {
+            backlog.reset();
+            self.backlogs.push(backlog);
+        }
+    }
+
+    /// Gives what a burst needed back to the allocator, over some calls.
+    pub(crate) fn trim(&mut self) {
+        self.pool.trim();
+        self.backlogs.truncate(self.backlogs.len() / 2);
+        self.joined = Vec::new();
+    }
+
+    /// Whether anything is kept that [`trim`](Self::trim) would give back.
+    pub(crate) fn has_idle(&self) -> bool {
+        self.pool.idle_bytes() > 0 || !self.backlogs.is_empty() || self.joined.capacity() > 0
+    }
+}
+
+/// How many empty backlogs are kept; each takes less than 300 bytes.
+const BACKLOGS_MAX: usize = CHUNK_LEN / 300;
+
+/// What all connections have done, as counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ConnCounts {
+    pub(crate) frames_in: u64,
+    pub(crate) frames_out: u64,
+    pub(crate) pauses: u64,
+    pub(crate) read_budgets_spent: u64,
+    pub(crate) write_budgets_spent: u64,
+    pub(crate) frame_budgets_spent: u64,
+}
+
+/// What one connection may still do in this turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    pub(crate) read_bytes: usize,
+    pub(crate) write_bytes: usize,
+    pub(crate) frames: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            read_bytes: config.read_budget_bytes,
+            write_bytes: config.write_budget_bytes,
+            frames: config.frame_budget,
+        }
+    }
+}
