@@ -1,0 +1,310 @@
+//! What a library user writes: a [`Handler`], and what it can do from its callbacks.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::addr::PeerAddr;
+use crate::conn::decoder::Frame;
+use crate::conn::outbox::Sent;
+use crate::conn::replies::{Replies, Verdict};
+use crate::conn::workbench::Supplies;
+use crate::error::CloseReason;
+
+/// Answers frames.
+///
+/// All callbacks run on the reactor's thread, one at a time; while one runs, no other connection is served. A callback
+/// that panics ends its own connection only, where panics unwind (`panic = "unwind"`, Rust's default).
+///
+/// ```
+/// use frameloop::{Context, Frame, Handler};
+///
+/// /// Answers each frame with the number of frames that its connection has sent.
+/// struct Count;
+///
+/// impl Handler for Count {
+///     type State = u64;
+///     type Message = ();
+///
+///     fn on_open(&mut self, _conn: &mut Context<'_>) -> u64 {
+///         0
+///     }
+///
+///     fn on_frame(&mut self, conn: &mut Context<'_>, count: &mut u64, _frame: Frame<'_>) {
+///         *count += 1;
+///         let _ = conn.reply(&count.to_be_bytes());
+///     }
+/// }
+/// ```
+pub trait Handler {
+    /// What is kept for each connection, from [`on_open`](Self::on_open) to [`on_close`](Self::on_close).
+    type State;
+
+    /// What other threads send through a [`Handle`](crate::Handle).
+    type Message: Send + 'static;
+
+    /// A connection was accepted. What this returns is kept for it.
+    ///
+    /// A frame may be sent at once. If this panics, the connection is closed, and as it was never open,
+    /// [`on_close`](Self::on_close) is not called.
+    fn on_open(&mut self, conn: &mut Context<'_>) -> Self::State;
+
+    /// A whole frame came.
+    ///
+    /// While the connection's outbox is over its high watermark this is not called, so the first reply is always queued.
+    fn on_frame(&mut self, conn: &mut Context<'_>, state: &mut Self::State, frame: Frame<'_>);
+
+    /// The outbox had reached its high watermark, and has fallen to its low one: there is room again.
+    fn on_low_water(&mut self, conn: &mut Context<'_>, state: &mut Self::State) {
+        let _ = (conn, state);
+    }
+
+    /// The peer has sent its last byte (FIN) and may still read.
+    ///
+    /// By default the connection is closed once what it is owed is flushed. A handler that answers later, for example from
+    /// another thread, keeps it open by doing nothing here, and closes it when it has answered.
+    fn on_half_close(&mut self, conn: &mut Context<'_>, state: &mut Self::State) {
+        let _ = state;
+        conn.close();
+    }
+
+    /// The connection has ended. Called exactly once for each [`on_open`](Self::on_open) that returned.
+    fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, state: Self::State, reason: &CloseReason) {
+        let _ = (peers, id, state, reason);
+    }
+
+    /// Another thread sent a message.
+    fn on_message(&mut self, peers: &mut Peers<'_>, message: Self::Message) {
+        let _ = (peers, message);
+    }
+
+    /// A descriptor given to [`Reactor::watch`](crate::Reactor::watch) became readable.
+    ///
+    /// The report is an edge: it comes once, and again only after the descriptor was read until it would block.
+    fn on_source(&mut self, peers: &mut Peers<'_>, source: SourceId) {
+        let _ = (peers, source);
+    }
+}
+
+/// Answers each frame with itself, from where it lies.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Echo;
+
+impl Handler for Echo {
+    type State = ();
+    type Message = std::convert::Infallible;
+
+    fn on_open(&mut self, _conn: &mut Context<'_>) {}
+
+    #[inline]
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+        // The first reply to a frame is always queued, unless the connection is ending anyway.
+        let _ = conn.reply_frame(frame);
+    }
+}
+
+/// Names a connection for as long as it lives, and no other after it.
+///
+/// The slot of an ended connection gets a new tenant, but the generation tells them apart: an id that is stale is never
+/// taken for another connection (after 2^32 - 1 further connections the generations begin again).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+/// Names a descriptor given to [`Reactor::watch`](crate::Reactor::watch).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(pub(crate) u32);
+
+/// How many connections a broadcast reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Broadcast {
+    /// Connections on which the frame is queued.
+    pub queued: usize,
+    /// Connections that have not read what they were sent before, on which it is not queued.
+    pub over_mark: usize,
+}
+
+/// One connection, during a callback about it; and, by their ids, all others.
+pub struct Context<'a> {
+    pub(crate) id: ConnId,
+    pub(crate) peer: &'a PeerAddr,
+    pub(crate) replies: Replies<'a>,
+    pub(crate) reach: &'a mut dyn Reach,
+}
+
+impl Context<'_> {
+    /// The connection's id.
+    #[must_use]
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The peer's address.
+    #[must_use]
+    pub fn peer_addr(&self) -> &PeerAddr {
+        self.peer
+    }
+
+    /// When this turn began, by the reactor's clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.replies.supplies.now
+    }
+
+    /// Queues a frame with a copy of `payload`.
+    pub fn reply(&mut self, payload: &[u8]) -> Sent {
+        self.replies.reply(payload)
+    }
+
+    /// Queues the frame as it came. Nothing is copied as long as frames are answered so, in their order.
+    #[inline]
+    pub fn reply_frame(&mut self, frame: Frame<'_>) -> Sent {
+        self.replies.reply_frame(frame)
+    }
+
+    /// Queues a frame with a copy of `payload` on any connection, this one or another.
+    pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Sent {
+        if to == self.id { self.reply(payload) } else { self.reach.send(to, payload, self.replies.supplies) }
+    }
+
+    /// Queues a frame with a copy of `payload` on every connection, this one included.
+    pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
+        let mut reached = self.reach.broadcast(payload, self.replies.supplies);
+        count(&mut reached, self.replies.reply(payload));
+        reached
+    }
+
+    /// Closes this connection once what it is owed is flushed. No further frame of it is handed over.
+    pub fn close(&mut self) {
+        if *self.replies.verdict == Verdict::GoOn {
+            *self.replies.verdict = Verdict::Close(CloseReason::ClosedByHandler);
+        }
+    }
+
+    /// Closes this connection at once; output that it is owed is lost.
+    pub fn abort(&mut self) {
+        *self.replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler);
+    }
+
+    /// Hands over no further frame of this connection, and reads no more from it, until it is resumed.
+    pub fn pause(&mut self) {
+        *self.replies.is_paused = true;
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    pub fn resume(&mut self) {
+        *self.replies.is_paused = false;
+    }
+
+    /// All other connections.
+    pub fn peers(&mut self) -> Peers<'_> {
+        Peers { reach: &mut *self.reach, supplies: &mut *self.replies.supplies }
+    }
+}
+
+/// Connections by their ids, during a callback that is about none of them, or [`Context::peers`]: all but its own.
+pub struct Peers<'a> {
+    pub(crate) reach: &'a mut dyn Reach,
+    pub(crate) supplies: &'a mut Supplies,
+}
+
+impl Peers<'_> {
+    /// When this turn began, by the reactor's clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.supplies.now
+    }
+
+    /// Queues a frame with a copy of `payload`.
+    pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Sent {
+        self.reach.send(to, payload, self.supplies)
+    }
+
+    /// Queues a frame with a copy of `payload` on every one of these connections.
+    pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
+        self.reach.broadcast(payload, self.supplies)
+    }
+
+    /// Closes a connection once what it is owed is flushed. Returns whether there is such a connection.
+    pub fn close(&mut self, id: ConnId) -> bool {
+        self.reach.tell(id, Wish::Close)
+    }
+
+    /// Closes a connection at once; output that it is owed is lost. Returns whether there is such a connection.
+    pub fn abort(&mut self, id: ConnId) -> bool {
+        self.reach.tell(id, Wish::Abort)
+    }
+
+    /// Hands over no further frame of a connection, and reads no more from it, until it is resumed. Returns whether there
+    /// is such a connection.
+    pub fn pause(&mut self, id: ConnId) -> bool {
+        self.reach.tell(id, Wish::Pause)
+    }
+
+    /// Ends a [`pause`](Self::pause). Returns whether there is such a connection.
+    pub fn resume(&mut self, id: ConnId) -> bool {
+        self.reach.tell(id, Wish::Resume)
+    }
+
+    /// Begins to drain the reactor, as [`Reactor::drain`](crate::Reactor::drain) does.
+    pub fn drain(&mut self) {
+        self.reach.end(End::Drain);
+    }
+
+    /// Stops the reactor, as [`Reactor::stop`](crate::Reactor::stop) does.
+    pub fn stop(&mut self) {
+        self.reach.end(End::Stop);
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("id", &self.id).field("peer", self.peer).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Peers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").finish_non_exhaustive()
+    }
+}
+
+/// What a handler wants of a connection that is not the one it is called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Close,
+    Abort,
+    Pause,
+    Resume,
+}
+
+/// How a reactor is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    Drain,
+    Stop,
+}
+
+/// The connections of a reactor, whatever their sockets are.
+pub(crate) trait Reach {
+    fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent;
+    fn broadcast(&mut self, payload: &[u8], supplies: &mut Supplies) -> Broadcast;
+    fn tell(&mut self, id: ConnId, wish: Wish) -> bool;
+    fn end(&mut self, end: End);
+}
+
+/// Counts one connection of a broadcast.
+pub(crate) fn count(reached: &mut Broadcast, sent: Sent) {
+    match sent {
+        Sent::Queued => reached.queued += 1,
+        Sent::OverMark => reached.over_mark += 1,
+        Sent::Gone | Sent::TooLong => {}
+    }
+}

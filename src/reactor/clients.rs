@@ -1,0 +1,184 @@
+//! The connections of a reactor, and the queue of those that have something to do.
+
+use crate::addr::PeerAddr;
+use crate::conn::Conn;
+use crate::conn::outbox::Sent;
+use crate::conn::workbench::Supplies;
+use crate::error::CloseReason;
+use crate::handler::{Broadcast, ConnId, End, Reach, Wish, count};
+use crate::reactor::slots::Slots;
+
+/// Connections in their slots, and who is to run.
+///
+/// A connection stands in the queue at most once, also when an event comes for it while it waits there; otherwise a turn
+/// would grow with every event for a connection whose budget is spent.
+#[derive(Debug)]
+pub(crate) struct Clients<S, T> {
+    pub(crate) slots: Slots<Client<S, T>>,
+    /// Became ready in this turn: they run first.
+    fresh: Vec<ConnId>,
+    /// Stopped for lack of budget, or were spoken to by a handler: they run next, without a new event.
+    waiting: Vec<ConnId>,
+    /// Have ended; their slots are freed at the end of the turn.
+    pub(crate) ended: Vec<ConnId>,
+    /// What a handler has asked of the reactor.
+    pub(crate) end: Option<End>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Client<S, T> {
+    // Invariant: set exactly while the connection stands in `fresh` or `waiting`.
+    is_queued: bool,
+    /// Taken out while it runs, so that a handler can speak to all others meanwhile.
+    pub(crate) tenant: Option<Tenant<S, T>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tenant<S, T> {
+    pub(crate) stream: S,
+    pub(crate) conn: Conn,
+    pub(crate) peer: PeerAddr,
+    pub(crate) state: T,
+}
+
+impl<S, T> Clients<S, T> {
+    pub(crate) fn new() -> Self {
+        Self { slots: Slots::new(), fresh: Vec::new(), waiting: Vec::new(), ended: Vec::new(), end: None }
+    }
+
+    pub(crate) fn insert(&mut self, tenant: Tenant<S, T>) -> ConnId {
+        self.slots.insert(Client { is_queued: false, tenant: Some(tenant) })
+    }
+
+    /// An event came. Returns whether it was about a connection that exists.
+    pub(crate) fn note_ready(&mut self, id: ConnId, readable: bool, writable: bool, read_closed: bool) -> bool {
+        let Some(client) = self.slots.tenant_mut(id) else { return false };
+        if let Some(tenant) = &mut client.tenant {
+            tenant.conn.note_ready(readable, writable, read_closed);
+        }
+        if !std::mem::replace(&mut client.is_queued, true) {
+            self.fresh.push(id);
+        }
+        true
+    }
+
+    /// Lets a connection run next, if it does not wait for that already.
+    pub(crate) fn queue(&mut self, id: ConnId) {
+        if let Some(client) = self.slots.tenant_mut(id)
+            && !std::mem::replace(&mut client.is_queued, true)
+        {
+            self.waiting.push(id);
+        }
+    }
+
+    /// Whether anything is to be done without an event.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || !self.ended.is_empty() || self.end.is_some()
+    }
+
+    /// Takes the queue of this turn: those that became ready, then those that waited.
+    pub(crate) fn take_queue(&mut self, queue: &mut Vec<ConnId>) {
+        queue.clear();
+        queue.append(&mut self.fresh);
+        queue.append(&mut self.waiting);
+    }
+
+    /// Takes a connection out of its slot and off the queue.
+    pub(crate) fn take(&mut self, id: ConnId) -> Option<Tenant<S, T>> {
+        let client = self.slots.tenant_mut(id)?;
+        client.is_queued = false;
+        client.tenant.take()
+    }
+
+    /// Puts it back after its run, into the queue if it wants to go on.
+    pub(crate) fn put_back(&mut self, id: ConnId, tenant: Tenant<S, T>) {
+        let has_ended = tenant.conn.closed().is_some();
+        let wants_turn = tenant.conn.wants_turn();
+        if let Some(client) = self.slots.tenant_mut(id) {
+            client.tenant = Some(tenant);
+        }
+        if has_ended {
+            self.ended.push(id);
+        } else if wants_turn {
+            self.queue(id);
+        }
+    }
+
+    /// Ends a connection at once; its slot is freed at the end of the turn.
+    pub(crate) fn cut(&mut self, id: ConnId, reason: CloseReason) {
+        if let Some(tenant) = self.slots.tenant_mut(id).and_then(|client| client.tenant.as_mut()) {
+            tenant.conn.cut(reason);
+            self.ended.push(id);
+        }
+    }
+
+    /// Ends all connections at once.
+    pub(crate) fn cut_all(&mut self, reason: CloseReason) {
+        let Self { slots, ended, .. } = self;
+        for (id, client) in slots.iter_mut() {
+            if let Some(tenant) = &mut client.tenant {
+                tenant.conn.cut(reason);
+                ended.push(id);
+            }
+        }
+    }
+
+    /// Begins to drain all connections.
+    pub(crate) fn drain_all(&mut self) {
+        let Self { slots, waiting, .. } = self;
+        for (id, client) in slots.iter_mut() {
+            if let Some(tenant) = &mut client.tenant {
+                tenant.conn.drain();
+            }
+            if !std::mem::replace(&mut client.is_queued, true) {
+                waiting.push(id);
+            }
+        }
+    }
+}
+
+impl<S, T> Reach for Clients<S, T> {
+    fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent {
+        let Some(tenant) = self.slots.tenant_mut(to).and_then(|client| client.tenant.as_mut()) else {
+            return Sent::Gone;
+        };
+        let sent = tenant.conn.send(payload, supplies);
+        if sent == Sent::Queued || tenant.conn.closed().is_some() {
+            self.queue(to);
+        }
+        sent
+    }
+
+    fn broadcast(&mut self, payload: &[u8], supplies: &mut Supplies) -> Broadcast {
+        let mut reached = Broadcast::default();
+        let Self { slots, waiting, .. } = self;
+        for (id, client) in slots.iter_mut() {
+            let Some(tenant) = &mut client.tenant else { continue };
+            let sent = tenant.conn.send(payload, supplies);
+            count(&mut reached, sent);
+            let has_work = sent == Sent::Queued || tenant.conn.closed().is_some();
+            if has_work && !std::mem::replace(&mut client.is_queued, true) {
+                waiting.push(id);
+            }
+        }
+        reached
+    }
+
+    fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
+        let Some(tenant) = self.slots.tenant_mut(id).and_then(|client| client.tenant.as_mut()) else {
+            return false;
+        };
+        match wish {
+            Wish::Close => tenant.conn.close(CloseReason::ClosedByHandler),
+            Wish::Abort => tenant.conn.cut(CloseReason::AbortedByHandler),
+            Wish::Pause => tenant.conn.pause(true),
+            Wish::Resume => tenant.conn.pause(false),
+        }
+        self.queue(id);
+        true
+    }
+
+    fn end(&mut self, end: End) {
+        self.end = self.end.max(Some(end));
+    }
+}

@@ -1,0 +1,222 @@
+//! Deadlines of connections: touching one is O(1), and no connection is looked at that has nothing due.
+//!
+//! All deadlines of a kind are equally far away when they are set, so the order in which they were set is the order in which
+//! they come due: a kind is a list, set at its tail and due at its head. The lists are linked through arrays by slot.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+
+/// What a connection can be late with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// No frame in either direction.
+    Idle,
+    /// A frame's first byte to its last.
+    Frame,
+    /// Output owed, and nothing taken.
+    Write,
+    /// Our FIN sent, the peer's not received.
+    Linger,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Idle, Self::Frame, Self::Write, Self::Linger];
+}
+
+/// The deadlines of all connections.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    /// Deadlines are kept as nanoseconds since then: half the size of an instant.
+    epoch: Instant,
+    lists: [List; 4],
+}
+
+/// The deadlines of one kind, earliest first.
+#[derive(Debug)]
+struct List {
+    /// `None`: this kind is off.
+    timeout: Option<Duration>,
+    head: u32,
+    tail: u32,
+    /// By slot; grows to the highest slot that ever had a deadline of this kind.
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    // Invariant: NOT_SET exactly if the slot is not in the list.
+    since: u64,
+    prev: u32,
+    next: u32,
+}
+
+const NONE: u32 = u32::MAX;
+const NOT_SET: u64 = u64::MAX;
+const EMPTY: Node = Node { since: NOT_SET, prev: NONE, next: NONE };
+
+impl Deadlines {
+    pub(crate) fn new(config: &Config, epoch: Instant) -> Self {
+        let list = |timeout| List { timeout, head: NONE, tail: NONE, nodes: Vec::new() };
+        Self {
+            epoch,
+            lists: [
+                list(config.idle_timeout),
+                list(config.frame_timeout),
+                list(config.write_timeout),
+                list(Some(config.linger_timeout)),
+            ],
+        }
+    }
+
+    /// Sets a slot's deadline to the timeout after `since`; `None` takes it away. Nothing is done if it stands so already.
+    pub(crate) fn set(&mut self, kind: Kind, slot: u32, since: Option<Instant>) {
+        let since = since.map_or(NOT_SET, |since| nanos(since.saturating_duration_since(self.epoch)));
+        let list = &mut self.lists[kind as usize];
+        if list.timeout.is_none() || list.since(slot) == since {
+            return;
+        }
+        list.unlink(slot);
+        if since != NOT_SET {
+            list.link(slot, since);
+        }
+    }
+
+    /// Takes away all deadlines of a slot.
+    pub(crate) fn clear(&mut self, slot: u32) {
+        self.lists.iter_mut().for_each(|list| list.unlink(slot));
+    }
+
+    /// The earliest deadline of all.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.lists.iter().filter_map(|list| list.next(self.epoch)).min()
+    }
+
+    /// A slot whose deadline of this kind has come, which is thereby taken away.
+    pub(crate) fn expired(&mut self, kind: Kind, now: Instant) -> Option<u32> {
+        let list = &mut self.lists[kind as usize];
+        let is_due = list.next(self.epoch).is_some_and(|due| due <= now);
+        is_due.then(|| {
+            let slot = list.head;
+            list.unlink(slot);
+            slot
+        })
+    }
+}
+
+impl List {
+    fn since(&self, slot: u32) -> u64 {
+        self.nodes.get(slot as usize).map_or(NOT_SET, |node| node.since)
+    }
+
+    fn next(&self, epoch: Instant) -> Option<Instant> {
+        let since = self.since(self.head);
+        if since == NOT_SET {
+            return None;
+        }
+        epoch.checked_add(Duration::from_nanos(since))?.checked_add(self.timeout?)
+    }
+
+    fn link(&mut self, slot: u32, since: u64) {
+        let index = slot as usize;
+        if self.nodes.len() <= index {
+            self.nodes.resize(index + 1, EMPTY);
+        }
+        debug_assert!(self.tail == NONE || self.since(self.tail) <= since, "deadlines are set in order");
+        self.nodes[index] = Node { since, prev: self.tail, next: NONE };
+        match self.tail {
+            NONE => self.head = slot,
+            tail => self.nodes[tail as usize].next = slot,
+        }
+        self.tail = slot;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        if self.since(slot) == NOT_SET {
+            return;
+        }
+        let Node { prev, next, .. } = std::mem::replace(&mut self.nodes[slot as usize], EMPTY);
+        match prev {
+            NONE => self.head = next,
+            prev => self.nodes[prev as usize].next = next,
+        }
+        match next {
+            NONE => self.tail = prev,
+            next => self.nodes[next as usize].prev = prev,
+        }
+    }
+}
+
+/// Nanoseconds, up to 584 years of them.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NOT_SET - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn deadlines() -> (Deadlines, Instant) {
+        let epoch = Instant::now();
+        let config = Config::builder().frame_timeout(Some(10 * SECOND)).idle_timeout(None).build().unwrap();
+        (Deadlines::new(&config, epoch), epoch)
+    }
+
+    fn all_expired(deadlines: &mut Deadlines, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| deadlines.expired(Kind::Frame, now)).collect()
+    }
+
+    #[test]
+    fn they_come_due_in_the_order_in_which_they_were_last_set() {
+        let (mut deadlines, epoch) = deadlines();
+        for (second, slot) in [(0, 5), (1, 0), (2, 9), (3, 5)] {
+            deadlines.set(Kind::Frame, slot, Some(epoch + second * SECOND));
+        }
+        assert_eq!(deadlines.next(), Some(epoch + 11 * SECOND));
+        assert_eq!(all_expired(&mut deadlines, epoch + 11 * SECOND), [0]);
+        assert_eq!(all_expired(&mut deadlines, epoch + 60 * SECOND), [9, 5]);
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn a_deadline_taken_away_does_not_come() {
+        let (mut deadlines, epoch) = deadlines();
+        for slot in 0..4 {
+            deadlines.set(Kind::Frame, slot, Some(epoch));
+        }
+        deadlines.set(Kind::Frame, 0, None);
+        deadlines.clear(2);
+        deadlines.clear(2);
+        deadlines.set(Kind::Frame, 77, None);
+        assert_eq!(all_expired(&mut deadlines, epoch + 10 * SECOND), [1, 3]);
+    }
+
+    #[test]
+    fn nothing_is_due_a_nanosecond_early() {
+        let (mut deadlines, epoch) = deadlines();
+        deadlines.set(Kind::Frame, 1, Some(epoch));
+        let due = epoch + 10 * SECOND;
+        assert_eq!(deadlines.expired(Kind::Frame, due - Duration::from_nanos(1)), None);
+        assert_eq!(deadlines.expired(Kind::Frame, due), Some(1));
+    }
+
+    #[test]
+    fn a_kind_that_is_off_takes_no_memory_and_never_comes() {
+        let (mut deadlines, epoch) = deadlines();
+        deadlines.set(Kind::Idle, 1_000, Some(epoch));
+        assert_eq!(deadlines.lists[Kind::Idle as usize].nodes.capacity(), 0);
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn a_clock_that_steps_by_25_days_brings_all_due_and_none_twice() {
+        let (mut deadlines, epoch) = deadlines();
+        for slot in 0..100 {
+            deadlines.set(Kind::Frame, slot, Some(epoch));
+        }
+        assert_eq!(all_expired(&mut deadlines, epoch + 25 * 24 * 3_600 * SECOND).len(), 100);
+        assert_eq!(deadlines.next(), None);
+    }
+}

@@ -1,0 +1,221 @@
+//! The accept loop: its budget, the limits, and what happens when descriptors run out.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+
+use crate::addr::PeerAddr;
+use crate::conn::Conn;
+use crate::handler::{Context, Handler};
+use crate::reactor::clients::Tenant;
+use crate::reactor::deadlines::Kind;
+use crate::reactor::net::Net;
+use crate::reactor::slots::Subject;
+use crate::reactor::{Reactor, guarded};
+
+/// After the kernel had no descriptor or memory for another connection, accepting is tried again this much later; at once
+/// if a connection of ours ends before. Connections wait in the listen queue meanwhile.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The listening sockets.
+#[derive(Debug)]
+pub(crate) struct Listeners<L> {
+    list: Vec<Listening<L>>,
+    /// While accepting is paused.
+    paused_until: Option<Instant>,
+    /// Connections by address, where that is limited.
+    by_ip: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Listening<L> {
+    listener: L,
+    /// The listen queue may hold connections: an edge came and was not used up.
+    is_ready: bool,
+}
+
+/// Why a connection is closed as soon as it is accepted.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    ConnectionsMax(usize),
+    PerIp(usize),
+    Memory(usize),
+}
+
+impl<L> Listeners<L> {
+    pub(crate) fn new() -> Self {
+        Self { list: Vec::new(), paused_until: None, by_ip: HashMap::new() }
+    }
+
+    /// The number that the next listener will have.
+    pub(crate) fn next_index(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(crate) fn push(&mut self, listener: L) {
+        self.list.push(Listening { listener, is_ready: false });
+    }
+
+    pub(crate) fn note_ready(&mut self, index: usize) {
+        if let Some(listening) = self.list.get_mut(index) {
+            listening.is_ready = true;
+        }
+    }
+
+    /// Stops listening.
+    pub(crate) fn close(&mut self) {
+        self.list.clear();
+        self.paused_until = None;
+    }
+
+    /// Whether there may be connections to accept that no event will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        self.paused_until.is_none() && self.list.iter().any(|listening| listening.is_ready)
+    }
+
+    /// When accepting is tried again.
+    pub(crate) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// A connection has ended, and with it a descriptor is free.
+    pub(crate) fn note_ended(&mut self, peer: &PeerAddr) {
+        self.paused_until = None;
+        if let Some(ip) = peer.ip()
+            && let Some(count) = self.by_ip.get_mut(&ip)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_ip.remove(&ip);
+            }
+        }
+    }
+}
+
+impl<H: Handler, N: Net> Reactor<H, N> {
+    /// Accepts, on each listener, until its queue is empty or the budget is spent.
+    pub(crate) fn accept(&mut self) {
+        if self.listeners.paused_until.is_some_and(|until| self.now() < until) {
+            return;
+        }
+        self.listeners.paused_until = None;
+        for index in 0..self.listeners.list.len() {
+            for _ in 0..self.bench.supplies.config.accept_budget {
+                let listening = &self.listeners.list[index];
+                if !listening.is_ready || self.listeners.paused_until.is_some() {
+                    break;
+                }
+                let outcome = self.net.accept(&listening.listener, &self.bench.supplies.config);
+                self.stats.accepts.count(&outcome);
+                match outcome {
+                    Ok((stream, peer)) => self.admit(stream, peer),
+                    Err(error) => self.accept_failed(index, &error),
+                }
+            }
+        }
+    }
+
+    /// Lets a new connection in, or closes it at once.
+    fn admit(&mut self, mut stream: N::Stream, peer: PeerAddr) {
+        if let Err(refusal) = self.admission(&peer) {
+            return self.refuse(&peer, refusal);
+        }
+        let id = self.clients.slots.next_id();
+        let registered = self.net.register(&mut stream, Subject::Conn(id).token());
+        self.stats.registrations.count(&registered);
+        if let Err(error) = registered {
+            self.stats.refused.failed += 1;
+            if self.gates.refused.passes(self.now()) {
+                warn!("refused {peer}: it cannot be registered: {error}");
+            }
+            return;
+        }
+        let mut conn = Conn::new();
+        let Self { handler, clients, bench, .. } = self;
+        let state = conn.with_replies(&mut bench.supplies, |replies| {
+            guarded(|| {
+                let replies = replies.reborrow();
+                handler.on_open(&mut Context { id, peer: &peer, replies, reach: clients })
+            })
+        });
+        let Some(state) = state else {
+            self.stats.refused.failed += 1;
+            conn.release(&mut self.bench.supplies);
+            return;
+        };
+        debug!("[{id}] open, from {peer}");
+        self.count_in(&peer);
+        self.deadlines.set(Kind::Idle, id.index, Some(self.now()));
+        let has_work = conn.wants_turn() || conn.is_ending();
+        self.clients.insert(Tenant { stream, conn, peer, state });
+        if has_work {
+            self.clients.queue(id);
+        }
+    }
+
+    /// Whether there is room for a connection from `peer`.
+    fn admission(&self, peer: &PeerAddr) -> Result<(), Refusal> {
+        let config = &self.bench.supplies.config;
+        if self.clients.slots.len() >= config.connections_max {
+            return Err(Refusal::ConnectionsMax(config.connections_max));
+        }
+        if let (Some(max), Some(ip)) = (config.connections_per_ip_max, peer.ip())
+            && self.listeners.by_ip.get(&ip).is_some_and(|count| *count >= max)
+        {
+            return Err(Refusal::PerIp(max));
+        }
+        if !self.bench.supplies.pool.can_lend() {
+            return Err(Refusal::Memory(config.memory_bytes_max));
+        }
+        Ok(())
+    }
+
+    fn count_in(&mut self, peer: &PeerAddr) {
+        self.stats.accepted += 1;
+        self.stats.connections += 1;
+        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
+        if self.bench.supplies.config.connections_per_ip_max.is_some()
+            && let Some(ip) = peer.ip()
+        {
+            *self.listeners.by_ip.entry(ip).or_default() += 1;
+        }
+    }
+
+    fn refuse(&mut self, peer: &PeerAddr, refusal: Refusal) {
+        let refused = &mut self.stats.refused;
+        let (counter, limit, what) = match refusal {
+            Refusal::ConnectionsMax(limit) => (&mut refused.connections_max, limit, "connections"),
+            Refusal::PerIp(limit) => (&mut refused.connections_per_ip_max, limit, "connections from its address"),
+            Refusal::Memory(limit) => (&mut refused.memory, limit, "bytes of buffers"),
+        };
+        *counter += 1;
+        if self.gates.refused.passes(self.now()) {
+            warn!("refused {peer}: there are {limit} {what}, as many as allowed");
+        }
+    }
+
+    fn accept_failed(&mut self, index: usize, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => self.listeners.list[index].is_ready = false,
+            // The peer has gone before it was accepted, or a signal came: the next one in the queue may be well
+            // (accept(2), "Error handling").
+            io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown => {}
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM. Whatever else it is, trying again at once would spin.
+            _ => {
+                self.stats.accept_pauses += 1;
+                self.listeners.paused_until = self.now().checked_add(ACCEPT_PAUSE);
+                if self.gates.accept_paused.passes(self.now()) {
+                    warn!("accepting pauses, with {} connections open: {error}", self.clients.slots.len());
+                }
+            }
+        }
+    }
+}

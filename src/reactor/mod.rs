@@ -1,0 +1,603 @@
+//! The loop: one thread, one readiness queue, every connection in a slot.
+
+pub(crate) mod clients;
+pub(crate) mod deadlines;
+pub(crate) mod handle;
+pub(crate) mod listener;
+pub(crate) mod log_gate;
+pub(crate) mod net;
+pub(crate) mod observed;
+pub(crate) mod slots;
+pub(crate) mod stats;
+
+use std::any::Any;
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use log::{Level, debug, error, info, log_enabled, trace, warn};
+
+use crate::addr::{ListenAddr, PeerAddr};
+use crate::config::Config;
+use crate::conn::decoder::Frame;
+use crate::conn::replies::{Replies, Verdict};
+use crate::conn::workbench::Workbench;
+use crate::conn::{Conn, Sink};
+use crate::error::{CausedBy, CloseReason, Error};
+use crate::handler::{ConnId, Context, End, Handler, Peers, Reach, SourceId};
+use crate::reactor::clients::{Clients, Tenant};
+use crate::reactor::deadlines::{Deadlines, Kind};
+use crate::reactor::handle::{Handle, Mailbox, Request};
+use crate::reactor::listener::Listeners;
+use crate::reactor::log_gate::LogGate;
+use crate::reactor::net::{Mio, Net};
+use crate::reactor::observed::Observed;
+use crate::reactor::slots::Subject;
+use crate::reactor::stats::Stats;
+
+/// A TCP server on the thread that calls it, for one [`Handler`].
+///
+/// Driven in one of three ways: [`run`](Self::run) until it is drained or stopped; [`turn`](Self::turn) by turn; or inside
+/// another loop, which waits for its descriptor ([`AsRawFd`]) to be readable or for [`next_deadline`](Self::next_deadline),
+/// and then calls `turn(Some(Duration::ZERO))`.
+///
+/// ```
+/// use frameloop::{Config, Echo, ListenAddr, Reactor};
+///
+/// let mut reactor = Reactor::new(Config::default(), Echo)?;
+/// let any_port: std::net::SocketAddr = "127.0.0.1:0".parse()?;
+/// println!("listening on {}", reactor.listen(&ListenAddr::Tcp(any_port))?);
+/// reactor.drain(); // from elsewhere: `reactor.handle()`
+/// reactor.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Reactor<H: Handler, N: Net = Mio> {
+    net: N,
+    handler: H,
+    bench: Workbench,
+    clients: Clients<N::Stream, H::State>,
+    listeners: Listeners<N::Listener>,
+    deadlines: Deadlines,
+    mailbox: Mailbox<H::Message>,
+    stats: Stats,
+    gates: Gates,
+    life: Life,
+    report: DrainReport,
+    sources: u32,
+    trim_at: Option<Instant>,
+    /// The queue of the turn under way; kept for its memory.
+    queue: Vec<ConnId>,
+}
+
+/// Whether there will be another turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a reactor that is done does nothing in further turns"]
+pub enum Turn {
+    /// There will be more to do.
+    Running,
+    /// It was drained or stopped, and nothing is left.
+    Done,
+}
+
+/// How a drain or a stop ended the connections that there were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrainReport {
+    /// Connections that ended with everything they were owed flushed.
+    pub drained: u64,
+    /// Connections that ended otherwise: at the deadline, by the stop, or by their own fault meanwhile.
+    pub cut: u64,
+    /// Output that was queued for those and not sent, in bytes.
+    pub unsent_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Running,
+    Draining { deadline: Instant },
+    Stopped,
+}
+
+/// One gate for each place that logs about peers.
+#[derive(Debug)]
+struct Gates {
+    refused: LogGate,
+    accept_paused: LogGate,
+    closed_abruptly: LogGate,
+    panicked: LogGate,
+}
+
+/// The most requests of other threads that are taken in one turn.
+const REQUEST_BUDGET: usize = 1_024;
+
+/// The most connections whose deadline has come that are closed in one turn.
+const EXPIRY_BUDGET: usize = 1_024;
+
+/// Unused buffers are given back in steps this far apart.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
+
+impl<H: Handler> Reactor<H> {
+    /// A reactor on the operating system's sockets, listening nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`] if the kernel has no readiness queue for it.
+    pub fn new(config: Config, handler: H) -> Result<Self, Error> {
+        let net = Mio::new(&config).map_err(Error::Poll)?;
+        Self::with_net(net, config, handler)
+    }
+
+    /// Lets a descriptor wake the loop when it becomes readable, and calls [`Handler::on_source`] for it.
+    ///
+    /// The descriptor stays the caller's, and is forgotten by the kernel when the caller closes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`] if the readiness queue does not take it.
+    pub fn watch(&mut self, fd: &impl AsFd) -> Result<SourceId, Error> {
+        let token = Subject::Source(self.sources).token();
+        self.net.watch(fd.as_fd(), token).map_err(Error::Poll)?;
+        self.sources += 1;
+        Ok(SourceId(self.sources - 1))
+    }
+}
+
+impl<H: Handler, N: Net> Reactor<H, N> {
+    /// A reactor in a given world, listening nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`] if there is no waker to be had.
+    pub fn with_net(mut net: N, config: Config, handler: H) -> Result<Self, Error> {
+        let now = net.now();
+        let mailbox = Mailbox::new(&mut net, Subject::Waker.token()).map_err(Error::Poll)?;
+        Ok(Self {
+            net,
+            handler,
+            deadlines: Deadlines::new(&config, now),
+            bench: Workbench::new(config, now),
+            clients: Clients::new(),
+            listeners: Listeners::new(),
+            mailbox,
+            stats: Stats::default(),
+            gates: Gates::default(),
+            life: Life::Running,
+            report: DrainReport::default(),
+            sources: 0,
+            trim_at: None,
+            queue: Vec::new(),
+        })
+    }
+
+    /// Binds and listens. Returns the address, with the port that the kernel chose if it was 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] with the address and what the kernel answered.
+    pub fn listen(&mut self, addr: &ListenAddr) -> Result<ListenAddr, Error> {
+        let token = Subject::Listener(self.listeners.next_index()).token();
+        let (listener, bound) = self
+            .net
+            .listen(addr, &self.bench.supplies.config, token)
+            .map_err(|source| Error::Listen { addr: addr.clone(), source })?;
+        self.listeners.push(listener);
+        debug!("listening on {bound}");
+        Ok(bound)
+    }
+
+    /// Turns until it is drained or stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`] if the readiness queue fails.
+    pub fn run(&mut self) -> Result<(), Error> {
+        while self.turn(None)? == Turn::Running {}
+        Ok(())
+    }
+
+    /// Waits for something to do, at most for `timeout` (`None`: for ever), and does it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`] if the readiness queue fails. Nothing that a peer does is an error.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Turn, Error> {
+        self.net.poll(self.sleep(timeout)).map_err(Error::Poll)?;
+        self.stats.polls += 1;
+        let began = self.net.now();
+        self.bench.supplies.now = began;
+
+        self.take_events();
+        self.take_requests();
+        self.run_queue();
+        self.accept();
+        self.expire();
+        self.reap();
+        self.tidy();
+
+        self.stats.turns.record(self.net.now().saturating_duration_since(began));
+        Ok(self.outlook())
+    }
+
+    /// Stops accepting, answers what has come, flushes and closes; after the drain timeout what is left is cut.
+    pub fn drain(&mut self) {
+        if self.life != Life::Running {
+            return;
+        }
+        let now = self.net.now();
+        let timeout = self.bench.supplies.config.drain_timeout;
+        info!("draining {} connections within {timeout:?}", self.clients.slots.len());
+        self.life = Life::Draining { deadline: now.checked_add(timeout).unwrap_or(now) };
+        self.listeners.close();
+        self.clients.drain_all();
+    }
+
+    /// Closes everything at once.
+    pub fn stop(&mut self) {
+        if self.life != Life::Stopped {
+            info!("stopping, with {} connections", self.clients.slots.len());
+            self.life = Life::Stopped;
+            self.listeners.close();
+            self.clients.cut_all(CloseReason::Cut);
+        }
+    }
+
+    /// What the drain or stop has done so far.
+    #[must_use]
+    pub fn drain_report(&self) -> DrainReport {
+        self.report
+    }
+
+    /// A snapshot of the counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        let supplies = &self.bench.supplies;
+        stats.take_over(&supplies.counts);
+        stats.buffered_bytes = supplies.pool.lent_bytes() as u64;
+        stats.pooled_bytes = supplies.pool.idle_bytes() as u64;
+        stats
+    }
+
+    /// Something that talks to this reactor from other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle<H::Message> {
+        self.mailbox.handle()
+    }
+
+    /// The handler.
+    #[must_use]
+    pub fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// The handler, to be changed between turns.
+    pub fn handler_mut(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// When a turn is due even if nothing becomes ready; in the past if there is something to do already.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.has_work() {
+            return Some(self.now());
+        }
+        let drain = match self.life {
+            Life::Draining { deadline } => Some(deadline),
+            Life::Running | Life::Stopped => None,
+        };
+        let of_gates = self.gates.all().into_iter().filter_map(LogGate::due).min();
+        let all = [self.deadlines.next(), self.listeners.paused_until(), drain, self.trim_at, of_gates];
+        all.into_iter().flatten().min()
+    }
+
+    // The steps of a turn, in their order.
+
+    /// How long the poll may sleep.
+    fn sleep(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let until_deadline = self.next_deadline().map(|due| due.saturating_duration_since(self.net.now()));
+        match (timeout, until_deadline) {
+            (Some(timeout), Some(until)) => Some(timeout.min(until)),
+            (timeout, until) => timeout.or(until),
+        }
+    }
+
+    /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.
+    fn take_events(&mut self) {
+        let Self { net, clients, listeners, mailbox, handler, bench, .. } = self;
+        for ready in net.events() {
+            match Subject::of_token(ready.token) {
+                Subject::Conn(id) => {
+                    trace!("[{id}] event: {ready}");
+                    if !clients.note_ready(id, ready.readable, ready.writable, ready.read_closed) {
+                        trace!("[{id}] is not there any more, the event is stale");
+                    }
+                }
+                Subject::Listener(index) => listeners.note_ready(index),
+                Subject::Waker => mailbox.note_rung(),
+                Subject::Source(number) => {
+                    let reach: &mut dyn Reach = clients;
+                    let supplies = &mut bench.supplies;
+                    guarded(|| handler.on_source(&mut Peers { reach, supplies }, SourceId(number)));
+                }
+            }
+        }
+    }
+
+    fn take_requests(&mut self) {
+        for _ in 0..REQUEST_BUDGET {
+            match self.mailbox.next() {
+                Some(Request::Message(message)) => {
+                    self.stats.messages += 1;
+                    let Self { handler, clients, bench, .. } = self;
+                    let supplies = &mut bench.supplies;
+                    guarded(|| handler.on_message(&mut Peers { reach: clients, supplies }, message));
+                }
+                Some(Request::End(end)) => self.clients.end(end),
+                // Whoever asked may have gone; then nobody wants to know.
+                Some(Request::Stats(reply)) => drop(reply.send(self.stats())),
+                None => break,
+            }
+        }
+    }
+
+    /// Runs the connections that became ready, then those that waited for their next share.
+    fn run_queue(&mut self) {
+        let mut queue = std::mem::take(&mut self.queue);
+        self.clients.take_queue(&mut queue);
+        for id in queue.drain(..) {
+            self.run_one(id);
+        }
+        self.queue = queue;
+    }
+
+    fn run_one(&mut self, id: ConnId) {
+        let Some(mut tenant) = self.clients.take(id) else { return };
+        if tenant.conn.closed().is_none() {
+            let Self { handler, clients, bench, stats, deadlines, .. } = self;
+            let Tenant { stream, conn, peer, state } = &mut tenant;
+            let had_backlog = conn.has_backlog();
+            let before = conn.state_name();
+            let mut io = Observed { stream, id, stats };
+            let mut sink = HandlerSink { handler, state, id, peer, reach: clients };
+            let has_moved = conn.run(&mut io, bench, &mut sink);
+            set_deadlines(deadlines, id, conn, had_backlog, has_moved, bench.supplies.now);
+            if log_enabled!(Level::Trace) {
+                let (undecoded, owed) = conn.held_bytes();
+                let after = conn.state_name();
+                trace!("[{id}] {before} -> {after}; {undecoded} bytes of incomplete frames, {owed} bytes owed");
+            }
+        }
+        self.clients.put_back(id, tenant);
+    }
+
+    /// Closes connections whose deadline has come.
+    fn expire(&mut self) {
+        let now = self.now();
+        let mut budget = EXPIRY_BUDGET;
+        for kind in Kind::ALL {
+            while budget > 0
+                && let Some(index) = self.deadlines.expired(kind, now)
+            {
+                budget -= 1;
+                if let Some(id) = self.clients.slots.id_of(index) {
+                    self.clients.cut(id, reason_of(kind));
+                }
+            }
+        }
+        match self.clients.end.take() {
+            Some(End::Drain) => self.drain(),
+            Some(End::Stop) => self.stop(),
+            None => {}
+        }
+        if let Life::Draining { deadline } = self.life
+            && now >= deadline
+        {
+            self.clients.cut_all(CloseReason::Cut);
+        }
+    }
+
+    /// Frees the slots of connections that have ended: only now, when no event of this turn can be about them any more.
+    fn reap(&mut self) {
+        while let Some(id) = self.clients.ended.pop() {
+            let Some(client) = self.clients.slots.remove(id) else { continue };
+            let Some(Tenant { stream, mut conn, peer, state }) = client.tenant else { continue };
+            let reason = conn.closed().unwrap_or(CloseReason::Cut);
+            drop(stream);
+            self.count_out(id, &peer, &reason, conn.unsent_bytes());
+            conn.release(&mut self.bench.supplies);
+            self.deadlines.clear(id.index);
+            let Self { handler, clients, bench, .. } = self;
+            let supplies = &mut bench.supplies;
+            guarded(|| handler.on_close(&mut Peers { reach: clients, supplies }, id, state, &reason));
+        }
+    }
+
+    /// Counts and logs the end of a connection.
+    fn count_out(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason, unsent_bytes: usize) {
+        self.stats.connections -= 1;
+        self.stats.count_closed(reason);
+        self.listeners.note_ended(peer);
+        if self.life != Life::Running {
+            match reason {
+                CloseReason::Drained | CloseReason::PeerFinished | CloseReason::ClosedByHandler => {
+                    self.report.drained += 1;
+                }
+                _ => {
+                    self.report.cut += 1;
+                    self.report.unsent_bytes += unsent_bytes as u64;
+                }
+            }
+        }
+        let now = self.now();
+        match (reason, reason.caused_by()) {
+            (CloseReason::HandlerPanicked, _) if self.gates.panicked.passes(now) => {
+                error!("[{id}] {peer}: closed: {reason}");
+            }
+            (CloseReason::MemoryLimit { .. }, _) | (_, CausedBy::PeerAbruptly)
+                if self.gates.closed_abruptly.passes(now) =>
+            {
+                warn!("[{id}] {peer}: closed: {reason}");
+            }
+            _ => debug!("[{id}] {peer}: closed: {reason}"),
+        }
+    }
+
+    /// What is not about any connection: log lines left out, and buffers no longer needed.
+    fn tidy(&mut self) {
+        let now = self.now();
+        for (place, gate) in self.gates.all_mut() {
+            if let Some(count) = gate.left_out(now) {
+                self.stats.log_lines_left_out += count;
+                warn!("{count} more lines of {place} were left out");
+            }
+        }
+        match self.trim_at {
+            Some(at) if now >= at => {
+                self.bench.supplies.trim();
+                self.trim_at = None;
+            }
+            Some(_) => {}
+            None if self.bench.supplies.has_idle() => self.trim_at = now.checked_add(TRIM_INTERVAL),
+            None => {}
+        }
+    }
+
+    fn outlook(&self) -> Turn {
+        let is_empty = self.clients.slots.len() == 0;
+        if is_empty && self.life != Life::Running { Turn::Done } else { Turn::Running }
+    }
+
+    /// Whether there is something to do that no event will announce.
+    fn has_work(&self) -> bool {
+        self.clients.has_work() || self.listeners.has_work() || self.mailbox.has_more() || self.outlook() == Turn::Done
+    }
+
+    /// When this turn began.
+    fn now(&self) -> Instant {
+        self.bench.supplies.now
+    }
+}
+
+impl<H: Handler> AsRawFd for Reactor<H> {
+    /// The readiness queue's descriptor, for another loop to wait on: readable when a turn has something to do.
+    fn as_raw_fd(&self) -> RawFd {
+        self.net.as_raw_fd()
+    }
+}
+
+impl<H: Handler, N: Net> fmt::Debug for Reactor<H, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("connections", &self.clients.slots.len())
+            .field("life", &self.life)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            refused: LogGate::new(10),
+            accept_paused: LogGate::new(1),
+            closed_abruptly: LogGate::new(10),
+            panicked: LogGate::new(10),
+        }
+    }
+}
+
+impl Gates {
+    fn all(&self) -> [&LogGate; 4] {
+        [&self.refused, &self.accept_paused, &self.closed_abruptly, &self.panicked]
+    }
+
+    fn all_mut(&mut self) -> [(&'static str, &mut LogGate); 4] {
+        [
+            ("refused connections", &mut self.refused),
+            ("accept pauses", &mut self.accept_paused),
+            ("connections that ended abruptly", &mut self.closed_abruptly),
+            ("handler panics", &mut self.panicked),
+        ]
+    }
+}
+
+/// Lets a connection speak to the handler.
+struct HandlerSink<'a, H: Handler> {
+    handler: &'a mut H,
+    state: &'a mut H::State,
+    id: ConnId,
+    peer: &'a PeerAddr,
+    reach: &'a mut dyn Reach,
+}
+
+impl<H: Handler> HandlerSink<'_, H> {
+    /// A panic of the handler ends the connection and goes no further.
+    #[inline]
+    fn call(&mut self, replies: &mut Replies<'_>, callback: impl FnOnce(&mut H, &mut Context<'_>, &mut H::State)) {
+        let Self { handler, state, id, peer, reach } = self;
+        let outcome = guarded(|| {
+            let mut context = Context { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
+            callback(handler, &mut context, state);
+        });
+        if outcome.is_none() {
+            *replies.verdict = Verdict::Fail(CloseReason::HandlerPanicked);
+        }
+    }
+}
+
+impl<H: Handler> Sink for HandlerSink<'_, H> {
+    #[inline]
+    fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
+        self.call(replies, |handler, context, state| handler.on_frame(context, state, frame));
+    }
+
+    fn on_half_close(&mut self, replies: &mut Replies<'_>) {
+        self.call(replies, H::on_half_close);
+    }
+
+    fn on_low_water(&mut self, replies: &mut Replies<'_>) {
+        self.call(replies, H::on_low_water);
+    }
+}
+
+/// Calls the handler; `None` if it panicked.
+#[inline]
+pub(crate) fn guarded<R>(callback: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(callback)).map_err(|payload| log_panic(&*payload)).ok()
+}
+
+#[cold]
+fn log_panic(payload: &(dyn Any + Send)) {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    // The message may hold what a peer has sent.
+    debug!("the handler panicked: {}", text.escape_debug());
+}
+
+/// Sets a connection's deadlines after its run.
+fn set_deadlines(deadlines: &mut Deadlines, id: ConnId, conn: &Conn, had_backlog: bool, has_moved: bool, now: Instant) {
+    let slot = id.index;
+    if has_moved {
+        deadlines.set(Kind::Idle, slot, Some(now));
+    }
+    if had_backlog || conn.has_backlog() {
+        deadlines.set(Kind::Frame, slot, conn.frame_since());
+        deadlines.set(Kind::Write, slot, conn.stalled_since());
+    }
+    if let Some(since) = conn.lingering_since() {
+        deadlines.set(Kind::Linger, slot, Some(since));
+    }
+}
+
+/// Why a connection ends whose deadline of this kind has come. One that lingers has its reason already, and keeps it.
+fn reason_of(kind: Kind) -> CloseReason {
+    match kind {
+        Kind::Idle => CloseReason::IdleTimeout,
+        Kind::Frame => CloseReason::FrameTimeout,
+        Kind::Write => CloseReason::WriteTimeout,
+        Kind::Linger => CloseReason::Drained,
+    }
+}

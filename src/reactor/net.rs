@@ -1,0 +1,370 @@
+//! The seam: what a reactor needs of the world, and the operating system's side of it.
+//!
+//! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] is the kernel's.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::addr::{ListenAddr, PeerAddr};
+use crate::config::Config;
+use crate::conn::Transport;
+
+/// A world for a reactor: sockets, readiness and time.
+///
+/// Readiness is edge-triggered: an edge may be reported more often than it happens, never less.
+pub trait Net {
+    /// A nonblocking connection.
+    type Stream: Transport;
+    /// A nonblocking listening socket.
+    type Listener;
+    /// Wakes a poll from another thread.
+    type Wake: Fn() -> io::Result<()> + Send + Sync + 'static;
+
+    /// The present instant. It never goes back.
+    fn now(&self) -> Instant;
+
+    /// Waits until something is ready, `timeout` has passed (`None`: for ever), or a signal came.
+    ///
+    /// # Errors
+    ///
+    /// What the readiness queue answered, but for an interruption.
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// What the last poll found.
+    fn events(&self) -> impl Iterator<Item = Ready>;
+
+    /// Binds and listens; `token` names the listener in events. Returns the address, with the port that was chosen.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered.
+    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Self::Listener, ListenAddr)>;
+
+    /// Takes a connection from the listen queue.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when the queue is empty, otherwise what the kernel answered.
+    fn accept(&mut self, listener: &Self::Listener, config: &Config) -> io::Result<(Self::Stream, PeerAddr)>;
+
+    /// Asks for all events of a connection, readable and writable, once and for all; `token` names it in events.
+    ///
+    /// # Errors
+    ///
+    /// What the readiness queue answered.
+    fn register(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
+
+    /// Something that wakes the poll; events name it by `token`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered.
+    fn waker(&mut self, token: usize) -> io::Result<Self::Wake>;
+}
+
+/// One event: the token of what it is about, and what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Ready {
+    /// Names the listener, connection or other source.
+    pub token: usize,
+    /// There may be something to read.
+    pub readable: bool,
+    /// There may be room to write.
+    pub writable: bool,
+    /// The peer's FIN, or an error, is waiting to be read.
+    pub read_closed: bool,
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [(self.readable, "readable"), (self.writable, "writable"), (self.read_closed, "read-closed")];
+        let mut separator = "";
+        for (_, word) in words.into_iter().filter(|(is_set, _)| *is_set) {
+            write!(f, "{separator}{word}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// The operating system's sockets, by way of mio: epoll on Linux, kqueue on the BSDs and macOS.
+#[derive(Debug)]
+pub struct Mio {
+    poll: Poll,
+    events: Events,
+    spin: Duration,
+}
+
+impl Mio {
+    pub(crate) fn new(config: &Config) -> io::Result<Self> {
+        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(config.events_per_turn), spin: config.spin })
+    }
+
+    /// Asks for readability of a descriptor that somebody else owns.
+    pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), Token(token), Interest::READABLE)
+    }
+
+    fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl AsRawFd for Mio {
+    /// The readiness queue's own descriptor: readable while events wait in it.
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+impl Net for Mio {
+    type Stream = Stream;
+    type Listener = Listener;
+    type Wake = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        if self.spin.is_zero() || timeout == Some(Duration::ZERO) {
+            return self.poll_once(timeout);
+        }
+        let begun = Instant::now();
+        let spin = timeout.map_or(self.spin, |timeout| timeout.min(self.spin));
+        loop {
+            self.poll_once(Some(Duration::ZERO))?;
+            let spun = begun.elapsed();
+            if !self.events.is_empty() || timeout.is_some_and(|timeout| spun >= timeout) {
+                return Ok(());
+            }
+            if spun >= spin {
+                return self.poll_once(timeout.map(|timeout| timeout - spun));
+            }
+        }
+    }
+
+    fn events(&self) -> impl Iterator<Item = Ready> {
+        self.events.iter().map(|event| {
+            // An error or a hang-up is told by the next read and by the next write.
+            let failed = event.is_error() || event.is_write_closed();
+            Ready {
+                token: event.token().0,
+                readable: event.is_readable() || failed,
+                writable: event.is_writable() || failed,
+                read_closed: event.is_read_closed() || failed,
+            }
+        })
+    }
+
+    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Listener, ListenAddr)> {
+        let (mut listener, bound) = Listener::bind(addr, config)?;
+        let source: &mut dyn Source = match &mut listener.socket {
+            ListenSocket::Tcp(socket) => socket,
+            ListenSocket::Unix(socket, _) => socket,
+        };
+        self.poll.registry().register(source, Token(token), Interest::READABLE)?;
+        Ok((listener, bound))
+    }
+
+    fn accept(&mut self, listener: &Listener, config: &Config) -> io::Result<(Stream, PeerAddr)> {
+        match &listener.socket {
+            ListenSocket::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                if !OPTIONS_ARE_INHERITED {
+                    set_options(&SockRef::from(&stream), config)?;
+                }
+                Ok((Stream::Tcp(stream), peer.into()))
+            }
+            ListenSocket::Unix(socket, _) => Ok((Stream::Unix(socket.accept()?.0), PeerAddr::UNNAMED)),
+        }
+    }
+
+    fn register(&mut self, stream: &mut Stream, token: usize) -> io::Result<()> {
+        let source: &mut dyn Source = match stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Unix(stream) => stream,
+        };
+        self.poll.registry().register(source, Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
+        let waker = Arc::new(Waker::new(self.poll.registry(), Token(token))?);
+        Ok(Box::new(move || waker.wake()))
+    }
+}
+
+/// A connection's socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// A TCP socket.
+    Tcp(TcpStream),
+    /// A Unix stream socket.
+    Unix(UnixStream),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buf),
+            Self::Unix(stream) => stream.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    /// Never raises SIGPIPE: the standard library writes to sockets with `MSG_NOSIGNAL` where there is such a flag.
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(buf),
+            Self::Unix(stream) => stream.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Stream {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+}
+
+/// A listening socket. Dropping it stops listening, and removes a Unix socket's path.
+#[derive(Debug)]
+pub struct Listener {
+    socket: ListenSocket,
+}
+
+#[derive(Debug)]
+enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener, std::path::PathBuf),
+}
+
+impl Listener {
+    fn bind(addr: &ListenAddr, config: &Config) -> io::Result<(Self, ListenAddr)> {
+        let (domain, sock_addr) = match addr {
+            ListenAddr::Tcp(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
+            ListenAddr::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        };
+        let protocol = matches!(addr, ListenAddr::Tcp(_)).then_some(Protocol::TCP);
+        let socket = Socket::new(domain, Type::STREAM, protocol)?;
+        socket.set_nonblocking(true)?;
+        if let ListenAddr::Tcp(addr) = addr {
+            socket.set_reuse_address(true)?;
+            if config.reuse_port {
+                socket.set_reuse_port(true)?;
+            }
+            if addr.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            set_options(&SockRef::from(&socket), config)?;
+        }
+        socket.bind(&sock_addr)?;
+        // `build` has checked that the backlog fits.
+        socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
+        Ok(match addr {
+            ListenAddr::Tcp(_) => {
+                let listener = TcpListener::from_std(socket.into());
+                let bound = ListenAddr::Tcp(listener.local_addr()?);
+                (Self { socket: ListenSocket::Tcp(listener) }, bound)
+            }
+            ListenAddr::Unix(path) => {
+                let listener = UnixListener::from_std(socket.into());
+                (Self { socket: ListenSocket::Unix(listener, path.clone()) }, addr.clone())
+            }
+        })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let ListenSocket::Unix(_, path) = &self.socket {
+            // Somebody else may have removed it; then there is nothing left to do.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Whether an accepted socket has the options of its listener: true on Linux, where it begins as a copy of it. So no
+/// connection costs a system call for them. A test holds this to be true.
+const OPTIONS_ARE_INHERITED: bool = cfg!(target_os = "linux");
+
+/// Output leaves at once: all responses of a fill are one write, which Nagle's algorithm (RFC 1122, section 4.2.3.4) would
+/// only delay.
+fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    match config.keepalive {
+        Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(config: &Config) -> (Stream, std::net::TcpStream) {
+        let mut net = Mio::new(config).unwrap();
+        let any = ListenAddr::Tcp("127.0.0.1:0".parse().unwrap());
+        let (listener, bound) = net.listen(&any, config, 0).unwrap();
+        let ListenAddr::Tcp(addr) = bound else { panic!("{bound} is no TCP address") };
+        let client = std::net::TcpStream::connect(addr).unwrap();
+        while net.events().next().is_none() {
+            net.poll(None).unwrap();
+        }
+        (net.accept(&listener, config).unwrap().0, client)
+    }
+
+    #[test]
+    fn an_accepted_socket_has_the_options_of_its_listener() {
+        let config = Config::builder().keepalive(Some(Duration::from_secs(77))).build().unwrap();
+        let (Stream::Tcp(stream), _client) = accepted(&config) else { panic!("no TCP stream") };
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+    }
+
+    #[test]
+    fn a_spinning_poll_ends_at_its_timeout() {
+        let config = Config::builder().spin(Duration::from_secs(3_600)).build().unwrap();
+        let mut net = Mio::new(&config).unwrap();
+        net.poll(Some(Duration::from_millis(1))).unwrap();
+        assert!(net.events().next().is_none());
+    }
+
+    #[test]
+    fn dropping_a_unix_listener_removes_its_path() {
+        let path = std::env::temp_dir().join(format!("frameloop-net-{}.sock", std::process::id()));
+        let config = Config::default();
+        let mut net = Mio::new(&config).unwrap();
+        let (listener, _) = net.listen(&ListenAddr::Unix(path.clone()), &config, 0).unwrap();
+        assert!(path.exists());
+        drop(listener);
+        assert!(!path.exists());
+    }
+}

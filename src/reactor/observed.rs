@@ -1,0 +1,81 @@
+//! A stream whose calls are counted, and told at trace level.
+
+use std::io::{self, Read, Write};
+
+use log::trace;
+
+use crate::conn::Transport;
+use crate::handler::ConnId;
+use crate::reactor::stats::Stats;
+
+/// One connection's stream during a run.
+#[derive(Debug)]
+pub(crate) struct Observed<'a, S> {
+    pub(crate) stream: &'a mut S,
+    pub(crate) id: ConnId,
+    pub(crate) stats: &'a mut Stats,
+}
+
+impl<S: Read> Read for Observed<'_, S> {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let outcome = self.stream.read(buf);
+        self.stats.reads.count(&outcome);
+        if let Ok(len) = outcome {
+            self.stats.bytes_in += len as u64;
+        }
+        trace!("[{}] read({}) = {}", self.id, buf.len(), read_result(&outcome, buf.len()));
+        outcome
+    }
+}
+
+impl<S: Write> Write for Observed<'_, S> {
+    #[inline]
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let outcome = self.stream.write(buf);
+        self.stats.writes.count(&outcome);
+        if let Ok(len) = outcome {
+            self.stats.bytes_out += len as u64;
+        }
+        trace!("[{}] write({}) = {}", self.id, buf.len(), write_result(&outcome, buf.len()));
+        outcome
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+impl<S: Transport> Transport for Observed<'_, S> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        let outcome = self.stream.shutdown_write();
+        self.stats.shutdowns.count(&outcome);
+        trace!("[{}] shutdown(write) = {}: our FIN is on its way", self.id, outcome.is_ok());
+        outcome
+    }
+}
+
+fn read_result(outcome: &io::Result<usize>, asked: usize) -> String {
+    match outcome {
+        Ok(0) => "0: the peer has sent FIN".into(),
+        Ok(len) if *len < asked => format!("{len}: fewer than asked for, so the socket is drained"),
+        Ok(len) => format!("{len}: all that was asked for, there may be more"),
+        Err(error) => error_result(error),
+    }
+}
+
+fn write_result(outcome: &io::Result<usize>, asked: usize) -> String {
+    match outcome {
+        Ok(len) if *len < asked => format!("{len}: the socket is full, the rest waits for writable"),
+        Ok(len) => format!("{len}: all of it"),
+        Err(error) => error_result(error),
+    }
+}
+
+fn error_result(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => "WouldBlock: nothing to be done until the next event".into(),
+        io::ErrorKind::Interrupted => "Interrupted: a signal came, the call is repeated".into(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,330 @@
+//! Counters, and a histogram of how long turns took.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::conn::workbench::ConnCounts;
+use crate::error::CloseReason;
+use crate::frame::Protocol;
+
+/// What a reactor has done, as plain counts since it was made; a snapshot.
+///
+/// [`Display`](fmt::Display) shows the most telling of them on one line.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections now.
+    pub connections: u64,
+    /// The most connections at a time.
+    pub connections_peak: u64,
+    /// Connections accepted, without those refused.
+    pub accepted: u64,
+    /// Connections refused, by reason.
+    pub refused: Refused,
+    /// Times that accepting paused because the kernel had no descriptor or memory for another connection.
+    pub accept_pauses: u64,
+    /// Frames received whole.
+    pub frames_in: u64,
+    /// Frames queued.
+    pub frames_out: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Bytes that the buffers of all connections take now.
+    pub buffered_bytes: u64,
+    /// Bytes of buffers kept for reuse now.
+    pub pooled_bytes: u64,
+    /// Times that reading from a connection paused because its outbox had reached the high watermark.
+    pub pauses: u64,
+    /// Times that a connection stopped for the turn, its read budget spent and more to read.
+    pub read_budgets_spent: u64,
+    /// Times that a connection stopped for the turn, its write budget spent and more to write.
+    pub write_budgets_spent: u64,
+    /// Times that a connection stopped for the turn, its frame budget spent and more frames waiting.
+    pub frame_budgets_spent: u64,
+    /// Messages from other threads.
+    pub messages: u64,
+    /// Log lines about peers that were left out.
+    pub log_lines_left_out: u64,
+    /// `epoll_wait` and its like.
+    pub polls: u64,
+    /// `accept` and its like.
+    pub accepts: Calls,
+    /// `recv` and its like.
+    pub reads: Calls,
+    /// `send` and its like.
+    pub writes: Calls,
+    /// `shutdown`.
+    pub shutdowns: Calls,
+    /// Registrations with the readiness queue: one in a connection's life.
+    pub registrations: Calls,
+    /// How long turns took, from the end of the poll to the end of the turn.
+    pub turns: Histogram,
+    pub(crate) closed: [u64; CloseReason::KINDS],
+    pub(crate) protocols: [u64; Protocol::ALL.len()],
+}
+
+/// Connections that were closed as soon as they were accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refused {
+    /// Over the limit for all.
+    pub connections_max: u64,
+    /// Over the limit for one IP address.
+    pub connections_per_ip_max: u64,
+    /// The buffers had reached the memory limit.
+    pub memory: u64,
+    /// The readiness queue would not take it, or the handler panicked in `on_open`.
+    pub failed: u64,
+}
+
+impl Refused {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.connections_max + self.connections_per_ip_max + self.memory + self.failed
+    }
+}
+
+/// System calls of one kind, by result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Calls {
+    /// Did something.
+    pub done: u64,
+    /// `EAGAIN`: nothing to do for now.
+    pub would_block: u64,
+    /// `EINTR`: interrupted by a signal, and repeated.
+    pub interrupted: u64,
+    /// Another error.
+    pub failed: u64,
+}
+
+impl Calls {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.done + self.would_block + self.interrupted + self.failed
+    }
+
+    #[inline]
+    pub(crate) fn count<T>(&mut self, outcome: &std::io::Result<T>) {
+        match outcome {
+            Ok(_) => self.done += 1,
+            Err(error) => match error.kind() {
+                std::io::ErrorKind::WouldBlock => self.would_block += 1,
+                std::io::ErrorKind::Interrupted => self.interrupted += 1,
+                _ => self.failed += 1,
+            },
+        }
+    }
+}
+
+impl Stats {
+    /// Connections that have ended, by reason: the reason's name and a count, without the zeros.
+    pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        CloseReason::NAMES.iter().copied().zip(self.closed).filter(|(_, count)| *count > 0)
+    }
+
+    /// Connections that have ended.
+    #[must_use]
+    pub fn closed_total(&self) -> u64 {
+        self.closed.iter().sum()
+    }
+
+    /// Connections that have ended for a reason like this one; its values do not matter.
+    #[must_use]
+    pub fn closed_like(&self, reason: &CloseReason) -> u64 {
+        self.closed[reason.kind()]
+    }
+
+    /// Connections whose first bytes were of this protocol instead of a header.
+    #[must_use]
+    pub fn looked_like(&self, protocol: Protocol) -> u64 {
+        self.protocols[protocol as usize]
+    }
+
+    pub(crate) fn count_closed(&mut self, reason: &CloseReason) {
+        self.closed[reason.kind()] += 1;
+        if let CloseReason::FrameTooLong(error) = reason
+            && let Some(protocol) = error.looks_like
+        {
+            self.protocols[protocol as usize] += 1;
+        }
+    }
+
+    pub(crate) fn take_over(&mut self, counts: &ConnCounts) {
+        self.frames_in = counts.frames_in;
+        self.frames_out = counts.frames_out;
+        self.pauses = counts.pauses;
+        self.read_budgets_spent = counts.read_budgets_spent;
+        self.write_budgets_spent = counts.write_budgets_spent;
+        self.frame_budgets_spent = counts.frame_budgets_spent;
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "connections {} (peak {}), accepted {}, refused {}, closed {}",
+            self.connections,
+            self.connections_peak,
+            self.accepted,
+            self.refused.total(),
+            self.closed_total()
+        )?;
+        let mut opening = " (";
+        for (name, count) in self.closed() {
+            write!(f, "{opening}{name} {count}")?;
+            opening = ", ";
+        }
+        if opening == ", " {
+            f.write_str(")")?;
+        }
+        write!(
+            f,
+            "; frames in {} out {}; bytes in {} out {}, buffered {}; pauses {}; calls: poll {}, accept {}, read {} \
+             ({} would block), write {} ({} would block); turns {}: p50 {:?}, p99 {:?}, max {:?}",
+            self.frames_in,
+            self.frames_out,
+            self.bytes_in,
+            self.bytes_out,
+            self.buffered_bytes,
+            self.pauses,
+            self.polls,
+            self.accepts.total(),
+            self.reads.total(),
+            self.reads.would_block,
+            self.writes.total(),
+            self.writes.would_block,
+            self.turns.count(),
+            self.turns.quantile(0.5),
+            self.turns.quantile(0.99),
+            self.turns.max()
+        )
+    }
+}
+
+/// Durations, counted in buckets whose width is an eighth of the power of two below them: any value read from it is at most
+/// 12.5 % too high. From nanoseconds to 584 years, in 4 KiB.
+#[derive(Clone)]
+pub struct Histogram {
+    buckets: Box<[u64; BUCKETS]>,
+    count: u64,
+    max_nanos: u64,
+}
+
+/// Each power of two is divided in so many buckets.
+const PER_OCTAVE: usize = 8;
+const OCTAVE_BITS: u32 = PER_OCTAVE.trailing_zeros();
+const BUCKETS: usize = PER_OCTAVE * (u64::BITS as usize - OCTAVE_BITS as usize + 1);
+
+impl Histogram {
+    /// How many durations were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The longest, exactly.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.max_nanos)
+    }
+
+    /// A duration that the share `quantile`, from 0 to 1, of those recorded do not exceed; zero if there are none.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        let rank = (quantile.clamp(0.0, 1.0) * self.count as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bucket, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Duration::from_nanos(highest_of(bucket).min(self.max_nanos));
+            }
+        }
+        Duration::ZERO
+    }
+
+    pub(crate) fn record(&mut self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets[bucket_of(nanos)] += 1;
+        self.count += 1;
+        self.max_nanos = self.max_nanos.max(nanos);
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: Box::new([0; BUCKETS]), count: 0, max_nanos: 0 }
+    }
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Histogram")
+            .field("count", &self.count)
+            .field("p50", &self.quantile(0.5))
+            .field("p99", &self.quantile(0.99))
+            .field("max", &self.max())
+            .finish()
+    }
+}
+
+/// Values below [`PER_OCTAVE`] have a bucket each; above, the first [`OCTAVE_BITS`] bits behind the highest choose it.
+fn bucket_of(nanos: u64) -> usize {
+    let octave = (u64::BITS - nanos.leading_zeros()).saturating_sub(OCTAVE_BITS + 1);
+    octave as usize * PER_OCTAVE + (nanos >> octave) as usize
+}
+
+/// The highest value that falls into `bucket`.
+fn highest_of(bucket: usize) -> u64 {
+    let octave = (bucket / PER_OCTAVE).saturating_sub(1);
+    let low = (bucket - octave * PER_OCTAVE) as u64;
+    (low << octave) + ((1 << octave) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_its_value_within_an_eighth() {
+        let values = (0..63).flat_map(|bit| {
+            let power = 1_u64 << bit;
+            [power - 1, power, power + power / 3]
+        });
+        let mut last = 0;
+        for value in values.chain([u64::MAX]) {
+            let bucket = bucket_of(value);
+            let highest = highest_of(bucket);
+            assert!(bucket < BUCKETS && bucket >= last);
+            assert!(highest >= value && highest - value <= value / 8, "{value} reads as {highest}");
+            last = bucket;
+        }
+    }
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), Duration::ZERO);
+        (1..=1_000).for_each(|micros| histogram.record(Duration::from_micros(micros)));
+        let p50 = histogram.quantile(0.5).as_micros();
+        assert!((500..=563).contains(&p50), "{p50}");
+        assert_eq!(histogram.quantile(1.0), Duration::from_micros(1_000));
+        assert_eq!((histogram.count(), histogram.max()), (1_000, Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn a_close_is_counted_by_its_reason_and_protocol() {
+        let mut stats = Stats::default();
+        let Err(error) = crate::frame::announced_len(b"GET ", 8) else { panic!("accepted") };
+        stats.count_closed(&CloseReason::FrameTooLong(error));
+        stats.count_closed(&CloseReason::Reset);
+        assert_eq!(stats.closed().collect::<Vec<_>>(), [("reset", 1), ("frame too long", 1)]);
+        assert_eq!((stats.closed_total(), stats.looked_like(Protocol::Http)), (2, 1));
+        assert!(stats.to_string().contains("closed 2 (reset 1, frame too long 1);"), "{stats}");
+    }
+}
