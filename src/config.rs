@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::frame::{HEADER_LEN, PAYLOAD_LEN_MAX};
+use crate::frame::HEADER_LEN;
 
 /// Settings of a reactor, checked to be consistent.
 ///
@@ -49,7 +49,6 @@ impl Config {
     ///     .build()?;
     /// # Ok::<(), frameloop::ConfigError>(())
     /// ```
-    #[must_use]
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder::default()
     }
@@ -170,7 +169,6 @@ impl ConfigBuilder {
             ("frame_timeout", c.frame_timeout),
             ("write_timeout", c.write_timeout),
             ("linger_timeout", Some(c.linger_timeout)),
-            ("keepalive", c.keepalive),
         ];
 
         at_least("connections_max", c.connections_max, 1)?;
@@ -196,8 +194,11 @@ impl ConfigBuilder {
                 return Err(ConfigError::new(name, "0 s", "more than 0 s, or none"));
             }
         }
-        if c.keepalive.is_some_and(|idle| idle < Duration::from_secs(1)) {
-            return Err(ConfigError::new("keepalive", "less than 1 s", "1 s or more: the kernel counts whole seconds"));
+        if let Some(idle) = c.keepalive
+            && !KEEPALIVE.contains(&idle.as_secs())
+        {
+            let allowed = format_args!("from {} s to {} s", KEEPALIVE.start(), KEEPALIVE.end()).to_string();
+            return Err(ConfigError::new("keepalive", format_args!("{idle:?}"), allowed));
         }
         Ok(c)
     }
@@ -206,8 +207,8 @@ impl ConfigBuilder {
 /// A slot's index takes half of a token.
 const CONNECTIONS_MAX: usize = (1 << (usize::BITS / 2)) - 16;
 
-/// The frame header can announce any `u32`, so no check of `payload_len_max` is needed.
-const _: () = assert!(PAYLOAD_LEN_MAX == u32::MAX);
+/// What the kernel takes as `TCP_KEEPIDLE`, in seconds: Linux allows up to `MAX_TCP_KEEPIDLE`.
+const KEEPALIVE: std::ops::RangeInclusive<u64> = 1..=32_767;
 
 /// A setting cannot work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -290,7 +291,11 @@ mod tests {
             ),
             (
                 Config::builder().keepalive(Some(Duration::from_millis(1))),
-                "keepalive is less than 1 s and must be 1 s or more: the kernel counts whole seconds",
+                "keepalive is 1ms and must be from 1 s to 32767 s",
+            ),
+            (
+                Config::builder().keepalive(Some(Duration::from_secs(12 * 3_600))),
+                "keepalive is 43200s and must be from 1 s to 32767 s",
             ),
         ];
         for (builder, expected) in cases {

@@ -1,9 +1,78 @@
 //! A TCP server on one thread and one readiness loop, for frames with a 4-byte big-endian length.
+//!
+//! Every connection is a state machine: collect the header, collect the payload, hand the whole frame to a [`Handler`],
+//! queue the response, flush it when the socket takes it. No thread is spawned for a client.
+//!
+//! # A server in ten lines
+//!
+//! ```
+//! use frameloop::{Config, Context, Frame, Handler, ListenAddr, Reactor};
+//!
+//! struct Upper;
+//!
+//! impl Handler for Upper {
+//!     type State = ();
+//!     type Message = ();
+//!
+//!     fn on_open(&mut self, _conn: &mut Context<'_>) {}
+//!
+//!     fn on_frame(&mut self, conn: &mut Context<'_>, _state: &mut (), mut frame: Frame<'_>) {
+//!         let _ = conn.reply(&frame.payload().to_ascii_uppercase());
+//!     }
+//! }
+//!
+//! let mut reactor = Reactor::new(Config::default(), Upper)?;
+//! let addr: std::net::SocketAddr = "127.0.0.1:0".parse()?;
+//! let bound = reactor.listen(&ListenAddr::Tcp(addr))?;
+//! let handle = reactor.handle();
+//! let thread = std::thread::spawn(move || reactor.run());
+//!
+//! # let ListenAddr::Tcp(addr) = bound else { unreachable!() };
+//! let mut client = frameloop::client::Client::connect(addr, Some(std::time::Duration::from_secs(5)))?;
+//! assert_eq!(client.call(b"hello")?, b"HELLO");
+//!
+//! handle.drain()?;
+//! # drop(client);
+//! thread.join().map_err(|_| "the reactor's thread panicked")??;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Where to look
+//!
+//! | to | see |
+//! |---|---|
+//! | answer frames, send to other connections, pause, close | [`Handler`], [`Context`], [`Peers`] |
+//! | set limits, budgets, watermarks and deadlines | [`Config`] |
+//! | drive the loop: to its end, turn by turn, or inside another loop | [`Reactor`] |
+//! | talk to it from other threads | [`Handle`] |
+//! | see what it does | [`Stats`], and the `log` crate's levels `debug` and `trace` |
+//! | know why a connection ended | [`CloseReason`] |
+//! | speak the wire format | [`frame`], [`client`] |
+//!
+//! # What a peer cannot do
+//!
+//! - Make the server allocate on its word: a buffer is at most twice the bytes received plus 4 KiB, whatever a header says.
+//! - Make output pile up: at the high watermark reading from that peer pauses, and a send is refused with
+//!   [`Sent::OverMark`].
+//! - Hold a connection by dripping, by not reading or by silence: each has a deadline.
+//! - Keep the loop from others: bytes, frames and accepts have a budget a turn.
+//! - End the loop: no peer's error is the reactor's.
+//!
+//! # Features
+//!
+//! `cli` (default) is the command line. With `default-features = false` the library needs mio, slab, log and socket2.
+//!
+//! # Platforms
+//!
+//! Linux is tested and measured. Other Unixes differ by `cfg` where their kernels do, and have not been run.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(not(unix))]
-compile_error!("frameloop needs a Unix: it waits on descriptors, and its tests are of Unix sockets");
+compile_error!("frameloop needs a Unix: it waits on descriptors, and listens on Unix sockets");
 
 mod addr;
+pub mod client;
 mod config;
 mod conn;
 mod error;

@@ -85,7 +85,7 @@ impl<'a> Replies<'a> {
         match frame.body {
             Body::Whole { bytes, at } => {
                 let owes_nothing_else = self.backlog.as_ref().is_none_or(|backlog| backlog.outbox.is_empty());
-                if owes_nothing_else && self.run.len() == 0 {
+                if owes_nothing_else && self.run.start == self.run.end {
                     *self.run = at..at + bytes.len();
                 } else if owes_nothing_else && self.run.end == at {
                     self.run.end += bytes.len();

@@ -7,7 +7,7 @@ use crate::conn::decoder::{Body, Decoded, Frame, Inbox, LargeFrame, decode};
 use crate::conn::outbox::{Flushed, write_some};
 use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::{Budget, Workbench};
-use crate::conn::{Backlog, Conn, SHORT_CALL_IS_LAST, Sink, State, Transport};
+use crate::conn::{Backlog, Conn, Edges, SHORT_CALL_IS_LAST, Sink, State, Transport};
 use crate::error::CloseReason;
 
 impl Conn {
@@ -82,9 +82,7 @@ impl Conn {
                 Ok(Decoded::Frame { frame_len }) => frame_len,
                 Ok(Decoded::Incomplete) => break Stopped::Starved,
                 Ok(Decoded::Large { frame_len }) => break Stopped::Large { frame_len },
-                Err(error) => {
-                    break Stopped::Told(Verdict::Close(CloseReason::FrameTooLong(error)));
-                }
+                Err(error) => break Stopped::Told(Verdict::Close(CloseReason::FrameTooLong(error))),
             };
             if replies.owed() >= high {
                 break Stopped::OverMark;
@@ -185,7 +183,7 @@ impl Conn {
         if !self.may_read(bench, budget) {
             return false;
         }
-        match self.read_some(io, bench.spare_mut(room), budget) {
+        match self.edges.read(io, bench.spare_mut(room), budget) {
             Ok(None) => false,
             Ok(Some(0)) => {
                 let received = bench.work.len();
@@ -229,22 +227,25 @@ impl Conn {
         if !self.may_read(bench, budget) {
             return false;
         }
-        let Some(mut backlog) = self.backlog.take() else { return false };
-        let Inbox::Large(frame) = &mut backlog.inbox else { return false };
+        let Some(Backlog { inbox: Inbox::Large(frame), .. }) = self.backlog.as_deref_mut() else {
+            return false;
+        };
         let outcome = match frame.spare_mut(&mut bench.supplies.pool) {
-            Ok(spare) => self.read_some(io, spare, budget),
+            Ok(spare) => self.edges.read(io, spare, budget),
             Err(limit) => Err(limit.into()),
         };
-        if let Ok(Some(len)) = outcome {
-            frame.advance(len);
-        }
-        let (received, missing) = (frame.received(), frame.missing());
-        self.backlog = Some(backlog);
         match outcome {
             Ok(None) => return false,
-            Ok(Some(0)) => self.finish(bench, sink, received),
-            Ok(Some(_)) if missing == 0 => self.hand_over_large(io, bench, sink, budget),
-            Ok(Some(_)) => {}
+            Ok(Some(0)) => {
+                let received = frame.received();
+                self.finish(bench, sink, received);
+            }
+            Ok(Some(len)) => {
+                frame.advance(len);
+                if frame.missing() == 0 {
+                    self.hand_over_large(io, bench, sink, budget);
+                }
+            }
             Err(reason) => self.cut(reason),
         }
         true
@@ -323,7 +324,7 @@ impl Conn {
     fn discard(&mut self, io: &mut impl Transport, bench: &mut Workbench, budget: &mut Budget, reason: CloseReason) {
         bench.clear();
         while self.may_read(bench, budget) {
-            match self.read_some(io, bench.work.spare_mut(), budget) {
+            match self.edges.read(io, bench.work.spare_mut(), budget) {
                 Ok(None) => return,
                 Ok(Some(0)) | Err(_) => self.state = State::Closed(reason),
                 Ok(Some(_)) => continue,
@@ -354,7 +355,7 @@ impl Conn {
                 }
             }
         }
-        if matches!(self.state, State::Closed(_)) || self.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
+        if self.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
             return self.release(&mut bench.supplies);
         }
         let is_held = self.is_held();
@@ -380,8 +381,15 @@ impl Conn {
         self.edges.readable && !is_spent
     }
 
+    /// Lets the handler speak about this connection outside the frames on the workbench.
+    fn ask(&mut self, bench: &mut Workbench, callback: impl FnOnce(&mut Replies<'_>)) {
+        self.with_replies(&mut bench.supplies, callback);
+    }
+}
+
+impl Edges {
     /// One read, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`, `Ok(Some(0))` the peer's FIN.
-    fn read_some(
+    fn read(
         &mut self,
         io: &mut impl Transport,
         spare: &mut [u8],
@@ -390,24 +398,19 @@ impl Conn {
         loop {
             return match io.read(spare) {
                 Ok(len) => {
-                    let is_last = len == 0 || (len < spare.len() && SHORT_CALL_IS_LAST && !self.edges.read_closed);
-                    self.edges.readable = !is_last;
+                    let is_last = len == 0 || (len < spare.len() && SHORT_CALL_IS_LAST && !self.read_closed);
+                    self.readable = !is_last;
                     budget.read_bytes = budget.read_bytes.saturating_sub(len);
                     Ok(Some(len))
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.edges.readable = false;
+                    self.readable = false;
                     Ok(None)
                 }
                 Err(error) => Err(reason_of(&error)),
             };
         }
-    }
-
-    /// Lets the handler speak about this connection outside the frames on the workbench.
-    fn ask(&mut self, bench: &mut Workbench, callback: impl FnOnce(&mut Replies<'_>)) {
-        self.with_replies(&mut bench.supplies, callback);
     }
 }
 

@@ -77,7 +77,8 @@ pub(crate) struct Supplies {
     pub(crate) pool: ChunkPool,
     /// A frame longer than a chunk in one piece, for a handler that asked for it.
     pub(crate) joined: Vec<u8>,
-    /// Empty backlogs, kept for reuse.
+    /// Empty backlogs, kept for reuse: the boxes are what is reused.
+    #[allow(clippy::vec_box)]
     backlogs: Vec<Box<Backlog>>,
     pub(crate) counts: ConnCounts,
 }

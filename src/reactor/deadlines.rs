@@ -6,6 +6,8 @@
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::conn::Conn;
+use crate::error::CloseReason;
 
 /// What a connection can be late with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,16 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) const ALL: [Self; 4] = [Self::Idle, Self::Frame, Self::Write, Self::Linger];
+
+    /// Why a connection ends that is late with this. One that lingers has its reason already, and keeps it.
+    pub(crate) fn reason(self) -> CloseReason {
+        match self {
+            Self::Idle => CloseReason::IdleTimeout,
+            Self::Frame => CloseReason::FrameTimeout,
+            Self::Write => CloseReason::WriteTimeout,
+            Self::Linger => CloseReason::Drained,
+        }
+    }
 }
 
 /// The deadlines of all connections.
@@ -79,6 +91,21 @@ impl Deadlines {
         list.unlink(slot);
         if since != NOT_SET {
             list.link(slot, since);
+        }
+    }
+
+    /// Sets the deadlines of a connection after its run.
+    pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, had_backlog: bool, has_moved: bool, now: Instant) {
+        if has_moved {
+            self.set(Kind::Idle, slot, Some(now));
+        }
+        // Without a backlog, before and after, it is in neither list.
+        if had_backlog || conn.has_backlog() {
+            self.set(Kind::Frame, slot, conn.frame_since());
+            self.set(Kind::Write, slot, conn.stalled_since());
+        }
+        if let Some(since) = conn.lingering_since() {
+            self.set(Kind::Linger, slot, Some(since));
         }
     }
 

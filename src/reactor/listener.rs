@@ -10,11 +10,12 @@ use log::{debug, warn};
 use crate::addr::PeerAddr;
 use crate::conn::Conn;
 use crate::handler::{Context, Handler};
+use crate::reactor::Reactor;
 use crate::reactor::clients::Tenant;
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
+use crate::reactor::sink::guarded;
 use crate::reactor::slots::Subject;
-use crate::reactor::{Reactor, guarded};
 
 /// After the kernel had no descriptor or memory for another connection, accepting is tried again this much later; at once
 /// if a connection of ours ends before. Connections wait in the listen queue meanwhile.

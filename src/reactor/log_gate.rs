@@ -4,8 +4,56 @@
 
 use std::time::{Duration, Instant};
 
+use log::warn;
+
 /// Lines are counted over this long.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// One gate for each place that logs about peers.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    pub(crate) refused: LogGate,
+    pub(crate) accept_paused: LogGate,
+    pub(crate) closed_abruptly: LogGate,
+    pub(crate) panicked: LogGate,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            refused: LogGate::new(10),
+            accept_paused: LogGate::new(1),
+            closed_abruptly: LogGate::new(10),
+            panicked: LogGate::new(10),
+        }
+    }
+}
+
+impl Gates {
+    /// When [`tell_left_out`](Self::tell_left_out) will have something to tell.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        [&self.refused, &self.closed_abruptly, &self.panicked].into_iter().filter_map(LogGate::due).min()
+    }
+
+    /// Logs how many lines were left out, and returns it.
+    ///
+    /// Pauses of accepting are not told: one line a second says all there is to say, and they are counted.
+    pub(crate) fn tell_left_out(&mut self, now: Instant) -> u64 {
+        let places = [
+            (&mut self.refused, "refused connections"),
+            (&mut self.closed_abruptly, "connections that ended abruptly"),
+            (&mut self.panicked, "handler panics"),
+        ];
+        let mut total = 0;
+        for (gate, place) in places {
+            if let Some(count) = gate.left_out(now) {
+                total += count;
+                warn!("{count} more lines about {place} were left out");
+            }
+        }
+        total
+    }
+}
 
 /// The gate of one place.
 #[derive(Debug)]

@@ -7,32 +7,29 @@ pub(crate) mod listener;
 pub(crate) mod log_gate;
 pub(crate) mod net;
 pub(crate) mod observed;
+pub(crate) mod sink;
 pub(crate) mod slots;
 pub(crate) mod stats;
 
-use std::any::Any;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use log::{Level, debug, error, info, log_enabled, trace, warn};
 
 use crate::addr::{ListenAddr, PeerAddr};
 use crate::config::Config;
-use crate::conn::decoder::Frame;
-use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::Workbench;
-use crate::conn::{Conn, Sink};
 use crate::error::{CausedBy, CloseReason, Error};
-use crate::handler::{ConnId, Context, End, Handler, Peers, Reach, SourceId};
+use crate::handler::{ConnId, End, Handler, Peers, Reach, SourceId};
 use crate::reactor::clients::{Clients, Tenant};
 use crate::reactor::deadlines::{Deadlines, Kind};
 use crate::reactor::handle::{Handle, Mailbox, Request};
 use crate::reactor::listener::Listeners;
-use crate::reactor::log_gate::LogGate;
+use crate::reactor::log_gate::Gates;
 use crate::reactor::net::{Mio, Net};
 use crate::reactor::observed::Observed;
+use crate::reactor::sink::{HandlerSink, guarded};
 use crate::reactor::slots::Subject;
 use crate::reactor::stats::Stats;
 
@@ -97,15 +94,6 @@ enum Life {
     Running,
     Draining { deadline: Instant },
     Stopped,
-}
-
-/// One gate for each place that logs about peers.
-#[derive(Debug)]
-struct Gates {
-    refused: LogGate,
-    accept_paused: LogGate,
-    closed_abruptly: LogGate,
-    panicked: LogGate,
 }
 
 /// The most requests of other threads that are taken in one turn.
@@ -212,6 +200,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.run_queue();
         self.accept();
         self.expire();
+        self.end_if_asked();
         self.reap();
         self.tidy();
 
@@ -286,8 +275,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Life::Draining { deadline } => Some(deadline),
             Life::Running | Life::Stopped => None,
         };
-        let of_gates = self.gates.all().into_iter().filter_map(LogGate::due).min();
-        let all = [self.deadlines.next(), self.listeners.paused_until(), drain, self.trim_at, of_gates];
+        let all = [self.deadlines.next(), self.listeners.paused_until(), drain, self.trim_at, self.gates.due()];
         all.into_iter().flatten().min()
     }
 
@@ -316,9 +304,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Listener(index) => listeners.note_ready(index),
                 Subject::Waker => mailbox.note_rung(),
                 Subject::Source(number) => {
-                    let reach: &mut dyn Reach = clients;
-                    let supplies = &mut bench.supplies;
-                    guarded(|| handler.on_source(&mut Peers { reach, supplies }, SourceId(number)));
+                    let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+                    guarded(|| handler.on_source(&mut peers, SourceId(number)));
                 }
             }
         }
@@ -330,8 +317,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Some(Request::Message(message)) => {
                     self.stats.messages += 1;
                     let Self { handler, clients, bench, .. } = self;
-                    let supplies = &mut bench.supplies;
-                    guarded(|| handler.on_message(&mut Peers { reach: clients, supplies }, message));
+                    let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+                    guarded(|| handler.on_message(&mut peers, message));
                 }
                 Some(Request::End(end)) => self.clients.end(end),
                 // Whoever asked may have gone; then nobody wants to know.
@@ -361,11 +348,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let mut io = Observed { stream, id, stats };
             let mut sink = HandlerSink { handler, state, id, peer, reach: clients };
             let has_moved = conn.run(&mut io, bench, &mut sink);
-            set_deadlines(deadlines, id, conn, had_backlog, has_moved, bench.supplies.now);
+            deadlines.follow(id.index, conn, had_backlog, has_moved, bench.supplies.now);
             if log_enabled!(Level::Trace) {
                 let (undecoded, owed) = conn.held_bytes();
                 let after = conn.state_name();
-                trace!("[{id}] {before} -> {after}; {undecoded} bytes of incomplete frames, {owed} bytes owed");
+                trace!("[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed");
             }
         }
         self.clients.put_back(id, tenant);
@@ -381,17 +368,21 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             {
                 budget -= 1;
                 if let Some(id) = self.clients.slots.id_of(index) {
-                    self.clients.cut(id, reason_of(kind));
+                    self.clients.cut(id, kind.reason());
                 }
             }
         }
+    }
+
+    /// Begins the drain or stop that a handler or another thread has asked for, and ends a drain at its deadline.
+    fn end_if_asked(&mut self) {
         match self.clients.end.take() {
             Some(End::Drain) => self.drain(),
             Some(End::Stop) => self.stop(),
             None => {}
         }
         if let Life::Draining { deadline } = self.life
-            && now >= deadline
+            && self.now() >= deadline
         {
             self.clients.cut_all(CloseReason::Cut);
         }
@@ -408,8 +399,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             conn.release(&mut self.bench.supplies);
             self.deadlines.clear(id.index);
             let Self { handler, clients, bench, .. } = self;
-            let supplies = &mut bench.supplies;
-            guarded(|| handler.on_close(&mut Peers { reach: clients, supplies }, id, state, &reason));
+            let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+            guarded(|| handler.on_close(&mut peers, id, state, &reason));
         }
     }
 
@@ -446,12 +437,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// What is not about any connection: log lines left out, and buffers no longer needed.
     fn tidy(&mut self) {
         let now = self.now();
-        for (place, gate) in self.gates.all_mut() {
-            if let Some(count) = gate.left_out(now) {
-                self.stats.log_lines_left_out += count;
-                warn!("{count} more lines of {place} were left out");
-            }
-        }
+        self.stats.log_lines_left_out += self.gates.tell_left_out(now);
         match self.trim_at {
             Some(at) if now >= at => {
                 self.bench.supplies.trim();
@@ -492,112 +478,5 @@ impl<H: Handler, N: Net> fmt::Debug for Reactor<H, N> {
             .field("connections", &self.clients.slots.len())
             .field("life", &self.life)
             .finish_non_exhaustive()
-    }
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self {
-            refused: LogGate::new(10),
-            accept_paused: LogGate::new(1),
-            closed_abruptly: LogGate::new(10),
-            panicked: LogGate::new(10),
-        }
-    }
-}
-
-impl Gates {
-    fn all(&self) -> [&LogGate; 4] {
-        [&self.refused, &self.accept_paused, &self.closed_abruptly, &self.panicked]
-    }
-
-    fn all_mut(&mut self) -> [(&'static str, &mut LogGate); 4] {
-        [
-            ("refused connections", &mut self.refused),
-            ("accept pauses", &mut self.accept_paused),
-            ("connections that ended abruptly", &mut self.closed_abruptly),
-            ("handler panics", &mut self.panicked),
-        ]
-    }
-}
-
-/// Lets a connection speak to the handler.
-struct HandlerSink<'a, H: Handler> {
-    handler: &'a mut H,
-    state: &'a mut H::State,
-    id: ConnId,
-    peer: &'a PeerAddr,
-    reach: &'a mut dyn Reach,
-}
-
-impl<H: Handler> HandlerSink<'_, H> {
-    /// A panic of the handler ends the connection and goes no further.
-    #[inline]
-    fn call(&mut self, replies: &mut Replies<'_>, callback: impl FnOnce(&mut H, &mut Context<'_>, &mut H::State)) {
-        let Self { handler, state, id, peer, reach } = self;
-        let outcome = guarded(|| {
-            let mut context = Context { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
-            callback(handler, &mut context, state);
-        });
-        if outcome.is_none() {
-            *replies.verdict = Verdict::Fail(CloseReason::HandlerPanicked);
-        }
-    }
-}
-
-impl<H: Handler> Sink for HandlerSink<'_, H> {
-    #[inline]
-    fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
-        self.call(replies, |handler, context, state| handler.on_frame(context, state, frame));
-    }
-
-    fn on_half_close(&mut self, replies: &mut Replies<'_>) {
-        self.call(replies, H::on_half_close);
-    }
-
-    fn on_low_water(&mut self, replies: &mut Replies<'_>) {
-        self.call(replies, H::on_low_water);
-    }
-}
-
-/// Calls the handler; `None` if it panicked.
-#[inline]
-pub(crate) fn guarded<R>(callback: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(callback)).map_err(|payload| log_panic(&*payload)).ok()
-}
-
-#[cold]
-fn log_panic(payload: &(dyn Any + Send)) {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    // The message may hold what a peer has sent.
-    debug!("the handler panicked: {}", text.escape_debug());
-}
-
-/// Sets a connection's deadlines after its run.
-fn set_deadlines(deadlines: &mut Deadlines, id: ConnId, conn: &Conn, had_backlog: bool, has_moved: bool, now: Instant) {
-    let slot = id.index;
-    if has_moved {
-        deadlines.set(Kind::Idle, slot, Some(now));
-    }
-    if had_backlog || conn.has_backlog() {
-        deadlines.set(Kind::Frame, slot, conn.frame_since());
-        deadlines.set(Kind::Write, slot, conn.stalled_since());
-    }
-    if let Some(since) = conn.lingering_since() {
-        deadlines.set(Kind::Linger, slot, Some(since));
-    }
-}
-
-/// Why a connection ends whose deadline of this kind has come. One that lingers has its reason already, and keeps it.
-fn reason_of(kind: Kind) -> CloseReason {
-    match kind {
-        Kind::Idle => CloseReason::IdleTimeout,
-        Kind::Frame => CloseReason::FrameTimeout,
-        Kind::Write => CloseReason::WriteTimeout,
-        Kind::Linger => CloseReason::Drained,
     }
 }

@@ -24,7 +24,7 @@ impl<S: Read> Read for Observed<'_, S> {
         if let Ok(len) = outcome {
             self.stats.bytes_in += len as u64;
         }
-        trace!("[{}] read({}) = {}", self.id, buf.len(), read_result(&outcome, buf.len()));
+        trace!("[{}] recv({}) = {}", self.id, buf.len(), read_result(&outcome, buf.len()));
         outcome
     }
 }
@@ -37,7 +37,7 @@ impl<S: Write> Write for Observed<'_, S> {
         if let Ok(len) = outcome {
             self.stats.bytes_out += len as u64;
         }
-        trace!("[{}] write({}) = {}", self.id, buf.len(), write_result(&outcome, buf.len()));
+        trace!("[{}] send({}) = {}", self.id, buf.len(), write_result(&outcome, buf.len()));
         outcome
     }
 
@@ -50,7 +50,10 @@ impl<S: Transport> Transport for Observed<'_, S> {
     fn shutdown_write(&mut self) -> io::Result<()> {
         let outcome = self.stream.shutdown_write();
         self.stats.shutdowns.count(&outcome);
-        trace!("[{}] shutdown(write) = {}: our FIN is on its way", self.id, outcome.is_ok());
+        match &outcome {
+            Ok(()) => trace!("[{}] shutdown(SHUT_WR): our FIN is on its way", self.id),
+            Err(error) => trace!("[{}] shutdown(SHUT_WR) = {error}", self.id),
+        }
         outcome
     }
 }
@@ -58,8 +61,8 @@ impl<S: Transport> Transport for Observed<'_, S> {
 fn read_result(outcome: &io::Result<usize>, asked: usize) -> String {
     match outcome {
         Ok(0) => "0: the peer has sent FIN".into(),
-        Ok(len) if *len < asked => format!("{len}: fewer than asked for, so the socket is drained"),
-        Ok(len) => format!("{len}: all that was asked for, there may be more"),
+        Ok(len) if *len < asked => format!("{len}: less than there was room for, so the socket is drained"),
+        Ok(len) => format!("{len}: as much as there was room for, there may be more"),
         Err(error) => error_result(error),
     }
 }

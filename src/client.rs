@@ -1,0 +1,483 @@
+//! A small blocking client: one connection, frames out, frames in.
+//!
+//! It is generic over its stream, so that everything but connecting is tested without a socket.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+use std::{error, fmt, mem};
+
+use crate::frame::{FrameError, HEADER_LEN, announced_len, encode_header};
+
+/// A blocking connection to a server that speaks frames.
+///
+/// # Examples
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use frameloop::client::Client;
+///
+/// let mut client = Client::connect("127.0.0.1:7007", Some(Duration::from_secs(5)))?;
+/// assert_eq!(client.call(b"hello")?, b"hello");
+/// # Ok::<(), frameloop::client::ClientError>(())
+/// ```
+#[derive(Debug)]
+pub struct Client<S> {
+    stream: S,
+    /// The header and payload that came so far of the frame being received; empty between two frames. It outlives a
+    /// timeout, so that the next [`receive`](Self::receive) goes on where the last one stopped.
+    inbox: Vec<u8>,
+    /// Set while a frame is being sent: still set afterwards, the stream was left in the middle of one.
+    is_inside_sent_frame: bool,
+    payload_len_max: u32,
+    /// For error messages; the stream itself enforces it.
+    timeout: Option<Duration>,
+}
+
+impl Client<TcpStream> {
+    /// Connects over TCP, to the first of the addresses that answers.
+    ///
+    /// `timeout` bounds connecting to one address, and afterwards each wait for the server: how long not a byte came of
+    /// a reply that is awaited, or not a byte was taken of a frame that is sent. A server that keeps sending a little
+    /// can take longer in all. `None` or zero waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Resolve`] if `addr` names no address, [`ClientError::Connect`] with the last address tried if none
+    /// of them answers.
+    pub fn connect(addr: impl ToSocketAddrs, timeout: Option<Duration>) -> Result<Self, ClientError> {
+        let timeout = timeout.filter(|timeout| !timeout.is_zero());
+        let mut outcome = Err(ClientError::Resolve(io::ErrorKind::NotFound.into()));
+        for addr in addr.to_socket_addrs().map_err(ClientError::Resolve)? {
+            outcome = open_tcp(addr, timeout)
+                .map(|stream| Self { timeout, ..Self::new(stream) })
+                .map_err(|source| ClientError::Connect { addr: addr.to_string(), source });
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+impl Client<UnixStream> {
+    /// Connects to the Unix stream socket at `path`.
+    ///
+    /// `timeout` is as for [`connect`](Client::connect), except that connecting itself is not bounded: it waits only
+    /// where the server's listen queue is full.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Connect`] if there is no such socket or nobody listens on it.
+    pub fn connect_unix(path: impl AsRef<Path>, timeout: Option<Duration>) -> Result<Self, ClientError> {
+        let timeout = timeout.filter(|timeout| !timeout.is_zero());
+        let path = path.as_ref();
+        open_unix(path, timeout)
+            .map(|stream| Self { timeout, ..Self::new(stream) })
+            .map_err(|source| ClientError::Connect { addr: format!("unix:{}", path.display()), source })
+    }
+}
+
+impl<S> Client<S> {
+    /// A client on a stream that is connected already, and blocking.
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
+            inbox: Vec::new(),
+            is_inside_sent_frame: false,
+            payload_len_max: PAYLOAD_LEN_MAX_DEFAULT,
+            timeout: None,
+        }
+    }
+
+    /// Sets the longest reply that is accepted, in bytes. Default 1 GiB.
+    ///
+    /// A reply takes memory only as its bytes come, whatever its header says.
+    pub fn set_payload_len_max(&mut self, payload_len_max: u32) {
+        self.payload_len_max = payload_len_max;
+    }
+
+    /// The stream, to set its options.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Sends a frame and waits for the next one to come.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send) and [`receive`](Self::receive); [`ClientError::Closed`] if the server closes instead.
+    pub fn call(&mut self, payload: &[u8]) -> Result<Vec<u8>, ClientError> {
+        self.send(payload)?;
+        self.receive()?.ok_or(ClientError::Closed)
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::PayloadTooLong`] if no header can announce it; nothing was sent then. After
+    /// [`ClientError::SendTimeout`] and [`ClientError::Lost`] the stream may be left in the middle of a frame: no more
+    /// can be sent, and trying gives [`ClientError::InsideSentFrame`]. Replies can still be received.
+    pub fn send(&mut self, payload: &[u8]) -> Result<(), ClientError> {
+        if self.is_inside_sent_frame {
+            return Err(ClientError::InsideSentFrame);
+        }
+        let payload_len = u32::try_from(payload.len()).map_err(|_| ClientError::PayloadTooLong(payload.len()))?;
+
+        self.is_inside_sent_frame = true;
+        let header = encode_header(payload_len);
+        write_all_of(&mut self.stream, &mut [IoSlice::new(&header), IoSlice::new(payload)])
+            .and_then(|()| self.stream.flush())
+            .map_err(|error| {
+                if is_timeout(&error) { ClientError::SendTimeout(self.timeout) } else { ClientError::Lost(error) }
+            })?;
+        self.is_inside_sent_frame = false;
+        Ok(())
+    }
+
+    /// Waits for the next frame and returns its payload; `None` once the server has closed in order, between two frames.
+    ///
+    /// # Errors
+    ///
+    /// After [`ClientError::ReplyTimeout`] it can be called again and goes on where it stopped; what came of the frame so
+    /// far is kept. [`ClientError::ReplyTooLong`], [`ClientError::ClosedInsideReply`] and [`ClientError::Lost`] are final.
+    pub fn receive(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
+        loop {
+            let announced = announced_len(&self.inbox, self.payload_len_max).map_err(ClientError::ReplyTooLong)?;
+            let frame_len = HEADER_LEN + announced.map_or(0, |payload_len| payload_len as usize);
+            let missing = frame_len - self.inbox.len();
+            if announced.is_some() && missing == 0 {
+                let mut payload = mem::take(&mut self.inbox);
+                payload.drain(..HEADER_LEN);
+                return Ok(Some(payload));
+            }
+            if self.fill(missing)? < missing {
+                return self.ended(announced);
+            }
+        }
+    }
+
+    /// Reads until `missing` more bytes are there or the stream has ended, and returns how many came.
+    ///
+    /// `read_to_end` grows the buffer with what has come, not to what is announced, and retries what a signal interrupts.
+    /// The little room made before lets a short payload come in one read.
+    fn fill(&mut self, missing: usize) -> Result<usize, ClientError> {
+        self.inbox.reserve(missing.min(ROOM_BYTES_MAX));
+        let mut rest = (&mut self.stream).take(missing as u64);
+        rest.read_to_end(&mut self.inbox).map_err(|error| {
+            if is_timeout(&error) { ClientError::ReplyTimeout(self.timeout) } else { ClientError::Lost(error) }
+        })
+    }
+
+    fn ended(&self, announced: Option<u32>) -> Result<Option<Vec<u8>>, ClientError> {
+        match self.inbox.len() {
+            0 => Ok(None),
+            received => Err(ClientError::ClosedInsideReply { received, announced }),
+        }
+    }
+}
+
+/// What a [`Client`] could not do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The address names nothing to connect to.
+    Resolve(io::Error),
+    /// Nobody answers at the address.
+    Connect {
+        /// The address that was tried.
+        addr: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The payload is longer than a header can announce; its length in bytes.
+    PayloadTooLong(usize),
+    /// The server took nothing of a frame for this long.
+    SendTimeout(Option<Duration>),
+    /// An earlier frame was sent only in part, so no other can follow it.
+    InsideSentFrame,
+    /// Not a byte of the reply came for this long.
+    ReplyTimeout(Option<Duration>),
+    /// The reply's header announces more than the limit.
+    ReplyTooLong(FrameError),
+    /// The server closed the connection in order, and a reply was awaited.
+    Closed,
+    /// The server closed the connection inside a reply.
+    ClosedInsideReply {
+        /// Bytes of the reply's frame that had come, its header included.
+        received: usize,
+        /// The payload length that the header announced, in bytes, if all of the header had come.
+        announced: Option<u32>,
+    },
+    /// The connection broke.
+    Lost(io::Error),
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve(source) => write!(f, "cannot resolve the address: {source}"),
+            Self::Connect { addr, source } => write!(f, "cannot connect to {addr}: {source}"),
+            Self::PayloadTooLong(len) => {
+                write!(f, "a frame of {len} bytes cannot be sent: a header announces at most {} bytes", u32::MAX)
+            }
+            Self::SendTimeout(Some(waited)) => write!(f, "the server took nothing of a frame within {waited:?}"),
+            Self::SendTimeout(None) => f.write_str("the server took nothing of a frame in time"),
+            Self::InsideSentFrame => f.write_str("an earlier frame was sent only in part, so no other can follow it"),
+            Self::ReplyTimeout(Some(waited)) => write!(f, "no reply within {waited:?}"),
+            Self::ReplyTimeout(None) => f.write_str("no reply in time"),
+            Self::ReplyTooLong(error) => write!(f, "the reply is too long: {error}"),
+            Self::Closed => f.write_str("the connection was lost: the server closed it"),
+            Self::ClosedInsideReply { received, announced: Some(payload_len) } => {
+                let frame_len = HEADER_LEN as u64 + u64::from(*payload_len);
+                write!(f, "the connection was lost: the server closed it {received} bytes into a reply of {frame_len}")
+            }
+            Self::ClosedInsideReply { received, announced: None } => {
+                write!(f, "the connection was lost: the server closed it {received} bytes into a reply's header")
+            }
+            Self::Lost(source) => write!(f, "the connection was lost: {source}"),
+        }
+    }
+}
+
+impl error::Error for ClientError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Resolve(source) | Self::Connect { source, .. } | Self::Lost(source) => Some(source),
+            Self::ReplyTooLong(source) => Some(source),
+            Self::PayloadTooLong(_)
+            | Self::SendTimeout(_)
+            | Self::InsideSentFrame
+            | Self::ReplyTimeout(_)
+            | Self::Closed
+            | Self::ClosedInsideReply { .. } => None,
+        }
+    }
+}
+
+fn open_tcp(addr: SocketAddr, timeout: Option<Duration>) -> io::Result<TcpStream> {
+    let stream = match timeout {
+        Some(timeout) => TcpStream::connect_timeout(&addr, timeout)?,
+        None => TcpStream::connect(addr)?,
+    };
+    // A request's last segment must not wait for the acknowledgement of the one before (RFC 1122, section 4.2.3.4).
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(timeout)?;
+    stream.set_write_timeout(timeout)?;
+    Ok(stream)
+}
+
+fn open_unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(timeout)?;
+    stream.set_write_timeout(timeout)?;
+    Ok(stream)
+}
+
+/// Writes all of `parts`, in one system call where the socket takes them.
+fn write_all_of(stream: &mut impl Write, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !parts.is_empty() {
+        match stream.write_vectored(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut parts, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a blocking socket's own timeout ended the call: Unix says `WouldBlock`, Windows `TimedOut`.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The most room, in bytes, that is made for a payload before any of it has come.
+const ROOM_BYTES_MAX: usize = 4 << 10;
+
+/// Generous, and still an answer to a server that speaks another protocol: its text reads as a length above this.
+const PAYLOAD_LEN_MAX_DEFAULT: u32 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A stream that reads as scripted, and takes at most `take_max` bytes a write.
+    struct Script {
+        reads: VecDeque<io::Result<Vec<u8>>>,
+        writes_refused: VecDeque<io::ErrorKind>,
+        take_max: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Script {
+        fn new(reads: impl IntoIterator<Item = io::Result<Vec<u8>>>) -> Self {
+            Self {
+                reads: reads.into_iter().collect(),
+                writes_refused: VecDeque::new(),
+                take_max: usize::MAX,
+                taken: Vec::new(),
+            }
+        }
+    }
+
+    impl Read for Script {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let Some(step) = self.reads.pop_front() else { return Ok(0) };
+            let mut bytes = step?;
+            let len = bytes.len().min(buf.len());
+            buf[..len].copy_from_slice(&bytes[..len]);
+            if len < bytes.len() {
+                self.reads.push_front(Ok(bytes.split_off(len)));
+            }
+            Ok(len)
+        }
+    }
+
+    impl Write for Script {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            if let Some(kind) = self.writes_refused.pop_front() {
+                return Err(kind.into());
+            }
+            let len = buf.len().min(self.take_max);
+            self.taken.extend_from_slice(&buf[..len]);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn bytes(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        Ok(bytes.to_vec())
+    }
+
+    fn fails<T>(kind: io::ErrorKind) -> io::Result<T> {
+        Err(kind.into())
+    }
+
+    const WIRE: &[u8] = b"\0\0\0\x05hello\0\0\0\0\0\0\0\x01!";
+
+    fn frames_of(client: &mut Client<Script>) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| client.receive().unwrap()).collect()
+    }
+
+    #[test]
+    fn frames_are_whole_wherever_the_stream_is_cut() {
+        for at in 0..=WIRE.len() {
+            for and_at in at..=WIRE.len() {
+                let parts = [&WIRE[..at], &WIRE[at..and_at], &WIRE[and_at..]];
+                // An empty read would be the end of the stream.
+                let reads = parts.into_iter().filter(|part| !part.is_empty()).map(bytes);
+                let mut client = Client::new(Script::new(reads));
+                assert_eq!(frames_of(&mut client), [b"hello".as_slice(), b"", b"!"], "cut at {at} and {and_at}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interrupted_read_is_tried_again() {
+        let reads = WIRE.iter().flat_map(|byte| [fails(io::ErrorKind::Interrupted), bytes(&[*byte])]);
+        let mut client = Client::new(Script::new(reads));
+        assert_eq!(frames_of(&mut client), [b"hello".as_slice(), b"", b"!"]);
+    }
+
+    #[test]
+    fn a_timeout_loses_nothing_of_the_reply() {
+        for at in 0..9 {
+            let reads = [bytes(&WIRE[..at]), fails(io::ErrorKind::WouldBlock), bytes(&WIRE[at..])];
+            let mut client = Client::new(Script::new(reads.into_iter().skip(usize::from(at == 0))));
+            assert!(matches!(client.receive(), Err(ClientError::ReplyTimeout(None))), "at {at}");
+            assert_eq!(frames_of(&mut client), [b"hello".as_slice(), b"", b"!"], "at {at}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_stream_inside_a_reply_is_an_error() {
+        let cases = [
+            (3, "the connection was lost: the server closed it 3 bytes into a reply's header"),
+            (4, "the connection was lost: the server closed it 4 bytes into a reply of 9"),
+            (8, "the connection was lost: the server closed it 8 bytes into a reply of 9"),
+        ];
+        for (at, shown) in cases {
+            let mut client = Client::new(Script::new([bytes(&WIRE[..at])]));
+            assert_eq!(client.receive().unwrap_err().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_call_that_the_server_answers_by_closing_is_an_error() {
+        let error = Client::new(Script::new([])).call(b"hello").unwrap_err();
+        assert_eq!(error.to_string(), "the connection was lost: the server closed it");
+    }
+
+    #[test]
+    fn a_broken_connection_is_an_error() {
+        let error = Client::new(Script::new([fails(io::ErrorKind::ConnectionReset)])).receive().unwrap_err();
+        assert_eq!(error.to_string(), "the connection was lost: connection reset");
+    }
+
+    #[test]
+    fn a_reply_over_the_limit_is_refused_at_its_header() {
+        let mut client = Client::new(Script::new([bytes(WIRE)]));
+        client.set_payload_len_max(5);
+        assert_eq!(client.receive().unwrap(), Some(b"hello".to_vec()));
+
+        let mut client = Client::new(Script::new([bytes(b"HTTP/1.1 400 Bad Request")]));
+        assert_eq!(
+            client.receive().unwrap_err().to_string(),
+            "the reply is too long: a frame of 1213486160 bytes was announced and at most 1073741824 are allowed; \
+             it looks like HTTP"
+        );
+    }
+
+    #[test]
+    fn memory_follows_what_came_and_not_what_was_announced() {
+        let mut client = Client::new(Script::new([bytes(&[0x3f, 0xff, 0xff, 0xff]), bytes(&[7; 1_000])]));
+        assert!(matches!(client.receive(), Err(ClientError::ClosedInsideReply { received: 1_004, .. })));
+        assert!(client.inbox.capacity() <= 2 * 1_004 + 4_096, "{} bytes", client.inbox.capacity());
+    }
+
+    #[test]
+    fn a_frame_is_whole_however_little_the_socket_takes() {
+        for take_max in 1..=10 {
+            let mut client = Client::new(Script { take_max, ..Script::new([]) });
+            client.stream.writes_refused = [io::ErrorKind::Interrupted].into();
+            client.send(b"hello").unwrap();
+            client.send(b"").unwrap();
+            client.send(b"!").unwrap();
+            assert_eq!(client.stream.taken, WIRE, "{take_max} bytes a write");
+        }
+    }
+
+    #[test]
+    fn no_frame_follows_one_that_was_sent_in_part() {
+        let mut client = Client::new(Script { take_max: 3, ..Script::new([bytes(WIRE)]) });
+        client.stream.writes_refused = [io::ErrorKind::WouldBlock].into();
+        assert!(matches!(client.send(b"hello"), Err(ClientError::SendTimeout(None))));
+        assert!(matches!(client.send(b"hello"), Err(ClientError::InsideSentFrame)));
+        assert!(client.stream.taken.is_empty());
+        assert_eq!(frames_of(&mut client).len(), 3);
+    }
+
+    #[test]
+    fn a_write_of_zero_is_a_lost_connection() {
+        let mut client = Client::new(Script { take_max: 0, ..Script::new([]) });
+        assert_eq!(client.send(b"hello").unwrap_err().to_string(), "the connection was lost: write zero");
+    }
+
+    #[test]
+    fn a_port_where_nobody_listens_is_named() {
+        // The port of tcpmux (RFC 1078), which nobody runs any more.
+        let error = Client::connect("127.0.0.1:1", Some(Duration::from_secs(5))).unwrap_err();
+        assert!(error.to_string().starts_with("cannot connect to 127.0.0.1:1: "), "{error}");
+    }
+}
