@@ -1,0 +1,104 @@
+//! The command line: one file a subcommand, and this one, which tells them apart.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the run failed, 2 usage.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod address;
+mod completions;
+mod connect;
+mod failure;
+mod logging;
+mod machine;
+mod man;
+mod output;
+mod serve;
+mod signals;
+mod text;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// A TCP server on one thread and one readiness loop, for frames with a 4-byte big-endian length
+#[derive(Debug, Parser)]
+#[command(name = "frameloop", version, subcommand_required = true, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    verbosity: logging::Verbosity,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Connect(connect::ConnectArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  frameloop serve                              echo on 127.0.0.1:7007
+  frameloop connect                            a prompt, where a line is a frame
+  echo hello | frameloop connect               a frame from a pipe, its reply on stdout
+  frameloop completions bash > ~/.local/share/bash-completion/completions/frameloop
+  frameloop man | man -l -
+
+Every flag can also be given in the environment: --max-frame as FRAMELOOP_MAX_FRAME, and so on.
+
+Exit codes: 0 done, 1 the run failed, 2 usage.";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let cli = Cli::from_arg_matches(&command().try_get_matches()?)?;
+    logging::start(&cli.verbosity);
+    match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Connect(args) => connect::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+/// The whole command line, as it is parsed and documented.
+///
+/// What the environment of the moment holds has no place in a help text or a manual page.
+fn command() -> clap::Command {
+    fn hide(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide)
+    }
+    hide(Cli::command())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_can_be_given_in_the_environment() {
+        for subcommand in command().get_subcommands() {
+            for arg in subcommand.get_arguments().chain(command().get_arguments()) {
+                let Some(long) = arg.get_long() else { continue };
+                let name = format!("FRAMELOOP_{}", long.to_uppercase().replace('-', "_"));
+                let env = arg.get_env().map(|env| env.to_string_lossy().into_owned());
+                assert_eq!(env, Some(name), "--{long} of {}", subcommand.get_name());
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! `frameloop serve`: arguments to a reactor, and the loop around its turns.
+
+use std::time::{Duration, Instant};
+
+use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
+use clap::{Args, ValueHint};
+use frameloop::{Config, ConfigError, Echo, ListenAddr, Reactor, Turn};
+use log::{info, warn};
+
+use crate::address::{self, Address};
+use crate::failure::Failure;
+use crate::signals::Signals;
+use crate::values::{self, on};
+use crate::{machine, output};
+
+/// Serve: echo every frame back to its sender
+///
+/// Each listener is printed as `listening on ADDR` on stdout once it accepts, and at the end of a drain what became of the
+/// connections. Everything else goes to the log on stderr.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ServeArgs {
+    /// Where to listen: IP:PORT, NAME:PORT or unix:PATH; can be given several times
+    ///
+    /// With port 0 the kernel chooses one. Of a name's addresses, the first that can be listened on is taken. Several in
+    /// FRAMELOOP_LISTEN are separated by commas.
+    #[arg(long, env = "FRAMELOOP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7007")]
+    #[arg(value_delimiter = ',', value_hint = ValueHint::Hostname, help_heading = "Listening")]
+    listen: Vec<Address>,
+    /// Length of the queue of connections that wait to be accepted
+    #[arg(long, env = "FRAMELOOP_BACKLOG", value_name = "COUNT", default_value = "4096")]
+    #[arg(value_parser = values::count::<u32>, help_heading = "Listening")]
+    backlog: u32,
+    /// Let several processes listen on one port (SO_REUSEPORT)
+    #[arg(long, env = "FRAMELOOP_REUSE_PORT", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
+    reuse_port: bool,
+
+    /// Longest payload that a peer may announce; up to 4294967295 (4GiB-1)
+    ///
+    /// A peer that announces more is disconnected.
+    #[arg(long, env = "FRAMELOOP_MAX_FRAME", value_name = "SIZE", default_value = "16MiB")]
+    #[arg(value_parser = values::size::<u32>, help_heading = "Limits")]
+    max_frame: u32,
+    /// Most connections at a time; more are refused and counted [default: as many as open files allow]
+    ///
+    /// At the start the soft limit of open files is raised to the hard one; the default is that, less a reserve.
+    #[arg(long, env = "FRAMELOOP_MAX_CONNECTIONS", value_name = "COUNT")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Limits")]
+    max_connections: Option<usize>,
+    /// Most connections from one IP address at a time; 0 is no such limit
+    #[arg(long, env = "FRAMELOOP_MAX_PER_IP", value_name = "COUNT", default_value = "0")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Limits")]
+    max_per_ip: usize,
+    /// Most memory for the buffers of all connections [default: a quarter of the machine's]
+    ///
+    /// Where the machine's memory cannot be told, the default is 1GiB.
+    #[arg(long, env = "FRAMELOOP_MEMORY", value_name = "SIZE")]
+    #[arg(value_parser = values::size::<usize>, help_heading = "Limits")]
+    memory: Option<usize>,
+    /// Unsent output at which reading from a peer pauses; it resumes at a quarter of that
+    #[arg(long, env = "FRAMELOOP_OUTPUT_HIGH_WATER", value_name = "SIZE", default_value = "64KiB")]
+    #[arg(value_parser = values::size::<usize>, help_heading = "Limits")]
+    output_high_water: usize,
+
+    /// Disconnect a peer without a frame in either direction for this long; 0 is never
+    #[arg(long, env = "FRAMELOOP_IDLE_TIMEOUT", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "Timeouts")]
+    idle_timeout: Duration,
+    /// Disconnect a peer whose frame takes longer, from its first byte to its last; 0 is never
+    #[arg(long, env = "FRAMELOOP_FRAME_TIMEOUT", value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = values::duration, help_heading = "Timeouts")]
+    frame_timeout: Duration,
+    /// Disconnect a peer that is owed output and takes none for this long; 0 is never
+    #[arg(long, env = "FRAMELOOP_WRITE_TIMEOUT", value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = values::duration, help_heading = "Timeouts")]
+    write_timeout: Duration,
+    /// After SIGINT or SIGTERM, how long to flush what is owed before what is left is cut; 0 cuts at once
+    ///
+    /// A second signal ends the server at once.
+    #[arg(long, env = "FRAMELOOP_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = values::duration, help_heading = "Timeouts")]
+    drain_timeout: Duration,
+    /// Probe a connection that is silent for this long (SO_KEEPALIVE); 0 is off, else 1s or more
+    #[arg(long, env = "FRAMELOOP_KEEPALIVE", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "Timeouts")]
+    keepalive: Duration,
+
+    /// Poll without sleeping for this long before blocking: less latency for more processor time; 0 is off
+    #[arg(long, env = "FRAMELOOP_SPIN", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "Running")]
+    spin: Duration,
+    /// Log a line of counters this often; 0 is never
+    ///
+    /// SIGUSR1 logs the same line at any time.
+    #[arg(long, env = "FRAMELOOP_STATS_INTERVAL", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "Running")]
+    stats_interval: Duration,
+}
+
+const EXAMPLES: &str = "\
+SIZE: 64, 64KiB, 1MiB (powers of 1024), 16mb (powers of 1000). DURATION: 250ms, 5s, 2m. COUNT: 10000, 10k, 1m.
+
+Signals: SIGINT or SIGTERM drains (a second one ends at once), SIGUSR1 logs the counters.
+
+Examples:
+  frameloop serve                                                  on 127.0.0.1:7007
+  frameloop serve --listen 0.0.0.0:7007 --listen '[::]:7007'       IPv4 and IPv6, all interfaces
+  frameloop serve --listen unix:/run/frameloop.sock                a Unix socket
+  frameloop serve --max-frame 1MiB --max-per-ip 100 --idle-timeout 5m
+  frameloop serve -vv                                              every step of every connection";
+
+pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let config = args.config(machine::raise_descriptor_limit()).map_err(|error| usage(&error))?;
+    let mut reactor = Reactor::new(config, Echo)?;
+    let mut bound = Vec::with_capacity(args.listen.len());
+    for address in &args.listen {
+        bound.push(listen(&mut reactor, address)?);
+    }
+
+    let mut signals =
+        Signals::register().map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
+    for source in signals.sources() {
+        reactor.watch(&source)?;
+    }
+
+    // Only now: whoever reads this line may connect, and may send a signal.
+    for addr in bound {
+        announce(&format!("listening on {addr}"));
+    }
+    run_until_done(&mut reactor, &mut signals, on(args.stats_interval))?;
+    let report = reactor.drain_report();
+    let (drained, cut, unsent) = (report.drained, report.cut, report.unsent_bytes);
+    announce(&format!("drained {drained} connections, cut {cut} ({unsent} bytes unsent)"));
+    Ok(())
+}
+
+impl ServeArgs {
+    /// The reactor's settings, of which a process with `descriptors` can have as many open files.
+    fn config(&self, descriptors: u64) -> Result<Config, ConfigError> {
+        let listeners = self.listen.len();
+        let room = machine::connections_within(descriptors, listeners);
+        let connections = self.max_connections.unwrap_or(room);
+        if connections > room {
+            let needed = machine::descriptors_for(connections, listeners);
+            warn!(
+                "--max-connections is {connections}, but the limit of {descriptors} open files has room for {room}: \
+                 start with a hard limit of {needed} (ulimit -Hn {needed} as root, or LimitNOFILE={needed} in a unit)"
+            );
+        }
+        Config::builder()
+            .payload_len_max(self.max_frame)
+            .connections_max(connections)
+            .connections_per_ip_max(Some(self.max_per_ip).filter(|max| *max > 0))
+            .memory_bytes_max(self.memory.unwrap_or_else(machine::quarter_of_memory))
+            .outbox_bytes_high(self.output_high_water)
+            .outbox_bytes_low(self.output_high_water / 4)
+            .idle_timeout(on(self.idle_timeout))
+            .frame_timeout(on(self.frame_timeout))
+            .write_timeout(on(self.write_timeout))
+            .drain_timeout(self.drain_timeout)
+            .backlog(self.backlog)
+            .reuse_port(self.reuse_port)
+            .keepalive(on(self.keepalive))
+            .spin(self.spin)
+            .build()
+    }
+}
+
+/// Listens on an address; on a name's, the first that can be listened on.
+fn listen(reactor: &mut Reactor<Echo>, address: &Address) -> Result<ListenAddr, Failure> {
+    let addrs = match address {
+        Address::Tcp(text) => address::resolve(text)?.into_iter().map(ListenAddr::Tcp).collect(),
+        Address::Unix(path) => vec![ListenAddr::Unix(path.clone())],
+    };
+    let mut outcome = Err(Failure::run(format_args!("{address} has no address to listen on")));
+    for addr in addrs {
+        outcome = reactor.listen(&addr).map_err(Failure::from);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+/// Turns until a signal's drain is done, or a second signal's stop.
+fn run_until_done(
+    reactor: &mut Reactor<Echo>,
+    signals: &mut Signals,
+    stats_interval: Option<Duration>,
+) -> Result<(), Failure> {
+    let mut stats_due = stats_interval.map(|interval| Instant::now() + interval);
+    let mut is_draining = false;
+    loop {
+        let timeout = stats_due.map(|due| due.saturating_duration_since(Instant::now()));
+        if let Turn::Done = reactor.turn(timeout)? {
+            return Ok(());
+        }
+
+        match (signals.take_ends(), is_draining) {
+            (0, _) => {}
+            (1, false) => {
+                is_draining = true;
+                reactor.drain();
+            }
+            (1.., _) => reactor.stop(),
+        }
+        let is_due = stats_due.is_some_and(|due| due <= Instant::now());
+        if is_due {
+            stats_due = stats_interval.map(|interval| Instant::now() + interval);
+        }
+        let is_asked_for = signals.take_report();
+        if is_due || is_asked_for {
+            info!("{}", reactor.stats());
+        }
+    }
+}
+
+/// Prints a line that scripts wait for. A server whose stdout is gone serves on.
+fn announce(line: &str) {
+    match output::line(line) {
+        Err(Failure::Stdout(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            warn!("cannot write to stdout: {error}");
+        }
+        _ => {}
+    }
+}
+
+/// A setting that cannot work, told by the name of its flag.
+fn usage(error: &ConfigError) -> Failure {
+    let setting = error.setting();
+    let flag = FLAGS.iter().find(|(name, _)| *name == setting).map_or(setting, |(_, flag)| *flag);
+    let mut message = error.to_string().replacen(setting, flag, 1);
+    if flag == "--memory" {
+        message.push_str(": the longest frame (--max-frame) with its header");
+    }
+    let mut command = crate::command();
+    command.build();
+    match command.find_subcommand_mut("serve") {
+        Some(serve) => serve.error(ErrorKind::ValueValidation, message).into(),
+        None => command.error(ErrorKind::ValueValidation, message).into(),
+    }
+}
+
+/// The flag that each setting comes from.
+const FLAGS: [(&str, &str); 13] = [
+    ("payload_len_max", "--max-frame"),
+    ("connections_max", "--max-connections"),
+    ("connections_per_ip_max", "--max-per-ip"),
+    ("memory_bytes_max", "--memory"),
+    ("outbox_bytes_high", "--output-high-water"),
+    ("outbox_bytes_low", "a quarter of --output-high-water"),
+    ("idle_timeout", "--idle-timeout"),
+    ("frame_timeout", "--frame-timeout"),
+    ("write_timeout", "--write-timeout"),
+    ("drain_timeout", "--drain-timeout"),
+    ("backlog", "--backlog"),
+    ("keepalive", "--keepalive"),
+    ("spin", "--spin"),
+];

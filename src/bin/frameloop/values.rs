@@ -1,0 +1,112 @@
+//! The values that flags take: SIZE, DURATION and COUNT.
+//!
+//! Each parser answers what it does not take with the form that it does; clap shows the value and the flag around it.
+
+use std::time::Duration;
+
+/// A SIZE in bytes: `64`, `64KiB`, `1MiB` (powers of 1024), `16mb` (powers of 1000).
+pub(crate) fn size<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let bytes = match parse_size::parse_size(text) {
+        Ok(bytes) => bytes,
+        Err(parse_size::Error::PosOverflow) => return Err(format!("a size is at most {} bytes", max_of::<T>())),
+        Err(_) => return Err("expected a size such as 64, 64KiB, 1MiB or 16mb".into()),
+    };
+    T::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than {}", max_of::<T>()))
+}
+
+/// A COUNT: `10000`, `10k`, `1m`.
+pub(crate) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let (digits, factor) = match text.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
+        Some((at, 'm' | 'M')) => (&text[..at], 1_000_000),
+        _ => (text, 1),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("expected a count such as 10000, 10k or 1m".into());
+    }
+    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
+    count.and_then(|count| T::try_from(count).ok()).ok_or_else(|| format!("a count is at most {}", max_of::<T>()))
+}
+
+/// A DURATION: `250ms`, `5s`, `2m`, `0`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let duration =
+        humantime::parse_duration(text).map_err(|_| "expected a duration such as 250ms, 5s or 2m, or 0".to_owned())?;
+    if duration > DURATION_MAX {
+        return Err("a duration is at most 365d".into());
+    }
+    Ok(duration)
+}
+
+/// A duration where `0` turns the thing off.
+pub(crate) fn on(duration: Duration) -> Option<Duration> {
+    Some(duration).filter(|duration| !duration.is_zero())
+}
+
+/// The largest value of the unsigned integer `T`.
+fn max_of<T>() -> u64 {
+    u64::MAX >> (u64::BITS as usize - 8 * size_of::<T>().min(8))
+}
+
+/// Far beyond any use, and far from where adding it to the clock could overflow.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_bytes_with_an_optional_unit() {
+        let sizes = [
+            ("0", 0),
+            ("64", 64),
+            ("64KiB", 64 << 10),
+            ("1MiB", 1 << 20),
+            ("16mb", 16_000_000),
+            ("4294967295", u32::MAX),
+        ];
+        for (text, bytes) in sizes {
+            assert_eq!(size::<u32>(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_answered_with_the_form_or_the_limit() {
+        for text in ["", "x", "64 frames", "-1", "4GiB-1", "64kibibyte"] {
+            assert_eq!(size::<u32>(text), Err("expected a size such as 64, 64KiB, 1MiB or 16mb".into()), "{text}");
+        }
+        assert_eq!(size::<u32>("4GiB"), Err("4294967296 bytes are more than 4294967295".into()));
+        assert_eq!(size::<u32>("99999999999999EiB"), Err("a size is at most 4294967295 bytes".into()));
+        assert_eq!(size::<u64>("16EiB"), Err(format!("a size is at most {} bytes", u64::MAX)));
+    }
+
+    #[test]
+    fn a_count_is_digits_with_an_optional_factor() {
+        for (text, number) in [("0", 0), ("10000", 10_000), ("10k", 10_000), ("10K", 10_000), ("1m", 1_000_000)] {
+            assert_eq!(count::<usize>(text), Ok(number), "{text}");
+        }
+        for text in ["", "k", "-1", "+1", "1.5k", "10kk", "ten", "1é"] {
+            assert_eq!(count::<usize>(text), Err("expected a count such as 10000, 10k or 1m".into()), "{text}");
+        }
+        assert_eq!(count::<u32>("5000m"), Err("a count is at most 4294967295".into()));
+        assert_eq!(count::<u32>("99999999999999999999m"), Err("a count is at most 4294967295".into()));
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_unless_it_is_zero() {
+        let durations = [("0", 0), ("0s", 0), ("250ms", 250), ("5s", 5_000), ("2m", 120_000), ("1m 30s", 90_000)];
+        for (text, millis) in durations {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "s", "-5s", "5 apples", "99999999999999999999s"] {
+            assert_eq!(duration(text), Err("expected a duration such as 250ms, 5s or 2m, or 0".into()), "{text}");
+        }
+        assert_eq!(duration("366d"), Err("a duration is at most 365d".into()));
+    }
+
+    #[test]
+    fn zero_is_off() {
+        assert_eq!(on(Duration::ZERO), None);
+        assert_eq!(on(Duration::from_nanos(1)), Some(Duration::from_nanos(1)));
+    }
+}

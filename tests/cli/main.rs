@@ -1,0 +1,10 @@
+//! The binary as a script sees it: its lines, its streams and its exit codes.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod connect;
+mod process;
+mod prompt;
+mod serve;
+mod usage;

@@ -1,0 +1,329 @@
+//! `frameloop serve`: listeners, signals, counters, and the lines that scripts wait for.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, fs, io};
+
+use frameloop::frame::{HEADER_LEN, encode_header};
+
+use crate::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
+
+/// A path for a socket that no other test takes, gone again afterwards.
+struct SocketPath(PathBuf);
+
+impl SocketPath {
+    fn new(name: &str) -> Self {
+        Self(env::temp_dir().join(format!("frameloop-cli-{}-{name}.sock", std::process::id())))
+    }
+
+    fn addr(&self) -> String {
+        format!("unix:{}", self.0.display())
+    }
+}
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A client that has sent a frame too long for the socket's buffers, has seen its reply begin, and reads no further.
+fn stuck_reader(addr: &str) -> TcpStream {
+    const PAYLOAD_LEN: u32 = 64 << 20;
+    let mut client = TcpStream::connect(addr).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(&encode_header(PAYLOAD_LEN)).unwrap();
+    client.write_all(&vec![7; PAYLOAD_LEN as usize]).unwrap();
+    let mut header = [0; HEADER_LEN];
+    client.read_exact(&mut header).unwrap();
+    assert_eq!(header, encode_header(PAYLOAD_LEN));
+    client
+}
+
+/// The three numbers of `drained N connections, cut M (B bytes unsent)`.
+#[track_caller]
+fn drain_report(outcome: &Outcome) -> (u64, u64, u64) {
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let line = outcome.stdout.strip_suffix('\n').unwrap();
+    let numbers = line.strip_prefix("drained ").and_then(|rest| rest.strip_suffix(" bytes unsent)"));
+    let (drained, rest) = numbers.and_then(|rest| rest.split_once(" connections, cut ")).unwrap();
+    let (cut, unsent) = rest.split_once(" (").unwrap();
+    (drained.parse().unwrap(), cut.parse().unwrap(), unsent.parse().unwrap())
+}
+
+/// A server that the shell starts, with `limits` set before.
+fn serve_limited(limits: &str, args: &[&str]) -> Process {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_frameloop")]);
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(args).env_clear();
+    Process::start(&mut command)
+}
+
+#[test]
+fn each_listener_is_told_in_one_line_and_can_be_connected_to() {
+    let socket = SocketPath::new("listeners");
+    let server = Process::start(&mut frameloop(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--listen",
+        "localhost:0",
+        "--listen",
+        &socket.addr(),
+    ]));
+    let addrs = [server.listening_on(), server.listening_on(), server.listening_on()];
+    assert!(addrs[0].starts_with("127.0.0.1:") && addrs[0] != "127.0.0.1:0", "{addrs:?}");
+    assert_eq!(addrs[2], socket.addr());
+    for addr in &addrs {
+        let reply = outcome_with_input(&mut frameloop(&["connect", addr]), b"hi");
+        assert_eq!((reply.code, reply.stdout.as_str()), (Some(0), "hi\n"), "{addr}: {reply:?}");
+    }
+}
+
+#[test]
+fn ipv6_is_told_in_brackets() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: this machine has no ::1");
+        return;
+    }
+    let server = Process::start(&mut frameloop(&["serve", "--listen", "[::1]:0"]));
+    let addr = server.listening_on();
+    assert!(addr.starts_with("[::1]:") && TcpStream::connect(&addr).is_ok(), "{addr}");
+}
+
+#[test]
+fn listeners_and_limits_can_come_from_the_environment_and_flags_win() {
+    let socket = SocketPath::new("environment");
+    let listen = format!("127.0.0.1:0,{}", socket.addr());
+    let server =
+        Process::start(frameloop(&["serve"]).env("FRAMELOOP_LISTEN", &listen).env("FRAMELOOP_REUSE_PORT", "1"));
+    assert!(server.listening_on().starts_with("127.0.0.1:"));
+    assert_eq!(server.listening_on(), socket.addr());
+
+    let refused = outcome(frameloop(&["serve"]).env("FRAMELOOP_MAX_FRAME", "big"));
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.starts_with("error: invalid value 'big' for '--max-frame <SIZE>'"), "{refused:?}");
+
+    let mut command = frameloop(&["serve", "--listen", "127.0.0.1:0"]);
+    let server = Process::start(command.env("FRAMELOOP_LISTEN", "192.0.2.7:7"));
+    assert!(server.listening_on().starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn a_port_in_use_is_a_failure_in_one_line() {
+    let (_server, addr) = Process::serve(&[]);
+    let second = outcome(&mut frameloop(&["serve", "--listen", &addr]));
+    assert_eq!((second.code, second.stdout.as_str()), (Some(1), ""), "{second:?}");
+    assert!(second.stderr.contains(&format!("error: cannot listen on {addr}: ")), "{second:?}");
+}
+
+#[test]
+fn no_listener_is_told_when_one_of_them_fails() {
+    let (_server, addr) = Process::serve(&[]);
+    let second = outcome(&mut frameloop(&["serve", "--listen", "127.0.0.1:0", "--listen", &addr]));
+    assert_eq!((second.code, second.stdout.as_str()), (Some(1), ""), "{second:?}");
+}
+
+#[test]
+fn a_port_can_be_shared_by_those_that_agree_to() {
+    let (_server, addr) = Process::serve(&["--reuse-port"]);
+    let second = Process::start(&mut frameloop(&["serve", "--reuse-port", "--listen", &addr]));
+    assert_eq!(second.listening_on(), addr);
+}
+
+#[test]
+fn a_socket_path_that_exists_is_a_failure_and_the_file_is_left_alone() {
+    let socket = SocketPath::new("exists");
+    fs::write(&socket.0, "precious").unwrap();
+    let refused = outcome(&mut frameloop(&["serve", "--listen", &socket.addr()]));
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    assert!(refused.stderr.contains(&format!("error: cannot listen on {}: ", socket.addr())), "{refused:?}");
+    assert_eq!(fs::read_to_string(&socket.0).unwrap(), "precious");
+}
+
+#[test]
+fn a_socket_path_is_removed_at_the_end() {
+    let socket = SocketPath::new("removed");
+    let server = Process::start(&mut frameloop(&["serve", "--listen", &socket.addr()]));
+    server.listening_on();
+    assert!(fs::symlink_metadata(&socket.0).unwrap().file_type().is_socket());
+    server.signal(&["TERM"]);
+    assert_eq!(drain_report(&server.outcome()), (0, 0, 0));
+    assert!(!socket.0.exists());
+}
+
+#[test]
+fn an_address_of_another_machine_is_a_failure() {
+    // 192.0.2.0/24 is for documentation (RFC 5737): no machine has it.
+    let refused = outcome(&mut frameloop(&["serve", "--listen", "192.0.2.7:0"]));
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("error: cannot listen on 192.0.2.7:0: "), "{refused:?}");
+}
+
+#[test]
+fn a_signal_drains_and_the_last_line_tells_how_it_went() {
+    for signal in ["TERM", "INT"] {
+        let (server, addr) = Process::serve(&[]);
+        let mut client = TcpStream::connect(&addr).unwrap();
+        client.write_all(b"\0\0\0\x02hi").unwrap();
+        let mut reply = [0; 6];
+        client.read_exact(&mut reply).unwrap();
+
+        server.signal(&[signal]);
+        assert_eq!(drain_report(&server.outcome()), (1, 0, 0), "SIG{signal}");
+        assert_eq!(client.read(&mut reply).unwrap(), 0, "the drain ended the connection in order");
+    }
+}
+
+#[test]
+fn a_reader_that_is_stuck_is_cut_at_the_drain_timeout() {
+    let (server, addr) = Process::serve(&["--max-frame", "64MiB", "--drain-timeout", "100ms"]);
+    let _client = stuck_reader(&addr);
+    server.signal(&["TERM"]);
+    let (drained, cut, unsent) = drain_report(&server.outcome());
+    assert_eq!((drained, cut), (0, 1));
+    assert!(unsent > 0);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (server, addr) = Process::serve(&["--max-frame", "64MiB", "--drain-timeout", "1h"]);
+    let _client = stuck_reader(&addr);
+    server.signal(&["INT"]);
+    server.stderr_line_with("draining");
+    server.signal(&["TERM"]);
+    let (drained, cut, unsent) = drain_report(&server.outcome());
+    assert_eq!((drained, cut), (0, 1));
+    assert!(unsent > 0);
+}
+
+#[test]
+fn two_signals_at_once_are_two() {
+    let (server, addr) = Process::serve(&["--max-frame", "64MiB", "--drain-timeout", "1h"]);
+    let _client = stuck_reader(&addr);
+    // Of two different kinds: the kernel may merge two of one kind before the process has run.
+    server.signal(&["INT", "TERM"]);
+    assert_eq!(drain_report(&server.outcome()).1, 1);
+}
+
+#[test]
+fn sigusr1_logs_the_counters_at_the_default_level_and_the_server_goes_on() {
+    let (server, addr) = Process::serve(&[]);
+    for _ in 0..2 {
+        server.signal(&["USR1"]);
+        let line = server.stderr_line_with("frameloop::serve");
+        assert!(line.contains("INFO") && line.contains("accepted"), "{line}");
+    }
+    assert!(TcpStream::connect(&addr).is_ok());
+    server.signal(&["TERM"]);
+    assert_eq!(server.outcome().code, Some(0));
+}
+
+#[test]
+fn counters_are_logged_at_an_interval() {
+    let (server, _) = Process::serve(&["--stats-interval", "10ms"]);
+    for _ in 0..3 {
+        assert!(server.stderr_line_with("frameloop::serve").contains("accepted"));
+    }
+}
+
+#[test]
+fn quiet_logs_no_counters_and_rust_log_wins() {
+    let (server, _) = Process::serve(&["-q", "--stats-interval", "1ms"]);
+    server.signal(&["USR1", "TERM"]);
+    let ended = server.outcome();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+
+    let mut command = frameloop(&["serve", "--listen", "127.0.0.1:0", "-q", "--stats-interval", "1ms"]);
+    let server = Process::start(command.env("RUST_LOG", "frameloop=info"));
+    server.listening_on();
+    server.stderr_line_with("accepted");
+}
+
+#[test]
+fn verbosity_grows_from_connections_to_their_steps() {
+    for (flag, level) in [("-v", "DEBUG"), ("-vv", "TRACE")] {
+        let (server, addr) = Process::serve(&[flag]);
+        drop(TcpStream::connect(&addr).unwrap());
+        server.stderr_line_with(level);
+        server.signal(&["TERM"]);
+        let ended = server.outcome();
+        assert!(flag == "-vv" || !ended.stderr.contains("TRACE"), "{ended:?}");
+    }
+}
+
+#[test]
+fn the_log_has_no_colour_without_a_terminal() {
+    let (server, addr) = Process::serve(&["-vv"]);
+    drop(TcpStream::connect(&addr).unwrap());
+    server.stderr_line_with("TRACE");
+    server.signal(&["TERM"]);
+    let ended = server.outcome();
+    assert!(!ended.stderr.contains('\x1b') && !ended.stdout.contains('\x1b'), "{ended:?}");
+}
+
+#[test]
+fn more_connections_than_descriptors_is_a_warning_in_one_line_and_the_server_goes_on() {
+    let server = serve_limited("-n 64", &["--max-connections", "200"]);
+    let line = server.stderr_line_with("--max-connections");
+    for needle in ["WARN", "is 200", "64 open files", "room for 31", "LimitNOFILE=233"] {
+        assert!(line.contains(needle), "no {needle:?} in {line}");
+    }
+    assert!(TcpStream::connect(server.listening_on()).is_ok());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+    let server = serve_limited("-S -n 64 && ulimit -H -n 256", &["--max-connections", "200"]);
+    server.listening_on();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().collect::<Vec<_>>(), ["256", "256", "files"]);
+
+    server.signal(&["TERM"]);
+    let ended = server.outcome();
+    assert!(!ended.stderr.contains("--max-connections"), "{ended:?}");
+}
+
+#[test]
+fn by_default_there_are_as_many_connections_as_descriptors_less_a_reserve() {
+    const ROOM: usize = 40 - 32 - 1;
+    let server = serve_limited("-n 40", &[]);
+    let addr = server.listening_on();
+    let mut clients: Vec<TcpStream> = (0..=ROOM).map(|_| TcpStream::connect(&addr).unwrap()).collect();
+    let mut answered = 0;
+    for client in &mut clients {
+        let mut reply = [0; 6];
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        // One that is refused may be reset while it writes or while it reads.
+        answered += usize::from(client.write_all(b"\0\0\0\x02hi").and_then(|()| client.read_exact(&mut reply)).is_ok());
+    }
+    assert_eq!(answered, ROOM);
+}
+
+#[test]
+fn a_server_whose_stdout_is_gone_serves_on_and_does_not_panic() {
+    let (reader, writer) = io::pipe().unwrap();
+    let mut reader = BufReader::new(reader);
+    let server = Process::start_onto(writer, &mut frameloop(&["serve", "--listen", "127.0.0.1:0"]));
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    drop(reader);
+    assert!(TcpStream::connect(line.trim_end().strip_prefix("listening on ").unwrap()).is_ok());
+    server.signal(&["TERM"]);
+    let ended = server.outcome();
+    assert!(ended.code == Some(0) && !ended.stderr.contains("panicked"), "{ended:?}");
+
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let mut command = frameloop(&["serve", "--listen", "127.0.0.1:0", "--stats-interval", "1ms"]);
+    let server = Process::start_onto(writer, &mut command);
+    server.stderr_line_with("accepted");
+    server.signal(&["TERM"]);
+    let ended = server.outcome();
+    assert!(ended.code == Some(0) && !ended.stderr.contains("panicked"), "{ended:?}");
+}

@@ -1,0 +1,173 @@
+//! Help, version, completions, manual pages, and what is answered to arguments that cannot work.
+
+use crate::process::{frameloop, outcome};
+
+/// Asserts that the arguments are refused as usage, and that stderr says so with `needles` in it.
+#[track_caller]
+fn assert_usage_error(args: &[&str], needles: &[&str]) {
+    let refused = outcome(&mut frameloop(args));
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{args:?}: {refused:?}");
+    let first = refused.stderr.lines().next().unwrap_or_default();
+    assert!(first.starts_with("error: "), "{args:?}: {first:?}");
+    for needle in needles {
+        assert!(first.contains(needle), "{args:?}: no {needle:?} in {first:?}");
+    }
+}
+
+#[test]
+fn help_goes_to_stdout_and_names_every_flag_its_variable_and_its_default() {
+    let help = outcome(&mut frameloop(&["serve", "--help"]));
+    assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+    let flags = [
+        ("--listen <ADDR>", "[default: 127.0.0.1:7007]"),
+        ("--max-frame <SIZE>", "[default: 16MiB]"),
+        ("--max-connections <COUNT>", "[default: as many as open files allow]"),
+        ("--max-per-ip <COUNT>", "[default: 0]"),
+        ("--memory <SIZE>", "[default: a quarter of the machine's]"),
+        ("--output-high-water <SIZE>", "[default: 64KiB]"),
+        ("--idle-timeout <DURATION>", "[default: 0]"),
+        ("--frame-timeout <DURATION>", "[default: 30s]"),
+        ("--write-timeout <DURATION>", "[default: 30s]"),
+        ("--drain-timeout <DURATION>", "[default: 5s]"),
+        ("--backlog <COUNT>", "[default: 4096]"),
+        ("--reuse-port", ""),
+        ("--keepalive <DURATION>", "[default: 0]"),
+        ("--spin <DURATION>", "[default: 0]"),
+        ("--stats-interval <DURATION>", "[default: 0]"),
+    ];
+    // One line, so that where the text was wrapped does not matter.
+    let text = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (flag, default) in flags {
+        let start = text.find(flag).unwrap_or_else(|| panic!("no {flag}"));
+        let name = flag.trim_start_matches('-').split(' ').next().unwrap();
+        let env = format!("[env: FRAMELOOP_{}]", name.to_uppercase().replace('-', "_"));
+        let end = start + text[start..].find(&env).unwrap_or_else(|| panic!("no {env}")) + env.len();
+        let end = (end + 1 + default.len()).min(text.len());
+        assert!(text[start..end].contains(default), "{flag}: no {default} in {:?}", &text[start..end]);
+    }
+    assert!(help.stdout.contains("Examples:"));
+}
+
+#[test]
+fn help_does_not_show_what_the_environment_holds() {
+    let help = outcome(frameloop(&["serve", "--help"]).env("FRAMELOOP_LISTEN", "192.0.2.7:7"));
+    assert!(!help.stdout.contains("192.0.2.7"));
+}
+
+#[test]
+fn version_is_the_name_and_the_number() {
+    for flag in ["-V", "--version"] {
+        let version = outcome(&mut frameloop(&[flag]));
+        assert_eq!(version.code, Some(0));
+        assert_eq!(version.stdout, format!("frameloop {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn without_a_command_the_help_is_printed_and_the_exit_code_is_2() {
+    let bare = outcome(&mut frameloop(&[]));
+    assert_eq!((bare.code, bare.stdout.as_str()), (Some(2), ""));
+    assert!(bare.stderr.contains("Usage: frameloop"), "{bare:?}");
+    assert_usage_error(&["sing"], &["sing"]);
+    assert_usage_error(&["serve", "--sing"], &["--sing"]);
+}
+
+#[test]
+fn a_size_that_cannot_work_is_shown_with_its_flag_and_the_form() {
+    for flag in ["--max-frame", "--memory", "--output-high-water"] {
+        assert_usage_error(&["serve", flag, "big"], &["'big'", flag, "64KiB"]);
+    }
+    assert_usage_error(&["serve", "--max-frame", "4GiB"], &["--max-frame", "4294967296", "4294967295"]);
+}
+
+#[test]
+fn a_count_that_cannot_work_is_shown_with_its_flag_and_the_form() {
+    for flag in ["--max-connections", "--max-per-ip", "--backlog"] {
+        assert_usage_error(&["serve", flag, "many"], &["'many'", flag, "10k"]);
+    }
+}
+
+#[test]
+fn a_duration_that_cannot_work_is_shown_with_its_flag_and_the_form() {
+    let flags = [
+        "--idle-timeout",
+        "--frame-timeout",
+        "--write-timeout",
+        "--drain-timeout",
+        "--keepalive",
+        "--spin",
+        "--stats-interval",
+    ];
+    for flag in flags {
+        assert_usage_error(&["serve", flag, "5"], &["'5'", flag, "250ms"]);
+    }
+    assert_usage_error(&["connect", "--timeout", "soon"], &["'soon'", "--timeout", "250ms"]);
+}
+
+#[test]
+fn an_address_that_cannot_work_is_shown_with_its_form() {
+    for addr in ["here", "127.0.0.1", "::1:7007", "127.0.0.1:70000", "unix:"] {
+        assert_usage_error(&["serve", "--listen", addr], &["--listen", addr]);
+        assert_usage_error(&["connect", addr], &[addr]);
+    }
+}
+
+#[test]
+fn values_that_cannot_work_together_are_told_by_their_flags() {
+    assert_usage_error(
+        &["serve", "--memory", "1MiB"],
+        &["--memory is 1048576 and must be at least 16777220", "--max-frame"],
+    );
+    assert_usage_error(&["serve", "--max-connections", "0"], &["--max-connections is 0 and must be at least 1"]);
+    assert_usage_error(&["serve", "--output-high-water", "0"], &["--output-high-water is 0 and must be at least 1"]);
+    assert_usage_error(&["serve", "--backlog", "0"], &["--backlog is 0 and must be at least 1"]);
+    assert_usage_error(&["serve", "--keepalive", "1ms"], &["--keepalive is"]);
+    assert_usage_error(&["serve", "-v", "-q"], &["--verbose", "--quiet"]);
+    assert_usage_error(&["connect", "--hex", "--file", "x"], &["--hex", "--file"]);
+}
+
+#[test]
+fn every_shell_has_a_completion_script() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = outcome(&mut frameloop(&["completions", shell]));
+        assert_eq!((script.code, script.stderr.as_str()), (Some(0), ""), "{shell}");
+        assert!(script.stdout.contains("max-frame"), "{shell}");
+    }
+    assert_usage_error(&["completions", "abacus"], &["abacus", "SHELL"]);
+}
+
+#[test]
+fn the_manual_has_a_page_for_the_whole_and_for_each_command() {
+    let whole = outcome(&mut frameloop(&["man"]));
+    assert_eq!((whole.code, whole.stderr.as_str()), (Some(0), ""));
+    assert!(whole.stdout.contains(".TH frameloop 1"), "{}", whole.stdout);
+
+    for command in ["serve", "connect", "completions", "man"] {
+        let page = outcome(&mut frameloop(&["man", command]));
+        assert!(page.stdout.contains(&format!(".TH frameloop-{command} 1")), "{}", page.stdout);
+    }
+    let serve = outcome(frameloop(&["man", "serve"]).env("FRAMELOOP_LISTEN", "192.0.2.7:7")).stdout;
+    assert!(serve.contains("FRAMELOOP_BACKLOG") && !serve.contains("192.0.2.7"), "{serve}");
+    assert_usage_error(&["man", "sing"], &["sing"]);
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    for args in [["completions", "zsh"], ["man", "serve"], ["serve", "--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = frameloop(&args).stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()), "{args:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stdout_that_takes_nothing_is_a_failure_in_one_line() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = frameloop(&["man"]).stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.starts_with("error: cannot write to stdout: ") && stderr.lines().count() == 1, "{stderr}");
+}
