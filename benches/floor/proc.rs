@@ -1,0 +1,50 @@
+//! What the kernel tells of a process and of the machine.
+
+use std::fs;
+
+use crate::Result;
+
+/// Nanoseconds on a CPU, of all threads of a process. Exact only while it
+/// sleeps, which is when it is read.
+pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let line = fs::read_to_string(task?.path().join("schedstat"))?;
+        let first = line.split_whitespace().next().ok_or("schedstat is empty")?;
+        total += first.parse::<u64>()?;
+    }
+    Ok(total)
+}
+
+/// Resident bytes. `smaps_rollup` walks the pages; the figure in `status` is
+/// kept in batches for each CPU and may be off by more than a small row.
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let kib = field(&text, "Rss:").ok_or("smaps_rollup has no Rss")?;
+    let number = kib.split_whitespace().next().unwrap_or_default();
+    Ok(number.parse::<u64>()? * 1024)
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name))
+}
+
+/// The hard limit: the helpers and frameloop raise their own soft one.
+pub(crate) fn descriptor_limit() -> usize {
+    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    field(&text, "Max open files").and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(1024)
+}
+
+/// CPUs this process may use.
+pub(crate) fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// One line: processor and kernel.
+pub(crate) fn machine() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        field(&cpuinfo, "model name").map_or("unknown processor", |name| name.trim_start_matches([' ', '\t', ':']));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{} × {model}, Linux {}", cpus(), kernel.trim())
+}

@@ -1,0 +1,219 @@
+//! The figures as Markdown, and as JSON.
+
+use std::fmt::Write;
+
+use crate::Error;
+use crate::calls::Calls;
+use crate::child::Bench;
+use crate::memory::{Growth, Memory};
+use crate::options::Options;
+use crate::proc;
+use crate::rows::Row;
+use crate::speed::{SideSpeed, Speed};
+use crate::stats::Spread;
+use crate::table::Table;
+
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) speeds: Vec<Speed>,
+    pub(crate) memory: Vec<Memory>,
+    pub(crate) calls: Vec<Calls>,
+    /// One line for each row that could not be measured.
+    pub(crate) failed: Vec<String>,
+    left_out: Vec<String>,
+    server: String,
+    conditions: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn new(bench: &Bench, options: &Options) -> Self {
+        let pinned = if bench.pinned {
+            "both servers pinned to one CPU, the load to another"
+        } else {
+            "nothing pinned, as there is only one CPU: server and load share it"
+        };
+        let windows =
+            format!("{} rounds of {} s for each row, after one that is not counted", options.rounds, options.seconds);
+        Self {
+            speeds: Vec::new(),
+            memory: Vec::new(),
+            calls: Vec::new(),
+            failed: Vec::new(),
+            left_out: Vec::new(),
+            server: bench.name.clone(),
+            conditions: vec![proc::machine(), pinned.to_owned(), windows],
+        }
+    }
+
+    pub(crate) fn leave_out(&mut self, row: &Row, reason: &str) {
+        self.left_out.push(format!("{} left out: {reason}", row.name));
+    }
+
+    pub(crate) fn fail(&mut self, row: &Row, error: &Error) {
+        eprintln!("{} failed: {error}", row.name);
+        self.failed.push(format!("{} FAILED: {error}", row.name));
+    }
+
+    pub(crate) fn print_heading(&self) {
+        println!("# {} above the floor\n", self.server);
+        for line in &self.conditions {
+            println!("- {line}");
+        }
+    }
+
+    pub(crate) fn print_tables(&self) {
+        if !self.speeds.is_empty() {
+            println!("\n## CPU time of the server, ns a frame: median (least–most)\n");
+            print!("{}", self.speed_table());
+        }
+        if !self.memory.is_empty() {
+            println!("\n## Resident memory, bytes a connection\n");
+            print!("{}", self.memory_table());
+        }
+        if !self.calls.is_empty() {
+            println!("\n## System calls\n");
+            print!("{}", self.calls_table());
+        }
+        if !self.failed.is_empty() || !self.left_out.is_empty() {
+            println!();
+        }
+        for line in self.failed.iter().chain(&self.left_out) {
+            println!("- {line}");
+        }
+    }
+
+    fn speed_table(&self) -> String {
+        let head = ["row", "floor", &self.server, "ratio", "floor p50 / p99 µs"];
+        let mut table = Table::new(head.map(str::to_owned).to_vec());
+        table.head(format!("{} p50 / p99 µs", self.server));
+        for row in &self.speeds {
+            table.row(vec![
+                row.title.to_owned(),
+                spread(&row.floor.ns, 0),
+                spread(&row.server.ns, 0),
+                spread(&row.ratio, 2),
+                latency(&row.floor),
+                latency(&row.server),
+            ]);
+        }
+        table.render()
+    }
+
+    fn memory_table(&self) -> String {
+        let mut table = Table::new(["row", "floor", &self.server].map(str::to_owned).to_vec());
+        for row in &self.memory {
+            table.row(vec![row.title.to_owned(), growth(&row.floor), growth(&row.server)]);
+        }
+        table.render()
+    }
+
+    fn calls_table(&self) -> String {
+        let mut table = Table::new(["what", "floor", &self.server].map(str::to_owned).to_vec());
+        for row in &self.calls {
+            let cell = |value: f64, detail: &str| match detail {
+                "" => format!("{value:.2}"),
+                detail => format!("{value:.2} ({detail})"),
+            };
+            table.row(vec![row.title.clone(), cell(row.floor, &row.details[0]), cell(row.server, &row.details[1])]);
+        }
+        table.render()
+    }
+
+    pub(crate) fn json(&self) -> String {
+        let list = |items: Vec<String>| format!("[{}]", items.join(",\n"));
+        let texts = |lines: &[String]| list(lines.iter().map(|line| quoted(line)).collect());
+        format!(
+            "{{\"server\":{},\n\"conditions\":{},\n\"speed\":{},\n\"memory\":{},\n\"calls\":{},\n\
+             \"failed\":{},\n\"left_out\":{}}}\n",
+            quoted(&self.server),
+            texts(&self.conditions),
+            list(self.speeds.iter().map(speed_json).collect()),
+            list(self.memory.iter().map(memory_json).collect()),
+            list(self.calls.iter().map(calls_json).collect()),
+            texts(&self.failed),
+            texts(&self.left_out),
+        )
+    }
+}
+
+fn spread(spread: &Spread, digits: usize) -> String {
+    let Spread { median, min, max, .. } = spread;
+    format!("{median:.digits$} ({min:.digits$}–{max:.digits$})")
+}
+
+fn latency(side: &SideSpeed) -> String {
+    format!("{:.0} / {:.0}", side.p50_us.median, side.p99_us.median)
+}
+
+fn growth(growth: &Growth) -> String {
+    let mut text = format!("{:.0}", growth.bytes);
+    // Writing to a String cannot fail.
+    if growth.taken > 0.0 {
+        let _ = write!(text, ", after taking {:.0} KiB of each", growth.taken / 1024.0);
+    }
+    if growth.closed > 0 {
+        let _ = write!(text, ", {} closed", growth.closed);
+    }
+    text
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn spread_json(spread: &Spread) -> String {
+    let samples: Vec<_> = spread.samples.iter().map(|it| format!("{it:.3}")).collect();
+    format!(
+        "{{\"median\":{:.3},\"min\":{:.3},\"max\":{:.3},\"samples\":[{}]}}",
+        spread.median,
+        spread.min,
+        spread.max,
+        samples.join(",")
+    )
+}
+
+fn side_json(side: &SideSpeed) -> String {
+    format!(
+        "{{\"ns\":{},\"per_second\":{},\"p50_us\":{},\"p99_us\":{}}}",
+        spread_json(&side.ns),
+        spread_json(&side.per_second),
+        spread_json(&side.p50_us),
+        spread_json(&side.p99_us)
+    )
+}
+
+fn speed_json(row: &Speed) -> String {
+    format!(
+        "{{\"name\":{},\"title\":{},\"ratio\":{},\n\"floor\":{},\n\"server\":{}}}",
+        quoted(row.name),
+        quoted(row.title),
+        spread_json(&row.ratio),
+        side_json(&row.floor),
+        side_json(&row.server)
+    )
+}
+
+fn memory_json(row: &Memory) -> String {
+    let side =
+        |it: &Growth| format!("{{\"bytes\":{:.1},\"taken\":{:.0},\"closed\":{}}}", it.bytes, it.taken, it.closed);
+    format!(
+        "{{\"name\":{},\"title\":{},\"floor\":{},\"server\":{}}}",
+        quoted(row.name),
+        quoted(row.title),
+        side(&row.floor),
+        side(&row.server)
+    )
+}
+
+fn calls_json(row: &Calls) -> String {
+    format!("{{\"title\":{},\"floor\":{:.3},\"server\":{:.3}}}", quoted(&row.title), row.floor, row.server)
+}

@@ -1,0 +1,79 @@
+//! What is measured.
+
+use crate::Result;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// CPU time of the server for each frame (or, with churn, connection).
+    Speed,
+    /// Growth of resident memory for each connection.
+    Memory,
+    /// System calls for each frame.
+    Calls,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) kind: Kind,
+    /// These are the options of the load generator.
+    pub(crate) mode: &'static str,
+    pub(crate) connections: usize,
+    pub(crate) depth: usize,
+    pub(crate) size: &'static str,
+    /// Where the length does not follow from the options of the run.
+    pub(crate) seconds: Option<f64>,
+}
+
+const fn echo(name: &'static str, title: &'static str, connections: usize, depth: usize, size: &'static str) -> Row {
+    Row { name, title, kind: Kind::Speed, mode: "echo", connections, depth, size, seconds: None }
+}
+
+const fn memory(
+    name: &'static str,
+    title: &'static str,
+    mode: &'static str,
+    connections: usize,
+    size: &'static str,
+) -> Row {
+    let seconds = Some(15.0);
+    Row { name, title, kind: Kind::Memory, mode, connections, depth: 1, size, seconds }
+}
+
+static ROWS: [Row; 14] = [
+    echo("64b-1", "64 B, 1 connection", 1, 1, "64"),
+    echo("64b-50", "64 B, 50 connections", 50, 1, "64"),
+    echo("64b-1k", "64 B, 1,000 connections", 1_000, 1, "64"),
+    echo("64b-10k", "64 B, 10,000 connections", 10_000, 1, "64"),
+    echo("32b-deep", "32 B, 50 connections, 64 in flight", 50, 64, "32"),
+    echo("4k-50", "4 KiB, 50 connections", 50, 1, "4096"),
+    echo("64k-64", "64 KiB, 64 connections", 64, 1, "65536"),
+    echo("1m-8", "1 MiB, 8 connections", 8, 1, "1048576"),
+    Row { mode: "churn", ..echo("churn", "connect, 64 B, close; 50 at a time", 50, 1, "64") },
+    memory("idle-100b", "idle after 100 B, 10,000 connections", "idle", 10_000, "100"),
+    memory("idle-16k", "idle after 16 KiB, 10,000 connections", "idle", 10_000, "16384"),
+    memory("deaf", "sends without reading, 100 connections", "deaf", 100, "64-16384"),
+    memory("announce", "announces 8 MiB, 200 connections", "announce", 200, "64"),
+    Row { kind: Kind::Calls, seconds: Some(1.0), ..echo("calls", "64 B, 50 connections", 50, 1, "64") },
+];
+
+/// The rows named, in the table's order; all of them when none is named.
+pub(crate) fn chosen(names: &[String]) -> Result<Vec<Row>> {
+    if let Some(name) = names.iter().find(|name| ROWS.iter().all(|row| row.name != **name)) {
+        return Err(format!("no row is called {name:?}; `--rows list` names them").into());
+    }
+    let wanted = |row: &&Row| names.is_empty() || names.iter().any(|name| name == row.name);
+    Ok(ROWS.iter().filter(wanted).cloned().collect())
+}
+
+pub(crate) fn print_names() {
+    for row in &ROWS {
+        println!("{:<10} {:?}: {}", row.name, row.kind, row.title);
+    }
+}
+
+/// One exchange of 64 B, to touch what a server touches only once.
+pub(crate) fn first_touch() -> Row {
+    Row { seconds: Some(0.01), ..echo("touch", "first touch", 1, 1, "64") }
+}
