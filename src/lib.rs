@@ -92,6 +92,6 @@ pub use crate::reactor::{DrainReport, Reactor, Turn};
 
 /// What a reactor needs of the world: see [`Net`](net::Net).
 pub mod net {
-    pub use crate::conn::Transport;
+    pub use crate::conn::{Readiness, Transport};
     pub use crate::reactor::net::{Listener, Mio, Net, Ready, Stream};
 }

@@ -50,6 +50,11 @@ impl Chunk {
         self.buf.len()
     }
 
+    /// Room before the bytes, which [`compact`](Self::compact) moves behind them.
+    pub(crate) fn consumed_len(&self) -> usize {
+        self.start as usize
+    }
+
     /// Room behind the bytes.
     pub(crate) fn spare_len(&self) -> usize {
         self.buf.len() - self.end as usize
@@ -82,6 +87,9 @@ impl Chunk {
 
     /// Moves the bytes to the front, so that all the room is behind them.
     pub(crate) fn compact(&mut self) {
+        if self.start == 0 {
+            return;
+        }
         self.buf.copy_within(self.start as usize..self.end as usize, 0);
         self.end -= self.start;
         self.start = 0;

@@ -26,8 +26,11 @@ pub(crate) mod decoder;
 pub(crate) mod outbox;
 pub(crate) mod replies;
 mod run;
+#[cfg(test)]
+mod tests;
 pub(crate) mod workbench;
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
@@ -45,6 +48,37 @@ pub trait Transport: Read + Write {
     ///
     /// What the socket answered.
     fn shutdown_write(&mut self) -> io::Result<()>;
+}
+
+/// What the kernel reports about a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Readiness {
+    /// There may be something to read.
+    pub readable: bool,
+    /// There may be room to write.
+    pub writable: bool,
+    /// The peer's FIN or an error is waiting to be read: a short read is not the last one.
+    pub read_closed: bool,
+    /// The connection is broken: it was reset, or timed out. Where nothing is to be read or written, only this tells.
+    pub failed: bool,
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (self.readable, "readable"),
+            (self.writable, "writable"),
+            (self.read_closed, "read-closed"),
+            (self.failed, "failed"),
+        ];
+        let mut separator = "";
+        for (_, word) in words.into_iter().filter(|(is_set, _)| *is_set) {
+            write!(f, "{separator}{word}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
 }
 
 /// Receives what a connection brings, on behalf of a handler.
@@ -73,7 +107,8 @@ pub(crate) const SHORT_CALL_IS_LAST: bool = cfg!(any(
 #[derive(Debug)]
 pub(crate) struct Conn {
     state: State,
-    edges: Edges,
+    /// What the kernel has reported and has not been used up.
+    edges: Readiness,
     /// The handler wants no more frames for now.
     is_paused: bool,
     // Invariant: there is one exactly while a frame is incomplete or waits, or output is owed.
@@ -100,15 +135,6 @@ enum State {
     Closed(CloseReason),
 }
 
-/// What the kernel has reported and has not been used up.
-#[derive(Debug, Clone, Copy)]
-struct Edges {
-    readable: bool,
-    writable: bool,
-    /// The peer's FIN or an error is waiting to be read: a short read is not the last one.
-    read_closed: bool,
-}
-
 /// The part of a connection that an idle one does without.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
@@ -116,6 +142,8 @@ pub(crate) struct Backlog {
     /// The inbox holds whole frames, or a header to refuse.
     has_frames: bool,
     outbox: Outbox,
+    /// The pause that the outbox asks for was counted.
+    is_pause_counted: bool,
     /// When the first byte of the incomplete frame came. `None` while reading is paused: the wait is not the peer's.
     frame_since: Option<Instant>,
     /// Since when output is owed and nothing of it was taken.
@@ -130,6 +158,7 @@ impl Backlog {
     /// Makes it as good as new, but for the memory it keeps.
     pub(crate) fn reset(&mut self) {
         self.has_frames = false;
+        self.is_pause_counted = false;
         self.frame_since = None;
         self.stalled_since = None;
     }
@@ -140,17 +169,18 @@ impl Conn {
         Self {
             state: State::Open,
             // A socket is writable when it is new; whether it is readable, the first event tells.
-            edges: Edges { readable: false, writable: true, read_closed: false },
+            edges: Readiness { writable: true, ..Readiness::default() },
             is_paused: false,
             backlog: None,
         }
     }
 
     /// The kernel reported readiness.
-    pub(crate) fn note_ready(&mut self, readable: bool, writable: bool, read_closed: bool) {
-        self.edges.readable |= readable | read_closed;
-        self.edges.writable |= writable;
-        self.edges.read_closed |= read_closed;
+    pub(crate) fn note_ready(&mut self, readiness: Readiness) {
+        self.edges.readable |= readiness.readable | readiness.read_closed;
+        self.edges.writable |= readiness.writable;
+        self.edges.read_closed |= readiness.read_closed;
+        self.edges.failed |= readiness.failed;
     }
 
     /// Queues a frame that this connection did not ask for. It goes out when the connection runs next.
@@ -165,7 +195,14 @@ impl Conn {
     pub(crate) fn close(&mut self, reason: CloseReason) {
         self.state = match self.state {
             State::Open | State::Draining => State::Flushing { reason, peer_still_sends: true },
-            State::HalfClosed => State::Flushing { reason: CloseReason::PeerFinished, peer_still_sends: false },
+            State::HalfClosed => {
+                let reason = match reason {
+                    // To close behind the peer's FIN is only to agree.
+                    CloseReason::ClosedByHandler | CloseReason::Drained => CloseReason::PeerFinished,
+                    other => other,
+                };
+                State::Flushing { reason, peer_still_sends: false }
+            }
             ending @ (State::Flushing { .. } | State::Lingering { .. } | State::Closed(_)) => ending,
         }
     }
@@ -320,5 +357,18 @@ impl Conn {
             Verdict::Close(reason) => self.close(reason),
             Verdict::Fail(reason) => self.cut(reason),
         }
+    }
+}
+
+#[cfg(test)]
+impl Conn {
+    /// What must be true between two runs.
+    pub(crate) fn check_invariants(&self, config: &crate::config::Config) {
+        let Some(backlog) = self.backlog.as_deref() else { return };
+        let (undecoded, _) = self.held_bytes();
+        assert!(!backlog.is_empty(), "an idle connection owns no buffer: {self:?}");
+        let capacity = backlog.inbox.capacity();
+        assert!(capacity <= 2 * undecoded + 4_096, "{capacity} bytes are held for {undecoded} received");
+        backlog.outbox.invariants(config.outbox_bytes_high, config.outbox_bytes_low);
     }
 }

@@ -129,9 +129,17 @@ impl Outbox {
         self.is_over |= self.len >= high;
     }
 
-    /// Sees to room for more bytes: a last chunk that is not of the largest size grows to the next that holds them, so
-    /// that what is queued lies in few pieces; otherwise another is added.
+    /// Sees to room for more bytes: the last chunk's own, if enough of it was sent; a last chunk that is not of the
+    /// largest size grows to the next that holds them, so that what is queued lies in few pieces; otherwise another is
+    /// added.
     fn make_room(&mut self, len: usize, pool: &mut ChunkPool) -> Result<(), MemoryLimit> {
+        if let Some(last) = self.chunks.back_mut()
+            && last.consumed_len() >= len.max(last.len())
+        {
+            // No more bytes are moved than were sent, so a byte is moved once on average.
+            last.compact();
+            return Ok(());
+        }
         let grows = self.chunks.back().is_some_and(|last| last.capacity() < CHUNK_LEN);
         let last = if grows { self.chunks.pop_back() } else { None };
         let Some(last) = last else {

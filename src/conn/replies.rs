@@ -105,13 +105,18 @@ impl<'a> Replies<'a> {
 
     /// Why nothing can be queued, if so.
     #[inline]
-    fn refusal(&self) -> Option<Sent> {
+    fn refusal(&mut self) -> Option<Sent> {
         if *self.verdict != Verdict::GoOn {
             return Some(Sent::Gone);
         }
         let is_over = self.owed() >= self.supplies.config.outbox_bytes_high
             || self.backlog.as_ref().is_some_and(|backlog| backlog.outbox.is_over());
-        is_over.then_some(Sent::OverMark)
+        if !is_over {
+            return None;
+        }
+        // Only the outbox knows that it was over its mark, and so tells when there is room again.
+        self.stop_run();
+        Some(Sent::OverMark)
     }
 
     fn queued(&mut self) -> Sent {

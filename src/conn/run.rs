@@ -7,7 +7,7 @@ use crate::conn::decoder::{Body, Decoded, Frame, Inbox, LargeFrame, decode};
 use crate::conn::outbox::{Flushed, write_some};
 use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::{Budget, Workbench};
-use crate::conn::{Backlog, Conn, Edges, SHORT_CALL_IS_LAST, Sink, State, Transport};
+use crate::conn::{Backlog, Conn, Readiness, SHORT_CALL_IS_LAST, Sink, State, Transport};
 use crate::error::CloseReason;
 
 impl Conn {
@@ -53,6 +53,9 @@ impl Conn {
             return self.advance_large(io, bench, sink, budget);
         }
         let stopped = self.hand_over(bench, sink, budget);
+        if let Stopped::Told(verdict) = stopped {
+            self.obey(verdict);
+        }
         self.flush(io, bench, sink, budget);
         match stopped {
             Stopped::Starved => self.read(io, bench, sink, budget),
@@ -62,10 +65,7 @@ impl Conn {
                 bench.supplies.counts.frame_budgets_spent += 1;
                 false
             }
-            Stopped::Told(verdict) => {
-                self.obey(verdict);
-                verdict == Verdict::GoOn
-            }
+            Stopped::Told(verdict) => verdict == Verdict::GoOn,
         }
     }
 
@@ -104,14 +104,20 @@ impl Conn {
 
     /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
     fn flush(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink, budget: &mut Budget) {
+        if matches!(self.state, State::Closed(_)) {
+            return bench.forget_decoded();
+        }
         let flushed = self.flush_outbox(io, bench, budget).and_then(|is_low_again| {
             self.flush_run(io, bench, budget)?;
             Ok(is_low_again)
         });
         bench.forget_decoded();
         match flushed {
-            Ok(true) => self.ask(bench, |replies| sink.on_low_water(replies)),
-            Ok(false) => {}
+            // A connection that is ending has no use for room.
+            Ok(true) if matches!(self.state, State::Open | State::Draining | State::HalfClosed) => {
+                self.ask(bench, |replies| sink.on_low_water(replies));
+            }
+            Ok(_) => {}
             Err(reason) => self.cut(reason),
         }
     }
@@ -123,7 +129,7 @@ impl Conn {
         bench: &mut Workbench,
         budget: &mut Budget,
     ) -> Result<bool, CloseReason> {
-        let Some(Backlog { outbox, .. }) = self.backlog.as_deref_mut() else {
+        let Some(Backlog { outbox, is_pause_counted, .. }) = self.backlog.as_deref_mut() else {
             return Ok(false);
         };
         if outbox.is_empty() || !self.edges.writable {
@@ -137,6 +143,7 @@ impl Conn {
             Ok(Flushed::BudgetSpent) => supplies.counts.write_budgets_spent += 1,
             Err(error) => return Err(reason_of(&error)),
         }
+        *is_pause_counted &= outbox.is_over();
         Ok(was_over && !outbox.is_over())
     }
 
@@ -203,6 +210,8 @@ impl Conn {
 
     /// Makes the bytes on the workbench the beginning of a frame that will not fit a chunk.
     fn begin_large(&mut self, bench: &mut Workbench, frame_len: usize) -> bool {
+        // What was decoded before it is not its bytes, and may not count for the memory that it takes.
+        bench.work.compact();
         match bench.supplies.pool.keep(&mut bench.work) {
             Ok(first) => {
                 let backlog = bench.supplies.backlog(&mut self.backlog);
@@ -315,8 +324,14 @@ impl Conn {
             | State::Lingering { .. }
             | State::Closed(_) => {}
         }
-        if let State::Lingering { reason, .. } = self.state {
-            self.discard(io, bench, budget, reason);
+        match self.state {
+            // Neither read nor written, so neither a read nor a write will tell.
+            State::HalfClosed if self.edges.failed && !owes => self.cut(CloseReason::Reset),
+            State::Open | State::Draining if self.edges.failed && !owes && self.is_paused => {
+                self.cut(CloseReason::Reset)
+            }
+            State::Lingering { reason, .. } => self.discard(io, bench, budget, reason),
+            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } | State::Closed(_) => {}
         }
     }
 
@@ -368,6 +383,9 @@ impl Conn {
             Some(since) if is_same_frame => Some(since),
             _ => Some(now),
         };
+        let is_pause = is_taking_frames && backlog.outbox.is_over();
+        bench.supplies.counts.pauses += u64::from(is_pause && !backlog.is_pause_counted);
+        backlog.is_pause_counted = is_pause;
         backlog.stalled_since = match backlog.stalled_since {
             _ if backlog.outbox.is_empty() => None,
             Some(since) if !has_written => Some(since),
@@ -387,7 +405,7 @@ impl Conn {
     }
 }
 
-impl Edges {
+impl Readiness {
     /// One read, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`, `Ok(Some(0))` the peer's FIN.
     fn read(
         &mut self,

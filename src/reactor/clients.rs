@@ -1,9 +1,9 @@
 //! The connections of a reactor, and the queue of those that have something to do.
 
 use crate::addr::PeerAddr;
-use crate::conn::Conn;
 use crate::conn::outbox::Sent;
 use crate::conn::workbench::Supplies;
+use crate::conn::{Conn, Readiness};
 use crate::error::CloseReason;
 use crate::handler::{Broadcast, ConnId, End, Reach, Wish, count};
 use crate::reactor::slots::Slots;
@@ -51,10 +51,10 @@ impl<S, T> Clients<S, T> {
     }
 
     /// An event came. Returns whether it was about a connection that exists.
-    pub(crate) fn note_ready(&mut self, id: ConnId, readable: bool, writable: bool, read_closed: bool) -> bool {
+    pub(crate) fn note_ready(&mut self, id: ConnId, readiness: Readiness) -> bool {
         let Some(client) = self.slots.tenant_mut(id) else { return false };
         if let Some(tenant) = &mut client.tenant {
-            tenant.conn.note_ready(readable, writable, read_closed);
+            tenant.conn.note_ready(readiness);
         }
         if !std::mem::replace(&mut client.is_queued, true) {
             self.fresh.push(id);
@@ -134,6 +134,22 @@ impl<S, T> Clients<S, T> {
                 waiting.push(id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl<S, T> Clients<S, T> {
+    /// Who stands in the queue and still exists.
+    pub(crate) fn queued(&self) -> Vec<ConnId> {
+        let all = self.fresh.iter().chain(&self.waiting).copied();
+        all.filter(|id| self.slots.id_of(id.index) == Some(*id)).collect()
+    }
+}
+
+#[cfg(test)]
+impl<S, T> Client<S, T> {
+    pub(crate) fn is_queued(&self) -> bool {
+        self.is_queued
     }
 }
 

@@ -119,6 +119,16 @@ impl Deadlines {
         self.lists.iter().filter_map(|list| list.next(self.epoch)).min()
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_on(&self, kind: Kind) -> bool {
+        self.lists[kind as usize].timeout.is_some()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_set(&self, kind: Kind, slot: u32) -> bool {
+        self.lists[kind as usize].since(slot) != NOT_SET
+    }
+
     /// A slot whose deadline of this kind has come, which is thereby taken away.
     pub(crate) fn expired(&mut self, kind: Kind, now: Instant) -> Option<u32> {
         let list = &mut self.lists[kind as usize];

@@ -144,6 +144,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         });
         let Some(state) = state else {
             self.stats.refused.failed += 1;
+            self.clients.slots.skip_id();
             conn.release(&mut self.bench.supplies);
             return;
         };

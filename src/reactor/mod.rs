@@ -62,6 +62,8 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     life: Life,
     report: DrainReport,
     sources: u32,
+    /// The last poll returned as many events as it may: there may be others, for which another loop is not woken again.
+    has_more_events: bool,
     trim_at: Option<Instant>,
     /// The queue of the turn under way; kept for its memory.
     queue: Vec<ConnId>,
@@ -153,6 +155,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             life: Life::Running,
             report: DrainReport::default(),
             sources: 0,
+            has_more_events: false,
             trim_at: None,
             queue: Vec::new(),
         })
@@ -293,11 +296,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.
     fn take_events(&mut self) {
         let Self { net, clients, listeners, mailbox, handler, bench, .. } = self;
+        let mut count = 0;
         for ready in net.events() {
+            count += 1;
             match Subject::of_token(ready.token) {
                 Subject::Conn(id) => {
-                    trace!("[{id}] event: {ready}");
-                    if !clients.note_ready(id, ready.readable, ready.writable, ready.read_closed) {
+                    trace!("[{id}] event: {}", ready.readiness);
+                    if !clients.note_ready(id, ready.readiness) {
                         trace!("[{id}] is not there any more, the event is stale");
                     }
                 }
@@ -309,6 +314,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 }
             }
         }
+        self.has_more_events = count >= self.bench.supplies.config.events_per_turn;
     }
 
     fn take_requests(&mut self) {
@@ -438,14 +444,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     fn tidy(&mut self) {
         let now = self.now();
         self.stats.log_lines_left_out += self.gates.tell_left_out(now);
-        match self.trim_at {
-            Some(at) if now >= at => {
-                self.bench.supplies.trim();
-                self.trim_at = None;
-            }
-            Some(_) => {}
-            None if self.bench.supplies.has_idle() => self.trim_at = now.checked_add(TRIM_INTERVAL),
-            None => {}
+        if self.trim_at.is_some_and(|at| now >= at) {
+            self.bench.supplies.trim();
+            self.trim_at = None;
+        }
+        if self.trim_at.is_none() && self.bench.supplies.has_idle() {
+            self.trim_at = now.checked_add(TRIM_INTERVAL);
         }
     }
 
@@ -456,7 +460,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Whether there is something to do that no event will announce.
     fn has_work(&self) -> bool {
-        self.clients.has_work() || self.listeners.has_work() || self.mailbox.has_more() || self.outlook() == Turn::Done
+        self.clients.has_work()
+            || self.listeners.has_work()
+            || self.mailbox.has_more()
+            || self.has_more_events
+            || self.outlook() == Turn::Done
     }
 
     /// When this turn began.

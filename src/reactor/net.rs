@@ -2,7 +2,6 @@
 //!
 //! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] is the kernel's.
 
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -17,7 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::addr::{ListenAddr, PeerAddr};
 use crate::config::Config;
-use crate::conn::Transport;
+use crate::conn::{Readiness, Transport};
 
 /// A world for a reactor: sockets, readiness and time.
 ///
@@ -72,30 +71,14 @@ pub trait Net {
     fn waker(&mut self, token: usize) -> io::Result<Self::Wake>;
 }
 
-/// One event: the token of what it is about, and what it says.
+/// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Ready {
-    /// Names the listener, connection or other source.
+    /// Names the listener, connection or other source that it is about.
     pub token: usize,
-    /// There may be something to read.
-    pub readable: bool,
-    /// There may be room to write.
-    pub writable: bool,
-    /// The peer's FIN, or an error, is waiting to be read.
-    pub read_closed: bool,
-}
-
-impl fmt::Display for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [(self.readable, "readable"), (self.writable, "writable"), (self.read_closed, "read-closed")];
-        let mut separator = "";
-        for (_, word) in words.into_iter().filter(|(is_set, _)| *is_set) {
-            write!(f, "{separator}{word}")?;
-            separator = ", ";
-        }
-        Ok(())
-    }
+    /// What is reported.
+    pub readiness: Readiness,
 }
 
 /// The operating system's sockets, by way of mio: epoll on Linux, kqueue on the BSDs and macOS.
@@ -165,12 +148,14 @@ impl Net for Mio {
         self.events.iter().map(|event| {
             // An error or a hang-up is told by the next read and by the next write.
             let failed = event.is_error() || event.is_write_closed();
-            Ready {
-                token: event.token().0,
+            let readiness = Readiness {
                 readable: event.is_readable() || failed,
                 writable: event.is_writable() || failed,
                 read_closed: event.is_read_closed() || failed,
-            }
+                // Not a hang-up: on a Unix socket that comes with input still to be read.
+                failed: event.is_error(),
+            };
+            Ready { token: event.token().0, readiness }
         })
     }
 
@@ -321,6 +306,12 @@ fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
         Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
         None => Ok(()),
     }
+}
+
+/// An instant for a simulated clock to begin at: it can be had from the real one only.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn beginning() -> Instant {
+    Instant::now()
 }
 
 #[cfg(test)]

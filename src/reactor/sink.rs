@@ -30,8 +30,9 @@ impl<H: Handler> HandlerSink<'_, H> {
             let mut context = Context { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
             callback(handler, &mut context, state);
         });
-        if outcome.is_none() {
-            *replies.verdict = Verdict::Fail(CloseReason::HandlerPanicked);
+        if outcome.is_none() && !matches!(replies.verdict, Verdict::Fail(_)) {
+            // What was answered before is still flushed.
+            *replies.verdict = Verdict::Close(CloseReason::HandlerPanicked);
         }
     }
 }

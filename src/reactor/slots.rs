@@ -35,11 +35,16 @@ impl<T> Slots<T> {
         ConnId { index: self.slab.vacant_key() as u32, generation: self.next_generation }
     }
 
+    /// Gives the next id up: a handler has seen it, and its connection did not come to be.
+    pub(crate) fn skip_id(&mut self) {
+        self.next_generation = self.next_generation.checked_add(1).unwrap_or(1);
+    }
+
     /// Moves a tenant in; its id is what [`next_id`](Self::next_id) said.
     pub(crate) fn insert(&mut self, tenant: T) -> ConnId {
         let id = self.next_id();
         self.slab.insert(Slot { generation: id.generation, tenant });
-        self.next_generation = self.next_generation.checked_add(1).unwrap_or(1);
+        self.skip_id();
         id
     }
 
@@ -59,6 +64,13 @@ impl<T> Slots<T> {
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<T> {
         self.tenant_mut(id)?;
         Some(self.slab.remove(id.index as usize).tenant)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &T)> {
+        self.slab
+            .iter()
+            .map(|(index, slot)| (ConnId { index: index as u32, generation: slot.generation }, &slot.tenant))
     }
 
     /// All tenants, in the order of their slots.

@@ -1,0 +1,125 @@
+//! What one connection may do in one turn.
+
+use crate::config::Config;
+use crate::conn::tests::driver::Driver;
+use crate::conn::tests::sink::Style;
+use crate::conn::tests::socket::Arrival;
+use crate::conn::tests::stream;
+use crate::error::CloseReason;
+
+const STYLES: [Style; 3] = [Style::Echo, Style::Copy, Style::Mixed];
+
+/// One edge with all of `bytes`, and not one more: what is done turn by turn.
+fn turn_by_turn(driver: &mut Driver, bytes: &[u8], mut each: impl FnMut(&mut Driver)) {
+    driver.socket.arrivals.push_back(Arrival::Bytes(bytes.to_vec()));
+    driver.socket.arrive();
+    driver.note();
+    while driver.conn.wants_turn() {
+        driver.turn();
+        each(driver);
+    }
+    assert!(driver.socket.written == bytes);
+    driver.at_rest();
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::PeerFinished);
+}
+
+#[test]
+fn the_frame_budget_ends_a_turn_and_the_next_comes_without_an_event() {
+    let bytes = stream(&[7; 100]);
+    for style in STYLES {
+        for frame_budget in [1, 3, 99, 100, 101] {
+            let mut driver = Driver::new(style, Config { frame_budget, ..Config::default() });
+            let mut before = 0;
+            turn_by_turn(&mut driver, &bytes, |driver| {
+                assert!(driver.sink.frames - before <= frame_budget);
+                before = driver.sink.frames;
+            });
+            let spent = driver.bench.supplies.counts.frame_budgets_spent;
+            assert_eq!(spent, 99 / frame_budget as u64);
+        }
+    }
+}
+
+#[test]
+fn the_read_budget_ends_a_turn_and_the_next_comes_without_an_event() {
+    let bytes = stream(&[1_000; 400]);
+    for style in STYLES {
+        let mut driver = Driver::new(style, Config { read_budget_bytes: 10_000, ..Config::default() });
+        let mut before = 0;
+        turn_by_turn(&mut driver, &bytes, |driver| {
+            // One read may go past the budget, and is at most a workbench.
+            assert!(driver.socket.read_bytes - before < 10_000 + 69_632);
+            before = driver.socket.read_bytes;
+        });
+        assert!(driver.turns > 5 && driver.bench.supplies.counts.read_budgets_spent > 0);
+    }
+}
+
+#[test]
+fn the_read_budget_ends_a_turn_inside_a_large_frame() {
+    let bytes = stream(&[1 << 20]);
+    let mut driver = Driver::new(Style::Echo, Config { read_budget_bytes: 50_000, ..Config::default() });
+    let mut before = 0;
+    turn_by_turn(&mut driver, &bytes, |driver| {
+        assert!(driver.socket.read_bytes - before < 50_000 + 69_632);
+        before = driver.socket.read_bytes;
+    });
+    assert!(driver.turns > 8);
+}
+
+#[test]
+fn the_write_budget_ends_a_turn_and_the_next_comes_without_an_event() {
+    for payload_lens in [&[1 << 20][..], &[60_000; 10], &[100; 3_000]] {
+        let bytes = stream(payload_lens);
+        for style in STYLES {
+            let config = Config { write_budget_bytes: 10_000, read_budget_bytes: 1 << 20, ..Config::default() };
+            let mut driver = Driver::new(style, config);
+            let mut before = 0;
+            turn_by_turn(&mut driver, &bytes, |driver| {
+                assert!(driver.socket.written.len() - before < 10_000 + 69_632);
+                before = driver.socket.written.len();
+            });
+            assert!(driver.turns > 3 && driver.bench.supplies.counts.write_budgets_spent > 0);
+        }
+    }
+}
+
+#[test]
+fn the_smallest_budgets_still_answer_everything() {
+    let bytes = stream(&[0, 5, 80_000, 1, 0, 3_000]);
+    for style in STYLES {
+        let config = Config {
+            frame_budget: 1,
+            read_budget_bytes: 1,
+            write_budget_bytes: 1,
+            outbox_bytes_high: 1,
+            outbox_bytes_low: 0,
+            ..Config::default()
+        };
+        turn_by_turn(&mut Driver::new(style, config), &bytes, |_| {});
+    }
+}
+
+#[test]
+fn a_spent_budget_with_a_full_socket_waits_for_room_and_then_goes_on() {
+    let bytes = stream(&[500; 100]);
+    for style in STYLES {
+        let config = Config {
+            frame_budget: 7,
+            write_budget_bytes: 900,
+            outbox_bytes_high: 4_000,
+            outbox_bytes_low: 10,
+            ..Config::default()
+        };
+        let mut driver = Driver::new(style, config);
+        driver.socket.room = 1_234;
+        driver.receive(&bytes);
+        assert!(!driver.conn.wants_turn());
+        while driver.socket.written.len() < bytes.len() {
+            driver.take(3_333);
+        }
+        assert!(driver.socket.written == bytes);
+        driver.at_rest();
+    }
+}

@@ -1,0 +1,216 @@
+//! Our own end: close, cut, and the bounded while in which input is thrown away.
+
+use std::io::ErrorKind;
+
+use crate::config::Config;
+use crate::conn::outbox::Sent;
+use crate::conn::tests::driver::Driver;
+use crate::conn::tests::sink::{Act, Style};
+use crate::conn::tests::socket::Arrival;
+use crate::conn::tests::{frame_of, stream};
+use crate::error::CloseReason;
+
+fn lingering() -> Driver {
+    let mut driver = Driver::echo();
+    driver.receive(&stream(&[3]));
+    driver.close();
+    assert_eq!(driver.conn.state_name(), "Lingering");
+    driver
+}
+
+#[test]
+fn a_graceful_close_flushes_then_sends_fin_then_awaits_the_peers() {
+    for room in 0..7 {
+        let mut driver = Driver::echo();
+        driver.socket.room = room;
+        driver.receive(&stream(&[3]));
+        driver.close();
+        assert_eq!((driver.conn.state_name(), driver.socket.is_shut_down), ("Flushing", false));
+        driver.take(7 - room);
+        assert_eq!((driver.conn.state_name(), driver.socket.is_shut_down), ("Lingering", true));
+        driver.arrive(Arrival::Eof);
+        driver.ended(CloseReason::ClosedByHandler);
+    }
+}
+
+#[test]
+fn closing_with_nothing_owed_sends_fin_at_once() {
+    let mut driver = Driver::echo();
+    driver.close();
+    assert!(driver.socket.is_shut_down);
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn lingering_discards_input_and_costs_no_memory() {
+    let mut driver = lingering();
+    for _ in 0..50 {
+        driver.receive(&stream(&[10_000, 5]));
+        driver.at_rest();
+    }
+    driver.receive(&[0xff; 100]);
+    assert_eq!((driver.sink.frames, driver.conn.closed()), (1, None));
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn lingering_ends_with_the_peers_fin_or_rst_and_keeps_its_reason() {
+    for end in [Arrival::Eof, Arrival::Reset, Arrival::Fail(ErrorKind::TimedOut)] {
+        let mut driver = lingering();
+        driver.socket.arrivals.extend([Arrival::Bytes(vec![1; 200_000]), end]);
+        while driver.socket.arrive() {}
+        driver.react();
+        driver.ended(CloseReason::ClosedByHandler);
+    }
+}
+
+#[test]
+fn lingering_keeps_to_the_read_budget() {
+    let mut driver = lingering();
+    driver.socket.arrivals.push_back(Arrival::Bytes(vec![1; 1 << 20]));
+    driver.socket.arrive();
+    driver.note();
+    let (turns, before) = (driver.turns, driver.socket.read_bytes);
+    while driver.conn.wants_turn() {
+        let read = driver.socket.read_bytes;
+        driver.turn();
+        assert!(driver.socket.read_bytes - read < 140_000);
+    }
+    assert_eq!(driver.socket.read_bytes - before, 1 << 20);
+    assert!(driver.turns - turns >= 8);
+}
+
+#[test]
+fn a_deadline_cuts_lingering_and_leaves_its_reason() {
+    let mut driver = lingering();
+    driver.conn.cut(CloseReason::Cut);
+    driver.ended(CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn a_fin_that_cannot_be_sent_closes_at_once() {
+    let mut driver = Driver::echo();
+    driver.socket.shutdown_error = Some(ErrorKind::NotConnected);
+    driver.close();
+    driver.ended(CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn the_peers_fin_that_came_before_the_close_ends_it_without_waiting() {
+    let mut driver = Driver::echo();
+    driver.socket.room = 0;
+    driver.receive(&stream(&[3]));
+    driver.close();
+    driver.arrive(Arrival::Eof);
+    assert_eq!(driver.conn.state_name(), "Flushing");
+    driver.take(7);
+    driver.ended(CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn cut_loses_what_is_owed_and_gives_the_memory_back() {
+    let mut driver = Driver::echo();
+    driver.socket.room = 3;
+    driver.receive(&[stream(&[3, 1_000]), vec![0; 2]].concat());
+    driver.conn.cut(CloseReason::WriteTimeout);
+    assert_eq!(driver.conn.closed(), Some(CloseReason::WriteTimeout));
+    assert!(!driver.conn.wants_turn() && driver.conn.is_ending());
+    driver.conn.release(&mut driver.bench.supplies);
+    driver.at_rest();
+    driver.conn.cut(CloseReason::Cut);
+    assert_eq!(driver.conn.closed(), Some(CloseReason::WriteTimeout));
+}
+
+#[test]
+fn a_second_wish_does_not_change_the_first() {
+    let mut driver = Driver::echo();
+    driver.socket.room = 0;
+    driver.receive(&stream(&[3]));
+    driver.close();
+    driver.conn.close(CloseReason::Drained);
+    driver.drain();
+    assert_eq!(driver.conn.state_name(), "Flushing");
+    driver.take(100);
+    driver.conn.close(CloseReason::Drained);
+    driver.drain();
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::ClosedByHandler);
+    driver.conn.close(CloseReason::Drained);
+    driver.conn.drain();
+    driver.ended(CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn a_handler_that_closes_at_a_frame_is_given_no_further_one() {
+    let bytes = stream(&[3, 4, 5, 6]);
+    for style in [Style::Echo, Style::Copy, Style::Mixed] {
+        for (step, at) in [(bytes.len(), 1), (bytes.len(), 2), (bytes.len(), 4), (1, 1), (1, 3)] {
+            let mut driver = Driver::new(style, Config::default());
+            driver.sink.acts = vec![(at, Act::Close)];
+            bytes.chunks(step).for_each(|piece| driver.receive(piece));
+            assert_eq!((driver.sink.frames, driver.conn.state_name()), (at, "Lingering"));
+            assert_eq!(driver.socket.written, stream(&[3, 4, 5, 6][..at]));
+            driver.arrive(Arrival::Eof);
+            driver.ended(CloseReason::ClosedByHandler);
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_aborts_or_panics_ends_the_connection_at_once() {
+    let reasons = [(Act::Abort, CloseReason::AbortedByHandler), (Act::Panic, CloseReason::HandlerPanicked)];
+    for (act, reason) in reasons {
+        for style in [Style::Echo, Style::Copy, Style::Silent] {
+            let mut driver = Driver::new(style, Config::default());
+            driver.sink.acts = vec![(2, act)];
+            driver.socket.room = 5;
+            driver.receive(&stream(&[3, 4, 5]));
+            assert_eq!((driver.sink.frames, driver.conn.closed()), (2, Some(reason)));
+            assert!(!driver.socket.is_shut_down);
+            driver.at_rest();
+        }
+    }
+}
+
+#[test]
+fn an_abort_loses_what_is_owed_even_if_the_socket_would_take_it() {
+    for payload_len in [4, 100_000] {
+        let mut driver = Driver::echo();
+        driver.sink.acts = vec![(1, Act::Abort)];
+        driver.receive(&stream(&[payload_len]));
+        assert_eq!(driver.conn.closed(), Some(CloseReason::AbortedByHandler));
+        assert_eq!(driver.socket.written.len(), 0);
+        driver.at_rest();
+    }
+}
+
+#[test]
+fn nothing_is_queued_on_a_connection_that_ends() {
+    let mut driver = lingering();
+    assert_eq!(driver.send(b"x"), Sent::Gone);
+    driver.arrive(Arrival::Eof);
+    assert_eq!(driver.send(b"x"), Sent::Gone);
+
+    let mut driver = Driver::echo();
+    driver.socket.room = 0;
+    assert_eq!(driver.send(b"x"), Sent::Queued);
+    driver.close();
+    assert_eq!(driver.send(b"y"), Sent::Gone);
+    driver.take(100);
+    assert_eq!(driver.socket.written, frame_of(b"x"));
+}
+
+#[test]
+fn input_that_waits_is_dropped_by_a_close() {
+    let mut driver = Driver::echo();
+    driver.sink.acts = vec![(1, Act::Pause)];
+    driver.receive(&[stream(&[3, 4]), vec![0]].concat());
+    assert_eq!(driver.conn.held_bytes(), (9, 0));
+    driver.close();
+    driver.at_rest();
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::ClosedByHandler);
+    assert_eq!(driver.sink.frames, 1);
+}

@@ -1,0 +1,192 @@
+//! A drain answers what has come by then, and nothing else.
+
+use crate::config::Config;
+use crate::conn::outbox::Sent;
+use crate::conn::tests::driver::Driver;
+use crate::conn::tests::sink::{Act, Style};
+use crate::conn::tests::socket::Arrival;
+use crate::conn::tests::stream;
+use crate::error::CloseReason;
+
+/// Bytes that are in the socket and whose event was not seen yet.
+fn unseen(driver: &mut Driver, bytes: &[u8]) {
+    driver.socket.arrivals.push_back(Arrival::Bytes(bytes.to_vec()));
+    driver.socket.arrive();
+}
+
+/// The peer reads to our FIN, and sends its own.
+fn ends_drained(driver: &mut Driver) {
+    assert_eq!(driver.conn.state_name(), "Lingering");
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::Drained);
+    assert_eq!(driver.sink.half_closes, 0);
+}
+
+#[test]
+fn a_connection_at_rest_is_closed_by_a_drain() {
+    for frames in [&[][..], &[3, 4]] {
+        let mut driver = Driver::echo();
+        driver.receive(&stream(frames));
+        driver.drain();
+        ends_drained(&mut driver);
+    }
+}
+
+#[test]
+fn a_drain_answers_the_frames_that_the_socket_holds() {
+    let bytes = stream(&[3, 100, 0, 150_000]);
+    for style in [Style::Echo, Style::Copy, Style::Mixed] {
+        let mut driver = Driver::new(style, Config::default());
+        unseen(&mut driver, &bytes);
+        driver.drain();
+        assert!(driver.sink.frames == 4 && driver.socket.written == bytes);
+        ends_drained(&mut driver);
+    }
+}
+
+#[test]
+fn a_drain_waits_for_a_partial_frame_and_answers_it() {
+    let bytes = stream(&[20]);
+    for cut in 1..bytes.len() {
+        for is_seen in [true, false] {
+            let mut driver = Driver::echo();
+            if is_seen {
+                driver.receive(&bytes[..cut]);
+            } else {
+                unseen(&mut driver, &bytes[..cut]);
+            }
+            driver.drain();
+            assert_eq!((driver.conn.state_name(), driver.socket.is_shut_down), ("Draining", false));
+            driver.receive(&bytes[cut..]);
+            assert_eq!(driver.socket.written, bytes);
+            ends_drained(&mut driver);
+        }
+    }
+}
+
+#[test]
+fn a_drain_waits_for_a_large_partial_frame() {
+    let bytes = stream(&[200_000]);
+    let mut driver = Driver::echo();
+    driver.receive(&bytes[..100_000]);
+    driver.drain();
+    assert_eq!(driver.conn.state_name(), "Draining");
+    driver.receive(&bytes[100_000..]);
+    assert!(driver.socket.written == bytes);
+    ends_drained(&mut driver);
+}
+
+#[test]
+fn a_frame_behind_the_awaited_one_is_answered_if_it_came_with_it() {
+    let bytes = stream(&[20, 30]);
+    let mut driver = Driver::echo();
+    driver.receive(&bytes[..10]);
+    driver.drain();
+    driver.receive(&bytes[10..]);
+    assert_eq!(driver.socket.written, bytes);
+    ends_drained(&mut driver);
+}
+
+#[test]
+fn a_drain_flushes_what_is_owed_and_what_waits_behind_it() {
+    let bytes = stream(&[300; 20]);
+    let config = Config { outbox_bytes_high: 1_000, outbox_bytes_low: 10, ..Config::default() };
+    let mut driver = Driver::new(Style::Echo, config);
+    driver.socket.room = 0;
+    driver.receive(&bytes);
+    driver.drain();
+    assert_eq!(driver.conn.state_name(), "Draining");
+    while driver.socket.written.len() < bytes.len() {
+        assert!(!driver.socket.is_shut_down);
+        driver.take(299);
+    }
+    assert_eq!(driver.socket.written, bytes);
+    ends_drained(&mut driver);
+}
+
+#[test]
+fn a_drain_keeps_to_the_budgets() {
+    let bytes = stream(&[40; 1_000]);
+    let config = Config { frame_budget: 10, read_budget_bytes: 1_000, write_budget_bytes: 500, ..Config::default() };
+    let mut driver = Driver::new(Style::Mixed, config);
+    unseen(&mut driver, &bytes);
+    driver.drain();
+    assert!(driver.turns >= 100);
+    assert_eq!(driver.socket.written, bytes);
+    ends_drained(&mut driver);
+}
+
+#[test]
+fn fin_during_a_drain_ends_it_as_it_would_have_ended_anyway() {
+    let bytes = stream(&[20]);
+    for (cut, reason) in [
+        (0, CloseReason::PeerFinished),
+        (10, CloseReason::TruncatedFrame { received: 10 }),
+        (bytes.len(), CloseReason::PeerFinished),
+    ] {
+        let mut driver = Driver::echo();
+        // No handler is asked whether it would rather stay.
+        driver.sink.keeps_half_closed = true;
+        driver.socket.room = 0;
+        driver.socket.arrivals.extend([Arrival::Bytes(bytes[..cut].to_vec()), Arrival::Eof]);
+        while driver.socket.arrive() {}
+        driver.conn.drain();
+        driver.react();
+        driver.take(100);
+        driver.ended(reason);
+        assert!(!driver.socket.is_shut_down);
+    }
+}
+
+#[test]
+fn rst_during_a_drain_closes() {
+    let mut driver = Driver::echo();
+    driver.receive(&[0]);
+    driver.drain();
+    driver.arrive(Arrival::Reset);
+    assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
+    driver.at_rest();
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_handler_that_has_paused() {
+    let mut driver = Driver::echo();
+    driver.sink.acts = vec![(1, Act::Pause)];
+    driver.receive(&stream(&[3, 4]));
+    driver.drain();
+    assert_eq!(driver.sink.frames, 1);
+    ends_drained(&mut driver);
+}
+
+#[test]
+fn a_handler_may_close_or_send_during_a_drain() {
+    let mut driver = Driver::echo();
+    driver.receive(&[0]);
+    driver.drain();
+    assert_eq!(driver.send(b"still"), Sent::Queued);
+    driver.sink.acts = vec![(1, Act::Close)];
+    driver.receive(&stream(&[5, 6])[1..]);
+    assert_eq!((driver.sink.frames, driver.conn.state_name()), (1, "Lingering"));
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn a_drain_refuses_a_length_over_the_limit() {
+    let mut driver = Driver::echo();
+    unseen(&mut driver, &[stream(&[2]), vec![0xff; 4]].concat());
+    driver.drain();
+    assert_eq!(driver.socket.written, stream(&[2]));
+    driver.arrive(Arrival::Eof);
+    assert!(matches!(driver.conn.closed(), Some(CloseReason::FrameTooLong(_))));
+}
+
+#[test]
+fn a_drains_deadline_cuts_what_is_left() {
+    let mut driver = Driver::echo();
+    driver.receive(&[0]);
+    driver.drain();
+    driver.conn.cut(CloseReason::Cut);
+    driver.conn.release(&mut driver.bench.supplies);
+    driver.ended(CloseReason::Cut);
+}

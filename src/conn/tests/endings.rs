@@ -1,0 +1,213 @@
+//! The peer's end, FIN or RST, at every byte.
+
+use std::io::ErrorKind;
+
+use crate::config::Config;
+use crate::conn::Readiness;
+use crate::conn::tests::driver::Driver;
+use crate::conn::tests::sink::Style;
+use crate::conn::tests::socket::{Arrival, Room};
+use crate::conn::tests::{Outlook, frame_of, stream};
+use crate::error::CloseReason;
+
+const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
+const FRAMES: &[usize] = &[3, 0, 10, 1, 6];
+
+/// The first bytes, in the given step, then `end`; `together` in the same edge as the last of them.
+fn cut_off(driver: &mut Driver, bytes: &[u8], step: usize, end: Arrival, together: bool) {
+    for piece in bytes.chunks(step) {
+        driver.socket.arrivals.push_back(Arrival::Bytes(piece.to_vec()));
+    }
+    driver.socket.arrivals.push_back(end);
+    while driver.socket.arrivals.len() > if together { 2 } else { 0 } {
+        driver.socket.arrive();
+        driver.react();
+    }
+    while driver.socket.arrive() {}
+    driver.react();
+}
+
+#[test]
+fn fin_at_every_byte_ends_in_order_between_frames_and_abruptly_inside_one() {
+    let all = stream(FRAMES);
+    for style in STYLES {
+        let mut driver = Driver::new(style, Config::default());
+        for cut in 0..=all.len() {
+            for (step, together) in [(1, false), (7, true), (100, false), (100, true)] {
+                cut_off(&mut driver, &all[..cut], step, Arrival::Eof, together);
+                let outlook = Outlook::of(&all[..cut], u32::MAX);
+                driver.ended(outlook.reason);
+                assert_eq!((driver.sink.frames, driver.socket.written.len()), (outlook.frames, outlook.whole));
+                let is_in_order = outlook.reason == CloseReason::PeerFinished;
+                assert_eq!(driver.sink.half_closes, usize::from(is_in_order));
+                assert!(!driver.socket.is_shut_down, "closing sends the FIN");
+                driver.reconnect();
+            }
+        }
+    }
+}
+
+#[test]
+fn fin_at_every_byte_leaves_the_replies_to_a_peer_that_reads_slowly() {
+    let all = stream(FRAMES);
+    for style in STYLES {
+        let mut driver = Driver::new(style, Config::default());
+        for cut in 0..=all.len() {
+            let outlook = Outlook::of(&all[..cut], u32::MAX);
+            driver.socket.room = 0;
+            cut_off(&mut driver, &all[..cut], 5, Arrival::Eof, true);
+            for at in 0..outlook.whole {
+                assert_eq!((driver.conn.closed(), driver.socket.written.len()), (None, at));
+                driver.take(1);
+            }
+            driver.ended(outlook.reason);
+            assert_eq!(driver.socket.written, &all[..outlook.whole]);
+            driver.reconnect();
+        }
+    }
+}
+
+#[test]
+fn fin_at_the_borders_of_a_large_frame_is_told_with_the_bytes_that_came() {
+    let all = stream(&[5, 200_000]);
+    for received in [1, 3, 4, 5, 1_000, 65_536, 69_632, 69_633, 200_003] {
+        for together in [false, true] {
+            let mut driver = Driver::echo();
+            cut_off(&mut driver, &all[..9 + received], 50_000, Arrival::Eof, together);
+            driver.ended(CloseReason::TruncatedFrame { received });
+            assert_eq!(driver.sink.frames, 1);
+        }
+    }
+}
+
+#[test]
+fn rst_at_every_byte_closes_at_once() {
+    let all = stream(FRAMES);
+    for style in STYLES {
+        let mut driver = Driver::new(style, Config::default());
+        for cut in 0..=all.len() {
+            for (step, together) in [(1, false), (7, true), (100, true)] {
+                cut_off(&mut driver, &all[..cut], step, Arrival::Reset, together);
+                assert_eq!(driver.conn.closed(), Some(CloseReason::Reset), "after {cut} bytes");
+                assert!(driver.sink.frames <= Outlook::of(&all[..cut], u32::MAX).frames);
+                assert_eq!(driver.sink.half_closes, 0);
+                driver.at_rest();
+                driver.reconnect();
+            }
+        }
+    }
+}
+
+#[test]
+fn rst_closes_at_once_with_output_owed() {
+    let mut driver = Driver::echo();
+    for room in 0..20 {
+        driver.socket.room = room;
+        driver.receive(&stream(&[16]));
+        assert!(driver.conn.unsent_bytes() > 0);
+        driver.arrive(Arrival::Reset);
+        assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
+        driver.at_rest();
+        driver.reconnect();
+    }
+}
+
+#[test]
+fn rst_in_a_large_frame_gives_its_memory_back() {
+    let mut driver = Driver::echo();
+    driver.receive(&stream(&[1 << 20])[..500_000]);
+    assert!(driver.conn.buffered_bytes() >= 500_000);
+    driver.arrive(Arrival::Reset);
+    assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
+    driver.at_rest();
+}
+
+#[test]
+fn a_failed_read_is_told_by_its_kind() {
+    for (kind, reason) in [
+        (ErrorKind::ConnectionReset, CloseReason::Reset),
+        (ErrorKind::ConnectionAborted, CloseReason::Reset),
+        (ErrorKind::NotConnected, CloseReason::Reset),
+        (ErrorKind::TimedOut, CloseReason::Io(ErrorKind::TimedOut)),
+        (ErrorKind::HostUnreachable, CloseReason::Io(ErrorKind::HostUnreachable)),
+        (ErrorKind::OutOfMemory, CloseReason::Io(ErrorKind::OutOfMemory)),
+    ] {
+        for bytes in [&[][..], &[0, 0], &stream(&[3])[..]] {
+            let mut driver = Driver::echo();
+            driver.receive(bytes);
+            driver.arrive(Arrival::Fail(kind));
+            assert_eq!(driver.conn.closed(), Some(reason));
+            driver.at_rest();
+        }
+    }
+}
+
+#[test]
+fn an_end_behind_a_short_read_is_found_when_the_event_told_of_it() {
+    // The read of the bytes is short, and no second edge will come for the end.
+    for (end, reason) in [(Arrival::Eof, CloseReason::PeerFinished), (Arrival::Reset, CloseReason::Reset)] {
+        let mut driver = Driver::echo();
+        driver.socket.arrivals.extend([Arrival::Bytes(frame_of(b"last")), end]);
+        while driver.socket.arrive() {}
+        driver.note();
+        while driver.conn.wants_turn() {
+            driver.turn();
+        }
+        assert_eq!(driver.conn.closed(), Some(reason));
+    }
+}
+
+#[test]
+fn an_end_is_found_behind_backpressure_once_the_peer_reads() {
+    let bytes = stream(&[100; 50]);
+    let config = Config { outbox_bytes_high: 500, outbox_bytes_low: 100, ..Config::default() };
+    let mut driver = Driver::new(Style::Echo, config);
+    driver.socket.room = 0;
+    driver.socket.arrivals.extend([Arrival::Bytes(bytes.clone()), Arrival::Eof]);
+    while driver.socket.arrive() {}
+    driver.react();
+    assert_eq!(driver.conn.state_name(), "Open (paused by backpressure)");
+    while driver.conn.closed().is_none() {
+        driver.take(300);
+    }
+    driver.ended(CloseReason::PeerFinished);
+    assert_eq!(driver.socket.written, bytes);
+}
+
+#[test]
+fn an_end_without_an_announcement_is_found_by_the_next_read() {
+    // Where the kernel does not tell that the peer has closed, the end is a readable edge like any other.
+    let mut driver = Driver::echo();
+    driver.receive(&stream(&[4]));
+    driver.socket.arrivals.push_back(Arrival::Eof);
+    driver.socket.arrive();
+    driver.socket.edge.read_closed = false;
+    driver.react();
+    driver.ended(CloseReason::PeerFinished);
+}
+
+#[test]
+fn rst_ends_a_peer_that_takes_nothing_in_every_state_that_owes() {
+    for (end, state) in [(None, "Open"), (Some(Arrival::Eof), "Flushing")] {
+        let mut driver = Driver::echo();
+        driver.socket.room = 2;
+        driver.receive(&stream(&[4]));
+        end.into_iter().for_each(|end| driver.arrive(end));
+        assert_eq!(driver.conn.state_name(), state);
+        driver.socket.rooms.push_back(Room::Fail(ErrorKind::ConnectionReset));
+        driver.play();
+        assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
+        driver.at_rest();
+    }
+}
+
+#[test]
+fn an_end_may_be_announced_without_a_word_about_reading() {
+    let mut driver = Driver::echo();
+    driver.socket.arrivals.push_back(Arrival::Eof);
+    driver.socket.arrive();
+    driver.socket.take_edge();
+    driver.conn.note_ready(Readiness { read_closed: true, ..Readiness::default() });
+    driver.turn();
+    driver.ended(CloseReason::PeerFinished);
+}

@@ -1,0 +1,143 @@
+//! The peer has sent FIN, and may still read.
+
+use crate::config::Config;
+use crate::conn::outbox::Sent;
+use crate::conn::tests::driver::Driver;
+use crate::conn::tests::sink::Style;
+use crate::conn::tests::socket::Arrival;
+use crate::conn::tests::{frame_of, stream};
+use crate::error::CloseReason;
+
+/// A half-closed connection whose handler answers later.
+fn kept(style: Style, frames: &[usize]) -> Driver {
+    let mut driver = Driver::new(style, Config::default());
+    driver.sink.keeps_half_closed = true;
+    driver.receive(&stream(frames));
+    driver.arrive(Arrival::Eof);
+    assert_eq!((driver.conn.state_name(), driver.sink.half_closes), ("HalfClosed", 1));
+    driver
+}
+
+#[test]
+fn a_handler_may_keep_a_half_closed_connection_and_answer_later() {
+    let mut driver = kept(Style::Silent, &[3, 4]);
+    driver.at_rest();
+    assert_eq!(driver.send(b"later"), Sent::Queued);
+    assert_eq!(driver.socket.written, frame_of(b"later"));
+    assert_eq!(driver.send(b"and later"), Sent::Queued);
+    assert!(!driver.conn.is_ending());
+    driver.close();
+    driver.ended(CloseReason::PeerFinished);
+}
+
+#[test]
+fn a_half_closed_connection_flushes_late_answers_before_it_closes() {
+    let mut driver = kept(Style::Echo, &[3]);
+    driver.socket.room = 2;
+    assert_eq!(driver.send(b"later"), Sent::Queued);
+    driver.close();
+    assert_eq!((driver.conn.state_name(), driver.send(b"too late")), ("Flushing", Sent::Gone));
+    driver.take(6);
+    assert_eq!(driver.conn.closed(), None);
+    driver.take(1);
+    driver.ended(CloseReason::PeerFinished);
+}
+
+#[test]
+fn a_half_closed_connection_is_not_read_again() {
+    let mut driver = kept(Style::Echo, &[3]);
+    let reads = driver.socket.reads;
+    driver.socket.room = 1;
+    let _ = driver.send(b"later");
+    driver.take(100);
+    let _ = driver.send(b"later still");
+    assert_eq!(driver.socket.reads, reads);
+}
+
+#[test]
+fn draining_a_half_closed_connection_flushes_and_closes_it() {
+    let mut driver = kept(Style::Echo, &[]);
+    driver.drain();
+    driver.ended(CloseReason::PeerFinished);
+
+    let mut driver = kept(Style::Echo, &[]);
+    driver.socket.room = 3;
+    let _ = driver.send(b"later");
+    driver.drain();
+    assert_eq!(driver.conn.state_name(), "Flushing");
+    driver.take(100);
+    driver.ended(CloseReason::PeerFinished);
+}
+
+#[test]
+fn a_last_word_at_half_close_is_sent() {
+    for room in [0, 3, 100] {
+        for keeps in [false, true] {
+            let mut driver = Driver::echo();
+            driver.sink.on_half_close = Some(b"goodbye".to_vec());
+            driver.sink.keeps_half_closed = keeps;
+            driver.socket.room = room;
+            driver.receive(&stream(&[5]));
+            driver.arrive(Arrival::Eof);
+            driver.take(100);
+            assert_eq!(driver.socket.written, [stream(&[5]), frame_of(b"goodbye")].concat());
+            if keeps {
+                driver.close();
+            }
+            driver.ended(CloseReason::PeerFinished);
+        }
+    }
+}
+
+#[test]
+fn half_close_is_told_after_the_last_frame_and_once() {
+    let mut driver = kept(Style::Echo, &[1, 2, 3]);
+    assert_eq!(driver.sink.frames, 3);
+    driver.socket.edge.readable = true;
+    driver.react();
+    assert_eq!(driver.sink.half_closes, 1);
+}
+
+#[test]
+fn half_close_is_not_told_inside_a_frame() {
+    let mut driver = Driver::echo();
+    driver.receive(&stream(&[5])[..7]);
+    driver.arrive(Arrival::Eof);
+    assert_eq!(driver.sink.half_closes, 0);
+    driver.ended(CloseReason::TruncatedFrame { received: 7 });
+}
+
+#[test]
+fn half_close_is_told_behind_backpressure_and_pause_only_when_all_frames_were_handed_over() {
+    let bytes = stream(&[300; 20]);
+    let config = Config { outbox_bytes_high: 1_000, outbox_bytes_low: 10, ..Config::default() };
+    let mut driver = Driver::new(Style::Copy, config);
+    driver.socket.room = 0;
+    driver.socket.arrivals.extend([Arrival::Bytes(bytes.clone()), Arrival::Eof]);
+    while driver.socket.arrive() {}
+    driver.react();
+    while driver.sink.frames < 20 {
+        assert_eq!(driver.sink.half_closes, 0);
+        driver.take(700);
+    }
+    driver.take(usize::MAX);
+    driver.ended(CloseReason::PeerFinished);
+    assert_eq!((driver.socket.written.len(), driver.sink.half_closes), (bytes.len(), 1));
+}
+
+#[test]
+fn a_half_closed_connection_that_owes_ends_when_the_peer_resets_it() {
+    let mut driver = kept(Style::Echo, &[]);
+    driver.socket.room = 3;
+    let _ = driver.send(b"later");
+    driver.arrive(Arrival::Reset);
+    assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
+    driver.at_rest();
+}
+
+#[test]
+fn a_half_closed_connection_that_owes_nothing_ends_when_the_peer_resets_it() {
+    let mut driver = kept(Style::Silent, &[3]);
+    driver.arrive(Arrival::Reset);
+    assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
+}
