@@ -79,6 +79,8 @@ mod error;
 pub mod frame;
 mod handler;
 mod reactor;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 
 pub use crate::addr::{ListenAddr, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};

@@ -3,6 +3,8 @@
 pub(crate) mod clients;
 pub(crate) mod deadlines;
 pub(crate) mod handle;
+#[cfg(test)]
+mod invariants;
 pub(crate) mod listener;
 pub(crate) mod log_gate;
 pub(crate) mod net;

@@ -1,0 +1,40 @@
+//! What must be true between two turns, as code.
+
+use crate::handler::Handler;
+use crate::reactor::Reactor;
+use crate::reactor::deadlines::Kind;
+use crate::reactor::net::Net;
+
+impl<H: Handler, N: Net> Reactor<H, N> {
+    /// Panics with what is wrong, if anything is.
+    pub(crate) fn check_invariants(&self) {
+        let supplies = &self.bench.supplies;
+        let config = &supplies.config;
+        assert!(self.bench.work.is_empty() && self.bench.at == 0, "the workbench is empty between runs");
+        assert!(self.clients.ended.is_empty(), "slots of ended connections are freed in the turn of their end");
+
+        let mut buffered = 0;
+        let mut queued = 0;
+        for (id, client) in self.clients.slots.iter() {
+            let Some(tenant) = &client.tenant else { panic!("[{id}] was not put back after its run") };
+            let conn = &tenant.conn;
+            conn.check_invariants(config);
+            buffered += conn.buffered_bytes();
+            queued += usize::from(client.is_queued());
+            assert!(client.is_queued() || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
+            for (kind, since) in [(Kind::Frame, conn.frame_since()), (Kind::Write, conn.stalled_since())] {
+                let is_set = self.deadlines.is_set(kind, id.index);
+                let is_on = self.deadlines.is_on(kind);
+                assert_eq!(is_set, is_on && since.is_some(), "[{id}] {kind:?} deadline of {conn:?}");
+            }
+        }
+        assert_eq!(supplies.pool.lent_bytes(), buffered, "the accounted bytes are those that connections own");
+        assert!(buffered <= config.memory_bytes_max, "{buffered} bytes are buffered");
+        // Whoever has ended may leave an entry behind, which finds nobody.
+        assert_eq!(self.clients.queued().len(), queued, "a connection stands in the queue at most once");
+        assert_eq!(self.stats.connections as usize, self.clients.slots.len(), "connections are counted");
+        assert!(self.clients.slots.len() <= config.connections_max, "connections are limited");
+        let closed: u64 = self.stats.closed_total();
+        assert_eq!(self.stats.accepted, self.stats.connections + closed, "who was accepted is open or has ended");
+    }
+}

@@ -1,0 +1,343 @@
+//! A deterministic network: the other side of the seam, for tests of a reactor and of the handlers on it.
+//!
+//! No socket, no thread, no real time: one seed decides everything, and the same seed gives the same run.
+//!
+//! ```
+//! use frameloop::sim::Sim;
+//! use frameloop::{Config, Echo, Reactor};
+//!
+//! let sim = Sim::new(42);
+//! let mut reactor = Reactor::with_net(sim.net(), Config::default(), Echo)?;
+//! reactor.listen(&sim.addr(7007))?;
+//!
+//! let peer = sim.connect(7007).ok_or("nobody listens")?;
+//! peer.send(&[0, 0, 0, 2, b'h', b'i']);
+//! sim.settle(&mut reactor)?;
+//! assert_eq!(peer.receive(), [0, 0, 0, 2, b'h', b'i']);
+//!
+//! peer.finish();
+//! sim.settle(&mut reactor)?;
+//! assert!(peer.has_server_finished());
+//! assert_eq!(reactor.stats().connections, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#[cfg(test)]
+mod campaign;
+mod rng;
+mod world;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+pub use crate::sim::rng::Rng;
+pub use crate::sim::world::Faults;
+
+use crate::addr::{ListenAddr, PeerAddr};
+use crate::config::Config;
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::net::{Net, Readiness, Ready, Transport};
+use crate::reactor::{Reactor, Turn};
+use crate::sim::world::{ListenQueue, World};
+
+/// A simulated network with its clock.
+#[derive(Debug, Clone)]
+pub struct Sim {
+    world: Rc<RefCell<World>>,
+}
+
+impl Sim {
+    /// A network without faults.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::with_faults(seed, Faults::default())
+    }
+
+    /// A network in which things go wrong, as the seed decides.
+    #[must_use]
+    pub fn with_faults(seed: u64, faults: Faults) -> Self {
+        let world = World::new(seed, faults, crate::reactor::net::beginning());
+        Self { world: Rc::new(RefCell::new(world)) }
+    }
+
+    /// The reactor's side of it, for [`Reactor::with_net`].
+    #[must_use]
+    pub fn net(&self) -> SimNet {
+        SimNet { world: Rc::clone(&self.world), has_rung: Arc::default(), waker_token: None }
+    }
+
+    /// An address to listen on.
+    #[must_use]
+    pub fn addr(&self, port: u16) -> ListenAddr {
+        ListenAddr::Tcp(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
+    }
+
+    /// A new peer; `None` if nobody listens on that port. It comes from an address of its own.
+    #[must_use]
+    pub fn connect(&self, port: u16) -> Option<Peer> {
+        let number = self.world.borrow().sockets.len() as u32;
+        self.connect_from(port, Ipv4Addr::from_bits(0x0a00_0000 | (number & 0x00ff_ffff)))
+    }
+
+    /// A new peer from a given address.
+    #[must_use]
+    pub fn connect_from(&self, port: u16, ip: Ipv4Addr) -> Option<Peer> {
+        let peer = PeerAddr::from(SocketAddr::V4(SocketAddrV4::new(ip, 40_000)));
+        let socket = self.world.borrow_mut().connect(port, peer)?;
+        Some(Peer { world: Rc::clone(&self.world), socket })
+    }
+
+    /// Lets time pass. It never runs back.
+    pub fn advance(&self, duration: Duration) {
+        self.world.borrow_mut().now += duration;
+    }
+
+    /// The present instant.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.world.borrow().now
+    }
+
+    /// From now on these faults happen.
+    pub fn set_faults(&self, faults: Faults) {
+        self.world.borrow_mut().faults = faults;
+    }
+
+    /// How much the kernel takes of what a peer does not read, in bytes. Default 16 KiB.
+    pub fn set_send_buffer_bytes(&self, bytes: usize) {
+        self.world.borrow_mut().send_buffer_bytes = bytes;
+    }
+
+    /// Sockets that the server has accepted and not closed.
+    #[must_use]
+    pub fn open_sockets(&self) -> usize {
+        let world = self.world.borrow();
+        let is_queued = |socket: &usize| world.listeners.iter().any(|listener| listener.queue.contains(socket));
+        (0..world.sockets.len())
+            .filter(|socket| !world.sockets[*socket].server_has_closed && !is_queued(socket))
+            .count()
+    }
+
+    /// Turns the reactor until it has nothing to do before time passes or a peer acts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reactor::turn`]; and [`Error::Poll`] if it is still busy after 100,000 turns.
+    pub fn settle<H: Handler>(&self, reactor: &mut Reactor<H, SimNet>) -> Result<Turn, Error> {
+        for _ in 0..SETTLE_TURNS_MAX {
+            if reactor.turn(Some(Duration::ZERO))? == Turn::Done {
+                return Ok(Turn::Done);
+            }
+            let is_due = reactor.next_deadline().is_some_and(|due| due <= self.now());
+            if !is_due && !self.world.borrow().has_pending() {
+                return Ok(Turn::Running);
+            }
+        }
+        Err(Error::Poll(io::Error::other("the reactor does not come to rest")))
+    }
+}
+
+/// Far more turns than any work takes that a test gives.
+const SETTLE_TURNS_MAX: usize = 100_000;
+
+/// The far end of a connection, in a test's hands.
+#[derive(Debug)]
+pub struct Peer {
+    world: Rc<RefCell<World>>,
+    socket: usize,
+}
+
+impl Peer {
+    /// Its address, as the server sees it.
+    #[must_use]
+    pub fn addr(&self) -> PeerAddr {
+        self.world.borrow().sockets[self.socket].peer.clone()
+    }
+
+    /// Sends bytes.
+    pub fn send(&self, bytes: &[u8]) {
+        self.world.borrow_mut().peer_sends(self.socket, bytes);
+    }
+
+    /// Reads all that has come.
+    #[must_use]
+    pub fn receive(&self) -> Vec<u8> {
+        self.receive_some(usize::MAX)
+    }
+
+    /// Reads at most `len_max` bytes of what has come.
+    #[must_use]
+    pub fn receive_some(&self, len_max: usize) -> Vec<u8> {
+        self.world.borrow_mut().peer_reads(self.socket, len_max)
+    }
+
+    /// Sends FIN.
+    pub fn finish(&self) {
+        self.world.borrow_mut().peer_finishes(self.socket);
+    }
+
+    /// Sends RST.
+    pub fn reset(&self) {
+        self.world.borrow_mut().peer_resets(self.socket);
+    }
+
+    /// Whether the server has sent FIN, and everything before it was read.
+    #[must_use]
+    pub fn has_server_finished(&self) -> bool {
+        let world = self.world.borrow();
+        let socket = &world.sockets[self.socket];
+        socket.server_has_finished && socket.outbound_len() == 0
+    }
+
+    /// Whether the connection was reset, by either end.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.world.borrow().sockets[self.socket].is_reset
+    }
+
+    /// The server's system calls on this connection: reads and writes.
+    #[must_use]
+    pub fn calls(&self) -> (u64, u64) {
+        let world = self.world.borrow();
+        let socket = &world.sockets[self.socket];
+        (socket.reads, socket.writes)
+    }
+}
+
+/// The reactor's side of a [`Sim`].
+pub struct SimNet {
+    world: Rc<RefCell<World>>,
+    has_rung: Arc<AtomicBool>,
+    waker_token: Option<usize>,
+}
+
+impl fmt::Debug for SimNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimNet").finish_non_exhaustive()
+    }
+}
+
+impl Net for SimNet {
+    type Stream = SimStream;
+    type Listener = SimListener;
+    type Wake = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+    fn now(&self) -> Instant {
+        self.world.borrow().now
+    }
+
+    /// Never waits. With nothing to report, the clock is put forward by the timeout.
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        if let Some(token) = self.waker_token
+            && self.has_rung.swap(false, Ordering::AcqRel)
+        {
+            world.report(Ready { token, readiness: Readiness { readable: true, ..Readiness::default() } });
+        }
+        if !world.has_pending() {
+            world.now += timeout.unwrap_or(Duration::ZERO);
+        }
+        world.poll();
+        Ok(())
+    }
+
+    fn events(&self) -> impl Iterator<Item = Ready> {
+        self.world.borrow().reported.clone().into_iter()
+    }
+
+    fn listen(&mut self, addr: &ListenAddr, _config: &Config, token: usize) -> io::Result<(SimListener, ListenAddr)> {
+        let ListenAddr::Tcp(socket_addr) = addr else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let mut world = self.world.borrow_mut();
+        let port = socket_addr.port();
+        if world.listeners.iter().any(|listener| listener.port == port && listener.is_open) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        world.listeners.push(ListenQueue { port, token, is_open: true, queue: Default::default() });
+        let index = world.listeners.len() - 1;
+        Ok((SimListener { world: Rc::clone(&self.world), index }, addr.clone()))
+    }
+
+    fn accept(&mut self, listener: &SimListener, _config: &Config) -> io::Result<(SimStream, PeerAddr)> {
+        let mut world = self.world.borrow_mut();
+        let socket = world.accept(listener.index)?;
+        let peer = world.sockets[socket].peer.clone();
+        Ok((SimStream { world: Rc::clone(&self.world), socket }, peer))
+    }
+
+    fn register(&mut self, stream: &mut SimStream, token: usize) -> io::Result<()> {
+        self.world.borrow_mut().register(stream.socket, token)
+    }
+
+    fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
+        self.waker_token = Some(token);
+        let has_rung = Arc::clone(&self.has_rung);
+        Ok(Box::new(move || {
+            has_rung.store(true, Ordering::Release);
+            Ok(())
+        }))
+    }
+}
+
+/// A simulated listening socket.
+#[derive(Debug)]
+pub struct SimListener {
+    world: Rc<RefCell<World>>,
+    index: usize,
+}
+
+impl Drop for SimListener {
+    /// Whoever waits in the listen queue is reset (tcp(7)).
+    fn drop(&mut self) {
+        let mut world = self.world.borrow_mut();
+        let listener = &mut world.listeners[self.index];
+        listener.is_open = false;
+        for socket in std::mem::take(&mut listener.queue) {
+            world.peer_resets(socket);
+            world.close(socket);
+        }
+    }
+}
+
+/// A simulated connection, the server's end.
+#[derive(Debug)]
+pub struct SimStream {
+    world: Rc<RefCell<World>>,
+    socket: usize,
+}
+
+impl Read for SimStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.world.borrow_mut().read(self.socket, buf)
+    }
+}
+
+impl Write for SimStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.world.borrow_mut().write(self.socket, buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for SimStream {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.world.borrow_mut().shutdown_write(self.socket)
+    }
+}
+
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        self.world.borrow_mut().close(self.socket);
+    }
+}
