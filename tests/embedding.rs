@@ -1,0 +1,273 @@
+//! The three ways to drive a reactor, and what a turn costs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use common::{Hooks, PATIENCE, Server, frame, pattern, read_frame};
+use frameloop::{Config, Echo, Handler, Reactor, Turn};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+#[test]
+fn run_returns_when_it_is_drained() {
+    let mut server = Server::new(Config::default(), Hooks::default());
+    let addr = server.addr;
+    let handle = server.reactor.handle();
+    let client = std::thread::spawn(move || {
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.write_all(&frame(b"hello")).unwrap();
+        assert_eq!(read_frame(&client), b"hello");
+        handle.drain().unwrap();
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    });
+    server.reactor.run().unwrap();
+    client.join().unwrap();
+    assert_eq!(server.reactor.drain_report().drained, 1);
+    // It is done, and says so again without waiting.
+    assert_eq!(server.reactor.turn(None).unwrap(), Turn::Done);
+}
+
+#[test]
+fn a_turn_of_zero_returns_at_once_and_a_longer_one_at_its_timeout() {
+    let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
+    for timeout in [Duration::ZERO, Duration::from_millis(30)] {
+        let begin = Instant::now();
+        assert_eq!(reactor.turn(Some(timeout)).unwrap(), Turn::Running);
+        assert!(begin.elapsed() >= timeout);
+    }
+    assert_eq!(reactor.stats().polls, 2);
+}
+
+#[test]
+fn a_turn_ends_when_something_came_and_not_at_its_timeout() {
+    let mut server = Server::new(Config::default(), Echo);
+    let client = TcpStream::connect(server.addr).unwrap();
+    let begin = Instant::now();
+    assert_eq!(server.reactor.turn(Some(PATIENCE)).unwrap(), Turn::Running);
+    assert!(begin.elapsed() < PATIENCE);
+    assert_eq!(server.reactor.stats().accepted, 1);
+    drop(client);
+}
+
+const REACTOR: Token = Token(7);
+const OWN: Token = Token(8);
+/// How often the outer loop looks whether its test is over. The reactor gets no turn for that.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Another loop, which waits for the reactor's descriptor beside a source of its own.
+struct Outer<H: Handler> {
+    server: Server<H>,
+    poll: Poll,
+    events: Events,
+    own_events: usize,
+    outlook: Turn,
+}
+
+impl<H: Handler> Outer<H> {
+    fn new(server: Server<H>, own: &UnixStream) -> Self {
+        let poll = Poll::new().unwrap();
+        let fds = [(server.reactor.as_raw_fd(), REACTOR), (own.as_raw_fd(), OWN)];
+        for (fd, token) in fds {
+            poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE).unwrap();
+        }
+        Self { server, poll, events: Events::with_capacity(8), own_events: 0, outlook: Turn::Running }
+    }
+
+    /// Waits, and gives the reactor a turn only when its descriptor or its deadline asks for one.
+    fn turn(&mut self) {
+        let deadline = self.server.reactor.next_deadline();
+        let timeout = deadline.map_or(TICK, |due| due.saturating_duration_since(Instant::now()).min(TICK));
+        self.poll.poll(&mut self.events, Some(timeout)).unwrap();
+        let mut is_ready = false;
+        for event in &self.events {
+            is_ready |= event.token() == REACTOR;
+            self.own_events += usize::from(event.token() == OWN);
+        }
+        let is_due = deadline.is_some_and(|due| due <= Instant::now());
+        if is_ready || is_due {
+            self.outlook = self.server.reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+
+    fn turn_until(&mut self, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let begin = Instant::now();
+        while !is_so(self) {
+            assert!(begin.elapsed() < PATIENCE, "the outer loop was not told that there is something to do");
+            self.turn();
+        }
+    }
+
+    /// Waits until `len` bytes have come to the client.
+    fn read(&mut self, mut client: &TcpStream, len: usize) -> Vec<u8> {
+        client.set_nonblocking(true).unwrap();
+        let mut received = Vec::new();
+        self.turn_until(|_| {
+            let mut buf = vec![0; len - received.len()];
+            if let Ok(len) = client.read(&mut buf) {
+                assert_ne!(len, 0, "FIN");
+                received.extend_from_slice(&buf[..len]);
+            }
+            received.len() == len
+        });
+        received
+    }
+}
+
+#[test]
+fn a_reactor_is_driven_by_another_loop_through_its_descriptor() {
+    let (own, mut other_end) = UnixStream::pair().unwrap();
+    let mut outer = Outer::new(Server::new(Config::default(), Hooks::default()), &own);
+    let mut clients: Vec<_> = (0..10).map(|_| TcpStream::connect(outer.server.addr).unwrap()).collect();
+    for round in 0..10 {
+        for client in &mut clients {
+            client.set_nonblocking(false).unwrap();
+            client.write_all(&frame(&[round; 100])).unwrap();
+        }
+        for client in &clients {
+            assert_eq!(outer.read(client, 104), frame(&[round; 100]));
+        }
+    }
+    // More than a turn's budgets: the rest is told by the deadline, not by the descriptor.
+    let large = pattern(1 << 20);
+    let mut writing = clients[0].try_clone().unwrap();
+    writing.set_nonblocking(false).unwrap();
+    let sent = large.clone();
+    let writer = std::thread::spawn(move || writing.write_all(&frame(&sent)).unwrap());
+    let mut reading = clients[0].try_clone().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut received = vec![0; 4 + (1 << 20)];
+        reading.read_exact(&mut received).map(|()| received)
+    });
+    outer.turn_until(|outer| outer.server.reactor.stats().frames_in == 101 && writer.is_finished());
+    outer.turn_until(|_| reader.is_finished());
+    assert!(reader.join().unwrap().unwrap() == frame(&large));
+    writer.join().unwrap();
+
+    other_end.write_all(b"!").unwrap();
+    outer.turn_until(|outer| outer.own_events == 1);
+    // Messages from other threads come through the descriptor as well.
+    outer.server.reactor.handle().send(Box::new(|peers| peers.stop())).ok().unwrap();
+    outer.turn_until(|outer| outer.outlook == Turn::Done);
+}
+
+#[test]
+fn another_loop_is_told_of_events_that_one_poll_did_not_take() {
+    let config = Config::builder().events_per_turn(1).build().unwrap();
+    let (own, _other_end) = UnixStream::pair().unwrap();
+    let mut outer = Outer::new(Server::new(config, Echo), &own);
+    let clients: Vec<_> = (0..10).map(|_| TcpStream::connect(outer.server.addr).unwrap()).collect();
+    outer.turn_until(|outer| outer.server.reactor.stats().accepted == 10);
+    for mut client in &clients {
+        client.write_all(&frame(b"all at once")).unwrap();
+    }
+    for client in &clients {
+        assert_eq!(outer.read(client, 15), frame(b"all at once"));
+    }
+}
+
+#[test]
+fn a_watched_descriptor_calls_on_source() {
+    let mut server = Server::new(Config::default(), Hooks::default());
+    let (first, mut to_first) = UnixStream::pair().unwrap();
+    let (second, mut to_second) = UnixStream::pair().unwrap();
+    let first_id = server.reactor.watch(&first).unwrap();
+    let second_id = server.reactor.watch(&second).unwrap();
+    assert_ne!(first_id, second_id);
+    let _ = server.turn();
+    assert_eq!(server.log().sources, []);
+
+    to_second.write_all(b"x").unwrap();
+    server.turn_until("the source", |reactor| reactor.handler().log.sources == [second_id]);
+    to_first.write_all(b"x").unwrap();
+    server.turn_until("the source", |reactor| reactor.handler().log.sources == [second_id, first_id]);
+    // It is an edge: without another byte there is no other report.
+    for _ in 0..5 {
+        let _ = server.turn();
+    }
+    assert_eq!(server.log().sources.len(), 2);
+    drop(to_first);
+    server.turn_until("the end of the source", |reactor| reactor.handler().log.sources.len() == 3);
+    assert_eq!(server.log().sources[2], first_id);
+}
+
+#[test]
+fn the_deadline_is_past_while_work_waits_and_none_afterwards() {
+    let mut server = Server::new(Config::builder().frame_budget(1).build().unwrap(), Echo);
+    let client = server.connect();
+    server.write(&client, &common::frames(&[b"1", b"2", b"3"]));
+    assert_eq!(server.reactor.turn(Some(PATIENCE)).unwrap(), Turn::Running);
+    assert_eq!(server.reactor.stats().frames_in, 1);
+    assert!(server.reactor.next_deadline().is_some_and(|due| due <= Instant::now()));
+    // So a turn does not wait for an event, of which there is none.
+    for _ in 0..2 {
+        let _ = server.reactor.turn(None).unwrap();
+    }
+    assert_eq!(server.reactor.stats().frames_in, 3);
+    server.expect(&client, &[b"1", b"2", b"3"]);
+}
+
+#[test]
+fn the_deadline_is_that_of_the_connection_that_is_late_first() {
+    let config = Config::builder().frame_timeout(Some(Duration::from_millis(40))).build().unwrap();
+    let mut server = Server::new(config, Hooks::default());
+    let client = server.connect();
+    assert_eq!(server.reactor.next_deadline(), None);
+    let begin = Instant::now();
+    server.write(&client, &[0, 0]);
+    assert_eq!(server.reactor.turn(Some(PATIENCE)).unwrap(), Turn::Running);
+    let due = server.reactor.next_deadline().unwrap();
+    assert!(due >= begin + Duration::from_millis(40) && due <= Instant::now() + Duration::from_millis(40));
+    // Without a timeout of its own the turn wakes for the deadline.
+    while server.log().closed.is_empty() {
+        let _ = server.reactor.turn(None).unwrap();
+    }
+    assert!(Instant::now() >= due);
+}
+
+#[test]
+fn a_small_message_costs_two_system_calls_and_a_connection_one_registration() {
+    const CONNECTIONS: usize = 8;
+    const MESSAGES: usize = 100;
+    let mut server = Server::new(Config::default(), Echo);
+    let clients: Vec<_> = (0..CONNECTIONS).map(|_| server.connect()).collect();
+    let before = server.reactor.stats();
+    for _ in 0..MESSAGES {
+        for client in &clients {
+            server.echo(client, &[7; 64]);
+        }
+    }
+    let after = server.reactor.stats();
+    let messages = (CONNECTIONS * MESSAGES) as u64;
+    assert_eq!(after.reads.total() - before.reads.total(), messages);
+    assert_eq!(after.writes.total() - before.writes.total(), messages);
+    assert_eq!((after.reads.would_block, after.writes.would_block), (0, 0));
+    assert_eq!(after.registrations.total(), CONNECTIONS as u64);
+}
+
+#[test]
+fn all_frames_of_a_fill_are_answered_with_one_write() {
+    let hooks = Hooks::default().on_frame(|conn, mut frame| {
+        assert_eq!(conn.reply(frame.payload()), frameloop::Sent::Queued);
+    });
+    let mut echoing = Server::new(Config::default(), Echo);
+    let mut copying = Server::new(Config::default(), hooks);
+    let batch = vec![&[7; 32][..]; 64];
+    let client = echoing.connect();
+    echoing.write(&client, &common::frames(&batch));
+    echoing.expect(&client, &batch);
+    let calls = echoing.reactor.stats();
+    assert_eq!((calls.frames_in, calls.reads.total(), calls.writes.total()), (64, 1, 1));
+
+    let client = copying.connect();
+    copying.write(&client, &common::frames(&batch));
+    copying.expect(&client, &batch);
+    let calls = copying.reactor.stats();
+    assert_eq!((calls.frames_in, calls.reads.total(), calls.writes.total()), (64, 1, 1));
+}

@@ -1,0 +1,223 @@
+//! Frames on real sockets: cut anywhere, joined, empty, as long as allowed, and a byte longer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::{env, process};
+
+use frameloop::CloseReason;
+use socket2::SockRef;
+
+use support::{
+    Client, End, PATIENCE, PEER_FINISHED, Server, announcement, closed_by, frame, patient, payload, replies_and_end,
+};
+
+#[test]
+fn a_stream_cut_at_any_byte_gives_the_same_frames() {
+    let server = Server::start(patient());
+    let mut client = server.connect();
+    let payloads = [vec![], payload(1, 1), payload(2, 5), vec![], payload(3, 40)];
+    let stream: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
+    let mut sent = 0;
+    for cut in 1..stream.len() {
+        client.send_bytes(&stream[..cut]);
+        sent += cut as u64;
+        // The second part is sent only when the server has read the first.
+        server.stats_when(|stats| stats.bytes_in == sent);
+        client.send_bytes(&stream[cut..]);
+        sent += (stream.len() - cut) as u64;
+        payloads.iter().for_each(|payload| client.expect(payload));
+    }
+    assert_eq!(server.stats().buffered_bytes, 0);
+}
+
+#[test]
+fn a_frame_that_comes_byte_by_byte_is_answered_at_its_last_byte() {
+    let server = Server::start(patient());
+    let mut client = server.connect();
+    let sent = payload(1, 20);
+    for (index, byte) in frame(&sent).into_iter().enumerate() {
+        let stats = server.stats_when(|stats| stats.bytes_in == index as u64);
+        assert_eq!(stats.frames_in, 0, "after {index} bytes");
+        client.send_bytes(&[byte]);
+    }
+    client.expect(&sent);
+}
+
+#[test]
+fn frames_that_come_in_one_piece_are_answered_in_order() {
+    const COUNT: usize = 20_000;
+    let server = Server::start(patient());
+    let payloads: Vec<_> = (0..COUNT).map(|index| payload(index as u64, index % 97)).collect();
+    let stream: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
+    let (replies, end) = replies_and_end(&mut server.connect(), &stream);
+    assert!(replies == payloads && end == End::InOrder, "{} replies, then {end:?}", replies.len());
+    let stats = server.stats_when_empty();
+    assert_eq!((stats.frames_in, stats.frames_out), (COUNT as u64, COUNT as u64));
+    assert_eq!((stats.bytes_in, stats.bytes_out), (stream.len() as u64, stream.len() as u64));
+}
+
+#[test]
+fn empty_frames_are_answered_with_empty_frames() {
+    const COUNT: usize = 100_000;
+    let server = Server::start(patient());
+    let (replies, end) = replies_and_end(&mut server.connect(), &vec![0; 4 * COUNT]);
+    assert!(replies.len() == COUNT && replies.iter().all(Vec::is_empty) && end == End::InOrder);
+    assert_eq!(server.stats_when_empty().frames_in, COUNT as u64);
+}
+
+#[test]
+fn small_and_large_frames_mixed_are_answered_in_order() {
+    let server = Server::start(patient());
+    let lens = [0, 70_000, 3, 65_536, 1 << 20, 0, 69_627, 69_628, 69_629, 1, 300_000, 131_072, 32_768, 12];
+    let payloads: Vec<_> = (0..5).flat_map(|round| lens.map(|len| payload(round + len as u64, len))).collect();
+    let stream: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
+    let (replies, end) = replies_and_end(&mut server.connect(), &stream);
+    assert!(replies == payloads && end == End::InOrder, "{} replies, then {end:?}", replies.len());
+    server.stats_when_empty();
+}
+
+#[test]
+fn a_frame_of_exactly_the_limit_is_echoed_and_one_byte_more_closes_after_the_earlier_replies() {
+    for limit in [0, 1, 1_000, 65_536, 100_000, 16 << 20] {
+        let server = Server::start(patient().payload_len_max(limit));
+        let longest = payload(1, limit as usize);
+        let stream = [frame(&longest), frame(&[]), frame(&longest), announcement(limit + 1).to_vec()].concat();
+        let (replies, end) = replies_and_end(&mut server.connect(), &stream);
+        assert!(replies == [&longest[..], &[], &longest[..]], "{} replies with a limit of {limit}", replies.len());
+        assert_eq!(end, End::InOrder, "with a limit of {limit}");
+        let stats = server.stats_when_empty();
+        assert_eq!(closed_by(&stats, "frame too long"), 1, "{stats}");
+    }
+}
+
+/// Closing with input unread sends RST, which would overtake the replies.
+#[test]
+fn earlier_replies_arrive_although_the_peer_keeps_sending_after_a_length_over_the_limit() {
+    const REPLIES: usize = 1_000;
+    let server = Server::start(patient().payload_len_max(1_000));
+    let sent = payload(1, 1_000);
+    let stream = [frame(&sent).repeat(REPLIES), announcement(1_001).to_vec(), payload(2, 1 << 20)].concat();
+    let (replies, end) = replies_and_end(&mut server.connect(), &stream);
+    assert!(replies.len() == REPLIES && replies.iter().all(|reply| *reply == sent), "{} replies", replies.len());
+    assert_eq!(end, End::InOrder);
+    assert_eq!(closed_by(&server.stats_when_empty(), "frame too long"), 1);
+}
+
+#[test]
+fn a_length_over_the_limit_is_refused_at_the_headers_fourth_byte() {
+    let server = Server::start(patient());
+    for announced in [(16 << 20) + 1, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, u32::MAX] {
+        let mut client = server.connect();
+        let header = announcement(announced);
+        let before = server.stats().bytes_in;
+        client.send_bytes(&header[..3]);
+        let stats = server.stats_when(|stats| stats.bytes_in == before + 3);
+        assert_eq!(stats.connections, 1);
+        client.send_bytes(&header[3..]);
+        assert_eq!(client.end(), End::InOrder, "{announced} announced");
+        drop(client);
+        server.stats_when_empty();
+    }
+    assert_eq!(closed_by(&server.stats(), "frame too long"), 5);
+}
+
+#[test]
+fn four_gib_minus_one_announced_and_allowed_takes_no_memory_before_it_comes() {
+    let server = Server::start(patient().payload_len_max(u32::MAX).memory_bytes_max(8 << 30));
+    let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send_bytes(&announcement(u32::MAX));
+        client.send_bytes(b"only this");
+    }
+    let stats = server.stats_when(|stats| stats.bytes_in == 200 * 13);
+    assert!(stats.buffered_bytes <= 200 << 10, "{stats}");
+    clients.iter_mut().for_each(Client::finish);
+    clients.iter_mut().for_each(|client| assert_eq!(client.end(), End::InOrder));
+    let stats = server.stats_when_empty();
+    assert_eq!(closed_by(&stats, support::TRUNCATED), 200, "{stats}");
+}
+
+#[test]
+fn k_frames_and_a_fin_are_answered_with_k_frames_and_a_fin() {
+    let server = Server::start(patient());
+    for (count, len) in [(0, 0), (1, 0), (1, 10), (100, 1), (1_000, 100), (3, 65_536), (20, 300_000)] {
+        let payloads: Vec<_> = (0..count).map(|index| payload(index, len)).collect();
+        let stream: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
+        let (replies, end) = replies_and_end(&mut server.connect(), &stream);
+        assert!(replies == payloads, "{} replies to {count} frames of {len} bytes", replies.len());
+        assert_eq!(end, End::InOrder, "{count} frames of {len} bytes");
+    }
+    assert_eq!(closed_by(&server.stats_when_empty(), PEER_FINISHED), 7);
+}
+
+/// The watermark is so high that reading does not pause: the FIN is read while most of the reply waits for its reader.
+#[test]
+fn what_is_owed_when_the_fin_comes_is_sent_when_the_peer_reads_at_last() {
+    let server = Server::start(patient().outbox_bytes_high(64 << 20));
+    let mut client = server.connect();
+    SockRef::from(&client.stream).set_recv_buffer_size(64 << 10).unwrap();
+    let sent = payload(1, 12 << 20);
+    client.send(&sent);
+    client.finish();
+    let stats = server.stats_when(|stats| stats.frames_in == 1);
+    assert_eq!((stats.connections, stats.pauses), (1, 0), "{stats}");
+    assert!(stats.buffered_bytes > 1 << 20, "{stats}");
+    client.expect(&sent);
+    assert_eq!(client.end(), End::InOrder);
+    assert_eq!(closed_by(&server.stats_when_empty(), PEER_FINISHED), 1);
+}
+
+#[test]
+fn a_fin_inside_a_frame_is_answered_with_the_earlier_replies_and_counted_as_truncated() {
+    let server = Server::start(patient());
+    let whole = frame(&payload(1, 300));
+    for cut in [1, 2, 3, 4, 5, 303] {
+        let stream = [&whole[..], &whole[..], &whole[..cut]].concat();
+        let (replies, end) = replies_and_end(&mut server.connect(), &stream);
+        assert_eq!((replies.len(), end), (2, End::InOrder), "cut after {cut} bytes");
+    }
+    let large = frame(&payload(2, 1 << 20));
+    let (replies, end) = replies_and_end(&mut server.connect(), &large[..700_000]);
+    assert_eq!((replies.len(), end), (0, End::InOrder));
+    let stats = server.stats_when_empty();
+    assert_eq!(stats.closed_like(&CloseReason::TruncatedFrame { received: 0 }), 7, "{stats}");
+}
+
+#[test]
+fn frames_are_the_same_over_ipv6() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        println!("skipped: this machine has no ::1");
+        return;
+    }
+    let server = Server::start_on("[::1]:0", patient());
+    assert!(server.addr.is_ipv6());
+    server.connect().call(&payload(1, 200_000));
+}
+
+#[test]
+fn frames_are_the_same_over_a_unix_socket() {
+    let path = env::temp_dir().join(format!("frameloop-framing-{}.sock", process::id()));
+    let server = Server::start_on_path(&path, patient());
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_write_timeout(Some(PATIENCE)).unwrap();
+    let mut writer = client.try_clone().unwrap();
+    let stream = frame(&payload(1, 200_000)).repeat(5);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            writer.write_all(&stream).unwrap();
+            writer.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        let mut replies = Vec::new();
+        client.read_to_end(&mut replies).unwrap();
+        assert!(replies == stream, "{} bytes came and {} were sent", replies.len(), stream.len());
+    });
+    server.stats_when_empty();
+    drop(server);
+    assert!(!path.exists(), "the path is left behind");
+}

@@ -1,0 +1,227 @@
+//! Every way in which a connection ends, and that each opening has its close.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use frameloop::{CloseReason, Config, ConnId, Peers, Sent, Turn};
+
+use crate::common::{End, Hooks, Server, frame, frames, pattern, reset};
+use crate::{all, server};
+
+/// Lets one connection come and end, and says how it ended. Another one is served before and after.
+fn ending(config: Config, hooks: Hooks, end: impl FnOnce(&mut Server<Hooks>, TcpStream)) -> CloseReason {
+    let mut server = Server::new(config, hooks);
+    let client = server.connect();
+    end(&mut server, client);
+    let (_, reason) = server.closed(1);
+    server.log().assert_paired();
+    assert_eq!(server.reactor.stats().closed_like(&reason), 1);
+    assert_eq!((server.reactor.stats().connections, server.reactor.stats().buffered_bytes), (0, 0));
+    reason
+}
+
+#[test]
+fn a_graceful_close_flushes_a_large_output_then_sends_fin() {
+    let large = pattern(4 << 20);
+    let reply = large.clone();
+    let (results, sent) = channel();
+    let hooks = Hooks::default().on_frame(move |conn, _| {
+        results.send(conn.reply(&reply)).unwrap();
+        conn.close();
+        results.send(conn.reply(b"after the close")).unwrap();
+    });
+    let mut server = server(hooks);
+    let client = server.connect();
+    // What comes behind is not handed over, and does not destroy the output on its way by an RST.
+    server.write(&client, &frames(&[b"go", b"never handed over", &pattern(60_000)]));
+    server.expect_last(&client, &[&large]);
+    assert_eq!(all(&sent), [Sent::Queued, Sent::Gone]);
+    drop(client);
+    assert_eq!(server.closed(1).1, CloseReason::ClosedByHandler);
+    assert_eq!(server.log().frames, 1);
+    server.log().assert_paired();
+}
+
+#[test]
+fn an_abort_ends_a_connection_at_once() {
+    let large = pattern(64 << 20);
+    let hooks = Hooks::default().on_frame(move |conn, _| {
+        assert_eq!(conn.reply(&large), Sent::Queued);
+        conn.abort();
+        assert_eq!(conn.reply(b"after the abort"), Sent::Gone);
+    });
+    let mut server = server(hooks);
+    let client = server.connect();
+    server.write(&client, &frames(&[b"go", b"never handed over"]));
+    assert_eq!(server.closed(1).1, CloseReason::AbortedByHandler);
+    let (received, _) = server.read_to_end(&client);
+    assert!(received.len() < 64 << 20, "all output was sent");
+    assert_eq!((server.log().frames, server.reactor.stats().buffered_bytes), (1, 0));
+    server.log().assert_paired();
+}
+
+#[test]
+fn a_half_closed_connection_is_kept_and_answered_later_by_another_thread() {
+    let (ids, questions) = channel::<ConnId>();
+    let hooks = Hooks::default().on_half_close(move |conn| ids.send(conn.id()).unwrap());
+    let mut server = server(hooks);
+    let handle = server.reactor.handle();
+    let answering = std::thread::spawn(move || {
+        let id = questions.recv().unwrap();
+        let answer = move |peers: &mut Peers<'_>| {
+            assert_eq!(peers.send(id, b"the late answer"), Sent::Queued);
+            assert!(peers.close(id));
+        };
+        handle.send(Box::new(answer)).ok().unwrap();
+    });
+    let client = server.connect();
+    server.echo(&client, b"a question");
+    client.shutdown(Shutdown::Write).unwrap();
+    server.expect_last(&client, &[b"the late answer"]);
+    assert_eq!(server.closed(1).1, CloseReason::PeerFinished);
+    answering.join().unwrap();
+    server.log().assert_paired();
+}
+
+#[test]
+fn a_reset_ends_a_half_closed_connection_that_is_owed_nothing() {
+    let mut server = server(Hooks::default().on_half_close(|_| {}));
+    let client = server.connect();
+    client.shutdown(Shutdown::Write).unwrap();
+    server.turn_until("the half-close", |reactor| reactor.handler().log.half_closed.len() == 1);
+    reset(client);
+    for _ in 0..100 {
+        let _ = server.turn();
+    }
+    assert_eq!(server.log().closed.len(), 1, "the reset was not noticed");
+    assert_eq!(server.closed(1).1, CloseReason::Reset);
+}
+
+#[test]
+fn an_end_by_the_peer_closes_what_was_opened() {
+    let config = Config::default;
+    let fin = ending(config(), Hooks::default(), |server, client| server.echo(&client, b"x"));
+    assert_eq!(fin, CloseReason::PeerFinished);
+    let rst = ending(config(), Hooks::default(), |server, client| {
+        server.echo(&client, b"x");
+        reset(client);
+    });
+    assert_eq!(rst, CloseReason::Reset);
+    let truncated = ending(config(), Hooks::default(), |server, client| server.write(&client, &[0, 0, 0, 9, 1]));
+    assert_eq!(truncated, CloseReason::TruncatedFrame { received: 5 });
+    let limit = Config::builder().payload_len_max(8).build().unwrap();
+    let too_long = ending(limit, Hooks::default(), |server, client| server.write(&client, &[0, 0, 0, 9]));
+    assert!(matches!(too_long, CloseReason::FrameTooLong(_)), "{too_long:?}");
+}
+
+#[test]
+fn a_close_inside_any_callback_closes_what_was_opened() {
+    let config = Config::default;
+    let finish = |server: &mut Server<Hooks>, client: TcpStream| {
+        assert_eq!(server.read_to_end(&client).1, End::Fin);
+    };
+    let in_open = ending(config(), Hooks::default().on_open(|conn| conn.close()), finish);
+    assert_eq!(in_open, CloseReason::ClosedByHandler);
+    let aborted_in_open = ending(config(), Hooks::default().on_open(|conn| conn.abort()), |_, _| {});
+    assert_eq!(aborted_in_open, CloseReason::AbortedByHandler);
+
+    let in_frame = ending(config(), Hooks::default().on_frame(|conn, _| conn.close()), |server, client| {
+        server.write(&client, &frame(b"x"));
+        finish(server, client);
+    });
+    assert_eq!(in_frame, CloseReason::ClosedByHandler);
+
+    let in_half_close = ending(config(), Hooks::default(), |server, client| {
+        client.shutdown(Shutdown::Write).unwrap();
+        finish(server, client);
+    });
+    assert_eq!(in_half_close, CloseReason::PeerFinished);
+    let aborted = ending(config(), Hooks::default().on_half_close(|conn| conn.abort()), |_, client| drop(client));
+    assert_eq!(aborted, CloseReason::AbortedByHandler);
+}
+
+#[test]
+fn a_close_inside_on_low_water_flushes_the_rest() {
+    let large = pattern(1 << 20);
+    let reply = large.clone();
+    let hooks = Hooks::default().on_frame(move |conn, _| _ = conn.reply(&reply)).on_low_water(|conn| conn.close());
+    let reason = ending(Config::default(), hooks, |server, client| {
+        server.write(&client, &frame(b"x"));
+        server.expect_last(&client, &[&large]);
+    });
+    assert_eq!(reason, CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn a_refused_connection_is_never_opened() {
+    let config = Config::builder().connections_max(1).build().unwrap();
+    let mut server = Server::new(config, Hooks::default());
+    let admitted = server.connect();
+    let refused = server.connect();
+    drop(server.read_to_end(&refused));
+    server.echo(&admitted, b"x");
+    drop(admitted);
+    server.closed(1);
+    assert_eq!((server.log().opened.len(), server.reactor.stats().refused.connections_max), (1, 1));
+    server.log().assert_paired();
+}
+
+#[test]
+fn a_drain_answers_what_has_come_and_closes_what_was_opened() {
+    let mut server = server(Hooks::default());
+    let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    for client in &clients {
+        server.write(client, &frame(b"in flight"));
+    }
+    server.reactor.drain();
+    for client in clients {
+        server.expect_last(&client, &[b"in flight"]);
+    }
+    server.turn_until("the end of the drain", |reactor| reactor.stats().connections == 0);
+    assert_eq!(server.turn(), Turn::Done);
+    let report = server.reactor.drain_report();
+    assert_eq!((report.drained, report.cut, report.unsent_bytes), (10, 0, 0));
+    assert!(server.log().closed.iter().all(|(_, reason)| *reason == CloseReason::Drained), "{:?}", server.log());
+    server.log().assert_paired();
+}
+
+#[test]
+fn a_stop_closes_what_was_opened_at_once() {
+    let mut server = server(Hooks::default());
+    let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    server.act(|peers| peers.stop());
+    assert_eq!(server.turn(), Turn::Done);
+    assert_eq!(server.reactor.drain_report().cut, 10);
+    assert!(server.log().closed.iter().all(|(_, reason)| *reason == CloseReason::Cut), "{:?}", server.log());
+    server.log().assert_paired();
+    drop(clients);
+}
+
+#[test]
+fn a_peer_that_does_not_answer_our_fin_is_closed_after_the_linger_timeout() {
+    let config = Config::builder().linger_timeout(Duration::from_millis(50)).build().unwrap();
+    let mut server = Server::new(config, Hooks::default().on_frame(|conn, _| conn.close()));
+    let client = server.connect();
+    server.write(&client, &frame(b"x"));
+    assert_eq!(server.closed(1).1, CloseReason::ClosedByHandler);
+    server.log().assert_paired();
+    drop(client);
+}
+
+#[test]
+fn after_its_close_nothing_more_is_queued_also_not_at_low_water() {
+    let config = Config::builder().outbox_bytes_high(1_024).outbox_bytes_low(256).build().unwrap();
+    let (results, sent) = channel();
+    let hooks = Hooks::default()
+        .on_frame(|conn, _| {
+            assert_eq!(conn.reply(&pattern(2_048)), Sent::Queued);
+            conn.close();
+        })
+        .on_low_water(move |conn| results.send(conn.reply(b"after the close")).unwrap());
+    let mut server = Server::new(config, hooks);
+    let client = server.connect();
+    server.write(&client, &frame(b"x"));
+    server.expect_last(&client, &[&pattern(2_048)]);
+    assert!(all(&sent).iter().all(|sent| *sent == Sent::Gone));
+}

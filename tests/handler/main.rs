@@ -1,0 +1,24 @@
+//! What a handler can do from its callbacks, on real sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod endings;
+mod panics;
+mod pausing;
+mod sending;
+
+use std::sync::mpsc::Receiver;
+
+use common::{Hooks, Server};
+use frameloop::Config;
+
+fn server(hooks: Hooks) -> Server<Hooks> {
+    Server::new(Config::default(), hooks)
+}
+
+/// All that came through a channel so far.
+fn all<T>(receiver: &Receiver<T>) -> Vec<T> {
+    receiver.try_iter().collect()
+}

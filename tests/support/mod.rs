@@ -1,0 +1,161 @@
+//! What the tests on real sockets share: a server, a client that takes nothing for granted, and ways to wait.
+//!
+//! A server is stopped when it is dropped, and a child process killed, so a test that fails leaves nothing behind. Nobody
+//! sleeps until something has happened: a wait is a blocking read with a timeout, or a question repeated until a deadline.
+
+// Every test file has its own copy of this, and uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+mod client;
+#[cfg(feature = "cli")]
+mod process;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use frameloop::{CloseReason, Config, ConfigBuilder, DrainReport, Echo, Handle, ListenAddr, Reactor, Stats};
+
+pub(crate) use self::client::{Client, End, announcement, frame, payload, replies_and_end};
+#[cfg(feature = "cli")]
+pub(crate) use self::process::{CpuTime, Outcome, Process, connect_and_ping};
+
+/// How long a test waits for what must come. It bounds a failure; no test waits it out when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much later than a deadline its effect may be seen on a machine that has other things to do.
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
+
+/// An echo server in this process, on a thread and a port of its own.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    handle: Handle<Infallible>,
+    thread: Option<JoinHandle<DrainReport>>,
+}
+
+impl Server {
+    pub(crate) fn start(config: ConfigBuilder) -> Self {
+        Self::start_on("127.0.0.1:0", config)
+    }
+
+    pub(crate) fn start_on(addr: &str, config: ConfigBuilder) -> Self {
+        let mut reactor = Reactor::new(config.build().unwrap(), Echo).unwrap();
+        let addr: SocketAddr = addr.parse().unwrap();
+        let ListenAddr::Tcp(addr) = reactor.listen(&addr.into()).unwrap() else { panic!("no TCP address") };
+        Self::run(reactor, addr)
+    }
+
+    /// A server on a Unix socket; its `addr` leads nowhere.
+    pub(crate) fn start_on_path(path: &Path, config: ConfigBuilder) -> Self {
+        let mut reactor = Reactor::new(config.build().unwrap(), Echo).unwrap();
+        reactor.listen(&ListenAddr::Unix(path.into())).unwrap();
+        Self::run(reactor, SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    fn run(mut reactor: Reactor<Echo>, addr: SocketAddr) -> Self {
+        let handle = reactor.handle();
+        let thread = thread::spawn(move || {
+            reactor.run().unwrap();
+            reactor.drain_report()
+        });
+        Self { addr, handle, thread: Some(thread) }
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.handle.stats().unwrap()
+    }
+
+    /// Asks for the counters until they are as they should be.
+    ///
+    /// Each question wakes the server, so this cannot show that it wakes up by itself: for that, wait for a client.
+    #[track_caller]
+    pub(crate) fn stats_when(&self, mut is_so: impl FnMut(&Stats) -> bool) -> Stats {
+        let mut stats = self.stats();
+        let became_so = holds_within(PATIENCE, || {
+            stats = self.stats();
+            is_so(&stats)
+        });
+        assert!(became_so, "the counters stay at {stats}");
+        stats
+    }
+
+    /// Waits until no connection is left, and with them no buffer.
+    #[track_caller]
+    pub(crate) fn stats_when_empty(&self) -> Stats {
+        let stats = self.stats_when(|stats| stats.connections == 0);
+        assert_eq!(stats.buffered_bytes, 0, "{stats}");
+        assert_eq!(stats.accepted, stats.closed_total(), "{stats}");
+        stats
+    }
+
+    pub(crate) fn drain(&self) {
+        self.handle.drain().unwrap();
+    }
+
+    /// Waits for the end of a drain.
+    pub(crate) fn report(mut self) -> DrainReport {
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            let outcome = thread.join();
+            assert!(thread::panicking() || outcome.is_ok(), "the server panicked");
+        }
+    }
+}
+
+/// The defaults, with no deadline that a busy machine might miss.
+pub(crate) fn patient() -> ConfigBuilder {
+    Config::builder().frame_timeout(None).write_timeout(None).linger_timeout(2 * PATIENCE).drain_timeout(2 * PATIENCE)
+}
+
+/// How many connections ended so, whatever the reason's values.
+pub(crate) fn closed_by(stats: &Stats, name: &str) -> u64 {
+    stats.closed().find(|(reason, _)| *reason == name).map_or(0, |(_, count)| count)
+}
+
+/// The name under which a reason is counted.
+pub(crate) const RESET: &str = CloseReason::Reset.name();
+/// The name under which a reason is counted.
+pub(crate) const PEER_FINISHED: &str = CloseReason::PeerFinished.name();
+/// The name under which a reason is counted.
+pub(crate) const TRUNCATED: &str = CloseReason::TruncatedFrame { received: 0 }.name();
+
+/// Asks until the answer is yes, or for `patience`. Returns the last answer.
+pub(crate) fn holds_within(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    let mut pause = Duration::from_micros(50);
+    loop {
+        if is_so() {
+            return true;
+        }
+        if begun.elapsed() >= patience {
+            return false;
+        }
+        thread::sleep(pause);
+        pause = (2 * pause).min(Duration::from_millis(5));
+    }
+}
+
+/// The resident memory of a process, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
