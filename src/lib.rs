@@ -77,6 +77,9 @@ mod config;
 mod conn;
 mod error;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]

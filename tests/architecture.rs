@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("reactor", 3),
     ("client", 4),
     ("sim", 4),
+    ("fuzzing", 4),
     // No file: what `lib.rs` shows of the seam. Whoever is part of it imports from where it is defined.
     ("net", 4),
 ];

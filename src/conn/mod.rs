@@ -25,7 +25,7 @@ pub(crate) mod chunk;
 pub(crate) mod decoder;
 pub(crate) mod outbox;
 pub(crate) mod replies;
-mod run;
+pub(crate) mod run;
 #[cfg(test)]
 mod tests;
 pub(crate) mod workbench;
@@ -37,6 +37,7 @@ use std::time::Instant;
 use crate::conn::decoder::{Frame, Inbox};
 use crate::conn::outbox::{Outbox, Sent};
 use crate::conn::replies::{Replies, Verdict};
+use crate::conn::run::Frames;
 use crate::conn::workbench::Supplies;
 use crate::error::CloseReason;
 
@@ -84,6 +85,12 @@ impl fmt::Display for Readiness {
 /// Receives what a connection brings, on behalf of a handler.
 pub(crate) trait Sink {
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>);
+    /// The frames of one fill.
+    fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
+        while let Some(frame) = frames.next(replies) {
+            self.on_frame(frame, replies);
+        }
+    }
     /// The peer has sent its last byte, and every whole frame has been handed over.
     fn on_half_close(&mut self, replies: &mut Replies<'_>);
     /// The outbox was over its high watermark, and has fallen to its low one.
@@ -228,6 +235,12 @@ impl Conn {
         }
     }
 
+    /// Lets the next run look for itself what the socket has, whatever events there were.
+    pub(crate) fn look_again(&mut self) {
+        self.edges.readable = true;
+        self.edges.writable = true;
+    }
+
     /// Pauses or resumes the handing over of frames.
     pub(crate) fn pause(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
@@ -360,7 +373,7 @@ impl Conn {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Conn {
     /// What must be true between two runs.
     pub(crate) fn check_invariants(&self, config: &crate::config::Config) {

@@ -160,7 +160,7 @@ impl Outbox {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn invariants(&self, high: usize, low: usize) {
         assert!(self.chunks.iter().all(|chunk| !chunk.is_empty()));
         assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());

@@ -58,6 +58,7 @@ impl<'a> Replies<'a> {
     }
 
     /// Bytes that are owed to the peer: those in the outbox and those still on the workbench.
+    #[inline]
     pub(crate) fn owed(&self) -> usize {
         self.run.len() + self.backlog.as_ref().map_or(0, |backlog| backlog.outbox.len())
     }
@@ -85,10 +86,9 @@ impl<'a> Replies<'a> {
         match frame.body {
             Body::Whole { bytes, at } => {
                 let owes_nothing_else = self.backlog.as_ref().is_none_or(|backlog| backlog.outbox.is_empty());
-                if owes_nothing_else && self.run.start == self.run.end {
-                    *self.run = at..at + bytes.len();
-                } else if owes_nothing_else && self.run.end == at {
-                    self.run.end += bytes.len();
+                if owes_nothing_else && (self.run.end == at || self.run.start == self.run.end) {
+                    let start = if self.run.start == self.run.end { at } else { self.run.start };
+                    *self.run = start..at + bytes.len();
                 } else {
                     self.stop_run();
                     self.append(bytes);
@@ -119,6 +119,7 @@ impl<'a> Replies<'a> {
         Some(Sent::OverMark)
     }
 
+    #[inline]
     fn queued(&mut self) -> Sent {
         match *self.verdict {
             Verdict::GoOn => {

@@ -57,6 +57,10 @@ impl Conn {
             self.obey(verdict);
         }
         self.flush(io, bench, sink, budget);
+        if !matches!(self.state, State::Open | State::Draining) {
+            // The write has failed, or the handler has ended it: a FIN behind that must not be taken for its end.
+            return false;
+        }
         match stopped {
             Stopped::Starved => self.read(io, bench, sink, budget),
             Stopped::Large { frame_len } => self.begin_large(bench, frame_len),
@@ -72,34 +76,22 @@ impl Conn {
     /// Hands the whole frames on the workbench to the handler.
     fn hand_over(&mut self, bench: &mut Workbench, sink: &mut impl Sink, budget: &mut Budget) -> Stopped {
         let Workbench { work, run, at, supplies } = bench;
-        let bytes = work.as_slice();
-        let (payload_len_max, high) = (supplies.config.payload_len_max, supplies.config.outbox_bytes_high);
         let before = budget.frames;
-        let mut verdict = Verdict::GoOn;
-        let mut replies = Replies::new(bytes, run, &mut self.backlog, supplies, &mut self.is_paused, &mut verdict);
-        let stopped = loop {
-            let frame_len = match decode(&bytes[*at..], payload_len_max) {
-                Ok(Decoded::Frame { frame_len }) => frame_len,
-                Ok(Decoded::Incomplete) => break Stopped::Starved,
-                Ok(Decoded::Large { frame_len }) => break Stopped::Large { frame_len },
-                Err(error) => break Stopped::Told(Verdict::Close(CloseReason::FrameTooLong(error))),
-            };
-            if replies.owed() >= high {
-                break Stopped::OverMark;
-            }
-            if budget.frames == 0 {
-                break Stopped::BudgetSpent;
-            }
-            let body = Body::Whole { bytes: &bytes[*at..*at + frame_len], at: *at };
-            *at += frame_len;
-            budget.frames -= 1;
-            sink.on_frame(Frame { body }, &mut replies);
-            if *replies.is_paused || *replies.verdict != Verdict::GoOn {
-                break Stopped::Told(*replies.verdict);
-            }
+        let mut frames = Frames {
+            bytes: work.as_slice(),
+            at,
+            budget: &mut budget.frames,
+            payload_len_max: supplies.config.payload_len_max,
+            outbox_bytes_high: supplies.config.outbox_bytes_high,
+            stopped: Stopped::Starved,
         };
+        let mut verdict = Verdict::GoOn;
+        let mut replies =
+            Replies::new(frames.bytes, run, &mut self.backlog, supplies, &mut self.is_paused, &mut verdict);
+        sink.on_frames(&mut frames, &mut replies);
+        let stopped = frames.stopped;
         supplies.counts.frames_in += (before - budget.frames) as u64;
-        stopped
+        if verdict != Verdict::GoOn || self.is_paused { Stopped::Told(verdict) } else { stopped }
     }
 
     /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
@@ -432,7 +424,50 @@ impl Readiness {
     }
 }
 
+/// The whole frames on the workbench that may be handed over now, one after the other.
+pub(crate) struct Frames<'a> {
+    bytes: &'a [u8],
+    at: &'a mut usize,
+    /// How many more may be handed over in this turn.
+    budget: &'a mut usize,
+    payload_len_max: u32,
+    outbox_bytes_high: usize,
+    stopped: Stopped,
+}
+
+impl<'a> Frames<'a> {
+    /// The next one, unless something stops them: then there is none any more in this step.
+    #[inline]
+    pub(crate) fn next(&mut self, replies: &Replies<'_>) -> Option<Frame<'a>> {
+        if *replies.is_paused || *replies.verdict != Verdict::GoOn {
+            return None;
+        }
+        let begin = *self.at;
+        let frame_len = match decode(&self.bytes[begin..], self.payload_len_max) {
+            Ok(Decoded::Frame { frame_len }) => frame_len,
+            Ok(Decoded::Incomplete) => return self.stop(Stopped::Starved),
+            Ok(Decoded::Large { frame_len }) => return self.stop(Stopped::Large { frame_len }),
+            Err(error) => return self.stop(Stopped::Told(Verdict::Close(CloseReason::FrameTooLong(error)))),
+        };
+        if replies.owed() >= self.outbox_bytes_high {
+            return self.stop(Stopped::OverMark);
+        }
+        if *self.budget == 0 {
+            return self.stop(Stopped::BudgetSpent);
+        }
+        *self.budget -= 1;
+        *self.at += frame_len;
+        Some(Frame { body: Body::Whole { bytes: &self.bytes[begin..begin + frame_len], at: begin } })
+    }
+
+    fn stop(&mut self, stopped: Stopped) -> Option<Frame<'a>> {
+        self.stopped = stopped;
+        None
+    }
+}
+
 /// Why handing over frames stopped.
+#[derive(Clone, Copy)]
 enum Stopped {
     /// More bytes are needed.
     Starved,
@@ -442,7 +477,7 @@ enum Stopped {
     OverMark,
     /// The frame budget is spent.
     BudgetSpent,
-    /// The handler wants no more for now, or ever.
+    /// The handler wants no more for now, or ever; or a header is to be refused.
     Told(Verdict),
 }
 

@@ -71,6 +71,11 @@ impl<S, T> Clients<S, T> {
         }
     }
 
+    /// Whether a connection stands in the queue.
+    pub(crate) fn is_queued(&self, id: ConnId) -> bool {
+        self.slots.tenant(id).is_some_and(|client| client.is_queued)
+    }
+
     /// Whether anything is to be done without an event.
     pub(crate) fn has_work(&self) -> bool {
         !self.waiting.is_empty() || !self.ended.is_empty() || self.end.is_some()
@@ -102,6 +107,10 @@ impl<S, T> Clients<S, T> {
         } else if wants_turn {
             self.queue(id);
         }
+    }
+
+    pub(crate) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.slots.tenant_mut(id)?.tenant.as_mut().map(|tenant| &mut tenant.conn)
     }
 
     /// Ends a connection at once; its slot is freed at the end of the turn.
@@ -143,13 +152,6 @@ impl<S, T> Clients<S, T> {
     pub(crate) fn queued(&self) -> Vec<ConnId> {
         let all = self.fresh.iter().chain(&self.waiting).copied();
         all.filter(|id| self.slots.id_of(id.index) == Some(*id)).collect()
-    }
-}
-
-#[cfg(test)]
-impl<S, T> Client<S, T> {
-    pub(crate) fn is_queued(&self) -> bool {
-        self.is_queued
     }
 }
 

@@ -159,13 +159,31 @@ impl List {
         if self.nodes.len() <= index {
             self.nodes.resize(index + 1, EMPTY);
         }
-        debug_assert!(self.tail == NONE || self.since(self.tail) <= since, "deadlines are set in order");
-        self.nodes[index] = Node { since, prev: self.tail, next: NONE };
-        match self.tail {
+        let (prev, next) = self.place_of(since);
+        self.nodes[index] = Node { since, prev, next };
+        match prev {
             NONE => self.head = slot,
-            tail => self.nodes[tail as usize].next = slot,
+            prev => self.nodes[prev as usize].next = slot,
         }
-        self.tail = slot;
+        match next {
+            NONE => self.tail = slot,
+            next => self.nodes[next as usize].prev = slot,
+        }
+    }
+
+    /// Between which two slots a deadline belongs.
+    ///
+    /// What is set now is the latest. What has come due and is set again as it was, is among the earliest: behind others of
+    /// which the same is true.
+    fn place_of(&self, since: u64) -> (u32, u32) {
+        if self.tail == NONE || self.since(self.tail) <= since {
+            return (self.tail, NONE);
+        }
+        let (mut prev, mut next) = (NONE, self.head);
+        while next != NONE && self.since(next) <= since {
+            (prev, next) = (next, self.nodes[next as usize].next);
+        }
+        (prev, next)
     }
 
     fn unlink(&mut self, slot: u32) {
@@ -228,6 +246,20 @@ mod tests {
         deadlines.clear(2);
         deadlines.set(Kind::Frame, 77, None);
         assert_eq!(all_expired(&mut deadlines, epoch + 10 * SECOND), [1, 3]);
+    }
+
+    #[test]
+    fn those_that_have_come_due_and_are_set_again_as_they_were_are_the_earliest() {
+        let (mut deadlines, epoch) = deadlines();
+        let since = |slot: u32| Some(epoch + slot * SECOND);
+        for slot in 0..5 {
+            deadlines.set(Kind::Frame, slot, since(slot));
+        }
+        assert_eq!(all_expired(&mut deadlines, epoch + 12 * SECOND), [0, 1, 2]);
+        for slot in [1, 2, 0] {
+            deadlines.set(Kind::Frame, slot, since(slot));
+        }
+        assert_eq!(all_expired(&mut deadlines, epoch + 60 * SECOND), [0, 1, 2, 3, 4]);
     }
 
     #[test]

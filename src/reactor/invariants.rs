@@ -20,8 +20,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let conn = &tenant.conn;
             conn.check_invariants(config);
             buffered += conn.buffered_bytes();
-            queued += usize::from(client.is_queued());
-            assert!(client.is_queued() || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
+            let is_queued = self.clients.is_queued(id);
+            queued += usize::from(is_queued);
+            assert!(is_queued || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
             for (kind, since) in [(Kind::Frame, conn.frame_since()), (Kind::Write, conn.stalled_since())] {
                 let is_set = self.deadlines.is_set(kind, id.index);
                 let is_on = self.deadlines.is_on(kind);

@@ -2,6 +2,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod deadlines;
+pub(crate) mod expiry;
 pub(crate) mod handle;
 #[cfg(test)]
 mod invariants;
@@ -17,7 +18,7 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, error, info, log_enabled, trace, warn};
+use log::{Level, debug, info, log, log_enabled, trace};
 
 use crate::addr::{ListenAddr, PeerAddr};
 use crate::config::Config;
@@ -25,7 +26,7 @@ use crate::conn::workbench::Workbench;
 use crate::error::{CausedBy, CloseReason, Error};
 use crate::handler::{ConnId, End, Handler, Peers, Reach, SourceId};
 use crate::reactor::clients::{Clients, Tenant};
-use crate::reactor::deadlines::{Deadlines, Kind};
+use crate::reactor::deadlines::Deadlines;
 use crate::reactor::handle::{Handle, Mailbox, Request};
 use crate::reactor::listener::Listeners;
 use crate::reactor::log_gate::Gates;
@@ -102,9 +103,6 @@ enum Life {
 
 /// The most requests of other threads that are taken in one turn.
 const REQUEST_BUDGET: usize = 1_024;
-
-/// The most connections whose deadline has come that are closed in one turn.
-const EXPIRY_BUDGET: usize = 1_024;
 
 /// Unused buffers are given back in steps this far apart.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
@@ -366,22 +364,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.clients.put_back(id, tenant);
     }
 
-    /// Closes connections whose deadline has come.
-    fn expire(&mut self) {
-        let now = self.now();
-        let mut budget = EXPIRY_BUDGET;
-        for kind in Kind::ALL {
-            while budget > 0
-                && let Some(index) = self.deadlines.expired(kind, now)
-            {
-                budget -= 1;
-                if let Some(id) = self.clients.slots.id_of(index) {
-                    self.clients.cut(id, kind.reason());
-                }
-            }
-        }
-    }
-
     /// Begins the drain or stop that a handler or another thread has asked for, and ends a drain at its deadline.
     fn end_if_asked(&mut self) {
         match self.clients.end.take() {
@@ -428,17 +410,20 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 }
             }
         }
+        self.log_closed(id, peer, reason);
+    }
+
+    fn log_closed(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason) {
         let now = self.now();
-        match (reason, reason.caused_by()) {
-            (CloseReason::HandlerPanicked, _) if self.gates.panicked.passes(now) => {
-                error!("[{id}] {peer}: closed: {reason}");
+        let (level, gate) = match (reason, reason.caused_by()) {
+            (CloseReason::HandlerPanicked, _) => (Level::Error, &mut self.gates.panicked),
+            (CloseReason::MemoryLimit { .. }, _) | (_, CausedBy::PeerAbruptly) => {
+                (Level::Warn, &mut self.gates.closed_abruptly)
             }
-            (CloseReason::MemoryLimit { .. }, _) | (_, CausedBy::PeerAbruptly)
-                if self.gates.closed_abruptly.passes(now) =>
-            {
-                warn!("[{id}] {peer}: closed: {reason}");
-            }
-            _ => debug!("[{id}] {peer}: closed: {reason}"),
+            _ => return debug!("[{id}] {peer}: closed: {reason}"),
+        };
+        if gate.passes(now) {
+            log!(level, "[{id}] {peer}: closed: {reason}");
         }
     }
 

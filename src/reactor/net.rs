@@ -5,6 +5,8 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -163,7 +165,7 @@ impl Net for Mio {
         let (mut listener, bound) = Listener::bind(addr, config)?;
         let source: &mut dyn Source = match &mut listener.socket {
             ListenSocket::Tcp(socket) => socket,
-            ListenSocket::Unix(socket, _) => socket,
+            ListenSocket::Unix { socket, .. } => socket,
         };
         self.poll.registry().register(source, Token(token), Interest::READABLE)?;
         Ok((listener, bound))
@@ -178,7 +180,7 @@ impl Net for Mio {
                 }
                 Ok((Stream::Tcp(stream), peer.into()))
             }
-            ListenSocket::Unix(socket, _) => Ok((Stream::Unix(socket.accept()?.0), PeerAddr::UNNAMED)),
+            ListenSocket::Unix { socket, .. } => Ok((Stream::Unix(socket.accept()?.0), PeerAddr::UNNAMED)),
         }
     }
 
@@ -246,7 +248,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum ListenSocket {
     Tcp(TcpListener),
-    Unix(UnixListener, std::path::PathBuf),
+    Unix { socket: UnixListener, _path: BoundPath },
 }
 
 impl Listener {
@@ -279,19 +281,39 @@ impl Listener {
             }
             ListenAddr::Unix(path) => {
                 let listener = UnixListener::from_std(socket.into());
-                (Self { socket: ListenSocket::Unix(listener, path.clone()) }, addr.clone())
+                let socket = ListenSocket::Unix { socket: listener, _path: BoundPath::of(path)? };
+                (Self { socket }, addr.clone())
             }
         })
     }
 }
 
-impl Drop for Listener {
+/// The path of a Unix socket, and which file it was when it was bound.
+#[derive(Debug)]
+struct BoundPath {
+    path: PathBuf,
+    file: (u64, u64),
+}
+
+impl BoundPath {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: file_at(path)?, path: path.into() })
+    }
+}
+
+impl Drop for BoundPath {
+    /// Removes the path, unless somebody else has put another file there meanwhile.
     fn drop(&mut self) {
-        if let ListenSocket::Unix(_, path) = &self.socket {
-            // Somebody else may have removed it; then there is nothing left to do.
-            let _ = std::fs::remove_file(path);
+        if file_at(&self.path).is_ok_and(|file| file == self.file) {
+            // Whoever was faster in removing it has done what was to be done.
+            let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Device and inode.
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Whether an accepted socket has the options of its listener: true on Linux, where it begins as a copy of it. So no
@@ -309,7 +331,7 @@ fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
 }
 
 /// An instant for a simulated clock to begin at: it can be had from the real one only.
-#[cfg(any(test, feature = "sim"))]
+#[cfg(any(test, feature = "sim", feature = "fuzzing"))]
 pub(crate) fn beginning() -> Instant {
     Instant::now()
 }
@@ -357,5 +379,18 @@ mod tests {
         assert!(path.exists());
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_path_that_is_somebody_elses_by_now_stays() {
+        let path = std::env::temp_dir().join(format!("frameloop-net-taken-{}.sock", std::process::id()));
+        let config = Config::default();
+        let mut net = Mio::new(&config).unwrap();
+        let addr = ListenAddr::Unix(path.clone());
+        let (first, _) = net.listen(&addr, &config, 0).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (_second, _) = net.listen(&addr, &config, 1).unwrap();
+        drop(first);
+        assert!(path.exists());
     }
 }

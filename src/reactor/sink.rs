@@ -9,6 +9,7 @@ use crate::addr::PeerAddr;
 use crate::conn::Sink;
 use crate::conn::decoder::Frame;
 use crate::conn::replies::{Replies, Verdict};
+use crate::conn::run::Frames;
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Context, Handler, Reach};
 
@@ -42,6 +43,18 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
         trace!("[{}] frame: {} bytes of payload, handed over", self.id, frame.payload_len());
         self.call(replies, |handler, context, state| handler.on_frame(context, state, frame));
+    }
+
+    /// One guard for all of them: one for each would cost as much as the frame.
+    #[inline]
+    fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
+        let id = self.id;
+        self.call(replies, |handler, context, state| {
+            while let Some(frame) = frames.next(&context.replies) {
+                trace!("[{id}] frame: {} bytes of payload, handed over", frame.payload_len());
+                handler.on_frame(context, state, frame);
+            }
+        });
     }
 
     fn on_half_close(&mut self, replies: &mut Replies<'_>) {

@@ -48,6 +48,10 @@ impl<T> Slots<T> {
         id
     }
 
+    pub(crate) fn tenant(&self, id: ConnId) -> Option<&T> {
+        self.slab.get(id.index as usize).filter(|slot| slot.generation == id.generation).map(|slot| &slot.tenant)
+    }
+
     #[inline]
     pub(crate) fn tenant_mut(&mut self, id: ConnId) -> Option<&mut T> {
         match self.slab.get_mut(id.index as usize) {

@@ -91,6 +91,20 @@ fn a_write_of_zero_at_the_first_write_closes() {
 }
 
 #[test]
+fn a_fin_behind_a_failed_write_does_not_pass_for_the_end() {
+    for style in STYLES {
+        let mut driver = Driver::new(style, Config::default());
+        driver.socket.room = 0;
+        driver.make_room(Room::Zero);
+        driver.socket.arrivals.extend([Arrival::Bytes(stream(&[5])), Arrival::Eof]);
+        driver.socket.arrive();
+        driver.socket.arrive();
+        driver.react();
+        assert_eq!(driver.conn.closed(), Some(CloseReason::WriteZero));
+    }
+}
+
+#[test]
 fn a_failed_write_closes_with_its_reason_whatever_is_owed_or_unread() {
     for (kind, reason) in [
         (ErrorKind::BrokenPipe, CloseReason::Reset),

@@ -1,0 +1,156 @@
+//! Streams: what must be decoded from one, and whether it is, however the stream is cut.
+
+use std::ops::Range;
+
+use crate::conn::chunk::CHUNK_LEN;
+use crate::conn::decoder::{Decoded, decode};
+use crate::error::CloseReason;
+use crate::frame::{HEADER_LEN, announced_len, decode_header};
+use crate::fuzzing::scene::Scene;
+use crate::fuzzing::script::{PAYLOAD_LENS, Setup, Step, of};
+
+/// What a stream is made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) frames: Vec<Range<usize>>,
+    pub(super) rest: Rest,
+}
+
+/// What lies behind the last whole frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// So many bytes of the next one.
+    Part(usize),
+    TooLong {
+        announced: u32,
+    },
+}
+
+impl Content {
+    pub(super) fn of(bytes: &[u8], payload_len_max: u32) -> Self {
+        let (mut frames, mut at) = (Vec::new(), 0);
+        let rest = loop {
+            let Some(header) = bytes[at..].first_chunk() else { break Rest::Part(bytes.len() - at) };
+            let announced = decode_header(*header);
+            if announced > payload_len_max {
+                break Rest::TooLong { announced };
+            }
+            let end = at + HEADER_LEN + announced as usize;
+            if end > bytes.len() {
+                break Rest::Part(bytes.len() - at);
+            }
+            frames.push(at..end);
+            at = end;
+        };
+        Self { frames, rest }
+    }
+
+    /// The bytes of the whole frames.
+    pub(super) fn whole_len(&self) -> usize {
+        self.frames.last().map_or(0, |last| last.end)
+    }
+
+    /// Why a connection ends that has received this, then FIN, and has answered.
+    pub(super) fn reason(&self, bytes: &[u8], payload_len_max: u32) -> CloseReason {
+        match (self.rest, announced_len(&bytes[self.whole_len()..], payload_len_max)) {
+            (Rest::Part(0), Ok(None)) => CloseReason::PeerFinished,
+            (Rest::Part(received), Ok(_)) => CloseReason::TruncatedFrame { received },
+            (Rest::TooLong { announced }, Err(error)) if error.announced == announced => {
+                CloseReason::FrameTooLong(error)
+            }
+            (rest, announced) => panic!("{rest:?} and {announced:?}"),
+        }
+    }
+}
+
+/// Plays a decoder script: the limit; by how many KiB at most its last frame is made whole, so that short scripts can have
+/// long frames; how many lengths of pieces there are, these lengths, and the stream.
+pub(super) fn play(data: &[u8]) {
+    let (head, rest) = data.split_at(data.len().min(3));
+    let &[limit, kib, lens] = head else { return };
+    let payload_len_max = PAYLOAD_LENS[limit as usize % PAYLOAD_LENS.len()];
+    let (lens, stream) = rest.split_at(rest.len().min(lens as usize % 16));
+    let mut bytes = stream[..stream.len().min(CHUNK_LEN)].to_vec();
+    let missing = missing(&bytes, payload_len_max).min((kib as usize % 160) << 10);
+    bytes.resize(bytes.len() + missing, 0);
+    let lens: Vec<usize> = lens.iter().map(|&len| piece_len(len)).collect();
+
+    let content = Content::of(&bytes, payload_len_max);
+    decodes(&bytes, &content, payload_len_max);
+    arrives(&bytes, &content, payload_len_max, &lens);
+}
+
+/// How much the last frame lacks.
+fn missing(bytes: &[u8], payload_len_max: u32) -> usize {
+    let rest = &bytes[Content::of(bytes, payload_len_max).whole_len()..];
+    match announced_len(rest, payload_len_max) {
+        Ok(Some(announced)) => HEADER_LEN + announced as usize - rest.len(),
+        Ok(None) | Err(_) => 0,
+    }
+}
+
+/// Any small length, and some larger ones.
+fn piece_len(byte: u8) -> usize {
+    if byte < 200 { usize::from(byte) + 1 } else { usize::from(byte - 199) << 10 }
+}
+
+/// At the front of every frame, a frame is seen at its last byte, and nothing before.
+fn decodes(bytes: &[u8], content: &Content, payload_len_max: u32) {
+    for frame in &content.frames {
+        let frame_len = frame.len();
+        let front = |len: usize| decode(&bytes[frame.start..][..len.min(CHUNK_LEN)], payload_len_max);
+        let partial = if frame_len > CHUNK_LEN { Decoded::Large { frame_len } } else { Decoded::Incomplete };
+        let whole = if frame_len > CHUNK_LEN { partial } else { Decoded::Frame { frame_len } };
+        for len in 0..HEADER_LEN {
+            assert_eq!(front(len), Ok(Decoded::Incomplete));
+        }
+        for len in [HEADER_LEN, HEADER_LEN + 1, frame_len / 2, frame_len - 1] {
+            if (HEADER_LEN..frame_len).contains(&len) {
+                assert_eq!(front(len), Ok(partial), "{len} bytes of {frame_len}");
+            }
+        }
+        assert_eq!(front(bytes.len() - frame.start), Ok(whole));
+    }
+    let rest = &bytes[content.whole_len()..];
+    let decoded = decode(&rest[..rest.len().min(CHUNK_LEN)], payload_len_max);
+    match content.rest {
+        Rest::Part(_) => assert!(matches!(decoded, Ok(Decoded::Incomplete | Decoded::Large { .. })), "{decoded:?}"),
+        Rest::TooLong { announced } => {
+            assert_eq!(decoded.map_err(|error| error.announced), Err(announced));
+            assert_eq!(decode(&rest[..HEADER_LEN - 1], payload_len_max), Ok(Decoded::Incomplete));
+        }
+    }
+}
+
+/// In pieces of these lengths, over and over (but not for ever), the stream is echoed frame by frame, each as soon as it is whole.
+fn arrives(bytes: &[u8], content: &Content, payload_len_max: u32, lens: &[usize]) {
+    let setup = Setup { payload_len_max, ..of(&[]).0 };
+    let mut scene = Scene::new(&setup);
+    let mut lens = lens.iter().copied().cycle().take(PIECES_MAX);
+    let (mut frames, mut at) = (content.frames.iter().peekable(), 0);
+    let mut whole_len = 0;
+    while at < bytes.len() {
+        let len = lens.next().unwrap_or(usize::MAX).min(bytes.len() - at);
+        scene.take(&Step::Raw(bytes[at..at + len].to_vec()));
+        scene.take(&Step::Deliver(len));
+        scene.take(&Step::Settle);
+        at += len;
+        while let Some(frame) = frames.next_if(|frame| frame.end <= at) {
+            whole_len = frame.end;
+        }
+        assert_eq!(scene.socket.written.len(), whole_len, "of {at} bytes");
+        let is_refused = matches!(content.rest, Rest::TooLong { .. }) && at >= content.whole_len() + HEADER_LEN;
+        let is_open = scene.conn.state_name() == "Open";
+        assert_eq!(is_open, !is_refused, "at {at} bytes: {:?}", scene.conn);
+        let held = if is_refused { 0 } else { at - whole_len };
+        assert_eq!(scene.conn.held_bytes(), (held, 0));
+    }
+    assert!(scene.socket.written == bytes[..whole_len]);
+    scene.take(&Step::Fin);
+    scene.take(&Step::Settle);
+    assert_eq!(scene.conn.closed(), Some(content.reason(bytes, payload_len_max)));
+    scene.finish();
+}
+
+/// Behind so many pieces the rest comes in one.
+const PIECES_MAX: usize = 300;
