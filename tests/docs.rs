@@ -1,0 +1,140 @@
+//! What the pages say about the program is what the program says about itself.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use frameloop::CloseReason;
+
+const README: &str = include_str!("../README.md");
+const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
+#[cfg(feature = "cli")]
+const PROTOCOL: &str = include_str!("../docs/PROTOCOL.md");
+
+#[test]
+fn the_readme_shows_an_example_that_compiles() {
+    let shown = README.split("```rust\n").nth(1).unwrap().split("```").next().unwrap();
+    let file = include_str!("../examples/upper.rs");
+    let code = file.split_once("\n\n").unwrap().1;
+    assert_eq!(shown, code, "the README and examples/upper.rs differ");
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn every_flag_has_the_default_that_the_tables_give() {
+    let defaults = defaults_of_serve();
+    for (page, text) in [("README", README), ("PROTOCOL", PROTOCOL), ("OPERATIONS", OPERATIONS)] {
+        let rows = text.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `--")?.split(" | ");
+            let flag = cells.next()?.split(['`', ' ']).next()?;
+            Some((flag, cells.next()?))
+        });
+        let mut count = 0;
+        for (flag, shown) in rows {
+            let default = defaults.get(flag).unwrap_or_else(|| panic!("{page}: serve has no --{flag}"));
+            if let Some(default) = default {
+                assert_eq!(shown, default, "{page}: --{flag}");
+            }
+            count += 1;
+        }
+        assert!(count > 2, "{page}: only {count} flags were found");
+    }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn every_flag_of_serve_is_in_the_operations_page() {
+    for flag in defaults_of_serve().keys().filter(|flag| *flag != "help") {
+        assert!(OPERATIONS.contains(&format!("`--{flag}")), "--{flag} is missing");
+    }
+}
+
+#[test]
+fn every_reason_to_close_is_in_the_operations_page() {
+    let Err(too_long) = frameloop::frame::announced_len(&[0, 0, 0, 9], 8) else { panic!("9 bytes are within 8") };
+    let reasons = [
+        CloseReason::PeerFinished,
+        CloseReason::TruncatedFrame { received: 2 },
+        CloseReason::Reset,
+        CloseReason::FrameTooLong(too_long),
+        CloseReason::IdleTimeout,
+        CloseReason::FrameTimeout,
+        CloseReason::WriteTimeout,
+        CloseReason::MemoryLimit { observed: 2, allowed: 1 },
+        CloseReason::WriteZero,
+        CloseReason::Io(std::io::ErrorKind::TimedOut),
+        CloseReason::ClosedByHandler,
+        CloseReason::AbortedByHandler,
+        CloseReason::HandlerPanicked,
+        CloseReason::Drained,
+        CloseReason::Cut,
+    ];
+    let rows: Vec<&str> = OPERATIONS.lines().filter(|line| line.starts_with("| ")).collect();
+    for reason in reasons {
+        let name = reason.name();
+        let row = rows.iter().find(|row| row.split(" | ").next().is_some_and(|cell| cell.contains(name)));
+        let row = row.unwrap_or_else(|| panic!("there is no row for {name:?}"));
+        let message = reason.to_string();
+        let opening = message.split(|c: char| c.is_numeric() || c == ':').next().unwrap_or_default().trim();
+        assert!(row.contains(opening), "{row} does not say {message:?}");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("https://") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            assert!(target.exists(), "{}: {link} does not exist", page.display());
+            let has_anchor = anchor.is_empty() || anchors(&target).iter().any(|heading| heading == anchor);
+            assert!(has_anchor, "{}: {link}: there is no such heading", page.display());
+        }
+    }
+}
+
+/// The flags of `serve` with their defaults, as `--help` tells them.
+#[cfg(feature = "cli")]
+fn defaults_of_serve() -> std::collections::BTreeMap<String, Option<String>> {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_frameloop"));
+    let output = command.args(["serve", "--help"]).env_clear().output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let mut defaults = std::collections::BTreeMap::new();
+    let mut flag = None;
+    for line in help.lines().map(str::trim_start) {
+        let with_short = || line.split_once(", --").filter(|(short, _)| short.len() == 2).map(|(_, long)| long);
+        if let Some(rest) = line.strip_prefix("--").or_else(with_short) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '-').collect();
+            defaults.insert(name.clone(), None);
+            flag = Some(name);
+        }
+        let default = line.strip_prefix("[default: ").and_then(|rest| rest.strip_suffix(']'));
+        if let (Some(flag), Some(default)) = (&flag, default) {
+            defaults.insert(flag.clone(), Some(default.to_owned()));
+        }
+    }
+    defaults
+}
+
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [root.to_owned(), root.join("docs")];
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// The headings of a page, as links name them.
+fn anchors(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let slug = |heading: &str| {
+        let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+    };
+    headings.map(slug).collect()
+}
