@@ -38,9 +38,19 @@ struct Obedient {
     ids: Vec<ConnId>,
     paused: Vec<ConnId>,
     closed: HashMap<PeerAddr, CloseReason>,
+    /// Connections whose reply was not taken: only the memory limit may end them so.
+    unanswered: Vec<ConnId>,
+    /// What should not have been. The reactor catches panics of a handler, so an assertion in one would say nothing.
+    broken: Vec<&'static str>,
 }
 
 impl Obedient {
+    fn expect(&mut self, holds: bool, otherwise: &'static str) {
+        if !holds {
+            self.broken.push(otherwise);
+        }
+    }
+
     fn any_id(&mut self) -> Option<ConnId> {
         // Some of these are dead.
         let index = self.rng.below(self.ids.len());
@@ -54,12 +64,13 @@ impl Handler for Obedient {
 
     fn on_open(&mut self, conn: &mut Context<'_>) -> ConnId {
         self.ids.push(conn.id());
-        assert_eq!(self.open.insert(conn.id(), conn.peer_addr().clone()), None, "opened twice");
+        let is_new = self.open.insert(conn.id(), conn.peer_addr().clone()).is_none();
+        self.expect(is_new, "opened twice");
         conn.id()
     }
 
     fn on_frame(&mut self, conn: &mut Context<'_>, id: &mut ConnId, mut frame: Frame<'_>) {
-        assert_eq!(*id, conn.id(), "the state is another connection's");
+        self.expect(*id == conn.id(), "the state is another connection's");
         let order = frame.payload().first().copied();
         let sent = match order {
             Some(COPY) => {
@@ -68,8 +79,10 @@ impl Handler for Obedient {
             }
             _ => conn.reply_frame(frame),
         };
-        // It is gone if the memory limit ends the connection meanwhile.
-        assert!(matches!(sent, Sent::Queued | Sent::Gone), "the first reply is never refused at the mark");
+        if sent == Sent::Gone {
+            self.unanswered.push(*id);
+        }
+        self.expect(matches!(sent, Sent::Queued | Sent::Gone), "the first reply is refused at the mark");
         match order {
             Some(CLOSE) => conn.close(),
             Some(ABORT) => conn.abort(),
@@ -91,10 +104,16 @@ impl Handler for Obedient {
     }
 
     fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, state: ConnId, reason: &CloseReason) {
-        assert_eq!(id, state);
-        let Some(peer) = self.open.remove(&id) else { panic!("[{id}] closed without being open") };
-        self.closed.insert(peer, *reason);
-        assert_eq!(peers.send(id, b"too late"), Sent::Gone);
+        self.expect(id == state, "the state is another connection's");
+        match self.open.remove(&id) {
+            Some(peer) => drop(self.closed.insert(peer, *reason)),
+            None => self.broken.push("closed without being open"),
+        }
+        let is_limited = matches!(reason, CloseReason::MemoryLimit { .. });
+        let was_answered = !self.unanswered.contains(&id);
+        self.expect(is_limited || was_answered, "a reply was not taken, and not for the memory limit");
+        let sent = peers.send(id, b"too late");
+        self.expect(sent == Sent::Gone, "a frame was queued on a connection that has ended");
         if self.rng.chance(100)
             && let Some(to) = self.any_id()
         {
@@ -172,6 +191,8 @@ impl Rig {
             ids: Vec::new(),
             paused: Vec::new(),
             closed: HashMap::new(),
+            unanswered: Vec::new(),
+            broken: Vec::new(),
         };
         let reactor = Reactor::with_net(sim.net(), config, handler);
         let Ok(mut reactor) = reactor else { panic!("no reactor") };
@@ -222,6 +243,8 @@ impl Rig {
 
     fn check(&self) {
         self.reactor.check_invariants();
+        let broken = &self.reactor.handler().broken;
+        assert!(broken.is_empty(), "{broken:?}");
         let open = self.reactor.handler().open.len();
         assert_eq!(open, self.reactor.stats().connections as usize, "on_open and on_close pair");
         assert_eq!(open, self.sim.open_sockets(), "sockets are closed exactly when their connections end");
