@@ -25,6 +25,8 @@
 #[cfg(test)]
 mod campaign;
 mod rng;
+#[cfg(test)]
+mod threats;
 mod world;
 
 use std::cell::RefCell;

@@ -1,0 +1,206 @@
+//! What the kernel can answer to an accept, and the limit of memory.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::PeerAddr;
+use crate::addr::ListenAddr;
+use crate::config::Config;
+use crate::handler::Echo;
+use crate::net::{Net, Ready};
+use crate::reactor::Reactor;
+use crate::sim::threats::{PORT, SECOND, Scene, frame, patient};
+use crate::sim::{Sim, SimListener, SimNet, SimStream};
+
+/// From when the kernel has what it lacked to when somebody who waits is let in.
+const PROMISED: Duration = Duration::from_millis(200);
+
+/// What the next accepts fail with.
+#[derive(Default)]
+struct Failures {
+    once: VecDeque<io::Error>,
+    /// `errno`, until there is enough again of what is lacking.
+    lasting: Option<i32>,
+}
+
+/// A simulated network whose accepts fail as they are told to.
+struct Failing {
+    net: SimNet,
+    failures: Rc<RefCell<Failures>>,
+}
+
+impl Net for Failing {
+    type Stream = SimStream;
+    type Listener = SimListener;
+    type Wake = <SimNet as Net>::Wake;
+
+    fn now(&self) -> std::time::Instant {
+        self.net.now()
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.net.poll(timeout)
+    }
+
+    fn events(&self) -> impl Iterator<Item = Ready> {
+        self.net.events()
+    }
+
+    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(SimListener, ListenAddr)> {
+        self.net.listen(addr, config, token)
+    }
+
+    fn accept(&mut self, listener: &SimListener, config: &Config) -> io::Result<(SimStream, PeerAddr)> {
+        let mut failures = self.failures.borrow_mut();
+        if let Some(error) = failures.once.pop_front() {
+            return Err(error);
+        }
+        match failures.lasting {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => self.net.accept(listener, config),
+        }
+    }
+
+    fn register(&mut self, stream: &mut SimStream, token: usize) -> io::Result<()> {
+        self.net.register(stream, token)
+    }
+
+    fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
+        self.net.waker(token)
+    }
+}
+
+fn failing() -> (Sim, Rc<RefCell<Failures>>, Reactor<Echo, Failing>) {
+    let sim = Sim::new(7);
+    let failures = Rc::<RefCell<Failures>>::default();
+    let net = Failing { net: sim.net(), failures: Rc::clone(&failures) };
+    let mut reactor = Reactor::with_net(net, Config::default(), Echo).unwrap();
+    reactor.listen(&sim.addr(PORT)).unwrap();
+    (sim, failures, reactor)
+}
+
+fn turn(reactor: &mut Reactor<Echo, Failing>, timeout: Option<Duration>) {
+    let _ = reactor.turn(timeout).unwrap();
+    reactor.check_invariants();
+}
+
+#[test]
+fn whatever_the_kernel_lacks_for_an_accept_it_is_tried_ten_times_a_second_and_comes_back_by_itself() {
+    // EMFILE, ENFILE, ENOMEM, ENOBUFS of Linux; and EPERM, of a firewall.
+    for errno in [24, 23, 12, 105, 1] {
+        let (sim, failures, mut reactor) = failing();
+        let served = sim.connect(PORT).unwrap();
+        turn(&mut reactor, None);
+        failures.borrow_mut().lasting = Some(errno);
+        let waiting: Vec<_> = (0..5).map(|_| sim.connect(PORT).unwrap()).collect();
+        waiting.iter().for_each(|peer| peer.send(&frame(b"waiting")));
+        let (began, polls) = (sim.now(), reactor.stats().polls);
+        while sim.now() < began + 10 * SECOND {
+            turn(&mut reactor, None);
+        }
+        let stats = reactor.stats();
+        // It sleeps in between: less than a millisecond's work each tenth of a second.
+        assert!(stats.polls - polls <= 102, "errno {errno}: {stats}");
+        assert!((50..=101).contains(&stats.accept_pauses), "errno {errno}: {} pauses", stats.accept_pauses);
+        served.send(&frame(b"served meanwhile"));
+        turn(&mut reactor, Some(Duration::ZERO));
+        assert_eq!(served.receive(), frame(b"served meanwhile"), "errno {errno}");
+
+        // It is there again. Nobody comes, nobody sends: those who wait have been waiting for long.
+        failures.borrow_mut().lasting = None;
+        let freed = sim.now();
+        while reactor.stats().accepted < 6 {
+            turn(&mut reactor, None);
+        }
+        assert!(sim.now() - freed <= PROMISED, "errno {errno}: {:?}", sim.now() - freed);
+        turn(&mut reactor, Some(Duration::ZERO));
+        assert!(waiting.iter().all(|peer| peer.receive() == frame(b"waiting")), "errno {errno}");
+    }
+}
+
+#[test]
+fn when_a_connection_of_ours_ends_accepting_is_tried_at_once() {
+    let (sim, failures, mut reactor) = failing();
+    let served = sim.connect(PORT).unwrap();
+    turn(&mut reactor, None);
+    failures.borrow_mut().lasting = Some(24);
+    let waiting = sim.connect(PORT).unwrap();
+    turn(&mut reactor, Some(Duration::ZERO));
+    assert_eq!(reactor.stats().accept_pauses, 1);
+    failures.borrow_mut().lasting = None;
+    served.finish();
+    let began = sim.now();
+    while reactor.stats().accepted < 2 {
+        turn(&mut reactor, None);
+    }
+    assert_eq!(sim.now() - began, Duration::ZERO);
+    drop(waiting);
+}
+
+#[test]
+fn an_accept_that_failed_for_its_peer_or_for_a_signal_is_followed_by_the_next_in_the_same_turn() {
+    let kinds = [
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::Interrupted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::HostUnreachable,
+        io::ErrorKind::NetworkUnreachable,
+        io::ErrorKind::NetworkDown,
+    ];
+    let (sim, failures, mut reactor) = failing();
+    for (before, kind) in kinds.into_iter().enumerate() {
+        failures.borrow_mut().once.extend([kind.into(), kind.into(), kind.into()]);
+        let peer = sim.connect(PORT).unwrap();
+        turn(&mut reactor, Some(Duration::ZERO));
+        assert_eq!(reactor.stats().accepted, before as u64 + 1, "{kind}");
+        assert_eq!(reactor.stats().accept_pauses, 0, "{kind}");
+        drop(peer);
+    }
+}
+
+/// What a connection takes for a part of a short frame: the smallest buffer.
+const HELD: u64 = 512;
+const ROOM: u64 = 16;
+
+#[test]
+fn at_the_memory_limit_one_more_is_refused_and_counted_and_below_it_let_in() {
+    let config = patient().payload_len_max(4_000).memory_bytes_max((HELD * ROOM) as usize);
+    let mut scene = Scene::new(config);
+    let part = &frame(&[7; 300])[..200];
+    let mut holders = Vec::new();
+    for held in 1..=ROOM {
+        let peer = scene.connect();
+        peer.send(part);
+        scene.settle();
+        holders.push(peer);
+        assert_eq!((scene.stats().buffered_bytes, scene.stats().refused.total()), (held * HELD, 0));
+    }
+    for refused in 1..=3 {
+        let peer = scene.connect();
+        assert!(peer.has_server_finished());
+        assert_eq!((scene.stats().refused.memory, scene.stats().refused.total()), (refused, refused));
+        assert_eq!(scene.stats().connections, ROOM);
+    }
+    for round in 0..3 {
+        // Whoever's frame is whole holds nothing any more.
+        holders[round].send(&frame(&[7; 300])[200..]);
+        scene.settle();
+        let peer = scene.connect();
+        assert_eq!(scene.stats().connections, ROOM + round as u64 + 1);
+        peer.send(part);
+        scene.settle();
+        assert_eq!(scene.stats().buffered_bytes, ROOM * HELD);
+        assert!(scene.connect().has_server_finished());
+        holders.push(peer);
+    }
+    assert_eq!(scene.stats().refused.memory, 6);
+    holders.iter().for_each(crate::sim::Peer::finish);
+    scene.settle();
+    scene.is_empty();
+    // A frame of all that is allowed has room again.
+    let peer = scene.connect();
+    scene.call(&peer, &[7; 4_000]);
+}
