@@ -2,6 +2,7 @@
 //!
 //! What peers do can be logged a million times a second. Each place that logs about peers has a gate.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -58,42 +59,47 @@ impl Gates {
 /// The gate of one place.
 #[derive(Debug)]
 pub(crate) struct LogGate {
-    lines_max: u32,
-    window_began: Option<Instant>,
-    passed: u32,
+    lines_max: usize,
+    /// When the last lines passed. Invariant: at most `lines_max` of them.
+    passed: VecDeque<Instant>,
     left_out: u64,
+    // Invariant: set exactly if lines were left out that were not told.
+    left_out_since: Option<Instant>,
 }
 
 impl LogGate {
-    /// Lets `lines_max` lines pass a second.
-    pub(crate) const fn new(lines_max: u32) -> Self {
-        Self { lines_max, window_began: None, passed: 0, left_out: 0 }
+    /// Lets `lines_max` lines pass in any second, wherever it begins.
+    pub(crate) const fn new(lines_max: usize) -> Self {
+        Self { lines_max, passed: VecDeque::new(), left_out: 0, left_out_since: None }
     }
 
     /// Whether a line may be written now; if not, it is counted.
     pub(crate) fn passes(&mut self, now: Instant) -> bool {
-        if self.window_began.is_none_or(|began| now >= began + WINDOW) {
-            self.window_began = Some(now);
-            self.passed = 0;
+        while self.passed.front().is_some_and(|at| now >= *at + WINDOW) {
+            self.passed.pop_front();
         }
-        let passes = self.passed < self.lines_max;
+        let passes = self.passed.len() < self.lines_max;
         if passes {
-            self.passed += 1;
+            self.passed.push_back(now);
         } else {
             self.left_out += 1;
+            self.left_out_since.get_or_insert(now);
         }
         passes
     }
 
-    /// How many lines were left out, once the window that they fell in is over; then the count begins again.
+    /// How many lines were left out, a second after the first of them; then the count begins again.
     pub(crate) fn left_out(&mut self, now: Instant) -> Option<u64> {
-        let is_due = self.left_out > 0 && self.due().is_some_and(|due| now >= due);
-        is_due.then(|| std::mem::take(&mut self.left_out))
+        let is_due = self.due().is_some_and(|due| now >= due);
+        is_due.then(|| {
+            self.left_out_since = None;
+            std::mem::take(&mut self.left_out)
+        })
     }
 
     /// When [`left_out`](Self::left_out) will have something to tell.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.window_began.filter(|_| self.left_out > 0).map(|began| began + WINDOW)
+        self.left_out_since.map(|since| since + WINDOW)
     }
 }
 
@@ -112,5 +118,18 @@ mod tests {
         assert_eq!(gate.left_out(begin + WINDOW), Some(990));
         assert_eq!((gate.left_out(begin + WINDOW), gate.due()), (None, None));
         assert!(gate.passes(begin + WINDOW));
+    }
+
+    #[test]
+    fn no_second_has_more_than_ten_lines_wherever_it_begins() {
+        let begin = Instant::now();
+        // One line, nine at the end of its second, and then a flood.
+        let early = [0].into_iter().chain([999; 9]).chain(1_000..5_000);
+        let mut gate = LogGate::new(10);
+        let passed: Vec<u64> = early.filter(|ms| gate.passes(begin + Duration::from_millis(*ms))).collect();
+        assert!(passed.windows(11).all(|lines| lines[10] - lines[0] >= 1_000), "{passed:?}");
+        // As many as there may be: ten in the first second, one when the first of them is a second old, and so on.
+        assert_eq!(passed.len(), 10 + 1 + 3 * 10 + 1);
+        assert_eq!(gate.left_out(begin + Duration::from_secs(5)), Some(10 + 4_000 - 42));
     }
 }
