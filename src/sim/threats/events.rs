@@ -168,3 +168,21 @@ fn a_deadline_that_outlives_its_connection_does_not_end_the_next_tenant_of_the_s
     scene.pass(SECOND);
     assert_eq!((scene.stats().connections, scene.closed(&CloseReason::FrameTimeout)), (0, 1));
 }
+
+/// Our FIN was sent and the peer's awaited; it has come, and the connection is gone.
+#[test]
+fn the_linger_deadline_of_one_that_is_gone_does_not_end_the_next_tenant_of_the_slot() {
+    let mut scene = Scene::with(Sim::new(7), Config::builder(), Noting::default());
+    let a = scene.connect();
+    a.send(&[0xff; 4]);
+    scene.settle();
+    assert!(a.has_server_finished() && scene.stats().connections == 1);
+    a.finish();
+    scene.settle();
+    let b = scene.connect();
+    let ids = &scene.reactor.handler().ids;
+    assert_eq!(ids[0].index, ids[1].index, "this test needs the same slot");
+    scene.pass(2 * SECOND);
+    assert_eq!(scene.stats().connections, 1);
+    scene.call(&b, b"unharmed");
+}
