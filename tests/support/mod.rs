@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+mod parts;
 #[cfg(feature = "cli")]
 mod process;
 
@@ -20,6 +21,7 @@ use std::{fs, thread};
 use frameloop::{CloseReason, Config, ConfigBuilder, DrainReport, Echo, Handle, ListenAddr, Reactor, Stats};
 
 pub(crate) use self::client::{Client, End, announcement, frame, payload, replies_and_end};
+pub(crate) use self::parts::{ADDR, addr_of_part, counter, part, skip};
 #[cfg(feature = "cli")]
 pub(crate) use self::process::{CpuTime, Outcome, Process, connect_and_ping};
 

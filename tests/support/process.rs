@@ -62,6 +62,11 @@ impl Process {
         self.stdout.first_with(0, text)
     }
 
+    /// Whether there is a line of stdout by now that contains `text`.
+    pub(crate) fn has_stdout_line_with(&self, text: &str) -> bool {
+        self.stdout.has_line_with(text)
+    }
+
     /// The first line of stderr, behind the first `skipped`, that contains `text`; waits for it.
     #[track_caller]
     pub(crate) fn stderr_line_with(&self, skipped: usize, text: &str) -> String {
@@ -189,6 +194,10 @@ impl Lines {
 
     fn count(&self) -> usize {
         self.0.0.lock().unwrap().lines.len()
+    }
+
+    fn has_line_with(&self, text: &str) -> bool {
+        self.0.0.lock().unwrap().lines.iter().any(|line| line.contains(text))
     }
 
     #[track_caller]

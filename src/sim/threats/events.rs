@@ -5,7 +5,7 @@ use crate::error::CloseReason;
 use crate::handler::{ConnId, Echo};
 use crate::net::{Readiness, Ready};
 use crate::reactor::slots::Subject;
-use crate::sim::threats::{Noting, SECOND, Scene, frame, patient};
+use crate::sim::threats::{Noting, SECOND, Scene, TURNS_MAX, frame, patient};
 use crate::sim::{Faults, Peer, Sim};
 
 /// Three peers, whose streams are cut at different places and echoed under some faults. Returns how many calls it took.
@@ -33,7 +33,10 @@ fn echo_under(seed: u64, faults: Faults) -> u64 {
         }
     }
     peers.iter().for_each(Peer::finish);
-    while scene.stats().connections > 0 {
+    for _ in 0..TURNS_MAX {
+        if scene.stats().connections == 0 {
+            break;
+        }
         scene.settle();
         for (peer, received) in peers.iter().zip(&mut received) {
             received.extend(peer.receive());

@@ -1,0 +1,75 @@
+//! The kernel's own clock: waits of less than a millisecond, and of more of them than fit into 31 bits.
+
+use std::time::{Duration, Instant};
+
+use frameloop::{CloseReason, Config, Echo};
+
+use crate::common::{Hooks, PATIENCE, Server};
+
+const SUB_MILLISECOND: Duration = Duration::from_micros(999);
+const DAYS_25: Duration = Duration::from_secs(25 * 24 * 3_600);
+
+#[test]
+fn a_wait_of_999_microseconds_is_slept_through_and_one_of_nothing_returns() {
+    let mut server = Server::new(Config::default(), Echo);
+    for _ in 0..50 {
+        let begun = Instant::now();
+        let _ = server.reactor.turn(Some(SUB_MILLISECOND)).unwrap();
+        assert!(begun.elapsed() >= SUB_MILLISECOND, "it returned after {:?}", begun.elapsed());
+    }
+    let begun = Instant::now();
+    for _ in 0..50 {
+        let _ = server.reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert!(begun.elapsed() < PATIENCE);
+}
+
+#[test]
+fn a_deadline_of_999_microseconds_is_awaited_asleep() {
+    let config = Config::builder().frame_timeout(Some(SUB_MILLISECOND)).build().unwrap();
+    let mut server = Server::new(config, Hooks::default());
+    for count in 1..=20 {
+        let client = server.connect();
+        server.write(&client, &[0]);
+        server.turn_until("the byte", |reactor| reactor.stats().bytes_in == count);
+        let before = server.reactor.stats().polls;
+        while server.log().closed.len() < count as usize {
+            let _ = server.reactor.turn(None).unwrap();
+        }
+        assert_eq!(server.log().closed[count as usize - 1].1, CloseReason::FrameTimeout);
+        // One poll that sleeps, and some for what comes by chance at the same time.
+        let polls = server.reactor.stats().polls - before;
+        assert!(polls <= 4, "{polls} polls");
+    }
+}
+
+#[test]
+fn a_wait_of_25_days_or_for_ever_lasts_until_something_happens() {
+    const PAUSE: Duration = Duration::from_millis(30);
+    let all = Some(DAYS_25);
+    let config = Config::builder().idle_timeout(all).frame_timeout(all).write_timeout(all).build().unwrap();
+    for timeout in [Some(DAYS_25), Some(Duration::from_millis(1 << 31)), Some(Duration::MAX), None] {
+        let mut server = Server::new(config.clone(), Hooks::default());
+        let client = server.connect();
+        // Inside a frame, so that a deadline of each kind that can be is 25 days away.
+        server.write(&client, &[0]);
+        server.turn_until("the byte", |reactor| reactor.stats().bytes_in == 1);
+        while server.reactor.next_deadline().is_some_and(|due| due < Instant::now() + DAYS_25 / 2) {
+            let _ = server.turn();
+        }
+        let handle = server.reactor.handle();
+        let (begun, polls) = (Instant::now(), server.reactor.stats().polls);
+        let waker = std::thread::spawn(move || {
+            // Not a wait for anything: this is what happens.
+            std::thread::sleep(PAUSE);
+            handle.send(Box::new(|_| {})).ok().unwrap();
+        });
+        while server.reactor.stats().messages == 0 {
+            let _ = server.reactor.turn(timeout).unwrap();
+        }
+        let polls = server.reactor.stats().polls - polls;
+        assert!(begun.elapsed() >= PAUSE && polls <= 2, "{timeout:?}: {polls} polls within {:?}", begun.elapsed());
+        assert_eq!(server.log().closed, [], "{timeout:?}");
+        waker.join().unwrap();
+    }
+}

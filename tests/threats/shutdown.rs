@@ -1,0 +1,67 @@
+//! Signals: how soon a server has ended. What its report says is in `tests/drain.rs`, and each figure in virtual time in
+//! `src/sim/threats/endings.rs`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::assert_kept_once;
+use crate::support::{Client, End, Process, connect_and_ping, frame, payload};
+
+const PROMISED: Duration = Duration::from_millis(100);
+/// More than the kernel takes for a peer that does not read.
+const STUCK_LEN: usize = 15 << 20;
+
+/// A client that is owed more than the kernel takes, and reads none of it.
+fn stuck_reader(addr: SocketAddr) -> Client {
+    let mut client = Client::connect_narrow(addr);
+    client.send_bytes(&frame(&payload(9, STUCK_LEN)));
+    client.stream.peek(&mut [0]).unwrap();
+    client
+}
+
+#[test]
+fn with_a_frame_in_flight_and_a_stuck_reader_a_server_ends_100_milliseconds_behind_its_deadline_at_most() {
+    const DRAIN: Duration = Duration::from_millis(400);
+    let sent = frame(&payload(1, 1_000));
+    assert_kept_once(DRAIN + PROMISED, || {
+        let (server, addr) = Process::serve(&["--drain-timeout", "400ms"]);
+        let (mut idle, mut half, stuck) = (connect_and_ping(addr), connect_and_ping(addr), stuck_reader(addr));
+        half.send_bytes(&[&frame(b"before"), &sent[..500]].concat());
+        half.expect(b"before");
+        let begun = Instant::now();
+        server.signal("TERM");
+        assert_eq!(idle.end(), End::InOrder);
+        drop(idle);
+        half.send_bytes(&sent[500..]);
+        half.expect(&payload(1, 1_000));
+        assert_eq!(half.end(), End::InOrder);
+        drop(half);
+        let outcome = server.outcome();
+        let taken = begun.elapsed();
+        assert!(taken >= DRAIN, "it took {taken:?}: {outcome:?}");
+        let (drained, cut, unsent) = outcome.drain_report();
+        assert_eq!((drained, cut), (2, 1), "{outcome:?}");
+        assert!(unsent > 0, "{outcome:?}");
+        drop(stuck);
+        taken
+    });
+}
+
+#[test]
+fn a_second_signal_ends_a_server_within_100_milliseconds() {
+    assert_kept_once(PROMISED, || {
+        let (server, addr) = Process::serve(&["--drain-timeout", "1h"]);
+        let (mut idle, stuck) = (connect_and_ping(addr), stuck_reader(addr));
+        server.signal("TERM");
+        assert_eq!(idle.end(), End::InOrder, "the first signal's drain has begun");
+        drop(idle);
+        let begun = Instant::now();
+        server.signal("TERM");
+        let outcome = server.outcome();
+        let taken = begun.elapsed();
+        let (drained, cut, unsent) = outcome.drain_report();
+        assert!(drained + cut == 2 && cut >= 1 && unsent > 0, "{outcome:?}");
+        drop(stuck);
+        taken
+    });
+}

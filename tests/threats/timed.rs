@@ -1,0 +1,146 @@
+//! Measurements: how long others wait beside a flooder, and in a burst of connects.
+//!
+//! That they wait for a bounded amount of work is asserted in virtual time (`src/sim/threats/fairness.rs`). How long that
+//! takes depends on the machine, so it is measured only where `FRAMELOOP_TEST_TIMED` is set.
+
+use std::io::{Read, Write, stderr};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{env, iter, thread};
+
+use crate::support::{ADDR, Client, Process, addr_of_part, connect_and_ping, frame, part};
+use crate::{ROUNDS, support};
+
+const TIMED: &str = "FRAMELOOP_TEST_TIMED";
+const PINGERS: usize = 100;
+
+/// If measurements are asked for, waits until no other is under way; if not, a line says that the calling test is left out.
+fn begin() -> Option<MutexGuard<'static, ()>> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if env::var_os(TIMED).is_some() {
+        return Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let _ = writeln!(stderr(), "left out: {test}, which is a measurement: set {TIMED}=1");
+    None
+}
+
+/// The round trips of pingers who all ask at the same time, over and over while `goes_on` says so.
+fn round_trips(pingers: &mut [Client], mut goes_on: impl FnMut(usize) -> bool) -> Vec<Duration> {
+    let mut took = Vec::new();
+    let ping = frame(b"ping");
+    for round in 0.. {
+        if !goes_on(round) {
+            break;
+        }
+        let asked: Vec<_> = pingers
+            .iter_mut()
+            .map(|pinger| {
+                let asked = Instant::now();
+                pinger.send_bytes(&ping);
+                asked
+            })
+            .collect();
+        for (pinger, asked) in pingers.iter_mut().zip(asked) {
+            pinger.expect(b"ping");
+            took.push(asked.elapsed());
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    took.sort();
+    took
+}
+
+fn p99(sorted: &[Duration]) -> Duration {
+    sorted[(sorted.len() - 1) * 99 / 100]
+}
+
+/// Keeps a server busy with frames of 4 MB until it is over.
+fn flood(addr: SocketAddr, is_over: &AtomicBool) {
+    let client = Client::connect(addr);
+    let (mut reader, mut writer) = (client.clone_for_thread(), client);
+    let flood = frame(&support::payload(1, 4 << 20));
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut buf = vec![0; 1 << 20];
+            while reader.stream.read(&mut buf).is_ok_and(|len| len > 0) {}
+        });
+        while !is_over.load(Ordering::Relaxed) {
+            writer.send_bytes(&flood);
+        }
+        writer.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    });
+}
+
+#[test]
+fn beside_one_flooder_a_hundred_pingers_have_a_p99_of_twice_the_baseline_and_five_milliseconds() {
+    const ASKED: usize = 300;
+    let Some(_alone) = begin() else { return };
+    let (_server, addr) = Process::serve(&["-q"]);
+    let mut pingers: Vec<_> = iter::repeat_with(|| connect_and_ping(addr)).take(PINGERS).collect();
+    let mut measured = Vec::new();
+    for _ in 0..ROUNDS {
+        let baseline = p99(&round_trips(&mut pingers, |round| round < ASKED));
+        let is_over = AtomicBool::new(false);
+        let flooded = thread::scope(|scope| {
+            scope.spawn(|| flood(addr, &is_over));
+            let took = round_trips(&mut pingers, |round| round < ASKED);
+            is_over.store(true, Ordering::Relaxed);
+            p99(&took)
+        });
+        measured.push((baseline, flooded));
+        if flooded <= 2 * baseline + Duration::from_millis(5) {
+            return println!("p99 without and with the flooder: {measured:?}");
+        }
+    }
+    panic!("p99 without and with the flooder: {measured:?}");
+}
+
+const BURST: usize = 20_000;
+const PARTS: usize = 2;
+
+/// Not a test of its own: a half of the burst.
+#[test]
+#[ignore = "is run by another test"]
+fn part_of_a_burst() {
+    let Some(addr) = addr_of_part() else { return };
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    println!("ready");
+    // Nothing that these do can be seen by the pingers' process but what it does to them.
+    let connected: Vec<_> = (0..BURST / PARTS).map_while(|_| TcpStream::connect(addr).ok()).collect();
+    println!("connected {}", connected.len());
+    let _ = (&connected[0]).read(&mut [0]);
+}
+
+#[test]
+fn during_a_burst_of_twenty_thousand_connects_those_who_are_there_have_a_p99_of_fifty_milliseconds() {
+    const PROMISED: Duration = Duration::from_millis(50);
+    let Some(_alone) = begin() else { return };
+    if rlimit::increase_nofile_limit(u64::MAX).unwrap() < (BURST / PARTS + 100) as u64 {
+        return support::skip("a half of the burst needs more open files");
+    }
+    let mut measured = Vec::new();
+    for _ in 0..ROUNDS {
+        // As many as it may have open files are let in, and whoever comes then is refused.
+        let (server, addr) = Process::serve(&["-q"]);
+        let mut pingers: Vec<_> = iter::repeat_with(|| connect_and_ping(addr)).take(PINGERS).collect();
+        let begun = Instant::now();
+        let parts: Vec<_> =
+            (0..PARTS).map(|_| Process::start(part("timed::part_of_a_burst").env(ADDR, addr.to_string()))).collect();
+        let line = format!("connected {}", BURST / PARTS);
+        let are_connected = || parts.iter().all(|part| part.has_stdout_line_with(&line));
+        let took = round_trips(&mut pingers, |_| !are_connected() && begun.elapsed() < support::PATIENCE);
+        assert!(are_connected(), "the burst was not over within {:?}", support::PATIENCE);
+        let figures = (p99(&took), took[took.len() - 1], begun.elapsed());
+        measured.push(figures);
+        parts.into_iter().for_each(Process::kill);
+        drop(server);
+        if figures.0 <= PROMISED {
+            return println!("p99, the longest and the whole burst: {measured:?}");
+        }
+    }
+    panic!("p99, the longest and the whole burst: {measured:?}");
+}
