@@ -9,6 +9,7 @@ use frameloop::CloseReason;
 
 const README: &str = include_str!("../README.md");
 const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
+const RELIABILITY: &str = include_str!("../docs/RELIABILITY.md");
 #[cfg(feature = "cli")]
 const PROTOCOL: &str = include_str!("../docs/PROTOCOL.md");
 
@@ -79,6 +80,60 @@ fn every_reason_to_close_is_in_the_operations_page() {
         let opening = message.split(|c: char| c.is_numeric() || c == ':').next().unwrap_or_default().trim();
         assert!(row.contains(opening), "{row} does not say {message:?}");
     }
+}
+
+#[test]
+fn every_test_that_the_reliability_page_names_is_in_its_file() {
+    let section = RELIABILITY.split("\n## ").find(|section| section.starts_with("What must not hurt it\n")).unwrap();
+    let mut rows =
+        section.lines().filter(|line| line.starts_with('|')).map(|line| line.split(" | ").collect::<Vec<_>>());
+    let heads = rows.next().unwrap();
+    let column = heads.iter().position(|head| *head == "test").unwrap();
+    let mut count = 0;
+    for row in rows.skip(1) {
+        assert_eq!(row.len(), heads.len(), "{row:?}");
+        let missing = missing_tests(row[column]);
+        assert!(missing.is_empty(), "{}: {missing:?}", row[0]);
+        count += 1;
+    }
+    assert!(count > 20, "only {count} rows were found");
+}
+
+#[test]
+fn a_test_that_is_not_there_is_missed() {
+    let here =
+        "`tests/docs.rs`: `a_test_that_is_not_there_is_missed`, `missing_tests`; `src/frame.rs`: `announced_len`";
+    assert_eq!(missing_tests(here), ["tests/docs.rs: missing_tests", "src/frame.rs: announced_len"]);
+    assert_eq!(missing_tests("`no/such/file.rs`: `a_test`"), ["no/such/file.rs: a_test"]);
+    assert_eq!(missing_tests("none"), ["none is no list of files and tests"]);
+}
+
+/// What is named and not there, of a list like "`file`: `test`, `test`; `file`: `test`".
+fn missing_tests(list: &str) -> Vec<String> {
+    let mut missing = Vec::new();
+    for part in list.split("; ") {
+        let Some((file, names)) = part.split_once(": ") else {
+            missing.push(format!("{part} is no list of files and tests"));
+            continue;
+        };
+        let file = file.trim_matches('`');
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
+        let names = names.split(", ").map(|name| name.trim_matches('`'));
+        missing.extend(names.filter(|name| !has_test(&text, name)).map(|name| format!("{file}: {name}")));
+    }
+    missing
+}
+
+/// Whether a function of this name is a test: nothing but further attributes is between it and `#[test]`.
+fn has_test(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let is_named = |line: &str| {
+        line.strip_prefix("fn ").and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with('('))
+    };
+    lines.iter().enumerate().filter(|(_, line)| is_named(line)).any(|(at, _)| {
+        let mut attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
+        attributes.any(|line| *line == "#[test]")
+    })
 }
 
 #[test]
