@@ -3,10 +3,10 @@
 use std::io::{ErrorKind, Read};
 use std::iter;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use allocation_counter::measure;
-use frameloop::{CloseReason, Config, ConfigBuilder};
+use allocation_counter::{AllocationInfo, measure};
+use frameloop::{CloseReason, Config, ConfigBuilder, Stats};
 
 use crate::common::{self, Hooks};
 use crate::status_bytes;
@@ -65,9 +65,12 @@ fn a_length_over_the_limit_ends_at_its_fourth_byte_with_both_lengths_named_whoev
             let mut server = warm(&config);
             let client = server.connect();
             let header = announcement(announced);
-            write_and_turn(&mut server, &client, &header[..3]);
+            let before = server.reactor.stats().bytes_in;
+            server.write(&client, &header[..3]);
+            server.turn_until("three bytes", |reactor| reactor.stats().bytes_in == before + 3);
             assert!(!has_ended(&client), "{made_by}: {announced} is over after three bytes");
-            write_and_turn(&mut server, &client, &header[3..]);
+            server.write(&client, &header[3..]);
+            server.turn_until("the fourth", |reactor| reactor.stats().bytes_in == before + 4);
             if announced > MAX {
                 server.turn_until("FIN", |_| has_ended(&client));
                 drop(client);
@@ -86,6 +89,30 @@ fn a_length_over_the_limit_ends_at_its_fourth_byte_with_both_lengths_named_whoev
     }
 }
 
+/// What a server has done, and what its heap has grown by at most, while a connection announced a length and sent so much
+/// of it.
+fn cost(config: &Config, announced: u32, payload_len: usize) -> (Stats, AllocationInfo) {
+    let (header, payload) = (announcement(announced), vec![7; payload_len]);
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        let mut server = warm(config);
+        let client = server.connect();
+        let before = server.reactor.stats().bytes_in;
+        let heap = measure(|| {
+            write_and_turn(&mut server, &client, &header);
+            for piece in payload.chunks(7_000) {
+                write_and_turn(&mut server, &client, piece);
+            }
+        });
+        let stats = server.reactor.stats();
+        // On a busy machine a part of it may still be on its way.
+        if stats.bytes_in - before == (header.len() + payload_len) as u64 {
+            return (stats, heap);
+        }
+    }
+    panic!("{announced} announced: {payload_len} bytes did not come");
+}
+
 #[test]
 fn a_connection_takes_twice_what_it_sent_and_4_kib_at_most_whatever_it_announced_and_whoever_made_the_config() {
     let mut most = (0.0, String::new());
@@ -93,18 +120,8 @@ fn a_connection_takes_twice_what_it_sent_and_4_kib_at_most_whatever_it_announced
         for announced in LENGTHS {
             for payload_len in [0, 1, 500, 5_000, 34_000, 35_000, 60_000, 200_000] {
                 let payload_len = payload_len.min(announced.saturating_sub(1) as usize);
-                let mut server = warm(&config);
-                let client = server.connect();
-                let (header, payload) = (announcement(announced), vec![7; payload_len]);
-                let heap = measure(|| {
-                    write_and_turn(&mut server, &client, &header);
-                    for piece in payload.chunks(7_000) {
-                        write_and_turn(&mut server, &client, piece);
-                    }
-                });
-                let stats = server.reactor.stats();
-                let received = (stats.bytes_in - 8) as usize;
-                assert_eq!(received, 4 + payload_len, "{made_by}: {announced}");
+                let (stats, heap) = cost(&config, announced, payload_len);
+                let received = 4 + payload_len;
                 let case = format!("{made_by}: {announced} announced, {received} received");
                 assert!(stats.buffered_bytes as usize <= allowed(received), "{case}: {stats}");
                 assert!(heap.bytes_max as usize <= allowed(received), "{case}: {heap:?}");

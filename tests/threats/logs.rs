@@ -84,8 +84,8 @@ fn assert_few_lines(server: &mut Server<Hooks>, mark: &str, place: &str, flood: 
     for (site, max) in [(&of_site, LINES_A_SECOND), (&left_out, 1)] {
         for some in site.windows(max + 1) {
             let took = some[max].at - some[0].at;
-            // The times are those of the log and not of the turns, which may be some later.
-            assert!(took + SECOND / 20 > SECOND, "{} lines within {took:?}: {some:#?}", max + 1);
+            // A line is written some time after its turn began, which is what it is counted by.
+            assert!(took > SECOND - SECOND / 4, "{} lines within {took:?}: {some:#?}", max + 1);
         }
     }
     let told: u64 = left_out.iter().map(|line| told(line)).sum();
