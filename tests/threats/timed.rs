@@ -4,11 +4,11 @@
 //! takes depends on the machine, so it is measured only where `FRAMELOOP_TEST_TIMED` is set.
 
 use std::io::{Read, Write, stderr};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, iter, thread};
+use std::{env, iter, process, thread};
 
 use crate::support::{ADDR, Client, Process, addr_of_part, connect_and_ping, frame, part};
 use crate::{ROUNDS, support};
@@ -108,11 +108,12 @@ const PARTS: usize = 2;
 fn part_of_a_burst() {
     let Some(addr) = addr_of_part() else { return };
     rlimit::increase_nofile_limit(u64::MAX).unwrap();
-    println!("ready");
-    // Nothing that these do can be seen by the pingers' process but what it does to them.
-    let connected: Vec<_> = (0..BURST / PARTS).map_while(|_| TcpStream::connect(addr).ok()).collect();
+    // From an address for each thousand: of one, the kernel would look for free ports longer and longer.
+    let source = |index: usize| [127, 9, (process::id() % 250 + 1) as u8, (index / 1_000 + 1) as u8];
+    let mut connected: Vec<_> = (0..BURST / PARTS).map(|index| Client::connect_from(source(index), addr)).collect();
     println!("connected {}", connected.len());
-    let _ = (&connected[0]).read(&mut [0]);
+    // Until it is killed; or until its parent is.
+    let _ = connected[0].stream.read(&mut [0]);
 }
 
 #[test]
