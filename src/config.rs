@@ -27,6 +27,7 @@ pub struct Config {
     pub(crate) read_budget_bytes: usize,
     pub(crate) write_budget_bytes: usize,
     pub(crate) frame_budget: usize,
+    pub(crate) turn_budget_bytes: usize,
     pub(crate) accept_budget: usize,
     pub(crate) events_per_turn: usize,
     pub(crate) pool_bytes_max: usize,
@@ -72,6 +73,7 @@ impl Default for Config {
             read_budget_bytes: 64 << 10,
             write_budget_bytes: 64 << 10,
             frame_budget: 2_048,
+            turn_budget_bytes: 256 << 10,
             accept_budget: 64,
             events_per_turn: 1_024,
             pool_bytes_max: 16 << 20,
@@ -139,6 +141,11 @@ impl ConfigBuilder {
         write_budget_bytes: usize,
         /// The most frames of one connection that are handled in one turn. Default 2,048.
         frame_budget: usize,
+        /// Connections that wait for their next share run in a turn until they have read and written this many bytes
+        /// together; then those that became ready meanwhile have their turn. Default 256 KiB.
+        ///
+        /// Less lets a small request wait for fewer bytes of others, for one more poll every so many bytes.
+        turn_budget_bytes: usize,
         /// The most connections that each listener accepts in one turn. Default 64.
         accept_budget: usize,
         /// The most events that one poll returns. Default 1,024.
@@ -181,6 +188,7 @@ impl ConfigBuilder {
             ("read_budget_bytes", c.read_budget_bytes),
             ("write_budget_bytes", c.write_budget_bytes),
             ("frame_budget", c.frame_budget),
+            ("turn_budget_bytes", c.turn_budget_bytes),
             ("accept_budget", c.accept_budget),
             ("events_per_turn", c.events_per_turn),
         ] {

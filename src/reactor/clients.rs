@@ -1,5 +1,7 @@
 //! The connections of a reactor, and the queue of those that have something to do.
 
+use std::collections::VecDeque;
+
 use crate::addr::PeerAddr;
 use crate::conn::outbox::Sent;
 use crate::conn::workbench::Supplies;
@@ -15,10 +17,11 @@ use crate::reactor::slots::Slots;
 #[derive(Debug)]
 pub(crate) struct Clients<S, T> {
     pub(crate) slots: Slots<Client<S, T>>,
-    /// Became ready in this turn: they run first.
+    /// Became ready in this turn, and had a short run the last time: they run first.
     fresh: Vec<ConnId>,
-    /// Stopped for lack of budget, or were spoken to by a handler: they run next, without a new event.
-    waiting: Vec<ConnId>,
+    /// Became ready and had a long run the last time, stopped for lack of budget, or were spoken to by a handler: they run
+    /// next, without a new event, in this order.
+    waiting: VecDeque<ConnId>,
     /// Have ended; their slots are freed at the end of the turn.
     pub(crate) ended: Vec<ConnId>,
     /// What a handler has asked of the reactor.
@@ -27,8 +30,10 @@ pub(crate) struct Clients<S, T> {
 
 #[derive(Debug)]
 pub(crate) struct Client<S, T> {
-    // Invariant: set exactly while the connection stands in `fresh` or `waiting`.
+    // Invariant: set exactly while the connection stands in `fresh` or `waiting`, or will run in this turn.
     is_queued: bool,
+    /// The last run moved so many bytes that the next may take as long: it does not go before others.
+    has_run_long: bool,
     /// Taken out while it runs, so that a handler can speak to all others meanwhile.
     pub(crate) tenant: Option<Tenant<S, T>>,
 }
@@ -43,11 +48,11 @@ pub(crate) struct Tenant<S, T> {
 
 impl<S, T> Clients<S, T> {
     pub(crate) fn new() -> Self {
-        Self { slots: Slots::new(), fresh: Vec::new(), waiting: Vec::new(), ended: Vec::new(), end: None }
+        Self { slots: Slots::new(), fresh: Vec::new(), waiting: VecDeque::new(), ended: Vec::new(), end: None }
     }
 
     pub(crate) fn insert(&mut self, tenant: Tenant<S, T>) -> ConnId {
-        self.slots.insert(Client { is_queued: false, tenant: Some(tenant) })
+        self.slots.insert(Client { is_queued: false, has_run_long: false, tenant: Some(tenant) })
     }
 
     /// An event came. Returns whether it was about a connection that exists.
@@ -56,8 +61,9 @@ impl<S, T> Clients<S, T> {
         if let Some(tenant) = &mut client.tenant {
             tenant.conn.note_ready(readiness);
         }
+        let has_run_long = client.has_run_long;
         if !std::mem::replace(&mut client.is_queued, true) {
-            self.fresh.push(id);
+            if has_run_long { self.waiting.push_back(id) } else { self.fresh.push(id) }
         }
         true
     }
@@ -67,7 +73,7 @@ impl<S, T> Clients<S, T> {
         if let Some(client) = self.slots.tenant_mut(id)
             && !std::mem::replace(&mut client.is_queued, true)
         {
-            self.waiting.push(id);
+            self.waiting.push_back(id);
         }
     }
 
@@ -81,26 +87,41 @@ impl<S, T> Clients<S, T> {
         !self.waiting.is_empty() || !self.ended.is_empty() || self.end.is_some()
     }
 
-    /// Takes the queue of this turn: those that became ready, then those that waited.
-    pub(crate) fn take_queue(&mut self, queue: &mut Vec<ConnId>) {
-        queue.clear();
-        queue.append(&mut self.fresh);
-        queue.append(&mut self.waiting);
+    /// Takes those that run first off the queue, into `fresh`, which is empty.
+    pub(crate) fn take_fresh(&mut self, fresh: &mut Vec<ConnId>) {
+        debug_assert!(fresh.is_empty());
+        std::mem::swap(&mut self.fresh, fresh);
     }
 
-    /// Takes a connection out of its slot and off the queue.
+    /// How many wait in the queue behind those.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes the one that has waited longest off the queue.
+    pub(crate) fn next_waiting(&mut self) -> Option<ConnId> {
+        self.waiting.pop_front()
+    }
+
+    /// Takes a connection that came off the queue out of its slot: from here on it may be queued again.
     pub(crate) fn take(&mut self, id: ConnId) -> Option<Tenant<S, T>> {
         let client = self.slots.tenant_mut(id)?;
         client.is_queued = false;
         client.tenant.take()
     }
 
-    /// Puts it back after its run, into the queue if it wants to go on.
-    pub(crate) fn put_back(&mut self, id: ConnId, tenant: Tenant<S, T>) {
+    /// Takes a connection out of its slot, whose place in the queue, if it has one, stays its own.
+    pub(crate) fn borrow(&mut self, id: ConnId) -> Option<Tenant<S, T>> {
+        self.slots.tenant_mut(id)?.tenant.take()
+    }
+
+    /// Puts it back after a run that moved `bytes`, into the queue if it wants to go on.
+    pub(crate) fn put_back(&mut self, id: ConnId, tenant: Tenant<S, T>, bytes: u64) {
         let has_ended = tenant.conn.closed().is_some();
         let wants_turn = tenant.conn.wants_turn();
         if let Some(client) = self.slots.tenant_mut(id) {
             client.tenant = Some(tenant);
+            client.has_run_long = bytes > SHORT_RUN_BYTES;
         }
         if has_ended {
             self.ended.push(id);
@@ -140,11 +161,14 @@ impl<S, T> Clients<S, T> {
                 tenant.conn.drain();
             }
             if !std::mem::replace(&mut client.is_queued, true) {
-                waiting.push(id);
+                waiting.push_back(id);
             }
         }
     }
 }
+
+/// The most bytes, read and written, of a run that counts as short: some small requests.
+pub(crate) const SHORT_RUN_BYTES: u64 = 4 << 10;
 
 #[cfg(test)]
 impl<S, T> Clients<S, T> {
@@ -176,7 +200,7 @@ impl<S, T> Reach for Clients<S, T> {
             count(&mut reached, sent);
             let has_work = sent == Sent::Queued || tenant.conn.closed().is_some();
             if has_work && !std::mem::replace(&mut client.is_queued, true) {
-                waiting.push(id);
+                waiting.push_back(id);
             }
         }
         reached

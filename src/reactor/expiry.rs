@@ -40,11 +40,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return true;
         }
         let before = (self.bench.supplies.counts.frames_in, self.stats.bytes_out);
-        if !self.clients.is_queued(id) {
-            let Some(conn) = self.clients.conn_mut(id) else { return false };
-            conn.look_again();
-            self.run_one(id);
-        }
+        // Also one that stands in the queue: its share may be some turns away.
+        let Some(mut tenant) = self.clients.borrow(id) else { return false };
+        tenant.conn.look_again();
+        self.run_tenant(id, tenant);
         let has_answered = self.bench.supplies.counts.frames_in > before.0;
         let has_written = self.stats.bytes_out > before.1;
         let is_queued = self.clients.is_queued(id);

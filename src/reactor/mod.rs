@@ -68,8 +68,8 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     /// The last poll returned as many events as it may: there may be others, for which another loop is not woken again.
     has_more_events: bool,
     trim_at: Option<Instant>,
-    /// The queue of the turn under way; kept for its memory.
-    queue: Vec<ConnId>,
+    /// Those that run first in the turn under way; kept for its memory.
+    fresh: Vec<ConnId>,
 }
 
 /// Whether there will be another turn.
@@ -157,7 +157,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             sources: 0,
             has_more_events: false,
             trim_at: None,
-            queue: Vec::new(),
+            fresh: Vec::new(),
         })
     }
 
@@ -334,18 +334,40 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Runs the connections that became ready, then those that waited for their next share.
+    /// Runs the connections that became ready and will not take long, as far as one can tell, then those in the queue.
+    ///
+    /// Of these at least the first runs; once the turn's budget is spent the others keep their places, so that whoever
+    /// becomes ready meanwhile need not wait for all of them.
     fn run_queue(&mut self) {
-        let mut queue = std::mem::take(&mut self.queue);
-        self.clients.take_queue(&mut queue);
-        for id in queue.drain(..) {
+        // Whoever is queued from here on runs in the next turn.
+        let waiting = self.clients.waiting();
+        let mut fresh = std::mem::take(&mut self.fresh);
+        self.clients.take_fresh(&mut fresh);
+        for id in fresh.drain(..) {
             self.run_one(id);
         }
-        self.queue = queue;
+        self.fresh = fresh;
+
+        let enough = self.stats.bytes_moved().saturating_add(self.bench.supplies.config.turn_budget_bytes as u64);
+        for left in (0..waiting).rev() {
+            let Some(id) = self.clients.next_waiting() else { break };
+            self.run_one(id);
+            if left > 0 && self.stats.bytes_moved() >= enough {
+                self.stats.turn_budgets_spent += 1;
+                break;
+            }
+        }
     }
 
     fn run_one(&mut self, id: ConnId) {
-        let Some(mut tenant) = self.clients.take(id) else { return };
+        if let Some(tenant) = self.clients.take(id) {
+            self.run_tenant(id, tenant);
+        }
+    }
+
+    /// Runs a connection, and puts it back.
+    fn run_tenant(&mut self, id: ConnId, mut tenant: Tenant<N::Stream, H::State>) {
+        let moved_before = self.stats.bytes_moved();
         if tenant.conn.closed().is_none() {
             let Self { handler, clients, bench, stats, deadlines, .. } = self;
             let Tenant { stream, conn, peer, state } = &mut tenant;
@@ -361,7 +383,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 trace!("[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed");
             }
         }
-        self.clients.put_back(id, tenant);
+        self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before);
     }
 
     /// Begins the drain or stop that a handler or another thread has asked for, and ends a drain at its deadline.

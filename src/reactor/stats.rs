@@ -43,6 +43,8 @@ pub struct Stats {
     pub write_budgets_spent: u64,
     /// Times that a connection stopped for the turn, its frame budget spent and more frames waiting.
     pub frame_budgets_spent: u64,
+    /// Times that a turn's budget was spent and more connections waited for their next share.
+    pub turn_budgets_spent: u64,
     /// Messages from other threads.
     pub messages: u64,
     /// Log lines about peers that were left out.
@@ -122,6 +124,11 @@ impl Calls {
 }
 
 impl Stats {
+    /// Bytes read and written.
+    pub(crate) fn bytes_moved(&self) -> u64 {
+        self.bytes_in + self.bytes_out
+    }
+
     /// Connections that have ended, by reason: the reason's name and a count, without the zeros.
     pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         CloseReason::NAMES.iter().copied().zip(self.closed).filter(|(_, count)| *count > 0)

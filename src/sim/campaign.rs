@@ -178,6 +178,7 @@ impl Rig {
             .read_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
             .write_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
             .frame_budget([1, 7, 2_048][rng.below(3)])
+            .turn_budget_bytes([1, 10_000, 256 << 10][rng.below(3)])
             .accept_budget(rng.between(1, 8))
             .pool_bytes_max([0, 1 << 20][rng.below(2)]);
         let Ok(config) = config.build() else { panic!("a setting cannot work") };

@@ -24,6 +24,8 @@
 
 #[cfg(test)]
 mod campaign;
+#[cfg(test)]
+mod fairness;
 mod rng;
 #[cfg(test)]
 mod threats;

@@ -86,6 +86,12 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     keepalive: Duration,
 
+    /// Bytes read and written for clients that have more to do, before those that became ready meanwhile have their turn
+    ///
+    /// Less lets a small request wait less beside large ones; more saves a poll now and then.
+    #[arg(long, env = "FRAMELOOP_TURN_BUDGET", value_name = "SIZE", default_value = "256KiB")]
+    #[arg(value_parser = values::size::<usize>, help_heading = "Running")]
+    turn_budget: usize,
     /// Poll without sleeping for this long before blocking: less latency for more processor time; 0 is off
     #[arg(long, env = "FRAMELOOP_SPIN", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "Running")]
@@ -159,6 +165,7 @@ impl ServeArgs {
             .frame_timeout(on(self.frame_timeout))
             .write_timeout(on(self.write_timeout))
             .drain_timeout(self.drain_timeout)
+            .turn_budget_bytes(self.turn_budget)
             .backlog(self.backlog)
             .reuse_port(self.reuse_port)
             .keepalive(on(self.keepalive))
@@ -243,7 +250,7 @@ fn usage(error: &ConfigError) -> Failure {
 }
 
 /// The flag that each setting comes from.
-const FLAGS: [(&str, &str); 13] = [
+const FLAGS: [(&str, &str); 14] = [
     ("payload_len_max", "--max-frame"),
     ("connections_max", "--max-connections"),
     ("connections_per_ip_max", "--max-per-ip"),
@@ -254,6 +261,7 @@ const FLAGS: [(&str, &str); 13] = [
     ("frame_timeout", "--frame-timeout"),
     ("write_timeout", "--write-timeout"),
     ("drain_timeout", "--drain-timeout"),
+    ("turn_budget_bytes", "--turn-budget"),
     ("backlog", "--backlog"),
     ("keepalive", "--keepalive"),
     ("spin", "--spin"),
