@@ -39,6 +39,17 @@ pub(crate) enum Side {
 
 pub(crate) const SIDES: [Side; 2] = [Side::Floor, Side::Server];
 
+/// Among processes on one CPU: a real-time priority, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Priority(u8);
+
+impl Priority {
+    pub(crate) const NONE: Self = Self(0);
+    /// Before all that have none.
+    pub(crate) const BEFORE: Self = Self(10);
+    pub(crate) const FIRST: Self = Self(20);
+}
+
 /// All that is needed to start a process of this run.
 #[derive(Debug)]
 pub(crate) struct Bench {
@@ -71,9 +82,10 @@ impl Bench {
     }
 
     /// A command on its leash, and on one CPU: 0 for servers, 1 for load.
-    fn leashed(&self, cpu: &str) -> Command {
+    fn leashed(&self, cpu: &str, priority: Priority) -> Command {
         let mut command = Command::new(&self.tools.leash);
         command.arg(if self.pinned { cpu } else { "-" });
+        command.arg(priority.0.to_string());
         for (name, _) in std::env::vars_os() {
             // Neither our settings nor the caller's may change what we measure.
             let text = name.to_string_lossy();
@@ -84,8 +96,19 @@ impl Bench {
         command
     }
 
+    /// Whether processes may be put before all that have no real-time priority.
+    pub(crate) fn may_go_first(&self) -> bool {
+        let mut command = self.leashed("-", Priority::FIRST);
+        command.arg("true").stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
     pub(crate) fn start(&self, side: Side) -> Result<Server> {
-        let mut command = self.leashed("0");
+        self.start_at(side, Priority::NONE)
+    }
+
+    pub(crate) fn start_at(&self, side: Side, priority: Priority) -> Result<Server> {
+        let mut command = self.leashed("0", priority);
         match side {
             Side::Floor => command.arg(&self.tools.floor).arg("0"),
             Side::Server => command.args(&self.server),
@@ -107,7 +130,11 @@ impl Bench {
 
     /// A load that is connected, warm, and waiting.
     pub(crate) fn load(&self, server: &Server, row: &Row) -> Result<Load> {
-        let mut command = self.leashed("1");
+        self.load_at(server, row, Priority::NONE)
+    }
+
+    pub(crate) fn load_at(&self, server: &Server, row: &Row, priority: Priority) -> Result<Load> {
+        let mut command = self.leashed("1", priority);
         command
             .arg(&self.tools.load)
             .arg(&server.address)
@@ -221,7 +248,16 @@ impl Load {
 
     /// Runs the window; the connections stay until `stop`.
     pub(crate) fn go(&mut self) -> Result<Figures> {
-        self.stdin.write_all(b"go\n")?;
+        self.begin()?;
+        self.figures()
+    }
+
+    /// Begins the window, whose `figures` can be had at its end.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        Ok(self.stdin.write_all(b"go\n")?)
+    }
+
+    pub(crate) fn figures(&mut self) -> Result<Figures> {
         let figures = Figures::parse(&self.line()?).ok_or("the load ended without figures")?;
         if figures.errors > 0 {
             return Err(format!("the load counted {} errors", figures.errors).into());

@@ -10,6 +10,7 @@
 mod calls;
 mod child;
 mod compile;
+mod fairness;
 mod memory;
 mod options;
 mod proc;
@@ -63,6 +64,7 @@ fn run(options: &Options) -> Result<bool> {
             Kind::Speed => speeds.measure(&row).map(|it| report.speeds.push(it)),
             Kind::Memory => memory::measure(&bench, &row).map(|it| report.memory.push(it)),
             Kind::Calls => calls::measure(&bench, &row).map(|it| report.calls.extend(it)),
+            Kind::Fairness => fairness::measure(&bench, options, &row).map(|it| report.fairness.push(it)),
         };
         if let Err(error) = outcome {
             report.fail(&row, &error);

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::Error;
 use crate::calls::Calls;
 use crate::child::Bench;
+use crate::fairness::{Fairness, SideFairness};
 use crate::memory::{Growth, Memory};
 use crate::options::Options;
 use crate::proc;
@@ -18,6 +19,7 @@ pub(crate) struct Report {
     pub(crate) speeds: Vec<Speed>,
     pub(crate) memory: Vec<Memory>,
     pub(crate) calls: Vec<Calls>,
+    pub(crate) fairness: Vec<Fairness>,
     /// One line for each row that could not be measured.
     pub(crate) failed: Vec<String>,
     left_out: Vec<String>,
@@ -32,16 +34,22 @@ impl Report {
         } else {
             "nothing pinned, as there is only one CPU: server and load share it"
         };
+        let first = if bench.may_go_first() {
+            "fairness: servers and flood at real-time priority, the bystander above them"
+        } else {
+            "fairness: real-time priority is not permitted, so the bystander also waits for its processor"
+        };
         let windows =
             format!("{} rounds of {} s for each row, after one that is not counted", options.rounds, options.seconds);
         Self {
             speeds: Vec::new(),
             memory: Vec::new(),
             calls: Vec::new(),
+            fairness: Vec::new(),
             failed: Vec::new(),
             left_out: Vec::new(),
             server: bench.name.clone(),
-            conditions: vec![proc::machine(), pinned.to_owned(), windows],
+            conditions: vec![proc::machine(), pinned.to_owned(), windows, first.to_owned()],
         }
     }
 
@@ -73,6 +81,10 @@ impl Report {
         if !self.calls.is_empty() {
             println!("\n## System calls\n");
             print!("{}", self.calls_table());
+        }
+        if !self.fairness.is_empty() {
+            println!("\n## One client's round trips beside a flood, and the flood both ways: median (least–most)\n");
+            print!("{}", self.fairness_table());
         }
         if !self.failed.is_empty() || !self.left_out.is_empty() {
             println!();
@@ -119,17 +131,36 @@ impl Report {
         table.render()
     }
 
+    fn fairness_table(&self) -> String {
+        let head = ["flood", "beside", "p50 µs", "p99 µs", "max µs", "flood GB/s"];
+        let mut table = Table::new(head.map(str::to_owned).to_vec());
+        for row in &self.fairness {
+            for (server, side) in [("floor", &row.floor), (self.server.as_str(), &row.server)] {
+                table.row(vec![
+                    row.title.to_owned(),
+                    server.to_owned(),
+                    spread(&side.p50_us, 0),
+                    spread(&side.p99_us, 0),
+                    spread(&side.max_us, 0),
+                    spread(&side.gb_per_second, 2),
+                ]);
+            }
+        }
+        table.render()
+    }
+
     pub(crate) fn json(&self) -> String {
         let list = |items: Vec<String>| format!("[{}]", items.join(",\n"));
         let texts = |lines: &[String]| list(lines.iter().map(|line| quoted(line)).collect());
         format!(
             "{{\"server\":{},\n\"conditions\":{},\n\"speed\":{},\n\"memory\":{},\n\"calls\":{},\n\
-             \"failed\":{},\n\"left_out\":{}}}\n",
+             \"fairness\":{},\n\"failed\":{},\n\"left_out\":{}}}\n",
             quoted(&self.server),
             texts(&self.conditions),
             list(self.speeds.iter().map(speed_json).collect()),
             list(self.memory.iter().map(memory_json).collect()),
             list(self.calls.iter().map(calls_json).collect()),
+            list(self.fairness.iter().map(fairness_json).collect()),
             texts(&self.failed),
             texts(&self.left_out),
         )
@@ -207,6 +238,25 @@ fn memory_json(row: &Memory) -> String {
         |it: &Growth| format!("{{\"bytes\":{:.1},\"taken\":{:.0},\"closed\":{}}}", it.bytes, it.taken, it.closed);
     format!(
         "{{\"name\":{},\"title\":{},\"floor\":{},\"server\":{}}}",
+        quoted(row.name),
+        quoted(row.title),
+        side(&row.floor),
+        side(&row.server)
+    )
+}
+
+fn fairness_json(row: &Fairness) -> String {
+    let side = |it: &SideFairness| {
+        format!(
+            "{{\"p50_us\":{},\"p99_us\":{},\"max_us\":{},\"gb_per_second\":{}}}",
+            spread_json(&it.p50_us),
+            spread_json(&it.p99_us),
+            spread_json(&it.max_us),
+            spread_json(&it.gb_per_second)
+        )
+    };
+    format!(
+        "{{\"name\":{},\"title\":{},\n\"floor\":{},\n\"server\":{}}}",
         quoted(row.name),
         quoted(row.title),
         side(&row.floor),

@@ -10,6 +10,8 @@ pub(crate) enum Kind {
     Memory,
     /// System calls for each frame.
     Calls,
+    /// Round trips of one client beside these.
+    Fairness,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +43,19 @@ const fn memory(
     Row { name, title, kind: Kind::Memory, mode, connections, depth: 1, size, seconds }
 }
 
-static ROWS: [Row; 14] = [
+/// So short that a real-time process is done before the kernel would stop it
+/// for the sake of others (95 % of each second, `sched(7)`).
+const fn fairness(
+    name: &'static str,
+    title: &'static str,
+    connections: usize,
+    depth: usize,
+    size: &'static str,
+) -> Row {
+    Row { kind: Kind::Fairness, seconds: Some(0.4), ..echo(name, title, connections, depth, size) }
+}
+
+static ROWS: [Row; 18] = [
     echo("64b-1", "64 B, 1 connection", 1, 1, "64"),
     echo("64b-50", "64 B, 50 connections", 50, 1, "64"),
     echo("64b-1k", "64 B, 1,000 connections", 1_000, 1, "64"),
@@ -55,6 +69,10 @@ static ROWS: [Row; 14] = [
     memory("idle-16k", "idle after 16 KiB, 10,000 connections", "idle", 10_000, "16384"),
     memory("deaf", "sends without reading, 100 connections", "deaf", 100, "64-16384"),
     memory("announce", "announces 8 MiB, 200 connections", "announce", 200, "64"),
+    fairness("fair-64b", "64 B, 64 connections, 128 in flight", 64, 128, "64"),
+    fairness("fair-64k", "64 KiB, 16 connections, 8 in flight", 16, 8, "65536"),
+    fairness("fair-4m", "4 MB, 4 connections, 4 in flight", 4, 4, "4000000"),
+    fairness("fair-many", "64 KiB, 64 connections, 8 in flight", 64, 8, "65536"),
     Row { kind: Kind::Calls, seconds: Some(1.0), ..echo("calls", "64 B, 50 connections", 50, 1, "64") },
 ];
 
@@ -71,6 +89,11 @@ pub(crate) fn print_names() {
     for row in &ROWS {
         println!("{:<10} {:?}: {}", row.name, row.kind, row.title);
     }
+}
+
+/// One client that sends 64 B 500 times a second, whoever else is there.
+pub(crate) fn bystander(beside: &Row) -> Row {
+    Row { mode: "bystander", ..fairness(beside.name, beside.title, 1, 1, "64") }
 }
 
 /// One exchange of 64 B, to touch what a server touches only once.

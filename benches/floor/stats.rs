@@ -8,6 +8,7 @@ pub(crate) struct Figures {
     pub(crate) seconds: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
+    pub(crate) max_us: f64,
     pub(crate) errors: u64,
     pub(crate) closed: u64,
 }
@@ -21,6 +22,7 @@ impl Figures {
             seconds: number(line, "seconds")?,
             p50_us: number(line, "p50_us")?,
             p99_us: number(line, "p99_us")?,
+            max_us: number(line, "max_us")?,
             errors: number(line, "errors")? as u64,
             closed: number(line, "closed")? as u64,
         })
