@@ -35,9 +35,9 @@ impl Report {
             "nothing pinned, as there is only one CPU: server and load share it"
         };
         let first = if bench.may_go_first() {
-            "fairness: servers and flood at real-time priority, the bystander above them"
+            "fairness: windows of 0.4 s; servers and flood at real-time priority, the bystander above them"
         } else {
-            "fairness: real-time priority is not permitted, so the bystander also waits for its processor"
+            "fairness: windows of 0.4 s; real-time priority is not permitted, so the bystander also waits for its processor"
         };
         let windows =
             format!("{} rounds of {} s for each row, after one that is not counted", options.rounds, options.seconds);
