@@ -70,8 +70,8 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(30)),
             linger_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),
-            read_budget_bytes: 64 << 10,
-            write_budget_bytes: 64 << 10,
+            read_budget_bytes: 128 << 10,
+            write_budget_bytes: 128 << 10,
             frame_budget: 2_048,
             turn_budget_bytes: 256 << 10,
             accept_budget: 64,
@@ -135,9 +135,9 @@ impl ConfigBuilder {
         linger_timeout: Duration,
         /// How long a drain may take before what is left is cut. Default 5 s.
         drain_timeout: Duration,
-        /// Reading from one connection stops for this turn once this many bytes were read. Default 64 KiB.
+        /// Reading from one connection stops for this turn once this many bytes were read. Default 128 KiB.
         read_budget_bytes: usize,
-        /// Writing to one connection stops for this turn once this many bytes were written. Default 64 KiB.
+        /// Writing to one connection stops for this turn once this many bytes were written. Default 128 KiB.
         write_budget_bytes: usize,
         /// The most frames of one connection that are handled in one turn. Default 2,048.
         frame_budget: usize,
