@@ -13,8 +13,8 @@ use crate::error::CloseReason;
 use crate::frame::{HEADER_LEN, decode_header, encode_header};
 use crate::handler::{ConnId, Context, Handler, Peers};
 use crate::reactor::{Reactor, Turn};
-use crate::sim::world::take;
-use crate::sim::{Faults, Peer, Rng, Sim, SimNet};
+use crate::sim::socket::take;
+use crate::sim::{Edges, Faults, Peer, Rng, Sim, SimNet};
 use crate::{Frame, PeerAddr, Sent};
 
 const PORT: u16 = 7007;
@@ -185,6 +185,7 @@ impl Rig {
         let has_faults = rng.chance(700);
         let faults = if has_faults { faults(&mut rng) } else { Faults::default() };
         let sim = Sim::with_faults(rng.next_u64(), faults);
+        sim.set_edges(if rng.chance(500) { Edges::Noisy } else { Edges::Strict });
         sim.set_send_buffer_bytes([100, 3_000, 16 << 10, 200_000][rng.below(4)]);
         let handler = Obedient {
             rng: Rng::new(rng.next_u64()),
@@ -446,10 +447,10 @@ fn faults(rng: &mut Rng) -> Faults {
         short_read: rate(300),
         write_zero: rate(3),
         reset: rate(3),
+        late: rate(300),
         accept_aborted: rate(100),
         accept_exhausted: rate(300),
         register: rate(50),
-        noise: rate(500),
     }
 }
 

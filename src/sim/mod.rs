@@ -24,9 +24,12 @@
 
 #[cfg(test)]
 mod campaign;
+mod edges;
 #[cfg(test)]
 mod fairness;
+mod faults;
 mod rng;
+mod socket;
 #[cfg(test)]
 mod threats;
 mod world;
@@ -40,16 +43,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use crate::sim::edges::Edges;
+pub use crate::sim::faults::Faults;
 pub use crate::sim::rng::Rng;
-pub use crate::sim::world::Faults;
 
 use crate::addr::{ListenAddr, PeerAddr};
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::net::{Net, Readiness, Ready, Transport};
+use crate::net::{Net, Ready, Transport};
 use crate::reactor::{Reactor, Turn};
-use crate::sim::world::{ListenQueue, World};
+use crate::sim::world::World;
 
 /// A simulated network with its clock.
 #[derive(Debug, Clone)]
@@ -114,6 +118,11 @@ impl Sim {
         self.world.borrow_mut().faults = faults;
     }
 
+    /// From now on these edges are reported. Default [`Edges::Strict`].
+    pub fn set_edges(&self, edges: Edges) {
+        self.world.borrow_mut().edges = edges;
+    }
+
     /// How much the kernel takes of what a peer does not read, in bytes. Default 16 KiB.
     pub fn set_send_buffer_bytes(&self, bytes: usize) {
         self.world.borrow_mut().send_buffer_bytes = bytes;
@@ -123,10 +132,7 @@ impl Sim {
     #[must_use]
     pub fn open_sockets(&self) -> usize {
         let world = self.world.borrow();
-        let is_queued = |socket: &usize| world.listeners.iter().any(|listener| listener.queue.contains(socket));
-        (0..world.sockets.len())
-            .filter(|socket| !world.sockets[*socket].server_has_closed && !is_queued(socket))
-            .count()
+        world.sockets.iter().filter(|socket| socket.is_accepted && !socket.server_has_closed).count()
     }
 
     /// Turns the reactor until it has nothing to do before time passes or a peer acts.
@@ -211,7 +217,7 @@ impl Peer {
     pub fn calls(&self) -> (u64, u64) {
         let world = self.world.borrow();
         let socket = &world.sockets[self.socket];
-        (socket.reads, socket.writes)
+        (socket.past.reads, socket.past.writes)
     }
 }
 
@@ -243,12 +249,9 @@ impl Net for SimNet {
         if let Some(token) = self.waker_token
             && self.has_rung.swap(false, Ordering::AcqRel)
         {
-            world.report(Ready { token, readiness: Readiness { readable: true, ..Readiness::default() } });
+            world.ring(token);
         }
-        if !world.has_pending() {
-            world.now += timeout.unwrap_or(Duration::ZERO);
-        }
-        world.poll();
+        world.poll(timeout);
         Ok(())
     }
 
@@ -256,17 +259,11 @@ impl Net for SimNet {
         self.world.borrow().reported.clone().into_iter()
     }
 
-    fn listen(&mut self, addr: &ListenAddr, _config: &Config, token: usize) -> io::Result<(SimListener, ListenAddr)> {
+    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(SimListener, ListenAddr)> {
         let ListenAddr::Tcp(socket_addr) = addr else {
             return Err(io::ErrorKind::Unsupported.into());
         };
-        let mut world = self.world.borrow_mut();
-        let port = socket_addr.port();
-        if world.listeners.iter().any(|listener| listener.port == port && listener.is_open) {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        world.listeners.push(ListenQueue { port, token, is_open: true, queue: Default::default() });
-        let index = world.listeners.len() - 1;
+        let index = self.world.borrow_mut().listen(socket_addr.port(), token, config.events_per_turn)?;
         Ok((SimListener { world: Rc::clone(&self.world), index }, addr.clone()))
     }
 

@@ -1,37 +1,23 @@
 //! The simulated kernel: sockets, listen queues, readiness and a clock, without any real one.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
 
 use crate::addr::PeerAddr;
 use crate::net::{Readiness, Ready};
+use crate::sim::edges::{Edge, Edges};
+use crate::sim::faults::{EXHAUSTIONS, Faults, no_space};
 use crate::sim::rng::Rng;
+use crate::sim::socket::{Packet, Socket};
 
-/// How often which fault happens, in thousandths of the calls that it can happen to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// `EINTR` from a read, a write or an accept.
-    pub interrupted: u16,
-    /// `EAGAIN` although the call could go on; an edge follows.
-    pub would_block: u16,
-    /// A write takes only some of the bytes; an edge follows.
-    pub short_write: u16,
-    /// A read brings only some of the bytes; an edge follows.
-    pub short_read: u16,
-    /// A write takes nothing, and says so as 0.
-    pub write_zero: u16,
-    /// `ECONNRESET` from a read or a write.
-    pub reset: u16,
-    /// `ECONNABORTED` from an accept; the connection is lost.
-    pub accept_aborted: u16,
-    /// `EMFILE` and its like from an accept; the connection stays in the listen queue.
-    pub accept_exhausted: u16,
-    /// The readiness queue does not take a new connection.
-    pub register: u16,
-    /// Events are reported again, for no reason, shuffled, and split into readable and writable ones.
-    pub noise: u16,
-}
+/// More calls than any turn of a server makes that ever comes to its end.
+const CALLS_PER_TURN_MAX: usize = 4 << 20;
+
+/// How often, in Noisy mode, a poll reports more than there is to report, and a call is overtaken by what comes late; in
+/// thousandths.
+const NOISE: u16 = 500;
+const OVERTAKEN: u16 = 300;
 
 /// Everything there is.
 #[derive(Debug)]
@@ -39,42 +25,50 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) rng: Rng,
     pub(crate) faults: Faults,
+    pub(crate) edges: Edges,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) listeners: Vec<ListenQueue>,
-    /// What the next poll reports.
-    pending: Vec<Ready>,
+    /// Who has something to report, first come first.
+    ready: VecDeque<Source>,
+    /// Sockets to which something is in flight.
+    flying: Vec<usize>,
     /// What the last poll reported.
     pub(crate) reported: Vec<Ready>,
+    /// The most events that a poll reports; others wait for the next.
+    pub(crate) events_max: usize,
     pub(crate) send_buffer_bytes: usize,
+    /// The kernel has no descriptors left.
+    pub(crate) is_exhausted: bool,
+    pub(crate) past: Past,
+}
+
+/// What has happened in all.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// Calls of the server since the last poll.
+    calls: usize,
+    /// Accepts since the last poll that failed for lack of descriptors or memory.
+    pub(crate) exhaustions: usize,
+    /// Bytes moved, connections accepted and closed.
+    pub(crate) progress: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Socket(usize),
+    Listener(usize),
+    /// A waker's token.
+    Waker(usize),
 }
 
 /// A listener's side of the world.
 #[derive(Debug)]
 pub(crate) struct ListenQueue {
     pub(crate) port: u16,
-    pub(crate) token: usize,
     pub(crate) is_open: bool,
     pub(crate) queue: VecDeque<usize>,
-}
-
-/// One TCP connection, as the kernel sees it from the server's side.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    pub(crate) peer: PeerAddr,
-    token: Option<usize>,
-    /// Sent by the peer, not read by the server.
-    inbound: VecDeque<u8>,
-    /// Written by the server, not read by the peer.
-    outbound: VecDeque<u8>,
-    pub(crate) peer_has_finished: bool,
-    pub(crate) is_reset: bool,
-    /// The server has sent FIN, by a shutdown or a close.
-    pub(crate) server_has_finished: bool,
-    pub(crate) server_has_closed: bool,
-    /// A write found no room: room will be an edge.
-    wants_room: bool,
-    pub(crate) reads: u64,
-    pub(crate) writes: u64,
+    token: usize,
+    edge: Edge,
 }
 
 impl World {
@@ -83,138 +77,162 @@ impl World {
             now,
             rng: Rng::new(seed),
             faults,
+            edges: Edges::default(),
             sockets: Vec::new(),
             listeners: Vec::new(),
-            pending: Vec::new(),
+            ready: VecDeque::new(),
+            flying: Vec::new(),
             reported: Vec::new(),
+            events_max: usize::MAX,
             send_buffer_bytes: 16 << 10,
+            is_exhausted: false,
+            past: Past::default(),
         }
     }
 
     // What the reactor calls.
 
-    pub(crate) fn poll(&mut self) {
-        self.reported = std::mem::take(&mut self.pending);
-        if self.rng.chance(self.faults.noise) {
+    /// Reports what is ready. With nothing to report, the clock is put forward by the timeout.
+    pub(crate) fn poll(&mut self, timeout: Option<Duration>) {
+        if !self.has_pending() {
+            self.now += timeout.unwrap_or(Duration::ZERO);
+        }
+        for socket in std::mem::take(&mut self.flying) {
+            self.land(socket, usize::MAX);
+        }
+        (self.past.calls, self.past.exhaustions) = (0, 0);
+        self.reported.clear();
+        while self.reported.len() < self.events_max
+            && let Some(source) = self.ready.pop_front()
+        {
+            let ready = self.tell(source);
+            self.reported.extend(ready);
+        }
+        if self.edges == Edges::Noisy && self.rng.chance(NOISE) {
             self.make_noise();
         }
     }
 
     pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        !self.ready.is_empty() || !self.flying.is_empty()
     }
 
-    pub(crate) fn report(&mut self, ready: Ready) {
-        self.pending.push(ready);
+    pub(crate) fn ring(&mut self, token: usize) {
+        self.ready.push_back(Source::Waker(token));
+    }
+
+    pub(crate) fn listen(&mut self, port: u16, token: usize, events_max: usize) -> io::Result<usize> {
+        if self.listeners.iter().any(|listener| listener.port == port && listener.is_open) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        self.events_max = events_max;
+        self.listeners.push(ListenQueue { port, token, is_open: true, queue: VecDeque::new(), edge: Edge::Armed });
+        Ok(self.listeners.len() - 1)
     }
 
     pub(crate) fn accept(&mut self, listener: usize) -> io::Result<usize> {
-        if self.listeners[listener].queue.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
+        self.count_call();
         if self.rng.chance(self.faults.interrupted) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if self.rng.chance(self.faults.accept_exhausted) {
-            return Err(io::Error::other("too many open files, simulated"));
+        if self.listeners[listener].queue.is_empty() {
+            self.listeners[listener].edge.exhausted();
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.is_exhausted || self.rng.chance(self.faults.accept_exhausted) {
+            self.past.exhaustions += 1;
+            return Err(io::Error::from_raw_os_error(EXHAUSTIONS[self.rng.below(EXHAUSTIONS.len())]));
+        }
+        if self.rng.chance(self.faults.would_block) {
+            self.listeners[listener].edge.exhausted();
+            self.knock(listener);
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         let Some(socket) = self.listeners[listener].queue.pop_front() else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
+        self.past.progress += 1;
         if self.rng.chance(self.faults.accept_aborted) {
             self.sockets[socket].reset();
             self.sockets[socket].server_has_closed = true;
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
+        self.sockets[socket].is_accepted = true;
         Ok(socket)
     }
 
     pub(crate) fn register(&mut self, socket: usize, token: usize) -> io::Result<()> {
         if self.rng.chance(self.faults.register) {
-            return Err(io::Error::other("no space left in the readiness queue, simulated"));
+            return Err(no_space());
         }
+        let edges = self.edges;
         let registered = &mut self.sockets[socket];
         registered.token = Some(token);
-        let read_closed = registered.is_read_closed();
-        let readable = read_closed || !registered.inbound.is_empty();
-        let failed = registered.is_reset;
-        let readiness = Readiness { readable, writable: true, read_closed, failed };
-        self.report(Ready { token, readiness });
+        if registered.level().readable {
+            registered.readable_again(edges);
+        }
+        registered.writable_again(edges);
+        self.list(socket);
         Ok(())
     }
 
     pub(crate) fn read(&mut self, socket: usize, buf: &mut [u8]) -> io::Result<usize> {
-        self.sockets[socket].reads += 1;
-        self.interrupt(socket)?;
-        let source = &mut self.sockets[socket];
-        if source.is_reset {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        let available = source.inbound.len().min(buf.len());
-        if available == 0 {
-            return if source.peer_has_finished { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        if self.rng.chance(self.faults.would_block) {
-            self.readable_again(socket);
+        self.sockets[socket].past.reads += 1;
+        self.begin_call(socket)?;
+        let available = self.sockets[socket].inbound_len().min(buf.len());
+        let edges = self.edges;
+        if available > 0 && self.rng.chance(self.faults.would_block) {
+            self.raise(socket, |source| source.readable_again(edges));
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut len = available;
+        let mut len = buf.len();
         if available > 1 && self.rng.chance(self.faults.short_read) {
             len = self.rng.between(1, available - 1);
-            self.readable_again(socket);
         }
-        self.sockets[socket].inbound.read_exact(&mut buf[..len])?;
-        Ok(len)
+        let outcome = self.sockets[socket].read(&mut buf[..len]);
+        if len < available {
+            self.raise(socket, |source| source.readable_again(edges));
+        }
+        self.past.progress += *outcome.as_ref().unwrap_or(&0) as u64;
+        self.overtake(socket);
+        outcome
     }
 
     pub(crate) fn write(&mut self, socket: usize, bytes: &[u8]) -> io::Result<usize> {
-        self.sockets[socket].writes += 1;
-        self.interrupt(socket)?;
+        self.sockets[socket].past.writes += 1;
+        self.begin_call(socket)?;
         if self.sockets[socket].is_reset {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if self.rng.chance(self.faults.write_zero) {
+            self.sockets[socket].past.writes_of_zero += 1;
             return Ok(0);
         }
-        let room = self.send_buffer_bytes.saturating_sub(self.sockets[socket].outbound.len());
-        let mut len = bytes.len().min(room);
+        let room = self.send_buffer_bytes.saturating_sub(self.sockets[socket].outbound_len()).min(bytes.len());
+        let mut len = room;
         if len > 1 && self.rng.chance(self.faults.short_write) {
             len = self.rng.between(1, len - 1);
         }
         if self.rng.chance(self.faults.would_block) {
             len = 0;
         }
-        let sink = &mut self.sockets[socket];
-        sink.outbound.extend(&bytes[..len]);
-        if len < bytes.len() {
-            // The kernel reports room only to who has found none (tcp(7), SOCK_NOSPACE): a full buffer, or a short call.
-            sink.wants_room = true;
-            if len < room {
-                self.room_again(socket);
-            }
+        let outcome = self.sockets[socket].write(&bytes[..len], bytes.len());
+        if len < room {
+            let edges = self.edges;
+            self.raise(socket, |sink| sink.writable_again(edges));
         }
-        if len == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(len) }
+        self.past.progress += len as u64;
+        self.overtake(socket);
+        outcome
     }
 
     pub(crate) fn shutdown_write(&mut self, socket: usize) -> io::Result<()> {
-        let socket = &mut self.sockets[socket];
-        if socket.is_reset {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        socket.server_has_finished = true;
-        Ok(())
+        self.sockets[socket].shutdown_write(self.now)
     }
 
-    /// The server closes its descriptor. With input unread the kernel sends RST.
     pub(crate) fn close(&mut self, socket: usize) {
-        let socket = &mut self.sockets[socket];
-        socket.server_has_closed = true;
-        socket.token = None;
-        if socket.inbound.is_empty() {
-            socket.server_has_finished = true;
-        } else {
-            socket.reset();
-        }
+        self.past.progress += 1;
+        self.sockets[socket].close(self.now);
     }
 
     // What peers do.
@@ -223,142 +241,144 @@ impl World {
         let index = self.listeners.iter().position(|queue| queue.port == port && queue.is_open)?;
         let socket = self.sockets.len();
         self.sockets.push(Socket::new(peer));
-        let listener = &mut self.listeners[index];
-        listener.queue.push_back(socket);
-        let token = listener.token;
-        self.report(Ready { token, readiness: Readiness { readable: true, ..Readiness::default() } });
+        self.listeners[index].queue.push_back(socket);
+        self.knock(index);
         Some(socket)
     }
 
     pub(crate) fn peer_sends(&mut self, socket: usize, bytes: &[u8]) {
-        let target = &mut self.sockets[socket];
-        if bytes.is_empty() || target.peer_has_finished || target.is_reset {
-            return;
+        if !bytes.is_empty() {
+            self.fly(socket, Packet::Bytes(bytes.to_vec()));
         }
-        if target.server_has_closed {
-            // Nobody is there to receive it: the kernel answers RST.
-            return target.reset();
-        }
-        target.inbound.extend(bytes);
-        self.readable_again(socket);
+    }
+
+    pub(crate) fn peer_finishes(&mut self, socket: usize) {
+        self.fly(socket, Packet::Fin);
+    }
+
+    pub(crate) fn peer_resets(&mut self, socket: usize) {
+        self.raise(socket, Socket::reset);
     }
 
     pub(crate) fn peer_reads(&mut self, socket: usize, len_max: usize) -> Vec<u8> {
-        let source = &mut self.sockets[socket];
-        let bytes = take(&mut source.outbound, len_max);
-        if !bytes.is_empty() {
-            self.room_again(socket);
+        let buffer = self.send_buffer_bytes;
+        let (bytes, is_edge) = self.sockets[socket].peer_takes(len_max, buffer);
+        if is_edge {
+            self.list(socket);
         }
         bytes
     }
 
-    pub(crate) fn peer_finishes(&mut self, socket: usize) {
-        let source = &mut self.sockets[socket];
-        if !source.peer_has_finished && !source.is_reset {
-            source.peer_has_finished = true;
-            self.readable_again(socket);
+    /// Something is on its way; behind what is on its way already.
+    fn fly(&mut self, socket: usize, packet: Packet) {
+        self.sockets[socket].in_flight.push_back(packet);
+        if !self.rng.chance(self.faults.late) {
+            self.land(socket, usize::MAX);
+        } else if !self.flying.contains(&socket) {
+            self.flying.push(socket);
         }
     }
 
-    pub(crate) fn peer_resets(&mut self, socket: usize) {
-        self.sockets[socket].reset();
-        self.readable_again(socket);
-        self.sockets[socket].wants_room = true;
-        self.room_again(socket);
+    /// What was on its way arrives, or the first of it.
+    fn land(&mut self, socket: usize, packets_max: usize) {
+        let edges = self.edges;
+        for _ in 0..packets_max {
+            let Some(packet) = self.sockets[socket].in_flight.pop_front() else { return };
+            self.raise(socket, |target| target.arrive(packet, edges));
+        }
     }
 
-    fn interrupt(&mut self, socket: usize) -> io::Result<()> {
+    // What happens to a call of the server.
+
+    fn begin_call(&mut self, socket: usize) -> io::Result<()> {
+        self.count_call();
         if self.rng.chance(self.faults.interrupted) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if self.rng.chance(self.faults.reset) {
             self.peer_resets(socket);
         }
+        self.overtake(socket);
         Ok(())
     }
 
-    fn readable_again(&mut self, socket: usize) {
-        let source = &self.sockets[socket];
-        if let Some(token) = source.token {
-            let read_closed = source.is_read_closed();
-            let failed = source.is_reset;
-            let readiness = Readiness { readable: true, writable: false, read_closed, failed };
-            self.report(Ready { token, readiness });
+    fn overtake(&mut self, socket: usize) {
+        if !self.sockets[socket].in_flight.is_empty() && self.rng.chance(OVERTAKEN) {
+            self.land(socket, 1);
         }
     }
 
-    /// An edge of writability, if the server waits for one.
-    fn room_again(&mut self, socket: usize) {
-        let source = &mut self.sockets[socket];
-        if let Some(token) = source.token
-            && std::mem::take(&mut source.wants_room)
-        {
-            let read_closed = source.is_read_closed();
-            let failed = source.is_reset;
-            let readiness = Readiness { readable: false, writable: true, read_closed, failed };
-            self.report(Ready { token, readiness });
+    fn count_call(&mut self) {
+        self.past.calls += 1;
+        assert!(self.past.calls < CALLS_PER_TURN_MAX, "the server does not come to the end of a turn");
+    }
+
+    // What is reported.
+
+    /// Lists a socket if what happens to it is an edge.
+    fn raise(&mut self, socket: usize, happens: impl FnOnce(&mut Socket) -> bool) {
+        if happens(&mut self.sockets[socket]) {
+            self.list(socket);
+        }
+    }
+
+    fn list(&mut self, socket: usize) {
+        let raised = &mut self.sockets[socket];
+        if raised.token.is_some() && !raised.server_has_closed && !std::mem::replace(&mut raised.is_listed, true) {
+            self.ready.push_back(Source::Socket(socket));
+        }
+    }
+
+    /// Somebody stands in the listen queue.
+    fn knock(&mut self, listener: usize) {
+        if self.listeners[listener].edge.raise(self.edges) {
+            self.ready.push_back(Source::Listener(listener));
+        }
+    }
+
+    fn tell(&mut self, source: Source) -> Option<Ready> {
+        let only_readable = Readiness { readable: true, ..Readiness::default() };
+        match source {
+            Source::Waker(token) => Some(Ready { token, readiness: only_readable }),
+            Source::Listener(index) => {
+                let ListenQueue { queue, edge, token, is_open, .. } = &mut self.listeners[index];
+                let is_told = edge.tell(!queue.is_empty()) && *is_open;
+                is_told.then_some(Ready { token: *token, readiness: only_readable })
+            }
+            Source::Socket(index) => {
+                let socket = &mut self.sockets[index];
+                socket.is_listed = false;
+                let token = socket.token.filter(|_| !socket.server_has_closed)?;
+                socket.tell(self.edges).map(|readiness| Ready { token, readiness })
+            }
         }
     }
 
     /// Reports more than there is to report, in another order.
     fn make_noise(&mut self) {
-        let tokens: Vec<usize> = self.sockets.iter().filter_map(|socket| socket.token).collect();
         for _ in 0..self.rng.below(4) {
-            if let Some(&token) = tokens.get(self.rng.below(tokens.len())) {
-                let (readable, writable) = (self.rng.chance(500), self.rng.chance(500));
-                let readiness = Readiness { readable, writable, ..Readiness::default() };
-                self.reported.push(Ready { token, readiness });
+            let any = self.rng.below(self.sockets.len());
+            let Some((token, level)) = self.sockets.get(any).and_then(|s| Some((s.token?, s.level()))) else {
+                continue;
+            };
+            // An event may come for no reason; that a connection is broken is never reported without one.
+            let (readable, writable) = (self.rng.chance(500), self.rng.chance(500));
+            self.reported.push(Ready { token, readiness: Readiness { readable, writable, ..level } });
+        }
+        for index in 0..self.reported.len() {
+            let again = self.reported[index];
+            if self.rng.chance(300) {
+                self.reported.push(again);
+            }
+            if again.readiness.readable && again.readiness.writable && !again.readiness.failed && self.rng.chance(300) {
+                self.reported[index].readiness.writable = false;
+                let readiness = Readiness { writable: true, ..Readiness::default() };
+                self.reported.push(Ready { token: again.token, readiness });
             }
         }
         for index in 0..self.reported.len() {
             let other = self.rng.below(self.reported.len());
             self.reported.swap(index, other);
-            let again = self.reported[index];
-            if self.rng.chance(300) {
-                self.reported.push(again);
-            }
         }
     }
-}
-
-impl Socket {
-    fn new(peer: PeerAddr) -> Self {
-        Self {
-            peer,
-            token: None,
-            inbound: VecDeque::new(),
-            outbound: VecDeque::new(),
-            peer_has_finished: false,
-            is_reset: false,
-            server_has_finished: false,
-            server_has_closed: false,
-            wants_room: false,
-            reads: 0,
-            writes: 0,
-        }
-    }
-
-    fn is_read_closed(&self) -> bool {
-        self.peer_has_finished || self.is_reset
-    }
-
-    /// What the peer has not read is lost with it.
-    fn reset(&mut self) {
-        self.is_reset = true;
-        self.inbound.clear();
-        self.outbound.clear();
-    }
-
-    /// Bytes that the server has written and the peer has not read.
-    pub(crate) fn outbound_len(&self) -> usize {
-        self.outbound.len()
-    }
-}
-
-/// Takes at most `len_max` bytes away from the front.
-pub(crate) fn take(from: &mut VecDeque<u8>, len_max: usize) -> Vec<u8> {
-    let mut bytes = vec![0; from.len().min(len_max)];
-    // No more is asked for than there is, so there is no error.
-    let _ = from.read_exact(&mut bytes);
-    bytes
 }

@@ -1,0 +1,239 @@
+//! One TCP connection, as the kernel sees it from the server's side.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::time::Instant;
+
+use crate::addr::PeerAddr;
+use crate::net::Readiness;
+use crate::sim::edges::{Edge, Edges};
+
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) peer: PeerAddr,
+    pub(crate) token: Option<usize>,
+    /// It stands in the kernel's ready list.
+    pub(crate) is_listed: bool,
+    input: Edge,
+    room: Edge,
+    /// Sent by the peer, and not here yet.
+    pub(crate) in_flight: VecDeque<Packet>,
+    /// Sent by the peer, not read by the server.
+    inbound: VecDeque<u8>,
+    /// Written by the server, not read by the peer.
+    outbound: VecDeque<u8>,
+    pub(crate) peer_has_finished: bool,
+    pub(crate) is_reset: bool,
+    pub(crate) is_accepted: bool,
+    /// The server has sent FIN, by a shutdown or a close.
+    pub(crate) server_has_finished: bool,
+    pub(crate) server_has_closed: bool,
+    pub(crate) past: Past,
+}
+
+/// What comes from a peer.
+#[derive(Debug)]
+pub(crate) enum Packet {
+    Bytes(Vec<u8>),
+    Fin,
+}
+
+/// What has happened to a socket.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
+    pub(crate) writes_of_zero: u64,
+    /// When the server sent FIN.
+    pub(crate) finished_at: Option<Instant>,
+    /// When the server closed it with input unread, which the kernel answers with RST.
+    pub(crate) broken_off_at: Option<Instant>,
+}
+
+impl Socket {
+    pub(crate) fn new(peer: PeerAddr) -> Self {
+        Self {
+            peer,
+            token: None,
+            is_listed: false,
+            input: Edge::Armed,
+            room: Edge::Raised,
+            in_flight: VecDeque::new(),
+            inbound: VecDeque::new(),
+            outbound: VecDeque::new(),
+            peer_has_finished: false,
+            is_reset: false,
+            is_accepted: false,
+            server_has_finished: false,
+            server_has_closed: false,
+            past: Past::default(),
+        }
+    }
+
+    pub(crate) fn is_read_closed(&self) -> bool {
+        self.peer_has_finished || self.is_reset
+    }
+
+    /// Bytes that the peer has sent and the server has not read.
+    pub(crate) fn inbound_len(&self) -> usize {
+        self.inbound.len()
+    }
+
+    /// Bytes that the server has written and the peer has not read.
+    pub(crate) fn outbound_len(&self) -> usize {
+        self.outbound.len()
+    }
+
+    // Each returns whether there is something to report.
+
+    /// Takes in what came from the peer.
+    pub(crate) fn arrive(&mut self, packet: Packet, edges: Edges) -> bool {
+        if self.is_read_closed() {
+            return false;
+        }
+        match packet {
+            // Nobody is there to receive it: the kernel answers RST.
+            Packet::Bytes(_) if self.server_has_closed => self.reset(),
+            Packet::Bytes(bytes) => {
+                self.inbound.extend(bytes);
+                self.input.raise(edges)
+            }
+            Packet::Fin => {
+                self.peer_has_finished = true;
+                self.input = Edge::Raised;
+                true
+            }
+        }
+    }
+
+    /// RST, from either side: what was not received is lost.
+    pub(crate) fn reset(&mut self) -> bool {
+        self.is_reset = true;
+        self.in_flight.clear();
+        self.inbound.clear();
+        self.outbound.clear();
+        (self.input, self.room) = (Edge::Raised, Edge::Raised);
+        true
+    }
+
+    /// There is more to read than the server was told.
+    pub(crate) fn readable_again(&mut self, edges: Edges) -> bool {
+        self.input.exhausted();
+        self.input.raise(edges)
+    }
+
+    /// There is more room than the server was told.
+    pub(crate) fn writable_again(&mut self, edges: Edges) -> bool {
+        self.room = Edge::Armed;
+        self.room.raise(edges)
+    }
+
+    /// The peer takes bytes. Room is told once a third of the buffer is free (`sk_stream_is_writeable` in Linux), and only
+    /// to who has found none (`SOCK_NOSPACE`).
+    pub(crate) fn peer_takes(&mut self, len_max: usize, buffer: usize) -> (Vec<u8>, bool) {
+        let bytes = take(&mut self.outbound, len_max);
+        let used = self.outbound.len();
+        let is_roomy = buffer.saturating_sub(used) >= used / 2;
+        let is_edge = !bytes.is_empty() && is_roomy && self.room.raise(Edges::Strict);
+        (bytes, is_edge)
+    }
+
+    // What the server's calls do.
+
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let available = self.inbound.len().min(buf.len());
+        if available < buf.len() {
+            self.input.exhausted();
+        }
+        if available > 0 {
+            self.inbound.read_exact(&mut buf[..available])?;
+            self.past.bytes_read += available as u64;
+            return Ok(available);
+        }
+        match (self.peer_has_finished, self.is_reset) {
+            // Linux tells of the FIN also when an RST came behind it.
+            (true, _) => Ok(0),
+            (false, true) => Err(io::ErrorKind::ConnectionReset.into()),
+            (false, false) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// The kernel takes the first `len` of `asked` bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8], asked: usize) -> io::Result<usize> {
+        if bytes.len() < asked {
+            self.room = Edge::Armed;
+        }
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.outbound.extend(bytes);
+        self.past.bytes_written += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    pub(crate) fn shutdown_write(&mut self, now: Instant) -> io::Result<()> {
+        if self.is_reset {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.server_has_finished = true;
+        self.past.finished_at = Some(now);
+        Ok(())
+    }
+
+    /// The server closes its descriptor. With input unread the kernel sends RST (RFC 1122, 4.2.2.13).
+    pub(crate) fn close(&mut self, now: Instant) {
+        self.server_has_closed = true;
+        if self.is_reset {
+            return;
+        }
+        if self.inbound.is_empty() {
+            self.server_has_finished = true;
+        } else {
+            self.past.broken_off_at = Some(now);
+            self.reset();
+        }
+        self.inbound = VecDeque::new();
+    }
+
+    // What a poll reports.
+
+    /// What the program has not been told; `None` if there is no reason left.
+    pub(crate) fn tell(&mut self, edges: Edges) -> Option<Readiness> {
+        let level = self.level();
+        let is_input = self.input.tell(level.readable);
+        let is_room = self.room.tell(level.writable);
+        if !is_input && !is_room {
+            return None;
+        }
+        Some(match edges {
+            Edges::Noisy => level,
+            Edges::Strict => Readiness {
+                readable: is_input,
+                writable: is_room,
+                read_closed: is_input && level.read_closed,
+                failed: level.failed,
+            },
+        })
+    }
+
+    /// All that is true.
+    pub(crate) fn level(&self) -> Readiness {
+        let read_closed = self.is_read_closed();
+        Readiness {
+            readable: read_closed || !self.inbound.is_empty(),
+            writable: self.is_reset || self.room != Edge::Armed,
+            read_closed,
+            failed: self.is_reset,
+        }
+    }
+}
+
+/// Takes at most `len_max` bytes away from the front.
+pub(crate) fn take(from: &mut VecDeque<u8>, len_max: usize) -> Vec<u8> {
+    let mut bytes = vec![0; from.len().min(len_max)];
+    // No more is asked for than there is, so there is no error.
+    let _ = from.read_exact(&mut bytes);
+    bytes
+}
