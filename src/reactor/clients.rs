@@ -103,15 +103,15 @@ impl<S, T> Clients<S, T> {
         self.waiting.pop_front()
     }
 
-    /// Takes a connection that came off the queue out of its slot: from here on it may be queued again.
-    pub(crate) fn take(&mut self, id: ConnId) -> Option<Tenant<S, T>> {
-        let client = self.slots.tenant_mut(id)?;
-        client.is_queued = false;
-        client.tenant.take()
+    /// A connection's turn has come: from here on it may be queued again.
+    pub(crate) fn dequeue(&mut self, id: ConnId) {
+        if let Some(client) = self.slots.tenant_mut(id) {
+            client.is_queued = false;
+        }
     }
 
-    /// Takes a connection out of its slot, whose place in the queue, if it has one, stays its own.
-    pub(crate) fn borrow(&mut self, id: ConnId) -> Option<Tenant<S, T>> {
+    /// Takes a connection out of its slot. If it stands in the queue, it keeps its place.
+    pub(crate) fn take(&mut self, id: ConnId) -> Option<Tenant<S, T>> {
         self.slots.tenant_mut(id)?.tenant.take()
     }
 

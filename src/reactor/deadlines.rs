@@ -129,6 +129,12 @@ impl Deadlines {
         self.lists[kind as usize].since(slot) != NOT_SET
     }
 
+    /// Whether what was waited for `since` then is overdue.
+    pub(crate) fn is_over(&self, kind: Kind, since: Option<Instant>, now: Instant) -> bool {
+        let timeout = self.lists[kind as usize].timeout;
+        since.zip(timeout).is_some_and(|(since, timeout)| now.saturating_duration_since(since) >= timeout)
+    }
+
     /// A slot whose deadline of this kind has come, which is thereby taken away.
     pub(crate) fn expired(&mut self, kind: Kind, now: Instant) -> Option<u32> {
         let list = &mut self.lists[kind as usize];

@@ -34,29 +34,78 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     ///
     /// What the peer has done may lie in the socket, unseen: the process was stopped, a poll was interrupted or left events
     /// behind, a budget was spent; and the kernel reports room only once a third of a send buffer is free. So the connection
-    /// looks for itself first, and as long as it has something to do without the peer, the peer is in time.
+    /// looks for itself first, and as long as it has something to do without the peer, the peer is in time. Only with
+    /// writing it may be late all the same: who stands in the queue to read need not have found out that there is room.
     fn is_late(&mut self, id: ConnId, kind: Kind) -> bool {
         if kind == Kind::Linger {
             return true;
         }
+        let now = self.now();
         let before = (self.bench.supplies.counts.frames_in, self.stats.bytes_out);
         // Also one that stands in the queue: its share may be some turns away.
-        let Some(mut tenant) = self.clients.borrow(id) else { return false };
-        tenant.conn.look_again();
-        self.run_tenant(id, tenant);
+        let Some(conn) = self.clients.conn_mut(id) else { return false };
+        conn.look_again();
+        self.run_one(id);
         let has_answered = self.bench.supplies.counts.frames_in > before.0;
         let has_written = self.stats.bytes_out > before.1;
         let is_queued = self.clients.is_queued(id);
         let Some(conn) = self.clients.conn_mut(id) else { return false };
         let (since, is_in_time) = match kind {
-            Kind::Idle => (Some(self.bench.supplies.now), has_answered || has_written || is_queued),
-            Kind::Frame => (conn.frame_since(), has_answered || is_queued),
-            Kind::Write => (conn.stalled_since(), has_written),
+            Kind::Idle => (Some(now), has_answered || has_written || is_queued),
+            Kind::Frame => (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, conn.frame_since(), now)),
+            // Not whether this look has written: a look at another deadline, just before, may have done so.
+            Kind::Write => (conn.stalled_since(), !self.deadlines.is_over(kind, conn.stalled_since(), now)),
             Kind::Linger => (conn.lingering_since(), false),
         };
         if is_in_time {
             self.deadlines.set(kind, id.index, since);
         }
-        !is_in_time && since.is_some()
+        !is_in_time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::config::{Config, ConfigBuilder};
+    use crate::frame::encode_header;
+    use crate::handler::Echo;
+    use crate::reactor::Reactor;
+    use crate::sim::Sim;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// A peer is owed more than its send buffer holds, and reads so little of it in time that the kernel tells nothing: only
+    /// the last look finds that. Whether it keeps its connection by reading as many bytes as `reads` says, one after another.
+    fn assert_kept(config: ConfigBuilder, then_sends: &[u8], reads: [(usize, bool); 3]) {
+        let sim = Sim::new(1);
+        sim.set_send_buffer_bytes(300);
+        let config = config.write_timeout(Some(TIMEOUT)).frame_timeout(None).build().unwrap();
+        let mut reactor = Reactor::with_net(sim.net(), config, Echo).unwrap();
+        reactor.listen(&sim.addr(7007)).unwrap();
+        let peer = sim.connect(7007).unwrap();
+        peer.send(&[&encode_header(1_000)[..], &[7; 1_000]].concat());
+        let _ = sim.settle(&mut reactor).unwrap();
+        peer.send(then_sends);
+
+        for (bytes, is_kept) in reads {
+            assert_eq!(peer.receive_some(bytes).len(), bytes);
+            sim.advance(TIMEOUT);
+            let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
+            reactor.check_invariants();
+            assert_eq!(sim.open_sockets() == 1, is_kept, "having read {bytes} bytes: {}", reactor.stats());
+        }
+    }
+
+    #[test]
+    fn a_peer_that_reads_a_little_is_in_time_also_while_it_sends_more_than_a_turn_takes() {
+        let frame = [&encode_header(1_000_000)[..], &[7; 999_000]].concat();
+        assert_kept(Config::builder().read_budget_bytes(64), &frame, [(50, true), (1, true), (0, false)]);
+    }
+
+    #[test]
+    fn a_peer_that_reads_a_little_is_in_time_also_when_two_of_its_deadlines_come_at_once() {
+        assert_kept(Config::builder().idle_timeout(Some(TIMEOUT)), &[], [(50, true), (1, true), (0, false)]);
     }
 }

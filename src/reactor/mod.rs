@@ -344,6 +344,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let mut fresh = std::mem::take(&mut self.fresh);
         self.clients.take_fresh(&mut fresh);
         for id in fresh.drain(..) {
+            self.clients.dequeue(id);
             self.run_one(id);
         }
         self.fresh = fresh;
@@ -351,6 +352,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let enough = self.stats.bytes_moved().saturating_add(self.bench.supplies.config.turn_budget_bytes as u64);
         for left in (0..waiting).rev() {
             let Some(id) = self.clients.next_waiting() else { break };
+            self.clients.dequeue(id);
             self.run_one(id);
             if left > 0 && self.stats.bytes_moved() >= enough {
                 self.stats.turn_budgets_spent += 1;
@@ -360,13 +362,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn run_one(&mut self, id: ConnId) {
-        if let Some(tenant) = self.clients.take(id) {
-            self.run_tenant(id, tenant);
-        }
-    }
-
-    /// Runs a connection, and puts it back.
-    fn run_tenant(&mut self, id: ConnId, mut tenant: Tenant<N::Stream, H::State>) {
+        let Some(mut tenant) = self.clients.take(id) else { return };
         let moved_before = self.stats.bytes_moved();
         if tenant.conn.closed().is_none() {
             let Self { handler, clients, bench, stats, deadlines, .. } = self;
