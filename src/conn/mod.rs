@@ -346,7 +346,7 @@ impl Conn {
     }
 
     /// Whether no frame may be handed over for now: backpressure, or the handler's wish.
-    fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.is_paused || self.backlog.as_ref().is_some_and(|backlog| backlog.outbox.is_over())
     }
 

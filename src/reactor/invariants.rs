@@ -1,6 +1,8 @@
-//! What must be true between two turns, as code.
+//! What must be true between two turns, as code; and a look at one connection, for tests that know what should be.
 
-use crate::handler::Handler;
+use std::time::Duration;
+
+use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
@@ -31,6 +33,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         assert_eq!(supplies.pool.lent_bytes(), buffered, "the accounted bytes are those that connections own");
         assert!(buffered <= config.memory_bytes_max, "{buffered} bytes are buffered");
+        let sleeps = queued > 0 && self.sleep(None) != Some(Duration::ZERO);
+        assert!(!sleeps, "the next poll does not sleep while a connection waits for its turn");
         // Whoever has ended may leave an entry behind, which finds nobody.
         assert_eq!(self.clients.queued().len(), queued, "a connection stands in the queue at most once");
         assert_eq!(self.stats.connections as usize, self.clients.slots.len(), "connections are counted");
@@ -38,4 +42,25 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let closed: u64 = self.stats.closed_total();
         assert_eq!(self.stats.accepted, self.stats.connections + closed, "who was accepted is open or has ended");
     }
+
+    pub(crate) fn glimpse(&self, id: ConnId) -> Option<Glimpse> {
+        let conn = &self.clients.slots.tenant(id)?.tenant.as_ref()?.conn;
+        Some(Glimpse {
+            is_queued: self.clients.is_queued(id),
+            is_held: conn.is_held(),
+            is_ending: conn.is_ending(),
+            unsent_bytes: conn.unsent_bytes(),
+        })
+    }
+}
+
+/// One connection between two turns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Glimpse {
+    /// It runs in the next turn.
+    pub(crate) is_queued: bool,
+    /// No frame is handed over for now.
+    pub(crate) is_held: bool,
+    pub(crate) is_ending: bool,
+    pub(crate) unsent_bytes: usize,
 }

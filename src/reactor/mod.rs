@@ -5,7 +5,7 @@ pub(crate) mod deadlines;
 pub(crate) mod expiry;
 pub(crate) mod handle;
 #[cfg(test)]
-mod invariants;
+pub(crate) mod invariants;
 pub(crate) mod listener;
 pub(crate) mod log_gate;
 pub(crate) mod net;

@@ -46,10 +46,12 @@ pub(crate) struct Past {
     pub(crate) bytes_read: u64,
     pub(crate) bytes_written: u64,
     pub(crate) writes_of_zero: u64,
-    /// When the server sent FIN.
+    /// The peer has reset it, or the network, before the server closed it.
+    pub(crate) was_reset: bool,
+    /// When the server sent FIN, by a shutdown.
     pub(crate) finished_at: Option<Instant>,
-    /// When the server closed it with input unread, which the kernel answers with RST.
-    pub(crate) broken_off_at: Option<Instant>,
+    /// When the server closed it, and whether the peer was done by then.
+    pub(crate) closed_at: Option<(Instant, bool)>,
 }
 
 impl Socket {
@@ -108,11 +110,12 @@ impl Socket {
         }
     }
 
-    /// RST, from either side: what was not received is lost.
+    /// RST, from either side: what the peer has not received is lost. What the server has not read is still there, as in
+    /// Linux.
     pub(crate) fn reset(&mut self) -> bool {
         self.is_reset = true;
+        self.past.was_reset |= !self.server_has_closed;
         self.in_flight.clear();
-        self.inbound.clear();
         self.outbound.clear();
         (self.input, self.room) = (Edge::Raised, Edge::Raised);
         true
@@ -185,13 +188,10 @@ impl Socket {
     /// The server closes its descriptor. With input unread the kernel sends RST (RFC 1122, 4.2.2.13).
     pub(crate) fn close(&mut self, now: Instant) {
         self.server_has_closed = true;
-        if self.is_reset {
-            return;
-        }
-        if self.inbound.is_empty() {
+        self.past.closed_at = Some((now, self.is_read_closed()));
+        if self.inbound.is_empty() && !self.is_reset {
             self.server_has_finished = true;
         } else {
-            self.past.broken_off_at = Some(now);
             self.reset();
         }
         self.inbound = VecDeque::new();

@@ -1,0 +1,59 @@
+//! What a handler does in a callback, besides answering.
+
+use crate::sim::Rng;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    Nothing,
+    Close,
+    Abort,
+    Panic,
+    Pause,
+    /// Sends to itself, to another, or to one that is dead.
+    Send,
+    Broadcast,
+    CloseAnother,
+    AbortAnother,
+    PauseAnother,
+}
+
+impl Deed {
+    const ALL: [Self; 10] = [
+        Self::Nothing,
+        Self::Close,
+        Self::Abort,
+        Self::Panic,
+        Self::Pause,
+        Self::Send,
+        Self::Broadcast,
+        Self::CloseAnother,
+        Self::AbortAnother,
+        Self::PauseAnother,
+    ];
+
+    /// The order in the first byte of a payload.
+    pub(super) fn of_byte(byte: u8) -> Self {
+        Self::ALL.get(usize::from(byte)).copied().unwrap_or(Self::Nothing)
+    }
+
+    /// What a frame asks for; seldom what ends its connection.
+    pub(super) fn asked_for(rng: &mut Rng) -> Self {
+        match rng.below(120) {
+            0 => Self::Close,
+            1 => Self::Abort,
+            2 => Self::Panic,
+            3 => Self::CloseAnother,
+            4 => Self::AbortAnother,
+            5 => Self::PauseAnother,
+            6 | 7 => Self::Pause,
+            8..=15 => Self::Send,
+            16 | 17 => Self::Broadcast,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// What nobody asked for, `per_mille` times in a thousand.
+    pub(super) fn by_whim(rng: &mut Rng, per_mille: u16) -> Self {
+        if rng.chance(per_mille) { Self::ALL[rng.below(Self::ALL.len())] } else { Self::Nothing }
+    }
+}

@@ -1,0 +1,83 @@
+//! Campaigns: thousands of steps of chance under a seed, with everything that must be so checked after every turn.
+//!
+//! A seed decides the settings, the peers, the faults and the order of everything. `FRAMELOOP_SIM_SEEDS` and
+//! `FRAMELOOP_SIM_STEPS` make a campaign longer, `FRAMELOOP_SIM_SEED` replays one seed.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `settings.rs` | what a seed decides at once: limits, faults, edges |
+//! | `rig.rs` | the steps, and the end |
+//! | `actor.rs`, `script.rs` | the peers, and what they say |
+//! | `obedient.rs`, `deed.rs`, `record.rs` | the handler, what it does, and what it writes down |
+//! | `oracle.rs` | what must be so |
+//! | `trace.rs`, `quiet.rs` | what is told of a failure, and what is not |
+
+mod actor;
+mod deed;
+mod obedient;
+mod oracle;
+mod quiet;
+mod record;
+mod rig;
+mod script;
+mod settings;
+mod trace;
+
+use crate::sim::campaign::quiet::quietly;
+use crate::sim::campaign::rig::Rig;
+
+const SEEDS: u64 = 256;
+const STEPS: usize = 3_000;
+
+/// How much of what happened is told of a failure, and how much of one that is replayed.
+const TRACE_LINES: usize = 40;
+const REPLAY_LINES: usize = 2_000;
+
+/// Runs a seed.
+///
+/// # Errors
+///
+/// What was broken, what happened last, and how to replay it.
+fn run(seed: u64, steps: usize, lines_max: usize) -> Result<(), String> {
+    let mut rig = Rig::new(seed, lines_max);
+    let Err(broken) = quietly(|| rig.run(steps)) else { return Ok(()) };
+    Err(format!(
+        "seed {seed} is broken: {broken}\n\nwith {:#?}\n\nthe last that happened:\n{}\n\nreplay: FRAMELOOP_SIM_SEED={seed} \
+         FRAMELOOP_SIM_STEPS={steps} cargo test --lib a_campaign_of_chance\n",
+        rig.settings,
+        rig.trace.lines().join("\n"),
+    ))
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    match text.parse() {
+        Ok(number) => Some(number),
+        Err(_) => panic!("{name} is {text:?} and must be a number"),
+    }
+}
+
+#[test]
+fn a_campaign_of_chance_breaks_no_invariant() {
+    let steps = setting("FRAMELOOP_SIM_STEPS").map_or(STEPS, |steps| steps as usize);
+    let outcome = match setting("FRAMELOOP_SIM_SEED") {
+        Some(seed) => run(seed, steps, REPLAY_LINES),
+        None => (0..setting("FRAMELOOP_SIM_SEEDS").unwrap_or(SEEDS)).try_for_each(|seed| run(seed, steps, TRACE_LINES)),
+    };
+    if let Err(report) = outcome {
+        panic!("{report}");
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_campaign_every_time() {
+    for seed in 0..8 {
+        let traces = [(); 2].map(|()| {
+            let mut rig = Rig::new(seed, usize::MAX);
+            assert_eq!(quietly(|| rig.run(500)), Ok(()));
+            rig.trace.lines()
+        });
+        assert!(traces[0].len() > 200, "{}", traces[0].len());
+        assert_eq!(traces[0], traces[1]);
+    }
+}

@@ -1,0 +1,335 @@
+//! The campaign's handler: does what frames ask for and what comes to its mind, and writes down what must follow from it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::panic_any;
+
+use crate::error::CloseReason;
+use crate::frame::HEADER_LEN;
+use crate::handler::{Broadcast, ConnId, Context, Handler, Peers};
+use crate::sim::Rng;
+use crate::sim::campaign::deed::Deed;
+use crate::sim::campaign::record::{Life, Owed, Record, TO_ALL, UNASKED, unasked};
+use crate::sim::campaign::trace::Trace;
+use crate::{Frame, PeerAddr, Sent};
+
+#[derive(Debug)]
+pub(super) struct Obedient {
+    rng: Rng,
+    trace: Trace,
+    frame_budget: usize,
+    /// Nothing comes to its mind any more.
+    pub(super) is_calm: bool,
+    /// By the number of the peer.
+    pub(super) records: Vec<Record>,
+    numbers: HashMap<ConnId, usize>,
+    ids: Vec<ConnId>,
+    pub(super) open: usize,
+    pub(super) paused: Vec<usize>,
+    /// Half-closed, and kept open to be answered later.
+    pub(super) kept: Vec<usize>,
+    serial: u64,
+    /// How many a broadcast has reached, by its serial number, and how many have heard it.
+    pub(super) broadcasts: HashMap<u64, (usize, usize)>,
+    pub(super) messages: u64,
+    pub(super) frames: u64,
+    /// Connections that have ended in this turn.
+    pub(super) just_ended: Vec<usize>,
+    /// What should not have been. The reactor catches panics of a handler, so an assertion in one would say nothing.
+    pub(super) broken: Vec<String>,
+}
+
+/// The address of a peer tells its number.
+pub(super) fn ip_of(number: usize) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x0a00_0000 | number as u32)
+}
+
+fn number_of(peer: &PeerAddr) -> usize {
+    match peer.ip() {
+        Some(IpAddr::V4(ip)) => (ip.to_bits() & 0x00ff_ffff) as usize,
+        Some(IpAddr::V6(_)) | None => usize::MAX,
+    }
+}
+
+impl Obedient {
+    pub(super) fn new(seed: u64, frame_budget: usize, trace: Trace) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            trace,
+            frame_budget,
+            is_calm: false,
+            records: Vec::new(),
+            numbers: HashMap::new(),
+            ids: Vec::new(),
+            open: 0,
+            paused: Vec::new(),
+            kept: Vec::new(),
+            serial: 0,
+            broadcasts: HashMap::new(),
+            messages: 0,
+            frames: 0,
+            just_ended: Vec::new(),
+            broken: Vec::new(),
+        }
+    }
+
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.just_ended.clear();
+        self.records.iter_mut().for_each(|record| record.taken_in_turn = 0);
+    }
+
+    fn expect(&mut self, holds: bool, number: usize, otherwise: &str) {
+        if !holds {
+            let name = self.records.get(number).map_or("nobody", |record| &record.name);
+            self.broken.push(format!("{name}: {otherwise}"));
+        }
+    }
+
+    /// Some of these are dead.
+    fn any_id(&mut self) -> Option<ConnId> {
+        let index = self.rng.below(self.ids.len());
+        self.ids.get(index).copied()
+    }
+
+    fn record(&mut self, id: ConnId) -> Option<&mut Record> {
+        let number = *self.numbers.get(&id)?;
+        self.records.get_mut(number)
+    }
+
+    /// What nobody asked for, `per_mille` times in a thousand.
+    fn whim(&mut self, per_mille: u16) -> Deed {
+        if self.is_calm { Deed::Nothing } else { Deed::by_whim(&mut self.rng, per_mille) }
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn send(&mut self, to: ConnId, send: impl FnOnce(&[u8]) -> Sent) {
+        let serial = self.next_serial();
+        let sent = send(&unasked(UNASKED, serial));
+        let Some(record) = self.record(to) else { return };
+        match sent {
+            Sent::Queued => record.owed.push(Owed::Unasked(serial)),
+            Sent::OverMark => record.waits_for_low_water = true,
+            Sent::Gone | Sent::TooLong => {}
+        }
+        let is_dead = record.open_id().is_none();
+        let name = record.name.clone();
+        self.trace.note(format!("    to {name}, who did not ask: {sent:?}"));
+        let number = self.numbers[&to];
+        self.expect(!is_dead || sent == Sent::Gone, number, "was sent a frame when it had ended");
+        self.expect(sent != Sent::TooLong, number, "was sent too much for any header");
+    }
+
+    fn broadcast(&mut self, broadcast: impl FnOnce(&[u8]) -> Broadcast) {
+        let serial = self.next_serial();
+        let reached = broadcast(&unasked(TO_ALL, serial));
+        self.broadcasts.insert(serial, (reached.queued, 0));
+        self.trace.note(format!("    to all: {reached:?}"));
+    }
+
+    /// Does a deed in a callback about a connection.
+    fn act(&mut self, number: usize, conn: &mut Context<'_>, deed: Deed) {
+        let record = &mut self.records[number];
+        match deed {
+            Deed::Nothing => return,
+            Deed::Close => {
+                conn.close();
+                record.was_closed = true;
+            }
+            Deed::Abort => {
+                conn.abort();
+                record.was_aborted = true;
+            }
+            Deed::Panic => record.has_panicked = true,
+            Deed::Pause => {
+                conn.pause();
+                record.is_paused = true;
+                self.paused.push(number);
+            }
+            Deed::Send => {
+                if let Some(to) = self.any_id() {
+                    self.send(to, |payload| conn.send(to, payload));
+                }
+            }
+            Deed::Broadcast => self.broadcast(|payload| conn.broadcast(payload)),
+            Deed::CloseAnother | Deed::AbortAnother | Deed::PauseAnother => {
+                return self.act_at_large(&mut conn.peers(), deed);
+            }
+        }
+        let name = &self.records[number].name;
+        self.trace.note(format!("    the handler, for {name}: {deed:?}"));
+        if deed == Deed::Panic {
+            panic_any("the handler was asked to panic");
+        }
+    }
+
+    /// Does a deed in a callback about no connection, or about others.
+    fn act_at_large(&mut self, peers: &mut Peers<'_>, deed: Deed) {
+        let Some(id) = self.any_id() else { return };
+        match deed {
+            Deed::Nothing | Deed::Close | Deed::Abort | Deed::Pause => return,
+            Deed::Panic => panic_any("the handler was asked to panic"),
+            Deed::Send => return self.send(id, |payload| peers.send(id, payload)),
+            Deed::Broadcast => return self.broadcast(|payload| peers.broadcast(payload)),
+            Deed::CloseAnother | Deed::AbortAnother | Deed::PauseAnother => {}
+        }
+        let is_there = match deed {
+            Deed::CloseAnother => peers.close(id),
+            Deed::AbortAnother => peers.abort(id),
+            _ => peers.pause(id),
+        };
+        let number = self.numbers[&id];
+        let record = &mut self.records[number];
+        self.trace.note(format!("    the handler, for {}: {deed:?}: {is_there}", record.name));
+        let is_open = record.open_id().is_some();
+        if is_there {
+            record.was_closed |= deed == Deed::CloseAnother;
+            record.was_aborted |= deed == Deed::AbortAnother;
+            if deed == Deed::PauseAnother {
+                record.is_paused = true;
+                self.paused.push(number);
+            }
+        }
+        self.expect(is_open || !is_there, number, "was there when it had ended");
+    }
+
+    fn answer(&mut self, conn: &mut Context<'_>, number: usize, mut frame: Frame<'_>) -> Sent {
+        let sent = match self.rng.below(10) {
+            0..=2 => conn.reply(frame.payload()),
+            3 => conn.reply(&frame.payload_chunks().collect::<Vec<_>>().concat()),
+            _ => conn.reply_frame(frame),
+        };
+        let record = &mut self.records[number];
+        match sent {
+            Sent::Queued => record.owed.push(Owed::Answer(record.taken - 1)),
+            _ => record.is_unanswered = true,
+        }
+        self.expect(matches!(sent, Sent::Queued | Sent::Gone), number, "the first reply was refused at the mark");
+        sent
+    }
+}
+
+impl Handler for Obedient {
+    /// The number of the peer.
+    type State = usize;
+    type Message = ();
+
+    fn on_open(&mut self, conn: &mut Context<'_>) -> usize {
+        let (id, number) = (conn.id(), number_of(conn.peer_addr()));
+        let is_new = self.records[number].life == Life::Waiting && self.numbers.insert(id, number).is_none();
+        self.expect(is_new, number, "opened twice");
+        self.trace.note(format!("    {} is connection {id}", self.records[number].name));
+        self.records[number].life = Life::Open(id);
+        self.ids.push(id);
+        if self.rng.chance(100) {
+            self.send(id, |payload| conn.send(id, payload));
+        }
+        let deed = self.whim(60);
+        if deed == Deed::Panic {
+            // Then it never was open.
+            self.records[number].life = Life::Stillborn;
+        }
+        self.act(number, conn, deed);
+        self.open += 1;
+        number
+    }
+
+    fn on_frame(&mut self, conn: &mut Context<'_>, number: &mut usize, frame: Frame<'_>) {
+        let number = *number;
+        let record = &mut self.records[number];
+        self.frames += 1;
+        record.taken += 1;
+        record.taken_in_turn += 1;
+        let is_own = record.life == Life::Open(conn.id());
+        let may_go_on = !(record.is_paused || record.was_closed || record.was_aborted || record.has_panicked);
+        let asked = record.script.frame(record.taken - 1);
+        let is_asked = asked.is_some_and(|asked| is_same(asked, &frame));
+        let order = asked.and_then(|asked| asked.get(HEADER_LEN)).map_or(Deed::Nothing, |byte| Deed::of_byte(*byte));
+        // A connection may run a second time, for a last look at its deadline.
+        let is_within_budget = record.taken_in_turn <= 2 * self.frame_budget;
+        self.expect(is_own, number, "a frame came with another connection's state");
+        self.expect(may_go_on, number, "a frame was handed over that should have waited");
+        self.expect(is_asked, number, "the frame handed over is not the one that was sent");
+        self.expect(is_within_budget, number, "more frames were handed over than the budget allows");
+        self.expect(self.just_ended.is_empty(), number, "a slot was freed before the batch was done");
+
+        let sent = self.answer(conn, number, frame);
+        if sent == Sent::Queued {
+            let whim = self.whim(5);
+            self.act(number, conn, whim);
+            self.act(number, conn, order);
+        }
+    }
+
+    fn on_low_water(&mut self, conn: &mut Context<'_>, number: &mut usize) {
+        self.records[*number].waits_for_low_water = false;
+        self.trace.note(format!("    {} has room again", self.records[*number].name));
+        let deed = self.whim(200);
+        self.act(*number, conn, deed);
+    }
+
+    /// Sometimes keeps it open, to be answered and closed later.
+    fn on_half_close(&mut self, conn: &mut Context<'_>, number: &mut usize) {
+        let number = *number;
+        self.trace.note(format!("    {} has half-closed", self.records[number].name));
+        let deed = self.whim(200);
+        self.act(number, conn, deed);
+        if self.rng.chance(250) {
+            self.kept.push(number);
+        } else {
+            conn.close();
+            self.records[number].was_closed = true;
+        }
+    }
+
+    fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, number: usize, reason: &CloseReason) {
+        let record = &mut self.records[number];
+        self.trace.note(format!("    {} ends: {reason}", record.name));
+        let was_open = record.life == Life::Open(id);
+        record.life = Life::Ended { reason: *reason, at: peers.now() };
+        let is_limited = matches!(reason, CloseReason::MemoryLimit { .. });
+        let may_be = is_limited || !record.is_unanswered;
+        self.open = self.open.wrapping_sub(1);
+        self.just_ended.push(number);
+        self.expect(was_open, number, "closed without being open");
+        self.expect(may_be, number, "a reply was not taken, and not for the memory limit");
+        let sent = peers.send(id, b"too late");
+        self.expect(sent == Sent::Gone, number, "a frame was queued on a connection that has ended");
+        let deed = self.whim(150);
+        self.act_at_large(peers, deed);
+    }
+
+    /// Resumes one that was paused, closes one that was kept open, if they are still there.
+    fn on_message(&mut self, peers: &mut Peers<'_>, (): ()) {
+        self.messages += 1;
+        let paused = self.paused.pop();
+        if let Some(id) = paused.and_then(|number| self.records[number].open_id()) {
+            peers.resume(id);
+            self.records[paused.unwrap_or(0)].is_paused = false;
+        }
+        let kept = self.kept.pop();
+        if let Some(id) = kept.and_then(|number| self.records[number].open_id()) {
+            self.send(id, |payload| peers.send(id, payload));
+            peers.close(id);
+            self.records[kept.unwrap_or(0)].was_closed = true;
+        }
+        let deed = self.whim(100);
+        self.act_at_large(peers, deed);
+    }
+}
+
+/// Whether a frame is that of the script, header included.
+fn is_same(asked: &[u8], frame: &Frame<'_>) -> bool {
+    let mut rest = &asked[HEADER_LEN..];
+    frame.payload_chunks().all(|piece| match rest.split_at_checked(piece.len()) {
+        Some((same, behind)) => {
+            rest = behind;
+            same == piece
+        }
+        None => false,
+    }) && rest.is_empty()
+}

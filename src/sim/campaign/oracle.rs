@@ -1,0 +1,206 @@
+//! What must be so, judged from outside: from what the peers did, what the handler was told, and the clock.
+
+use std::time::{Duration, Instant};
+
+use crate::error::CloseReason;
+use crate::frame::HEADER_LEN;
+use crate::sim::campaign::actor::{Actor, Kind};
+use crate::sim::campaign::record::{Life, Record};
+use crate::sim::campaign::rig::Rig;
+
+/// The longest payload that a handler sends without being asked.
+const UNASKED_LEN_MAX: usize = 6_008;
+
+/// Since when a peer is waited for.
+#[derive(Debug, Default)]
+pub(super) struct Overdue {
+    frame: Wait<usize>,
+    write: Wait<u64>,
+    idle: Wait<(u64, usize)>,
+}
+
+/// How long something has been waited for, as far as the oracle has seen.
+#[derive(Debug, Default)]
+struct Wait<K> {
+    since: Option<(K, Instant)>,
+}
+
+impl<K: PartialEq> Wait<K> {
+    /// Waits on for the same, for something else, or for nothing. Returns whether it is too long.
+    fn is_over(&mut self, what: Option<K>, now: Instant, timeout: Option<Duration>) -> bool {
+        let since = match (self.since.take(), what) {
+            (Some((before, since)), Some(what)) if before == what => Some((what, since)),
+            (_, what) => what.map(|what| (what, now)),
+        };
+        self.since = since;
+        let Some(((_, since), timeout)) = self.since.as_ref().zip(timeout) else { return false };
+        now - *since > timeout
+    }
+}
+
+/// Whether everything that was queued had been written when a connection ended so.
+fn is_in_order(reason: &CloseReason) -> bool {
+    match reason {
+        CloseReason::PeerFinished
+        | CloseReason::TruncatedFrame { .. }
+        | CloseReason::FrameTooLong(_)
+        | CloseReason::ClosedByHandler
+        | CloseReason::HandlerPanicked
+        | CloseReason::Drained => true,
+        CloseReason::Reset
+        | CloseReason::IdleTimeout
+        | CloseReason::FrameTimeout
+        | CloseReason::WriteTimeout
+        | CloseReason::MemoryLimit { .. }
+        | CloseReason::WriteZero
+        | CloseReason::Io(_)
+        | CloseReason::AbortedByHandler
+        | CloseReason::Cut => false,
+    }
+}
+
+impl Rig {
+    /// After every turn.
+    pub(super) fn check(&mut self) {
+        self.reactor.check_invariants();
+        let handler = self.reactor.handler();
+        assert!(handler.broken.is_empty(), "{}", handler.broken.join("; "));
+        assert_eq!(handler.open, self.reactor.stats().connections as usize, "on_open and on_close pair");
+        assert_eq!(handler.open, self.sim.open_sockets(), "sockets are closed exactly when their connections end");
+        let exhaustions = self.sim.world.borrow().past.exhaustions;
+        assert!(exhaustions <= 1, "an accept that failed for lack of descriptors was tried again at once");
+        for index in 0..self.actors.len() {
+            self.check_owed(&self.actors[index]);
+            self.check_waited(index);
+        }
+        for &number in &self.reactor.handler().just_ended {
+            if let Some(actor) = self.actors.iter().find(|actor| actor.number == number) {
+                self.check_reason(actor);
+            }
+        }
+    }
+
+    /// A connection that is open owes no more than it may, and its handler knows whether it may send.
+    fn check_owed(&self, actor: &Actor) {
+        let config = &self.settings.config;
+        let record = &self.reactor.handler().records[actor.number];
+        let Some(id) = record.open_id() else { return };
+        let Some(glimpse) = self.reactor.glimpse(id) else { panic!("{actor} is open, and has no slot") };
+
+        let response_max = HEADER_LEN + UNASKED_LEN_MAX.max(config.payload_len_max as usize);
+        let is_within = glimpse.unsent_bytes < config.outbox_bytes_high + response_max;
+        assert!(is_within, "{actor} is owed more than the high watermark and one response");
+        let is_told = !record.waits_for_low_water || glimpse.unsent_bytes > 0 || glimpse.is_ending;
+        assert!(is_told, "nobody told that {actor} has room again");
+        let world = self.sim.world.borrow();
+        let writes_of_zero = world.sockets[actor.peer.socket].past.writes_of_zero;
+        assert_eq!(writes_of_zero, 0, "{actor} is open, although a write took nothing");
+    }
+
+    /// Nobody is waited for longer than he may be.
+    ///
+    /// The wait for a frame is not counted while the server has not read what there is, is held back or has something to do.
+    fn check_waited(&mut self, index: usize) {
+        let Self { actors, reactor, sim, settings, .. } = self;
+        let (actor, config, now) = (&mut actors[index], &settings.config, sim.now());
+        let record = &reactor.handler().records[actor.number];
+        let Some(glimpse) = record.open_id().and_then(|id| reactor.glimpse(id)) else { return };
+        let world = sim.world.borrow();
+        let socket = &world.sockets[actor.peer.socket];
+        let written = socket.past.bytes_written;
+
+        let has_sent_a_part = actor.script.incomplete_len(actor.sent) > 0 && actor.fin_at.is_none();
+        let has_been_read = socket.inbound_len() == 0 && socket.in_flight.is_empty();
+        let is_waiting = !glimpse.is_queued && !glimpse.is_ending && !glimpse.is_held;
+        let frame = has_sent_a_part && has_been_read && is_waiting;
+        let frame = frame.then(|| actor.script.frames_within(actor.sent));
+        let write = glimpse.unsent_bytes > 0 && !glimpse.is_queued && socket.outbound_len() >= world.send_buffer_bytes;
+        let idle = !glimpse.is_queued;
+
+        let is_over = actor.overdue.frame.is_over(frame, now, config.frame_timeout);
+        assert!(!is_over, "{actor} did not complete a frame in time, and is still there");
+        let is_over = actor.overdue.write.is_over(write.then_some(written), now, config.write_timeout);
+        assert!(!is_over, "{actor} took nothing in time, and is still there");
+        let is_over = actor.overdue.idle.is_over(idle.then_some((written, record.taken)), now, config.idle_timeout);
+        assert!(!is_over, "{actor} was idle for too long, and is still there");
+        let lingers = socket.past.finished_at.map_or(Duration::ZERO, |finished| now - finished);
+        assert!(lingers <= config.linger_timeout, "{actor} was lingered for too long");
+    }
+
+    /// A connection that has ended did so for a reason that there was, and in the way that belongs to it.
+    fn check_reason(&self, actor: &Actor) {
+        let record = &self.reactor.handler().records[actor.number];
+        let Life::Ended { reason, at } = record.life else { panic!("{actor} has ended, and was not told so") };
+        assert!(self.is_deserved(actor, record, &reason, at), "{actor} did not deserve its end: {reason}");
+        let world = self.sim.world.borrow();
+        let past = &world.sockets[actor.peer.socket].past;
+        let is_zero = past.writes_of_zero > 0;
+        assert!(!is_zero || reason == CloseReason::WriteZero, "{actor}: a write took nothing, and {reason}");
+
+        let may_be_cut = record.was_aborted || self.is_ending || self.settings.config.idle_timeout.is_some();
+        if is_in_order(&reason) && !may_be_cut {
+            let Some((closed_at, peer_was_done)) = past.closed_at else { panic!("{actor}: the socket is still open") };
+            let lingered = past.finished_at.map_or(Duration::ZERO, |finished| closed_at - finished);
+            let was_waited_for = peer_was_done || lingered >= self.settings.config.linger_timeout;
+            assert!(was_waited_for, "{actor} was not waited for after our FIN: {reason}");
+        }
+    }
+
+    fn is_deserved(&self, actor: &Actor, record: &Record, reason: &CloseReason, at: Instant) -> bool {
+        let (config, script) = (&self.settings.config, &actor.script);
+        let may_be_misjudged = self.settings.may_misjudge();
+        let world = self.sim.world.borrow();
+        let past = &world.sockets[actor.peer.socket].past;
+        let has_finished_after = |received: usize| {
+            actor
+                .fin_at
+                .is_some_and(|fin| script.incomplete_len(fin) == received && script.frames_within(fin) == record.taken)
+        };
+        match *reason {
+            CloseReason::PeerFinished => has_finished_after(0),
+            CloseReason::TruncatedFrame { received } => received > 0 && has_finished_after(received),
+            CloseReason::Reset => past.was_reset,
+            CloseReason::FrameTooLong(error) => {
+                script.refused_within(actor.sent) == Some(error.announced) && record.taken == script.frames()
+            }
+            CloseReason::IdleTimeout => config.idle_timeout.is_some(),
+            CloseReason::FrameTimeout => config.frame_timeout.is_some_and(|timeout| {
+                let is_late = script.incomplete_len(actor.sent) > 0 && at - actor.frame_began_at >= timeout;
+                may_be_misjudged || is_late
+            }),
+            CloseReason::WriteTimeout => {
+                config.write_timeout.is_some_and(|timeout| may_be_misjudged || at - actor.last_read_at >= timeout)
+            }
+            CloseReason::MemoryLimit { observed, allowed } => observed > allowed,
+            CloseReason::WriteZero => past.writes_of_zero > 0,
+            CloseReason::Io(_) => false,
+            CloseReason::ClosedByHandler => record.was_closed,
+            CloseReason::AbortedByHandler => record.was_aborted,
+            CloseReason::HandlerPanicked => record.has_panicked,
+            CloseReason::Drained | CloseReason::Cut => self.is_ending,
+        }
+    }
+
+    /// Once nothing more will come from a peer: it is not open any more, and has heard everything, if it listened.
+    pub(super) fn check_last(&self, actor: &Actor) {
+        let record = &self.reactor.handler().records[actor.number];
+        let world = self.sim.world.borrow();
+        let socket = &world.sockets[actor.peer.socket];
+        assert!(socket.server_has_closed, "{actor} is left, as {:?}", record.life);
+        let Life::Ended { reason, .. } = record.life else { return };
+        let has_heard_all = actor.heard == record.owed.len() && actor.incomplete.is_empty();
+        if is_in_order(&reason) && !socket.is_reset && actor.kind != Kind::Deaf {
+            assert!(has_heard_all, "{actor} heard {} of {} frames: {reason}", actor.heard, record.owed.len());
+        }
+    }
+
+    /// Whoever was reset is gone, once the reactor has come to rest.
+    pub(super) fn check_at_rest(&self) {
+        let world = self.sim.world.borrow();
+        for actor in &self.actors {
+            let is_open = self.reactor.handler().records[actor.number].open_id().is_some();
+            let is_reset = world.sockets[actor.peer.socket].is_reset;
+            assert!(!(is_open && is_reset), "{actor} has reset the connection, and is still there");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What the handler knows of each peer: what it was handed, what it has queued, and how it ended.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::error::CloseReason;
+use crate::frame::{HEADER_LEN, encode_header};
+use crate::handler::ConnId;
+use crate::sim::campaign::script::Script;
+
+/// One peer, as its handler sees it.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) name: String,
+    pub(super) script: Rc<Script>,
+    pub(super) life: Life,
+    /// Frames that were handed over.
+    pub(super) taken: usize,
+    pub(super) taken_in_turn: usize,
+    /// Frames that are queued, in their order, but for broadcasts.
+    pub(super) owed: Vec<Owed>,
+    pub(super) is_paused: bool,
+    /// A frame was refused at the mark, and nobody has told since that there is room.
+    pub(super) waits_for_low_water: bool,
+    pub(super) was_closed: bool,
+    pub(super) was_aborted: bool,
+    pub(super) has_panicked: bool,
+    /// A reply was not taken: only the memory limit may be the reason.
+    pub(super) is_unanswered: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Not yet open, or refused.
+    Waiting,
+    /// `on_open` panicked.
+    Stillborn,
+    Open(ConnId),
+    Ended {
+        reason: CloseReason,
+        at: Instant,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owed {
+    /// The answer to the script's frame of this number.
+    Answer(usize),
+    /// A frame that was not asked for.
+    Unasked(u64),
+}
+
+impl Record {
+    pub(super) fn new(name: String, script: Rc<Script>) -> Self {
+        Self {
+            name,
+            script,
+            life: Life::Waiting,
+            taken: 0,
+            taken_in_turn: 0,
+            owed: Vec::new(),
+            is_paused: false,
+            waits_for_low_water: false,
+            was_closed: false,
+            was_aborted: false,
+            has_panicked: false,
+            is_unanswered: false,
+        }
+    }
+
+    pub(super) fn open_id(&self) -> Option<ConnId> {
+        match self.life {
+            Life::Open(id) => Some(id),
+            Life::Waiting | Life::Stillborn | Life::Ended { .. } => None,
+        }
+    }
+
+    /// Whether `frame` is the one that is owed after `count` others.
+    pub(super) fn owes(&self, count: usize, frame: &[u8]) -> bool {
+        match self.owed.get(count) {
+            Some(Owed::Answer(number)) => self.script.frame(*number) == Some(frame),
+            Some(Owed::Unasked(serial)) => unasked_frame(UNASKED, *serial) == frame,
+            None => false,
+        }
+    }
+}
+
+/// The first byte of a payload that nobody asked for, and of one that is sent to all.
+pub(super) const UNASKED: u8 = 0xee;
+pub(super) const TO_ALL: u8 = 0xef;
+
+/// A payload that nobody asked for: which one, and bytes up to a length that follows from that.
+pub(super) fn unasked(mark: u8, serial: u64) -> Vec<u8> {
+    let len_max = [20, 300, 6_000][(serial % 3) as usize];
+    let mut payload = vec![serial as u8; 9 + (serial as usize * 7_919) % len_max];
+    payload[0] = mark;
+    payload[1..9].copy_from_slice(&serial.to_le_bytes());
+    payload
+}
+
+fn unasked_frame(mark: u8, serial: u64) -> Vec<u8> {
+    let payload = unasked(mark, serial);
+    [&encode_header(payload.len() as u32), payload.as_slice()].concat()
+}
+
+/// The number of a frame that was sent to all, if this is one.
+pub(super) fn serial_to_all(frame: &[u8]) -> Option<u64> {
+    let payload = &frame[HEADER_LEN..];
+    let serial = u64::from_le_bytes(*payload.get(1..)?.first_chunk()?);
+    (payload[0] == TO_ALL && unasked_frame(TO_ALL, serial) == frame).then_some(serial)
+}

@@ -1,0 +1,296 @@
+//! One campaign: the reactor, its peers, and what happens step by step.
+
+use std::time::{Duration, Instant};
+
+use crate::reactor::{Reactor, Turn};
+use crate::sim::campaign::actor::{Actor, Kind};
+use crate::sim::campaign::obedient::Obedient;
+use crate::sim::campaign::record::Record;
+use crate::sim::campaign::settings::{Finale, Settings};
+use crate::sim::campaign::trace::Trace;
+use crate::sim::{Faults, Rng, Sim, SimNet};
+
+const PORT: u16 = 7007;
+
+/// More turns without any progress than there are ever needed to come to rest.
+const IDLE_TURNS_MAX: usize = 1_000;
+/// More rounds than there are ever needed for everybody to say what is left to say.
+const ROUNDS_MAX: usize = 10_000;
+
+pub(super) struct Rig {
+    pub(super) sim: Sim,
+    pub(super) reactor: Reactor<Obedient, SimNet>,
+    pub(super) settings: Settings,
+    rng: Rng,
+    pub(super) actors: Vec<Actor>,
+    pub(super) trace: Trace,
+    messages: u64,
+    /// The reactor drains, or has stopped.
+    pub(super) is_ending: bool,
+}
+
+impl Rig {
+    pub(super) fn new(seed: u64, lines_max: usize) -> Self {
+        let mut rng = Rng::new(seed);
+        let settings = Settings::new(&mut rng);
+        let sim = Sim::with_faults(rng.next_u64(), settings.faults);
+        sim.set_edges(settings.edges);
+        sim.set_send_buffer_bytes(settings.send_buffer_bytes);
+        let trace = Trace::new(&sim, lines_max);
+        let handler = Obedient::new(rng.next_u64(), settings.config.frame_budget, trace.clone());
+        let Ok(mut reactor) = Reactor::with_net(sim.net(), settings.config.clone(), handler) else {
+            panic!("no reactor")
+        };
+        assert!(reactor.listen(&sim.addr(PORT)).is_ok());
+        Self { sim, reactor, settings, rng, actors: Vec::new(), trace, messages: 0, is_ending: false }
+    }
+
+    pub(super) fn run(&mut self, steps: usize) {
+        (0..steps).for_each(|_| self.step());
+        match self.settings.finale {
+            Finale::Complete => self.complete(),
+            Finale::Drain => self.drain(),
+            Finale::Stop => self.stop(),
+        }
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(1_000) {
+            0..=39 => (0..self.rng.between(1, 3)).for_each(|_| self.connect()),
+            40..=549 => self.send(),
+            550..=849 => self.receive(),
+            850..=899 => self.end(),
+            900..=939 => self.let_time_pass(),
+            940..=974 => self.message(),
+            975..=979 => self.switch_descriptors(),
+            _ => self.forget(),
+        }
+        // What happens between two turns is one event.
+        if !self.rng.chance(200) {
+            let timeout = [Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::from_millis(1)][self.rng.below(4)];
+            let sleeps = self.rng.chance(10);
+            self.turn(if sleeps { None } else { Some(timeout) });
+        }
+    }
+
+    fn turn(&mut self, timeout: Option<Duration>) {
+        self.reactor.handler_mut().begin_turn();
+        let outcome = self.reactor.turn(timeout);
+        let expected = if self.is_ending { Turn::Done } else { Turn::Running };
+        let is_expected = outcome.as_ref().is_ok_and(|turn| *turn == expected || *turn == Turn::Running);
+        assert!(is_expected, "the turn ended with {outcome:?}");
+        self.check();
+    }
+
+    fn now(&self) -> Instant {
+        self.sim.now()
+    }
+
+    fn any_actor(&mut self) -> Option<usize> {
+        (!self.actors.is_empty()).then(|| self.rng.below(self.actors.len()))
+    }
+
+    // The steps.
+
+    fn connect(&mut self) {
+        let handler = self.reactor.handler_mut();
+        let payload_max = self.settings.config.payload_len_max as usize;
+        let number = handler.records.len();
+        let Some(actor) = Actor::connect(&self.sim, PORT, &mut self.rng, number, payload_max) else {
+            panic!("nobody listens")
+        };
+        handler.records.push(Record::new(actor.to_string(), actor.script.clone()));
+        let (bytes, frames) = (actor.script.bytes().len(), actor.script.frames());
+        self.trace.note(format!("{actor} connects, with {frames} frames in {bytes} bytes"));
+        self.actors.push(actor);
+    }
+
+    fn send(&mut self) {
+        let now = self.now();
+        let Some(index) = self.any_actor() else { return };
+        let actor = &mut self.actors[index];
+        let len = actor.send(&mut self.rng, now);
+        if len > 0 {
+            let end = if actor.kind == Kind::HalfClosing && actor.is_done_sending() { ", and FIN" } else { "" };
+            self.trace.note(format!("{actor} sends {len} bytes{end}"));
+        }
+    }
+
+    fn receive(&mut self) {
+        let now = self.now();
+        let Some(index) = self.any_actor() else { return };
+        let actor = &mut self.actors[index];
+        let len = actor.receive(&mut self.rng, now, self.reactor.handler_mut());
+        if len > 0 {
+            self.trace.note(format!("{actor} receives {len} bytes"));
+        }
+    }
+
+    fn end(&mut self) {
+        let Some(index) = self.any_actor() else { return };
+        let actor = &mut self.actors[index];
+        if let Some(how) = actor.end(&mut self.rng) {
+            self.trace.note(format!("{actor} {how}"));
+        }
+    }
+
+    fn let_time_pass(&mut self) {
+        let micros = match self.rng.below(40) {
+            0 => 25 * 24 * 3_600 * 1_000_000,
+            1..=4 => 0,
+            5..=12 => 999,
+            13..=18 => 50_000,
+            19..=31 => 1_000_000,
+            _ => 11_000_000,
+        };
+        let step = Duration::from_micros(micros);
+        self.sim.advance(step);
+        self.trace.note(format!("{step:?} later"));
+    }
+
+    fn message(&mut self) {
+        self.trace.note("a message is sent");
+        self.send_message();
+    }
+
+    fn send_message(&mut self) {
+        self.messages += 1;
+        let _ = self.reactor.handle().send(());
+    }
+
+    /// For a while, the kernel has no descriptors; not where nothing goes wrong.
+    fn switch_descriptors(&mut self) {
+        if self.settings.faults != Faults::default() {
+            let mut world = self.sim.world.borrow_mut();
+            world.is_exhausted = !world.is_exhausted;
+            let what = if world.is_exhausted { "no descriptors" } else { "descriptors again" };
+            drop(world);
+            self.trace.note(format!("the kernel has {what}"));
+        }
+    }
+
+    /// A peer whose connection has ended, and that has heard everything, makes room for others.
+    fn forget(&mut self) {
+        let Some(index) = self.any_actor() else { return };
+        let actor = &self.actors[index];
+        let has_closed = self.sim.world.borrow().sockets[actor.peer.socket].server_has_closed;
+        if has_closed && (actor.peer.is_reset() || actor.peer.has_server_finished()) {
+            let actor = self.actors.swap_remove(index);
+            self.check_last(&actor);
+        }
+    }
+
+    // The ends.
+
+    /// No more faults, everybody says what is left to say and reads: then everything must complete.
+    fn complete(&mut self) {
+        self.trace.note("the faults stop, everybody says what is left to say");
+        self.sim.set_faults(Faults::default());
+        self.sim.world.borrow_mut().is_exhausted = false;
+        self.sim.set_send_buffer_bytes(self.settings.send_buffer_bytes.max(16 << 10));
+        self.reactor.handler_mut().is_calm = true;
+        for _ in 0..70 {
+            self.exchange();
+            // Accepting that is paused, lingering, and deadlines: whoever has room again after its own gets another.
+            self.sim.advance(Duration::from_secs(1));
+        }
+        self.exchange();
+        assert_eq!(self.messages, self.reactor.handler().messages, "every message is delivered");
+        self.finish();
+        self.is_ending = true;
+        self.reactor.drain();
+        self.turn(Some(Duration::ZERO));
+        assert_eq!(self.reactor.stats().buffered_bytes, 0, "all memory is given back");
+    }
+
+    /// Everybody sends and receives until nobody has anything more.
+    fn exchange(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let now = self.now();
+            let mut is_busy = false;
+            self.send_message();
+            for actor in &mut self.actors {
+                let sent = actor.send_some(100_000, now);
+                // Without a write timeout, only a deaf peer itself can end its connection.
+                let resets = match actor.kind {
+                    Kind::Resetting => true,
+                    Kind::Deaf => self.settings.config.write_timeout.is_none(),
+                    _ => false,
+                };
+                match (sent, resets) {
+                    (0, true) => actor.peer.reset(),
+                    (0, false) => actor.finish(),
+                    _ => {}
+                }
+                let received = actor.receive_some(usize::MAX, now, self.reactor.handler_mut());
+                is_busy |= sent > 0 || received > 0;
+            }
+            self.settle();
+            self.check_at_rest();
+            let handler = self.reactor.handler();
+            if !is_busy && handler.paused.is_empty() && handler.kept.is_empty() {
+                return;
+            }
+        }
+        panic!("they do not come to an end");
+    }
+
+    /// Turns until there is nothing to do before time passes or a peer acts.
+    fn settle(&mut self) {
+        let progress = |rig: &Self| {
+            let handler = rig.reactor.handler();
+            rig.sim.world.borrow().past.progress + handler.frames + handler.messages
+        };
+        let (mut idle_turns, mut before) = (0, progress(self));
+        while idle_turns < IDLE_TURNS_MAX {
+            self.turn(Some(Duration::ZERO));
+            let is_due = self.reactor.next_deadline().is_some_and(|due| due <= self.now());
+            if !is_due && !self.sim.world.borrow().has_pending() {
+                return;
+            }
+            let now = progress(self);
+            idle_turns = if now == before { idle_turns + 1 } else { 0 };
+            before = now;
+        }
+        panic!("the reactor does not come to rest");
+    }
+
+    /// The reactor drains: everybody is gone by the deadline, and every byte of memory comes back.
+    fn drain(&mut self) {
+        self.trace.note("the reactor drains");
+        let connections = self.reactor.stats().connections;
+        let deadline = self.now() + self.settings.config.drain_timeout;
+        self.is_ending = true;
+        self.reactor.drain();
+        while self.now() <= deadline {
+            (0..20).for_each(|_| self.receive());
+            self.turn(Some(Duration::ZERO));
+            self.sim.advance(Duration::from_millis(100));
+        }
+        self.turn(Some(Duration::ZERO));
+        let report = self.reactor.drain_report();
+        assert_eq!(report.drained + report.cut, connections, "a drain reports on all connections");
+        self.finish();
+    }
+
+    /// The reactor stops: everybody is gone at once.
+    fn stop(&mut self) {
+        self.trace.note("the reactor stops");
+        self.is_ending = true;
+        self.reactor.stop();
+        self.turn(Some(Duration::ZERO));
+        self.finish();
+    }
+
+    /// Nobody is left, nothing is kept, and whoever listens has heard everything.
+    fn finish(&mut self) {
+        let now = self.now();
+        let mut actors = std::mem::take(&mut self.actors);
+        for actor in &mut actors {
+            actor.receive_some(usize::MAX, now, self.reactor.handler_mut());
+            self.check_last(actor);
+        }
+        assert_eq!(self.reactor.stats().connections, 0, "nobody is left");
+        assert_eq!(self.reactor.stats().buffered_bytes, 0, "and all memory is given back");
+    }
+}

@@ -1,0 +1,87 @@
+//! What a seed decides before anything happens.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::sim::{Edges, Faults, Rng};
+
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) config: Config,
+    pub(super) edges: Edges,
+    pub(super) faults: Faults,
+    pub(super) send_buffer_bytes: usize,
+    pub(super) finale: Finale,
+}
+
+/// How a campaign ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finale {
+    /// The faults stop, everybody says what is left to say: then everything must complete.
+    Complete,
+    /// The reactor drains in the middle of everything.
+    Drain,
+    /// It stops.
+    Stop,
+}
+
+impl Settings {
+    pub(super) fn new(rng: &mut Rng) -> Self {
+        let has_faults = rng.chance(700);
+        Self {
+            config: config(rng),
+            edges: if rng.chance(500) { Edges::Noisy } else { Edges::Strict },
+            faults: if has_faults { faults(rng) } else { Faults::default() },
+            send_buffer_bytes: [100, 3_000, 16 << 10, 200_000][rng.below(4)],
+            finale: [Finale::Complete, Finale::Complete, Finale::Complete, Finale::Drain, Finale::Stop][rng.below(5)],
+        }
+    }
+
+    /// Whether a call may say that there is nothing where there is something: then a peer can be cut that is in time.
+    pub(super) fn may_misjudge(&self) -> bool {
+        self.faults.would_block > 0 || self.faults.short_read > 0
+    }
+}
+
+fn config(rng: &mut Rng) -> Config {
+    let high = [256, 4 << 10, 64 << 10][rng.below(3)];
+    let timeout = |rng: &mut Rng, per_mille, seconds: [u64; 2]| {
+        rng.chance(per_mille).then_some(Duration::from_secs(seconds[rng.below(2)]))
+    };
+    let config = Config::builder()
+        .payload_len_max([40, 3_000, 199_000][rng.below(3)])
+        .connections_max(rng.between(2, 24))
+        .memory_bytes_max([400_000, 4 << 20][rng.below(2)])
+        .outbox_bytes_high(high)
+        .outbox_bytes_low(high / 4)
+        .idle_timeout(timeout(rng, 300, [5, 20]))
+        .frame_timeout(timeout(rng, 900, [2, 30]))
+        .write_timeout(timeout(rng, 900, [3, 30]))
+        .read_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
+        .write_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
+        .frame_budget([1, 7, 2_048][rng.below(3)])
+        .turn_budget_bytes([1, 10_000, 256 << 10][rng.below(3)])
+        .accept_budget(rng.between(1, 8))
+        .events_per_turn([1, 3, 1_024][rng.below(3)])
+        .pool_bytes_max([0, 1 << 20][rng.below(2)]);
+    match config.build() {
+        Ok(config) => config,
+        Err(error) => panic!("a setting cannot work: {error}"),
+    }
+}
+
+fn faults(rng: &mut Rng) -> Faults {
+    let mut rate = |max: usize| if rng.chance(500) { rng.below(max) as u16 } else { 0 };
+    Faults {
+        interrupted: rate(200),
+        would_block: rate(200),
+        short_write: rate(300),
+        short_read: rate(300),
+        write_zero: rate(3),
+        reset: rate(3),
+        late: rate(500),
+        accept_aborted: rate(100),
+        accept_exhausted: rate(300),
+        register: rate(50),
+    }
+}
