@@ -81,6 +81,7 @@ pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+mod planted;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 0),
     ("error", 0),
     ("addr", 0),
+    ("planted", 0),
     ("conn", 1),
     ("handler", 2),
     ("reactor", 3),

@@ -3,6 +3,7 @@
 //! Whatever a connection owns in bytes is lent by the pool, so the pool's count is the memory that all connections take.
 
 use crate::error::CloseReason;
+use crate::planted::{Bug, planted};
 
 /// The capacity of the largest chunk, in bytes: a frame with a payload of 64 KiB, with room to spare for the next header.
 pub(crate) const CHUNK_LEN: usize = 68 << 10;
@@ -169,7 +170,9 @@ impl ChunkPool {
 
     /// Takes a chunk back.
     pub(crate) fn give_back(&mut self, chunk: Chunk) {
-        self.lent_bytes -= chunk.capacity();
+        if !planted(Bug::MemoryMiscounted) {
+            self.lent_bytes -= chunk.capacity();
+        }
         self.shelve(chunk);
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use crate::conn::SHORT_CALL_IS_LAST;
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, MemoryLimit};
+use crate::planted::{Bug, planted};
 
 /// What became of a frame that was to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -177,6 +178,7 @@ impl Outbox {
 pub(crate) fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option<usize>> {
     loop {
         match io.write(bytes) {
+            Ok(0) if planted(Bug::ZeroWriteIgnored) => return Ok(None),
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(len) => return Ok(Some(len)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -9,6 +9,7 @@ use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::{Budget, Workbench};
 use crate::conn::{Backlog, Conn, Readiness, SHORT_CALL_IS_LAST, Sink, State, Transport};
 use crate::error::CloseReason;
+use crate::planted::{Bug, planted};
 
 impl Conn {
     /// Does what can be done now, within one turn's budget. Returns whether frames or output moved.
@@ -136,7 +137,7 @@ impl Conn {
             Err(error) => return Err(reason_of(&error)),
         }
         *is_pause_counted &= outbox.is_over();
-        Ok(was_over && !outbox.is_over())
+        Ok(was_over && !outbox.is_over() && !planted(Bug::LowWaterUntold))
     }
 
     fn flush_run(
@@ -155,7 +156,7 @@ impl Conn {
             let sent = write_some(io, unsent).map_err(|error| reason_of(&error))?;
             self.edges.writable = sent.is_some_and(|sent| sent == unsent.len() || !SHORT_CALL_IS_LAST);
             let sent = sent.unwrap_or(0);
-            unsent = &unsent[sent..];
+            unsent = if planted(Bug::ShortWriteDropsRest) { &[] } else { &unsent[sent..] };
             budget.write_bytes = budget.write_bytes.saturating_sub(sent);
         }
         if !unsent.is_empty() {
@@ -303,12 +304,14 @@ impl Conn {
             State::Flushing { reason, peer_still_sends: true } if !owes => {
                 // A peer that reads no more cannot be told either; its answer is awaited all the same.
                 self.state = match io.shutdown_write() {
-                    Ok(()) => State::Lingering { reason, since: now },
-                    Err(_) => State::Closed(reason),
+                    Ok(()) if !planted(Bug::LingerSkipped) => State::Lingering { reason, since: now },
+                    Ok(()) | Err(_) => State::Closed(reason),
                 };
                 self.edges.readable = true;
             }
-            State::Flushing { reason, peer_still_sends: false } if !owes => self.state = State::Closed(reason),
+            State::Flushing { reason, peer_still_sends: false } if !owes || planted(Bug::FinDropsOutput) => {
+                self.state = State::Closed(reason)
+            }
             State::Open
             | State::Draining
             | State::HalfClosed
@@ -372,7 +375,7 @@ impl Conn {
         backlog.has_frames = has_frames;
         backlog.frame_since = match backlog.frame_since {
             _ if backlog.inbox.is_empty() || has_frames || is_held => None,
-            Some(since) if is_same_frame => Some(since),
+            Some(since) if is_same_frame && !planted(Bug::FrameClockRestarts) => Some(since),
             _ => Some(now),
         };
         let is_pause = is_taking_frames && backlog.outbox.is_over();
@@ -380,14 +383,15 @@ impl Conn {
         backlog.is_pause_counted = is_pause;
         backlog.stalled_since = match backlog.stalled_since {
             _ if backlog.outbox.is_empty() => None,
-            Some(since) if !has_written => Some(since),
+            Some(since) if !has_written && !planted(Bug::WriteClockRestarts) => Some(since),
             _ => Some(now),
         };
     }
 
-    fn may_read(&self, bench: &mut Workbench, budget: &Budget) -> bool {
+    fn may_read(&mut self, bench: &mut Workbench, budget: &Budget) -> bool {
         let is_spent = budget.read_bytes == 0;
         bench.supplies.counts.read_budgets_spent += u64::from(is_spent && self.edges.readable);
+        self.edges.readable &= !(is_spent && planted(Bug::EdgeForgotten));
         self.edges.readable && !is_spent
     }
 
@@ -408,14 +412,15 @@ impl Readiness {
         loop {
             return match io.read(spare) {
                 Ok(len) => {
-                    let is_last = len == 0 || (len < spare.len() && SHORT_CALL_IS_LAST && !self.read_closed);
+                    let may_be_last = SHORT_CALL_IS_LAST && (!self.read_closed || planted(Bug::ShortReadBeforeFin));
+                    let is_last = len == 0 || (len < spare.len() && may_be_last);
                     self.readable = !is_last;
                     budget.read_bytes = budget.read_bytes.saturating_sub(len);
                     Ok(Some(len))
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && !planted(Bug::InterruptedEnds) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = false;
+                    self.readable = planted(Bug::Spins);
                     Ok(None)
                 }
                 Err(error) => Err(reason_of(&error)),
@@ -439,7 +444,7 @@ impl<'a> Frames<'a> {
     /// The next one, unless something stops them: then there is none any more in this step.
     #[inline]
     pub(crate) fn next(&mut self, replies: &Replies<'_>) -> Option<Frame<'a>> {
-        if *replies.is_paused || *replies.verdict != Verdict::GoOn {
+        if (*replies.is_paused && !planted(Bug::PauseIgnored)) || *replies.verdict != Verdict::GoOn {
             return None;
         }
         let begin = *self.at;

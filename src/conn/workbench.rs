@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::conn::Backlog;
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool};
+use crate::planted::{Bug, planted};
 
 /// Lies under whichever connection runs; between runs it is empty.
 ///
@@ -26,7 +27,10 @@ pub(crate) struct Workbench {
 }
 
 impl Workbench {
-    pub(crate) fn new(config: Config, now: Instant) -> Self {
+    pub(crate) fn new(mut config: Config, now: Instant) -> Self {
+        if planted(Bug::WatermarkIgnored) {
+            config.outbox_bytes_high = usize::MAX;
+        }
         let mut pool = ChunkPool::new(config.memory_bytes_max, config.pool_bytes_max);
         Self {
             work: pool.work_chunk(),
@@ -138,7 +142,7 @@ impl Budget {
         Self {
             read_bytes: config.read_budget_bytes,
             write_bytes: config.write_budget_bytes,
-            frames: config.frame_budget,
+            frames: if planted(Bug::FrameBudgetIgnored) { usize::MAX } else { config.frame_budget },
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::conn::workbench::Supplies;
 use crate::conn::{Conn, Readiness};
 use crate::error::CloseReason;
 use crate::handler::{Broadcast, ConnId, End, Reach, Wish, count};
+use crate::planted::{Bug, planted};
 use crate::reactor::slots::Slots;
 
 /// Connections in their slots, and who is to run.
@@ -62,7 +63,7 @@ impl<S, T> Clients<S, T> {
             tenant.conn.note_ready(readiness);
         }
         let has_run_long = client.has_run_long;
-        if !std::mem::replace(&mut client.is_queued, true) {
+        if !std::mem::replace(&mut client.is_queued, true) || planted(Bug::QueuedTwice) {
             if has_run_long { self.waiting.push_back(id) } else { self.fresh.push(id) }
         }
         true
@@ -84,7 +85,7 @@ impl<S, T> Clients<S, T> {
 
     /// Whether anything is to be done without an event.
     pub(crate) fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || !self.ended.is_empty() || self.end.is_some()
+        (!self.waiting.is_empty() && !planted(Bug::SleepsOnWork)) || !self.ended.is_empty() || self.end.is_some()
     }
 
     /// Takes those that run first off the queue, into `fresh`, which is empty.
@@ -125,7 +126,7 @@ impl<S, T> Clients<S, T> {
         }
         if has_ended {
             self.ended.push(id);
-        } else if wants_turn {
+        } else if wants_turn && !planted(Bug::WaitingNotQueued) {
             self.queue(id);
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::handler::End;
+use crate::planted::{Bug, planted};
 use crate::reactor::net::Net;
 use crate::reactor::stats::Stats;
 
@@ -137,7 +138,7 @@ impl<M> Mailbox<M> {
 
     /// The waker's event came.
     pub(crate) fn note_rung(&mut self) {
-        self.handle.bell.has_rung.swap(false, Ordering::AcqRel);
+        self.handle.bell.has_rung.swap(planted(Bug::BellStuck), Ordering::AcqRel);
         self.has_more = true;
     }
 

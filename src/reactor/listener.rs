@@ -10,6 +10,7 @@ use log::{debug, warn};
 use crate::addr::PeerAddr;
 use crate::conn::Conn;
 use crate::handler::{Context, Handler};
+use crate::planted::{Bug, planted};
 use crate::reactor::Reactor;
 use crate::reactor::clients::Tenant;
 use crate::reactor::deadlines::Kind;
@@ -116,6 +117,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                     Err(error) => self.accept_failed(index, &error),
                 }
             }
+            if planted(Bug::AcceptBudgetLosesEdge) && self.listeners.paused_until.is_none() {
+                self.listeners.list[index].is_ready = false;
+            }
         }
     }
 
@@ -142,7 +146,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 handler.on_open(&mut Context { id, peer: &peer, replies, reach: clients })
             })
         });
-        let Some(state) = state else {
+        let Some(state) = state.filter(|_| !planted(Bug::OpenUnpaired)) else {
             self.stats.refused.failed += 1;
             self.clients.slots.skip_id();
             conn.release(&mut self.bench.supplies);
@@ -211,7 +215,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             | io::ErrorKind::NetworkUnreachable
             | io::ErrorKind::NetworkDown => {}
             // EMFILE, ENFILE, ENOBUFS, ENOMEM. Whatever else it is, trying again at once would spin.
+            _ if planted(Bug::ExhaustionSpins) => {}
             _ => {
+                self.listeners.list[index].is_ready &= !planted(Bug::ExhaustionLosesEdge);
                 self.stats.accept_pauses += 1;
                 self.listeners.paused_until = self.now().checked_add(ACCEPT_PAUSE);
                 if self.gates.accept_paused.passes(self.now()) {

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::conn::workbench::Workbench;
 use crate::error::{CausedBy, CloseReason, Error};
 use crate::handler::{ConnId, End, Handler, Peers, Reach, SourceId};
+use crate::planted::{Bug, planted};
 use crate::reactor::clients::{Clients, Tenant};
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::handle::{Handle, Mailbox, Request};
@@ -346,6 +347,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         for id in fresh.drain(..) {
             self.clients.dequeue(id);
             self.run_one(id);
+            if planted(Bug::FreedInMidBatch) {
+                self.reap();
+            }
         }
         self.fresh = fresh;
 
@@ -408,7 +412,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.deadlines.clear(id.index);
             let Self { handler, clients, bench, .. } = self;
             let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
-            guarded(|| handler.on_close(&mut peers, id, state, &reason));
+            if !planted(Bug::CloseUntold) {
+                guarded(|| handler.on_close(&mut peers, id, state, &reason));
+            }
         }
     }
 

@@ -179,7 +179,8 @@ impl Actor {
     /// Ends in its way, if it is time for that. Returns how.
     pub(super) fn end(&mut self, rng: &mut Rng) -> Option<&'static str> {
         if self.kind == Kind::Resetting {
-            if self.fin_at.is_none() && rng.chance(500) {
+            let is_between_frames = self.script.incomplete_len(self.sent) == 0;
+            if self.fin_at.is_none() && (is_between_frames || rng.chance(300)) {
                 self.finish();
                 return Some("finishes");
             }

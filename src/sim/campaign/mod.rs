@@ -10,12 +10,14 @@
 //! | `actor.rs`, `script.rs` | the peers, and what they say |
 //! | `obedient.rs`, `deed.rs`, `record.rs` | the handler, what it does, and what it writes down |
 //! | `oracle.rs` | what must be so |
+//! | `planted.rs` | that it bites |
 //! | `trace.rs`, `quiet.rs` | what is told of a failure, and what is not |
 
 mod actor;
 mod deed;
 mod obedient;
 mod oracle;
+mod planted;
 mod quiet;
 mod record;
 mod rig;
@@ -77,7 +79,7 @@ fn a_seed_gives_the_same_campaign_every_time() {
             assert_eq!(quietly(|| rig.run(500)), Ok(()));
             rig.trace.lines()
         });
-        assert!(traces[0].len() > 200, "{}", traces[0].len());
+        assert!(traces[0].len() > 100, "seed {seed}: {} lines", traces[0].len());
         assert_eq!(traces[0], traces[1]);
     }
 }

@@ -311,7 +311,7 @@ impl Handler for Obedient {
             peers.resume(id);
             self.records[paused.unwrap_or(0)].is_paused = false;
         }
-        let kept = self.kept.pop();
+        let kept = if self.is_calm || self.rng.chance(500) { self.kept.pop() } else { None };
         if let Some(id) = kept.and_then(|number| self.records[number].open_id()) {
             self.send(id, |payload| peers.send(id, payload));
             peers.close(id);

@@ -11,9 +11,14 @@ use crate::sim::campaign::rig::Rig;
 /// The longest payload that a handler sends without being asked.
 const UNASKED_LEN_MAX: usize = 6_008;
 
+/// More turns than events can wait in a queue of the kernel's.
+const TURNS_UNTIL_TOLD: usize = 60;
+
 /// Since when a peer is waited for.
 #[derive(Debug, Default)]
 pub(super) struct Overdue {
+    /// Turns since it has reset the connection.
+    reset: usize,
     frame: Wait<usize>,
     write: Wait<u64>,
     idle: Wait<(u64, usize)>,
@@ -123,6 +128,8 @@ impl Rig {
         assert!(!is_over, "{actor} took nothing in time, and is still there");
         let is_over = actor.overdue.idle.is_over(idle.then_some((written, record.taken)), now, config.idle_timeout);
         assert!(!is_over, "{actor} was idle for too long, and is still there");
+        actor.overdue.reset += usize::from(socket.is_reset && !glimpse.is_queued);
+        assert!(actor.overdue.reset < TURNS_UNTIL_TOLD, "{actor} has reset the connection, and is still there");
         let lingers = socket.past.finished_at.map_or(Duration::ZERO, |finished| now - finished);
         assert!(lingers <= config.linger_timeout, "{actor} was lingered for too long");
     }
@@ -194,8 +201,9 @@ impl Rig {
         }
     }
 
-    /// Whoever was reset is gone, once the reactor has come to rest.
+    /// Once the reactor has come to rest, every message is delivered, and whoever was reset is gone.
     pub(super) fn check_at_rest(&self) {
+        assert_eq!(self.messages, self.reactor.handler().messages, "every message is delivered");
         let world = self.sim.world.borrow();
         for actor in &self.actors {
             let is_open = self.reactor.handler().records[actor.number].open_id().is_some();

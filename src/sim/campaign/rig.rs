@@ -24,7 +24,7 @@ pub(super) struct Rig {
     rng: Rng,
     pub(super) actors: Vec<Actor>,
     pub(super) trace: Trace,
-    messages: u64,
+    pub(super) messages: u64,
     /// The reactor drains, or has stopped.
     pub(super) is_ending: bool,
 }
@@ -109,6 +109,10 @@ impl Rig {
         let now = self.now();
         let Some(index) = self.any_actor() else { return };
         let actor = &mut self.actors[index];
+        if actor.kind == Kind::Resetting && actor.fin_at.is_some() {
+            // Soon behind the FIN.
+            return self.end_of(index);
+        }
         let len = actor.send(&mut self.rng, now);
         if len > 0 {
             let end = if actor.kind == Kind::HalfClosing && actor.is_done_sending() { ", and FIN" } else { "" };
@@ -127,7 +131,12 @@ impl Rig {
     }
 
     fn end(&mut self) {
-        let Some(index) = self.any_actor() else { return };
+        if let Some(index) = self.any_actor() {
+            self.end_of(index);
+        }
+    }
+
+    fn end_of(&mut self, index: usize) {
         let actor = &mut self.actors[index];
         if let Some(how) = actor.end(&mut self.rng) {
             self.trace.note(format!("{actor} {how}"));
@@ -195,7 +204,6 @@ impl Rig {
             self.sim.advance(Duration::from_secs(1));
         }
         self.exchange();
-        assert_eq!(self.messages, self.reactor.handler().messages, "every message is delivered");
         self.finish();
         self.is_ending = true;
         self.reactor.drain();
