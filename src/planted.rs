@@ -60,6 +60,8 @@ pub(crate) enum Bug {
     FrameClockRestarts,
     /// The wait for a peer to read is counted from its last sign of life.
     WriteClockRestarts,
+    /// What moves on a connection does not put off its idle timeout.
+    IdleClockStands,
 
     // Accepting.
     /// When descriptors run out, the listener's edge is forgotten.

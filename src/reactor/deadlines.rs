@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::error::CloseReason;
+use crate::planted::{Bug, planted};
 
 /// What a connection can be late with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl Deadlines {
 
     /// Sets the deadlines of a connection after its run.
     pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, had_backlog: bool, has_moved: bool, now: Instant) {
-        if has_moved {
+        if has_moved && !planted(Bug::IdleClockStands) {
             self.set(Kind::Idle, slot, Some(now));
         }
         // Without a backlog, before and after, it is in neither list.

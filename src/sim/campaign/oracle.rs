@@ -22,6 +22,8 @@ pub(super) struct Overdue {
     frame: Wait<usize>,
     write: Wait<u64>,
     idle: Wait<(u64, usize)>,
+    /// The same, also while it stands in the queue.
+    still: Wait<(u64, usize)>,
 }
 
 /// How long something has been waited for, as far as the oracle has seen.
@@ -31,6 +33,10 @@ struct Wait<K> {
 }
 
 impl<K: PartialEq> Wait<K> {
+    fn lasts(&self, now: Instant) -> Duration {
+        self.since.as_ref().map_or(Duration::ZERO, |(_, since)| now - *since)
+    }
+
     /// Waits on for the same, for something else, or for nothing. Returns whether it is too long.
     fn is_over(&mut self, what: Option<K>, now: Instant, timeout: Option<Duration>) -> bool {
         let since = match (self.since.take(), what) {
@@ -38,8 +44,7 @@ impl<K: PartialEq> Wait<K> {
             (_, what) => what.map(|what| (what, now)),
         };
         self.since = since;
-        let Some(((_, since), timeout)) = self.since.as_ref().zip(timeout) else { return false };
-        now - *since > timeout
+        timeout.is_some_and(|timeout| self.lasts(now) > timeout)
     }
 }
 
@@ -126,7 +131,9 @@ impl Rig {
         assert!(!is_over, "{actor} did not complete a frame in time, and is still there");
         let is_over = actor.overdue.write.is_over(write.then_some(written), now, config.write_timeout);
         assert!(!is_over, "{actor} took nothing in time, and is still there");
-        let is_over = actor.overdue.idle.is_over(idle.then_some((written, record.taken)), now, config.idle_timeout);
+        let moved = (written, record.taken);
+        actor.overdue.still.is_over(Some(moved), now, None);
+        let is_over = actor.overdue.idle.is_over(idle.then_some(moved), now, config.idle_timeout);
         assert!(!is_over, "{actor} was idle for too long, and is still there");
         actor.overdue.reset += usize::from(socket.is_reset && !glimpse.is_queued);
         assert!(actor.overdue.reset < TURNS_UNTIL_TOLD, "{actor} has reset the connection, and is still there");
@@ -170,7 +177,9 @@ impl Rig {
             CloseReason::FrameTooLong(error) => {
                 script.refused_within(actor.sent) == Some(error.announced) && record.taken == script.frames()
             }
-            CloseReason::IdleTimeout => config.idle_timeout.is_some(),
+            CloseReason::IdleTimeout => {
+                config.idle_timeout.is_some_and(|timeout| may_be_misjudged || actor.overdue.still.lasts(at) >= timeout)
+            }
             CloseReason::FrameTimeout => config.frame_timeout.is_some_and(|timeout| {
                 let is_late = script.incomplete_len(actor.sent) > 0 && at - actor.frame_began_at >= timeout;
                 may_be_misjudged || is_late

@@ -54,6 +54,7 @@ each_is_found! {
     a_generation_ignored_is_found: GenerationIgnored,
     a_frame_deadline_counted_from_the_last_byte_is_found: FrameClockRestarts,
     a_write_deadline_that_input_puts_off_is_found: WriteClockRestarts,
+    an_idle_deadline_that_nothing_puts_off_is_found: IdleClockStands,
     an_accept_not_resumed_after_exhaustion_is_found: ExhaustionLosesEdge,
     an_accept_tried_again_at_once_is_found: ExhaustionSpins,
     an_accept_not_resumed_after_its_budget_is_found: AcceptBudgetLosesEdge,
