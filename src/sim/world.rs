@@ -14,9 +14,9 @@ use crate::sim::socket::{Packet, Socket};
 /// More calls than any turn of a server makes that ever comes to its end.
 const CALLS_PER_TURN_MAX: usize = 4 << 20;
 
-/// How often, in Noisy mode, a poll reports more than there is to report, and a call is overtaken by what comes late; in
-/// thousandths.
+/// How many in a thousand polls report more than there is to report, with noisy edges.
 const NOISE: u16 = 500;
+/// How many in a thousand calls are overtaken by what is in flight.
 const OVERTAKEN: u16 = 300;
 
 /// Everything there is.

@@ -44,8 +44,9 @@ fn run(seed: u64, steps: usize, lines_max: usize) -> Result<(), String> {
     let mut rig = Rig::new(seed, lines_max);
     let Err(broken) = quietly(|| rig.run(steps)) else { return Ok(()) };
     Err(format!(
-        "seed {seed} is broken: {broken}\n\nwith {:#?}\n\nthe last that happened:\n{}\n\nreplay: FRAMELOOP_SIM_SEED={seed} \
-         FRAMELOOP_SIM_STEPS={steps} cargo test --lib a_campaign_of_chance\n",
+        "seed {seed} is broken at step {} of {steps}: {broken}\n\nwith {:#?}\n\nthe last that happened:\n{}\n\n\
+         replay: FRAMELOOP_SIM_SEED={seed} FRAMELOOP_SIM_STEPS={steps} cargo test --lib a_campaign_of_chance\n",
+        rig.steps,
         rig.settings,
         rig.trace.lines().join("\n"),
     ))

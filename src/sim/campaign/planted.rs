@@ -12,6 +12,16 @@ fn assert_found(bug: Bug) {
     println!("{bug:?} is found at seed {seed}: {report}");
 }
 
+#[test]
+fn a_failure_is_the_same_when_its_seed_is_replayed() {
+    plant(Some(Bug::EdgeForgotten));
+    let seed = (0..SEEDS).find(|seed| run(*seed, STEPS, TRACE_LINES).is_err()).unwrap();
+    let reports = [(); 2].map(|()| run(seed, STEPS, TRACE_LINES).unwrap_err());
+    plant(None);
+    assert_eq!(reports[0], reports[1]);
+    assert!(reports[0].contains(&format!("FRAMELOOP_SIM_SEED={seed} FRAMELOOP_SIM_STEPS={STEPS} ")), "{}", reports[0]);
+}
+
 macro_rules! each_is_found {
     ($($test:ident: $bug:ident,)*) => {
         $(

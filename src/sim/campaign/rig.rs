@@ -27,6 +27,8 @@ pub(super) struct Rig {
     pub(super) messages: u64,
     /// The reactor drains, or has stopped.
     pub(super) is_ending: bool,
+    /// Steps taken.
+    pub(super) steps: usize,
 }
 
 impl Rig {
@@ -42,7 +44,7 @@ impl Rig {
             panic!("no reactor")
         };
         assert!(reactor.listen(&sim.addr(PORT)).is_ok());
-        Self { sim, reactor, settings, rng, actors: Vec::new(), trace, messages: 0, is_ending: false }
+        Self { sim, reactor, settings, rng, actors: Vec::new(), trace, messages: 0, is_ending: false, steps: 0 }
     }
 
     pub(super) fn run(&mut self, steps: usize) {
@@ -55,6 +57,7 @@ impl Rig {
     }
 
     fn step(&mut self) {
+        self.steps += 1;
         match self.rng.below(1_000) {
             0..=39 => (0..self.rng.between(1, 3)).for_each(|_| self.connect()),
             40..=549 => self.send(),
