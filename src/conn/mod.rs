@@ -24,64 +24,24 @@
 pub(crate) mod chunk;
 pub(crate) mod decoder;
 pub(crate) mod outbox;
+pub(crate) mod readiness;
 pub(crate) mod replies;
 pub(crate) mod run;
 #[cfg(test)]
 mod tests;
 pub(crate) mod workbench;
 
-use std::fmt;
-use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use crate::conn::decoder::{Frame, Inbox};
 use crate::conn::outbox::{Outbox, Sent};
+pub use crate::conn::readiness::{Readiness, Transport};
+
 use crate::conn::replies::{Replies, Verdict};
 use crate::conn::run::Frames;
 use crate::conn::workbench::Supplies;
 use crate::error::CloseReason;
 use crate::planted::{Bug, planted};
-
-/// A nonblocking byte stream in both directions.
-pub trait Transport: Read + Write {
-    /// Sends FIN: nothing more will be written.
-    ///
-    /// # Errors
-    ///
-    /// What the socket answered.
-    fn shutdown_write(&mut self) -> io::Result<()>;
-}
-
-/// What the kernel reports about a connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs)]
-pub struct Readiness {
-    /// There may be something to read.
-    pub readable: bool,
-    /// There may be room to write.
-    pub writable: bool,
-    /// The peer's FIN or an error is waiting to be read: a short read is not the last one.
-    pub read_closed: bool,
-    /// The connection is broken: it was reset, or timed out. Where nothing is to be read or written, only this tells.
-    pub failed: bool,
-}
-
-impl fmt::Display for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [
-            (self.readable, "readable"),
-            (self.writable, "writable"),
-            (self.read_closed, "read-closed"),
-            (self.failed, "failed"),
-        ];
-        let mut separator = "";
-        for (_, word) in words.into_iter().filter(|(is_set, _)| *is_set) {
-            write!(f, "{separator}{word}")?;
-            separator = ", ";
-        }
-        Ok(())
-    }
-}
 
 /// Receives what a connection brings, on behalf of a handler.
 pub(crate) trait Sink {
@@ -97,19 +57,6 @@ pub(crate) trait Sink {
     /// The outbox was over its high watermark, and has fallen to its low one.
     fn on_low_water(&mut self, replies: &mut Replies<'_>);
 }
-
-/// Whether a read or write of fewer bytes than were asked for has emptied or filled the socket, so that the next call
-/// would block and the kernel will report the next edge (`epoll(7)`, "Questions and answers", 9; `kqueue(2)`).
-pub(crate) const SHORT_CALL_IS_LAST: bool = cfg!(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "macos",
-    target_os = "ios",
-    target_os = "freebsd",
-    target_os = "dragonfly",
-    target_os = "netbsd",
-    target_os = "openbsd",
-));
 
 /// One connection.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
-use crate::conn::SHORT_CALL_IS_LAST;
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, MemoryLimit};
+use crate::conn::readiness::SHORT_CALL_IS_LAST;
 use crate::planted::{Bug, planted};
 
 /// What became of a frame that was to be sent.

@@ -1,13 +1,12 @@
 //! What a connection does in one turn: flush, hand over whole frames, read, and again; then the steps of its end.
 
-use std::io;
-
 use crate::conn::chunk::Chunk;
 use crate::conn::decoder::{Body, Decoded, Frame, Inbox, LargeFrame, decode};
 use crate::conn::outbox::{Flushed, write_some};
+use crate::conn::readiness::{SHORT_CALL_IS_LAST, reason_of};
 use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::{Budget, Workbench};
-use crate::conn::{Backlog, Conn, Readiness, SHORT_CALL_IS_LAST, Sink, State, Transport};
+use crate::conn::{Backlog, Conn, Sink, State, Transport};
 use crate::error::CloseReason;
 use crate::planted::{Bug, planted};
 
@@ -278,6 +277,10 @@ impl Conn {
 
     /// The peer has sent its last byte; `received` bytes of a frame are left over.
     fn finish(&mut self, bench: &mut Workbench, sink: &mut impl Sink, received: usize) {
+        if self.edges.failed {
+            // An RST came behind the FIN, of which a read tells nothing: whatever is owed is lost.
+            return self.cut(CloseReason::Reset);
+        }
         let reason = match received {
             0 => CloseReason::PeerFinished,
             received => CloseReason::TruncatedFrame { received },
@@ -401,34 +404,6 @@ impl Conn {
     }
 }
 
-impl Readiness {
-    /// One read, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`, `Ok(Some(0))` the peer's FIN.
-    fn read(
-        &mut self,
-        io: &mut impl Transport,
-        spare: &mut [u8],
-        budget: &mut Budget,
-    ) -> Result<Option<usize>, CloseReason> {
-        loop {
-            return match io.read(spare) {
-                Ok(len) => {
-                    let may_be_last = SHORT_CALL_IS_LAST && (!self.read_closed || planted(Bug::ShortReadBeforeFin));
-                    let is_last = len == 0 || (len < spare.len() && may_be_last);
-                    self.readable = !is_last;
-                    budget.read_bytes = budget.read_bytes.saturating_sub(len);
-                    Ok(Some(len))
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && !planted(Bug::InterruptedEnds) => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = planted(Bug::Spins);
-                    Ok(None)
-                }
-                Err(error) => Err(reason_of(&error)),
-            };
-        }
-    }
-}
-
 /// The whole frames on the workbench that may be handed over now, one after the other.
 pub(crate) struct Frames<'a> {
     bytes: &'a [u8],
@@ -488,11 +463,3 @@ enum Stopped {
 
 /// With output still owed, at least this much is read at a time, in bytes.
 const READ_LEN_MIN: usize = 4 << 10;
-
-/// Why a connection ends whose socket answered with `error`.
-fn reason_of(error: &io::Error) -> CloseReason {
-    match error.kind() {
-        io::ErrorKind::WriteZero => CloseReason::WriteZero,
-        _ => CloseReason::from(error),
-    }
-}

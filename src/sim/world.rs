@@ -59,6 +59,8 @@ enum Source {
     Listener(usize),
     /// A waker's token.
     Waker(usize),
+    #[cfg(test)]
+    Stray(Ready),
 }
 
 /// A listener's side of the world.
@@ -119,6 +121,12 @@ impl World {
 
     pub(crate) fn ring(&mut self, token: usize) {
         self.ready.push_back(Source::Waker(token));
+    }
+
+    /// Reports an event at the next poll, whether it is true or not.
+    #[cfg(test)]
+    pub(crate) fn report(&mut self, ready: Ready) {
+        self.ready.push_back(Source::Stray(ready));
     }
 
     pub(crate) fn listen(&mut self, port: u16, token: usize, events_max: usize) -> io::Result<usize> {
@@ -340,6 +348,8 @@ impl World {
         let only_readable = Readiness { readable: true, ..Readiness::default() };
         match source {
             Source::Waker(token) => Some(Ready { token, readiness: only_readable }),
+            #[cfg(test)]
+            Source::Stray(ready) => Some(ready),
             Source::Listener(index) => {
                 let ListenQueue { queue, edge, token, is_open, .. } = &mut self.listeners[index];
                 let is_told = edge.tell(!queue.is_empty()) && *is_open;

@@ -1,12 +1,13 @@
 //! System calls and memory: what a connection may cost.
 
 use crate::config::Config;
+use crate::conn::Conn;
 use crate::conn::chunk::CHUNK_LEN;
+use crate::conn::readiness::SHORT_CALL_IS_LAST;
 use crate::conn::tests::driver::Driver;
 use crate::conn::tests::sink::Style;
 use crate::conn::tests::socket::Arrival;
 use crate::conn::tests::stream;
-use crate::conn::{Conn, SHORT_CALL_IS_LAST};
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
 

@@ -211,3 +211,20 @@ fn an_end_may_be_announced_without_a_word_about_reading() {
     driver.turn();
     driver.ended(CloseReason::PeerFinished);
 }
+
+#[test]
+fn a_reset_behind_a_fin_is_a_reset_wherever_they_are_found() {
+    let whole = stream(FRAMES);
+    for style in STYLES {
+        let mut driver = Driver::new(style, Config::default());
+        for cut in [0, 2, whole.len()] {
+            driver.socket.arrivals.push_back(Arrival::Bytes(whole[..cut].to_vec()));
+            driver.socket.arrivals.push_back(Arrival::Eof);
+            driver.socket.arrivals.push_back(Arrival::Reset);
+            while driver.socket.arrive() {}
+            driver.react();
+            assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
+            driver.reconnect();
+        }
+    }
+}

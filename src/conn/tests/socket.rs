@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 
-use crate::conn::{Readiness, SHORT_CALL_IS_LAST, Transport};
+use crate::conn::readiness::{Readiness, SHORT_CALL_IS_LAST, Transport};
 
 /// What comes from the peer. Each is one edge.
 #[derive(Debug, Clone)]
@@ -155,9 +155,12 @@ impl Socket {
         self.unread.len() - self.unread_at
     }
 
+    /// Behind a FIN it is told by the event and by a write; a read tells of the FIN, as in Linux.
     fn reset(&mut self) {
-        self.end = Some(End::Failed(ErrorKind::ConnectionReset));
-        self.is_end_read = false;
+        if self.end.is_none() {
+            self.end = Some(End::Failed(ErrorKind::ConnectionReset));
+        }
+        self.edge.failed = true;
         self.write_fault = Some(Room::Fail(ErrorKind::BrokenPipe));
         self.room = 0;
         self.edge.writable = true;

@@ -1,0 +1,98 @@
+//! A connection's socket: what the kernel has reported of it, and the calls that use that up.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use crate::conn::workbench::Budget;
+use crate::error::CloseReason;
+use crate::planted::{Bug, planted};
+
+/// A nonblocking byte stream in both directions.
+pub trait Transport: Read + Write {
+    /// Sends FIN: nothing more will be written.
+    ///
+    /// # Errors
+    ///
+    /// What the socket answered.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+}
+
+/// What the kernel reports about a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Readiness {
+    /// There may be something to read.
+    pub readable: bool,
+    /// There may be room to write.
+    pub writable: bool,
+    /// The peer's FIN or an error is waiting to be read: a short read is not the last one.
+    pub read_closed: bool,
+    /// The connection is broken: it was reset, or timed out. Where nothing is to be read or written, only this tells.
+    pub failed: bool,
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (self.readable, "readable"),
+            (self.writable, "writable"),
+            (self.read_closed, "read-closed"),
+            (self.failed, "failed"),
+        ];
+        let mut separator = "";
+        for (_, word) in words.into_iter().filter(|(is_set, _)| *is_set) {
+            write!(f, "{separator}{word}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+impl Readiness {
+    /// One read, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`, `Ok(Some(0))` the peer's FIN.
+    pub(crate) fn read(
+        &mut self,
+        io: &mut impl Transport,
+        spare: &mut [u8],
+        budget: &mut Budget,
+    ) -> Result<Option<usize>, CloseReason> {
+        loop {
+            return match io.read(spare) {
+                Ok(len) => {
+                    let may_be_last = SHORT_CALL_IS_LAST && (!self.read_closed || planted(Bug::ShortReadBeforeFin));
+                    let is_last = len == 0 || (len < spare.len() && may_be_last);
+                    self.readable = !is_last;
+                    budget.read_bytes = budget.read_bytes.saturating_sub(len);
+                    Ok(Some(len))
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && !planted(Bug::InterruptedEnds) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.readable = planted(Bug::Spins);
+                    Ok(None)
+                }
+                Err(error) => Err(reason_of(&error)),
+            };
+        }
+    }
+}
+
+/// Whether a read or write of fewer bytes than were asked for has emptied or filled the socket, so that the next call
+/// would block and the kernel will report the next edge (`epoll(7)`, "Questions and answers", 9; `kqueue(2)`).
+pub(crate) const SHORT_CALL_IS_LAST: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "netbsd",
+    target_os = "openbsd",
+));
+
+/// Why a connection ends whose socket answered with `error`.
+pub(crate) fn reason_of(error: &io::Error) -> CloseReason {
+    match error.kind() {
+        io::ErrorKind::WriteZero => CloseReason::WriteZero,
+        _ => CloseReason::from(error),
+    }
+}
