@@ -10,6 +10,7 @@ pub(crate) mod listener;
 pub(crate) mod log_gate;
 pub(crate) mod net;
 pub(crate) mod observed;
+pub(crate) mod reaper;
 pub(crate) mod sink;
 pub(crate) mod slots;
 pub(crate) mod stats;
@@ -18,12 +19,12 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, info, log, log_enabled, trace};
+use log::{Level, debug, info, log_enabled, trace};
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::addr::ListenAddr;
 use crate::config::Config;
 use crate::conn::workbench::Workbench;
-use crate::error::{CausedBy, CloseReason, Error};
+use crate::error::{CloseReason, Error};
 use crate::handler::{ConnId, End, Handler, Peers, Reach, SourceId};
 use crate::planted::{Bug, planted};
 use crate::reactor::clients::{Clients, Tenant};
@@ -397,57 +398,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             && self.now() >= deadline
         {
             self.clients.cut_all(CloseReason::Cut);
-        }
-    }
-
-    /// Frees the slots of connections that have ended: only now, when no event of this turn can be about them any more.
-    fn reap(&mut self) {
-        while let Some(id) = self.clients.ended.pop() {
-            let Some(client) = self.clients.slots.remove(id) else { continue };
-            let Some(Tenant { stream, mut conn, peer, state }) = client.tenant else { continue };
-            let reason = conn.closed().unwrap_or(CloseReason::Cut);
-            drop(stream);
-            self.count_out(id, &peer, &reason, conn.unsent_bytes());
-            conn.release(&mut self.bench.supplies);
-            self.deadlines.clear(id.index);
-            let Self { handler, clients, bench, .. } = self;
-            let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
-            if !planted(Bug::CloseUntold) {
-                guarded(|| handler.on_close(&mut peers, id, state, &reason));
-            }
-        }
-    }
-
-    /// Counts and logs the end of a connection.
-    fn count_out(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason, unsent_bytes: usize) {
-        self.stats.connections -= 1;
-        self.stats.count_closed(reason);
-        self.listeners.note_ended(peer);
-        if self.life != Life::Running {
-            match reason {
-                CloseReason::Drained | CloseReason::PeerFinished | CloseReason::ClosedByHandler => {
-                    self.report.drained += 1;
-                }
-                _ => {
-                    self.report.cut += 1;
-                    self.report.unsent_bytes += unsent_bytes as u64;
-                }
-            }
-        }
-        self.log_closed(id, peer, reason);
-    }
-
-    fn log_closed(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason) {
-        let now = self.now();
-        let (level, gate) = match (reason, reason.caused_by()) {
-            (CloseReason::HandlerPanicked, _) => (Level::Error, &mut self.gates.panicked),
-            (CloseReason::MemoryLimit { .. }, _) | (_, CausedBy::PeerAbruptly) => {
-                (Level::Warn, &mut self.gates.closed_abruptly)
-            }
-            _ => return debug!("[{id}] {peer}: closed: {reason}"),
-        };
-        if gate.passes(now) {
-            log!(level, "[{id}] {peer}: closed: {reason}");
         }
     }
 

@@ -1,0 +1,65 @@
+//! What becomes of a connection that has ended: counted, told, and its slot freed.
+
+use log::{Level, debug, log};
+
+use crate::addr::PeerAddr;
+use crate::error::{CausedBy, CloseReason};
+use crate::handler::{ConnId, Handler, Peers};
+use crate::planted::{Bug, planted};
+use crate::reactor::clients::Tenant;
+use crate::reactor::net::Net;
+use crate::reactor::sink::guarded;
+use crate::reactor::{Life, Reactor};
+
+impl<H: Handler, N: Net> Reactor<H, N> {
+    /// Frees the slots of connections that have ended: only now, when no event of this turn can be about them any more.
+    pub(crate) fn reap(&mut self) {
+        while let Some(id) = self.clients.ended.pop() {
+            let Some(client) = self.clients.slots.remove(id) else { continue };
+            let Some(Tenant { stream, mut conn, peer, state }) = client.tenant else { continue };
+            let reason = conn.closed().unwrap_or(CloseReason::Cut);
+            drop(stream);
+            self.count_out(id, &peer, &reason, conn.unsent_bytes());
+            conn.release(&mut self.bench.supplies);
+            self.deadlines.clear(id.index);
+            let Self { handler, clients, bench, .. } = self;
+            let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+            if !planted(Bug::CloseUntold) {
+                guarded(|| handler.on_close(&mut peers, id, state, &reason));
+            }
+        }
+    }
+
+    /// Counts and logs the end of a connection.
+    fn count_out(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason, unsent_bytes: usize) {
+        self.stats.connections -= 1;
+        self.stats.count_closed(reason);
+        self.listeners.note_ended(peer);
+        if self.life != Life::Running {
+            match reason {
+                CloseReason::Drained | CloseReason::PeerFinished | CloseReason::ClosedByHandler => {
+                    self.report.drained += 1;
+                }
+                _ => {
+                    self.report.cut += 1;
+                    self.report.unsent_bytes += unsent_bytes as u64;
+                }
+            }
+        }
+        self.log_closed(id, peer, reason);
+    }
+
+    fn log_closed(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason) {
+        let now = self.now();
+        let (level, gate) = match (reason, reason.caused_by()) {
+            (CloseReason::HandlerPanicked, _) => (Level::Error, &mut self.gates.panicked),
+            (CloseReason::MemoryLimit { .. }, _) | (_, CausedBy::PeerAbruptly) => {
+                (Level::Warn, &mut self.gates.closed_abruptly)
+            }
+            _ => return debug!("[{id}] {peer}: closed: {reason}"),
+        };
+        if gate.passes(now) {
+            log!(level, "[{id}] {peer}: closed: {reason}");
+        }
+    }
+}
