@@ -1,10 +1,10 @@
-//! Addresses: where a reactor listens, and who a peer is.
+//! Addresses: where a reactor listens, where it dials, and who a peer is.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
-/// Where a reactor listens.
+/// Where somebody listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ListenAddr {
@@ -26,6 +26,50 @@ impl fmt::Display for ListenAddr {
 impl From<SocketAddr> for ListenAddr {
     fn from(addr: SocketAddr) -> Self {
         Self::Tcp(addr)
+    }
+}
+
+/// Whom to connect to, for [`Peers::dial`](crate::Peers::dial).
+///
+/// ```
+/// use frameloop::Dial;
+///
+/// let server: std::net::SocketAddr = "127.0.0.1:7007".parse()?;
+/// let dial = Dial::to(server).from_ip("127.0.0.2".parse()?);
+/// assert_eq!(dial.to_string(), "127.0.0.1:7007 from 127.0.0.2");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Dial {
+    pub(crate) to: ListenAddr,
+    pub(crate) from: Option<IpAddr>,
+}
+
+impl Dial {
+    /// To somebody who listens there.
+    #[must_use]
+    pub fn to(addr: impl Into<ListenAddr>) -> Self {
+        Self { to: addr.into(), from: None }
+    }
+
+    /// From this address of our own, instead of one that the kernel chooses. It has no effect on a Unix socket.
+    ///
+    /// There are some 28,000 ports to one destination for each address (`net.ipv4.ip_local_port_range`). The port is
+    /// chosen when the connection is made, so that one port can serve connections to several destinations
+    /// (`IP_BIND_ADDRESS_NO_PORT`, `ip(7)`).
+    #[must_use]
+    pub fn from_ip(mut self, ip: IpAddr) -> Self {
+        self.from = Some(ip);
+        self
+    }
+}
+
+impl fmt::Display for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.from {
+            Some(ip) => write!(f, "{} from {ip}", self.to),
+            None => self.to.fmt(f),
+        }
     }
 }
 
@@ -68,6 +112,15 @@ impl From<SocketAddr> for PeerAddr {
         match addr {
             SocketAddr::V4(v4) => Self(Kind::V4(*v4.ip(), v4.port())),
             SocketAddr::V6(_) => Self(Kind::Other(Box::new(addr))),
+        }
+    }
+}
+
+impl From<&ListenAddr> for PeerAddr {
+    fn from(addr: &ListenAddr) -> Self {
+        match addr {
+            ListenAddr::Tcp(addr) => Self::from(*addr),
+            ListenAddr::Unix(_) => Self::UNNAMED,
         }
     }
 }

@@ -24,11 +24,13 @@ pub struct Config {
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) linger_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
     pub(crate) read_budget_bytes: usize,
     pub(crate) write_budget_bytes: usize,
     pub(crate) frame_budget: usize,
     pub(crate) turn_budget_bytes: usize,
     pub(crate) accept_budget: usize,
+    pub(crate) dial_budget: usize,
     pub(crate) events_per_turn: usize,
     pub(crate) pool_bytes_max: usize,
     pub(crate) backlog: u32,
@@ -70,11 +72,13 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(30)),
             linger_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
             read_budget_bytes: 128 << 10,
             write_budget_bytes: 128 << 10,
             frame_budget: 2_048,
             turn_budget_bytes: 256 << 10,
             accept_budget: 64,
+            dial_budget: 64,
             events_per_turn: 1_024,
             pool_bytes_max: 16 << 20,
             backlog: 4_096,
@@ -135,6 +139,8 @@ impl ConfigBuilder {
         linger_timeout: Duration,
         /// How long a drain may take before what is left is cut. Default 5 s.
         drain_timeout: Duration,
+        /// How long a connection that is dialled may take to be made. Default 10 s.
+        connect_timeout: Duration,
         /// Reading from one connection stops for this turn once this many bytes were read. Default 128 KiB.
         read_budget_bytes: usize,
         /// Writing to one connection stops for this turn once this many bytes were written. Default 128 KiB.
@@ -148,6 +154,8 @@ impl ConfigBuilder {
         turn_budget_bytes: usize,
         /// The most connections that each listener accepts in one turn. Default 64.
         accept_budget: usize,
+        /// The most connections that are dialled in one turn. Default 64.
+        dial_budget: usize,
         /// The most events that one poll returns. Default 1,024.
         events_per_turn: usize,
         /// The most bytes of unused buffers that are kept for reuse. Default 16 MiB.
@@ -176,6 +184,7 @@ impl ConfigBuilder {
             ("frame_timeout", c.frame_timeout),
             ("write_timeout", c.write_timeout),
             ("linger_timeout", Some(c.linger_timeout)),
+            ("connect_timeout", Some(c.connect_timeout)),
         ];
 
         at_least("connections_max", c.connections_max, 1)?;
@@ -190,6 +199,7 @@ impl ConfigBuilder {
             ("frame_budget", c.frame_budget),
             ("turn_budget_bytes", c.turn_budget_bytes),
             ("accept_budget", c.accept_budget),
+            ("dial_budget", c.dial_budget),
             ("events_per_turn", c.events_per_turn),
         ] {
             at_least(name, value, 1)?;

@@ -1,5 +1,7 @@
-//! What can go wrong: for the reactor as a whole ([`Error`]), and for one connection ([`CloseReason`]).
+//! What can go wrong: for the reactor as a whole ([`Error`]), for one connection ([`CloseReason`]), and for one that was
+//! dialled and did not come to be ([`DialError`]).
 
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::addr::ListenAddr;
@@ -212,3 +214,83 @@ impl fmt::Display for CloseReason {
         }
     }
 }
+
+/// Why a connection that was dialled did not come to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Nobody listens there (`ECONNREFUSED`).
+    Refused,
+    /// Nobody answered in time.
+    TimedOut {
+        /// How long was waited.
+        allowed: Duration,
+    },
+    /// No port is left for this source and this destination (`EADDRNOTAVAIL`); or the source is not an address of ours.
+    NoPort,
+    /// The process, or the system, has no descriptor left (`EMFILE`, `ENFILE`).
+    NoDescriptor,
+    /// The listen queue of a Unix socket is full (`EAGAIN`).
+    QueueFull,
+    /// There are as many connections as allowed.
+    ConnectionsMax {
+        /// As many.
+        allowed: usize,
+    },
+    /// It was aborted, or the reactor drains or stops.
+    Cancelled,
+    /// It failed in another way.
+    Io(io::ErrorKind),
+}
+
+impl DialError {
+    /// A short name of the error, without its values.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TimedOut { .. } => "timed out",
+            Self::NoPort => "no port",
+            Self::NoDescriptor => "no descriptor",
+            Self::QueueFull => "listen queue full",
+            Self::ConnectionsMax { .. } => "connections max",
+            Self::Cancelled => "cancelled",
+            Self::Io(_) => "i/o error",
+        }
+    }
+}
+
+impl From<&io::Error> for DialError {
+    /// What a failed `socket`, `bind` or `connect` says.
+    fn from(error: &io::Error) -> Self {
+        if error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code)) {
+            return Self::NoDescriptor;
+        }
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::AddrNotAvailable => Self::NoPort,
+            io::ErrorKind::WouldBlock => Self::QueueFull,
+            kind => Self::Io(kind),
+        }
+    }
+}
+
+/// `ENFILE` and `EMFILE`, which have no kind of their own; the same numbers on Linux, the BSDs and macOS.
+const NO_DESCRIPTOR: [i32; 2] = [23, 24];
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("refused: nobody listens there"),
+            Self::TimedOut { allowed } => write!(f, "no answer within {allowed:?}"),
+            Self::NoPort => f.write_str("no port is left for this source and destination, or the source is not ours"),
+            Self::NoDescriptor => f.write_str("no descriptor is left"),
+            Self::QueueFull => f.write_str("the listen queue is full"),
+            Self::ConnectionsMax { allowed } => write!(f, "there are {allowed} connections, as many as allowed"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Io(kind) => write!(f, "a system call failed: {kind}"),
+        }
+    }
+}
+
+impl std::error::Error for DialError {}

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::addr::PeerAddr;
+use crate::addr::{Dial, PeerAddr};
 use crate::conn::decoder::Frame;
 use crate::conn::outbox::Sent;
 use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::Supplies;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, DialError};
 
 /// Answers frames.
 ///
@@ -42,7 +42,7 @@ pub trait Handler {
     /// What other threads send through a [`Handle`](crate::Handle).
     type Message: Send + 'static;
 
-    /// A connection was accepted. What this returns is kept for it.
+    /// A connection was accepted, or one that was dialled is made. What this returns is kept for it.
     ///
     /// A frame may be sent at once. If this panics, the connection is closed, and as it was never open,
     /// [`on_close`](Self::on_close) is not called.
@@ -70,6 +70,17 @@ pub trait Handler {
     /// The connection has ended. Called exactly once for each [`on_open`](Self::on_open) that returned.
     fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, state: Self::State, reason: &CloseReason) {
         let _ = (peers, id, state, reason);
+    }
+
+    /// A connection that was dialled did not come to be. Each [`Peers::dial`] ends in this or in
+    /// [`on_open`](Self::on_open) for the id that it returned, once.
+    fn on_dial_failed(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
+        let _ = (peers, id, error);
+    }
+
+    /// A timer's time has come.
+    fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
+        let _ = (peers, timer);
     }
 
     /// Another thread sent a message.
@@ -122,6 +133,14 @@ impl fmt::Display for ConnId {
 /// Names a descriptor given to [`Reactor::watch`](crate::Reactor::watch).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub(crate) u32);
+
+/// Names a timer set by [`Peers::set_timer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TimerId {
+    pub(crate) at: Instant,
+    /// Tells timers of one instant apart.
+    pub(crate) number: u64,
+}
 
 /// How many connections a broadcast reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -254,6 +273,27 @@ impl Peers<'_> {
         self.reach.tell(id, Wish::Resume)
     }
 
+    /// Begins to connect to somebody. The connection is a client's: the same state machine, limits and deadlines.
+    ///
+    /// It has its id from now on, and takes a place among the connections; a frame can be sent once
+    /// [`Handler::on_open`] is called with that id. If it cannot be made, [`Handler::on_dial_failed`] is.
+    /// [`abort`](Self::abort) gives it up.
+    pub fn dial(&mut self, dial: Dial) -> ConnId {
+        self.reach.dial(dial)
+    }
+
+    /// Calls [`Handler::on_timer`], once, in the first turn that begins at `at` or later.
+    ///
+    /// A poll sleeps in whole milliseconds, rounded up (`epoll_wait(2)`), so that a turn can come a millisecond late.
+    pub fn set_timer(&mut self, at: Instant) -> TimerId {
+        self.reach.set_timer(at)
+    }
+
+    /// Takes a timer away. Returns whether it was set, and not due before.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.reach.cancel_timer(timer)
+    }
+
     /// Begins to drain the reactor, as [`Reactor::drain`](crate::Reactor::drain) does.
     pub fn drain(&mut self) {
         self.reach.end(End::Drain);
@@ -298,6 +338,9 @@ pub(crate) trait Reach {
     fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent;
     fn broadcast(&mut self, payload: &[u8], supplies: &mut Supplies) -> Broadcast;
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool;
+    fn dial(&mut self, dial: Dial) -> ConnId;
+    fn set_timer(&mut self, at: Instant) -> TimerId;
+    fn cancel_timer(&mut self, timer: TimerId) -> bool;
     fn end(&mut self, end: End);
 }
 

@@ -86,12 +86,12 @@ mod reactor;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 
-pub use crate::addr::{ListenAddr, PeerAddr};
+pub use crate::addr::{Dial, ListenAddr, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::decoder::Frame;
 pub use crate::conn::outbox::Sent;
-pub use crate::error::{CausedBy, CloseReason, Error};
-pub use crate::handler::{Broadcast, ConnId, Context, Echo, Handler, Peers, SourceId};
+pub use crate::error::{CausedBy, CloseReason, DialError, Error};
+pub use crate::handler::{Broadcast, ConnId, Context, Echo, Handler, Peers, SourceId, TimerId};
 pub use crate::reactor::handle::{Gone, Handle};
 pub use crate::reactor::stats::{Calls, Histogram, Refused, Stats};
 pub use crate::reactor::{DrainReport, Reactor, Turn};

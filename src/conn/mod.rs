@@ -132,10 +132,8 @@ impl Conn {
 
     /// The kernel reported readiness.
     pub(crate) fn note_ready(&mut self, readiness: Readiness) {
-        self.edges.readable |= readiness.readable | readiness.read_closed;
-        self.edges.writable |= readiness.writable;
-        self.edges.read_closed |= readiness.read_closed;
-        self.edges.failed |= readiness.failed && !planted(Bug::FailureUnseen);
+        self.edges |= Readiness { failed: readiness.failed && !planted(Bug::FailureUnseen), ..readiness };
+        self.edges.readable |= readiness.read_closed;
     }
 
     /// Queues a frame that this connection did not ask for. It goes out when the connection runs next.

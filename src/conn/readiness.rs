@@ -31,6 +31,16 @@ pub struct Readiness {
     pub failed: bool,
 }
 
+impl std::ops::BitOrAssign for Readiness {
+    #[inline]
+    fn bitor_assign(&mut self, more: Self) {
+        self.readable |= more.readable;
+        self.writable |= more.writable;
+        self.read_closed |= more.read_closed;
+        self.failed |= more.failed;
+    }
+}
+
 impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = [

@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 
-use crate::addr::PeerAddr;
+use crate::addr::{Dial, PeerAddr};
 use crate::conn::outbox::Sent;
 use crate::conn::workbench::Supplies;
 use crate::conn::{Conn, Readiness};
-use crate::error::CloseReason;
-use crate::handler::{Broadcast, ConnId, End, Reach, Wish, count};
+use crate::error::{CloseReason, DialError};
+use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
 use crate::planted::{Bug, planted};
 use crate::reactor::slots::Slots;
+use crate::reactor::timers::Timers;
 
 /// Connections in their slots, and who is to run.
 ///
@@ -23,10 +24,15 @@ pub(crate) struct Clients<S, T> {
     /// Became ready and had a long run the last time, stopped for lack of budget, or were spoken to by a handler: they run
     /// next, without a new event, in this order.
     waiting: VecDeque<ConnId>,
-    /// Have ended; their slots are freed at the end of the turn.
+    /// Have ended, or will not come to be; their slots are freed at the end of the turn.
     pub(crate) ended: Vec<ConnId>,
+    /// To be dialled, in this order; who was given up since is still named.
+    pub(crate) to_dial: VecDeque<ConnId>,
+    // Invariant: how many seats are `Reserved`.
+    reserved: usize,
     /// What a handler has asked of the reactor.
     pub(crate) end: Option<End>,
+    pub(crate) timers: Timers,
 }
 
 #[derive(Debug)]
@@ -35,8 +41,22 @@ pub(crate) struct Client<S, T> {
     is_queued: bool,
     /// The last run moved so many bytes that the next may take as long: it does not go before others.
     has_run_long: bool,
-    /// Taken out while it runs, so that a handler can speak to all others meanwhile.
-    pub(crate) tenant: Option<Tenant<S, T>>,
+    pub(crate) seat: Seat<S, T>,
+}
+
+/// Who sits in a slot.
+#[derive(Debug)]
+pub(crate) enum Seat<S, T> {
+    /// To be dialled.
+    Reserved(Dial),
+    /// Dialled, and not connected yet as far as is known; with what the kernel has reported meanwhile.
+    Dialling { stream: S, peer: PeerAddr, edges: Readiness },
+    /// A connection.
+    Open(Tenant<S, T>),
+    /// A connection that runs: it is out, so that a handler can speak to all others meanwhile.
+    Out,
+    /// Dialled in vain.
+    Failed(DialError),
 }
 
 #[derive(Debug)]
@@ -44,23 +64,42 @@ pub(crate) struct Tenant<S, T> {
     pub(crate) stream: S,
     pub(crate) conn: Conn,
     pub(crate) peer: PeerAddr,
+    pub(crate) origin: Origin,
     pub(crate) state: T,
+}
+
+/// How a connection came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Accepted,
+    Dialled,
 }
 
 impl<S, T> Clients<S, T> {
     pub(crate) fn new() -> Self {
-        Self { slots: Slots::new(), fresh: Vec::new(), waiting: VecDeque::new(), ended: Vec::new(), end: None }
+        Self {
+            slots: Slots::new(),
+            fresh: Vec::new(),
+            waiting: VecDeque::new(),
+            ended: Vec::new(),
+            to_dial: VecDeque::new(),
+            reserved: 0,
+            end: None,
+            timers: Timers::default(),
+        }
     }
 
-    pub(crate) fn insert(&mut self, tenant: Tenant<S, T>) -> ConnId {
-        self.slots.insert(Client { is_queued: false, has_run_long: false, tenant: Some(tenant) })
+    pub(crate) fn insert(&mut self, seat: Seat<S, T>) -> ConnId {
+        self.slots.insert(Client { is_queued: false, has_run_long: false, seat })
     }
 
     /// An event came. Returns whether it was about a connection that exists.
     pub(crate) fn note_ready(&mut self, id: ConnId, readiness: Readiness) -> bool {
         let Some(client) = self.slots.tenant_mut(id) else { return false };
-        if let Some(tenant) = &mut client.tenant {
-            tenant.conn.note_ready(readiness);
+        match &mut client.seat {
+            Seat::Open(tenant) => tenant.conn.note_ready(readiness),
+            Seat::Dialling { edges, .. } => *edges |= readiness,
+            Seat::Reserved(_) | Seat::Out | Seat::Failed(_) => {}
         }
         let has_run_long = client.has_run_long;
         if !std::mem::replace(&mut client.is_queued, true) || planted(Bug::QueuedTwice) {
@@ -78,6 +117,11 @@ impl<S, T> Clients<S, T> {
         }
     }
 
+    /// Connections, and those on their way to become one: whoever has a socket.
+    pub(crate) fn sockets(&self) -> usize {
+        self.slots.len() - self.reserved
+    }
+
     /// Whether a connection stands in the queue.
     pub(crate) fn is_queued(&self, id: ConnId) -> bool {
         self.slots.tenant(id).is_some_and(|client| client.is_queued)
@@ -85,7 +129,8 @@ impl<S, T> Clients<S, T> {
 
     /// Whether anything is to be done without an event.
     pub(crate) fn has_work(&self) -> bool {
-        (!self.waiting.is_empty() && !planted(Bug::SleepsOnWork)) || !self.ended.is_empty() || self.end.is_some()
+        let is_awaited = !self.waiting.is_empty() && !planted(Bug::SleepsOnWork);
+        is_awaited || !self.ended.is_empty() || !self.to_dial.is_empty() || self.end.is_some()
     }
 
     /// Takes those that run first off the queue, into `fresh`, which is empty.
@@ -113,7 +158,14 @@ impl<S, T> Clients<S, T> {
 
     /// Takes a connection out of its slot. If it stands in the queue, it keeps its place.
     pub(crate) fn take(&mut self, id: ConnId) -> Option<Tenant<S, T>> {
-        self.slots.tenant_mut(id)?.tenant.take()
+        let client = self.slots.tenant_mut(id)?;
+        match std::mem::replace(&mut client.seat, Seat::Out) {
+            Seat::Open(tenant) => Some(tenant),
+            other => {
+                client.seat = other;
+                None
+            }
+        }
     }
 
     /// Puts it back after a run that moved `bytes`, into the queue if it wants to go on.
@@ -121,7 +173,7 @@ impl<S, T> Clients<S, T> {
         let has_ended = tenant.conn.closed().is_some();
         let wants_turn = tenant.conn.wants_turn();
         if let Some(client) = self.slots.tenant_mut(id) {
-            client.tenant = Some(tenant);
+            client.seat = Seat::Open(tenant);
             client.has_run_long = bytes > SHORT_RUN_BYTES;
         }
         if has_ended {
@@ -132,35 +184,68 @@ impl<S, T> Clients<S, T> {
     }
 
     pub(crate) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.slots.tenant_mut(id)?.tenant.as_mut().map(|tenant| &mut tenant.conn)
+        self.slots.tenant_mut(id)?.tenant_mut().map(|tenant| &mut tenant.conn)
     }
 
     /// Ends a connection at once; its slot is freed at the end of the turn.
     pub(crate) fn cut(&mut self, id: ConnId, reason: CloseReason) {
-        if let Some(tenant) = self.slots.tenant_mut(id).and_then(|client| client.tenant.as_mut()) {
-            tenant.conn.cut(reason);
+        if let Some(conn) = self.conn_mut(id) {
+            conn.cut(reason);
             self.ended.push(id);
         }
     }
 
-    /// Ends all connections at once.
+    /// Gives up what is dialled and not connected; its slot is freed at the end of the turn.
+    ///
+    /// Returns whether it was so.
+    pub(crate) fn fail(&mut self, id: ConnId, error: DialError) -> bool {
+        let Some(client) = self.slots.tenant_mut(id) else { return false };
+        match &client.seat {
+            Seat::Reserved(_) => self.reserved -= 1,
+            Seat::Dialling { .. } => {}
+            Seat::Open(_) | Seat::Out | Seat::Failed(_) => return false,
+        }
+        client.seat = Seat::Failed(error);
+        self.ended.push(id);
+        true
+    }
+
+    /// Gives up all that is dialled and not connected.
+    fn fail_all(&mut self, error: DialError) {
+        let is_dialled = |client: &Client<S, T>| matches!(client.seat, Seat::Reserved(_) | Seat::Dialling { .. });
+        let all = self.slots.iter_mut().filter(|(_, client)| is_dialled(client));
+        for id in all.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.fail(id, error);
+        }
+    }
+
+    /// The stream, once the connection to be dialled has one.
+    pub(crate) fn seat_dialling(&mut self, id: ConnId, stream: S, peer: PeerAddr) {
+        if let Some(client) = self.slots.tenant_mut(id) {
+            client.seat = Seat::Dialling { stream, peer, edges: Readiness::default() };
+            self.reserved -= 1;
+        }
+    }
+
+    /// Ends everything at once.
     pub(crate) fn cut_all(&mut self, reason: CloseReason) {
+        self.fail_all(DialError::Cancelled);
         let Self { slots, ended, .. } = self;
         for (id, client) in slots.iter_mut() {
-            if let Some(tenant) = &mut client.tenant {
+            if let Some(tenant) = client.tenant_mut() {
                 tenant.conn.cut(reason);
                 ended.push(id);
             }
         }
     }
 
-    /// Begins to drain all connections.
+    /// Begins to drain all connections; what is dialled and not connected is given up.
     pub(crate) fn drain_all(&mut self) {
+        self.fail_all(DialError::Cancelled);
         let Self { slots, waiting, .. } = self;
         for (id, client) in slots.iter_mut() {
-            if let Some(tenant) = &mut client.tenant {
-                tenant.conn.drain();
-            }
+            let Some(tenant) = client.tenant_mut() else { continue };
+            tenant.conn.drain();
             if !std::mem::replace(&mut client.is_queued, true) {
                 waiting.push_back(id);
             }
@@ -170,6 +255,16 @@ impl<S, T> Clients<S, T> {
 
 /// The most bytes, read and written, of a run that counts as short: some small requests.
 pub(crate) const SHORT_RUN_BYTES: u64 = 4 << 10;
+
+impl<S, T> Client<S, T> {
+    /// The connection, if there is one and it does not run.
+    pub(crate) fn tenant_mut(&mut self) -> Option<&mut Tenant<S, T>> {
+        match &mut self.seat {
+            Seat::Open(tenant) => Some(tenant),
+            Seat::Reserved(_) | Seat::Dialling { .. } | Seat::Out | Seat::Failed(_) => None,
+        }
+    }
+}
 
 #[cfg(test)]
 impl<S, T> Clients<S, T> {
@@ -182,7 +277,7 @@ impl<S, T> Clients<S, T> {
 
 impl<S, T> Reach for Clients<S, T> {
     fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent {
-        let Some(tenant) = self.slots.tenant_mut(to).and_then(|client| client.tenant.as_mut()) else {
+        let Some(tenant) = self.slots.tenant_mut(to).and_then(Client::tenant_mut) else {
             return Sent::Gone;
         };
         let sent = tenant.conn.send(payload, supplies);
@@ -196,7 +291,7 @@ impl<S, T> Reach for Clients<S, T> {
         let mut reached = Broadcast::default();
         let Self { slots, waiting, .. } = self;
         for (id, client) in slots.iter_mut() {
-            let Some(tenant) = &mut client.tenant else { continue };
+            let Some(tenant) = client.tenant_mut() else { continue };
             let sent = tenant.conn.send(payload, supplies);
             count(&mut reached, sent);
             let has_work = sent == Sent::Queued || tenant.conn.closed().is_some();
@@ -208,17 +303,33 @@ impl<S, T> Reach for Clients<S, T> {
     }
 
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
-        let Some(tenant) = self.slots.tenant_mut(id).and_then(|client| client.tenant.as_mut()) else {
-            return false;
-        };
-        match wish {
-            Wish::Close => tenant.conn.close(CloseReason::ClosedByHandler),
-            Wish::Abort => tenant.conn.cut(CloseReason::AbortedByHandler),
-            Wish::Pause => tenant.conn.pause(true),
-            Wish::Resume => tenant.conn.pause(false),
+        let Some(client) = self.slots.tenant_mut(id) else { return false };
+        if let Some(Tenant { conn, .. }) = client.tenant_mut() {
+            match wish {
+                Wish::Close => conn.close(CloseReason::ClosedByHandler),
+                Wish::Abort => conn.cut(CloseReason::AbortedByHandler),
+                Wish::Pause => conn.pause(true),
+                Wish::Resume => conn.pause(false),
+            }
+            self.queue(id);
+            return true;
         }
-        self.queue(id);
-        true
+        matches!(wish, Wish::Close | Wish::Abort) && self.fail(id, DialError::Cancelled)
+    }
+
+    fn dial(&mut self, dial: Dial) -> ConnId {
+        let id = self.insert(Seat::Reserved(dial));
+        self.to_dial.push_back(id);
+        self.reserved += 1;
+        id
+    }
+
+    fn set_timer(&mut self, at: std::time::Instant) -> TimerId {
+        self.timers.set(at)
+    }
+
+    fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.timers.cancel(timer)
     }
 
     fn end(&mut self, end: End) {

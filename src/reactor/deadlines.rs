@@ -21,18 +21,21 @@ pub(crate) enum Kind {
     Write,
     /// Our FIN sent, the peer's not received.
     Linger,
+    /// Dialled, and not connected.
+    Connect,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Idle, Self::Frame, Self::Write, Self::Linger];
+    pub(crate) const ALL: [Self; 5] = [Self::Idle, Self::Frame, Self::Write, Self::Linger, Self::Connect];
 
-    /// Why a connection ends that is late with this. One that lingers has its reason already, and keeps it.
+    /// Why a connection ends that is late with this. One that lingers has its reason already, and keeps it; one that is
+    /// dialled has not begun.
     pub(crate) fn reason(self) -> CloseReason {
         match self {
             Self::Idle => CloseReason::IdleTimeout,
             Self::Frame => CloseReason::FrameTimeout,
             Self::Write => CloseReason::WriteTimeout,
-            Self::Linger => CloseReason::Drained,
+            Self::Linger | Self::Connect => CloseReason::Cut,
         }
     }
 }
@@ -42,7 +45,7 @@ impl Kind {
 pub(crate) struct Deadlines {
     /// Deadlines are kept as nanoseconds since then: half the size of an instant.
     epoch: Instant,
-    lists: [List; 4],
+    lists: [List; 5],
 }
 
 /// The deadlines of one kind, earliest first.
@@ -78,6 +81,7 @@ impl Deadlines {
                 list(config.frame_timeout),
                 list(config.write_timeout),
                 list(Some(config.linger_timeout)),
+                list(Some(config.connect_timeout)),
             ],
         }
     }

@@ -22,9 +22,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         // Only now: whoever is not late has the same deadline again, and is looked at again in the next turn.
         for (index, kind) in due {
-            if let Some(id) = self.clients.slots.id_of(index)
-                && self.is_late(id, kind)
-            {
+            let Some(id) = self.clients.slots.id_of(index) else { continue };
+            if kind == Kind::Connect {
+                self.dial_timed_out(id);
+            } else if self.is_late(id, kind) {
                 self.clients.cut(id, kind.reason());
             }
         }
@@ -37,7 +38,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// looks for itself first, and as long as it has something to do without the peer, the peer is in time. Only with
     /// writing it may be late all the same: who stands in the queue to read need not have found out that there is room.
     fn is_late(&mut self, id: ConnId, kind: Kind) -> bool {
-        if kind == Kind::Linger {
+        if matches!(kind, Kind::Linger | Kind::Connect) {
             return true;
         }
         let now = self.now();
@@ -55,7 +56,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Kind::Frame => (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, conn.frame_since(), now)),
             // Not whether this look has written: a look at another deadline, just before, may have done so.
             Kind::Write => (conn.stalled_since(), !self.deadlines.is_over(kind, conn.stalled_since(), now)),
-            Kind::Linger => (conn.lingering_since(), false),
+            Kind::Linger | Kind::Connect => (conn.lingering_since(), false),
         };
         if is_in_time {
             self.deadlines.set(kind, id.index, since);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
+use crate::reactor::clients::{Seat, Tenant};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
 
@@ -16,10 +17,22 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert!(self.clients.ended.is_empty(), "slots of ended connections are freed in the turn of their end");
 
         let mut buffered = 0;
+        let mut dialling = 0;
         let mut queued = 0;
         for (id, client) in self.clients.slots.iter() {
-            let Some(tenant) = &client.tenant else { panic!("[{id}] was not put back after its run") };
-            let conn = &tenant.conn;
+            let conn = match &client.seat {
+                Seat::Open(tenant) => &tenant.conn,
+                Seat::Reserved(_) | Seat::Dialling { .. } => {
+                    dialling += 1;
+                    let is_dialled = matches!(client.seat, Seat::Dialling { .. });
+                    assert_eq!(self.deadlines.is_set(Kind::Connect, id.index), is_dialled, "[{id}] connect deadline");
+                    assert!(is_dialled || self.clients.to_dial.contains(&id), "[{id}] is forgotten");
+                    assert!(!self.clients.is_queued(id), "[{id}] was not looked at");
+                    continue;
+                }
+                Seat::Out => panic!("[{id}] was not put back after its run"),
+                Seat::Failed(error) => panic!("[{id}] was not told of: {error}"),
+            };
             conn.check_invariants(config);
             buffered += conn.buffered_bytes();
             let is_queued = self.clients.is_queued(id);
@@ -37,14 +50,15 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert!(!sleeps, "the next poll does not sleep while a connection waits for its turn");
         // Whoever has ended may leave an entry behind, which finds nobody.
         assert_eq!(self.clients.queued().len(), queued, "a connection stands in the queue at most once");
-        assert_eq!(self.stats.connections as usize, self.clients.slots.len(), "connections are counted");
-        assert!(self.clients.slots.len() <= config.connections_max, "connections are limited");
+        assert_eq!(self.stats.connections as usize, self.clients.slots.len() - dialling, "connections are counted");
+        assert!(self.clients.sockets() <= config.connections_max, "connections are limited");
         let closed: u64 = self.stats.closed_total();
-        assert_eq!(self.stats.accepted, self.stats.connections + closed, "who was accepted is open or has ended");
+        let begun = self.stats.accepted + self.stats.dialled;
+        assert_eq!(begun, self.stats.connections + closed, "who was accepted or dialled is open or has ended");
     }
 
     pub(crate) fn glimpse(&self, id: ConnId) -> Option<Glimpse> {
-        let conn = &self.clients.slots.tenant(id)?.tenant.as_ref()?.conn;
+        let Seat::Open(Tenant { conn, .. }) = &self.clients.slots.tenant(id)?.seat else { return None };
         Some(Glimpse {
             is_queued: self.clients.is_queued(id),
             is_held: conn.is_held(),

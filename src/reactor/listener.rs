@@ -5,17 +5,14 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::warn;
 
 use crate::addr::PeerAddr;
-use crate::conn::Conn;
-use crate::handler::{Context, Handler};
+use crate::handler::Handler;
 use crate::planted::{Bug, planted};
 use crate::reactor::Reactor;
-use crate::reactor::clients::Tenant;
-use crate::reactor::deadlines::Kind;
+use crate::reactor::clients::{Origin, Seat};
 use crate::reactor::net::Net;
-use crate::reactor::sink::guarded;
 use crate::reactor::slots::Subject;
 
 /// After the kernel had no descriptor or memory for another connection, accepting is tried again this much later; at once
@@ -83,9 +80,13 @@ impl<L> Listeners<L> {
         self.paused_until
     }
 
-    /// A connection has ended, and with it a descriptor is free.
-    pub(crate) fn note_ended(&mut self, peer: &PeerAddr) {
+    /// A descriptor is free again.
+    pub(crate) fn note_freed(&mut self) {
         self.paused_until = None;
+    }
+
+    /// A connection that was accepted has ended.
+    pub(crate) fn note_ended(&mut self, peer: &PeerAddr) {
         if let Some(ip) = peer.ip()
             && let Some(count) = self.by_ip.get_mut(&ip)
         {
@@ -138,25 +139,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             }
             return;
         }
-        let mut conn = Conn::new();
-        let Self { handler, clients, bench, .. } = self;
-        let state = conn.with_replies(&mut bench.supplies, |replies| {
-            guarded(|| {
-                let replies = replies.reborrow();
-                handler.on_open(&mut Context { id, peer: &peer, replies, reach: clients })
-            })
-        });
-        let Some(state) = state.filter(|_| !planted(Bug::OpenUnpaired)) else {
+        let tenant = self.welcome(id, stream, peer, Origin::Accepted);
+        let Some(tenant) = tenant.filter(|_| !planted(Bug::OpenUnpaired)) else {
             self.stats.refused.failed += 1;
-            self.clients.slots.skip_id();
-            conn.release(&mut self.bench.supplies);
-            return;
+            return self.clients.slots.skip_id();
         };
-        debug!("[{id}] open, from {peer}");
-        self.count_in(&peer);
-        self.deadlines.set(Kind::Idle, id.index, Some(self.now()));
-        let has_work = conn.wants_turn() || conn.is_ending();
-        self.clients.insert(Tenant { stream, conn, peer, state });
+        self.count_in(&tenant.peer);
+        let has_work = tenant.conn.wants_turn() || tenant.conn.is_ending();
+        self.clients.insert(Seat::Open(tenant));
         if has_work {
             self.clients.queue(id);
         }
@@ -165,7 +155,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Whether there is room for a connection from `peer`.
     fn admission(&self, peer: &PeerAddr) -> Result<(), Refusal> {
         let config = &self.bench.supplies.config;
-        if self.clients.slots.len() >= config.connections_max {
+        if self.clients.sockets() >= config.connections_max {
             return Err(Refusal::ConnectionsMax(config.connections_max));
         }
         if let (Some(max), Some(ip)) = (config.connections_per_ip_max, peer.ip())
@@ -181,8 +171,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     fn count_in(&mut self, peer: &PeerAddr) {
         self.stats.accepted += 1;
-        self.stats.connections += 1;
-        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
         if self.bench.supplies.config.connections_per_ip_max.is_some()
             && let Some(ip) = peer.ip()
         {

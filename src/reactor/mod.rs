@@ -2,6 +2,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod deadlines;
+pub(crate) mod dialler;
 pub(crate) mod expiry;
 pub(crate) mod handle;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub(crate) mod reaper;
 pub(crate) mod sink;
 pub(crate) mod slots;
 pub(crate) mod stats;
+pub(crate) mod timers;
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -179,6 +181,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Ok(bound)
     }
 
+    /// All connections by their ids, and what else a handler can do: dial, set a timer. Between two turns.
+    pub fn peers(&mut self) -> Peers<'_> {
+        Peers { reach: &mut self.clients, supplies: &mut self.bench.supplies }
+    }
+
     /// Turns until it is drained or stopped.
     ///
     /// # Errors
@@ -202,8 +209,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
         self.take_events();
         self.take_requests();
+        self.fire_timers();
         self.run_queue();
         self.accept();
+        self.begin_dials();
         self.expire();
         self.end_if_asked();
         self.reap();
@@ -250,6 +259,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         stats.take_over(&supplies.counts);
         stats.buffered_bytes = supplies.pool.lent_bytes() as u64;
         stats.pooled_bytes = supplies.pool.idle_bytes() as u64;
+        stats.dialling = self.clients.slots.len() as u64 - stats.connections;
         stats
     }
 
@@ -280,8 +290,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Life::Draining { deadline } => Some(deadline),
             Life::Running | Life::Stopped => None,
         };
-        let all = [self.deadlines.next(), self.listeners.paused_until(), drain, self.trim_at, self.gates.due()];
-        all.into_iter().flatten().min()
+        let deadlines = [self.deadlines.next(), self.clients.timers.next(), drain];
+        let others = [self.listeners.paused_until(), self.trim_at, self.gates.due()];
+        deadlines.into_iter().chain(others).flatten().min()
     }
 
     // The steps of a turn, in their order.
@@ -336,6 +347,16 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
+    /// Calls the handler for the timers that are due; those that it sets meanwhile wait for the next turn.
+    fn fire_timers(&mut self) {
+        let number = self.clients.timers.next_number();
+        while let Some(timer) = self.clients.timers.due(self.now(), number) {
+            let Self { handler, clients, bench, .. } = self;
+            let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+            guarded(|| handler.on_timer(&mut peers, timer));
+        }
+    }
+
     /// Runs the connections that became ready and will not take long, as far as one can tell, then those in the queue.
     ///
     /// Of these at least the first runs; once the turn's budget is spent the others keep their places, so that whoever
@@ -367,11 +388,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn run_one(&mut self, id: ConnId) {
-        let Some(mut tenant) = self.clients.take(id) else { return };
+        let Some(mut tenant) = self.clients.take(id) else { return self.look_at_dial(id) };
         let moved_before = self.stats.bytes_moved();
         if tenant.conn.closed().is_none() {
             let Self { handler, clients, bench, stats, deadlines, .. } = self;
-            let Tenant { stream, conn, peer, state } = &mut tenant;
+            let Tenant { stream, conn, peer, state, .. } = &mut tenant;
             let had_backlog = conn.has_backlog();
             let before = conn.state_name();
             let mut io = Observed { stream, id, stats };

@@ -3,7 +3,7 @@
 //! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] is the kernel's.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::addr::{Dial, ListenAddr, PeerAddr};
 use crate::config::Config;
 use crate::conn::{Readiness, Transport};
 
@@ -57,6 +57,20 @@ pub trait Net {
     ///
     /// `WouldBlock` when the queue is empty, otherwise what the kernel answered.
     fn accept(&mut self, listener: &Self::Listener, config: &Config) -> io::Result<(Self::Stream, PeerAddr)>;
+
+    /// Begins to connect. The outcome is an edge of writability, once the stream is registered.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answered, if it did so at once.
+    fn dial(&mut self, dial: &Dial, config: &Config) -> io::Result<Self::Stream>;
+
+    /// Whether the connection that [`dial`](Self::dial) began is made by now.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not made, and will not be.
+    fn is_connected(&self, stream: &Self::Stream) -> io::Result<bool>;
 
     /// Asks for all events of a connection, readable and writable, once and for all; `token` names it in events.
     ///
@@ -181,6 +195,38 @@ impl Net for Mio {
                 Ok((Stream::Tcp(stream), peer.into()))
             }
             ListenSocket::Unix { socket, .. } => Ok((Stream::Unix(socket.accept()?.0), PeerAddr::UNNAMED)),
+        }
+    }
+
+    fn dial(&mut self, dial: &Dial, config: &Config) -> io::Result<Stream> {
+        match &dial.to {
+            ListenAddr::Tcp(to) => {
+                let socket = Socket::new(Domain::for_address(*to), Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_nonblocking(true)?;
+                set_options(&SockRef::from(&socket), config)?;
+                if let Some(from) = dial.from {
+                    choose_port_late(&socket)?;
+                    socket.bind(&SocketAddr::new(from, 0).into())?;
+                }
+                match socket.connect(&(*to).into()) {
+                    Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => Err(error),
+                    Ok(()) | Err(_) => Ok(Stream::Tcp(TcpStream::from_std(socket.into()))),
+                }
+            }
+            ListenAddr::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+        }
+    }
+
+    fn is_connected(&self, stream: &Stream) -> io::Result<bool> {
+        let (error, peer) = match stream {
+            Stream::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Stream::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+        };
+        match (error, peer) {
+            (Some(error), _) => Err(error),
+            (None, Ok(())) => Ok(true),
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            (None, Err(error)) => Err(error),
         }
     }
 
@@ -328,6 +374,22 @@ fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
         Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
         None => Ok(()),
     }
+}
+
+/// `EINPROGRESS`: a connection is being made (`connect(2)`).
+const IN_PROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
+
+/// Lets the kernel choose the port when it knows the destination as well: then one port serves several destinations, and a
+/// table that is nearly full costs no search (`IP_BIND_ADDRESS_NO_PORT`, `ip(7)`).
+#[cfg(all(target_os = "linux", feature = "load"))]
+fn choose_port_late(socket: &Socket) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+    Ok(setsockopt(socket, IpBindAddressNoPort, &true)?)
+}
+
+#[cfg(not(all(target_os = "linux", feature = "load")))]
+fn choose_port_late(_socket: &Socket) -> io::Result<()> {
+    Ok(())
 }
 
 /// An instant for a simulated clock to begin at: it can be had from the real one only.

@@ -6,7 +6,7 @@ use crate::addr::PeerAddr;
 use crate::error::{CausedBy, CloseReason};
 use crate::handler::{ConnId, Handler, Peers};
 use crate::planted::{Bug, planted};
-use crate::reactor::clients::Tenant;
+use crate::reactor::clients::{Origin, Seat, Tenant};
 use crate::reactor::net::Net;
 use crate::reactor::sink::guarded;
 use crate::reactor::{Life, Reactor};
@@ -16,17 +16,30 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub(crate) fn reap(&mut self) {
         while let Some(id) = self.clients.ended.pop() {
             let Some(client) = self.clients.slots.remove(id) else { continue };
-            let Some(Tenant { stream, mut conn, peer, state }) = client.tenant else { continue };
-            let reason = conn.closed().unwrap_or(CloseReason::Cut);
-            drop(stream);
-            self.count_out(id, &peer, &reason, conn.unsent_bytes());
-            conn.release(&mut self.bench.supplies);
-            self.deadlines.clear(id.index);
-            let Self { handler, clients, bench, .. } = self;
-            let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
-            if !planted(Bug::CloseUntold) {
-                guarded(|| handler.on_close(&mut peers, id, state, &reason));
+            self.listeners.note_freed();
+            match client.seat {
+                Seat::Open(tenant) => self.bury(id, tenant),
+                Seat::Failed(error) => self.tell_dial_failed(id, error),
+                Seat::Reserved(_) | Seat::Dialling { .. } | Seat::Out => {}
             }
+        }
+    }
+
+    /// Closes a connection and tells the handler. Its slot is free.
+    fn bury(&mut self, id: ConnId, tenant: Tenant<N::Stream, H::State>) {
+        let Tenant { stream, mut conn, peer, origin, state } = tenant;
+        let reason = conn.closed().unwrap_or(CloseReason::Cut);
+        drop(stream);
+        if origin == Origin::Accepted {
+            self.listeners.note_ended(&peer);
+        }
+        self.count_out(id, &peer, &reason, conn.unsent_bytes());
+        conn.release(&mut self.bench.supplies);
+        self.deadlines.clear(id.index);
+        let Self { handler, clients, bench, .. } = self;
+        let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+        if !planted(Bug::CloseUntold) {
+            guarded(|| handler.on_close(&mut peers, id, state, &reason));
         }
     }
 
@@ -34,7 +47,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     fn count_out(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason, unsent_bytes: usize) {
         self.stats.connections -= 1;
         self.stats.count_closed(reason);
-        self.listeners.note_ended(peer);
         if self.life != Life::Running {
             match reason {
                 CloseReason::Drained | CloseReason::PeerFinished | CloseReason::ClosedByHandler => {

@@ -21,6 +21,12 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections refused, by reason.
     pub refused: Refused,
+    /// Connections that were dialled and made.
+    pub dialled: u64,
+    /// Connections that were dialled and not made.
+    pub dials_failed: u64,
+    /// Connections that are dialled and not made yet, now.
+    pub dialling: u64,
     /// Times that accepting paused because the kernel had no descriptor or memory for another connection.
     pub accept_pauses: u64,
     /// Frames received whole.
@@ -53,6 +59,8 @@ pub struct Stats {
     pub polls: u64,
     /// `accept` and its like.
     pub accepts: Calls,
+    /// `connect` and its like, those that only begin counted as done.
+    pub dials: Calls,
     /// `recv` and its like.
     pub reads: Calls,
     /// `send` and its like.

@@ -24,6 +24,8 @@
 
 #[cfg(test)]
 mod campaign;
+#[cfg(test)]
+mod dialling;
 mod edges;
 #[cfg(test)]
 mod fairness;
@@ -47,7 +49,7 @@ pub use crate::sim::edges::Edges;
 pub use crate::sim::faults::Faults;
 pub use crate::sim::rng::Rng;
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::addr::{Dial, ListenAddr, PeerAddr};
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
@@ -99,6 +101,13 @@ impl Sim {
     pub fn connect_from(&self, port: u16, ip: Ipv4Addr) -> Option<Peer> {
         let peer = PeerAddr::from(SocketAddr::V4(SocketAddrV4::new(ip, 40_000)));
         let socket = self.world.borrow_mut().connect(port, peer)?;
+        Some(Peer { world: Rc::clone(&self.world), socket })
+    }
+
+    /// The far end of the next connection that the reactor has dialled and that was made, in their order.
+    #[must_use]
+    pub fn dialled(&self) -> Option<Peer> {
+        let socket = self.world.borrow_mut().answered.pop_front()?;
         Some(Peer { world: Rc::clone(&self.world), socket })
     }
 
@@ -272,6 +281,15 @@ impl Net for SimNet {
         let socket = world.accept(listener.index)?;
         let peer = world.sockets[socket].peer.clone();
         Ok((SimStream { world: Rc::clone(&self.world), socket }, peer))
+    }
+
+    fn dial(&mut self, dial: &Dial, _config: &Config) -> io::Result<SimStream> {
+        let socket = self.world.borrow_mut().dial(PeerAddr::from(&dial.to));
+        Ok(SimStream { world: Rc::clone(&self.world), socket })
+    }
+
+    fn is_connected(&self, stream: &SimStream) -> io::Result<bool> {
+        self.world.borrow().is_connected(stream.socket)
     }
 
     fn register(&mut self, stream: &mut SimStream, token: usize) -> io::Result<()> {

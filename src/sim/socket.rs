@@ -25,10 +25,21 @@ pub(crate) struct Socket {
     pub(crate) peer_has_finished: bool,
     pub(crate) is_reset: bool,
     pub(crate) is_accepted: bool,
+    pub(crate) link: Link,
     /// The server has sent FIN, by a shutdown or a close.
     pub(crate) server_has_finished: bool,
     pub(crate) server_has_closed: bool,
     pub(crate) past: Past,
+}
+
+/// Whether a connection is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    Made,
+    /// It was dialled.
+    Dialled,
+    /// It was dialled, and nobody listens there.
+    Refused,
 }
 
 /// What comes from a peer.
@@ -68,10 +79,16 @@ impl Socket {
             peer_has_finished: false,
             is_reset: false,
             is_accepted: false,
+            link: Link::Made,
             server_has_finished: false,
             server_has_closed: false,
             past: Past::default(),
         }
+    }
+
+    /// The server's own end of one that it opens.
+    pub(crate) fn dialled(to: PeerAddr) -> Self {
+        Self { link: Link::Dialled, is_accepted: true, ..Self::new(to) }
     }
 
     pub(crate) fn is_read_closed(&self) -> bool {
@@ -89,6 +106,16 @@ impl Socket {
     }
 
     // Each returns whether there is something to report.
+
+    /// What became of a dial.
+    pub(crate) fn answer(&mut self, link: Link, edges: Edges) -> bool {
+        self.link = link;
+        match link {
+            Link::Made => self.writable_again(edges),
+            Link::Dialled => false,
+            Link::Refused => self.reset(),
+        }
+    }
 
     /// Takes in what came from the peer.
     pub(crate) fn arrive(&mut self, packet: Packet, edges: Edges) -> bool {
@@ -220,6 +247,9 @@ impl Socket {
 
     /// All that is true.
     pub(crate) fn level(&self) -> Readiness {
+        if self.link == Link::Dialled {
+            return Readiness::default();
+        }
         let read_closed = self.is_read_closed();
         Readiness {
             readable: read_closed || !self.inbound.is_empty(),

@@ -9,7 +9,7 @@ use crate::net::{Readiness, Ready};
 use crate::sim::edges::{Edge, Edges};
 use crate::sim::faults::{EXHAUSTIONS, Faults, no_space};
 use crate::sim::rng::Rng;
-use crate::sim::socket::{Packet, Socket};
+use crate::sim::socket::{Link, Packet, Socket};
 
 /// More calls than any turn of a server makes that ever comes to its end.
 const CALLS_PER_TURN_MAX: usize = 4 << 20;
@@ -32,6 +32,10 @@ pub(crate) struct World {
     ready: VecDeque<Source>,
     /// Sockets to which something is in flight.
     flying: Vec<usize>,
+    /// Dialled, with what the next poll finds to have become of it.
+    dialling: Vec<(usize, Link)>,
+    /// Dialled and made, for whoever is at the far end.
+    pub(crate) answered: VecDeque<usize>,
     /// What the last poll reported.
     pub(crate) reported: Vec<Ready>,
     /// The most events that a poll reports; others wait for the next.
@@ -84,6 +88,8 @@ impl World {
             listeners: Vec::new(),
             ready: VecDeque::new(),
             flying: Vec::new(),
+            dialling: Vec::new(),
+            answered: VecDeque::new(),
             reported: Vec::new(),
             events_max: usize::MAX,
             send_buffer_bytes: 16 << 10,
@@ -102,6 +108,7 @@ impl World {
         for socket in std::mem::take(&mut self.flying) {
             self.land(socket, usize::MAX);
         }
+        self.answer_dials();
         (self.past.calls, self.past.exhaustions) = (0, 0);
         self.reported.clear();
         while self.reported.len() < self.events_max
@@ -116,7 +123,7 @@ impl World {
     }
 
     pub(crate) fn has_pending(&self) -> bool {
-        !self.ready.is_empty() || !self.flying.is_empty()
+        !self.ready.is_empty() || !self.flying.is_empty() || !self.dialling.is_empty()
     }
 
     pub(crate) fn ring(&mut self, token: usize) {
@@ -169,6 +176,41 @@ impl World {
         Ok(socket)
     }
 
+    pub(crate) fn dial(&mut self, to: PeerAddr) -> usize {
+        let index = self.sockets.len();
+        self.sockets.push(Socket::dialled(to));
+        let link = if self.rng.chance(self.faults.dial_unanswered) {
+            Link::Dialled
+        } else if self.rng.chance(self.faults.dial_refused) {
+            Link::Refused
+        } else {
+            Link::Made
+        };
+        self.dialling.push((index, link));
+        index
+    }
+
+    pub(crate) fn is_connected(&self, socket: usize) -> io::Result<bool> {
+        match self.sockets[socket].link {
+            Link::Made => Ok(true),
+            Link::Dialled => Ok(false),
+            Link::Refused => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    fn answer_dials(&mut self) {
+        let edges = self.edges;
+        for (socket, link) in std::mem::take(&mut self.dialling) {
+            if self.sockets[socket].server_has_closed {
+                continue;
+            }
+            if link == Link::Made {
+                self.answered.push_back(socket);
+            }
+            self.raise(socket, |dialled| dialled.answer(link, edges));
+        }
+    }
+
     pub(crate) fn register(&mut self, socket: usize, token: usize) -> io::Result<()> {
         if self.rng.chance(self.faults.register) {
             return Err(no_space());
@@ -176,6 +218,9 @@ impl World {
         let edges = self.edges;
         let registered = &mut self.sockets[socket];
         registered.token = Some(token);
+        if registered.link != Link::Made {
+            return Ok(());
+        }
         if registered.level().readable {
             registered.readable_again(edges);
         }

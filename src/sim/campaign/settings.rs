@@ -83,5 +83,6 @@ fn faults(rng: &mut Rng) -> Faults {
         accept_aborted: rate(100),
         accept_exhausted: rate(300),
         register: rate(50),
+        ..Faults::default()
     }
 }

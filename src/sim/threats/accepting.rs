@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::PeerAddr;
-use crate::addr::ListenAddr;
+use crate::addr::{Dial, ListenAddr};
 use crate::config::Config;
 use crate::handler::Echo;
 use crate::net::{Net, Ready};
@@ -62,6 +62,14 @@ impl Net for Failing {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
             None => self.net.accept(listener, config),
         }
+    }
+
+    fn dial(&mut self, dial: &Dial, config: &Config) -> io::Result<SimStream> {
+        self.net.dial(dial, config)
+    }
+
+    fn is_connected(&self, stream: &SimStream) -> io::Result<bool> {
+        self.net.is_connected(stream)
     }
 
     fn register(&mut self, stream: &mut SimStream, token: usize) -> io::Result<()> {

@@ -1,0 +1,128 @@
+//! Connections that we open: dialled within a budget, waited for, and given up in time.
+
+use log::debug;
+
+use crate::addr::{Dial, PeerAddr};
+use crate::conn::{Conn, Readiness};
+use crate::error::DialError;
+use crate::handler::{ConnId, Context, Handler};
+use crate::reactor::clients::{Origin, Seat, Tenant};
+use crate::reactor::deadlines::Kind;
+use crate::reactor::net::Net;
+use crate::reactor::sink::guarded;
+use crate::reactor::slots::Subject;
+use crate::reactor::{Life, Reactor};
+
+impl<H: Handler, N: Net> Reactor<H, N> {
+    /// Begins to connect to those that are to be dialled, until the budget is spent.
+    pub(crate) fn begin_dials(&mut self) {
+        for _ in 0..self.bench.supplies.config.dial_budget {
+            let Some(id) = self.clients.to_dial.pop_front() else { break };
+            let Some(client) = self.clients.slots.tenant(id) else { continue };
+            let Seat::Reserved(dial) = &client.seat else { continue };
+            let dial = dial.clone();
+            match self.begin_dial(id, &dial) {
+                Ok(stream) => {
+                    debug!("[{id}] dialling {dial}");
+                    let peer = PeerAddr::from(&dial.to);
+                    self.deadlines.set(Kind::Connect, id.index, Some(self.now()));
+                    self.clients.seat_dialling(id, stream, peer);
+                }
+                Err(error) => drop(self.clients.fail(id, error)),
+            }
+        }
+    }
+
+    fn begin_dial(&mut self, id: ConnId, dial: &Dial) -> Result<N::Stream, DialError> {
+        let config = &self.bench.supplies.config;
+        if self.life != Life::Running {
+            return Err(DialError::Cancelled);
+        }
+        if self.clients.sockets() >= config.connections_max {
+            return Err(DialError::ConnectionsMax { allowed: config.connections_max });
+        }
+        let dialled = self.net.dial(dial, config);
+        self.stats.dials.count(&dialled);
+        let mut stream = dialled.map_err(|error| DialError::from(&error))?;
+        let registered = self.net.register(&mut stream, Subject::Conn(id).token());
+        self.stats.registrations.count(&registered);
+        registered.map_err(|error| DialError::from(&error))?;
+        Ok(stream)
+    }
+
+    /// Looks what became of a connection that is dialled; opens it if it is made.
+    pub(crate) fn look_at_dial(&mut self, id: ConnId) {
+        let Some(client) = self.clients.slots.tenant_mut(id) else { return };
+        let Seat::Dialling { stream, .. } = &client.seat else { return };
+        match self.net.is_connected(stream) {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Seat::Dialling { stream, peer, edges } = std::mem::replace(&mut client.seat, Seat::Out) {
+                    self.open_dialled(id, stream, peer, edges);
+                }
+            }
+            Err(error) => drop(self.clients.fail(id, DialError::from(&error))),
+        }
+    }
+
+    /// The connect timeout has passed.
+    pub(crate) fn dial_timed_out(&mut self, id: ConnId) {
+        // The outcome may be there, unseen.
+        self.look_at_dial(id);
+        let allowed = self.bench.supplies.config.connect_timeout;
+        self.clients.fail(id, DialError::TimedOut { allowed });
+    }
+
+    fn open_dialled(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, edges: Readiness) {
+        self.deadlines.clear(id.index);
+        let Some(mut tenant) = self.welcome(id, stream, peer, Origin::Dialled) else {
+            self.stats.dials_failed += 1;
+            self.clients.slots.remove(id);
+            return;
+        };
+        self.stats.dialled += 1;
+        tenant.conn.note_ready(edges);
+        // It has what it is to send, and runs in this turn.
+        if let Some(client) = self.clients.slots.tenant_mut(id) {
+            client.seat = Seat::Open(tenant);
+        }
+        self.run_one(id);
+    }
+
+    /// Tells the handler of a new connection. `None` if it panicked; then there is none.
+    pub(crate) fn welcome(
+        &mut self,
+        id: ConnId,
+        stream: N::Stream,
+        peer: PeerAddr,
+        origin: Origin,
+    ) -> Option<Tenant<N::Stream, H::State>> {
+        let mut conn = Conn::new();
+        let Self { handler, clients, bench, .. } = self;
+        let state = conn.with_replies(&mut bench.supplies, |replies| {
+            guarded(|| {
+                let replies = replies.reborrow();
+                handler.on_open(&mut Context { id, peer: &peer, replies, reach: clients })
+            })
+        });
+        let Some(state) = state else {
+            conn.release(&mut self.bench.supplies);
+            return None;
+        };
+        debug!("[{id}] open, {} {peer}", if origin == Origin::Accepted { "from" } else { "to" });
+        self.stats.connections += 1;
+        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
+        self.deadlines.set(Kind::Idle, id.index, Some(self.now()));
+        Some(Tenant { stream, conn, peer, origin, state })
+    }
+
+    /// Tells the handler that a connection did not come to be. Its slot is free.
+    pub(crate) fn tell_dial_failed(&mut self, id: ConnId, error: DialError) {
+        debug!("[{id}] not connected: {error}");
+        self.stats.dials_failed += 1;
+        self.deadlines.clear(id.index);
+        let Self { handler, clients, bench, .. } = self;
+        let mut peers = crate::handler::Peers { reach: clients, supplies: &mut bench.supplies };
+        guarded(|| handler.on_dial_failed(&mut peers, id, &error));
+    }
+}

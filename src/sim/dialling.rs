@@ -1,0 +1,195 @@
+//! Connections that a reactor opens, on the simulated network.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::addr::Dial;
+use crate::config::{Config, ConfigBuilder};
+use crate::error::{CloseReason, DialError};
+use crate::frame::encode_header;
+use crate::handler::{ConnId, Context, Handler, Peers, TimerId};
+use crate::reactor::{Reactor, Turn};
+use crate::sim::{Edges, Faults, Rng, Sim, SimNet};
+use crate::{Frame, ListenAddr};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks on each connection, and notes what becomes of each dial.
+#[derive(Debug, Default)]
+struct Caller {
+    opened: Vec<ConnId>,
+    answered: Vec<ConnId>,
+    failed: HashMap<ConnId, DialError>,
+    closed: Vec<ConnId>,
+    fired: Vec<TimerId>,
+}
+
+impl Handler for Caller {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, conn: &mut Context<'_>) {
+        self.opened.push(conn.id());
+        let _ = conn.reply(b"?");
+    }
+
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), _: Frame<'_>) {
+        self.answered.push(conn.id());
+        conn.close();
+    }
+
+    fn on_close(&mut self, _: &mut Peers<'_>, id: ConnId, (): (), _: &CloseReason) {
+        self.closed.push(id);
+    }
+
+    fn on_dial_failed(&mut self, _: &mut Peers<'_>, id: ConnId, error: &DialError) {
+        assert!(self.failed.insert(id, *error).is_none());
+    }
+
+    fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
+        self.fired.push(timer);
+        peers.set_timer(peers.now());
+    }
+
+    fn on_message(&mut self, peers: &mut Peers<'_>, (): ()) {
+        peers.set_timer(peers.now() + TIMEOUT);
+    }
+}
+
+fn caller(sim: &Sim, config: ConfigBuilder) -> Reactor<Caller, SimNet> {
+    Reactor::with_net(sim.net(), config.connect_timeout(TIMEOUT).build().unwrap(), Caller::default()).unwrap()
+}
+
+fn there(sim: &Sim) -> Dial {
+    let ListenAddr::Tcp(addr) = sim.addr(9) else { panic!("no TCP address") };
+    Dial::to(addr)
+}
+
+fn settle(sim: &Sim, reactor: &mut Reactor<Caller, SimNet>) {
+    assert_eq!(sim.settle(reactor).unwrap(), Turn::Running);
+    reactor.check_invariants();
+}
+
+#[test]
+fn what_is_dialled_is_open_once_it_is_made_and_speaks_first() {
+    let sim = Sim::new(1);
+    let mut reactor = caller(&sim, Config::builder());
+    let id = reactor.peers().dial(there(&sim));
+    settle(&sim, &mut reactor);
+    let far_end = sim.dialled().unwrap();
+    let asked = [&encode_header(1)[..], b"?"].concat();
+    assert_eq!(far_end.receive(), asked);
+    far_end.send(&asked);
+    settle(&sim, &mut reactor);
+    assert_eq!(reactor.handler().answered, [id]);
+    assert!(far_end.has_server_finished());
+    far_end.finish();
+    settle(&sim, &mut reactor);
+    assert_eq!((reactor.handler().closed.as_slice(), sim.open_sockets()), (&[id][..], 0));
+    assert_eq!(far_end.calls(), (3, 1), "the answer, nothing more, the FIN; and what was asked");
+}
+
+#[test]
+fn a_dial_that_nobody_answers_fails_exactly_at_its_deadline() {
+    let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
+    let mut reactor = caller(&sim, Config::builder());
+    let id = reactor.peers().dial(there(&sim));
+    settle(&sim, &mut reactor);
+    sim.advance(TIMEOUT - Duration::from_nanos(1));
+    settle(&sim, &mut reactor);
+    assert!(reactor.handler().failed.is_empty());
+    assert_eq!(reactor.next_deadline(), Some(sim.now() + Duration::from_nanos(1)));
+    sim.advance(Duration::from_nanos(1));
+    settle(&sim, &mut reactor);
+    assert_eq!(reactor.handler().failed[&id], DialError::TimedOut { allowed: TIMEOUT });
+    assert_eq!((sim.open_sockets(), reactor.stats().dialling), (0, 0));
+}
+
+#[test]
+fn a_dial_that_is_refused_fails_at_once() {
+    let sim = Sim::with_faults(1, Faults { dial_refused: 1_000, ..Faults::default() });
+    let mut reactor = caller(&sim, Config::builder());
+    let id = reactor.peers().dial(there(&sim));
+    settle(&sim, &mut reactor);
+    assert_eq!(reactor.handler().failed[&id], DialError::Refused);
+    assert_eq!(sim.open_sockets(), 0);
+}
+
+#[test]
+fn dials_beyond_the_budget_wait_for_the_next_turn() {
+    let sim = Sim::new(1);
+    let mut reactor = caller(&sim, Config::builder().dial_budget(3));
+    for _ in 0..10 {
+        reactor.peers().dial(there(&sim));
+    }
+    for dialled in [3, 6, 9, 10] {
+        let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(sim.open_sockets(), dialled);
+        reactor.check_invariants();
+    }
+}
+
+#[test]
+fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let mut rate = || [0, 50, 300][rng.below(3)];
+        let faults = Faults {
+            dial_refused: rate(),
+            dial_unanswered: rate(),
+            register: rate(),
+            interrupted: rate(),
+            would_block: rate(),
+            reset: rate(),
+            ..Faults::default()
+        };
+        let sim = Sim::with_faults(seed, faults);
+        sim.set_edges(if seed % 2 == 0 { Edges::Strict } else { Edges::Noisy });
+        let mut reactor = caller(&sim, Config::builder().connections_max(8).dial_budget(3));
+        let mut dialled = Vec::new();
+        let mut far_ends = Vec::new();
+        for _ in 0..100 {
+            match rng.below(10) {
+                0..4 => dialled.push(reactor.peers().dial(there(&sim))),
+                4 => {
+                    let any = rng.below(dialled.len());
+                    if let Some(id) = dialled.get(any) {
+                        reactor.peers().abort(*id);
+                    }
+                }
+                5 => sim.advance(Duration::from_secs(rng.below(12) as u64)),
+                6 => far_ends
+                    .iter()
+                    .for_each(|peer: &crate::sim::Peer| peer.send(&[&encode_header(1)[..], b"!"].concat())),
+                7 => far_ends.iter().for_each(crate::sim::Peer::finish),
+                _ => {}
+            }
+            far_ends.extend(sim.dialled());
+            let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
+            reactor.check_invariants();
+        }
+        reactor.stop();
+        reactor.run().unwrap();
+        let Caller { opened, failed, closed, .. } = reactor.handler();
+        assert_eq!(opened.len() + failed.len(), dialled.len(), "seed {seed}");
+        assert!(opened.iter().all(|id| closed.contains(id) && !failed.contains_key(id)), "seed {seed}");
+        assert_eq!((closed.len(), sim.open_sockets()), (opened.len(), 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_timer_that_is_set_again_and_again_fires_once_a_turn_and_exactly_in_time() {
+    let sim = Sim::new(1);
+    let mut reactor = caller(&sim, Config::builder());
+    reactor.handle().send(()).unwrap();
+    let begun = sim.now();
+    settle(&sim, &mut reactor);
+    assert_eq!(reactor.next_deadline(), Some(begun + TIMEOUT));
+    // The poll sleeps until then.
+    let _ = reactor.turn(None).unwrap();
+    assert_eq!((sim.now(), reactor.handler().fired.len()), (begun + TIMEOUT, 1));
+    for fired in 2..5 {
+        let _ = reactor.turn(None).unwrap();
+        assert_eq!((sim.now(), reactor.handler().fired.len()), (begun + TIMEOUT, fired));
+    }
+}
