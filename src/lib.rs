@@ -81,6 +81,8 @@ pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+#[cfg(feature = "load")]
+pub mod load;
 mod planted;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]

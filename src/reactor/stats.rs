@@ -263,6 +263,20 @@ impl Histogram {
         Duration::ZERO
     }
 
+    /// What was recorded since an earlier snapshot of the same histogram. Its longest is known to an eighth.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = Self::default();
+        for (bucket, (now, before)) in self.buckets.iter().zip(earlier.buckets.iter()).enumerate() {
+            since.buckets[bucket] = now.saturating_sub(*before);
+            since.count += since.buckets[bucket];
+            if since.buckets[bucket] > 0 {
+                since.max_nanos = highest_of(bucket).min(self.max_nanos);
+            }
+        }
+        since
+    }
+
     pub(crate) fn record(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(nanos)] += 1;

@@ -1,0 +1,227 @@
+//! A thread's way through a run: connecting, load, the last answers, and the end; told to the run second by second.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::handler::Peers;
+use crate::load::clock::nanos;
+use crate::load::generator::Generator;
+use crate::load::lane::{Lane, Life};
+use crate::load::outcome::{Cohort, Fault, Interval};
+use crate::load::plan::Stop;
+use crate::load::schedule::Schedule;
+use crate::load::tally::record;
+
+/// Where a thread is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Course {
+    Connecting,
+    /// `intervals` seconds of what is measured were reported.
+    Loading {
+        intervals: usize,
+    },
+    /// Nothing more is sent; answers are awaited until `give_up`.
+    Ending {
+        intervals: usize,
+        give_up: u64,
+    },
+    Over,
+}
+
+/// What the run tells its threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    /// Open the connections.
+    Connect,
+    /// Put load on from `load` on, and measure from `measure` on; nanoseconds of the run's clock.
+    Begin { load: u64, measure: u64 },
+    /// It is enough.
+    End,
+}
+
+/// What a thread tells the run.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// So many are up, of those that were dialled so far.
+    Up { up: u64, failed: u64 },
+    /// Everybody was dialled; the last connection was made at `last_made`.
+    Settled { last_made: u64 },
+    /// A second of what is measured, by its number.
+    Interval { number: usize, interval: Box<Interval> },
+    /// The thread has measured, and its last interval is reported.
+    Over(Box<ThreadEnd>),
+}
+
+/// What a thread has seen, apart from the intervals.
+#[derive(Debug)]
+pub(crate) struct ThreadEnd {
+    /// The window that was measured; empty if it had not begun.
+    pub(crate) window: (u64, u64),
+    pub(crate) connect: Histogram<u64>,
+    pub(crate) failed: BTreeMap<&'static str, u64>,
+    pub(crate) ended: BTreeMap<&'static str, u64>,
+    pub(crate) turned_away: u64,
+    /// How many of a cohort there are, and how many the server has ended.
+    pub(crate) cohorts: [(Cohort, u64, u64); 2],
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) late: u64,
+    pub(crate) late_max: u64,
+    pub(crate) waits_for_port: u64,
+}
+
+/// What is reported at a time, in nanoseconds.
+const INTERVAL: u64 = 1_000_000_000;
+
+/// How often a thread tells how many of its connections are up, in nanoseconds.
+const REPORT_UP: u64 = 100_000_000;
+
+impl Generator {
+    pub(crate) fn is_loading(&self) -> bool {
+        matches!(self.course, Course::Loading { .. })
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.course, Course::Ending { .. } | Course::Over)
+    }
+
+    pub(crate) fn report_settled(&mut self) {
+        self.report_up();
+        self.report(Report::Settled { last_made: self.last_made });
+    }
+
+    /// Tells how many are up; not more often than it is looked at.
+    pub(crate) fn report_up_sometimes(&mut self) {
+        let now = self.clock.now();
+        if now >= self.reported_up + REPORT_UP {
+            self.reported_up = now;
+            self.report_up();
+        }
+    }
+
+    fn report_up(&self) {
+        self.report(Report::Up { up: self.up, failed: self.failed.values().sum() });
+    }
+
+    fn report(&self, report: Report) {
+        // Nobody listens only when the run is over.
+        let _ = self.reports.send((self.thread, report));
+    }
+
+    pub(crate) fn begin(&mut self, peers: &mut Peers<'_>, load: u64, measure: u64) {
+        self.course = Course::Loading { intervals: 0 };
+        self.measure = measure;
+        if let Stop::After(duration) = self.plan.stop {
+            self.until = measure + nanos(duration);
+        }
+        peers.set_timer(self.clock.instant(measure));
+        match self.plan.rate {
+            Some(rate) => {
+                self.schedule = Some(Schedule::new(rate, self.plan.threads, self.thread, load));
+                self.send_due(peers);
+            }
+            None => self.send_first(peers),
+        }
+    }
+
+    /// A timer has come: what the time asks for is done, and the next one set.
+    pub(crate) fn tick(&mut self, peers: &mut Peers<'_>) {
+        let now = self.clock.now();
+        match self.course {
+            Course::Loading { .. } if now >= self.until => self.end(peers, self.until),
+            Course::Loading { intervals } => {
+                let end = self.measure + (intervals as u64 + 1) * INTERVAL;
+                if now < self.measure {
+                    peers.set_timer(self.clock.instant(self.measure));
+                } else if now < end {
+                    peers.set_timer(self.clock.instant(end.min(self.until)));
+                } else {
+                    self.report_interval(intervals, INTERVAL);
+                    self.course = Course::Loading { intervals: intervals + 1 };
+                    peers.set_timer(self.clock.instant((end + INTERVAL).min(self.until)));
+                }
+            }
+            Course::Connecting | Course::Ending { .. } | Course::Over => self.end_if_done(peers, now),
+        }
+    }
+
+    fn report_interval(&mut self, number: usize, length: u64) {
+        let begin = Duration::from_nanos(number as u64 * INTERVAL);
+        let interval = Box::new(self.tally.take(begin, Duration::from_nanos(length), self.up));
+        self.report(Report::Interval { number, interval });
+    }
+
+    /// Sends no more, and waits for what is in flight.
+    pub(crate) fn end(&mut self, peers: &mut Peers<'_>, until: u64) {
+        let intervals = match self.course {
+            Course::Connecting => 0,
+            Course::Loading { intervals } => intervals,
+            Course::Ending { .. } | Course::Over => return,
+        };
+        self.until = until;
+        let give_up = self.clock.now() + nanos(self.plan.patience);
+        self.course = Course::Ending { intervals, give_up };
+        peers.set_timer(self.clock.instant(give_up));
+        self.end_if_done(peers, until);
+    }
+
+    /// Ends what has all its frames answered, and finishes what has no frames in flight or has waited for them long enough.
+    pub(crate) fn end_if_done(&mut self, peers: &mut Peers<'_>, now: u64) {
+        match self.course {
+            Course::Loading { .. } if self.has_enough() => self.end(peers, now),
+            Course::Ending { intervals, give_up } if self.in_flight == 0 || now >= give_up => {
+                self.finish(intervals);
+                peers.stop();
+            }
+            Course::Connecting | Course::Loading { .. } | Course::Ending { .. } | Course::Over => {}
+        }
+    }
+
+    /// Reports what is left to report.
+    fn finish(&mut self, intervals: usize) {
+        self.course = Course::Over;
+        self.charge_unanswered();
+        let window = (self.measure.min(self.until), self.until);
+        let reported = intervals as u64 * INTERVAL;
+        if window.1 > window.0 {
+            self.report_interval(intervals, (window.1 - window.0).saturating_sub(reported));
+        }
+        let is_up = |lane: &&Lane| matches!(lane.life, Life::Open(_));
+        let up = |cohort| self.lanes.iter().filter(|lane| lane.cohort == cohort).filter(is_up).count() as u64;
+        let [idle_ended, deaf_ended] = self.cohort_ends;
+        let end = ThreadEnd {
+            window,
+            connect: self.connect.clone(),
+            failed: std::mem::take(&mut self.failed),
+            ended: std::mem::take(&mut self.ended),
+            turned_away: self.turned_away,
+            cohorts: [
+                (Cohort::Idle, up(Cohort::Idle) + idle_ended, idle_ended),
+                (Cohort::Deaf, up(Cohort::Deaf) + deaf_ended, deaf_ended),
+            ],
+            faults: std::mem::take(&mut self.faults),
+            late: self.late,
+            late_max: self.late_max,
+            waits_for_port: self.waits_for_port,
+        };
+        self.report(Report::Over(Box::new(end)));
+    }
+
+    /// What is not answered by now is charged with how long it has waited: in the open loop, where that is what is asked.
+    fn charge_unanswered(&mut self) {
+        let now = self.clock.now();
+        let (measure, until) = (self.measure, self.until);
+        for lane in self.lanes.iter_mut().filter(|lane| lane.cohort == Cohort::Active) {
+            let life = lane.life;
+            for stamp in lane.bury() {
+                self.tally.errors.unanswered += 1;
+                if self.schedule.is_some() && measure <= stamp.due && stamp.due < until {
+                    record(&mut self.tally.response, now - stamp.due);
+                }
+            }
+            lane.life = life;
+        }
+        self.in_flight = 0;
+    }
+}

@@ -1,0 +1,444 @@
+//! The handler that puts load on: what it sends when, and what it makes of the answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::addr::ListenAddr;
+use crate::conn::decoder::Frame;
+use crate::conn::outbox::Sent;
+use crate::error::{CloseReason, DialError};
+use crate::frame::HEADER_LEN;
+use crate::handler::{ConnId, Context, Handler, Peers, SourceId, TimerId};
+use crate::load::clock::Clock;
+use crate::load::course::{Course, Order, Report};
+use crate::load::lane::{Lane, Life, Stamp};
+use crate::load::outcome::{Cohort, Fault, FaultKind};
+use crate::load::payload::Table;
+use crate::load::plan::{Plan, Stop};
+use crate::load::pulse::Pulse;
+use crate::load::ramp::Ramp;
+use crate::load::schedule::Schedule;
+use crate::load::tally::{Tally, histogram, record};
+
+/// What a thread is given.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) target: ListenAddr,
+    pub(crate) clock: Clock,
+    pub(crate) table: Arc<Table>,
+    pub(crate) thread: usize,
+    pub(crate) reports: Sender<(usize, Report)>,
+}
+
+/// A thread's handler.
+#[derive(Debug)]
+pub(crate) struct Generator {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) target: ListenAddr,
+    pub(crate) clock: Clock,
+    pub(crate) thread: usize,
+    table: Arc<Table>,
+    // Those that carry load come first.
+    pub(crate) lanes: Vec<Lane>,
+    active: usize,
+    /// Connections that carry load and are open.
+    active_up: usize,
+    /// Connections that are open.
+    pub(crate) up: u64,
+    pub(crate) reported_up: u64,
+    pub(crate) ramp: Ramp,
+    pub(crate) course: Course,
+    /// The window that is measured, from `measure` to before `until`.
+    pub(crate) measure: u64,
+    pub(crate) until: u64,
+    /// Frames that are to be answered in the window, where that is what ends it.
+    quota: Option<u64>,
+    answered: u64,
+    /// Frames that were sent, or are due and wait for room, and are not answered.
+    pub(crate) in_flight: u64,
+    /// The open loop's.
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) pulse: Pulse,
+    next_lane: usize,
+    stamp: Stamped,
+    /// Of the interval under way.
+    pub(crate) tally: Tally,
+    pub(crate) connect: Histogram<u64>,
+    pub(crate) failed: BTreeMap<&'static str, u64>,
+    pub(crate) ended: BTreeMap<&'static str, u64>,
+    pub(crate) turned_away: u64,
+    pub(crate) cohort_ends: [u64; 2],
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) late: u64,
+    pub(crate) late_max: u64,
+    pub(crate) waits_for_port: u64,
+    pub(crate) last_made: u64,
+    pub(crate) reports: Sender<(usize, Report)>,
+}
+
+/// When the frames of one run of a connection came: many of them share a reading of the clock.
+#[derive(Debug)]
+struct Stamped {
+    run: Option<(ConnId, Instant)>,
+    uses: u32,
+    nanos: u64,
+}
+
+const STAMP_USES_MAX: u32 = 64;
+
+/// A frame that is handed over so much after it was due is late, in nanoseconds.
+const LATE: u64 = 1_000_000;
+
+/// So many wrong answers are shown.
+const FAULTS_MAX: usize = 10;
+
+impl Generator {
+    pub(crate) fn new(share: Share) -> std::io::Result<Self> {
+        let Share { plan, target, clock, table, thread, reports } = share;
+        let lanes = lanes_of(&plan, thread);
+        let quota = match plan.stop {
+            Stop::Frames(frames) => Some(share_of(frames, plan.threads as u64, thread as u64)),
+            Stop::After(_) => None,
+        };
+        Ok(Self {
+            ramp: Ramp::new(lanes.len(), clock.now()),
+            active: lanes.iter().filter(|lane| lane.cohort == Cohort::Active).count(),
+            active_up: 0,
+            up: 0,
+            reported_up: 0,
+            pulse: Pulse::new()?,
+            plan,
+            target,
+            clock,
+            thread,
+            table,
+            lanes,
+            course: Course::Connecting,
+            measure: u64::MAX,
+            until: u64::MAX,
+            quota,
+            answered: 0,
+            in_flight: 0,
+            schedule: None,
+            next_lane: 0,
+            stamp: Stamped { run: None, uses: 0, nanos: 0 },
+            tally: Tally::new(),
+            connect: histogram(),
+            failed: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            turned_away: 0,
+            cohort_ends: [0; 2],
+            faults: Vec::new(),
+            late: 0,
+            late_max: 0,
+            waits_for_port: 0,
+            last_made: 0,
+            reports,
+        })
+    }
+
+    // What is sent.
+
+    /// Fills every connection that carries load, for the closed loop.
+    pub(crate) fn send_first(&mut self, peers: &mut Peers<'_>) {
+        for lane in 0..self.active {
+            let Life::Open(id) = self.lanes[lane].life else { continue };
+            for _ in 0..self.plan.depth {
+                if self.may_send() {
+                    let now = self.clock.now();
+                    self.send(lane, now, now, |payload| peers.send(id, payload));
+                }
+            }
+        }
+    }
+
+    /// Sends what is due by now, and asks to be woken for the next: the open loop.
+    pub(crate) fn send_due(&mut self, peers: &mut Peers<'_>) {
+        let Some(mut schedule) = self.schedule else { return };
+        while self.may_send() && schedule.due() < self.until {
+            let now = self.clock.now();
+            let Some(due) = schedule.take(now) else { break };
+            self.late_max = self.late_max.max(now - due);
+            self.late += u64::from(now - due > LATE);
+            self.send_to_next(peers, due, now);
+        }
+        self.schedule = Some(schedule);
+        if self.is_loading() && schedule.due() < self.until {
+            let after = schedule.due().saturating_sub(self.clock.now());
+            self.pulse.set(Duration::from_nanos(after), peers);
+        }
+    }
+
+    /// Whether another frame may be sent without more being answered in the end than were asked for.
+    #[inline]
+    fn may_send(&self) -> bool {
+        self.is_loading() && self.quota.is_none_or(|quota| self.answered + self.in_flight < quota)
+    }
+
+    /// Whether all frames are answered that were asked for.
+    pub(crate) fn has_enough(&self) -> bool {
+        self.quota == Some(self.answered)
+    }
+
+    /// Hands a lane's next frame over. Returns whether its connection took it.
+    #[inline]
+    fn send(&mut self, lane: usize, due: u64, now: u64, over: impl FnOnce(&[u8]) -> Sent) -> bool {
+        let lane = &mut self.lanes[lane];
+        let is_taken = over(self.table.payload(lane.number, lane.sent)) == Sent::Queued;
+        if is_taken {
+            lane.push(Stamp { due, sent: now });
+            self.in_flight += 1;
+        }
+        is_taken
+    }
+
+    /// Sends a frame that is due to the next connection in turn that is there.
+    fn send_to_next(&mut self, peers: &mut Peers<'_>, due: u64, now: u64) {
+        for _ in 0..self.active {
+            let lane = self.next_lane;
+            self.next_lane = (self.next_lane + 1) % self.active;
+            let Life::Open(id) = self.lanes[lane].life else { continue };
+            let must_wait = self.lanes[lane].has_waiting();
+            if must_wait || !self.send(lane, due, now, |payload| peers.send(id, payload)) {
+                self.lanes[lane].wait(due);
+                self.in_flight += 1;
+            }
+            return;
+        }
+        self.tally.errors.unanswered += 1;
+    }
+
+    /// Sends what waited for room on a connection.
+    fn send_waiting(&mut self, conn: &mut Context<'_>, lane: usize) {
+        while let Some(due) = self.lanes[lane].next_waiting() {
+            let now = self.clock.now();
+            if !self.send(lane, due, now, |payload| conn.reply(payload)) {
+                return self.lanes[lane].wait_again(due);
+            }
+            // It was counted when it began to wait.
+            self.in_flight -= 1;
+        }
+    }
+
+    /// Sends as much as the connection takes, of which nothing will be read.
+    fn send_deaf(&mut self, conn: &mut Context<'_>, lane: usize) {
+        let lane = &mut self.lanes[lane];
+        while conn.reply(self.table.payload(lane.number, lane.sent)) == Sent::Queued {
+            lane.sent = lane.sent.wrapping_add(1);
+        }
+    }
+
+    // What is answered.
+
+    /// When the frames of this run came.
+    #[inline]
+    fn stamp(&mut self, conn: &Context<'_>) -> u64 {
+        let run = Some((conn.id(), conn.now()));
+        if self.stamp.run != run || self.stamp.uses == STAMP_USES_MAX {
+            self.stamp = Stamped { run, uses: 0, nanos: self.clock.now() };
+        }
+        self.stamp.uses += 1;
+        self.stamp.nanos
+    }
+
+    #[inline]
+    fn count(&mut self, stamp: Stamp, now: u64, frame_len: usize) {
+        self.in_flight -= 1;
+        let is_measured = self.is_measured(now);
+        if is_measured {
+            self.answered += 1;
+            self.tally.frames += 1;
+            self.tally.bytes += frame_len as u64;
+        }
+        if self.schedule.is_none() {
+            if is_measured {
+                record(&mut self.tally.service, now - stamp.sent);
+            }
+        } else if self.is_measured(stamp.due) {
+            // Whenever it was answered: who was due in the window has waited for it.
+            record(&mut self.tally.service, now - stamp.sent);
+            record(&mut self.tally.response, now - stamp.due);
+        }
+    }
+
+    #[inline]
+    fn is_measured(&self, at: u64) -> bool {
+        self.measure <= at && at < self.until
+    }
+
+    #[cold]
+    fn fault(&mut self, conn: &mut Context<'_>, lane: usize, kind: FaultKind) {
+        self.tally.errors.wrong += 1;
+        let Lane { number, answered, .. } = self.lanes[lane];
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(Fault { connection: number, frame: answered, kind });
+        }
+        // What comes behind it cannot be told from what should.
+        conn.abort();
+    }
+
+    /// A connection has ended that was to go on.
+    fn lose(&mut self, lane: usize, reason: &CloseReason) {
+        let cohort = self.lanes[lane].cohort;
+        let had_answers = self.lanes[lane].answered > 0;
+        let lost = self.lanes[lane].bury();
+        match cohort {
+            Cohort::Active => {}
+            Cohort::Idle | Cohort::Drip => return self.cohort_ends[0] += 1,
+            Cohort::Deaf => return self.cohort_ends[1] += 1,
+        }
+        self.in_flight -= lost.len() as u64;
+        if *reason == CloseReason::AbortedByHandler {
+            // It was counted as what it was aborted for.
+            return;
+        }
+        self.tally.errors.ended += 1;
+        self.tally.errors.unanswered += lost.len() as u64;
+        *self.ended.entry(reason.name()).or_default() += 1;
+        self.turned_away += u64::from(!had_answers);
+    }
+}
+
+impl Handler for Generator {
+    /// The index of the lane.
+    type State = u32;
+    type Message = Order;
+
+    fn on_open(&mut self, conn: &mut Context<'_>) -> u32 {
+        let Some(index) = self.made(conn.id()) else {
+            // Nobody else is dialled, and nobody is listened for.
+            conn.abort();
+            return u32::MAX;
+        };
+        let lane = index as usize;
+        match self.lanes[lane].cohort {
+            Cohort::Active => {
+                self.active_up += 1;
+                if self.plan.churn && self.may_send() {
+                    let now = self.clock.now();
+                    self.send(lane, now, now, |payload| conn.reply(payload));
+                }
+            }
+            Cohort::Deaf => {
+                conn.pause();
+                self.send_deaf(conn, lane);
+            }
+            Cohort::Idle | Cohort::Drip => {}
+        }
+        self.go_on_dialling(&mut conn.peers());
+        index
+    }
+
+    #[inline]
+    fn on_frame(&mut self, conn: &mut Context<'_>, lane: &mut u32, frame: Frame<'_>) {
+        let now = self.stamp(conn);
+        let index = *lane as usize;
+        let lane = &mut self.lanes[index];
+        if let Err(kind) = self.table.check(lane.number, lane.answered, &frame) {
+            return self.fault(conn, index, kind);
+        }
+        let Some(stamp) = lane.pop() else {
+            return self.fault(conn, index, FaultKind::Unasked);
+        };
+        self.count(stamp, now, HEADER_LEN + frame.payload_len());
+        if self.plan.churn {
+            conn.close();
+        } else if self.schedule.is_none() && self.may_send() {
+            self.send(index, now, now, |payload| conn.reply(payload));
+        }
+        if self.in_flight == 0 || self.has_enough() {
+            self.end_if_done(&mut conn.peers(), now + 1);
+        }
+    }
+
+    fn on_low_water(&mut self, conn: &mut Context<'_>, lane: &mut u32) {
+        let lane = *lane as usize;
+        match self.lanes[lane].cohort {
+            Cohort::Deaf => self.send_deaf(conn, lane),
+            Cohort::Active | Cohort::Idle | Cohort::Drip => self.send_waiting(conn, lane),
+        }
+    }
+
+    fn on_close(&mut self, peers: &mut Peers<'_>, _: ConnId, lane: u32, reason: &CloseReason) {
+        let index = lane as usize;
+        let Some(Lane { cohort, answered, .. }) = self.lanes.get(index) else { return };
+        let has_churned = self.plan.churn && *answered > 0;
+        self.up -= 1;
+        self.active_up -= usize::from(*cohort == Cohort::Active);
+        if self.is_ending() {
+            return self.end_if_done(peers, self.clock.now());
+        }
+        if has_churned {
+            self.lanes[index].bury();
+        } else {
+            self.lose(index, reason);
+        }
+        if self.plan.churn && self.is_loading() && self.lanes[index].cohort == Cohort::Active {
+            self.dial_again(peers, lane);
+        }
+        if self.active_up == 0 && self.is_loading() && !self.plan.churn {
+            // Nobody is left to put load on.
+            self.end(peers, self.clock.now());
+        }
+    }
+
+    fn on_dial_failed(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
+        self.not_made(peers, id, error);
+    }
+
+    fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
+        if !self.dial_on_timer(peers, timer) {
+            self.send_due(peers);
+            self.tick(peers);
+        }
+    }
+
+    fn on_source(&mut self, peers: &mut Peers<'_>, _: SourceId) {
+        self.send_due(peers);
+    }
+
+    fn on_message(&mut self, peers: &mut Peers<'_>, order: Order) {
+        match order {
+            Order::Connect => self.go_on_dialling(peers),
+            Order::Begin { load, measure } => self.begin(peers, load, measure),
+            Order::End => self.end(peers, self.clock.now()),
+        }
+    }
+}
+
+/// The lanes of a thread: those that carry load first.
+fn lanes_of(plan: &Plan, thread: usize) -> Vec<Lane> {
+    let cohorts = [(Cohort::Active, plan.connections), (Cohort::Idle, plan.idle), (Cohort::Deaf, plan.deaf)];
+    let mut first = 0;
+    let mut lanes = Vec::new();
+    for (cohort, count) in cohorts {
+        let numbers = (first..first + count).filter(|number| number % plan.threads == thread);
+        lanes.extend(numbers.map(|number| Lane::new(number as u32, cohort)));
+        first += count;
+    }
+    lanes
+}
+
+/// One of `parts` parts of `whole`, the first ones one larger where it does not divide.
+fn share_of(whole: u64, parts: u64, nth: u64) -> u64 {
+    whole / parts + u64::from(nth < whole % parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_share_the_connections_and_the_frames() {
+        let plan = Plan { connections: 10, idle: 3, deaf: 1, threads: 3, ..Plan::default() };
+        let mut numbers: Vec<u32> = (0..3).flat_map(|thread| lanes_of(&plan, thread)).map(|lane| lane.number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..14).collect::<Vec<u32>>());
+        assert_eq!((0..3).map(|nth| share_of(11, 3, nth)).collect::<Vec<_>>(), [4, 4, 3]);
+    }
+}

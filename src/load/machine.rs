@@ -1,0 +1,79 @@
+//! What the system tells of this process and of itself. Nothing of it is needed: where a file is not there, nothing is said.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// A thread's processor time, wherever it is asked from (`/proc/PID/task/TID/schedstat`, first field).
+#[derive(Debug, Clone)]
+pub(crate) struct ThreadClock {
+    path: Option<PathBuf>,
+}
+
+impl ThreadClock {
+    /// Of the thread that calls this.
+    pub(crate) fn of_this_thread() -> Self {
+        let path = fs::read_link("/proc/thread-self").ok();
+        Self { path: path.map(|thread| PathBuf::from("/proc").join(thread).join("schedstat")) }
+    }
+
+    /// Nanoseconds on a processor.
+    pub(crate) fn nanos(&self) -> Option<u64> {
+        let text = fs::read_to_string(self.path.as_ref()?).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    }
+}
+
+/// Bytes of this process that are resident (`proc_pid_statm(5)`, second field, in pages).
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// How many ports there are for one source and one destination.
+pub(crate) fn ports() -> Option<u64> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ends = text.split_whitespace().map(str::parse::<u64>);
+    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    (last + 1).checked_sub(first)
+}
+
+/// Times that a listen queue of this network namespace was full when somebody came (`ListenOverflows` of `TcpExt`,
+/// `proc_net(5)`).
+pub(crate) fn listen_overflows() -> Option<u64> {
+    overflows_of(&fs::read_to_string("/proc/net/netstat").ok()?)
+}
+
+/// Two lines of a kind: the names, and their values.
+fn overflows_of(netstat: &str) -> Option<u64> {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let at = names.split_whitespace().position(|name| name == "ListenOverflows")?;
+    values.split_whitespace().nth(at)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_of_overflows_is_found_by_its_name() {
+        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 1 22 333\nIpExt: A\nIpExt: 4\n";
+        assert_eq!(overflows_of(text), Some(22));
+        assert_eq!(overflows_of("TcpExt: A\nTcpExt: 1\n"), None);
+        assert_eq!(overflows_of(""), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_that_works_uses_processor_time() {
+        let clock = ThreadClock::of_this_thread();
+        let before = clock.nanos().unwrap();
+        let mut sum = 0_u64;
+        while clock.nanos().unwrap() == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(resident_bytes().unwrap() > 0 && ports().unwrap() > 0 && listen_overflows().is_some());
+    }
+}

@@ -1,0 +1,133 @@
+//! What is sent, and so must come back.
+//!
+//! A payload is a pure function of its connection and its number: a slice of one table of random bytes, at an offset that is
+//! a hash of both. Making one is a copy, checking one a comparison, and nothing that was sent has to be kept.
+
+use std::ops::RangeInclusive;
+
+use crate::conn::decoder::Frame;
+use crate::load::outcome::FaultKind;
+
+/// The bytes of all payloads.
+#[derive(Debug)]
+pub(crate) struct Table {
+    bytes: Vec<u8>,
+    payload_len: RangeInclusive<u32>,
+}
+
+/// So many offsets into the table: the chance that two frames that are taken for one another are equal.
+const OFFSETS: usize = 1 << 16;
+
+impl Table {
+    pub(crate) fn new(payload_len: RangeInclusive<u32>) -> Self {
+        let len = OFFSETS + *payload_len.end() as usize;
+        let byte = |at: u64| (mix((at / 8) ^ 0x5bd1_e995_7f4a_7c15) >> (at % 8 * 8)) as u8;
+        Self { bytes: (0..len as u64).map(byte).collect(), payload_len }
+    }
+
+    /// The payload of a connection's frame.
+    #[inline]
+    pub(crate) fn payload(&self, connection: u32, frame: u32) -> &[u8] {
+        let hash = mix(u64::from(connection) << 32 | u64::from(frame));
+        let offset = hash as usize % OFFSETS;
+        &self.bytes[offset..offset + self.len_of(hash)]
+    }
+
+    /// Compares a frame with what it must be.
+    #[inline]
+    pub(crate) fn check(&self, connection: u32, frame: u32, received: &Frame<'_>) -> Result<(), FaultKind> {
+        let expected = self.payload(connection, frame);
+        if received.payload_len() != expected.len() {
+            return Err(FaultKind::Length { expected: expected.len(), got: received.payload_len() });
+        }
+        let mut at = 0;
+        for piece in received.payload_chunks() {
+            let wanted = &expected[at..at + piece.len()];
+            if piece != wanted {
+                return Err(difference(at, wanted, piece));
+            }
+            at += piece.len();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn len_of(&self, hash: u64) -> usize {
+        let (min, max) = (*self.payload_len.start(), *self.payload_len.end());
+        if min == max {
+            return min as usize;
+        }
+        // The high half of the hash, scaled to the range; the low half has chosen the offset.
+        let span = u64::from(max - min) + 1;
+        min as usize + ((hash >> 32) * span >> 32) as usize
+    }
+}
+
+#[cold]
+fn difference(at: usize, expected: &[u8], got: &[u8]) -> FaultKind {
+    let offset = expected.iter().zip(got).position(|(a, b)| a != b).unwrap_or(0);
+    FaultKind::Byte { offset: at + offset, expected: expected[offset], got: got[offset] }
+}
+
+/// A bijection of 64 bits in which each bit depends on all: the finalizer of MurmurHash3 with the constants of Stafford's
+/// "Better Bit Mixing", variant 13 (2011), as in SplitMix64.
+#[inline]
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::conn::decoder::Body;
+    use crate::frame::{HEADER_LEN, encode_header};
+
+    fn check(table: &Table, connection: u32, frame: u32, payload: &[u8]) -> Result<(), FaultKind> {
+        let mut bytes = encode_header(payload.len() as u32).to_vec();
+        bytes.extend(payload);
+        table.check(connection, frame, &Frame { body: Body::Whole { bytes: &bytes, at: 0 } })
+    }
+
+    #[test]
+    fn lengths_fill_their_range_evenly() {
+        let table = Table::new(10..=13);
+        let mut counts = [0_u32; 4];
+        (0..40_000).for_each(|frame| counts[table.payload(1, frame).len() - 10] += 1);
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn payloads_differ_from_frame_to_frame_and_from_connection_to_connection() {
+        let table = Table::new(64..=64);
+        let payloads: HashSet<&[u8]> = (0..100)
+            .flat_map(|conn| (0..10).map(move |frame| (conn, frame)))
+            .map(|(c, f)| table.payload(c, f))
+            .collect();
+        // Two of a thousand may share one of 65,536 offsets.
+        assert!(payloads.len() >= 980, "{}", payloads.len());
+    }
+
+    #[test]
+    fn a_wrong_byte_and_a_wrong_length_are_named() {
+        let table = Table::new(300..=300);
+        let mut payload = table.payload(7, 9).to_vec();
+        assert_eq!(check(&table, 7, 9, &payload), Ok(()));
+        payload[260] ^= 1;
+        let (expected, got) = (payload[260] ^ 1, payload[260]);
+        assert_eq!(check(&table, 7, 9, &payload), Err(FaultKind::Byte { offset: 260, expected, got }));
+        let length = FaultKind::Length { expected: 300, got: 299 };
+        assert_eq!(check(&table, 7, 9, &payload[..299]), Err(length));
+        assert_ne!(check(&table, 7, 10, table.payload(7, 9)), Ok(()));
+    }
+
+    #[test]
+    fn an_empty_payload_is_what_it_is() {
+        let table = Table::new(0..=0);
+        assert_eq!(check(&table, 0, 0, &[]), Ok(()));
+        assert_eq!(HEADER_LEN, 4);
+    }
+}

@@ -1,0 +1,335 @@
+//! What a run is to do.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+use std::{fmt, io};
+
+use crate::addr::{Dial, ListenAddr};
+use crate::error::Error;
+
+/// What a run is to do; the defaults are those of the command line.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct Plan {
+    /// Whom to load. `None`: a server of the run's own, on a thread of this process and a port of the kernel's choice.
+    pub target: Option<ListenAddr>,
+    /// Connections that carry the load.
+    pub connections: usize,
+    /// When the load ends.
+    pub stop: Stop,
+    /// How long payloads are, in bytes; drawn evenly from the range.
+    pub payload_len: RangeInclusive<u32>,
+    /// Frames in flight on a connection, in the closed loop.
+    pub depth: usize,
+    /// Frames a second for all connections together: the open loop. `None` is the closed loop.
+    pub rate: Option<f64>,
+    /// Connections that are begun a second. `None`: as fast as they are made.
+    pub connect_rate: Option<f64>,
+    /// How long load is put on before it is measured.
+    pub warmup: Duration,
+    /// Threads, each with a reactor of its own.
+    pub threads: usize,
+    /// Addresses of our own to connect from, in turn.
+    pub sources: Sources,
+    /// Connections beside the active ones that send nothing.
+    pub idle: usize,
+    /// Connections beside the active ones that send a byte a second of a frame that never ends.
+    pub drip: usize,
+    /// Connections beside the active ones that send frames and never read.
+    pub deaf: usize,
+    /// Each connection ends after one frame, and another begins.
+    pub churn: bool,
+    /// How long to poll without sleeping before the thread blocks.
+    pub spin: Duration,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long answers are awaited after the last frame was sent.
+    pub patience: Duration,
+}
+
+/// When the load ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)]
+pub enum Stop {
+    /// After this long, not counting the warm-up.
+    After(Duration),
+    /// After this many frames were answered, not counting those of the warm-up.
+    Frames(u64),
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            target: None,
+            connections: 50,
+            stop: Stop::After(Duration::from_secs(10)),
+            payload_len: 64..=64,
+            depth: 1,
+            rate: None,
+            connect_rate: None,
+            warmup: Duration::from_secs(1),
+            threads: 1,
+            sources: Sources::default(),
+            idle: 0,
+            drip: 0,
+            deaf: 0,
+            churn: false,
+            spin: Duration::ZERO,
+            connect_timeout: Duration::from_secs(10),
+            patience: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Plan {
+    /// Connections of all cohorts.
+    #[must_use]
+    pub fn connections_total(&self) -> usize {
+        self.connections + self.idle + self.drip + self.deaf
+    }
+
+    /// Checks that it can work.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Plan`] says what cannot, with what was asked for and what is allowed.
+    pub fn check(&self) -> Result<(), LoadError> {
+        let refuse = |message: String| Err(LoadError::Plan(message));
+        for (name, value) in [("connections", self.connections), ("depth", self.depth), ("threads", self.threads)] {
+            if value == 0 {
+                return refuse(format!("{name} is 0 and must be at least 1"));
+            }
+        }
+        if self.threads > self.connections {
+            let Self { threads, connections, .. } = self;
+            return refuse(format!("threads is {threads} and must be at most the {connections} connections"));
+        }
+        if self.connections_total() > CONNECTIONS_MAX {
+            let total = self.connections_total();
+            return refuse(format!("connections are {total} in all and must be at most {CONNECTIONS_MAX}"));
+        }
+        for (name, rate) in [("rate", self.rate), ("connect rate", self.connect_rate)] {
+            if rate.is_some_and(|rate| !(RATE_MIN..=RATE_MAX).contains(&rate)) {
+                let rate = rate.unwrap_or_default();
+                return refuse(format!("{name} is {rate} a second and must be from {RATE_MIN} to {RATE_MAX}"));
+            }
+        }
+        if self.payload_len.is_empty() {
+            let (min, max) = (self.payload_len.start(), self.payload_len.end());
+            return refuse(format!("size is {min}..{max}, and must begin with the smaller"));
+        }
+        if self.churn && self.rate.is_some() {
+            return refuse("churn has no schedule: it cannot be combined with a rate".into());
+        }
+        if self.churn && self.depth > 1 {
+            return refuse(format!(
+                "depth is {} and must be 1 with churn, where a connection has one frame",
+                self.depth
+            ));
+        }
+        if self.rate.is_some() && self.depth > 1 {
+            return refuse(format!("depth is {} and must be 1 with a rate, where the schedule decides", self.depth));
+        }
+        match self.stop {
+            Stop::After(duration) if duration.is_zero() => refuse("duration is 0 s and must be more".into()),
+            Stop::Frames(0) => refuse("frames is 0 and must be at least 1".into()),
+            Stop::After(_) | Stop::Frames(_) => Ok(()),
+        }
+    }
+}
+
+/// A connection's number is 32 bits of what its payloads depend on; this is far more than any machine has ports for.
+const CONNECTIONS_MAX: usize = 100_000_000;
+const RATE_MIN: f64 = 0.001;
+const RATE_MAX: f64 = 1e9;
+
+/// Addresses to connect from: networks, and single addresses as the smallest of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    networks: Vec<Network>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Network {
+    first: IpAddr,
+    /// How many addresses of it are used; the first and the last of an IPv4 network are not.
+    count: u128,
+}
+
+impl Sources {
+    /// Whether none is given: then the kernel chooses.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+
+    /// How many addresses there are.
+    #[must_use]
+    pub fn count(&self) -> u128 {
+        self.networks.iter().map(|network| network.count).fold(0, u128::saturating_add)
+    }
+
+    /// The address for the `nth` connection, in turn.
+    #[must_use]
+    pub fn nth(&self, nth: usize) -> Option<IpAddr> {
+        let mut nth = (nth as u128).checked_rem(self.count())?;
+        for network in &self.networks {
+            if nth < network.count {
+                return Some(network.at(nth));
+            }
+            nth -= network.count;
+        }
+        None
+    }
+
+    /// How the `nth` connection is dialled.
+    pub(crate) fn dial(&self, target: &ListenAddr, nth: usize) -> Dial {
+        let dial = Dial::to(target.clone());
+        match self.nth(nth) {
+            Some(ip) => dial.from_ip(ip),
+            None => dial,
+        }
+    }
+}
+
+impl Network {
+    fn new(ip: IpAddr, prefix: u32) -> Self {
+        let (bits, width) = match ip {
+            IpAddr::V4(ip) => (u128::from(ip.to_bits()), 32),
+            IpAddr::V6(ip) => (ip.to_bits(), 128),
+        };
+        let host_bits = width - prefix;
+        let size = 1_u128.checked_shl(host_bits).unwrap_or(u128::MAX);
+        let base = bits & !(size - 1);
+        // RFC 919: an IPv4 network's last address is its broadcast address, and its first one names it.
+        let (skipped, count) = if width == 32 && host_bits > 1 { (1, size - 2) } else { (0, size) };
+        Self { first: ip_of(ip, base + skipped), count }
+    }
+
+    fn at(&self, nth: u128) -> IpAddr {
+        match self.first {
+            IpAddr::V4(first) => ip_of(self.first, u128::from(first.to_bits()) + nth),
+            IpAddr::V6(first) => ip_of(self.first, first.to_bits() + nth),
+        }
+    }
+}
+
+/// The address with these bits, of the same family as `like`.
+#[allow(clippy::cast_possible_truncation)]
+fn ip_of(like: IpAddr, bits: u128) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => Ipv4Addr::from_bits(bits as u32).into(),
+        IpAddr::V6(_) => Ipv6Addr::from_bits(bits).into(),
+    }
+}
+
+impl FromStr for Sources {
+    type Err = String;
+
+    /// A list of addresses and networks, separated by commas: `127.0.0.0/8`, or `10.0.0.5,10.0.0.6`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let networks = text.split(',').map(|item| network(item).ok_or_else(|| FORM.to_owned()));
+        Ok(Self { networks: networks.collect::<Result<_, _>>()? })
+    }
+}
+
+fn network(text: &str) -> Option<Network> {
+    let (ip, prefix) = match text.split_once('/') {
+        Some((ip, prefix)) => (ip, Some(prefix)),
+        None => (text, None),
+    };
+    let ip: IpAddr = ip.parse().ok()?;
+    let width = if ip.is_ipv4() { 32 } else { 128 };
+    let prefix = prefix.map_or(Some(width), |prefix| prefix.parse().ok())?;
+    (prefix <= width).then(|| Network::new(ip, prefix))
+}
+
+const FORM: &str = "expected addresses or networks such as 127.0.0.0/8 or 10.0.0.5,10.0.0.6";
+
+/// Why a run could not be made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The plan cannot work.
+    Plan(String),
+    /// A reactor could not be set up, or failed.
+    Reactor(Error),
+    /// A thread could not be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(message) => f.write_str(message),
+            Self::Reactor(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "a thread could not be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Plan(_) => None,
+            Self::Reactor(error) => Some(error),
+            Self::Thread(error) => Some(error),
+        }
+    }
+}
+
+impl From<Error> for LoadError {
+    fn from(error: Error) -> Self {
+        Self::Reactor(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ips(text: &str, count: usize) -> Vec<String> {
+        let sources: Sources = text.parse().unwrap();
+        (0..count).filter_map(|nth| sources.nth(nth)).map(|ip| ip.to_string()).collect()
+    }
+
+    #[test]
+    fn sources_are_used_in_turn() {
+        assert_eq!(ips("10.0.0.5,10.0.0.9", 3), ["10.0.0.5", "10.0.0.9", "10.0.0.5"]);
+        assert_eq!(ips("127.0.0.0/8", 3), ["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
+        assert_eq!(ips("10.1.2.3/30,::1", 4), ["10.1.2.1", "10.1.2.2", "::1", "10.1.2.1"]);
+        assert_eq!(ips("10.0.0.4/31", 2), ["10.0.0.4", "10.0.0.5"]);
+        assert_eq!(ips("fd00::/127", 3), ["fd00::", "fd00::1", "fd00::"]);
+        assert_eq!("127.0.0.0/8".parse::<Sources>().unwrap().count(), (1 << 24) - 2);
+        assert_eq!("::/0".parse::<Sources>().unwrap().nth(1), Some("::1".parse().unwrap()));
+        assert_eq!(Sources::default().nth(7), None);
+    }
+
+    #[test]
+    fn what_is_no_source_is_answered_with_the_form() {
+        for text in ["", "127.0.0.1/33", "localhost", "127.0.0.1,", "10.0.0.0/x", "::/129"] {
+            assert_eq!(text.parse::<Sources>(), Err(FORM.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plan_that_cannot_work_says_what_was_asked_and_what_is_allowed() {
+        let plan = Plan::default;
+        let cases = [
+            (Plan { connections: 0, ..plan() }, "connections is 0 and must be at least 1"),
+            (Plan { threads: 51, ..plan() }, "threads is 51 and must be at most the 50 connections"),
+            (Plan { rate: Some(0.0), ..plan() }, "rate is 0 a second and must be from 0.001 to 1000000000"),
+            (
+                Plan { churn: true, rate: Some(1.0), ..plan() },
+                "churn has no schedule: it cannot be combined with a rate",
+            ),
+            (Plan { stop: Stop::Frames(0), ..plan() }, "frames is 0 and must be at least 1"),
+        ];
+        for (plan, expected) in cases {
+            assert_eq!(plan.check().unwrap_err().to_string(), expected);
+        }
+        assert!(plan().check().is_ok());
+    }
+}

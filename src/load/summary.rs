@@ -1,0 +1,165 @@
+//! From what the threads have reported to the outcome: sums, causes, and what taints it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+
+use crate::load::causes::causes;
+use crate::load::clock::time_of_day;
+use crate::load::course::ThreadEnd;
+use crate::load::outcome::{
+    Cohort, Connecting, Errors, Fault, GeneratorSide, Interval, Outcome, Recorded, ServerSide, ThreadUse,
+};
+use crate::load::plan::Plan;
+use crate::load::tally::histogram;
+
+/// What a run has collected.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) up: u64,
+    pub(crate) connected_at: u64,
+    pub(crate) begun: Option<SystemTime>,
+    pub(crate) was_interrupted: bool,
+    pub(crate) intervals: Vec<Interval>,
+    pub(crate) ends: Vec<ThreadEnd>,
+    pub(crate) threads: Vec<ThreadUse>,
+    /// Dripping connections: up, failed, ended by the server.
+    pub(crate) drips: Option<(u64, u64, u64)>,
+    pub(crate) server: Option<ServerSide>,
+    pub(crate) server_from: u64,
+    pub(crate) overflows: Option<u64>,
+    pub(crate) resident: (Option<u64>, Option<u64>),
+}
+
+/// A thread whose processor is so full has nothing left to see an answer with when it comes.
+const CPU_FULL: f64 = 0.9;
+/// One late frame in a hundred is too many.
+const LATE_SHARE_MAX: f64 = 0.01;
+const FAULTS_MAX: usize = 10;
+
+pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
+    let connecting = connecting(plan, &seen);
+    let errors = errors(&seen, &connecting);
+    let total = |of: fn(&Interval) -> &Recorded| {
+        let mut all = histogram();
+        seen.intervals.iter().for_each(|interval| of(interval).add_to(&mut all));
+        all
+    };
+    let mut connect = histogram();
+    for end in &seen.ends {
+        // Of the same kind, and it grows.
+        let _ = connect.add(&end.connect);
+    }
+    let begin = seen.ends.iter().map(|end| end.window.0).min().unwrap_or_default();
+    let end = seen.ends.iter().map(|end| end.window.1).max().unwrap_or_default();
+    let response: Histogram<u64> = total(|interval| &interval.response);
+    let generator = generator(&seen);
+    let service = total(|interval| &interval.service);
+    let frames = seen.intervals.iter().map(|interval| interval.frames).sum();
+    let taints = taints(plan, &generator, frames);
+    Outcome {
+        plan: plan.clone(),
+        begun: seen.begun.unwrap_or_else(time_of_day),
+        measured: Duration::from_nanos(end - begin),
+        was_interrupted: seen.was_interrupted,
+        causes: causes(plan, &connecting, seen.overflows),
+        connecting,
+        frames,
+        bytes: seen.intervals.iter().map(|interval| interval.bytes).sum(),
+        connect,
+        service,
+        response: plan.rate.is_some().then_some(response),
+        errors,
+        faults: seen.ends.iter().flat_map(|end| &end.faults).take(FAULTS_MAX).copied().collect::<Vec<Fault>>(),
+        ended: by_name(seen.ends.iter().map(|end| &end.ended)),
+        cohorts: cohorts(plan, &seen),
+        generator,
+        server: seen.server,
+        taints,
+        intervals: seen.intervals,
+    }
+}
+
+fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
+    let mut failed = by_name(seen.ends.iter().map(|end| &end.failed));
+    if let Some((_, drips_failed @ 1.., _)) = seen.drips {
+        failed.push(("drip", drips_failed));
+    }
+    Connecting {
+        asked: plan.connections_total() as u64,
+        up: seen.up,
+        turned_away: seen.ends.iter().map(|end| end.turned_away).sum(),
+        failed,
+        took: Duration::from_nanos(seen.connected_at),
+    }
+}
+
+fn errors(seen: &Seen, connecting: &Connecting) -> Errors {
+    let mut errors = Errors::default();
+    seen.intervals.iter().for_each(|interval| errors.add(&interval.errors));
+    // Those of the time before the first interval are in it, unless there is none.
+    errors.not_connected = connecting.failed.iter().map(|(_, count)| count).sum();
+    errors
+}
+
+fn cohorts(plan: &Plan, seen: &Seen) -> Vec<(Cohort, u64, u64)> {
+    let count = |cohort| {
+        let of_threads = seen.ends.iter().flat_map(|end| &end.cohorts).filter(|(of, _, _)| *of == cohort);
+        of_threads.fold((0, 0), |(up, ended), (_, more_up, more_ended)| (up + more_up, ended + more_ended))
+    };
+    let drips = seen.drips.map_or((0, 0), |(up, _, ended)| (up, ended));
+    [
+        (Cohort::Idle, plan.idle, count(Cohort::Idle)),
+        (Cohort::Drip, plan.drip, drips),
+        (Cohort::Deaf, plan.deaf, count(Cohort::Deaf)),
+    ]
+    .into_iter()
+    .filter(|(_, asked, _)| *asked > 0)
+    .map(|(cohort, _, (up, ended))| (cohort, up, ended))
+    .collect()
+}
+
+fn generator(seen: &Seen) -> GeneratorSide {
+    GeneratorSide {
+        threads: seen.threads.clone(),
+        late: seen.ends.iter().map(|end| end.late).sum(),
+        late_max: Duration::from_nanos(seen.ends.iter().map(|end| end.late_max).max().unwrap_or_default()),
+        resident: seen.resident.0.zip(seen.resident.1),
+        waits_for_port: seen.ends.iter().map(|end| end.waits_for_port).sum(),
+    }
+}
+
+/// What makes the figures the generator's own.
+fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64) -> Vec<String> {
+    let mut taints = Vec::new();
+    let fullest = generator.threads.iter().filter_map(|thread| thread.cpu).fold(0.0, f64::max);
+    if fullest >= CPU_FULL {
+        taints.push(format!(
+            "a thread of the generator used {:.0} % of its processor: the server may be able to do more, and latencies \
+             hold the generator's own delay (try --threads {}, or a lower --rate)",
+            100.0 * fullest,
+            plan.threads + 1
+        ));
+    }
+    let late_share = generator.late as f64 / frames.max(1) as f64;
+    if late_share > LATE_SHARE_MAX {
+        taints.push(format!(
+            "{} frames ({:.1} %) were sent more than 1 ms after they were due, up to {:?}: their response latency holds the \
+             generator's own delay",
+            generator.late,
+            100.0 * late_share,
+            generator.late_max
+        ));
+    }
+    taints
+}
+
+/// Counts of several threads, by name.
+fn by_name<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> Vec<(&'static str, u64)> {
+    let mut sum = BTreeMap::new();
+    for (name, count) in counts.flatten() {
+        *sum.entry(*name).or_default() += count;
+    }
+    sum.into_iter().collect()
+}
