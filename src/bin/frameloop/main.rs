@@ -8,6 +8,9 @@ mod address;
 mod completions;
 mod connect;
 mod failure;
+mod figures;
+mod live;
+mod load;
 mod logging;
 mod machine;
 mod man;
@@ -37,6 +40,7 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Connect(connect::ConnectArgs),
+    Load(load::LoadArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -66,6 +70,7 @@ fn run() -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     }

@@ -1,7 +1,8 @@
-//! The values that flags take: SIZE, DURATION and COUNT.
+//! The values that flags take: SIZE, DURATION, COUNT and N/s.
 //!
 //! Each parser answers what it does not take with the form that it does; clap shows the value and the flag around it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// A SIZE in bytes: `64`, `64KiB`, `1MiB` (powers of 1024), `16mb` (powers of 1000).
@@ -12,6 +13,40 @@ pub(crate) fn size<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
         Err(_) => return Err("expected a size such as 64, 64KiB, 1MiB or 16mb".into()),
     };
     T::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than {}", max_of::<T>()))
+}
+
+/// Lengths to draw from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SizeRange(pub(crate) RangeInclusive<u32>);
+
+/// A SIZE, or two of them as in `64..1KiB`: from the first to the second, both included.
+pub(crate) fn size_range(text: &str) -> Result<SizeRange, String> {
+    let Some((min, max)) = text.split_once("..") else {
+        let len = size(text)?;
+        return Ok(SizeRange(len..=len));
+    };
+    let (min, max) = (size(min)?, size(max)?);
+    if min > max {
+        return Err(format!("{min} bytes are more than {max}: the smaller comes first"));
+    }
+    Ok(SizeRange(min..=max))
+}
+
+/// An N/s: `100`, `10k`, `0.5`, with or without `/s`.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let (digits, factor) = match number.char_indices().next_back() {
+        Some((at, 'k' | 'K')) => (&number[..at], 1e3),
+        Some((at, 'm' | 'M')) => (&number[..at], 1e6),
+        _ => (number, 1.0),
+    };
+    let is_decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let rate = digits.parse::<f64>().ok().filter(|_| is_decimal).map(|rate| rate * factor);
+    match rate {
+        Some(rate) if rate > 0.0 => Ok(rate),
+        Some(_) => Err("a rate is more than 0".into()),
+        None => Err("expected a rate such as 100, 10k, 0.5 or 10k/s".into()),
+    }
 }
 
 /// A COUNT: `10000`, `10k`, `1m`.
@@ -102,6 +137,25 @@ mod tests {
             assert_eq!(duration(text), Err("expected a duration such as 250ms, 5s or 2m, or 0".into()), "{text}");
         }
         assert_eq!(duration("366d"), Err("a duration is at most 365d".into()));
+    }
+
+    #[test]
+    fn a_range_of_sizes_is_two_of_them() {
+        assert_eq!(size_range("64"), Ok(SizeRange(64..=64)));
+        assert_eq!(size_range("0..1KiB"), Ok(SizeRange(0..=1_024)));
+        assert_eq!(size_range("2..1"), Err("2 bytes are more than 1: the smaller comes first".into()));
+        assert_eq!(size_range("1.."), Err("expected a size such as 64, 64KiB, 1MiB or 16mb".into()));
+    }
+
+    #[test]
+    fn a_rate_is_a_number_with_an_optional_factor() {
+        for (text, number) in [("100", 100.0), ("10k", 10_000.0), ("2.5m/s", 2_500_000.0), ("0.5/s", 0.5)] {
+            assert_eq!(rate(text), Ok(number), "{text}");
+        }
+        for text in ["", "k", "/s", "-1", "1e3", "inf", "1.2.3", "10 k"] {
+            assert_eq!(rate(text), Err("expected a rate such as 100, 10k, 0.5 or 10k/s".into()), "{text}");
+        }
+        assert_eq!(rate("0"), Err("a rate is more than 0".into()));
     }
 
     #[test]

@@ -1,0 +1,235 @@
+//! `frameloop load`: arguments to a plan, a look at the run while it goes on, and what it came to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
+use clap::{Args, ValueHint};
+use frameloop::ListenAddr;
+use frameloop::load::{LoadError, Plan, Progress, Sources, Stop, Watch};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::address::{self, Address};
+use crate::failure::Failure;
+use crate::live::Live;
+use crate::{machine, values};
+
+/// Load: put frames on a server, check every byte that comes back, and measure
+///
+/// Without ADDR it starts a server of its own, on another thread, and loads that.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct LoadArgs {
+    /// Whom to load: IP:PORT, NAME:PORT or unix:PATH [default: a server of its own]
+    #[arg(value_name = "ADDR", value_hint = ValueHint::Hostname)]
+    addr: Option<Address>,
+
+    /// Connections that carry the load
+    #[arg(short, long, env = "FRAMELOOP_CONNECTIONS", value_name = "COUNT", default_value = "50")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Load")]
+    connections: usize,
+    /// How long to measure, after the warm-up
+    #[arg(short, long, env = "FRAMELOOP_DURATION", value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = values::duration, help_heading = "Load")]
+    duration: Duration,
+    /// Measure until this many frames are answered, instead of for a time
+    #[arg(short = 'n', long, env = "FRAMELOOP_FRAMES", value_name = "COUNT", conflicts_with = "duration")]
+    #[arg(value_parser = values::count::<u64>, help_heading = "Load")]
+    frames: Option<u64>,
+    /// Length of a payload; A..B draws evenly from A to B
+    #[arg(short, long, env = "FRAMELOOP_SIZE", value_name = "SIZE", default_value = "64")]
+    #[arg(value_parser = values::size_range, help_heading = "Load")]
+    size: values::SizeRange,
+    /// Frames in flight on a connection: the closed loop
+    #[arg(long, env = "FRAMELOOP_DEPTH", value_name = "COUNT", default_value = "1")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Load")]
+    depth: usize,
+    /// Frames a second for all connections together, due whatever the server does: the open loop
+    ///
+    /// Response latency counts from when a frame was due, so a server that stalls is charged for everybody who waits.
+    #[arg(short, long, env = "FRAMELOOP_RATE", value_name = "N/s", conflicts_with_all = ["depth", "churn"])]
+    #[arg(value_parser = values::rate, help_heading = "Load")]
+    rate: Option<f64>,
+    /// End each connection after one frame, and open another
+    #[arg(long, env = "FRAMELOOP_CHURN", value_parser = BoolishValueParser::new(), conflicts_with = "depth")]
+    #[arg(help_heading = "Load")]
+    churn: bool,
+    /// How long to put load on before it is measured, once all have connected
+    #[arg(long, env = "FRAMELOOP_WARMUP", value_name = "DURATION", default_value = "1s")]
+    #[arg(value_parser = values::duration, help_heading = "Load")]
+    warmup: Duration,
+
+    /// Connections beside the active ones that send nothing
+    #[arg(long, env = "FRAMELOOP_IDLE", value_name = "COUNT", default_value = "0")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Others beside the active connections")]
+    idle: usize,
+    /// Connections beside the active ones that send a byte a second
+    #[arg(long, env = "FRAMELOOP_DRIP", value_name = "COUNT", default_value = "0")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Others beside the active connections")]
+    drip: usize,
+    /// Connections beside the active ones that send frames and never read
+    #[arg(long, env = "FRAMELOOP_DEAF", value_name = "COUNT", default_value = "0")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Others beside the active connections")]
+    deaf: usize,
+
+    /// Connections to begin a second [default: as fast as they are made]
+    #[arg(long, env = "FRAMELOOP_CONNECT_RATE", value_name = "N/s")]
+    #[arg(value_parser = values::rate, help_heading = "Connecting")]
+    connect_rate: Option<f64>,
+    /// How long a connection may take to be made
+    #[arg(long, env = "FRAMELOOP_CONNECT_TIMEOUT", value_name = "DURATION", default_value = "10s")]
+    #[arg(value_parser = values::duration, help_heading = "Connecting")]
+    connect_timeout: Duration,
+    /// Addresses of this machine to connect from, in turn: a list of addresses and networks
+    ///
+    /// There are some 28,000 ports from one address to one destination. On the loopback interface 127.0.0.0/8 needs no
+    /// set-up.
+    #[arg(long, env = "FRAMELOOP_SOURCE", value_name = "CIDR,...", help_heading = "Connecting")]
+    source: Option<Sources>,
+
+    /// Threads, each with a loop of its own
+    #[arg(long, env = "FRAMELOOP_THREADS", value_name = "COUNT", default_value = "1")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Running")]
+    threads: usize,
+    /// Poll without sleeping for this long before blocking; 0 is off
+    #[arg(long, env = "FRAMELOOP_SPIN", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "Running")]
+    spin: Duration,
+
+    /// Print the result as one JSON object
+    #[arg(long, env = "FRAMELOOP_JSON", value_parser = BoolishValueParser::new(), help_heading = "Results")]
+    json: bool,
+    /// Write latencies, second by second, as a HdrHistogram interval log
+    #[arg(long, env = "FRAMELOOP_HLOG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Results")]
+    hlog: Option<PathBuf>,
+    /// Write a page with plots
+    #[arg(long, env = "FRAMELOOP_REPORT", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Results")]
+    report: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+SIZE: 64, 64KiB, 1MiB, 16mb. DURATION: 250ms, 5s, 2m. COUNT: 10000, 10k, 1m. N/s: 100, 10k, 0.5.
+
+Examples:
+  frameloop load                                               a server of its own, for ten seconds
+  frameloop load 127.0.0.1:7007 -c 1000 -d 30s                 a thousand connections, each waiting for its answer
+  frameloop load 127.0.0.1:7007 -r 20k                         20,000 frames a second, whatever the server does
+  frameloop load 127.0.0.1:7007 -c 100k --source 127.0.0.0/8   more connections than one address has ports for
+  frameloop load --churn                                       a connection for each frame";
+
+pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
+    let plan = args.plan()?;
+    enough_descriptors(&plan, machine::raise_descriptor_limit())?;
+    let mut onlooker = Onlooker { live: Live::new(), interrupt: Interrupt::register()? };
+    let outcome = frameloop::load::run(&plan, &mut onlooker).map_err(|error| failed(&error))?;
+    onlooker.live.end();
+    let _ = outcome;
+    Ok(())
+}
+
+impl LoadArgs {
+    fn plan(&self) -> Result<Plan, Failure> {
+        let plan = Plan {
+            target: self.addr.as_ref().map(target).transpose()?,
+            connections: self.connections,
+            stop: self.frames.map_or(Stop::After(self.duration), Stop::Frames),
+            payload_len: self.size.0.clone(),
+            depth: self.depth,
+            rate: self.rate,
+            connect_rate: self.connect_rate,
+            warmup: self.warmup,
+            threads: self.threads,
+            sources: self.source.clone().unwrap_or_default(),
+            idle: self.idle,
+            drip: self.drip,
+            deaf: self.deaf,
+            churn: self.churn,
+            spin: self.spin,
+            connect_timeout: self.connect_timeout,
+            ..Plan::default()
+        };
+        plan.check().map_err(|error| failed(&error))?;
+        Ok(plan)
+    }
+}
+
+/// Where the server is; of a name's addresses, the first.
+fn target(address: &Address) -> Result<ListenAddr, Failure> {
+    match address {
+        Address::Unix(path) => Ok(ListenAddr::Unix(path.clone())),
+        Address::Tcp(text) => {
+            let first = address::resolve(text)?.into_iter().next();
+            first.map(ListenAddr::Tcp).ok_or_else(|| Failure::run(format_args!("{text} has no address")))
+        }
+    }
+}
+
+/// Said before anything starts.
+fn enough_descriptors(plan: &Plan, limit: u64) -> Result<(), Failure> {
+    // A server of its own has the other ends of them.
+    let ends = if plan.target.is_some() { 1 } else { 2 };
+    let needed = machine::descriptors_for(ends * plan.connections_total(), 2 * plan.threads);
+    if needed <= limit {
+        return Ok(());
+    }
+    let connections = plan.connections_total();
+    let hint = if plan.target.is_some() { "" } else { ", or load a server in a process of its own" };
+    Err(Failure::run(format_args!(
+        "{connections} connections need {needed} open files, and the limit is {limit}: raise it (ulimit -Hn {needed} as \
+         root){hint}"
+    )))
+}
+
+/// A plan that cannot work is a usage error.
+fn failed(error: &LoadError) -> Failure {
+    let LoadError::Plan(message) = error else { return Failure::run(error) };
+    let mut command = crate::command();
+    command.build();
+    match command.find_subcommand_mut("load") {
+        Some(load) => load.error(ErrorKind::ValueValidation, message).into(),
+        None => command.error(ErrorKind::ValueValidation, message).into(),
+    }
+}
+
+/// Shows how it goes, and says when a signal has come.
+struct Onlooker {
+    live: Live,
+    interrupt: Interrupt,
+}
+
+impl Watch for Onlooker {
+    fn on_progress(&mut self, progress: &Progress) {
+        self.live.show(progress);
+    }
+
+    fn wants_end(&mut self) -> bool {
+        self.interrupt.has_come.load(Ordering::Relaxed)
+    }
+}
+
+/// SIGINT or SIGTERM: the first ends the load, and a second the program.
+struct Interrupt {
+    has_come: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    fn register() -> Result<Self, Failure> {
+        let has_come = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the second signal finds the flag that the first has set.
+            flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&has_come))
+                .and_then(|_| flag::register(signal, Arc::clone(&has_come)))
+                .map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
+        }
+        Ok(Self { has_come })
+    }
+}
+
+/// The exit code of a run that was ended before it had a result.
+const EXIT_AT_ONCE: i32 = 1;
