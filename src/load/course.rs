@@ -9,7 +9,7 @@ use crate::handler::Peers;
 use crate::load::clock::nanos;
 use crate::load::generator::Generator;
 use crate::load::lane::{Lane, Life};
-use crate::load::outcome::{Cohort, Fault, Interval};
+use crate::load::outcome::{Cohort, Errors, Fault, Interval};
 use crate::load::plan::Stop;
 use crate::load::schedule::Schedule;
 use crate::load::tally::record;
@@ -59,6 +59,8 @@ pub(crate) enum Report {
 pub(crate) struct ThreadEnd {
     /// The window that was measured; empty if it had not begun.
     pub(crate) window: (u64, u64),
+    /// What went wrong outside of it, where no interval tells.
+    pub(crate) errors: Errors,
     pub(crate) connect: Histogram<u64>,
     pub(crate) failed: BTreeMap<&'static str, u64>,
     pub(crate) ended: BTreeMap<&'static str, u64>,
@@ -116,6 +118,9 @@ impl Generator {
             self.until = measure + nanos(duration);
         }
         peers.set_timer(self.clock.instant(measure));
+        if self.active_up == 0 {
+            return self.end(peers, load);
+        }
         match self.plan.rate {
             Some(rate) => {
                 self.schedule = Some(Schedule::new(rate, self.plan.threads, self.thread, load));
@@ -192,6 +197,7 @@ impl Generator {
         let [idle_ended, deaf_ended] = self.cohort_ends;
         let end = ThreadEnd {
             window,
+            errors: std::mem::take(&mut self.tally.errors),
             connect: self.connect.clone(),
             failed: std::mem::take(&mut self.failed),
             ended: std::mem::take(&mut self.ended),

@@ -47,7 +47,7 @@ pub(crate) struct Generator {
     pub(crate) lanes: Vec<Lane>,
     active: usize,
     /// Connections that carry load and are open.
-    active_up: usize,
+    pub(crate) active_up: usize,
     /// Connections that are open.
     pub(crate) up: u64,
     pub(crate) reported_up: u64,

@@ -27,7 +27,6 @@ pub(crate) struct Seen {
     /// Dripping connections: up, failed, ended by the server.
     pub(crate) drips: Option<(u64, u64, u64)>,
     pub(crate) server: Option<ServerSide>,
-    pub(crate) server_from: u64,
     pub(crate) overflows: Option<u64>,
     pub(crate) resident: (Option<u64>, Option<u64>),
 }
@@ -98,7 +97,7 @@ fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
 fn errors(seen: &Seen, connecting: &Connecting) -> Errors {
     let mut errors = Errors::default();
     seen.intervals.iter().for_each(|interval| errors.add(&interval.errors));
-    // Those of the time before the first interval are in it, unless there is none.
+    seen.ends.iter().for_each(|end| errors.add(&end.errors));
     errors.not_connected = connecting.failed.iter().map(|(_, count)| count).sum();
     errors
 }

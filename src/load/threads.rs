@@ -83,6 +83,7 @@ struct Run {
     drips: Option<Drips>,
     server: Option<OwnServer>,
     server_begun: Option<Snapshot>,
+    server_from: u64,
     progress: Progress,
     /// When the stage under way began, and when it ends.
     stage_begun: u64,
@@ -135,6 +136,7 @@ impl Run {
             drips,
             server,
             server_begun: None,
+            server_from: 0,
             progress: Progress { asked: plan.connections_total() as u64, ..Progress::default() },
             stage_begun: 0,
             stage_ends: None,
@@ -162,19 +164,19 @@ impl Run {
     /// Puts load on, and measures, until every thread is over.
     fn load(&mut self, watch: &mut dyn Watch) {
         if !self.seen.was_interrupted {
-            let load = self.clock.now() + nanos(HEAD_START);
+            let load = self.clock.now();
             let measure = load + nanos(self.plan.warmup);
             self.enter(Stage::WarmingUp, load, Some(measure));
+            self.seen.begun = Some(time_of_day() + self.plan.warmup);
+            self.ask_server(load);
             self.order(Order::Begin { load, measure });
         }
         while self.seen.ends.len() < self.threads.len() {
             self.look(watch);
             let now = self.clock.now();
             match (self.progress.stage, self.stage_ends) {
-                (Stage::WarmingUp, Some(measure)) if now >= measure => {
-                    self.seen.begun = Some(time_of_day());
-                    self.server_begun = self.server.as_ref().and_then(OwnServer::snapshot);
-                    self.seen.server_from = now;
+                (Stage::WarmingUp, Some(measure)) if now >= measure && self.seen.ends.is_empty() => {
+                    self.ask_server(now);
                     let until = match self.plan.stop {
                         Stop::After(duration) => Some(measure + nanos(duration)),
                         Stop::Frames(_) => None,
@@ -188,6 +190,12 @@ impl Run {
         self.enter_ending(self.clock.now());
     }
 
+    /// Notes what the run's own server has done before.
+    fn ask_server(&mut self, now: u64) {
+        self.server_begun = self.server.as_ref().and_then(OwnServer::snapshot);
+        self.server_from = now;
+    }
+
     /// What is asked of the own server is asked when the measuring ends, not when all is closed.
     fn enter_ending(&mut self, now: u64) {
         if self.progress.stage == Stage::Ending {
@@ -195,7 +203,7 @@ impl Run {
         }
         self.enter(Stage::Ending, now, None);
         let end = self.server.as_ref().and_then(OwnServer::snapshot);
-        let elapsed = Duration::from_nanos(now.saturating_sub(self.seen.server_from));
+        let elapsed = Duration::from_nanos(now.saturating_sub(self.server_from));
         self.seen.server = self
             .server_begun
             .as_ref()
@@ -282,9 +290,6 @@ impl Run {
         }
     }
 }
-
-/// Between the order to begin and the beginning, so that all threads begin together.
-const HEAD_START: Duration = Duration::from_millis(5);
 
 impl Thread {
     fn start(share: Share) -> Result<Self, LoadError> {

@@ -1,0 +1,109 @@
+//! The closed loop, the open loop and churn, against the library's own server.
+
+use std::time::Duration;
+
+use frameloop::load::{Plan, Progress, Stage, Stop, Unwatched, Watch, run};
+
+use crate::support::{Server, patient};
+use crate::{outcome, plan};
+
+#[test]
+fn as_many_frames_are_answered_as_were_asked_for_whatever_the_shape() {
+    let server = Server::start(patient());
+    let base = || plan(server.addr);
+    let plans = [
+        base(),
+        Plan { depth: 7, ..base() },
+        Plan { depth: 64, payload_len: 0..=100, ..base() },
+        Plan { threads: 3, ..base() },
+        Plan { payload_len: 100_000..=300_000, depth: 3, stop: Stop::Frames(200), ..base() },
+        Plan { churn: true, stop: Stop::Frames(300), ..base() },
+        Plan { rate: Some(20_000.0), ..base() },
+        Plan { rate: Some(20_000.0), threads: 2, connections: 3, ..base() },
+        Plan { connections: 1, stop: Stop::Frames(1), ..base() },
+    ];
+    for plan in plans {
+        let Stop::Frames(frames) = plan.stop else { unreachable!() };
+        let outcome = outcome(&plan);
+        assert_eq!(outcome.frames, frames, "{plan:?}");
+        assert_eq!(outcome.errors.total(), 0, "{plan:?}: {:?} {:?}", outcome.errors, outcome.faults);
+        assert_eq!(outcome.service.len(), frames, "{plan:?}");
+        assert_eq!(outcome.connecting.up, plan.connections as u64);
+        assert_eq!(outcome.intervals.iter().map(|interval| interval.frames).sum::<u64>(), frames);
+        assert!(outcome.causes.is_empty());
+        assert_eq!(outcome.response.is_some(), plan.rate.is_some());
+    }
+}
+
+#[test]
+fn without_a_target_it_loads_a_server_of_its_own() {
+    let outcome = outcome(&Plan { target: None, stop: Stop::Frames(5_000), warmup: Duration::ZERO, ..Plan::default() });
+    assert_eq!((outcome.frames, outcome.errors.total()), (5_000, 0));
+    let server = outcome.server.unwrap();
+    assert!(server.calls_per_frame > 1.0, "{server:?}");
+    assert!(outcome.plan.target.is_some());
+}
+
+#[test]
+fn an_idle_server_is_told_apart_by_what_goes_by_second() {
+    let server = Server::start(patient());
+    let duration = Duration::from_millis(1_300);
+    let outcome = outcome(&Plan { rate: Some(500.0), stop: Stop::After(duration), ..plan(server.addr) });
+    assert_eq!(outcome.measured, duration);
+    // 650 are due, all are answered, perhaps the last behind the end.
+    assert_eq!(outcome.response.as_ref().unwrap().len(), 650);
+    assert_eq!(outcome.intervals.len(), 2);
+    assert_eq!(outcome.intervals[0].length, Duration::from_secs(1));
+    assert_eq!(outcome.intervals[1].length, Duration::from_millis(300));
+    assert_eq!(outcome.intervals[1].begin, Duration::from_secs(1));
+}
+
+#[test]
+fn what_was_warmed_up_with_is_not_counted() {
+    let server = Server::start(patient());
+    let warmup = Duration::from_millis(200);
+    let outcome = outcome(&Plan { warmup, rate: Some(1_000.0), stop: Stop::After(warmup), ..plan(server.addr) });
+    assert_eq!(outcome.response.as_ref().unwrap().len(), 200);
+    let answered = server.stats().frames_in;
+    assert_eq!(answered, 400);
+}
+
+/// Has enough once it is measured.
+struct Impatient {
+    stages: Vec<Stage>,
+}
+
+impl Watch for Impatient {
+    fn on_progress(&mut self, progress: &Progress) {
+        if self.stages.last() != Some(&progress.stage) {
+            self.stages.push(progress.stage);
+        }
+    }
+
+    fn wants_end(&mut self) -> bool {
+        self.stages.last() == Some(&Stage::Measuring)
+    }
+}
+
+#[test]
+fn a_run_that_is_ended_early_tells_what_it_has_seen() {
+    let server = Server::start(patient());
+    let mut watch = Impatient { stages: Vec::new() };
+    let plan = Plan { stop: Stop::After(Duration::from_secs(3_600)), ..plan(server.addr) };
+    let outcome = run(&plan, &mut watch).unwrap();
+    assert!(outcome.was_interrupted);
+    assert!(outcome.frames > 0 && outcome.measured > Duration::ZERO);
+    assert_eq!(outcome.errors.total(), 0, "{:?}", outcome.errors);
+    assert_eq!(outcome.service.len(), outcome.frames);
+}
+
+#[test]
+fn connections_are_begun_at_their_rate() {
+    let server = Server::start(patient());
+    let plan = Plan { connections: 30, connect_rate: Some(100.0), stop: Stop::Frames(30), ..plan(server.addr) };
+    let outcome = run(&plan, &mut Unwatched).unwrap();
+    assert_eq!(outcome.connecting.up, 30);
+    // The first at once, the thirtieth 290 ms later.
+    assert!(outcome.connecting.took >= Duration::from_millis(290), "{:?}", outcome.connecting);
+    assert_eq!(outcome.connect.len(), 30);
+}
