@@ -59,7 +59,7 @@ impl Table {
         }
         // The high half of the hash, scaled to the range; the low half has chosen the offset.
         let span = u64::from(max - min) + 1;
-        min as usize + ((hash >> 32) * span >> 32) as usize
+        min as usize + (((hash >> 32) * span) >> 32) as usize
     }
 }
 

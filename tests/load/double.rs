@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// What a server does with a client, told its number; it ends when this returns.
@@ -13,7 +13,6 @@ pub(crate) type Manner = dyn Fn(usize, &mut TcpStream) + Send + Sync;
 pub(crate) struct Double {
     pub(crate) addr: SocketAddr,
     is_over: Arc<AtomicBool>,
-    pub(crate) clients: Arc<AtomicUsize>,
 }
 
 impl Double {
@@ -21,21 +20,19 @@ impl Double {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
-        let clients = Arc::new(AtomicUsize::new(0));
         let manner: Arc<Manner> = Arc::new(manner);
-        let (their_end, their_clients) = (Arc::clone(&is_over), Arc::clone(&clients));
+        let their_end = Arc::clone(&is_over);
         thread::spawn(move || {
             for (number, client) in listener.incoming().enumerate() {
                 if their_end.load(Ordering::Acquire) {
                     return;
                 }
                 let Ok(mut client) = client else { continue };
-                their_clients.fetch_add(1, Ordering::Relaxed);
                 let manner = Arc::clone(&manner);
                 thread::spawn(move || manner(number, &mut client));
             }
         });
-        Self { addr, is_over, clients }
+        Self { addr, is_over }
     }
 }
 
