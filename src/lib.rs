@@ -42,6 +42,7 @@
 //! | to | see |
 //! |---|---|
 //! | answer frames, send to other connections, pause, close | [`Handler`], [`Context`], [`Peers`] |
+//! | open connections, set timers | [`Peers::dial`], [`Peers::set_timer`]; from outside of callbacks, [`Reactor::peers`] |
 //! | set limits, budgets, watermarks and deadlines | [`Config`] |
 //! | drive the loop: to its end, turn by turn, or inside another loop | [`Reactor`] |
 //! | talk to it from other threads | [`Handle`] |
@@ -61,6 +62,8 @@
 //! # Features
 //!
 //! `cli` (default) is the command line. With `default-features = false` the library needs mio, slab, log and socket2.
+//! `sim` adds `frameloop::sim`, a deterministic network to test a handler on; `load`, which is a part of `cli`, adds
+//! `frameloop::load`, the load generator.
 //!
 //! # Platforms
 //!
