@@ -12,7 +12,7 @@ use log::LevelFilter;
 pub(crate) struct Verbosity {
     /// Log more: -v each connection, -vv each step of each connection
     ///
-    /// Without it warnings and counters are logged. RUST_LOG, if set, decides instead (RUST_LOG=frameloop=trace).
+    /// Without it a server logs warnings and counters, and a load errors only. RUST_LOG, if set, decides instead (RUST_LOG=frameloop=trace).
     #[arg(short, long, env = "FRAMELOOP_VERBOSE", action = clap::ArgAction::Count, global = true)]
     #[arg(conflicts_with = "quiet")]
     verbose: u8,
@@ -22,23 +22,23 @@ pub(crate) struct Verbosity {
 }
 
 impl Verbosity {
-    fn level(&self) -> LevelFilter {
+    fn level(&self, usual: LevelFilter) -> LevelFilter {
         match (self.quiet, self.verbose) {
             (true, _) => LevelFilter::Error,
-            (false, 0) => LevelFilter::Info,
+            (false, 0) => usual,
             (false, 1) => LevelFilter::Debug,
             (false, 2..) => LevelFilter::Trace,
         }
     }
 }
 
-/// Starts the log. What other crates log below a warning is left out, unless `RUST_LOG` asks for it.
-pub(crate) fn start(verbosity: &Verbosity) {
+/// Starts the log, at the `usual` level unless another is asked for. What other crates log below a warning is left out, unless `RUST_LOG` asks for it.
+pub(crate) fn start(verbosity: &Verbosity, usual: LevelFilter) {
     let mut builder = env_logger::Builder::new();
     match env::var("RUST_LOG") {
         Ok(filters) if !filters.is_empty() => builder.parse_filters(&filters),
         _ => {
-            let level = verbosity.level();
+            let level = verbosity.level(usual);
             builder.filter_level(level.min(LevelFilter::Warn)).filter_module("frameloop", level)
         }
     };

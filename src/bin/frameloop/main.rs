@@ -23,6 +23,7 @@ mod values;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use log::LevelFilter;
 
 use crate::failure::Failure;
 
@@ -66,7 +67,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(&command().try_get_matches()?)?;
-    logging::start(&cli.verbosity);
+    // What a load's own server says of its clients is in the result.
+    let usual = if matches!(cli.command, Command::Load(_)) { LevelFilter::Error } else { LevelFilter::Info };
+    logging::start(&cli.verbosity, usual);
     match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
