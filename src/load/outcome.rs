@@ -195,7 +195,9 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
+    /// What a histogram holds.
+    #[must_use]
+    pub fn of(histogram: &Histogram<u64>) -> Self {
         let pairs = histogram.iter_recorded();
         Self { pairs: pairs.map(|at| (at.value_iterated_to(), at.count_at_value())).collect() }
     }
@@ -219,17 +221,25 @@ impl Recorded {
         histogram
     }
 
-    pub(crate) fn add_to(&self, histogram: &mut Histogram<u64>) {
+    /// Adds them to a histogram that resizes itself.
+    pub fn add_to(&self, histogram: &mut Histogram<u64>) {
         for (value, count) in self.iter() {
             // It resizes itself, so that no value is out of its range.
             let _ = histogram.record_n(value, count);
         }
     }
 
-    pub(crate) fn merge(&mut self, other: &Self) {
-        let mut merged = self.histogram();
-        other.add_to(&mut merged);
-        *self = Self::of(&merged);
+    /// Adds what another has recorded.
+    pub fn merge(&mut self, other: &Self) {
+        self.pairs.extend_from_slice(&other.pairs);
+        self.pairs.sort_unstable_by_key(|(value, _)| *value);
+        self.pairs.dedup_by(|(value, count), (kept, sum)| {
+            let is_same = value == kept;
+            if is_same {
+                *sum = sum.saturating_add(*count);
+            }
+            is_same
+        });
     }
 }
 
