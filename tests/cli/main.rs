@@ -6,5 +6,6 @@
 mod connect;
 mod process;
 mod prompt;
+mod report;
 mod serve;
 mod usage;

@@ -144,7 +144,7 @@ fn the_manual_has_a_page_for_the_whole_and_for_each_command() {
     assert_eq!((whole.code, whole.stderr.as_str()), (Some(0), ""));
     assert!(whole.stdout.contains(".TH frameloop 1"), "{}", whole.stdout);
 
-    for command in ["serve", "connect", "completions", "man"] {
+    for command in ["serve", "connect", "report", "completions", "man"] {
         let page = outcome(&mut frameloop(&["man", command]));
         assert!(page.stdout.contains(&format!(".TH frameloop-{command} 1")), "{}", page.stdout);
     }

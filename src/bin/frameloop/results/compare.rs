@@ -1,0 +1,64 @@
+//! Results beside earlier ones.
+
+use crate::results::Results;
+use crate::results::expect::Unit;
+use crate::results::figures::{COLUMNS, Figures};
+
+/// A figure of both, and how many times the earlier one this one is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) unit: Unit,
+    pub(crate) this: f64,
+    pub(crate) baseline: f64,
+}
+
+impl Row {
+    /// `None` where there is nothing to divide by.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        (self.baseline > 0.0).then(|| self.this / self.baseline)
+    }
+
+    /// The ratio as a person reads it: `x1.09`.
+    pub(crate) fn ratio_text(&self) -> String {
+        self.ratio().map_or_else(|| "-".into(), |ratio| format!("x{ratio:.2}"))
+    }
+}
+
+/// The rate, and the latencies that both have.
+pub(crate) fn rows(this: &Results, baseline: &Results) -> Vec<Row> {
+    let rate = Row { name: "rate".into(), unit: Unit::FramesPerS, this: this.rate(), baseline: baseline.rate() };
+    let mut rows = vec![rate];
+    for (name, histogram) in this.latencies() {
+        let earlier = baseline.latencies().find(|(other, _)| *other == name);
+        let figures = Figures::of(histogram).zip(earlier.and_then(|(_, earlier)| Figures::of(earlier)));
+        let Some((ours, theirs)) = figures else { continue };
+        let pairs = COLUMNS.iter().zip(ours.columns().into_iter().zip(theirs.columns()));
+        rows.extend(pairs.map(|(column, (this, baseline))| Row {
+            name: format!("{name} {column}"),
+            unit: Unit::Ns,
+            this: this as f64,
+            baseline: baseline as f64,
+        }));
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::fixture;
+
+    #[test]
+    fn the_rate_and_every_percentile_that_both_have_are_set_side_by_side() {
+        let this = fixture::made();
+        let mut earlier = fixture::made();
+        earlier.measured *= 2;
+        let rows = rows(&this, &earlier);
+        assert_eq!(rows.len(), 1 + 3 * COLUMNS.len());
+        assert_eq!((rows[0].name.as_str(), rows[0].ratio_text().as_str()), ("rate", "x2.00"));
+        assert!(rows[1..].iter().all(|row| row.ratio() == Some(1.0)));
+        earlier.response = None;
+        assert_eq!(super::rows(&this, &earlier).len(), 1 + 2 * COLUMNS.len());
+    }
+}

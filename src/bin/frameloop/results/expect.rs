@@ -1,0 +1,329 @@
+//! What a run is expected to show: `p99<5ms`, `rate>=100k`, `errors==0`.
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::results::Results;
+use crate::results::figures;
+use crate::results::hlog::Series;
+use crate::values;
+
+/// An expression that holds or not.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Expectation {
+    text: String,
+    metric: Metric,
+    relation: Relation,
+    wanted: f64,
+}
+
+/// What became of an expectation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) expression: String,
+    /// `None` if nothing was seen to judge by; then it does not hold.
+    pub(crate) observed: Option<f64>,
+    pub(crate) wanted: f64,
+    pub(crate) unit: Unit,
+    pub(crate) holds: bool,
+    #[serde(skip)]
+    relation: Relation,
+}
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unit {
+    /// Nanoseconds.
+    Ns,
+    FramesPerS,
+    Count,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Metric {
+    /// Of the latency that a user sees, unless one is named.
+    Latency(Option<Series>, Figure),
+    Rate,
+    Errors,
+    Connections,
+    Unanswered,
+    Wrong,
+    Late,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Figure {
+    Quantile(f64),
+    Min,
+    Mean,
+    Max,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    Less,
+    AtMost,
+    More,
+    AtLeast,
+    Equal,
+    Unequal,
+}
+
+/// Parses an expression, for clap.
+pub(crate) fn expectation(text: &str) -> Result<Expectation, String> {
+    let at = text.find(['<', '>', '=', '!']).ok_or(FORM)?;
+    let (metric, rest) = text.split_at(at);
+    let relation = RELATIONS.iter().find(|(sign, _)| rest.starts_with(sign));
+    let (sign, relation) = relation.ok_or("the relations are <, <=, >, >=, == and !=")?;
+    let metric = Metric::of(metric.trim())?;
+    let wanted = metric.value(rest[sign.len()..].trim())?;
+    Ok(Expectation { text: text.trim().to_owned(), metric, relation: *relation, wanted })
+}
+
+impl Expectation {
+    /// Sees whether it holds.
+    pub(crate) fn judge(&self, results: &Results) -> Verdict {
+        let observed = self.metric.observed(results);
+        let holds = observed.is_some_and(|observed| self.relation.holds(observed, self.wanted));
+        Verdict {
+            expression: self.text.clone(),
+            observed,
+            wanted: self.wanted,
+            unit: self.metric.unit(),
+            holds,
+            relation: self.relation,
+        }
+    }
+}
+
+impl Verdict {
+    /// What was observed, for a person.
+    pub(crate) fn observed(&self) -> String {
+        self.observed.map_or_else(|| "nothing to judge by".into(), |observed| self.unit.show(observed))
+    }
+
+    /// What was wanted, for a person: `< 5.00 ms`.
+    pub(crate) fn wanted(&self) -> String {
+        let sign = RELATIONS.iter().find(|(_, relation)| *relation == self.relation).map_or("", |(sign, _)| *sign);
+        format!("{sign} {}", self.unit.show(self.wanted))
+    }
+}
+
+impl Unit {
+    /// A number of it, for a person.
+    pub(crate) fn show(self, number: f64) -> String {
+        match self {
+            Self::Ns => figures::latency(number),
+            Self::FramesPerS => format!("{}/s", figures::number(number)),
+            Self::Count => figures::number(number),
+        }
+    }
+}
+
+impl Metric {
+    fn of(text: &str) -> Result<Self, String> {
+        let plain = match text {
+            "rate" => Some(Self::Rate),
+            "errors" => Some(Self::Errors),
+            "connections" => Some(Self::Connections),
+            "unanswered" => Some(Self::Unanswered),
+            "wrong" => Some(Self::Wrong),
+            "late" => Some(Self::Late),
+            _ => None,
+        };
+        let of_latency = || {
+            let (series, figure) = match text.split_once('.') {
+                Some((series, figure)) if !series.starts_with('p') => {
+                    (Some(Series::ALL.into_iter().find(|known| known.name() == series)?), figure)
+                }
+                _ => (None, text),
+            };
+            Some(Self::Latency(series, Figure::of(figure)?))
+        };
+        plain.or_else(of_latency).ok_or_else(|| format!("there is no metric {text:?}; there are {METRICS}"))
+    }
+
+    /// What it is compared with.
+    fn value(self, text: &str) -> Result<f64, String> {
+        match self.unit() {
+            Unit::Ns => nanos(text).ok_or_else(|| format!("{text:?} is no latency, such as 250us, 1.5ms or 2s")),
+            Unit::FramesPerS => values::count(text.trim_end_matches("/s")).map(|count: u64| count as f64),
+            Unit::Count => values::count(text).map(|count: u64| count as f64),
+        }
+    }
+
+    const fn unit(self) -> Unit {
+        match self {
+            Self::Latency(..) => Unit::Ns,
+            Self::Rate => Unit::FramesPerS,
+            Self::Errors | Self::Connections | Self::Unanswered | Self::Wrong | Self::Late => Unit::Count,
+        }
+    }
+
+    fn observed(self, results: &Results) -> Option<f64> {
+        let facts = &results.facts;
+        let count = |count: u64| count as f64;
+        match self {
+            Self::Latency(series, figure) => {
+                let histogram = match series {
+                    None => results.latency().1,
+                    Some(Series::Connect) => &results.connect,
+                    Some(Series::Service) => &results.service,
+                    Some(Series::Response) => results.response.as_ref()?,
+                };
+                (!histogram.is_empty()).then(|| figure.of_histogram(histogram))
+            }
+            Self::Rate => Some(results.rate()),
+            Self::Errors => facts.errors.map(|errors| count(errors.total)),
+            Self::Unanswered => facts.errors.map(|errors| count(errors.unanswered)),
+            Self::Wrong => facts.errors.map(|errors| count(errors.wrong)),
+            Self::Connections => facts.connections.as_ref().map(|connections| count(connections.up)),
+            Self::Late => facts.generator.as_ref().map(|generator| count(generator.late)),
+        }
+    }
+}
+
+impl Figure {
+    fn of(text: &str) -> Option<Self> {
+        match text {
+            "min" => Some(Self::Min),
+            "mean" => Some(Self::Mean),
+            "max" => Some(Self::Max),
+            _ => {
+                let percent = text.strip_prefix('p')?;
+                let is_number = percent.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+                let percent: f64 = percent.parse().ok().filter(|_| is_number)?;
+                (percent <= 100.0).then_some(Self::Quantile(percent / 100.0))
+            }
+        }
+    }
+
+    fn of_histogram(self, histogram: &Histogram<u64>) -> f64 {
+        match self {
+            Self::Quantile(quantile) => histogram.value_at_quantile(quantile) as f64,
+            Self::Min => histogram.min() as f64,
+            Self::Mean => histogram.mean(),
+            Self::Max => histogram.max() as f64,
+        }
+    }
+}
+
+impl Relation {
+    #[allow(clippy::float_cmp)]
+    fn holds(self, observed: f64, wanted: f64) -> bool {
+        match self {
+            Self::Less => observed < wanted,
+            Self::AtMost => observed <= wanted,
+            Self::More => observed > wanted,
+            Self::AtLeast => observed >= wanted,
+            Self::Equal => observed == wanted,
+            Self::Unequal => observed != wanted,
+        }
+    }
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A latency in nanoseconds: a number, which may have a point, and a unit; or 0.
+fn nanos(text: &str) -> Option<f64> {
+    if text == "0" {
+        return Some(0.0);
+    }
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
+    let (number, unit) = text.split_at(end);
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim())?;
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+const UNITS: [(&str, f64); 6] = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9)];
+
+/// The longer signs first, as they begin with the shorter ones.
+const RELATIONS: [(&str, Relation); 6] = [
+    ("<=", Relation::AtMost),
+    (">=", Relation::AtLeast),
+    ("==", Relation::Equal),
+    ("!=", Relation::Unequal),
+    ("<", Relation::Less),
+    (">", Relation::More),
+];
+
+const FORM: &str = "expected a metric, a relation and a value, such as p99<5ms, rate>=100k or errors==0";
+const METRICS: &str = "p50, p99.9 and any other pN, min, mean and max, each also as service.p99, response.p99 or \
+                       connect.p99; rate, errors, connections, unanswered, wrong and late";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::fixture;
+
+    fn judge(text: &str) -> Verdict {
+        expectation(text).unwrap().judge(&fixture::made())
+    }
+
+    #[test]
+    fn each_metric_is_compared_with_what_was_observed() {
+        // Response latencies from 1 to 10,000 us, evenly; service a tenth of them.
+        for (text, holds) in [
+            ("p50<5.1ms", true),
+            ("p50<5ms", false),
+            ("p99 <= 9910us", true),
+            ("p99.99 > 9ms", true),
+            ("max<11ms", true),
+            ("min==1us", true),
+            ("mean<5.1ms", true),
+            ("service.p50<510us", true),
+            ("response.p50<510us", false),
+            ("connect.max<1s", true),
+            ("rate>=900", true),
+            ("rate>=2k", false),
+            ("rate<1m/s", true),
+            ("errors==6", true),
+            ("errors!=6", false),
+            ("wrong==2", true),
+            ("unanswered<=3", true),
+            ("late==7", true),
+            ("connections>=99", true),
+        ] {
+            assert_eq!(judge(text).holds, holds, "{text}: {:?}", judge(text));
+        }
+        assert_eq!(judge("p99<9ms").observed(), "9.90 ms");
+        assert_eq!(judge("rate>=2k").observed(), "1,000/s");
+    }
+
+    #[test]
+    fn what_was_not_seen_holds_nothing() {
+        let mut results = fixture::made();
+        results.response = None;
+        results.service.reset();
+        for text in ["p99<5ms", "service.p99>0", "response.p99<5s"] {
+            let verdict = expectation(text).unwrap().judge(&results);
+            assert!(!verdict.holds && verdict.observed.is_none(), "{text}: {verdict:?}");
+            assert_eq!(verdict.observed(), "nothing to judge by");
+        }
+    }
+
+    #[test]
+    fn what_is_no_expression_is_answered_with_the_form() {
+        for text in ["", "p99", "p99 5ms", "p99~5ms"] {
+            assert_eq!(expectation(text), Err(FORM.into()), "{text}");
+        }
+        let relations = Err("the relations are <, <=, >, >=, == and !=".to_owned());
+        assert_eq!(expectation("errors=0"), relations);
+        assert_eq!(expectation("errors!0"), relations);
+        for text in ["p101<1ms", "speed>3", "p<1ms", "pinf<1ms", "servile.p99<1ms", "<1ms", "service<1ms"] {
+            assert!(expectation(text).is_err_and(|error| error.starts_with("there is no metric")), "{text}");
+        }
+        for text in ["p99<5", "p99<ms", "p99<5 apples", "p99<-1ms", "p99<1.2.3ms", "p99<"] {
+            assert!(expectation(text).is_err_and(|error| error.contains("is no latency")), "{text}");
+        }
+        assert!(expectation("rate>=fast").is_err_and(|error| error.contains("10k")));
+        assert!(expectation("errors==-1").is_err_and(|error| error.contains("10k")));
+    }
+}

@@ -1,0 +1,135 @@
+//! Results to test with: of real runs, and made up.
+
+use std::time::{Duration, SystemTime};
+
+use frameloop::load::{Plan, Recorded, Stop, Unwatched, run};
+
+use crate::results::configuration::Configuration;
+use crate::results::facts::{Cause, Cohort, Connections, Errors, Facts, Generator, Server, Thread};
+use crate::results::{Results, Slice, histogram};
+
+/// A run in the closed loop on a server of its own.
+pub(crate) fn closed_loop() -> Results {
+    run_of(Plan::default())
+}
+
+/// A run in the open loop.
+pub(crate) fn open_loop() -> Results {
+    run_of(Plan { rate: Some(20_000.0), ..Plan::default() })
+}
+
+/// A run with a connection a frame.
+pub(crate) fn churn() -> Results {
+    run_of(Plan { churn: true, ..Plan::default() })
+}
+
+fn run_of(plan: Plan) -> Results {
+    let plan = Plan { connections: 4, stop: Stop::Frames(1_000), warmup: Duration::ZERO, ..plan };
+    Results::of(&run(&plan, &mut Unwatched).unwrap())
+}
+
+/// Ten seconds in the open loop with a thousand frames each, evenly from 1 to 10,000 us, and something of everything that
+/// can be said.
+pub(crate) fn made() -> Results {
+    seconds(10)
+}
+
+/// The same with so many seconds, ten in turn; with many of them, each has less in it.
+pub(crate) fn seconds(seconds: u64) -> Results {
+    let frames = if seconds > 10 { 50 } else { 1_000 };
+    let ten: Vec<Slice> = (0..10).map(|second| slice(second, frames)).collect();
+    let slices: Vec<Slice> = ten
+        .iter()
+        .cycle()
+        .zip(0..seconds)
+        .map(|(slice, second)| Slice {
+            begin: Duration::from_secs(second),
+            errors: Some(u64::from(second == 3)),
+            ..slice.clone()
+        })
+        .collect();
+    let mut results = Results {
+        title: "127.0.0.1:7007".into(),
+        begun: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        measured: Duration::from_secs(seconds),
+        frames: slices.iter().map(|slice| slice.frames).sum(),
+        connect: histogram(),
+        service: histogram(),
+        response: Some(histogram()),
+        slices,
+        facts: facts(),
+        verdicts: Vec::new(),
+        baseline: None,
+    };
+    (100..200).for_each(|micros| results.connect.record(micros * 1_000).unwrap());
+    for slice in &results.slices {
+        slice.service.add_to(&mut results.service);
+        results.response.iter_mut().for_each(|response| slice.response.add_to(response));
+    }
+    results
+}
+
+fn slice(second: u64, frames: u64) -> Slice {
+    let (mut service, mut response) = (histogram(), histogram());
+    for nth in 0..frames {
+        let micros = 1 + second + nth * 10_000 / frames;
+        service.record(micros * 100).unwrap();
+        response.record(micros * 1_000).unwrap();
+    }
+    Slice {
+        begin: Duration::from_secs(second),
+        length: Duration::from_secs(1),
+        frames,
+        connections: Some(99),
+        errors: None,
+        connect: Recorded::default(),
+        service: Recorded::of(&service),
+        response: Recorded::of(&response),
+    }
+}
+
+fn facts() -> Facts {
+    let named = |name: &str, count| std::iter::once((name.to_owned(), count)).collect();
+    Facts {
+        configuration: Configuration::of(vec![
+            ("target", "127.0.0.1:7007".into()),
+            ("connections", "100".into()),
+            ("rate", "1,000 frames/s (open loop)".into()),
+            ("size", "64 B".into()),
+        ]),
+        was_interrupted: true,
+        bytes: Some(680_000),
+        connections: Some(Connections {
+            asked: 100,
+            up: 99,
+            turned_away: 0,
+            failed: named("refused", 1),
+            took_ns: 12_300_000,
+        }),
+        errors: Some(Errors { total: 6, not_connected: 1, wrong: 2, ended: 0, unanswered: 3 }),
+        faults: vec!["connection 7, frame 3: byte 5 of the payload is 0x2a, and 0x2b was sent".into()],
+        ended: named("reset by the peer", 4),
+        cohorts: vec![Cohort { name: "idle".into(), up: 10, ended: 1 }],
+        causes: vec![Cause {
+            connections: 1,
+            limit: "refused, as nobody listens there or a firewall says so".into(),
+            lifted_by: "start the server, or correct the address".into(),
+        }],
+        taints: vec!["a thread of the generator used 97 % of its processor".into()],
+        generator: Some(Generator {
+            threads: vec![Thread { cpu: Some(0.97), turn_p99_ns: 120_000, turn_max_ns: 4_000_000 }],
+            late: 7,
+            late_max_ns: 2_500_000,
+            bytes_per_connection: Some(1_536.0),
+            waits_for_port: 2,
+        }),
+        server: Some(Server {
+            turn_p50_ns: 33_000,
+            turn_p99_ns: 120_000,
+            turn_max_ns: 1_200_000,
+            calls_per_frame: 2.04,
+            cpu_per_frame_ns: Some(8_100),
+            cpu: Some(0.71),
+        }),
+    }
+}

@@ -1,0 +1,208 @@
+//! Logs of several machines as one result: intervals side by side by the time of day, totals summed exactly.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use crate::results::facts::Facts;
+use crate::results::hlog::{self, Entry, Log, Series};
+use crate::results::{Results, Slice};
+
+/// The result of all logs together; there is at least one, and each has a line of service latency.
+pub(crate) fn merged(logs: &[Log]) -> Results {
+    let spans: Vec<(SystemTime, SystemTime)> = logs.iter().map(span).collect();
+    let begun = spans.iter().map(|(begin, _)| *begin).min().unwrap_or(SystemTime::UNIX_EPOCH);
+    let end = spans.iter().map(|(_, end)| *end).max().unwrap_or(begun);
+    let total = |series: Series| {
+        let entries = logs.iter().flat_map(|log| &log.entries);
+        hlog::sum(entries.filter(|entry| entry.series == series).map(|entry| &entry.latencies))
+    };
+    let service = total(Series::Service);
+    let is_open_loop = logs.iter().flat_map(|log| &log.entries).any(|entry| entry.series == Series::Response);
+    Results {
+        title: logs.iter().map(|log| log.name.as_str()).collect::<Vec<_>>().join(", "),
+        begun,
+        measured: end.duration_since(begun).unwrap_or_default(),
+        frames: service.len(),
+        connect: total(Series::Connect),
+        service,
+        response: is_open_loop.then(|| total(Series::Response)),
+        slices: slices(logs, begun),
+        facts: facts(logs, &spans),
+        verdicts: Vec::new(),
+        baseline: None,
+    }
+}
+
+/// From when to when a log has measured. Connections may have been made before.
+fn span(log: &Log) -> (SystemTime, SystemTime) {
+    let measured = || log.entries.iter().filter(|entry| entry.series != Series::Connect);
+    let begin = measured().map(|entry| entry.begin).min().unwrap_or(SystemTime::UNIX_EPOCH);
+    let end = measured().map(|entry| entry.begin + entry.length).max().unwrap_or(begin);
+    (begin, end)
+}
+
+/// The intervals of all logs, in slots as long as the coarsest log's intervals.
+fn slices(logs: &[Log], begun: SystemTime) -> Vec<Slice> {
+    let width = logs.iter().map(usual_length).max().unwrap_or_default().max(Duration::from_millis(1));
+    let mut slots: BTreeMap<u128, Slice> = BTreeMap::new();
+    for log in logs {
+        for (slot, slice) in slices_of(log, begun, width) {
+            match slots.get_mut(&slot) {
+                Some(all) => {
+                    all.begin = all.begin.min(slice.begin);
+                    all.length = all.length.max(slice.length);
+                    all.merge(&slice);
+                }
+                None => drop(slots.insert(slot, slice)),
+            }
+        }
+    }
+    slots.into_values().collect()
+}
+
+/// One log's intervals by slot. A slot is as long as all the intervals in it together.
+fn slices_of(log: &Log, begun: SystemTime, width: Duration) -> BTreeMap<u128, Slice> {
+    let mut slots: BTreeMap<u128, Slice> = BTreeMap::new();
+    for entry in &log.entries {
+        // Connections of the time before are in the total only.
+        let Ok(begin) = entry.begin.duration_since(begun) else { continue };
+        let nearest = (begin.as_nanos() + width.as_nanos() / 2) / width.as_nanos();
+        let slice = slots.entry(nearest).or_insert_with(|| Slice { begin, ..Slice::default() });
+        slice.begin = slice.begin.min(begin);
+        if entry.series == Series::Service {
+            slice.length += entry.length;
+            slice.frames = slice.frames.saturating_add(entry.latencies.count());
+        }
+        match entry.series {
+            Series::Connect => slice.connect.merge(&entry.latencies),
+            Series::Service => slice.service.merge(&entry.latencies),
+            Series::Response => slice.response.merge(&entry.latencies),
+        }
+    }
+    // Without a line of service there is no length, and nothing to show a rate of.
+    slots.retain(|_, slice| !slice.length.is_zero());
+    slots
+}
+
+/// The length of most of a log's intervals: the median, as the last one may be short, and one may have been late.
+fn usual_length(log: &Log) -> Duration {
+    let of_service = |entry: &&Entry| entry.series == Series::Service;
+    let mut lengths: Vec<Duration> = log.entries.iter().filter(of_service).map(|entry| entry.length).collect();
+    lengths.sort_unstable();
+    lengths.get(lengths.len() / 2).copied().unwrap_or_default()
+}
+
+fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
+    let is_one = logs.len() == 1;
+    let mut sum: Option<Facts> = None;
+    let mut unknown = Vec::new();
+    for log in logs {
+        let Some(facts) = &log.facts else {
+            unknown.push(format!(
+                "{} holds latencies only: its errors, and what of its figures is its generator's own, are not known",
+                log.name
+            ));
+            continue;
+        };
+        let mut facts = facts.clone();
+        if !is_one {
+            let texts = facts.taints.iter_mut().chain(&mut facts.faults);
+            texts.for_each(|text| *text = format!("{}: {text}", log.name));
+        }
+        match &mut sum {
+            Some(sum) => sum.merge(facts),
+            None => sum = Some(facts),
+        }
+    }
+    let mut facts = sum.unwrap_or_default();
+    if !unknown.is_empty() {
+        // A sum of some is not the bytes of all.
+        facts.bytes = None;
+    }
+    facts.taints.extend(unknown);
+    let last_begin = spans.iter().map(|(begin, _)| *begin).max();
+    let first_end = spans.iter().map(|(_, end)| *end).min();
+    if !is_one && last_begin >= first_end {
+        facts.taints.push(
+            "the logs are not of the same time: the rate is over all the time from the first to the last, also where \
+             nothing ran (are the machines' clocks set?)"
+                .into(),
+        );
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use frameloop::load::Recorded;
+
+    use super::*;
+    use crate::results::fixture;
+
+    const BEGUN: SystemTime = SystemTime::UNIX_EPOCH;
+
+    /// A log with an interval of a second, each with so many latencies, from `begin` milliseconds on.
+    fn log(name: &str, begin: u64, counts: &[u64]) -> Log {
+        let entries = counts.iter().zip(0..).map(|(count, second)| {
+            let mut histogram = crate::results::histogram();
+            histogram.record_n(1_000 * (second + 1), *count).unwrap();
+            Entry {
+                series: Series::Service,
+                begin: BEGUN + Duration::from_millis(begin + 1_000 * second),
+                length: Duration::from_secs(1),
+                latencies: Recorded::of(&histogram),
+            }
+        });
+        Log { name: name.into(), facts: Some(Facts::default()), entries: entries.collect() }
+    }
+
+    #[test]
+    fn intervals_of_two_machines_stand_side_by_side_by_the_time_of_day() {
+        let results = merged(&[log("a", 1_000, &[10, 20, 30]), log("b", 2_300, &[1, 2])]);
+        assert_eq!(results.frames, 63);
+        assert_eq!(results.begun, BEGUN + Duration::from_secs(1));
+        assert_eq!(results.measured, Duration::from_millis(3_300));
+        let frames: Vec<u64> = results.slices.iter().map(|slice| slice.frames).collect();
+        assert_eq!(frames, [10, 21, 32]);
+        assert!(results.slices.iter().all(|slice| slice.length == Duration::from_secs(1)));
+        assert_eq!(results.facts.taints, Vec::<String>::new());
+    }
+
+    #[test]
+    fn coarser_intervals_of_one_log_decide() {
+        let mut coarse = log("b", 1_000, &[100]);
+        coarse.entries[0].length = Duration::from_secs(4);
+        let results = merged(&[log("a", 1_000, &[10, 20, 30, 40]), coarse]);
+        let slices: Vec<_> = results.slices.iter().map(|slice| (slice.frames, slice.length.as_secs())).collect();
+        // From half of a slot on, an interval is nearer to the next.
+        assert_eq!(slices, [(130, 4), (70, 2)]);
+    }
+
+    #[test]
+    fn logs_of_other_times_and_of_other_programs_are_told() {
+        let mut foreign = log("b", 100_000, &[5]);
+        foreign.facts = None;
+        let facts = merged(&[log("a", 0, &[5]), foreign]).facts;
+        assert!(facts.taints.iter().any(|taint| taint.contains("not of the same time")), "{:?}", facts.taints);
+        assert!(facts.taints.iter().any(|taint| taint.starts_with("b holds latencies only")), "{:?}", facts.taints);
+    }
+
+    #[test]
+    fn one_log_gives_the_results_that_it_was_written_from() {
+        let results = fixture::open_loop();
+        let log = hlog::parse("a.hlog", &hlog::text(&results).unwrap()).unwrap();
+        let again = merged(&[log]);
+        assert_eq!((again.frames, again.slices.len()), (results.frames, results.slices.len()));
+        assert_eq!(again.facts, results.facts);
+        assert_eq!(again.latency().1.len(), results.latency().1.len());
+        assert_eq!(again.connect.len(), results.connect.len());
+    }
+
+    #[test]
+    fn what_is_told_of_one_of_several_logs_is_told_with_its_name() {
+        let mut first = log("a", 0, &[5]);
+        first.facts = Some(Facts { taints: vec!["slow".into()], ..Facts::default() });
+        assert_eq!(merged(&[first.clone()]).facts.taints, ["slow"]);
+        assert_eq!(merged(&[first, log("b", 0, &[5])]).facts.taints, ["a: slow"]);
+    }
+}

@@ -1,0 +1,368 @@
+//! The summary, to read on a terminal of 80 columns.
+
+use std::env;
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+
+use crate::results::facts::{Errors, Facts, Server, Thread};
+use crate::results::figures::{self, COLUMNS, Figures, counted};
+use crate::results::{LATENCIES, Results, compare};
+
+/// Whether there is colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    Never,
+    Always,
+}
+
+impl Colour {
+    /// On a terminal, unless `NO_COLOR` says otherwise (<https://no-color.org>).
+    pub(crate) fn of_stdout() -> Self {
+        let is_wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        if is_wanted && io::stdout().is_terminal() { Self::Always } else { Self::Never }
+    }
+
+    fn paint(self, ansi: &str, text: &str) -> String {
+        match self {
+            Self::Never => text.to_owned(),
+            Self::Always => format!("\x1b[{ansi}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// The summary, with a newline at the end of each line.
+pub(crate) fn text(results: &Results, colour: Colour) -> String {
+    let mut table = Table { text: String::new(), colour };
+    table.head(results);
+    table.what_came(results);
+    table.latencies(results);
+    table.server(results);
+    table.generator(&results.facts);
+    table.against_baseline(results);
+    table.taints(&results.facts);
+    table.verdicts(results);
+    table.text
+}
+
+struct Table {
+    text: String,
+    colour: Colour,
+}
+
+impl Table {
+    fn head(&mut self, results: &Results) {
+        let begun = humantime::format_rfc3339_seconds(results.begun).to_string();
+        let begun = begun.replace('T', " ").replace('Z', " UTC");
+        let title = self.colour.paint(BOLD, &printable(&results.title));
+        self.line(&format!("{title}, {begun}, {}", figures::duration(results.measured)));
+        let rows = results.facts.configuration.rows();
+        let rows: Vec<String> = rows.map(|(name, value)| format!("{name} {value}").replace(' ', TIED)).collect();
+        if !rows.is_empty() {
+            self.wrapped("", &printable(&rows.join(", ")));
+        }
+        if results.facts.was_interrupted {
+            self.line("It was interrupted: the figures are of the time until then.");
+        }
+        self.line("");
+    }
+
+    fn what_came(&mut self, results: &Results) {
+        let facts = &results.facts;
+        if let Some(connections) = &facts.connections {
+            let (up, asked) = (figures::count(connections.up), figures::count(connections.asked));
+            let took = figures::latency(connections.took_ns as f64);
+            self.row("connections", &format!("{up} of {asked} up, after {took}"));
+            self.causes(facts);
+        }
+        for cohort in &facts.cohorts {
+            let ended = match cohort.ended {
+                0 => "none ended by the server".into(),
+                ended => format!("{} ended by the server", figures::count(ended)),
+            };
+            self.row(&cohort.name, &format!("{} up, {ended}", figures::count(cohort.up)));
+        }
+        let throughput = results.throughput().map(|bytes| format!(", {} each way", figures::throughput(bytes)));
+        let rate = self.colour.paint(BOLD, &format!("{}/s", figures::number(results.rate())));
+        let frames = figures::count(results.frames);
+        self.row("frames", &format!("{frames}, {rate}{}", throughput.unwrap_or_default()));
+        if let Some(errors) = &facts.errors {
+            self.errors(errors, facts);
+        }
+    }
+
+    fn causes(&mut self, facts: &Facts) {
+        for cause in &facts.causes {
+            let number = counted(cause.connections, "connection");
+            let text = format!("{number} short: {}; {}", cause.limit, cause.lifted_by);
+            self.wrapped(LABEL, &printable(&text));
+        }
+    }
+
+    fn errors(&mut self, errors: &Errors, facts: &Facts) {
+        let kinds = errors.kinds();
+        let seen: Vec<String> = kinds
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(kind, number)| format!("{} {kind}", figures::count(*number)))
+            .collect();
+        if seen.is_empty() {
+            return self.row("errors", "none");
+        }
+        let total = self.colour.paint(RED, &figures::count(errors.total));
+        self.row("errors", &format!("{total}: {}", seen.join(", ")));
+        for (reason, number) in &facts.ended {
+            self.wrapped(LABEL, &printable(&format!("{} ended: {reason}", counted(*number, "connection"))));
+        }
+        for fault in &facts.faults {
+            self.wrapped(LABEL, &printable(fault));
+        }
+    }
+
+    fn latencies(&mut self, results: &Results) {
+        self.line("");
+        let heads: String = COLUMNS.iter().map(|column| format!("{column:>9}")).collect();
+        self.line(&self.colour.paint(BOLD, &format!("{:<10}{heads}", "latency")));
+        for (name, histogram) in results.latencies() {
+            let cells = match Figures::of(histogram) {
+                Some(figures) => cells(&figures.columns()),
+                None => "        -".repeat(COLUMNS.len()),
+            };
+            self.line(&format!("  {name:<8}{cells}"));
+        }
+        for (name, histogram) in results.latencies() {
+            let (_, meaning) = LATENCIES.iter().find(|(latency, _)| *latency == name).unwrap_or(&("", ""));
+            self.wrapped("  ", &format!("{name}: {meaning} ({})", figures::count(histogram.len())));
+        }
+    }
+
+    fn server(&mut self, results: &Results) {
+        let Some(server) = results.facts.server else { return };
+        let Server { turn_p50_ns, turn_p99_ns, turn_max_ns, .. } = server;
+        self.line("");
+        let heads: String = ["p50", "p99", "max"].iter().map(|column| format!("{column:>9}")).collect();
+        self.line(&self.colour.paint(BOLD, &format!("{:<28}{heads}", "the server's own figures")));
+        let turns = cells(&[turn_p50_ns, turn_p99_ns, turn_max_ns]);
+        self.line(&format!("  {:<26}{turns}", "a turn of its loop"));
+        if let Some(figures) = Figures::of(&results.service) {
+            let service = cells(&[figures.p50, figures.p99, figures.max]);
+            self.line(&format!("  {:<26}{service}", "beside service latency"));
+        }
+        self.line(&format!("  {}", costs(&server)));
+    }
+
+    fn generator(&mut self, facts: &Facts) {
+        let lines = generator_lines(facts);
+        if lines.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line(&self.colour.paint(BOLD, "the generator's own figures"));
+        for line in lines {
+            self.wrapped("  ", &line);
+        }
+    }
+
+    fn against_baseline(&mut self, results: &Results) {
+        let Some(baseline) = &results.baseline else { return };
+        self.line("");
+        let title = printable(&baseline.title);
+        self.line(&self.colour.paint(BOLD, &format!("beside the baseline, {title}")));
+        self.line(&format!("  {:<18}{:>14}{:>14}{:>9}", "", "this", "baseline", "ratio"));
+        for row in compare::rows(results, baseline) {
+            let (this, earlier) = (row.unit.show(row.this), row.unit.show(row.baseline));
+            self.line(&format!("  {:<18}{this:>14}{earlier:>14}{:>9}", row.name, row.ratio_text()));
+        }
+    }
+
+    fn taints(&mut self, facts: &Facts) {
+        if facts.taints.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line(&self.colour.paint(RED, TAINTED));
+        for taint in &facts.taints {
+            self.wrapped("  ", &format!("- {}", printable(taint)));
+        }
+    }
+
+    fn verdicts(&mut self, results: &Results) {
+        if results.verdicts.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line(&self.colour.paint(BOLD, "expected"));
+        for verdict in &results.verdicts {
+            let (ansi, word) = if verdict.holds { (GREEN, "holds ") } else { (RED, "FAILED") };
+            let word = self.colour.paint(ansi, word);
+            let (observed, wanted) = (verdict.observed(), verdict.wanted());
+            self.line(&format!("  {word}  {:<22}  observed {observed}, wanted {wanted}", verdict.expression));
+        }
+    }
+
+    fn row(&mut self, name: &str, text: &str) {
+        self.line(&format!("{name:<13}{text}"));
+    }
+
+    fn line(&mut self, text: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{}", text.replace(TIED, " ").trim_end());
+    }
+
+    /// A text in lines of 80 columns, each behind an indent.
+    fn wrapped(&mut self, indent: &str, text: &str) {
+        let mut line = indent.to_owned();
+        for word in &words(text) {
+            let is_first = line.trim_start().is_empty();
+            if !is_first && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.line(&line);
+                indent.clone_into(&mut line);
+            }
+            if !line.trim_start().is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.line(&line);
+    }
+}
+
+/// The pieces between which a line may be broken: words, and numbers with their units.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let is_unit = word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '%').chars().count() <= 3;
+        match words.last_mut() {
+            Some(number) if is_unit && number.ends_with(|c: char| c.is_ascii_digit()) => {
+                number.push_str(TIED);
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
+/// Latencies, right-aligned.
+fn cells(latencies: &[u64]) -> String {
+    latencies.iter().map(|nanos| format!("{:>9}", figures::latency(*nanos as f64))).collect()
+}
+
+/// What a frame costs the server.
+pub(crate) fn costs(server: &Server) -> String {
+    let mut text = format!("for each frame: {:.2} system calls", server.calls_per_frame);
+    if let Some(nanos) = server.cpu_per_frame_ns {
+        let _ = write!(text, ", {} of processor", figures::latency(nanos as f64));
+    }
+    if let Some(cpu) = server.cpu {
+        let _ = write!(text, " ({} of one)", figures::percent(cpu));
+    }
+    text
+}
+
+/// What the generator says about itself, a thing a line.
+pub(crate) fn generator_lines(facts: &Facts) -> Vec<String> {
+    let mut lines = Vec::new();
+    let Some(generator) = &facts.generator else { return lines };
+    let threads = generator.threads.len() as u64;
+    let longest = |of: fn(&Thread) -> u64| generator.threads.iter().map(of).max();
+    if let (Some(p99), Some(max)) = (longest(|thread| thread.turn_p99_ns), longest(|thread| thread.turn_max_ns)) {
+        let cpu = generator.cpu_max().map(|cpu| format!(", the fullest with {} of a processor", figures::percent(cpu)));
+        let (p99, max) = (figures::latency(p99 as f64), figures::latency(max as f64));
+        let threads = counted(threads, "thread");
+        lines.push(format!("{threads}{}; turns of the loop: p99 {p99}, max {max}", cpu.unwrap_or_default()));
+    }
+    if generator.late > 0 {
+        let (late, max) = (counted(generator.late, "frame"), figures::latency(generator.late_max_ns as f64));
+        lines.push(format!("{late} sent more than 1 ms after due, up to {max}"));
+    }
+    if let Some(bytes) = generator.bytes_per_connection {
+        let whose = if facts.server.is_some() { ", of the generator and its server together" } else { "" };
+        lines.push(format!("{} of memory for each connection{whose}", figures::bytes(bytes)));
+    }
+    if generator.waits_for_port > 0 {
+        lines.push(format!("a connection waited for a free port {} times", figures::count(generator.waits_for_port)));
+    }
+    lines
+}
+
+/// A text of others on one line, with nothing in it that moves the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+pub(crate) const TAINTED: &str = "These figures are, in part, the generator's own and not the server's:";
+
+const WIDTH: usize = 80;
+/// A blank at which a line is not broken; shown as any other.
+const TIED: &str = "\u{a0}";
+/// As wide as the names of rows.
+const LABEL: &str = "             ";
+const BOLD: &str = "1";
+const RED: &str = "1;31";
+const GREEN: &str = "32";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::expect::expectation;
+    use crate::results::fixture;
+
+    fn judged() -> Results {
+        let mut results = fixture::made();
+        let expected = ["p99<5ms", "rate>=900"].map(|text| expectation(text).unwrap());
+        assert!(!results.judge(&expected));
+        results
+    }
+
+    #[test]
+    fn the_summary_of_ten_seconds() {
+        let mut results = judged();
+        let mut earlier = fixture::made();
+        earlier.title = "monday.hlog".into();
+        earlier.measured *= 2;
+        results.baseline = Some(Box::new(earlier));
+        let text = text(&results, Colour::Never);
+        let expected = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/load-summary.txt"));
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn no_line_is_longer_than_a_terminal_is_wide() {
+        let mut real = fixture::open_loop();
+        real.facts.taints = vec!["a rather long reason ".repeat(20)];
+        for results in [real, judged(), fixture::closed_loop(), fixture::churn()] {
+            let text = text(&results, Colour::Never);
+            assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        }
+    }
+
+    #[test]
+    fn colour_is_there_only_where_it_is_wanted() {
+        assert!(!text(&judged(), Colour::Never).contains('\x1b'));
+        let coloured = text(&judged(), Colour::Always);
+        assert!(coloured.contains("\x1b[1;31mFAILED\x1b[0m"));
+        let mut plain = coloured;
+        for ansi in ["\x1b[1m", "\x1b[1;31m", "\x1b[32m", "\x1b[0m"] {
+            plain = plain.replace(ansi, "");
+        }
+        assert_eq!(plain, text(&judged(), Colour::Never));
+    }
+
+    #[test]
+    fn where_nothing_came_back_there_are_dashes() {
+        let mut results = fixture::made();
+        results.service.reset();
+        results.response = None;
+        results.frames = 0;
+        let text = text(&results, Colour::Never);
+        assert!(text.contains("  service         -        -"), "{text}");
+        assert!(text.contains("frames       0, 0/s"), "{text}");
+    }
+
+    #[test]
+    fn names_cannot_move_the_cursor() {
+        let mut results = fixture::made();
+        results.title = "a\x1b[2Jb\n".into();
+        assert!(text(&results, Colour::Never).starts_with("a\u{fffd}[2Jb\u{fffd}, "));
+    }
+}
