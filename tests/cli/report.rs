@@ -1,4 +1,4 @@
-//! `frameloop report`: logs in, a summary or JSON out.
+//! `frameloop report`: logs in, a summary, JSON or a page out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -105,21 +105,28 @@ fn the_json_is_what_the_schema_says_and_can_be_asked_for_in_the_environment() {
 
 #[test]
 fn a_baseline_stands_beside_the_results_in_each_form() {
-    let summary = succeeded(&[A, "--baseline", B]);
+    let scratch = Scratch::new("baseline");
+    let page = scratch.path("page.html");
+    let summary = succeeded(&[A, "--baseline", B, "--html", &page]);
     assert!(summary.contains("beside the baseline, ") && summary.contains("x1.50"), "{summary}");
     assert!(summary.lines().any(|line| line.starts_with("  response p99.9 ")), "{summary}");
     let ratio = json(&[A, "--baseline", B])["baseline"]["ratio"]["frames_per_s"].as_f64().unwrap();
     assert!((ratio - 1.5).abs() < 0.01, "{ratio}");
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.contains("Beside the baseline") && page.contains("x1.50"));
 }
 
 #[test]
-fn what_cannot_be_read_is_told_in_one_line_with_its_name() {
+fn what_cannot_be_read_or_written_is_told_in_one_line_with_its_name() {
     let scratch = Scratch::new("unreadable");
     let folder = scratch.0.display().to_string();
     let missing = scratch.path("missing.hlog");
     assert_fails(&[&missing], &["cannot read", "missing.hlog", "No such file"]);
     assert_fails(&[&folder], &["cannot read", &folder, "directory"]);
     assert_fails(&[A, "--baseline", &missing], &["cannot read", "missing.hlog"]);
+    let html = report(&[A, "--html", &folder]);
+    assert_eq!(html.code, Some(1));
+    assert!(html.stderr.starts_with("error: cannot write ") && html.stderr.contains(&folder), "{html:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What becomes of a run's results: a summary to read, JSON, an interval log.
+//! What becomes of a run's results: a summary to read, JSON, an interval log, a page.
 //!
 //! [`Results`] are made from the outcome of a run, or from logs of several. All that is shown is shown of them.
 
@@ -14,8 +14,10 @@ pub(crate) mod file;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod hlog;
+pub(crate) mod html;
 mod json;
 mod merge;
+mod plots;
 mod table;
 
 use std::time::{Duration, SystemTime};
@@ -135,6 +137,11 @@ impl Slice {
     /// Frames answered a second.
     pub(crate) fn rate(&self) -> f64 {
         self.frames as f64 / self.length.as_secs_f64().max(1e-9)
+    }
+
+    /// The latency that a user of the server sees.
+    pub(crate) fn latency(&self, is_open_loop: bool) -> &Recorded {
+        if is_open_loop { &self.response } else { &self.service }
     }
 
     /// Adds what was seen at the same time elsewhere, or right after it.

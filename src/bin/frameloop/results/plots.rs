@@ -1,0 +1,206 @@
+//! What the page plots, as numbers: never more points than a screen has columns, whatever the run's length.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::results::{Results, Slice};
+
+/// The numbers of all plots.
+#[derive(Debug, Serialize)]
+pub(crate) struct Plots {
+    curves: Curves,
+    time: OverTime,
+    heat: Heat,
+    /// The baseline's throughput over time.
+    baseline: Option<OverTime>,
+}
+
+/// Latency by percentile.
+#[derive(Debug, Serialize)]
+struct Curves {
+    /// 1 / (1 - quantile), the same for all lines: 1 is the least, 100 is p99, and so on.
+    x: Vec<f64>,
+    lines: Vec<Curve>,
+}
+
+#[derive(Debug, Serialize)]
+struct Curve {
+    name: &'static str,
+    is_baseline: bool,
+    /// Nanoseconds; nothing where there are too few to tell.
+    values: Vec<Option<u64>>,
+}
+
+/// What went by, column by column.
+#[derive(Debug, Serialize)]
+struct OverTime {
+    /// Seconds from the beginning.
+    begin: Vec<f64>,
+    length: Vec<f64>,
+    /// Frames a second.
+    rate: Vec<f64>,
+    errors: Vec<Option<u64>>,
+    /// Nanoseconds, of the latency that a user sees.
+    p50: Vec<Option<u64>>,
+    p99: Vec<Option<u64>>,
+    p99_9: Vec<Option<u64>>,
+    max: Vec<Option<u64>>,
+}
+
+/// How many latencies of each height each column has.
+#[derive(Debug, Serialize)]
+struct Heat {
+    /// Nanoseconds: each cell is from one of these to the next.
+    edges: Vec<f64>,
+    /// For each column the cells that are not empty: their number, and how many latencies are in them.
+    columns: Vec<Vec<(usize, u64)>>,
+}
+
+impl Plots {
+    pub(crate) fn of(results: &Results) -> Self {
+        let columns = columns(&results.slices);
+        let is_open_loop = results.response.is_some();
+        Self {
+            curves: Curves::of(results),
+            heat: Heat::of(&columns, is_open_loop),
+            time: OverTime::of(&columns, is_open_loop),
+            baseline: results
+                .baseline
+                .as_ref()
+                .map(|earlier| OverTime::of(&self::columns(&earlier.slices), earlier.response.is_some())),
+        }
+    }
+}
+
+/// The intervals, or so many of them together that there are not more than [`COLUMNS_MAX`].
+pub(crate) fn columns(slices: &[Slice]) -> Vec<Slice> {
+    let together = slices.len().div_ceil(COLUMNS_MAX).max(1);
+    slices.chunks(together).map(joined).collect()
+}
+
+fn joined(slices: &[Slice]) -> Slice {
+    let Some((first, others)) = slices.split_first() else { return Slice::default() };
+    let mut all = first.clone();
+    for slice in others {
+        all.merge(slice);
+        all.length += slice.length;
+        all.connections = slice.connections;
+    }
+    all
+}
+
+impl Curves {
+    fn of(results: &Results) -> Self {
+        let most = results.latencies().map(|(_, histogram)| histogram.len()).max().unwrap_or_default();
+        let steps = (most.max(1) as f64).log10() * STEPS_A_DECADE;
+        let mut x: Vec<f64> =
+            (0..=steps.floor() as u32).map(|step| 10_f64.powf(f64::from(step) / STEPS_A_DECADE)).collect();
+        x.extend((steps.fract() > 0.0).then_some(most as f64));
+        let mut lines = Vec::new();
+        for (results, is_baseline) in [(Some(results), false), (results.baseline.as_deref(), true)] {
+            let latencies =
+                results.into_iter().flat_map(Results::latencies).filter(|(_, histogram)| !histogram.is_empty());
+            lines.extend(latencies.map(|(name, histogram)| Curve { name, is_baseline, values: curve(histogram, &x) }));
+        }
+        Self { x, lines }
+    }
+}
+
+/// The latency at each x, up to the last that so many latencies tell anything of.
+fn curve(histogram: &Histogram<u64>, x: &[f64]) -> Vec<Option<u64>> {
+    let most = histogram.len() as f64;
+    let at = |x: &f64| (*x <= most * 1.001).then(|| histogram.value_at_quantile(1.0 - 1.0 / x).max(1));
+    x.iter().map(at).collect()
+}
+
+impl OverTime {
+    fn of(columns: &[Slice], is_open_loop: bool) -> Self {
+        let histograms: Vec<Histogram<u64>> =
+            columns.iter().map(|column| column.latency(is_open_loop).histogram()).collect();
+        let at = |quantile: f64| -> Vec<Option<u64>> {
+            let value = |histogram: &Histogram<u64>| histogram.value_at_quantile(quantile).max(1);
+            histograms.iter().map(|histogram| (!histogram.is_empty()).then(|| value(histogram))).collect()
+        };
+        let seconds = |of: fn(&Slice) -> Duration| columns.iter().map(|column| of(column).as_secs_f64()).collect();
+        Self {
+            begin: seconds(|column| column.begin),
+            length: seconds(|column| column.length),
+            rate: columns.iter().map(Slice::rate).collect(),
+            errors: columns.iter().map(|column| column.errors).collect(),
+            p50: at(0.5),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            max: at(1.0),
+        }
+    }
+}
+
+impl Heat {
+    fn of(columns: &[Slice], is_open_loop: bool) -> Self {
+        let latencies = || columns.iter().flat_map(|column| column.latency(is_open_loop).iter());
+        let least = latencies().map(|(nanos, _)| nanos).min().unwrap_or(1).max(1) as f64 * 0.95;
+        let most = latencies().map(|(nanos, _)| nanos).max().unwrap_or(1).max(1) as f64 * 1.05;
+        let ratio = (most / least).ln() / CELLS as f64;
+        let edges = (0..=CELLS).map(|cell| least * (ratio * cell as f64).exp()).collect();
+        let cell_of = |nanos: u64| ((nanos.max(1) as f64 / least).ln() / ratio).max(0.0) as usize;
+        let columns = columns.iter().map(|column| {
+            let mut counts = [0_u64; CELLS];
+            for (nanos, count) in column.latency(is_open_loop).iter() {
+                let count_of_cell = &mut counts[cell_of(nanos).min(CELLS - 1)];
+                *count_of_cell = count_of_cell.saturating_add(count);
+            }
+            counts.into_iter().enumerate().filter(|(_, count)| *count > 0).collect()
+        });
+        Self { edges, columns: columns.collect() }
+    }
+}
+
+/// More columns than most plots are pixels wide on a phone, and enough on a desk.
+const COLUMNS_MAX: usize = 600;
+const STEPS_A_DECADE: f64 = 20.0;
+/// Cells of a column of the heat map.
+const CELLS: usize = 48;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::fixture;
+
+    #[test]
+    fn an_hour_has_no_more_columns_than_ten_minutes_and_loses_nothing() {
+        let results = fixture::seconds(3_600);
+        let columns = columns(&results.slices);
+        assert_eq!(columns.len(), 600);
+        assert_eq!(columns[1].begin, Duration::from_secs(6));
+        assert_eq!(columns[1].length, Duration::from_secs(6));
+        assert!((columns[1].rate() - 50.0).abs() < 1e-9);
+        assert_eq!(columns.iter().map(|column| column.frames).sum::<u64>(), results.frames);
+        assert_eq!(columns.iter().map(|column| column.response.count()).sum::<u64>(), results.frames);
+        let plots = Plots::of(&results);
+        assert_eq!(plots.heat.columns.iter().flatten().map(|(_, count)| count).sum::<u64>(), results.frames);
+        assert_eq!(plots.time.errors.iter().flatten().sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn a_curve_ends_where_there_are_too_few_to_tell() {
+        let Curves { x, lines } = Curves::of(&fixture::made());
+        assert_eq!((x[0], *x.last().unwrap()), (1.0, 10_000.0));
+        assert_eq!(lines.iter().map(|line| line.name).collect::<Vec<_>>(), ["connect", "service", "response"]);
+        let last = |line: &Curve| line.values.iter().flatten().count();
+        assert_eq!((last(&lines[0]), last(&lines[2])), (41, x.len()));
+        assert!(lines.iter().all(|line| line.values.iter().flatten().is_sorted()));
+    }
+
+    #[test]
+    fn nothing_at_all_has_plots_too() {
+        let mut results = fixture::seconds(1);
+        results.slices.clear();
+        results.service.reset();
+        results.connect.reset();
+        results.response = None;
+        let plots = Plots::of(&results);
+        assert!(plots.curves.lines.is_empty() && plots.time.rate.is_empty() && plots.heat.columns.is_empty());
+    }
+}
