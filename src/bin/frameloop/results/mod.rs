@@ -163,6 +163,11 @@ pub(crate) fn show(results: &Results, as_json: bool) -> Result<(), Failure> {
     }
 }
 
+/// A text from a log on one line, with nothing in it that moves the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// What each latency is, in the words of the table and of the page.
 const LATENCIES: [(&str, &str); 3] = [
     ("connect", "from dialling to being connected"),

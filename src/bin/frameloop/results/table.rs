@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 
 use crate::results::facts::{Errors, Facts, Server, Thread};
 use crate::results::figures::{self, COLUMNS, Figures, counted};
-use crate::results::{LATENCIES, Results, compare};
+use crate::results::{LATENCIES, Results, compare, printable};
 
 /// Whether there is colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Table {
                 0 => "none ended by the server".into(),
                 ended => format!("{} ended by the server", figures::count(ended)),
             };
-            self.row(&cohort.name, &format!("{} up, {ended}", figures::count(cohort.up)));
+            self.row(&printable(&cohort.name), &format!("{} up, {ended}", figures::count(cohort.up)));
         }
         let throughput = results.throughput().map(|bytes| format!(", {} each way", figures::throughput(bytes)));
         let rate = self.colour.paint(BOLD, &format!("{}/s", figures::number(results.rate())));
@@ -285,11 +285,6 @@ pub(crate) fn generator_lines(facts: &Facts) -> Vec<String> {
     lines
 }
 
-/// A text of others on one line, with nothing in it that moves the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 pub(crate) const TAINTED: &str = "These figures are, in part, the generator's own and not the server's:";
 
 const WIDTH: usize = 80;
@@ -363,6 +358,8 @@ mod tests {
     fn names_cannot_move_the_cursor() {
         let mut results = fixture::made();
         results.title = "a\x1b[2Jb\n".into();
-        assert!(text(&results, Colour::Never).starts_with("a\u{fffd}[2Jb\u{fffd}, "));
+        results.facts.cohorts[0].name = "\x1b[2J".into();
+        let text = text(&results, Colour::Never);
+        assert!(text.starts_with("a\u{fffd}[2Jb\u{fffd}, ") && !text.contains('\x1b'), "{text}");
     }
 }

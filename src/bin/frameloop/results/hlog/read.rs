@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::interval_log::{IntervalLogHistogram, IntervalLogIterator, LogEntry};
 
+use crate::results::facts::Facts;
 use crate::results::hlog::{Entry, FACTS_BEGIN, Log, Series, encoded};
+use crate::results::printable;
 
 /// Reads a log. Lines of other tags than ours are skipped.
 ///
@@ -29,7 +31,7 @@ pub(crate) fn parse(name: &str, text: &[u8]) -> Result<Log, String> {
 
 #[derive(Default)]
 struct Reader {
-    facts: Option<crate::results::facts::Facts>,
+    facts: Option<Facts>,
     start: Option<Duration>,
     base: Option<Duration>,
     entries: Vec<Entry>,
@@ -46,7 +48,10 @@ impl Reader {
         if let Some(facts) = facts {
             let json = facts.strip_suffix(b"]").ok_or("the comment with the run's facts is cut short")?;
             let facts = serde_json::from_slice(json);
-            self.facts = Some(facts.map_err(|error| format!("the run's facts cannot be read: {error}"))?);
+            // The message may quote what it does not know.
+            let refusal =
+                |error: serde_json::Error| format!("the run's facts cannot be read: {}", printable(&error.to_string()));
+            self.facts = Some(facts.map_err(refusal)?);
             return Ok(());
         }
         let line = [line, b"\n"].concat();
@@ -121,6 +126,8 @@ mod tests {
             error(b"#[frameloop: {}]\n").split(" at ").next(),
             Some("a.hlog: line 1: the run's facts cannot be read: missing field `configuration`")
         );
+        let hostile = error(b"#[frameloop: {\"a\\n\\u001b[2J\": 1}]\n");
+        assert!(hostile.lines().count() == 1 && !hostile.contains('\x1b'), "{hostile:?}");
         assert_eq!(error(b"Tag=service,1.000,1.000,2.000,AAAA\n"), "a.hlog: line 1: the histogram is cut short");
     }
 
