@@ -144,11 +144,11 @@ fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64) -> Vec<String> {
     let late_share = generator.late as f64 / frames.max(1) as f64;
     if late_share > LATE_SHARE_MAX {
         taints.push(format!(
-            "{} frames ({:.1} %) were sent more than 1 ms after they were due, up to {:?}: their response latency holds the \
-             generator's own delay",
+            "{} frames ({:.1} %) were sent more than 1 ms after they were due, up to {:.1} ms: their response latency holds \
+             the generator's own delay",
             generator.late,
             100.0 * late_share,
-            generator.late_max
+            1e3 * generator.late_max.as_secs_f64()
         ));
     }
     taints

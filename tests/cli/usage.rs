@@ -173,3 +173,24 @@ fn a_stdout_that_takes_nothing_is_a_failure_in_one_line() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.starts_with("error: cannot write to stdout: ") && stderr.lines().count() == 1, "{stderr}");
 }
+
+#[test]
+fn a_load_that_cannot_work_is_refused_with_what_is_allowed() {
+    let cases: [(&[&str], &str); 12] = [
+        (&["-c", "0"], "connections is 0 and must be at least 1"),
+        (&["--threads", "51"], "threads is 51 and must be at most the 50 connections"),
+        (&["-s", "2..1"], "the smaller comes first"),
+        (&["-s", "5GiB"], "5368709120 bytes are more than 4294967295"),
+        (&["-d", "0"], "duration is 0 s and must be more"),
+        (&["-n", "0"], "frames is 0 and must be at least 1"),
+        (&["-n", "1", "-d", "1s"], "cannot be used with"),
+        (&["-r", "0"], "a rate is more than 0"),
+        (&["-r", "1", "--churn"], "cannot be used with"),
+        (&["-r", "1", "--depth", "2"], "cannot be used with"),
+        (&["--source", "localhost"], "expected addresses or networks such as 127.0.0.0/8"),
+        (&["--expect", "p99"], "--expect"),
+    ];
+    for (args, needle) in cases {
+        assert_usage_error(&[&["load"], args].concat(), &[needle]);
+    }
+}

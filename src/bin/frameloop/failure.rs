@@ -12,6 +12,8 @@ pub(crate) enum Failure {
     Usage(Box<clap::Error>),
     /// The run failed; what to say about it, in one line.
     Run(String),
+    /// An expectation of a load did not hold; the results say which.
+    Expectation,
     /// Stdout took no more.
     Stdout(io::Error),
 }
@@ -32,6 +34,7 @@ impl Failure {
                 let _ = error.print();
                 return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
             }
+            Self::Expectation => return ExitCode::from(EXPECTATION),
             Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
             Self::Stdout(error) => format!("cannot write to stdout: {error}"),
             Self::Run(message) => message.clone(),
@@ -61,3 +64,6 @@ impl From<ClientError> for Failure {
 
 /// The exit code of a usage error.
 const USAGE: u8 = 2;
+
+/// The exit code of a load whose expectations did not all hold.
+const EXPECTATION: u8 = 99;

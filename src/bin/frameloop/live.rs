@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use frameloop::load::{Progress, Stage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::figures::{count, duration, latency};
+use crate::results::figures::{count, duration, latency};
 
 /// Shows progress.
 pub(crate) struct Live {
@@ -74,7 +74,7 @@ fn line(progress: &Progress) -> String {
         let latencies = if last.response.count() > 0 { &last.response } else { &last.service };
         let histogram = latencies.histogram();
         for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-            line += &format!(" {name} {}", latency(histogram.value_at_quantile(quantile)));
+            line += &format!(" {name} {}", latency(histogram.value_at_quantile(quantile) as f64));
         }
     }
     if progress.errors + progress.not_connected > 0 {
@@ -93,11 +93,11 @@ mod tests {
         progress.asked = 20_000;
         progress.up = 12_345;
         progress.elapsed = Duration::from_millis(1_500);
-        assert_eq!(line(&progress), "connecting 1.5s | 12,345 of 20,000 up");
+        assert_eq!(line(&progress), "connecting 1.50 s | 12,345 of 20,000 up");
         progress.stage = Stage::Measuring;
         progress.up = 20_000;
         progress.left = Some(Duration::from_secs(8));
         progress.errors = 2;
-        assert_eq!(line(&progress), "measuring 1.5s, 8.0s left | 20,000 up | 2 errors");
+        assert_eq!(line(&progress), "measuring 1.50 s, 8.00 s left | 20,000 up | 2 errors");
     }
 }

@@ -9,13 +9,15 @@ use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, ValueHint};
 use frameloop::ListenAddr;
-use frameloop::load::{LoadError, Plan, Progress, Sources, Stop, Watch};
+use frameloop::load::{LoadError, Outcome, Plan, Progress, Sources, Stop, Watch};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::address::{self, Address};
 use crate::failure::Failure;
 use crate::live::Live;
+use crate::results::expect::Expectation;
+use crate::results::{self, Results, figures, file, hlog, html};
 use crate::{machine, values};
 
 /// Load: put frames on a server, check every byte that comes back, and measure
@@ -111,6 +113,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_REPORT", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Results")]
     report: Option<PathBuf>,
+    /// What must hold, or the exit code is 99: p99<5ms, rate>=100k, errors==0; can be given several times
+    ///
+    /// A latency is that of the open loop's response, else of service; connect.p99, service.max and response.p50 name one.
+    /// Several in FRAMELOOP_EXPECT are separated by commas.
+    #[arg(long, env = "FRAMELOOP_EXPECT", value_name = "EXPR", value_parser = results::expect::expectation)]
+    #[arg(value_delimiter = ',', help_heading = "Results")]
+    expect: Vec<Expectation>,
 }
 
 const EXAMPLES: &str = "\
@@ -121,15 +130,45 @@ Examples:
   frameloop load 127.0.0.1:7007 -c 1000 -d 30s                 a thousand connections, each waiting for its answer
   frameloop load 127.0.0.1:7007 -r 20k                         20,000 frames a second, whatever the server does
   frameloop load 127.0.0.1:7007 -c 100k --source 127.0.0.0/8   more connections than one address has ports for
-  frameloop load --churn                                       a connection for each frame";
+  frameloop load --churn                                       a connection for each frame
+  frameloop load 127.0.0.1:7007 -r 20k --hlog a.hlog --report a.html --expect 'p99<5ms'
+
+Exit codes: 0 done, 1 the run failed or saw errors, 2 usage, 99 an expectation did not hold.";
 
 pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let plan = args.plan()?;
+    for path in args.hlog.iter().chain(&args.report) {
+        file::check_writable(path)?;
+    }
     enough_descriptors(&plan, machine::raise_descriptor_limit())?;
     let mut onlooker = Onlooker { live: Live::new(), interrupt: Interrupt::register()? };
     let outcome = frameloop::load::run(&plan, &mut onlooker).map_err(|error| failed(&error))?;
     onlooker.live.end();
-    let _ = outcome;
+
+    let mut results = Results::of(&outcome);
+    let holds = results.judge(&args.expect);
+    if let Some(path) = &args.hlog {
+        hlog::write(path, &results)?;
+    }
+    if let Some(path) = &args.report {
+        html::write(path, &results)?;
+    }
+    results::show(&results, args.json)?;
+    verdict(&outcome, args, holds)
+}
+
+/// What the run comes to, beside what it prints: expectations decide; about errors, unless they have something to say of
+/// them, none is expected.
+fn verdict(outcome: &Outcome, args: &LoadArgs, holds: bool) -> Result<(), Failure> {
+    if !holds {
+        return Err(Failure::Expectation);
+    }
+    let errors = outcome.errors.total();
+    let is_about_errors = args.expect.iter().any(Expectation::is_about_errors);
+    if errors > 0 && !is_about_errors {
+        let noun = if errors == 1 { "error" } else { "errors" };
+        return Err(Failure::run(format_args!("{} {noun}, as the summary tells", figures::count(errors))));
+    }
     Ok(())
 }
 

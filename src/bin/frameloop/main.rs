@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, and this one, which tells them apart.
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the run failed, 2 usage.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the run failed, 2 usage, 99 an expectation of a
+//! load did not hold.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -8,7 +9,6 @@ mod address;
 mod completions;
 mod connect;
 mod failure;
-mod figures;
 mod live;
 mod load;
 mod logging;
@@ -54,12 +54,13 @@ Examples:
   frameloop serve                              echo on 127.0.0.1:7007
   frameloop connect                            a prompt, where a line is a frame
   echo hello | frameloop connect               a frame from a pipe, its reply on stdout
+  frameloop load                               a server of its own under load, and what it did
   frameloop completions bash > ~/.local/share/bash-completion/completions/frameloop
   frameloop man | man -l -
 
 Every flag can also be given in the environment: --max-frame as FRAMELOOP_MAX_FRAME, and so on.
 
-Exit codes: 0 done, 1 the run failed, 2 usage.";
+Exit codes: 0 done, 1 the run failed, 2 usage, 99 a --expect did not hold.";
 
 fn main() -> ExitCode {
     match run() {

@@ -84,6 +84,11 @@ pub(crate) fn expectation(text: &str) -> Result<Expectation, String> {
 }
 
 impl Expectation {
+    /// Whether it says how many errors there may be.
+    pub(crate) fn is_about_errors(&self) -> bool {
+        matches!(self.metric, Metric::Errors | Metric::Unanswered | Metric::Wrong)
+    }
+
     /// Sees whether it holds.
     pub(crate) fn judge(&self, results: &Results) -> Verdict {
         let observed = self.metric.observed(results);

@@ -270,7 +270,8 @@ fn generator(side: &GeneratorSide, up: u64) -> Generator {
         threads: threads.collect(),
         late: side.late,
         late_max_ns: nanos(side.late_max),
-        bytes_per_connection: grown.filter(|_| up > 0).map(|grown| grown as f64 / up as f64),
+        // With few connections it is what the program itself has grown by.
+        bytes_per_connection: grown.filter(|_| up >= CONNECTIONS_TELLING).map(|grown| grown as f64 / up as f64),
         waits_for_port: side.waits_for_port,
     }
 }
@@ -308,6 +309,9 @@ fn either<T>(ours: Option<T>, theirs: Option<T>, join: impl FnOnce(T, T) -> T) -
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// With so many connections, what memory has grown by tells what one takes.
+const CONNECTIONS_TELLING: u64 = 1_000;
 
 #[cfg(test)]
 mod tests {

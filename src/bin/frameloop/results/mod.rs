@@ -2,14 +2,11 @@
 //!
 //! [`Results`] are made from the outcome of a run, or from logs of several. All that is shown is shown of them.
 
-// What only a run needs has no caller before there is the command that runs.
-#![cfg_attr(not(test), allow(dead_code))]
-
 mod compare;
 mod configuration;
 pub(crate) mod expect;
 mod facts;
-mod figures;
+pub(crate) mod figures;
 pub(crate) mod file;
 #[cfg(test)]
 mod fixture;

@@ -1,0 +1,176 @@
+//! `frameloop load`: flags in, a summary, JSON, a log and a page out; and what its exit codes say.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::process::{Outcome, Process, frameloop, outcome};
+
+/// A short run against a server of its own.
+const SHORT: [&str; 5] = ["load", "-n", "500", "--warmup", "0"];
+
+fn load(args: &[&str]) -> Outcome {
+    outcome(&mut frameloop(&[&SHORT, args].concat()))
+}
+
+#[track_caller]
+fn json(args: &[&str]) -> Value {
+    let done = load(&[args, &["--json"]].concat());
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{args:?}: {}", done.stdout);
+    assert_eq!(done.stdout.lines().count(), 1);
+    serde_json::from_str(&done.stdout).unwrap()
+}
+
+#[test]
+fn without_an_address_it_shows_the_whole_thing_at_work() {
+    let done = load(&[]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{}", done.stdout);
+    for words in ["50 of 50 up", "frames       500, ", "errors       none", "service", "the server's own figures"] {
+        assert!(done.stdout.contains(words), "no {words:?} in\n{}", done.stdout);
+    }
+}
+
+#[test]
+fn every_shape_of_load_answers_every_frame() {
+    let shapes: [&[&str]; 9] = [
+        &["-c", "3"],
+        &["--connections", "3", "--depth", "10", "--size", "0..1KiB"],
+        &["--rate", "10k/s"],
+        &["-r", "10k", "--threads", "2"],
+        &["--churn", "-c", "5"],
+        &["--threads", "3", "--spin", "10us"],
+        &["--idle", "5", "--drip", "1", "--deaf", "2"],
+        &["--source", "127.0.0.0/8", "-c", "10"],
+        &["--connect-rate", "1k", "--connect-timeout", "5s", "-s", "100000"],
+    ];
+    for args in shapes {
+        let result = json(args);
+        assert_eq!(result["frames"], 500, "{args:?}: {result}");
+        assert_eq!(result["latency"]["service"]["count"], 500, "{args:?}");
+        let is_open = args.iter().any(|arg| arg.starts_with("-r") || arg.starts_with("--rate"));
+        assert_eq!(!result["latency"]["response"].is_null(), is_open, "{args:?}");
+    }
+}
+
+#[test]
+fn a_duration_is_what_is_measured() {
+    let done = outcome(&mut frameloop(&["load", "-d", "300ms", "--warmup", "100ms", "-r", "1k", "--json"]));
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let result: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(result["measured_s"], 0.3);
+    assert_eq!(result["latency"]["response"]["count"], 300);
+}
+
+#[test]
+fn expectations_that_hold_are_told_and_those_that_do_not_exit_with_99() {
+    let holds = load(&["--expect", "errors==0", "--expect", "p99<10s", "--expect", "rate>=1"]);
+    assert_eq!((holds.code, holds.stderr.as_str()), (Some(0), ""));
+    assert_eq!(holds.stdout.matches("holds").count(), 3, "{}", holds.stdout);
+
+    let fails = load(&["--expect", "errors==0", "--expect", "p50<1ns"]);
+    assert_eq!((fails.code, fails.stderr.as_str()), (Some(99), ""));
+    assert!(fails.stdout.contains("FAILED  p50<1ns"), "{}", fails.stdout);
+}
+
+#[test]
+fn errors_exit_with_1_unless_they_are_expected() {
+    // Bound, and not listened on.
+    let holder = socket2_holder();
+    let addr = holder.1.as_str();
+    let failed = load(&[addr]);
+    assert_eq!(failed.code, Some(1));
+    assert_eq!(failed.stderr, "error: 50 errors, as the summary tells\n");
+    assert!(failed.stdout.contains("0 of 50 up") && failed.stdout.contains("start the server"), "{}", failed.stdout);
+    assert_eq!(load(&[addr, "--expect", "errors==50"]).code, Some(0));
+    assert_eq!(load(&[addr, "--expect", "errors==0"]).code, Some(99));
+}
+
+/// A port on which nobody listens, for as long as the first is held.
+fn socket2_holder() -> (socket2::Socket, String) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap().to_string();
+    (socket, addr)
+}
+
+#[test]
+fn several_generators_on_one_server_become_one_result() {
+    let (_server, addr) = Process::serve(&[]);
+    let folder = std::env::temp_dir().join(format!("frameloop-load-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let logs = [path("one.hlog"), path("two.hlog")];
+    let running: Vec<Process> = logs
+        .iter()
+        .map(|log| {
+            let args = ["load", &addr, "-d", "1200ms", "--warmup", "0", "-r", "500", "--hlog", log];
+            Process::start(&mut frameloop(&args))
+        })
+        .collect();
+    for process in running {
+        assert_eq!(process.outcome().code, Some(0));
+    }
+    let page = path("all.html");
+    let merged = outcome(&mut frameloop(&["report", &logs[0], &logs[1], "--json", "--html", &page]));
+    assert_eq!((merged.code, merged.stderr.as_str()), (Some(0), ""));
+    let result: Value = serde_json::from_str(&merged.stdout).unwrap();
+    assert_eq!(result["latency"]["response"]["count"], 1_200, "{result}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("<html"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_log_and_a_page_that_cannot_be_written_are_told_before_anything_starts() {
+    let file = PathBuf::from("/nonexistent/folder/file").display().to_string();
+    for flag in ["--hlog", "--report"] {
+        let failed = load(&[flag, &file]);
+        assert_eq!((failed.code, failed.stdout.as_str()), (Some(1), ""), "{flag}");
+        assert!(failed.stderr.starts_with("error: ") && failed.stderr.contains(&file), "{}", failed.stderr);
+        assert_eq!(failed.stderr.lines().count(), 1);
+    }
+}
+
+#[test]
+fn more_connections_than_descriptors_are_told_before_anything_starts() {
+    let script = "ulimit -n 200; exec \"$0\" load -c 100";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_frameloop")]).env_clear();
+    let failed = outcome(&mut command);
+    assert_eq!((failed.code, failed.stdout.as_str()), (Some(1), ""));
+    let expected = "error: 100 connections need 234 open files, and the limit is 200: raise it (ulimit -Hn 234 as root), \
+                    or load a server in a process of its own\n";
+    assert_eq!(failed.stderr, expected);
+}
+
+#[test]
+fn ctrl_c_ends_a_run_early_with_the_whole_summary() {
+    let (_server, addr) = Process::serve(&[]);
+    let run = Process::start(&mut frameloop(&["load", &addr, "-d", "1h", "--warmup", "0"]));
+    // Plain lines are written every few seconds: the first says that it is under way.
+    run.stderr_line_with("measuring");
+    run.signal(&["INT"]);
+    let done = run.outcome();
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stdout.contains("50 of 50 up") && done.stdout.contains("errors       none"), "{}", done.stdout);
+    assert!(done.stdout.contains("interrupted") || done.stdout.contains("ended early"), "{}", done.stdout);
+}
+
+#[test]
+fn a_server_that_answers_wrong_is_told_with_the_first_wrong_byte() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut client, _) = listener.accept().unwrap();
+        let mut frame = [0; 68];
+        client.read_exact(&mut frame).unwrap();
+        frame[4 + 10] ^= 0xff;
+        client.write_all(&frame).unwrap();
+        let _ = client.read(&mut frame);
+    });
+    let failed = load(&[&addr, "-c", "1"]);
+    assert_eq!(failed.code, Some(1));
+    assert_eq!(failed.stderr, "error: 1 error, as the summary tells\n");
+    assert!(failed.stdout.contains("connection 0, frame 0: byte 10 of the payload is 0x"), "{}", failed.stdout);
+}
