@@ -3,10 +3,10 @@
 use log::debug;
 
 use crate::addr::{Dial, PeerAddr};
-use crate::conn::{Conn, Readiness};
+use crate::conn::Readiness;
 use crate::error::DialError;
-use crate::handler::{ConnId, Context, Handler};
-use crate::reactor::clients::{Origin, Seat, Tenant};
+use crate::handler::{ConnId, Handler, Peers};
+use crate::reactor::clients::{Origin, Seat};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
 use crate::reactor::sink::guarded;
@@ -89,40 +89,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.run_one(id);
     }
 
-    /// Tells the handler of a new connection. `None` if it panicked; then there is none.
-    pub(crate) fn welcome(
-        &mut self,
-        id: ConnId,
-        stream: N::Stream,
-        peer: PeerAddr,
-        origin: Origin,
-    ) -> Option<Tenant<N::Stream, H::State>> {
-        let mut conn = Conn::new();
-        let Self { handler, clients, bench, .. } = self;
-        let state = conn.with_replies(&mut bench.supplies, |replies| {
-            guarded(|| {
-                let replies = replies.reborrow();
-                handler.on_open(&mut Context { id, peer: &peer, replies, reach: clients })
-            })
-        });
-        let Some(state) = state else {
-            conn.release(&mut self.bench.supplies);
-            return None;
-        };
-        debug!("[{id}] open, {} {peer}", if origin == Origin::Accepted { "from" } else { "to" });
-        self.stats.connections += 1;
-        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
-        self.deadlines.set(Kind::Idle, id.index, Some(self.now()));
-        Some(Tenant { stream, conn, peer, origin, state })
-    }
-
     /// Tells the handler that a connection did not come to be. Its slot is free.
     pub(crate) fn tell_dial_failed(&mut self, id: ConnId, error: DialError) {
         debug!("[{id}] not connected: {error}");
         self.stats.dials_failed += 1;
         self.deadlines.clear(id.index);
         let Self { handler, clients, bench, .. } = self;
-        let mut peers = crate::handler::Peers { reach: clients, supplies: &mut bench.supplies };
+        let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
         guarded(|| handler.on_dial_failed(&mut peers, id, &error));
     }
 }

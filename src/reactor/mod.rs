@@ -11,10 +11,10 @@ pub(crate) mod listener;
 pub(crate) mod log_gate;
 pub(crate) mod net;
 pub(crate) mod observed;
-pub(crate) mod reaper;
 pub(crate) mod sink;
 pub(crate) mod slots;
 pub(crate) mod stats;
+pub(crate) mod tenancy;
 pub(crate) mod timers;
 
 use std::fmt;

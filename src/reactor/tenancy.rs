@@ -1,17 +1,46 @@
-//! What becomes of a connection that has ended: counted, told, and its slot freed.
+//! A connection's beginning and its end: each is counted, logged, and told to the handler, exactly once.
 
 use log::{Level, debug, log};
 
 use crate::addr::PeerAddr;
+use crate::conn::Conn;
 use crate::error::{CausedBy, CloseReason};
-use crate::handler::{ConnId, Handler, Peers};
+use crate::handler::{ConnId, Context, Handler, Peers};
 use crate::planted::{Bug, planted};
 use crate::reactor::clients::{Origin, Seat, Tenant};
+use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
 use crate::reactor::sink::guarded;
 use crate::reactor::{Life, Reactor};
 
 impl<H: Handler, N: Net> Reactor<H, N> {
+    /// Tells the handler of a new connection. `None` if it panicked; then there is none.
+    pub(crate) fn welcome(
+        &mut self,
+        id: ConnId,
+        stream: N::Stream,
+        peer: PeerAddr,
+        origin: Origin,
+    ) -> Option<Tenant<N::Stream, H::State>> {
+        let mut conn = Conn::new();
+        let Self { handler, clients, bench, .. } = self;
+        let state = conn.with_replies(&mut bench.supplies, |replies| {
+            guarded(|| {
+                let replies = replies.reborrow();
+                handler.on_open(&mut Context { id, peer: &peer, replies, reach: clients })
+            })
+        });
+        let Some(state) = state else {
+            conn.release(&mut self.bench.supplies);
+            return None;
+        };
+        debug!("[{id}] open, {} {peer}", if origin == Origin::Accepted { "from" } else { "to" });
+        self.stats.connections += 1;
+        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
+        self.deadlines.set(Kind::Idle, id.index, Some(self.now()));
+        Some(Tenant { stream, conn, peer, origin, state })
+    }
+
     /// Frees the slots of connections that have ended: only now, when no event of this turn can be about them any more.
     pub(crate) fn reap(&mut self) {
         while let Some(id) = self.clients.ended.pop() {
