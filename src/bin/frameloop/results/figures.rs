@@ -65,8 +65,11 @@ pub(crate) fn latency(nanos: f64) -> String {
     format!("{number} {name}")
 }
 
-/// A duration, as a latency is shown.
+/// A duration: as a latency is shown, and from two minutes on as `1h 5m 3s`.
 pub(crate) fn duration(duration: Duration) -> String {
+    if duration >= Duration::from_secs(120) {
+        return humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
+    }
     latency(duration.as_secs_f64() * 1e9)
 }
 
@@ -146,6 +149,13 @@ mod tests {
         ];
         for (nanos, shown) in cases {
             assert_eq!(latency(nanos), shown, "{nanos}");
+        }
+    }
+
+    #[test]
+    fn a_long_duration_is_hours_minutes_and_seconds() {
+        for (seconds, shown) in [(10, "10.0 s"), (119, "119 s"), (120, "2m"), (3_903, "1h 5m 3s")] {
+            assert_eq!(duration(Duration::from_secs(seconds)), shown);
         }
     }
 

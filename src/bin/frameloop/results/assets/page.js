@@ -68,11 +68,16 @@
             is_baseline ? name + " (baseline)" : name, "--" + name, latency,
             is_baseline ? { dash: [5, 4], width: 1.5, alpha: 0.75 } : {},
         ));
+        // On a narrow screen every second mark has its name, or every third.
+        const namedWhereThereIsRoom = (u, splits) => {
+            const each = Math.max(1, Math.ceil(splits.length * 54 / (u.width - 90)));
+            return splits.map((split, at) => at % each === 0 ? percentile(split) : "");
+        };
         const end = Math.max(100, x[x.length - 1]);
         return new uPlot(options(id, {
             scales: { x: { time: false, distr: 3, log: 10, range: () => [1, end] }, y: latencyScale },
             axes: [
-                axis(percentile, { size: X_AXIS, ...logarithmic }),
+                axis(percentile, { size: X_AXIS, ...logarithmic, values: namedWhereThereIsRoom }),
                 latencyAxis(),
             ],
             series: [{ label: "percentile", value: (_, at) => percentile(at) }, ...series],
@@ -86,7 +91,11 @@
         const end = Math.max(...times.map(endOf), 1e-3);
         return { time: false, range: () => [0, end] };
     };
-    const timeAxis = () => axis(seconds, { size: X_AXIS });
+    // Beyond a minute, steps that a clock has.
+    const STEPS = [
+        .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400,
+    ];
+    const timeAxis = () => axis(seconds, { size: X_AXIS, incrs: STEPS });
     const timeSeries = { label: "at", value: (_, at) => seconds(at) };
     const ofTime = (id, more, columns) => new uPlot(options(id, {
         scales: { x: timeScale(data.time), y: latencyScale }, axes: [timeAxis(), latencyAxis()], ...more,
