@@ -9,6 +9,8 @@ use frameloop::CloseReason;
 
 const README: &str = include_str!("../README.md");
 const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
+#[cfg(feature = "cli")]
+const LOAD_TESTING: &str = include_str!("../docs/LOAD-TESTING.md");
 const RELIABILITY: &str = include_str!("../docs/RELIABILITY.md");
 #[cfg(feature = "cli")]
 const PROTOCOL: &str = include_str!("../docs/PROTOCOL.md");
@@ -24,8 +26,14 @@ fn the_readme_shows_an_example_that_compiles() {
 #[cfg(feature = "cli")]
 #[test]
 fn every_flag_has_the_default_that_the_tables_give() {
-    let defaults = defaults_of_serve();
-    for (page, text) in [("README", README), ("PROTOCOL", PROTOCOL), ("OPERATIONS", OPERATIONS)] {
+    let pages = [
+        ("README", README, "serve"),
+        ("PROTOCOL", PROTOCOL, "serve"),
+        ("OPERATIONS", OPERATIONS, "serve"),
+        ("LOAD-TESTING", LOAD_TESTING, "load"),
+    ];
+    for (page, text, subcommand) in pages {
+        let defaults = defaults_of(subcommand);
         let rows = text.lines().filter_map(|line| {
             let mut cells = line.strip_prefix("| `--")?.split(" | ");
             let flag = cells.next()?.split(['`', ' ']).next()?;
@@ -33,7 +41,7 @@ fn every_flag_has_the_default_that_the_tables_give() {
         });
         let mut count = 0;
         for (flag, shown) in rows {
-            let default = defaults.get(flag).unwrap_or_else(|| panic!("{page}: serve has no --{flag}"));
+            let default = defaults.get(flag).unwrap_or_else(|| panic!("{page}: {subcommand} has no --{flag}"));
             if let Some(default) = default {
                 assert_eq!(shown, default, "{page}: --{flag}");
             }
@@ -45,9 +53,11 @@ fn every_flag_has_the_default_that_the_tables_give() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn every_flag_of_serve_is_in_the_operations_page() {
-    for flag in defaults_of_serve().keys().filter(|flag| *flag != "help") {
-        assert!(OPERATIONS.contains(&format!("`--{flag}")), "--{flag} is missing");
+fn every_flag_is_in_the_page_of_its_subcommand() {
+    for (subcommand, page) in [("serve", OPERATIONS), ("load", LOAD_TESTING)] {
+        for flag in defaults_of(subcommand).keys().filter(|flag| *flag != "help") {
+            assert!(page.contains(&format!("`--{flag}")), "{subcommand}: --{flag} is missing");
+        }
     }
 }
 
@@ -155,9 +165,9 @@ fn every_link_leads_somewhere() {
 
 /// The flags of `serve` with their defaults, as `--help` tells them.
 #[cfg(feature = "cli")]
-fn defaults_of_serve() -> std::collections::BTreeMap<String, Option<String>> {
+fn defaults_of(subcommand: &str) -> std::collections::BTreeMap<String, Option<String>> {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_frameloop"));
-    let output = command.args(["serve", "--help"]).env_clear().output().unwrap();
+    let output = command.args([subcommand, "--help"]).env_clear().output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     let mut defaults = std::collections::BTreeMap::new();
     let mut flag = None;
