@@ -14,6 +14,7 @@ mod descriptors;
 mod killed;
 mod memory;
 mod partition;
+mod ports;
 mod sigpipe;
 mod slow_reader;
 mod stopped;
