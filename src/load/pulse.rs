@@ -12,35 +12,31 @@ pub(crate) use elsewhere::Pulse;
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::rc::Rc;
     use std::time::Duration;
 
     use nix::sys::time::TimeSpec;
     use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+    use crate::error::Error;
     use crate::handler::{Handler, Peers};
     use crate::reactor::Reactor;
 
-    /// A timer descriptor that the reactor watches.
-    #[derive(Debug)]
+    /// A timer descriptor that the reactor watches. Clones are the same one.
+    #[derive(Debug, Clone)]
     pub(crate) struct Pulse {
-        timer: TimerFd,
+        timer: Rc<TimerFd>,
     }
 
     impl Pulse {
         pub(crate) fn new() -> io::Result<Self> {
             let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-            Ok(Self { timer: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)? })
-        }
-
-        /// Another name for the same timer.
-        pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
-            self.timer.as_fd().try_clone_to_owned()
+            Ok(Self { timer: Rc::new(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?) })
         }
 
         /// Lets a reactor wake up for it, and call [`Handler::on_source`].
-        pub(crate) fn watch<H: Handler>(fd: &impl AsFd, reactor: &mut Reactor<H>) -> Result<(), crate::error::Error> {
-            reactor.watch(fd).map(drop)
+        pub(crate) fn watch<H: Handler>(&self, reactor: &mut Reactor<H>) -> Result<(), Error> {
+            reactor.watch(&*self.timer).map(drop)
         }
 
         /// Wakes it once, `after` this long. Setting it anew makes it unreadable, so it is never read.
@@ -51,12 +47,6 @@ mod linux {
             let _ = self.timer.set(Expiration::OneShot(after), TimerSetTimeFlags::empty());
         }
     }
-
-    impl AsFd for Pulse {
-        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-            self.timer.as_fd()
-        }
-    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -64,11 +54,12 @@ mod elsewhere {
     use std::io;
     use std::time::Duration;
 
+    use crate::error::Error;
     use crate::handler::{Handler, Peers};
     use crate::reactor::Reactor;
 
     /// A handler's timer.
-    #[derive(Debug)]
+    #[derive(Debug, Clone)]
     pub(crate) struct Pulse;
 
     impl Pulse {
@@ -76,7 +67,7 @@ mod elsewhere {
             Ok(Self)
         }
 
-        pub(crate) fn watch<H: Handler>(_: &Self, _: &mut Reactor<H>) -> Result<(), crate::error::Error> {
+        pub(crate) fn watch<H: Handler>(&self, _reactor: &mut Reactor<H>) -> Result<(), Error> {
             Ok(())
         }
 

@@ -19,7 +19,6 @@ use crate::load::outcome::{Interval, Outcome, Progress, Stage, ThreadUse};
 use crate::load::own_server::{OwnServer, Snapshot};
 use crate::load::payload::Table;
 use crate::load::plan::{LoadError, Plan, Stop};
-use crate::load::pulse::Pulse;
 use crate::load::summary::{Seen, summary};
 use crate::load::tally;
 use crate::reactor::handle::Handle;
@@ -314,7 +313,8 @@ fn drive(share: Share, ready: &Sender<Handle<Order>>) -> Result<ThreadUse, Error
     let cpu = ThreadClock::of_this_thread();
     let generator = Generator::new(share).map_err(Error::Poll)?;
     let mut reactor = Reactor::new(config, generator)?;
-    reactor.watch_pulse()?;
+    let pulse = reactor.handler().pulse.clone();
+    pulse.watch(&mut reactor)?;
     let _ = ready.send(reactor.handle());
 
     let mut begun: Option<(u64, Option<u64>, Stats)> = None;
@@ -341,13 +341,6 @@ fn thread_use(begun: &(u64, Option<u64>, Stats), now: u64, cpu: Option<u64>, sta
         cpu: cpu.zip(*cpu_begun).map(|(end, begin)| (end - begin) as f64 / elapsed),
         turn_p99: turns.quantile(0.99),
         turn_max: turns.max(),
-    }
-}
-
-impl Reactor<Generator> {
-    fn watch_pulse(&mut self) -> Result<(), Error> {
-        let pulse = self.handler().pulse.try_clone().map_err(Error::Poll)?;
-        Pulse::watch(&pulse, self)
     }
 }
 
