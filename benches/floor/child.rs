@@ -57,15 +57,15 @@ pub(crate) struct Bench {
     pub(crate) name: String,
     pub(crate) pinned: bool,
     server: Vec<String>,
-    seconds: f64,
-    warmup: f64,
+    pub(crate) seconds: f64,
+    pub(crate) warmup: f64,
 }
 
 impl Bench {
     pub(crate) fn new(options: &Options) -> Result<Self> {
         let server = match &options.server {
             Some(command) => command.split_whitespace().map(str::to_owned).collect(),
-            None => frameloop()?,
+            None => serve(&frameloop()?),
         };
         let program = server.first().ok_or("--server is empty")?;
         let name = PathBuf::from(program)
@@ -143,19 +143,41 @@ impl Bench {
             .args(["--depth", &row.depth.to_string()])
             .args(["--seconds", &row.seconds.unwrap_or(self.seconds).to_string()])
             .args(["--warmup", &self.warmup.to_string()]);
+        if let Some(rate) = row.rate {
+            command.args(["--rate", &rate.to_string()]);
+        }
         Load::spawn(command)
+    }
+
+    /// `frameloop load` with these arguments, on the load's CPU.
+    pub(crate) fn generator(&self, server: &Server, args: &[&str], priority: Priority) -> Result<Guard> {
+        let mut command = self.leashed("1", priority);
+        command.args([&frameloop()?, "load", &server.address, "--source", "127.0.0.0/8"]).args(args);
+        Ok(Guard(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+    }
+
+    /// This program again, on the load's CPU, as [`crate::paced`].
+    pub(crate) fn paced(&self, server: &Server, args: &[&str], priority: Priority) -> Result<Figures> {
+        let mut command = self.leashed("1", priority);
+        command.arg(std::env::current_exe()?).args([crate::paced::ROLE, &server.address]).args(args);
+        let output = command.stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        Figures::parse(&said).ok_or_else(|| {
+            let error = String::from_utf8_lossy(&output.stderr);
+            format!("the generator ended without figures: {}", error.trim()).into()
+        })
     }
 }
 
 /// The binary cargo built for this bench, unless the caller names another.
-fn frameloop() -> Result<Vec<String>> {
+fn frameloop() -> Result<String> {
     let built = option_env!("CARGO_BIN_EXE_frameloop").map(str::to_owned);
-    let binary = std::env::var("FRAMELOOP_BIN")
-        .ok()
-        .or(built)
-        .ok_or("no frameloop binary: build with the `cli` feature, or set FRAMELOOP_BIN")?;
-    let fixed = ["serve", "--listen", "127.0.0.1:0"].map(str::to_owned);
-    Ok([binary].into_iter().chain(fixed).collect())
+    let named = std::env::var("FRAMELOOP_BIN").ok().or(built);
+    named.ok_or_else(|| "no frameloop binary: build with the `cli` feature, or set FRAMELOOP_BIN".into())
+}
+
+fn serve(binary: &str) -> Vec<String> {
+    [binary, "serve", "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec()
 }
 
 /// A server that has told its address.
@@ -244,6 +266,12 @@ impl Load {
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
         Ok(line.trim().to_owned())
+    }
+
+    /// CPU time, once it has come to rest.
+    pub(crate) fn cpu_ns(&self) -> Result<u64> {
+        std::thread::sleep(SETTLE);
+        proc::cpu_ns(self.guard.0.id())
     }
 
     /// Runs the window; the connections stay until `stop`.

@@ -15,7 +15,7 @@ pub(crate) struct Tools {
     pub(crate) folder: PathBuf,
 }
 
-const LOAD: [&str; 8] = ["load.c", "net.c", "stream.c", "hist.c", "echo.c", "churn.c", "silent.c", "pace.c"];
+const LOAD: [&str; 9] = ["load.c", "net.c", "stream.c", "hist.c", "echo.c", "churn.c", "silent.c", "pace.c", "open.c"];
 
 /// Compiles all three, every time: it takes less than a second.
 pub(crate) fn tools() -> Result<Tools> {

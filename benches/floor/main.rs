@@ -7,12 +7,16 @@
 //! (`benches/load/`); what counts is the CPU time the kernel charged to the
 //! server, per frame. `-- --help` lists the options.
 
+mod accuracy;
 mod calls;
 mod child;
 mod compile;
 mod fairness;
+mod footprint;
+mod generator;
 mod memory;
 mod options;
+mod paced;
 mod proc;
 mod report;
 mod rows;
@@ -35,10 +39,20 @@ fn main() -> ExitCode {
         println!("the floor benchmark needs Linux: it measures against epoll, by /proc");
         return ExitCode::SUCCESS;
     }
-    match options::parse(std::env::args().skip(1)).and_then(|options| match options {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((role, rest)) = args.split_first()
+        && role == paced::ROLE
+    {
+        return told(paced::main(rest).map(|()| true));
+    }
+    told(options::parse(args.into_iter()).and_then(|options| match options {
         Some(options) => run(&options),
         None => Ok(true),
-    }) {
+    }))
+}
+
+fn told(outcome: Result<bool>) -> ExitCode {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -64,6 +78,9 @@ fn run(options: &Options) -> Result<bool> {
             Kind::Speed => speeds.measure(&row).map(|it| report.speeds.push(it)),
             Kind::Memory => memory::measure(&bench, &row).map(|it| report.memory.push(it)),
             Kind::Calls => calls::measure(&bench, &row).map(|it| report.calls.extend(it)),
+            Kind::Generator => generator::measure(&bench, options, &row).map(|it| report.generators.push(it)),
+            Kind::Accuracy(pace) => accuracy::measure(&bench, options, &row, *pace).map(|it| report.accuracy.push(it)),
+            Kind::Footprint => footprint::measure(&bench, &row).map(|it| report.footprints.push(it)),
             Kind::Fairness => fairness::measure(&bench, options, &row).map(|it| report.fairness.push(it)),
         };
         if let Err(error) = outcome {

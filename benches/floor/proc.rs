@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use nix::sys::time::TimeValLike;
+
 use crate::Result;
 
 /// Nanoseconds on a CPU, of all threads of a process. Exact only while it
@@ -23,6 +25,19 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     let kib = field(&text, "Rss:").ok_or("smaps_rollup has no Rss")?;
     let number = kib.split_whitespace().next().unwrap_or_default();
     Ok(number.parse::<u64>()? * 1024)
+}
+
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+/// CPU time of all children that have ended and were waited for.
+pub(crate) fn children_ns() -> Result<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = [usage.user_time(), usage.system_time()].map(|time| time.num_microseconds());
+    Ok(u64::try_from(micros.iter().sum::<i64>())? * 1_000)
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {

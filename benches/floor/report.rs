@@ -3,9 +3,12 @@
 use std::fmt::Write;
 
 use crate::Error;
+use crate::accuracy::{Accuracy, Compared};
 use crate::calls::Calls;
 use crate::child::Bench;
 use crate::fairness::{Fairness, SideFairness};
+use crate::footprint::Footprint;
+use crate::generator::Generation;
 use crate::memory::{Growth, Memory};
 use crate::options::Options;
 use crate::proc;
@@ -20,6 +23,9 @@ pub(crate) struct Report {
     pub(crate) memory: Vec<Memory>,
     pub(crate) calls: Vec<Calls>,
     pub(crate) fairness: Vec<Fairness>,
+    pub(crate) generators: Vec<Generation>,
+    pub(crate) accuracy: Vec<Accuracy>,
+    pub(crate) footprints: Vec<Footprint>,
     /// One line for each row that could not be measured.
     pub(crate) failed: Vec<String>,
     left_out: Vec<String>,
@@ -46,6 +52,9 @@ impl Report {
             memory: Vec::new(),
             calls: Vec::new(),
             fairness: Vec::new(),
+            generators: Vec::new(),
+            accuracy: Vec::new(),
+            footprints: Vec::new(),
             failed: Vec::new(),
             left_out: Vec::new(),
             server: bench.name.clone(),
@@ -85,6 +94,18 @@ impl Report {
         if !self.fairness.is_empty() {
             println!("\n## One client's round trips beside a flood, and the flood both ways: median (least–most)\n");
             print!("{}", self.fairness_table());
+        }
+        if !self.generators.is_empty() {
+            println!("\n## CPU time of the load generator, ns a frame: median (least–most)\n");
+            print!("{}", self.generator_table());
+        }
+        if !self.accuracy.is_empty() {
+            println!("\n## The load generator in the open loop: its rate, and median latencies in µs\n");
+            print!("{}", self.accuracy_table());
+        }
+        if !self.footprints.is_empty() {
+            println!("\n## Resident memory of the load generator and its server, bytes a connection\n");
+            print!("{}", self.footprint_table());
         }
         if !self.failed.is_empty() || !self.left_out.is_empty() {
             println!();
@@ -149,18 +170,55 @@ impl Report {
         table.render()
     }
 
+    fn generator_table(&self) -> String {
+        let head = ["row", "by hand, in C", "frameloop load", "ratio"];
+        let mut table = Table::new(head.map(str::to_owned).to_vec());
+        for row in &self.generators {
+            let cells = [spread(&row.by_hand, 0), spread(&row.frameloop, 0), spread(&row.ratio, 2)];
+            table.row([row.title.to_owned()].into_iter().chain(cells).collect());
+        }
+        table.render()
+    }
+
+    fn accuracy_table(&self) -> String {
+        let head = ["row", "due/s", "kept", "", "in C", "frameloop load", "ratio"];
+        let mut table = Table::new(head.map(str::to_owned).to_vec());
+        for row in &self.accuracy {
+            let due = [row.title.to_owned(), format!("{:.0}", row.rate), spread(&row.kept, 3), "from due".to_owned()];
+            let sent = ["", "", "", "from sent"].map(str::to_owned);
+            for (cells, of) in [(due, &row.due), (sent, &row.sent)] {
+                let figures = [spread(&of.by_hand, 0), spread(&of.frameloop, 0), spread(&of.ratio, 2)];
+                table.row(cells.into_iter().chain(figures).collect());
+            }
+        }
+        table.render()
+    }
+
+    fn footprint_table(&self) -> String {
+        let head = ["connections", "frameloop load", &self.server, "connected within"];
+        let mut table = Table::new(head.map(str::to_owned).to_vec());
+        for row in &self.footprints {
+            let cells = [row.title.to_owned(), format!("{:.0}", row.generator), format!("{:.0}", row.server)];
+            table.row(cells.into_iter().chain([format!("{:.2} s", row.seconds)]).collect());
+        }
+        table.render()
+    }
+
     pub(crate) fn json(&self) -> String {
         let list = |items: Vec<String>| format!("[{}]", items.join(",\n"));
         let texts = |lines: &[String]| list(lines.iter().map(|line| quoted(line)).collect());
         format!(
             "{{\"server\":{},\n\"conditions\":{},\n\"speed\":{},\n\"memory\":{},\n\"calls\":{},\n\
-             \"fairness\":{},\n\"failed\":{},\n\"left_out\":{}}}\n",
+             \"fairness\":{},\n\"generators\":{},\n\"accuracy\":{},\n\"footprints\":{},\n\"failed\":{},\n\"left_out\":{}}}\n",
             quoted(&self.server),
             texts(&self.conditions),
             list(self.speeds.iter().map(speed_json).collect()),
             list(self.memory.iter().map(memory_json).collect()),
             list(self.calls.iter().map(calls_json).collect()),
             list(self.fairness.iter().map(fairness_json).collect()),
+            list(self.generators.iter().map(generator_json).collect()),
+            list(self.accuracy.iter().map(accuracy_json).collect()),
+            list(self.footprints.iter().map(footprint_json).collect()),
             texts(&self.failed),
             texts(&self.left_out),
         )
@@ -261,6 +319,48 @@ fn fairness_json(row: &Fairness) -> String {
         quoted(row.title),
         side(&row.floor),
         side(&row.server)
+    )
+}
+
+fn generator_json(row: &Generation) -> String {
+    format!(
+        "{{\"name\":{},\"title\":{},\"ratio\":{},\n\"by_hand\":{},\n\"frameloop\":{}}}",
+        quoted(row.name),
+        quoted(row.title),
+        spread_json(&row.ratio),
+        spread_json(&row.by_hand),
+        spread_json(&row.frameloop)
+    )
+}
+
+fn accuracy_json(row: &Accuracy) -> String {
+    let compared = |it: &Compared| {
+        format!(
+            "{{\"ratio\":{},\n\"by_hand\":{},\n\"frameloop\":{}}}",
+            spread_json(&it.ratio),
+            spread_json(&it.by_hand),
+            spread_json(&it.frameloop)
+        )
+    };
+    format!(
+        "{{\"name\":{},\"title\":{},\"rate\":{:.1},\"kept\":{},\n\"from_due\":{},\n\"from_sent\":{}}}",
+        quoted(row.name),
+        quoted(row.title),
+        row.rate,
+        spread_json(&row.kept),
+        compared(&row.due),
+        compared(&row.sent)
+    )
+}
+
+fn footprint_json(row: &Footprint) -> String {
+    format!(
+        "{{\"name\":{},\"title\":{},\"generator\":{:.1},\"server\":{:.1},\"seconds\":{:.3}}}",
+        quoted(row.name),
+        quoted(row.title),
+        row.generator,
+        row.server,
+        row.seconds
     )
 }
 

@@ -12,6 +12,20 @@ pub(crate) enum Kind {
     Calls,
     /// Round trips of one client beside these.
     Fairness,
+    /// CPU time of the load generator for each frame.
+    Generator,
+    /// The load generator's rate and latencies in the open loop.
+    Accuracy(Pace),
+    /// Growth of the load generator's resident memory for each connection.
+    Footprint,
+}
+
+/// Frames a second, in the open loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    PerSecond(u32),
+    /// Of what the load generator reaches in the closed loop.
+    Percent(u32),
 }
 
 #[derive(Clone, Debug)]
@@ -26,10 +40,12 @@ pub(crate) struct Row {
     pub(crate) size: &'static str,
     /// Where the length does not follow from the options of the run.
     pub(crate) seconds: Option<f64>,
+    /// Frames a second, in a mode that keeps a schedule.
+    pub(crate) rate: Option<f64>,
 }
 
 const fn echo(name: &'static str, title: &'static str, connections: usize, depth: usize, size: &'static str) -> Row {
-    Row { name, title, kind: Kind::Speed, mode: "echo", connections, depth, size, seconds: None }
+    Row { name, title, kind: Kind::Speed, mode: "echo", connections, depth, size, seconds: None, rate: None }
 }
 
 const fn memory(
@@ -40,7 +56,7 @@ const fn memory(
     size: &'static str,
 ) -> Row {
     let seconds = Some(15.0);
-    Row { name, title, kind: Kind::Memory, mode, connections, depth: 1, size, seconds }
+    Row { name, title, kind: Kind::Memory, mode, connections, depth: 1, size, seconds, rate: None }
 }
 
 /// So short that a real-time process is done before the kernel would stop it
@@ -55,7 +71,26 @@ const fn fairness(
     Row { kind: Kind::Fairness, seconds: Some(0.4), ..echo(name, title, connections, depth, size) }
 }
 
-static ROWS: [Row; 18] = [
+const fn generator(
+    name: &'static str,
+    title: &'static str,
+    connections: usize,
+    depth: usize,
+    size: &'static str,
+) -> Row {
+    Row { kind: Kind::Generator, seconds: Some(0.4), ..echo(name, title, connections, depth, size) }
+}
+
+const fn accuracy(name: &'static str, title: &'static str, connections: usize, pace: Pace) -> Row {
+    let row = echo(name, title, connections, 1, "64");
+    Row { kind: Kind::Accuracy(pace), mode: "open", seconds: Some(0.6), ..row }
+}
+
+const fn footprint(name: &'static str, title: &'static str, mode: &'static str) -> Row {
+    Row { kind: Kind::Footprint, ..memory(name, title, mode, 15_000, "64") }
+}
+
+static ROWS: [Row; 27] = [
     echo("64b-1", "64 B, 1 connection", 1, 1, "64"),
     echo("64b-50", "64 B, 50 connections", 50, 1, "64"),
     echo("64b-1k", "64 B, 1,000 connections", 1_000, 1, "64"),
@@ -73,6 +108,15 @@ static ROWS: [Row; 18] = [
     fairness("fair-64k", "64 KiB, 16 connections, 8 in flight", 16, 8, "65536"),
     fairness("fair-4m", "4 MB, 4 connections, 4 in flight", 4, 4, "4000000"),
     fairness("fair-many", "64 KiB, 64 connections, 8 in flight", 64, 8, "65536"),
+    generator("gen-64b-50", "64 B, 50 connections", 50, 1, "64"),
+    generator("gen-64b-5k", "64 B, 5,000 connections", 5_000, 1, "64"),
+    generator("gen-32b-deep", "32 B, 50 connections, 64 in flight", 50, 64, "32"),
+    accuracy("open-2k", "50 connections, 2,000/s", 50, Pace::PerSecond(2_000)),
+    accuracy("open-half", "50 connections, half of its most", 50, Pace::Percent(50)),
+    accuracy("open-70", "50 connections, 70 % of its most", 50, Pace::Percent(70)),
+    accuracy("open-70-1k", "1,000 connections, 70 % of its most", 1_000, Pace::Percent(70)),
+    footprint("gen-idle", "15,000 idle beside 1 active", "idle"),
+    footprint("gen-open", "15,000 active, a frame each 5 s", "open"),
     Row { kind: Kind::Calls, seconds: Some(1.0), ..echo("calls", "64 B, 50 connections", 50, 1, "64") },
 ];
 
@@ -87,7 +131,7 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<Row>> {
 
 pub(crate) fn print_names() {
     for row in &ROWS {
-        println!("{:<10} {:?}: {}", row.name, row.kind, row.title);
+        println!("{:<12} {:?}: {}", row.name, row.kind, row.title);
     }
 }
 

@@ -9,6 +9,8 @@ pub(crate) struct Figures {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) max_us: f64,
+    /// From when a frame was sent; the others count from when it was due, if there is a schedule.
+    pub(crate) sent_p50_us: f64,
     pub(crate) errors: u64,
     pub(crate) closed: u64,
 }
@@ -23,6 +25,7 @@ impl Figures {
             p50_us: number(line, "p50_us")?,
             p99_us: number(line, "p99_us")?,
             max_us: number(line, "max_us")?,
+            sent_p50_us: number(line, "sent_p50_us")?,
             errors: number(line, "errors")? as u64,
             closed: number(line, "closed")? as u64,
         })

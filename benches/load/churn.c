@@ -50,7 +50,7 @@ static void on_reply(struct life *life)
     result.bytes += (uint64_t)n;
     if (life->seen.frame == 0)
         return;
-    hist_add(now_ns() - life->born);
+    hist_add(FROM_SENT, now_ns() - life->born);
     result.messages++;
     end(life);
 }

@@ -78,7 +78,7 @@ static void flush(uint32_t id)
 static void count(struct peer *peer, uint64_t from)
 {
     for (uint64_t frame = from; frame < peer->seen.frame; frame++)
-        hist_add(now - peer->sent_at[frame % options.depth]);
+        hist_add(FROM_SENT, now - peer->sent_at[frame % options.depth]);
     in_flight -= peer->seen.frame - from;
     result.messages += peer->seen.frame - from;
 }

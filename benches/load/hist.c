@@ -8,7 +8,9 @@
 
 enum { BITS = 8, STEPS = 1 << BITS, BUCKETS = (64 - BITS + 1) * STEPS };
 
-static uint64_t counts[BUCKETS], total, largest;
+static struct {
+    uint64_t counts[BUCKETS], total, largest;
+} hists[LATENCIES];
 
 static unsigned bucket_of(uint64_t ns)
 {
@@ -28,30 +30,35 @@ static uint64_t value_of(unsigned bucket)
 
 void hist_reset(void)
 {
-    memset(counts, 0, sizeof counts);
-    total = largest = 0;
+    memset(hists, 0, sizeof hists);
 }
 
-void hist_add(uint64_t ns)
+void hist_add(enum latency which, uint64_t ns)
 {
-    counts[bucket_of(ns)]++;
-    total++;
-    if (ns > largest)
-        largest = ns;
+    hists[which].counts[bucket_of(ns)]++;
+    hists[which].total++;
+    if (ns > hists[which].largest)
+        hists[which].largest = ns;
 }
 
-double hist_us(double quantile)
+bool hist_has(enum latency which)
 {
-    uint64_t below = 0, want = (uint64_t)(quantile * (double)total);
+    return hists[which].total > 0;
+}
+
+double hist_us(enum latency which, double quantile)
+{
+    const uint64_t *counts = hists[which].counts;
+    uint64_t below = 0, want = (uint64_t)(quantile * (double)hists[which].total);
     for (unsigned i = 0; i < BUCKETS; i++) {
         below += counts[i];
         if (counts[i] && below > want)
             return (double)value_of(i) / 1000.0;
     }
-    return hist_max_us();
+    return hist_max_us(which);
 }
 
-double hist_max_us(void)
+double hist_max_us(enum latency which)
 {
-    return (double)largest / 1000.0;
+    return (double)hists[which].largest / 1000.0;
 }

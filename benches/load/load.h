@@ -9,6 +9,7 @@
  *   churn.c   one frame a connection
  *   silent.c  peers that misbehave: `deaf` and `announce`
  *   pace.c    `bystander`: one client on a fixed schedule
+ *   open.c    the open loop: all connections in turn, on a fixed schedule
  */
 #ifndef LOAD_H
 #define LOAD_H
@@ -70,11 +71,13 @@ bool stream_check(struct cursor *at, uint32_t connection, const char *in, size_t
 /* Frames of which at least one byte lies before this place. */
 uint64_t stream_begun(struct cursor at);
 
-/* hist.c */
+/* hist.c: from when a frame was sent, or from when it was due. */
+enum latency { FROM_SENT, FROM_DUE, LATENCIES };
 void hist_reset(void);
-void hist_add(uint64_t ns);
-double hist_us(double quantile);
-double hist_max_us(void);
+void hist_add(enum latency which, uint64_t ns);
+bool hist_has(enum latency which);
+double hist_us(enum latency which, double quantile);
+double hist_max_us(enum latency which);
 
 /* A mode gets ready, then measures once when the harness says so. */
 void echo_prepare(void);
@@ -87,5 +90,7 @@ void announce_prepare(void);
 void silent_measure(void);
 void bystander_prepare(void);
 void bystander_measure(void);
+void open_prepare(void);
+void open_measure(void);
 
 #endif

@@ -50,7 +50,7 @@ static void run(double seconds)
         sleep_until(due);
         if (!round_trip())
             return fault(0, "no reply, or not the bytes sent");
-        hist_add(now_ns() - due);
+        hist_add(FROM_DUE, now_ns() - due);
         result.messages++;
     }
     result.seconds = (double)(now_ns() - start) / 1e9;
