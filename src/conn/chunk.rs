@@ -97,6 +97,7 @@ impl Chunk {
     }
 
     /// Copies as much of `bytes` as there is room for, and returns how much that was.
+    #[inline]
     pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
         let len = bytes.len().min(self.spare_len());
         self.spare_mut()[..len].copy_from_slice(&bytes[..len]);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, MemoryLimit};
 use crate::conn::readiness::SHORT_CALL_IS_LAST;
+use crate::frame::HEADER_LEN;
 use crate::planted::{Bug, planted};
 
 /// What became of a frame that was to be sent.
@@ -79,6 +80,33 @@ impl Outbox {
         Ok(())
     }
 
+    /// Copies a frame to the end.
+    #[inline]
+    pub(crate) fn append_frame(
+        &mut self,
+        header: [u8; HEADER_LEN],
+        payload: &[u8],
+        high: usize,
+        pool: &mut ChunkPool,
+    ) -> Result<(), MemoryLimit> {
+        let frame_len = HEADER_LEN + payload.len();
+        if self.chunks.is_empty() {
+            self.chunks.push_back(pool.lend(frame_len)?);
+        }
+        match self.chunks.back_mut() {
+            Some(last) if last.spare_len() >= frame_len => {
+                last.append(&header);
+                last.append(payload);
+                self.grew_by(frame_len, high);
+                Ok(())
+            }
+            _ => {
+                self.append(&header, high, pool)?;
+                self.append(payload, high, pool)
+            }
+        }
+    }
+
     /// Moves chunks to the end.
     pub(crate) fn append_chunks(&mut self, chunks: &mut VecDeque<Chunk>, high: usize) {
         let len = chunks.iter().map(Chunk::len).sum();
@@ -125,6 +153,7 @@ impl Outbox {
         self.is_over = false;
     }
 
+    #[inline]
     fn grew_by(&mut self, len: usize, high: usize) {
         self.len += len;
         self.is_over |= self.len >= high;

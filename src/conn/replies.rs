@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::conn::Backlog;
+use crate::conn::chunk::MemoryLimit;
 use crate::conn::decoder::{Body, Frame};
 use crate::conn::outbox::Sent;
 use crate::conn::workbench::Supplies;
@@ -72,8 +73,10 @@ impl<'a> Replies<'a> {
             return Sent::TooLong;
         };
         self.stop_run();
-        self.append(&encode_header(payload_len));
-        self.append(payload);
+        let high = self.supplies.config.outbox_bytes_high;
+        let backlog = self.supplies.backlog(self.backlog);
+        let queued = backlog.outbox.append_frame(encode_header(payload_len), payload, high, &mut self.supplies.pool);
+        self.obey(queued);
         self.queued()
     }
 
@@ -132,18 +135,25 @@ impl<'a> Replies<'a> {
 
     /// Copies what is to be sent from the workbench to the outbox, so that something else can be queued behind it.
     fn stop_run(&mut self) {
+        if self.run.start == self.run.end {
+            return;
+        }
         let run = std::mem::replace(self.run, 0..0);
         let work = self.work;
         self.append(&work[run]);
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
         let high = self.supplies.config.outbox_bytes_high;
         let backlog = self.supplies.backlog(self.backlog);
-        if let Err(limit) = backlog.outbox.append(bytes, high, &mut self.supplies.pool) {
+        let queued = backlog.outbox.append(bytes, high, &mut self.supplies.pool);
+        self.obey(queued);
+    }
+
+    /// What cannot be queued for want of memory ends the connection: the bytes behind it would be out of order.
+    #[inline]
+    fn obey(&mut self, queued: Result<(), MemoryLimit>) {
+        if let Err(limit) = queued {
             *self.verdict = Verdict::Fail(limit.into());
         }
     }
