@@ -58,6 +58,11 @@ pub trait Handler {
         let _ = (conn, state);
     }
 
+    /// Somebody has called [`Peers::wake`] for this connection, and what is replied now goes out at once.
+    fn on_wake(&mut self, conn: &mut Context<'_>, state: &mut Self::State) {
+        let _ = (conn, state);
+    }
+
     /// The peer has sent its last byte (FIN) and may still read.
     ///
     /// By default the connection is closed once what it is owed is flushed. A handler that answers later, for example from
@@ -273,6 +278,14 @@ impl Peers<'_> {
         self.reach.tell(id, Wish::Resume)
     }
 
+    /// Lets [`Handler::on_wake`] be called for a connection when it runs next: once, however often this is called before.
+    /// Returns whether there is such a connection.
+    ///
+    /// Unlike with [`send`](Self::send), what is sent then need not be known yet, and is written right behind the callback.
+    pub fn wake(&mut self, id: ConnId) -> bool {
+        self.reach.tell(id, Wish::Wake)
+    }
+
     /// Begins to connect to somebody. The connection is a client's: the same state machine, limits and deadlines.
     ///
     /// It has its id from now on, and takes a place among the connections; a frame can be sent once
@@ -324,6 +337,7 @@ pub(crate) enum Wish {
     Abort,
     Pause,
     Resume,
+    Wake,
 }
 
 /// How a reactor is to end.

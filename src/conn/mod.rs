@@ -54,6 +54,10 @@ pub(crate) trait Sink {
     }
     /// The peer has sent its last byte, and every whole frame has been handed over.
     fn on_half_close(&mut self, replies: &mut Replies<'_>);
+    /// The connection was woken.
+    fn on_wake(&mut self, replies: &mut Replies<'_>) {
+        let _ = replies;
+    }
     /// The outbox was over its high watermark, and has fallen to its low one.
     fn on_low_water(&mut self, replies: &mut Replies<'_>);
 }
@@ -66,6 +70,8 @@ pub(crate) struct Conn {
     edges: Readiness,
     /// The handler wants no more frames for now.
     is_paused: bool,
+    /// The handler is to be asked what it has to say when the connection runs next.
+    is_woken: bool,
     // Invariant: there is one exactly while a frame is incomplete or waits, or output is owed.
     backlog: Option<Box<Backlog>>,
 }
@@ -126,6 +132,7 @@ impl Conn {
             // A socket is writable when it is new; whether it is readable, the first event tells.
             edges: Readiness { writable: true, ..Readiness::default() },
             is_paused: false,
+            is_woken: false,
             backlog: None,
         }
     }
@@ -190,6 +197,11 @@ impl Conn {
     /// Pauses or resumes the handing over of frames.
     pub(crate) fn pause(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
+    }
+
+    /// Lets the handler speak when the connection runs next.
+    pub(crate) fn wake(&mut self) {
+        self.is_woken = true;
     }
 
     /// Whether there is something to do that no event will announce.

@@ -18,6 +18,11 @@ impl Conn {
         let mut budget = before;
         self.lay(bench);
         self.flush(io, bench, sink, &mut budget);
+        if std::mem::take(&mut self.is_woken) && matches!(self.state, State::Open | State::Draining | State::HalfClosed)
+        {
+            self.ask(bench, |replies| sink.on_wake(replies));
+            self.flush(io, bench, sink, &mut budget);
+        }
         while self.advance(io, bench, sink, &mut budget) {}
         self.end(io, bench, &mut budget);
 

@@ -117,7 +117,7 @@ impl Generator {
         if let Stop::After(duration) = self.plan.stop {
             self.until = measure + nanos(duration);
         }
-        peers.set_timer(self.clock.instant(measure));
+        self.tick_at(peers, measure);
         if self.active_up == 0 {
             return self.end(peers, load);
         }
@@ -138,17 +138,21 @@ impl Generator {
             Course::Loading { intervals } => {
                 let end = self.measure + (intervals as u64 + 1) * INTERVAL;
                 if now < self.measure {
-                    peers.set_timer(self.clock.instant(self.measure));
+                    self.tick_at(peers, self.measure);
                 } else if now < end {
-                    peers.set_timer(self.clock.instant(end.min(self.until)));
+                    self.tick_at(peers, end.min(self.until));
                 } else {
                     self.report_interval(intervals, INTERVAL);
                     self.course = Course::Loading { intervals: intervals + 1 };
-                    peers.set_timer(self.clock.instant((end + INTERVAL).min(self.until)));
+                    self.tick_at(peers, (end + INTERVAL).min(self.until));
                 }
             }
             Course::Connecting | Course::Ending { .. } | Course::Over => self.end_if_done(peers, now),
         }
+    }
+
+    fn tick_at(&mut self, peers: &mut Peers<'_>, at: u64) {
+        self.next_tick = Some(peers.set_timer(self.clock.instant(at)));
     }
 
     fn report_interval(&mut self, number: usize, length: u64) {
@@ -167,7 +171,7 @@ impl Generator {
         self.until = until;
         let give_up = self.clock.now() + nanos(self.plan.patience);
         self.course = Course::Ending { intervals, give_up };
-        peers.set_timer(self.clock.instant(give_up));
+        self.tick_at(peers, give_up);
         self.end_if_done(peers, until);
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct Generator {
     pub(crate) reported_up: u64,
     pub(crate) ramp: Ramp,
     pub(crate) course: Course,
+    /// Goes on with the course.
+    pub(crate) next_tick: Option<TimerId>,
     /// The window that is measured, from `measure` to before `until`.
     pub(crate) measure: u64,
     pub(crate) until: u64,
@@ -65,6 +67,8 @@ pub(crate) struct Generator {
     pub(crate) schedule: Option<Schedule>,
     pub(crate) pulse: Pulse,
     next_lane: usize,
+    /// Something was sent or answered since the schedule was looked at.
+    is_busy: bool,
     stamp: Stamped,
     /// Of the interval under way.
     pub(crate) tally: Tally,
@@ -119,6 +123,7 @@ impl Generator {
             table,
             lanes,
             course: Course::Connecting,
+            next_tick: None,
             measure: u64::MAX,
             until: u64::MAX,
             quota,
@@ -126,6 +131,7 @@ impl Generator {
             in_flight: 0,
             schedule: None,
             next_lane: 0,
+            is_busy: false,
             stamp: Stamped { run: None, uses: 0, nanos: 0 },
             tally: Tally::new(),
             connect: histogram(),
@@ -157,18 +163,26 @@ impl Generator {
         }
     }
 
-    /// Sends what is due by now, and asks to be woken for the next: the open loop.
+    /// Wakes the connections for which a frame is due by now, and sees to it that this is looked at again: the open loop.
+    ///
+    /// A loop that is busy looks in its next turn, which does not sleep: a timer that interrupts it would cost as much as
+    /// a frame. One that has nothing to do lets a timer wake it.
     pub(crate) fn send_due(&mut self, peers: &mut Peers<'_>) {
         let Some(mut schedule) = self.schedule else { return };
+        let now = self.clock.now();
         while self.may_send() && schedule.due() < self.until {
-            let now = self.clock.now();
             let Some(due) = schedule.take(now) else { break };
             self.late_max = self.late_max.max(now - due);
             self.late += u64::from(now - due > LATE);
-            self.send_to_next(peers, due, now);
+            self.send_to_next(peers, due);
         }
         self.schedule = Some(schedule);
-        if self.is_loading() && schedule.due() < self.until {
+        if !self.is_loading() || schedule.due() >= self.until {
+            return;
+        }
+        if std::mem::take(&mut self.is_busy) {
+            peers.set_timer(peers.now());
+        } else {
             let after = schedule.due().saturating_sub(self.clock.now());
             self.pulse.set(Duration::from_nanos(after), peers);
         }
@@ -197,29 +211,29 @@ impl Generator {
         is_taken
     }
 
-    /// Sends a frame that is due to the next connection in turn that is there.
-    fn send_to_next(&mut self, peers: &mut Peers<'_>, due: u64, now: u64) {
+    /// Lets the next connection in turn that is there send a frame that is due.
+    fn send_to_next(&mut self, peers: &mut Peers<'_>, due: u64) {
+        self.is_busy = true;
         for _ in 0..self.active {
-            let lane = self.next_lane;
+            let lane = &mut self.lanes[self.next_lane];
             self.next_lane = (self.next_lane + 1) % self.active;
-            let Life::Open(id) = self.lanes[lane].life else { continue };
-            let must_wait = self.lanes[lane].has_waiting();
-            if must_wait || !self.send(lane, due, now, |payload| peers.send(id, payload)) {
-                self.lanes[lane].wait(due);
-                self.in_flight += 1;
-            }
+            let Life::Open(id) = lane.life else { continue };
+            lane.wait(due);
+            peers.wake(id);
+            self.in_flight += 1;
             return;
         }
         self.tally.errors.unanswered += 1;
     }
 
-    /// Sends what waited for room on a connection.
+    /// Sends what is due on a connection, as far as there is room.
     fn send_waiting(&mut self, conn: &mut Context<'_>, lane: usize) {
-        while let Some(due) = self.lanes[lane].next_waiting() {
+        while let Some(due) = self.lanes[lane].first_waiting() {
             let now = self.clock.now();
             if !self.send(lane, due, now, |payload| conn.reply(payload)) {
-                return self.lanes[lane].wait_again(due);
+                return;
             }
+            self.lanes[lane].end_wait();
             // It was counted when it began to wait.
             self.in_flight -= 1;
         }
@@ -249,6 +263,7 @@ impl Generator {
     #[inline]
     fn count(&mut self, stamp: Stamp, now: u64, frame_len: usize) {
         self.in_flight -= 1;
+        self.is_busy = true;
         let is_measured = self.is_measured(now);
         if is_measured {
             self.answered += 1;
@@ -356,6 +371,10 @@ impl Handler for Generator {
         }
     }
 
+    fn on_wake(&mut self, conn: &mut Context<'_>, lane: &mut u32) {
+        self.send_waiting(conn, *lane as usize);
+    }
+
     fn on_low_water(&mut self, conn: &mut Context<'_>, lane: &mut u32) {
         let lane = *lane as usize;
         match self.lanes[lane].cohort {
@@ -392,14 +411,16 @@ impl Handler for Generator {
     }
 
     fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
-        if !self.dial_on_timer(peers, timer) {
-            self.send_due(peers);
+        if self.next_tick == Some(timer) {
             self.tick(peers);
+        } else if !self.dial_on_timer(peers, timer) {
+            self.send_due(peers);
         }
     }
 
     fn on_source(&mut self, peers: &mut Peers<'_>, _: SourceId) {
-        self.send_due(peers);
+        // Timers come after all events of a turn: the schedule is looked at once in a turn, and by them.
+        peers.set_timer(peers.now());
     }
 
     fn on_message(&mut self, peers: &mut Peers<'_>, order: Order) {

@@ -24,8 +24,12 @@ pub(crate) struct Lane {
     pub(crate) answered: u32,
     /// Of the frame that is answered next. The others are behind it: most connections have one in flight.
     first: Stamp,
+    /// When the first frame was due that the connection has not taken yet, or `NONE_DUE`.
+    first_due: u64,
     more: Option<Box<Queues>>,
 }
+
+const NONE_DUE: u64 = u64::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -41,13 +45,22 @@ pub(crate) enum Life {
 #[derive(Debug, Default)]
 struct Queues {
     in_flight: VecDeque<Stamp>,
-    /// When frames were due that the connection has not taken yet.
+    /// When the others were due that the connection has not taken yet.
     waiting: VecDeque<u64>,
 }
 
 impl Lane {
     pub(crate) fn new(number: u32, cohort: Cohort) -> Self {
-        Self { number, cohort, life: Life::Unborn, sent: 0, answered: 0, first: Stamp::default(), more: None }
+        Self {
+            number,
+            cohort,
+            life: Life::Unborn,
+            sent: 0,
+            answered: 0,
+            first: Stamp::default(),
+            first_due: NONE_DUE,
+            more: None,
+        }
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
@@ -79,30 +92,36 @@ impl Lane {
         Some(stamp)
     }
 
-    /// A frame is due, and the connection does not take it for now.
+    /// A frame is due; it waits until the connection takes it.
     pub(crate) fn wait(&mut self, due: u64) {
-        self.more.get_or_insert_default().waiting.push_back(due);
+        if self.has_waiting() {
+            self.more.get_or_insert_default().waiting.push_back(due);
+        } else {
+            self.first_due = due;
+        }
     }
 
-    /// When the next frame was due that waits.
-    pub(crate) fn next_waiting(&mut self) -> Option<u64> {
-        self.more.as_mut()?.waiting.pop_front()
+    /// When the first frame was due that waits.
+    pub(crate) fn first_waiting(&self) -> Option<u64> {
+        self.has_waiting().then_some(self.first_due)
     }
 
-    /// Puts back what [`next_waiting`](Self::next_waiting) gave.
-    pub(crate) fn wait_again(&mut self, due: u64) {
-        self.more.get_or_insert_default().waiting.push_front(due);
+    /// The first frame that waited does so no more.
+    pub(crate) fn end_wait(&mut self) {
+        let next = self.more.as_mut().and_then(|queues| queues.waiting.pop_front());
+        self.first_due = next.unwrap_or(NONE_DUE);
     }
 
     pub(crate) fn has_waiting(&self) -> bool {
-        self.more.as_ref().is_some_and(|queues| !queues.waiting.is_empty())
+        self.first_due != NONE_DUE
     }
 
     /// The connection has ended. Gives what was due or in flight and will not be answered, and is ready for another life.
     pub(crate) fn bury(&mut self) -> Vec<Stamp> {
         let mut lost: Vec<Stamp> = std::iter::from_fn(|| self.pop()).collect();
-        while let Some(due) = self.next_waiting() {
+        while let Some(due) = self.first_waiting() {
             lost.push(Stamp { due, sent: due });
+            self.end_wait();
         }
         self.sent = 0;
         self.answered = 0;
@@ -137,11 +156,14 @@ mod tests {
     fn one_frame_in_flight_takes_no_memory_of_its_own() {
         let mut lane = Lane::new(0, Cohort::Active);
         for at in 0..100 {
+            lane.wait(at);
+            assert_eq!(lane.first_waiting(), Some(at));
+            lane.end_wait();
             lane.push(stamp(at));
             assert_eq!(lane.pop(), Some(stamp(at)));
         }
         assert!(lane.more.is_none());
-        assert!(size_of::<Lane>() <= 64, "{}", size_of::<Lane>());
+        assert!(size_of::<Lane>() <= 72, "{}", size_of::<Lane>());
     }
 
     #[test]
@@ -150,8 +172,9 @@ mod tests {
         lane.push(stamp(1));
         lane.push(stamp(2));
         lane.wait(3);
+        lane.wait(4);
         assert!(lane.has_waiting());
-        assert_eq!(lane.bury(), [stamp(1), stamp(2), stamp(3)]);
+        assert_eq!(lane.bury(), [stamp(1), stamp(2), stamp(3), stamp(4)]);
         assert_eq!((lane.in_flight(), lane.has_waiting(), lane.life), (0, false, Life::Dead));
     }
 }

@@ -310,6 +310,7 @@ impl<S, T> Reach for Clients<S, T> {
                 Wish::Abort => conn.cut(CloseReason::AbortedByHandler),
                 Wish::Pause => conn.pause(true),
                 Wish::Resume => conn.pause(false),
+                Wish::Wake => conn.wake(),
             }
             self.queue(id);
             return true;

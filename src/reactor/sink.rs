@@ -61,6 +61,10 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
         self.call(replies, H::on_half_close);
     }
 
+    fn on_wake(&mut self, replies: &mut Replies<'_>) {
+        self.call(replies, H::on_wake);
+    }
+
     fn on_low_water(&mut self, replies: &mut Replies<'_>) {
         self.call(replies, H::on_low_water);
     }

@@ -174,6 +174,7 @@ pub(crate) struct Hooks {
     pub(crate) on_frame: OnFrame,
     on_half_close: OnConn,
     on_low_water: OnConn,
+    on_wake: OnConn,
     on_close: OnClose,
     pub(crate) log: Log,
 }
@@ -222,6 +223,7 @@ impl Default for Hooks {
             }),
             on_half_close: Box::new(|conn| conn.close()),
             on_low_water: Box::new(|_| {}),
+            on_wake: Box::new(|_| {}),
             on_close: Box::new(|_, _| {}),
             log: Log::default(),
         }
@@ -246,6 +248,13 @@ impl Hooks {
 
     pub(crate) fn on_low_water(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
         self.on_low_water = Box::new(hook);
+        self
+    }
+
+    // Not every test that shares this module wakes anybody.
+    #[allow(dead_code)]
+    pub(crate) fn on_wake(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
+        self.on_wake = Box::new(hook);
         self
     }
 
@@ -275,6 +284,11 @@ impl Handler for Hooks {
         self.log.low_water.push(conn.id());
         self.log.check(conn.id(), *state);
         (self.on_low_water)(conn);
+    }
+
+    fn on_wake(&mut self, conn: &mut Context<'_>, state: &mut ConnId) {
+        self.log.check(conn.id(), *state);
+        (self.on_wake)(conn);
     }
 
     fn on_half_close(&mut self, conn: &mut Context<'_>, state: &mut ConnId) {

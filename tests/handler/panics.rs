@@ -66,7 +66,7 @@ fn a_panic_over_a_large_frame_gives_its_buffers_back() {
 }
 
 #[test]
-fn a_panic_in_on_half_close_or_on_low_water_ends_only_its_own_connection() {
+fn a_panic_in_on_half_close_on_low_water_or_on_wake_ends_only_its_own_connection() {
     let mut panic_once = once();
     let hooks = Hooks::default().on_half_close(move |conn| {
         panic_once();
@@ -86,6 +86,13 @@ fn a_panic_in_on_half_close_or_on_low_water_ends_only_its_own_connection() {
     let reason = panicking(hooks, |server, victim| {
         server.write(victim, &frame(b"large"));
         drop(server.read_to_end(victim));
+    });
+    assert_eq!(reason, CloseReason::HandlerPanicked);
+
+    let mut panic_once = once();
+    let reason = panicking(Hooks::default().on_wake(move |_| panic_once()), |server, _| {
+        let id = server.log().opened[0];
+        assert!(server.act(move |peers| peers.wake(id)));
     });
     assert_eq!(reason, CloseReason::HandlerPanicked);
 }

@@ -64,9 +64,28 @@ fn a_stale_id_is_gone_and_never_the_next_tenant() {
     assert_ne!(id_a, id_b);
 
     assert_eq!(server.act(move |peers| peers.send(id_a, b"not for b")), Sent::Gone);
-    let told = server.act(move |peers| [peers.close(id_a), peers.abort(id_a), peers.pause(id_a), peers.resume(id_a)]);
-    assert_eq!(told, [false; 4]);
+    let told = server.act(move |peers| {
+        [peers.close(id_a), peers.abort(id_a), peers.pause(id_a), peers.resume(id_a), peers.wake(id_a)]
+    });
+    assert_eq!(told, [false; 5]);
     server.echo(&b, b"only its own");
+}
+
+#[test]
+fn who_is_woken_speaks_once_however_often_it_was_woken() {
+    let mut spoken = 0;
+    let hooks = Hooks::default().on_wake(move |conn| {
+        spoken += 1;
+        assert_eq!(conn.reply(format!("{spoken}").as_bytes()), Sent::Queued);
+    });
+    let mut server = server(hooks);
+    let (sleeper, _) = server.connect_with_id();
+    let (client, id) = server.connect_with_id();
+    assert_eq!(server.act(move |peers| [peers.wake(id), peers.wake(id)]), [true; 2]);
+    server.expect(&client, &[b"1"]);
+    server.act(move |peers| peers.wake(id));
+    server.expect(&client, &[b"2"]);
+    server.echo(&sleeper, b"and nobody else does");
 }
 
 #[test]
