@@ -7,7 +7,7 @@ use crate::Result;
 const HELP: &str = "\
 cargo bench --bench floor -- [OPTIONS]
 
-  --quick            7 rounds of 0.5 s each (default; under 4 minutes in all)
+  --quick            7 rounds of 0.5 s each (default; some 8 minutes in all)
   --full             11 rounds of 2 s each
   --rows NAME,NAME   only these rows; `--rows list` names them
   --rounds R         counted rounds of each row, after one that is not counted

@@ -298,6 +298,24 @@ mod tests {
     }
 
     #[test]
+    fn frames_lie_one_behind_the_other_whatever_room_is_left() {
+        let mut pool = ChunkPool::new(16 << 20, 0);
+        for payload_len in [0, 1, 300, 507, 508, 509, 4_000, CHUNK_LEN - HEADER_LEN, CHUNK_LEN, 2 * CHUNK_LEN] {
+            let payload = bytes(payload_len);
+            let mut outbox = Outbox::default();
+            for _ in 0..40 {
+                outbox.append_frame([1, 2, 3, 4], &payload, usize::MAX, &mut pool).unwrap();
+            }
+            outbox.invariants(usize::MAX, LOW);
+            let queued: Vec<u8> = outbox.chunks.iter().flat_map(|chunk| chunk.as_slice().to_vec()).collect();
+            assert!(queued == [&[1, 2, 3, 4], payload.as_slice()].concat().repeat(40), "{payload_len}");
+            assert!(outbox.capacity() <= 2 * outbox.len() + 4_096);
+            outbox.release(&mut pool);
+        }
+        assert_eq!(pool.lent_bytes(), 0);
+    }
+
+    #[test]
     fn it_is_over_from_the_high_watermark_down_to_the_low_one() {
         let mut pool = ChunkPool::new(1 << 20, 0);
         let mut outbox = Outbox::default();

@@ -163,7 +163,7 @@ mod tests {
             assert_eq!(lane.pop(), Some(stamp(at)));
         }
         assert!(lane.more.is_none());
-        assert!(size_of::<Lane>() <= 72, "{}", size_of::<Lane>());
+        assert!(size_of::<Lane>() <= 64, "{}", size_of::<Lane>());
     }
 
     #[test]
