@@ -366,3 +366,49 @@ fn config(plan: &Plan) -> Result<Config, Error> {
         .build()
         .map_err(Error::Config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Turns the generator of `plan` on this thread until all are up; the heap bytes that this thread has then got more.
+    fn heap_of(plan: Plan) -> u64 {
+        let connections = plan.connections_total();
+        // They are made without being accepted, and so take no descriptor at that end.
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(i32::try_from(connections).unwrap()).unwrap();
+        let target = ListenAddr::Tcp(listener.local_addr().unwrap().as_socket().unwrap());
+        let (reports, _reported) = channel();
+        let share = Share {
+            clock: Clock::start(),
+            table: Arc::new(Table::new(RangeInclusive::clone(&plan.payload_len))),
+            plan: Arc::new(plan),
+            target,
+            thread: 0,
+            reports,
+        };
+        let config = config(&share.plan).unwrap();
+        let mut reactor = Reactor::new(config, Generator::new(share).unwrap()).unwrap();
+        reactor.handle().send(Order::Connect).unwrap();
+        let heap = allocation_counter::measure(|| {
+            while reactor.handler().up < connections as u64 {
+                let turn = reactor.turn(Some(Duration::from_secs(10))).unwrap();
+                assert_eq!(turn, Turn::Running);
+            }
+        });
+        u64::try_from(heap.bytes_current).unwrap()
+    }
+
+    #[test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "a listen queue is shorter there")]
+    fn an_idle_connection_of_the_generator_takes_at_most_256_bytes() {
+        const MORE: usize = 256;
+        let [few, many] =
+            [MORE, 2 * MORE].map(|idle| heap_of(Plan { connections: 1, idle: idle - 1, ..Plan::default() }));
+        let lane = size_of::<crate::load::lane::Lane>() as u64;
+        let bytes = (many - few) / MORE as u64 + lane;
+        println!("an idle connection takes {bytes} bytes");
+        assert!(bytes <= 256, "an idle connection takes {bytes} bytes of heap");
+    }
+}
