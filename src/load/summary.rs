@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use crate::load::causes::causes;
-use crate::load::clock::time_of_day;
+use crate::load::clock::{nanos, time_of_day};
 use crate::load::course::ThreadEnd;
 use crate::load::outcome::{
     Cohort, Connecting, Errors, Fault, GeneratorSide, Interval, Outcome, Recorded, ServerSide, ThreadUse,
@@ -33,6 +33,9 @@ pub(crate) struct Seen {
 
 /// A thread whose processor is so full has nothing left to see an answer with when it comes.
 const CPU_FULL: f64 = 0.9;
+/// A turn of the generator's that is as long, in nanoseconds, and at least half of the longest latency, may be what was
+/// measured.
+const LAG: u64 = 10_000_000;
 /// One late frame in a hundred is too many.
 const LATE_SHARE_MAX: f64 = 0.01;
 const FAULTS_MAX: usize = 10;
@@ -56,7 +59,8 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     let generator = generator(&seen);
     let service = total(|interval| &interval.service);
     let frames = seen.intervals.iter().map(|interval| interval.frames).sum();
-    let taints = taints(plan, &generator, frames);
+    let longest = response.max().max(service.max());
+    let taints = taints(plan, &generator, frames, longest);
     Outcome {
         plan: plan.clone(),
         begun: seen.begun.unwrap_or_else(time_of_day),
@@ -130,7 +134,7 @@ fn generator(seen: &Seen) -> GeneratorSide {
 }
 
 /// What makes the figures the generator's own.
-fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64) -> Vec<String> {
+fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64, longest: u64) -> Vec<String> {
     let mut taints = Vec::new();
     let fullest = generator.threads.iter().filter_map(|thread| thread.cpu).fold(0.0, f64::max);
     if fullest >= CPU_FULL {
@@ -139,6 +143,15 @@ fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64) -> Vec<String> {
              hold the generator's own delay (try --threads {}, or a lower --rate)",
             100.0 * fullest,
             plan.threads + 1
+        ));
+    }
+    let lag = generator.threads.iter().map(|thread| nanos(thread.turn_max)).max().unwrap_or_default();
+    if lag >= LAG && 2 * lag >= longest {
+        taints.push(format!(
+            "a turn of the generator's own loop took {:.1} ms, and the longest latency is {:.1} ms: the longest may be the \
+             generator's own delay",
+            lag as f64 / 1e6,
+            longest as f64 / 1e6
         ));
     }
     let late_share = generator.late as f64 / frames.max(1) as f64;
@@ -161,4 +174,31 @@ fn by_name<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) ->
         *sum.entry(*name).or_default() += count;
     }
     sum.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tainted(cpu: f64, turn_max: Duration, late: u64) -> Vec<String> {
+        let thread = ThreadUse { cpu: Some(cpu), turn_max, ..ThreadUse::default() };
+        let generator = GeneratorSide { threads: vec![thread], late, ..GeneratorSide::default() };
+        taints(&Plan::default(), &generator, 1_000, 100_000_000)
+    }
+
+    #[test]
+    fn a_full_processor_a_slow_loop_and_late_frames_are_told() {
+        let fast = Duration::from_millis(1);
+        assert_eq!(tainted(0.89, fast, 10), Vec::<String>::new());
+        // Long, but not beside what was measured.
+        assert_eq!(tainted(0.5, Duration::from_millis(49), 0), Vec::<String>::new());
+        for (cpu, turn_max, late, words) in [
+            (0.9, fast, 0, "used 90 % of its processor"),
+            (0.5, Duration::from_millis(50), 0, "took 50.0 ms, and the longest latency is 100.0 ms"),
+            (0.5, fast, 11, "11 frames (1.1 %) were sent more than 1 ms after they were due"),
+        ] {
+            let taints = tainted(cpu, turn_max, late);
+            assert!(taints.len() == 1 && taints[0].contains(words), "{taints:?}");
+        }
+    }
 }
