@@ -41,6 +41,8 @@ pub(crate) struct Client<S, T> {
     is_queued: bool,
     /// The last run moved so many bytes that the next may take as long: it does not go before others.
     has_run_long: bool,
+    // Here and not in the tenant, where it would take eight bytes.
+    pub(crate) origin: Origin,
     pub(crate) seat: Seat<S, T>,
 }
 
@@ -64,7 +66,6 @@ pub(crate) struct Tenant<S, T> {
     pub(crate) stream: S,
     pub(crate) conn: Conn,
     pub(crate) peer: PeerAddr,
-    pub(crate) origin: Origin,
     pub(crate) state: T,
 }
 
@@ -89,8 +90,8 @@ impl<S, T> Clients<S, T> {
         }
     }
 
-    pub(crate) fn insert(&mut self, seat: Seat<S, T>) -> ConnId {
-        self.slots.insert(Client { is_queued: false, has_run_long: false, seat })
+    pub(crate) fn insert(&mut self, origin: Origin, seat: Seat<S, T>) -> ConnId {
+        self.slots.insert(Client { is_queued: false, has_run_long: false, origin, seat })
     }
 
     /// An event came. Returns whether it was about a connection that exists.
@@ -319,7 +320,7 @@ impl<S, T> Reach for Clients<S, T> {
     }
 
     fn dial(&mut self, dial: Dial) -> ConnId {
-        let id = self.insert(Seat::Reserved(dial));
+        let id = self.insert(Origin::Dialled, Seat::Reserved(dial));
         self.to_dial.push_back(id);
         self.reserved += 1;
         id

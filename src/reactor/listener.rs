@@ -146,7 +146,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         };
         self.count_in(&tenant.peer);
         let has_work = tenant.conn.wants_turn() || tenant.conn.is_ending();
-        self.clients.insert(Seat::Open(tenant));
+        self.clients.insert(Origin::Accepted, Seat::Open(tenant));
         if has_work {
             self.clients.queue(id);
         }

@@ -38,7 +38,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.connections += 1;
         self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
         self.deadlines.set(Kind::Idle, id.index, Some(self.now()));
-        Some(Tenant { stream, conn, peer, origin, state })
+        Some(Tenant { stream, conn, peer, state })
     }
 
     /// Frees the slots of connections that have ended: only now, when no event of this turn can be about them any more.
@@ -47,7 +47,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let Some(client) = self.clients.slots.remove(id) else { continue };
             self.listeners.note_freed();
             match client.seat {
-                Seat::Open(tenant) => self.bury(id, tenant),
+                Seat::Open(tenant) => self.bury(id, client.origin, tenant),
                 Seat::Failed(error) => self.tell_dial_failed(id, error),
                 Seat::Reserved(_) | Seat::Dialling { .. } | Seat::Out => {}
             }
@@ -55,8 +55,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     /// Closes a connection and tells the handler. Its slot is free.
-    fn bury(&mut self, id: ConnId, tenant: Tenant<N::Stream, H::State>) {
-        let Tenant { stream, mut conn, peer, origin, state } = tenant;
+    fn bury(&mut self, id: ConnId, origin: Origin, tenant: Tenant<N::Stream, H::State>) {
+        let Tenant { stream, mut conn, peer, state } = tenant;
         let reason = conn.closed().unwrap_or(CloseReason::Cut);
         drop(stream);
         if origin == Origin::Accepted {
