@@ -224,7 +224,9 @@ impl Run {
 
     /// Takes what was reported, for a tenth of a second, and shows how it goes.
     fn look(&mut self, watch: &mut dyn Watch) {
-        let until = self.clock.now() + nanos(LOOK);
+        // Those who are connected already should not wait for long for those who are not.
+        let is_connected = self.progress.stage == Stage::Connecting && self.settled == self.threads.len();
+        let until = self.clock.now() + nanos(if is_connected { LOOK / 20 } else { LOOK });
         loop {
             let left = Duration::from_nanos(until.saturating_sub(self.clock.now()));
             match self.reports.recv_timeout(left) {

@@ -22,7 +22,7 @@ fn the_silent_the_dripping_and_the_deaf_stand_beside_the_active() {
 
 #[test]
 fn a_cohort_that_the_server_ends_is_no_error() {
-    let idle_timeout = Some(Duration::from_millis(100));
+    let idle_timeout = Some(Duration::from_millis(500));
     let server = Server::start(patient().idle_timeout(idle_timeout).frame_timeout(idle_timeout));
     let stop = Stop::After(Duration::from_millis(1_500));
     let outcome = outcome(&Plan { idle: 5, drip: 2, rate: Some(2_000.0), stop, ..plan(server.addr) });
