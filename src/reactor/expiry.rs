@@ -20,41 +20,58 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 due.push((index, kind));
             }
         }
+        // Those of one connection one after the other, so that it looks once for all of them.
+        due.sort_by_key(|(index, _)| *index);
+        let mut looked = None;
         // Only now: whoever is not late has the same deadline again, and is looked at again in the next turn.
         for (index, kind) in due {
             let Some(id) = self.clients.slots.id_of(index) else { continue };
-            if kind == Kind::Connect {
-                self.dial_timed_out(id);
-            } else if self.is_late(id, kind) {
+            let is_late = match kind {
+                Kind::Connect => {
+                    self.dial_timed_out(id);
+                    continue;
+                }
+                Kind::Linger => true,
+                Kind::Idle | Kind::Frame | Kind::Write => {
+                    let has_moved = match looked {
+                        Some((of, has_moved)) if of == index => has_moved,
+                        _ => self.look(id),
+                    };
+                    looked = Some((index, has_moved));
+                    self.is_late(id, kind, has_moved)
+                }
+            };
+            if is_late {
                 self.clients.cut(id, kind.reason());
             }
         }
     }
 
-    /// Whether it is the peer that is late, and not we.
+    /// Lets a connection look for itself what its socket has. Returns whether frames or output moved.
     ///
     /// What the peer has done may lie in the socket, unseen: the process was stopped, a poll was interrupted or left events
-    /// behind, a budget was spent; and the kernel reports room only once a third of a send buffer is free. So the connection
-    /// looks for itself first, and as long as it has something to do without the peer, the peer is in time. Only with
-    /// writing it may be late all the same: who stands in the queue to read need not have found out that there is room.
-    fn is_late(&mut self, id: ConnId, kind: Kind) -> bool {
-        if matches!(kind, Kind::Linger | Kind::Connect) {
-            return true;
-        }
-        let now = self.now();
+    /// behind, a budget was spent; and the kernel reports room only once a third of a send buffer is free. Also one that
+    /// stands in the queue looks: its share may be some turns away.
+    fn look(&mut self, id: ConnId) -> bool {
         let before = (self.bench.supplies.counts.frames_in, self.stats.bytes_out);
-        // Also one that stands in the queue: its share may be some turns away.
         let Some(conn) = self.clients.conn_mut(id) else { return false };
         conn.look_again();
         self.run_one(id);
-        let has_answered = self.bench.supplies.counts.frames_in > before.0;
-        let has_written = self.stats.bytes_out > before.1;
+        before != (self.bench.supplies.counts.frames_in, self.stats.bytes_out)
+    }
+
+    /// Whether it is the peer that is late, and not we, now that the connection has looked.
+    ///
+    /// As long as it has something to do without the peer, the peer is in time. Only with writing it may be late all the
+    /// same: who stands in the queue to read need not have found out that there is room.
+    fn is_late(&mut self, id: ConnId, kind: Kind, has_moved: bool) -> bool {
+        let now = self.now();
         let is_queued = self.clients.is_queued(id);
         let Some(conn) = self.clients.conn_mut(id) else { return false };
         let (since, is_in_time) = match kind {
-            Kind::Idle => (Some(now), has_answered || has_written || is_queued),
+            Kind::Idle => (Some(now), has_moved || is_queued),
             Kind::Frame => (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, conn.frame_since(), now)),
-            // Not whether this look has written: a look at another deadline, just before, may have done so.
+            // Not whether this look has written: what it owes now may be owed since then.
             Kind::Write => (conn.stalled_since(), !self.deadlines.is_over(kind, conn.stalled_since(), now)),
             Kind::Linger | Kind::Connect => (conn.lingering_since(), false),
         };

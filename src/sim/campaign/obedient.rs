@@ -249,8 +249,8 @@ impl Handler for Obedient {
         let asked = record.script.frame(record.taken - 1);
         let is_asked = asked.is_some_and(|asked| is_same(asked, &frame));
         let order = asked.and_then(|asked| asked.get(HEADER_LEN)).map_or(Deed::Nothing, |byte| Deed::of_byte(*byte));
-        // A connection may run again for a last look at each of its deadlines: for the frame, for writing, for idleness.
-        let is_within_budget = record.taken_in_turn <= 4 * self.frame_budget;
+        // A connection may run a second time, for a last look at its deadlines.
+        let is_within_budget = record.taken_in_turn <= 2 * self.frame_budget;
         self.expect(is_own, number, "a frame came with another connection's state");
         self.expect(may_go_on, number, "a frame was handed over that should have waited");
         self.expect(is_asked, number, "the frame handed over is not the one that was sent");
