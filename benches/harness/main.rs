@@ -1,6 +1,6 @@
 //! What the server costs above the floor.
 //!
-//! `cargo bench --bench floor` measures frameloop next to a raw epoll echo
+//! `cargo bench --bench peers` measures frameloop next to a raw epoll echo
 //! loop in C (`benches/peers/floor.c`), which knows nothing of frames and so
 //! bounds what any echo server can do on this kernel. Both run at once on the
 //! same CPU and are loaded in turn, A B A B, by one generator on another CPU

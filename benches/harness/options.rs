@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::Result;
 
 const HELP: &str = "\
-cargo bench --bench floor -- [OPTIONS]
+cargo bench --bench peers -- [OPTIONS]
 
   --quick            7 rounds of 0.5 s each (default; some 8 minutes in all)
   --full             11 rounds of 2 s each

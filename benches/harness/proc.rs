@@ -3,19 +3,17 @@
 use std::fs;
 
 use nix::sys::time::TimeValLike;
+use nix::unistd::Pid;
 
 use crate::Result;
 
-/// Nanoseconds on a CPU, of all threads of a process. Exact only while it
-/// sleeps, which is when it is read.
+/// Nanoseconds on a CPU, of all threads of a process, also those that have
+/// ended. Exact only while it sleeps, which is when it is read.
 pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
-    let mut total = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let line = fs::read_to_string(task?.path().join("schedstat"))?;
-        let first = line.split_whitespace().next().ok_or("schedstat is empty")?;
-        total += first.parse::<u64>()?;
-    }
-    Ok(total)
+    use nix::time::{clock_getcpuclockid, clock_gettime};
+    let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
+    let used = clock_gettime(clock)?;
+    Ok(u64::try_from(used.num_nanoseconds())?)
 }
 
 /// Resident bytes. `smaps_rollup` walks the pages; the figure in `status` is
