@@ -6,51 +6,20 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{ChildStderr, Command, Stdio};
 
 use crate::Result;
-use crate::child::{Bench, Guard, SIDES, Server};
+use crate::child::{Bench, Guard, Priority, Server};
+use crate::results::{Metric, Outcome, Sample};
+use crate::rounds::{self, Contender, Rounds};
 use crate::rows::Row;
-
-/// One line of the table, for both servers.
-#[derive(Debug)]
-pub(crate) struct Calls {
-    pub(crate) title: String,
-    pub(crate) floor: f64,
-    pub(crate) server: f64,
-    /// Which calls these are, by name.
-    pub(crate) details: [String; 2],
-}
 
 type Counts = BTreeMap<String, u64>;
 
-/// What strace saw of one server.
-struct Seen {
-    frames: f64,
-    window: Counts,
-    connections: f64,
-    life: Counts,
+pub(crate) fn measure(bench: &Bench, row: &Row) -> Vec<(String, Outcome)> {
+    let contenders = bench.entrants(row).map(|peer| Contender::new(peer.name, bench.start(peer, Priority::NONE)));
+    rounds::in_turn(contenders.collect(), Rounds::ONE, |server| count(bench, server, row))
 }
 
-pub(crate) fn measure(bench: &Bench, row: &Row) -> Result<Vec<Calls>> {
-    let [floor, server] = SIDES.map(|side| seen(bench, &bench.start(side)?, row));
-    let both = [floor?, server?];
-    let line = |title: &str, pick: fn(&Seen) -> Counts, by: fn(&Seen) -> f64| {
-        let rate = |seen: &Seen| pick(seen).values().sum::<u64>() as f64 / by(seen);
-        Calls {
-            title: format!("{title}, {}", row.title),
-            floor: rate(&both[0]),
-            server: rate(&both[1]),
-            details: [0, 1].map(|side| describe(&pick(&both[side]), by(&both[side]))),
-        }
-    };
-    Ok(vec![
-        line("calls a frame without waits", |it| only(&it.window, |n| !is_wait(n)), |it| it.frames),
-        line("waits a frame", |it| only(&it.window, is_wait), |it| it.frames),
-        line("epoll_ctl a connection", |it| only(&it.life, |n| n == "epoll_ctl"), |it| it.connections),
-        line("other calls a connection", |it| only(&it.life, is_other), |it| it.connections),
-    ])
-}
-
-fn seen(bench: &Bench, server: &Server, row: &Row) -> Result<Seen> {
-    let mut load = bench.load(server, row)?;
+fn count(bench: &Bench, server: &Server, row: &Row) -> Result<Sample> {
+    let mut load = bench.load(server, row, Priority::NONE)?;
     let strace = Strace::attach(server.pid())?;
     let frames = load.go()?.messages as f64;
     let window = strace.detach()?;
@@ -58,33 +27,33 @@ fn seen(bench: &Bench, server: &Server, row: &Row) -> Result<Seen> {
     // A second load, from before its first connection to after its last close.
     let strace = Strace::attach(server.pid())?;
     let brief = Row { seconds: Some(0.1), ..row.clone() };
-    let mut load = bench.load(server, &brief)?;
+    let mut load = bench.load(server, &brief, Priority::NONE)?;
     load.go()?;
     load.stop()?;
     server.rest()?;
     let life = strace.detach()?;
-    Ok(Seen { frames, window, connections: row.connections as f64, life })
+    let connections = row.connections as f64;
+    Ok(vec![
+        (Metric::CallsPerMessage, sum(&window, |name| !is_wait(name)) / frames),
+        (Metric::WaitsPerMessage, sum(&window, is_wait) / frames),
+        (Metric::RegistrationsPerConnection, sum(&life, |name| name == "epoll_ctl") / connections),
+        (Metric::OtherCallsPerConnection, sum(&life, is_other) / connections),
+    ])
+}
+
+/// How often those calls were made whose name is one to keep.
+fn sum(counts: &Counts, keep: impl Fn(&str) -> bool) -> f64 {
+    counts.iter().filter(|(name, _)| keep(name)).map(|(_, count)| *count as f64).sum()
 }
 
 fn is_wait(name: &str) -> bool {
-    name.starts_with("epoll_wait") || name.starts_with("epoll_pwait")
+    ["epoll_wait", "epoll_pwait", "epoll_pwait2", "futex", "poll", "ppoll", "select", "pselect6"].contains(&name)
 }
 
 fn is_other(name: &str) -> bool {
     const EXCHANGE: [&str; 9] =
         ["read", "write", "readv", "writev", "recvfrom", "sendto", "recvmsg", "sendmsg", "epoll_ctl"];
     !is_wait(name) && !EXCHANGE.contains(&name)
-}
-
-fn only(counts: &Counts, keep: impl Fn(&str) -> bool) -> Counts {
-    let kept = counts.iter().filter(|(name, _)| keep(name));
-    kept.map(|(name, count)| (name.clone(), *count)).collect()
-}
-
-fn describe(counts: &Counts, by: f64) -> String {
-    let parts = counts.iter().filter(|(_, count)| **count as f64 / by >= 0.005);
-    let parts: Vec<_> = parts.map(|(name, count)| format!("{name} {:.2}", *count as f64 / by)).collect();
-    parts.join(", ")
 }
 
 /// An strace attached to all threads of a process.

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
@@ -11,9 +12,16 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::compile::{self, Tools};
 use crate::options::Options;
+use crate::peers::Peer;
 use crate::proc;
+use crate::rounds::Rounds;
 use crate::rows::Row;
 use crate::stats::Figures;
+
+/// What the results call what is measured.
+pub(crate) const FRAMELOOP: &str = "frameloop";
+pub(crate) const SPINNING: &str = "frameloop-spin";
+pub(crate) const FLOOR: &str = "floor";
 
 const START: Duration = Duration::from_secs(10);
 /// Time for a process to reach its next sleep, so that its CPU time is exact.
@@ -30,15 +38,6 @@ impl Drop for Guard {
     }
 }
 
-/// Which of the two servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Floor,
-    Server,
-}
-
-pub(crate) const SIDES: [Side; 2] = [Side::Floor, Side::Server];
-
 /// Among processes on one CPU: a real-time priority, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Priority(u8);
@@ -51,37 +50,54 @@ impl Priority {
 }
 
 /// All that is needed to start a process of this run.
-#[derive(Debug)]
 pub(crate) struct Bench {
-    pub(crate) tools: Tools,
-    pub(crate) name: String,
+    tools: Tools,
+    peers: Vec<Peer>,
+    pub(crate) left_out: Vec<String>,
     pub(crate) pinned: bool,
-    server: Vec<String>,
+    pub(crate) rounds: Rounds,
     pub(crate) seconds: f64,
     pub(crate) warmup: f64,
 }
 
 impl Bench {
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        let server = match &options.server {
-            Some(command) => command.split_whitespace().map(str::to_owned).collect(),
-            None => serve(&frameloop()?),
-        };
-        let program = server.first().ok_or("--server is empty")?;
-        let name = PathBuf::from(program)
-            .file_name()
-            .map_or_else(|| program.clone(), |name| name.to_string_lossy().into_owned());
-        Ok(Self {
-            tools: compile::tools()?,
-            name,
-            pinned: proc::cpus() >= 2,
-            server,
-            seconds: options.seconds,
-            warmup: options.warmup,
-        })
+        let tools = compile::tools()?;
+        let mut peers = vec![
+            match &options.server {
+                Some(command) => peer(FRAMELOOP, "the server given", command, command.split_whitespace()),
+                None => serve(FRAMELOOP, "frameloop", &[])?,
+            },
+            serve(SPINNING, "frameloop --spin 1ms", &["--spin", "1ms"])?,
+            peer(FLOOR, "raw epoll loop in C", "", [tools.floor.to_string_lossy().as_ref(), "0"]),
+        ];
+        let mut left_out = Vec::new();
+        for name in chosen(options.against.as_deref())? {
+            eprintln!("building {name} ...");
+            match crate::peers::build(name, &tools.folder) {
+                Ok(peer) => peers.push(peer),
+                Err(reason) => left_out.push(format!("{name} left out: {reason}")),
+            }
+        }
+        let Options { rounds, seconds, warmup, .. } = *options;
+        Ok(Self { tools, peers, left_out, pinned: proc::cpus() >= 2, rounds, seconds, warmup })
     }
 
-    /// A command on its leash, and on one CPU: 0 for servers, 1 for load.
+    /// All servers of this run.
+    pub(crate) fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// The servers that take part in a row.
+    pub(crate) fn entrants(&self, row: &Row) -> impl Iterator<Item = &Peer> {
+        let spins = row.spins;
+        self.peers.iter().filter(move |peer| spins || peer.name != SPINNING)
+    }
+
+    pub(crate) fn peer(&self, name: &str) -> Result<&Peer> {
+        Ok(self.peers.iter().find(|peer| peer.name == name).ok_or("no such server")?)
+    }
+
     fn leashed(&self, cpu: &str, priority: Priority) -> Command {
         let mut command = Command::new(&self.tools.leash);
         command.arg(if self.pinned { cpu } else { "-" });
@@ -103,37 +119,26 @@ impl Bench {
         command.status().is_ok_and(|status| status.success())
     }
 
-    pub(crate) fn start(&self, side: Side) -> Result<Server> {
-        self.start_at(side, Priority::NONE)
-    }
-
-    pub(crate) fn start_at(&self, side: Side, priority: Priority) -> Result<Server> {
+    pub(crate) fn start(&self, peer: &Peer, priority: Priority) -> Result<Server> {
         let mut command = self.leashed("0", priority);
-        match side {
-            Side::Floor => command.arg(&self.tools.floor).arg("0"),
-            Side::Server => command.args(&self.server),
-        };
-        Server::spawn(command, self.log(side))
+        command.args(&peer.command);
+        Server::spawn(command, self.log(peer.name))
     }
 
-    fn log(&self, side: Side) -> PathBuf {
-        self.tools.folder.join(format!("{side:?}.log"))
-    }
-
-    /// The end of what the measured server wrote to stderr.
-    pub(crate) fn last_words(&self) -> String {
-        let log = std::fs::read_to_string(self.log(Side::Server)).unwrap_or_default();
+    /// The end of what a server wrote to stderr.
+    pub(crate) fn last_words(&self, name: &str) -> String {
+        let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         let last = &lines[lines.len().saturating_sub(5)..];
-        last.iter().map(|line| format!("  {}: {line}\n", self.name)).collect()
+        last.iter().map(|line| format!("  {name}: {line}\n")).collect()
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.tools.folder.join(format!("{name}.log"))
     }
 
     /// A load that is connected, warm, and waiting.
-    pub(crate) fn load(&self, server: &Server, row: &Row) -> Result<Load> {
-        self.load_at(server, row, Priority::NONE)
-    }
-
-    pub(crate) fn load_at(&self, server: &Server, row: &Row, priority: Priority) -> Result<Load> {
+    pub(crate) fn load(&self, server: &Server, row: &Row, priority: Priority) -> Result<Load> {
         let mut command = self.leashed("1", priority);
         command
             .arg(&self.tools.load)
@@ -162,11 +167,23 @@ impl Bench {
         command.arg(std::env::current_exe()?).args([crate::paced::ROLE, &server.address]).args(args);
         let output = command.stdin(Stdio::null()).output()?;
         let said = String::from_utf8_lossy(&output.stdout);
-        Figures::parse(&said).ok_or_else(|| {
+        serde_json::from_str(&said).map_err(|_| {
             let error = String::from_utf8_lossy(&output.stderr);
             format!("the generator ended without figures: {}", error.trim()).into()
         })
     }
+}
+
+/// The peers named; all of them where nothing is said.
+fn chosen(names: Option<&[String]>) -> Result<Vec<&'static str>> {
+    let known = &crate::peers::NAMES;
+    let Some(names) = names.filter(|names| **names != ["none"]) else {
+        return Ok(if names.is_none() { known.to_vec() } else { Vec::new() });
+    };
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!("no peer is called {name:?}; `--against list` names them").into());
+    }
+    Ok(known.iter().copied().filter(|known| names.iter().any(|name| name == known)).collect())
 }
 
 /// The binary cargo built for this bench, unless the caller names another.
@@ -176,8 +193,19 @@ fn frameloop() -> Result<String> {
     named.ok_or_else(|| "no frameloop binary: build with the `cli` feature, or set FRAMELOOP_BIN".into())
 }
 
-fn serve(binary: &str) -> Vec<String> {
-    [binary, "serve", "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec()
+fn serve(name: &'static str, title: &'static str, more: &[&str]) -> Result<Peer> {
+    let binary = frameloop()?;
+    let command = [binary.as_str(), "serve", "--listen", "127.0.0.1:0"].into_iter().chain(more.iter().copied());
+    Ok(peer(name, title, env!("CARGO_PKG_VERSION"), command))
+}
+
+fn peer<'a>(
+    name: &'static str,
+    title: &'static str,
+    version: &str,
+    command: impl IntoIterator<Item = &'a str>,
+) -> Peer {
+    Peer { name, title, version: version.to_owned(), command: command.into_iter().map(str::to_owned).collect() }
 }
 
 /// A server that has told its address.
@@ -197,6 +225,10 @@ impl Server {
             format!("the server did not say where it listens; it said: {said}")
         })?;
         Ok(Self { guard, address })
+    }
+
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        Ok(self.address.parse()?)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -286,7 +318,7 @@ impl Load {
     }
 
     pub(crate) fn figures(&mut self) -> Result<Figures> {
-        let figures = Figures::parse(&self.line()?).ok_or("the load ended without figures")?;
+        let figures: Figures = serde_json::from_str(&self.line()?).map_err(|_| "the load ended without figures")?;
         if figures.errors > 0 {
             return Err(format!("the load counted {} errors", figures.errors).into());
         }

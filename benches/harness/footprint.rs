@@ -4,45 +4,40 @@
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::child::{Bench, Priority, Server, Side};
+use crate::child::{Bench, FRAMELOOP, Priority, Server};
 use crate::proc;
+use crate::results::{Metric, Outcome, Sample};
+use crate::rounds::{self, Contender, Rounds};
 use crate::rows::{self, Row};
 
 /// A round of the slowest schedule here, and until unneeded buffers are given back.
 const REST: Duration = Duration::from_secs(7);
 const CONNECT: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
-pub(crate) struct Footprint {
-    pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
-    /// Bytes a connection.
-    pub(crate) generator: f64,
-    pub(crate) server: f64,
-    /// From the generator's start until all were connected.
-    pub(crate) seconds: f64,
+pub(crate) fn measure(bench: &Bench, row: &Row) -> Vec<(String, Outcome)> {
+    let contender = Contender::new("frameloop load", Ok(()));
+    rounds::in_turn(vec![contender], Rounds::ONE, |()| grown(bench, row))
 }
 
-pub(crate) fn measure(bench: &Bench, row: &Row) -> Result<Footprint> {
-    let server = bench.start(Side::Server)?;
-    let mut first = bench.load(&server, &rows::first_touch())?;
+fn grown(bench: &Bench, row: &Row) -> Result<Sample> {
+    let server = bench.start(bench.peer(FRAMELOOP)?, Priority::NONE)?;
+    let mut first = bench.load(&server, &rows::first_touch(), Priority::NONE)?;
     first.go()?;
     first.stop()?;
     let before = resident(bench, &server, row.mode, 1)?;
     let after = resident(bench, &server, row.mode, row.connections)?;
     let each = |pick: fn(&Resident) -> u64| (pick(&after) as f64 - pick(&before) as f64) / row.connections as f64;
-    Ok(Footprint {
-        name: row.name,
-        title: row.title,
-        generator: each(|it| it.generator),
-        server: each(|it| it.server),
-        seconds: after.seconds,
-    })
+    Ok(vec![
+        (Metric::ResidentBytes, each(|it| it.generator)),
+        (Metric::ServerResidentBytes, each(|it| it.server)),
+        (Metric::ConnectedWithinSeconds, after.seconds),
+    ])
 }
 
 struct Resident {
     generator: u64,
     server: u64,
+    /// From the generator's start until all were connected.
     seconds: f64,
 }
 

@@ -4,40 +4,35 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::child::{Bench, Priority, Server, Side};
-use crate::options::Options;
+use crate::child::{Bench, FLOOR, Priority, Server};
 use crate::proc;
+use crate::results::{Metric, Outcome};
+use crate::rounds::{self, Contender};
 use crate::rows::Row;
-use crate::stats::Spread;
 
 /// As long as a window and more: real-time processes may not take all of a second.
 const PAUSE: Duration = Duration::from_millis(450);
 
-#[derive(Debug)]
-pub(crate) struct Generation {
-    pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
-    /// Nanoseconds a frame.
-    pub(crate) by_hand: Spread,
-    pub(crate) frameloop: Spread,
-    /// Frameloop by the other, of neighbouring windows.
-    pub(crate) ratio: Spread,
-}
+/// What the results call them.
+pub(crate) const BY_HAND: &str = "by hand, in C";
+pub(crate) const OWN: &str = "frameloop load";
 
-pub(crate) fn measure(bench: &Bench, options: &Options, row: &Row) -> Result<Generation> {
+pub(crate) fn measure(bench: &Bench, row: &Row) -> Result<Vec<(String, Outcome)>> {
     let priority = if bench.may_go_first() { Priority::BEFORE } else { Priority::NONE };
-    let server = bench.start_at(Side::Floor, priority)?;
-    let run = Run { bench, server, row, priority };
-    let (_, frames) = run.by_hand()?;
-    let mut samples = [Vec::new(), Vec::new()];
-    for round in 0..options.rounds {
-        for side in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
-            samples[side].push(if side == 0 { run.by_hand()?.0 } else { run.frameloop(frames)? });
-        }
-    }
-    let ratio = samples[0].iter().zip(&samples[1]).map(|(by_hand, own)| own / by_hand).collect();
-    let [by_hand, frameloop] = samples.map(Spread::of);
-    Ok(Generation { name: row.name, title: row.title, by_hand, frameloop, ratio: Spread::of(ratio) })
+    let run = Run { bench, server: bench.start(bench.peer(FLOOR)?, priority)?, row, priority };
+    // As many as one had in its window the other is to make; the first round begins with the one by hand.
+    let mut frames = 0;
+    let contenders = [BY_HAND, OWN].map(|name| Contender::new(name, Ok(name)));
+    Ok(rounds::in_turn(contenders.into(), bench.rounds, |name| {
+        let ns = if *name == BY_HAND {
+            let (ns, of) = run.by_hand()?;
+            frames = of;
+            ns
+        } else {
+            run.frameloop(frames)?
+        };
+        Ok(vec![(Metric::CpuNs, ns)])
+    }))
 }
 
 struct Run<'a> {
@@ -50,7 +45,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Nanoseconds a frame, and how many frames there were.
     fn by_hand(&self) -> Result<(f64, u64)> {
-        let mut load = self.bench.load_at(&self.server, self.row, self.priority)?;
+        let mut load = self.bench.load(&self.server, self.row, self.priority)?;
         let before = load.cpu_ns()?;
         let frames = load.go()?.messages;
         let after = load.cpu_ns()?;

@@ -1,24 +1,31 @@
-//! What the server costs above the floor.
+//! Frameloop beside its peers, in one run.
 //!
-//! `cargo bench --bench peers` measures frameloop next to a raw epoll echo
-//! loop in C (`benches/peers/floor.c`), which knows nothing of frames and so
-//! bounds what any echo server can do on this kernel. Both run at once on the
-//! same CPU and are loaded in turn, A B A B, by one generator on another CPU
-//! (`benches/load/`); what counts is the CPU time the kernel charged to the
+//! `cargo bench --bench peers` measures `frameloop serve` next to other
+//! servers for the same frames (`benches/peers/`) and to a raw epoll echo loop
+//! in C, the floor, which knows nothing of frames and so bounds what any echo
+//! server can do on this kernel. All run at once on the same CPU and are
+//! loaded in turn, A B C, C B A, by one generator on another CPU
+//! (`benches/load/`); what counts most is the CPU time the kernel charged to a
 //! server, per frame. `-- --help` lists the options.
 
 mod accuracy;
 mod calls;
 mod child;
 mod compile;
+mod correct;
+mod crowd;
 mod fairness;
 mod footprint;
 mod generator;
 mod memory;
 mod options;
 mod paced;
+mod peers;
+mod plots;
 mod proc;
 mod report;
+mod results;
+mod rounds;
 mod rows;
 mod speed;
 mod stats;
@@ -26,9 +33,9 @@ mod table;
 
 use std::process::ExitCode;
 
-use child::Bench;
+use child::{Bench, FLOOR, FRAMELOOP};
 use options::Options;
-use report::Report;
+use results::{Entrant, Outcome, Results, RowResult};
 use rows::{Kind, Row};
 
 type Error = Box<dyn std::error::Error>;
@@ -36,68 +43,101 @@ type Result<T> = std::result::Result<T, Error>;
 
 fn main() -> ExitCode {
     if !cfg!(target_os = "linux") {
-        println!("the floor benchmark needs Linux: it measures against epoll, by /proc");
+        println!("this benchmark needs Linux: it measures against epoll, by /proc");
         return ExitCode::SUCCESS;
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((role, rest)) = args.split_first()
-        && role == paced::ROLE
-    {
-        return told(paced::main(rest).map(|()| true));
-    }
-    told(options::parse(args.into_iter()).and_then(|options| match options {
-        Some(options) => run(&options),
-        None => Ok(true),
-    }))
-}
-
-fn told(outcome: Result<bool>) -> ExitCode {
+    let outcome = match args.split_first() {
+        Some((role, rest)) if role == paced::ROLE => paced::main(rest).map(|()| true),
+        _ => options::parse(&args).and_then(|options| options.map_or(Ok(true), |options| run(&options))),
+    };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("floor: {error}");
+            eprintln!("peers: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Measures every chosen row; false when one of them failed.
+/// Measures, or reads what was measured, and shows it; false when frameloop or the floor failed somewhere.
 fn run(options: &Options) -> Result<bool> {
+    if options.check {
+        return correct::run(&Bench::new(options)?);
+    }
+    let results = match &options.from {
+        Some(path) => serde_json::from_slice(&std::fs::read(path)?)?,
+        None => measure(options)?,
+    };
+    let text = report::markdown(&results);
+    print!("{text}");
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_string(&results)? + "\n")?;
+    }
+    if let Some(path) = &options.markdown {
+        std::fs::write(path, &text)?;
+    }
+    if let Some(folder) = &options.plots {
+        plots::write(&results, folder)?;
+    }
+    let failed = |row: &RowResult| {
+        row.of.iter().any(|(name, outcome)| [FRAMELOOP, FLOOR].contains(&name.as_str()) && outcome.is_failed())
+    };
+    Ok(!results.rows.iter().any(failed))
+}
+
+fn measure(options: &Options) -> Result<Results> {
+    let chosen = rows::chosen(&options.rows)?;
     let bench = Bench::new(options)?;
-    let mut report = Report::new(&bench, options);
-    report.print_heading();
-    let mut speeds = speed::Speeds::new(&bench, options)?;
-    for row in rows::chosen(&options.rows)? {
+    let mut left_out = bench.left_out.clone();
+    let mut rows = Vec::new();
+    for row in chosen {
         if let Err(reason) = possible(&row) {
-            report.leave_out(&row, &reason);
+            left_out.push(format!("{} left out: {reason}", row.name));
             continue;
         }
         eprintln!("measuring {} ...", row.name);
-        let outcome = match &row.kind {
-            Kind::Speed => speeds.measure(&row).map(|it| report.speeds.push(it)),
-            Kind::Memory => memory::measure(&bench, &row).map(|it| report.memory.push(it)),
-            Kind::Calls => calls::measure(&bench, &row).map(|it| report.calls.extend(it)),
-            Kind::Generator => generator::measure(&bench, options, &row).map(|it| report.generators.push(it)),
-            Kind::Accuracy(pace) => accuracy::measure(&bench, options, &row, *pace).map(|it| report.accuracy.push(it)),
-            Kind::Footprint => footprint::measure(&bench, &row).map(|it| report.footprints.push(it)),
-            Kind::Fairness => fairness::measure(&bench, options, &row).map(|it| report.fairness.push(it)),
+        let of = match measure_row(&bench, &row) {
+            Ok(of) => of,
+            Err(error) => vec![(FRAMELOOP.to_owned(), Outcome::Failed(error.to_string()))],
         };
-        if let Err(error) = outcome {
-            report.fail(&row, &error);
-            eprint!("{}", bench.last_words());
+        for (name, outcome) in &of {
+            if let Outcome::Failed(error) = outcome {
+                eprintln!("{}: {name} failed: {error}", row.name);
+                eprint!("{}", bench.last_words(name));
+            }
         }
+        rows.push(RowResult { name: row.name.into(), title: row.title.into(), kind: row.kind.name().into(), of });
     }
-    report.print_tables();
-    if let Some(path) = &options.json {
-        std::fs::write(path, report.json())?;
+    Ok(Results {
+        command: options.command.clone(),
+        date: proc::date()?,
+        machine: proc::machine(),
+        conditions: conditions(&bench),
+        entrants: bench.peers().iter().map(entrant).collect(),
+        rows,
+        left_out,
+    })
+}
+
+fn measure_row(bench: &Bench, row: &Row) -> Result<Vec<(String, Outcome)>> {
+    match row.kind {
+        Kind::Speed => Ok(speed::measure(bench, row)),
+        Kind::Crowd => Ok(crowd::measure(bench, row)),
+        Kind::Memory => Ok(memory::measure(bench, row)),
+        Kind::Calls => Ok(calls::measure(bench, row)),
+        Kind::Fairness => Ok(fairness::measure(bench, row)),
+        Kind::Generator => generator::measure(bench, row),
+        Kind::Accuracy(pace) => accuracy::measure(bench, row, pace),
+        Kind::Footprint => Ok(footprint::measure(bench, row)),
     }
-    Ok(report.failed.is_empty())
 }
 
 /// Why a row cannot be measured here, if so.
 fn possible(row: &Row) -> std::result::Result<(), String> {
-    let needed = row.connections + 64;
+    let idle = if row.kind == Kind::Crowd { crowd::MANY } else { 0 };
+    let needed = row.connections + idle + 64;
     let limit = proc::descriptor_limit();
     if needed > limit {
         return Err(format!("{needed} descriptors needed, {limit} allowed"));
@@ -106,4 +146,26 @@ fn possible(row: &Row) -> std::result::Result<(), String> {
         return Err("strace is not installed".into());
     }
     Ok(())
+}
+
+fn entrant(peer: &peers::Peer) -> Entrant {
+    Entrant { name: peer.name.into(), title: peer.title.into(), version: peer.version.clone() }
+}
+
+fn conditions(bench: &Bench) -> Vec<String> {
+    let pinned = if bench.pinned {
+        "all servers pinned to one CPU, the load to another"
+    } else {
+        "nothing pinned, as there is only one CPU: servers and load share it"
+    };
+    let first = if bench.may_go_first() {
+        "fairness: servers and flood at real-time priority, the bystander above them"
+    } else {
+        "fairness: real-time priority is not permitted, so the bystander also waits for its processor"
+    };
+    let windows = format!(
+        "{} rounds of {} s for each row, after {} not counted",
+        bench.rounds.counted, bench.seconds, bench.rounds.uncounted
+    );
+    [pinned, &windows, first].map(str::to_owned).to_vec()
 }

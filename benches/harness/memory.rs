@@ -4,53 +4,35 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::child::{Bench, Side};
+use crate::child::{Bench, Priority};
+use crate::peers::Peer;
 use crate::proc;
+use crate::results::{Metric, Outcome, Sample};
+use crate::rounds::{self, Contender, Rounds};
 use crate::rows::{self, Row};
 
-/// One server's side of a row.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Growth {
-    pub(crate) bytes: f64,
-    /// Connections the server had closed by then: they cost it nothing.
-    pub(crate) closed: u64,
-    /// Bytes it (and the kernel) took from each; zero but for deaf peers.
-    pub(crate) taken: f64,
+pub(crate) fn measure(bench: &Bench, row: &Row) -> Vec<(String, Outcome)> {
+    let contenders = bench.entrants(row).map(|peer| Contender::new(peer.name, Ok(peer)));
+    rounds::in_turn(contenders.collect(), Rounds::ONE, |peer| growth(bench, peer, row))
 }
 
-#[derive(Debug)]
-pub(crate) struct Memory {
-    pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) floor: Growth,
-    pub(crate) server: Growth,
-}
-
-pub(crate) fn measure(bench: &Bench, row: &Row) -> Result<Memory> {
-    Ok(Memory {
-        name: row.name,
-        title: row.title,
-        floor: growth(bench, Side::Floor, row)?,
-        server: growth(bench, Side::Server, row)?,
-    })
-}
-
-fn growth(bench: &Bench, side: Side, row: &Row) -> Result<Growth> {
-    let server = bench.start(side)?;
-    let mut first = bench.load(&server, &rows::first_touch())?;
+fn growth(bench: &Bench, peer: &Peer, row: &Row) -> Result<Sample> {
+    let server = bench.start(peer, Priority::NONE)?;
+    let mut first = bench.load(&server, &rows::first_touch(), Priority::NONE)?;
     first.go()?;
     first.stop()?;
     server.rest()?;
     let before = proc::resident_bytes(server.pid())?;
-    let mut load = bench.load(&server, row)?;
+    let mut load = bench.load(&server, row, Priority::NONE)?;
     std::thread::sleep(Duration::from_millis(250));
     let after = proc::resident_bytes(server.pid())?;
     let figures = load.go()?;
     load.stop()?;
     let each = |total: f64| total / row.connections as f64;
-    Ok(Growth {
-        bytes: each(after as f64 - before as f64),
-        closed: figures.closed,
-        taken: if row.mode == "deaf" { each(figures.bytes as f64) } else { 0.0 },
-    })
+    let mut sample =
+        vec![(Metric::ResidentBytes, each(after as f64 - before as f64)), (Metric::Closed, figures.closed as f64)];
+    if row.mode == "deaf" {
+        sample.push((Metric::TakenBytes, each(figures.bytes as f64)));
+    }
+    Ok(sample)
 }

@@ -3,58 +3,92 @@
 use std::path::PathBuf;
 
 use crate::Result;
+use crate::rounds::Rounds;
 
 const HELP: &str = "\
 cargo bench --bench peers -- [OPTIONS]
 
-  --quick            7 rounds of 0.5 s each (default; some 8 minutes in all)
-  --full             11 rounds of 2 s each
-  --rows NAME,NAME   only these rows; `--rows list` names them
-  --rounds R         counted rounds of each row, after one that is not counted
+  --quick            3 rounds of 0.2 s each (default; less than five minutes in all)
+  --full             11 rounds of 0.5 s each, after one that is not counted
+  --rows NAME,NAME   only these rows, or groups of rows: `server` (default), `generator`,
+                     `all`; `--rows list` names them
+  --against NAME,..  only these peers; `none` for the floor alone, `list` names them
+  --rounds R         counted rounds of each row
   --seconds S        length of one measured window
-  --server CMD       measure this instead of frameloop: any command that prints
+  --server CMD       measure this instead of `frameloop serve`: any command that prints
                      `listening on 127.0.0.1:PORT`
-  --json FILE        also write the figures, with every sample, as JSON";
+  --check            measure nothing: check that each server answers as it should
+  --json FILE        also write the figures, with every sample, as JSON
+  --markdown FILE    also write the tables to a file
+  --plots FOLDER     also draw them, as SVG
+  --from FILE        measure nothing: show the figures of a JSON file";
 
 /// What is to be measured, and how long.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) rows: Vec<String>,
-    pub(crate) rounds: usize,
+    /// `None`: all of them.
+    pub(crate) against: Option<Vec<String>>,
+    pub(crate) rounds: Rounds,
     pub(crate) seconds: f64,
     pub(crate) warmup: f64,
     pub(crate) server: Option<String>,
     pub(crate) json: Option<PathBuf>,
+    pub(crate) markdown: Option<PathBuf>,
+    pub(crate) plots: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
+    pub(crate) check: bool,
+    /// As it was typed.
+    pub(crate) command: String,
 }
 
 impl Options {
     fn quick() -> Self {
-        Self { rows: Vec::new(), rounds: 7, seconds: 0.5, warmup: 0.2, server: None, json: None }
+        Self {
+            rows: vec!["server".into()],
+            against: None,
+            rounds: Rounds { counted: 3, uncounted: 0 },
+            seconds: 0.2,
+            warmup: 0.1,
+            server: None,
+            json: None,
+            markdown: None,
+            plots: None,
+            from: None,
+            check: false,
+            command: String::new(),
+        }
     }
 
     /// The longer run; what was chosen besides the lengths stays.
     fn lengthen(&mut self) {
-        self.rounds = 11;
-        self.seconds = 2.0;
-        self.warmup = 0.5;
+        self.rounds = Rounds { counted: 11, uncounted: 1 };
+        self.seconds = 0.5;
+        self.warmup = 0.3;
     }
 }
 
-/// `None` when the command line only asked for help.
-pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>> {
+/// `None` when the command line only asked for a list or for help.
+pub(crate) fn parse(args: &[String]) -> Result<Option<Options>> {
     let mut options = Options::quick();
     let (mut rounds, mut seconds) = (None, None);
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let mut value = || rest.next().cloned().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
             // Cargo passes --bench to every benchmark.
             "--bench" | "--quick" => {}
             "--full" => options.lengthen(),
-            "--rows" => options.rows = value()?.split(',').map(str::to_owned).collect(),
+            "--rows" => options.rows = names(&value()?),
+            "--against" => options.against = Some(names(&value()?)).filter(|names| names != &["all"]),
             "--rounds" => rounds = Some(value()?.parse()?),
             "--seconds" => seconds = Some(value()?.parse()?),
             "--server" => options.server = Some(value()?),
+            "--check" => options.check = true,
             "--json" => options.json = Some(value()?.into()),
+            "--markdown" => options.markdown = Some(value()?.into()),
+            "--plots" => options.plots = Some(value()?.into()),
+            "--from" => options.from = Some(value()?.into()),
             "--help" | "-h" => {
                 println!("{HELP}");
                 return Ok(None);
@@ -66,12 +100,23 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Opt
         crate::rows::print_names();
         return Ok(None);
     }
+    if options.against.as_deref() == Some(&["list".to_owned()]) {
+        crate::peers::NAMES.iter().for_each(|name| println!("{name}"));
+        return Ok(None);
+    }
     // Said outright, these hold wherever --full stands beside them.
-    options.rounds = rounds.unwrap_or(options.rounds);
+    options.rounds.counted = rounds.unwrap_or(options.rounds.counted);
     options.seconds = seconds.unwrap_or(options.seconds);
-    let sensible = options.rounds > 0 && options.seconds > 0.0 && options.seconds <= 60.0;
+    let sensible = options.rounds.counted > 0 && options.seconds > 0.0 && options.seconds <= 60.0;
     if !sensible {
         return Err("--rounds starts at 1, --seconds lies above 0 and at most at 60".into());
     }
+    let said: Vec<_> = args.iter().filter(|arg| *arg != "--bench").map(String::as_str).collect();
+    options.command =
+        format!("cargo bench --bench peers -- {}", said.join(" ")).trim_end_matches([' ', '-']).to_owned();
     Ok(Some(options))
+}
+
+fn names(list: &str) -> Vec<String> {
+    list.split(',').map(str::to_owned).collect()
 }

@@ -29,13 +29,14 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
     let micros = |nanos: u64| nanos as f64 / 1_000.0;
     let latency = outcome.latency();
     println!(
-        "{{\"messages\":{},\"bytes\":{},\"seconds\":{},\"p50_us\":{},\"p99_us\":{},\"max_us\":{},\"sent_p50_us\":{},\
+        "{{\"messages\":{},\"bytes\":{},\"seconds\":{},\"p50_us\":{},\"p99_us\":{},\"p999_us\":{},\"max_us\":{},\"sent_p50_us\":{},\
          \"errors\":{},\"closed\":0}}",
         outcome.frames,
         outcome.bytes,
         outcome.measured.as_secs_f64(),
         micros(latency.value_at_quantile(0.5)),
         micros(latency.value_at_quantile(0.99)),
+        micros(latency.value_at_quantile(0.999)),
         micros(latency.max()),
         micros(outcome.service.value_at_quantile(0.5)),
         outcome.errors.total(),

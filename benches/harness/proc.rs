@@ -61,3 +61,9 @@ pub(crate) fn machine() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{} × {model}, Linux {}", cpus(), kernel.trim())
 }
+
+/// Now, in UTC, to the minute.
+pub(crate) fn date() -> Result<String> {
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    Ok(now.get(..16).ok_or("no date")?.replace('T', " "))
+}

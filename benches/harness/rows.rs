@@ -6,6 +6,8 @@ use crate::Result;
 pub(crate) enum Kind {
     /// CPU time of the server for each frame (or, with churn, connection).
     Speed,
+    /// The same, of active connections beside idle ones.
+    Crowd,
     /// Growth of resident memory for each connection.
     Memory,
     /// System calls for each frame.
@@ -18,6 +20,27 @@ pub(crate) enum Kind {
     Accuracy(Pace),
     /// Growth of the load generator's resident memory for each connection.
     Footprint,
+}
+
+impl Kind {
+    /// As the results have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Speed => "speed",
+            Self::Crowd => "crowd",
+            Self::Memory => "memory",
+            Self::Calls => "calls",
+            Self::Fairness => "fairness",
+            Self::Generator => "generator",
+            Self::Accuracy(_) => "accuracy",
+            Self::Footprint => "footprint",
+        }
+    }
+
+    /// Whether it measures a server, and not the load generator.
+    pub(crate) fn is_of_servers(self) -> bool {
+        !matches!(self, Self::Generator | Self::Accuracy(_) | Self::Footprint)
+    }
 }
 
 /// Frames a second, in the open loop.
@@ -42,10 +65,23 @@ pub(crate) struct Row {
     pub(crate) seconds: Option<f64>,
     /// Frames a second, in a mode that keeps a schedule.
     pub(crate) rate: Option<f64>,
+    /// Whether frameloop also takes part with `--spin`.
+    pub(crate) spins: bool,
 }
 
 const fn echo(name: &'static str, title: &'static str, connections: usize, depth: usize, size: &'static str) -> Row {
-    Row { name, title, kind: Kind::Speed, mode: "echo", connections, depth, size, seconds: None, rate: None }
+    Row {
+        name,
+        title,
+        kind: Kind::Speed,
+        mode: "echo",
+        connections,
+        depth,
+        size,
+        seconds: None,
+        rate: None,
+        spins: false,
+    }
 }
 
 const fn memory(
@@ -56,7 +92,7 @@ const fn memory(
     size: &'static str,
 ) -> Row {
     let seconds = Some(15.0);
-    Row { name, title, kind: Kind::Memory, mode, connections, depth: 1, size, seconds, rate: None }
+    Row { name, title, kind: Kind::Memory, mode, connections, depth: 1, size, seconds, rate: None, spins: false }
 }
 
 /// So short that a real-time process is done before the kernel would stop it
@@ -90,8 +126,8 @@ const fn footprint(name: &'static str, title: &'static str, mode: &'static str) 
     Row { kind: Kind::Footprint, ..memory(name, title, mode, 15_000, "64") }
 }
 
-static ROWS: [Row; 27] = [
-    echo("64b-1", "64 B, 1 connection", 1, 1, "64"),
+static ROWS: [Row; 28] = [
+    Row { spins: true, ..echo("64b-1", "64 B, 1 connection", 1, 1, "64") },
     echo("64b-50", "64 B, 50 connections", 50, 1, "64"),
     echo("64b-1k", "64 B, 1,000 connections", 1_000, 1, "64"),
     echo("64b-10k", "64 B, 10,000 connections", 10_000, 1, "64"),
@@ -102,8 +138,10 @@ static ROWS: [Row; 27] = [
     Row { mode: "churn", ..echo("churn", "connect, 64 B, close; 50 at a time", 50, 1, "64") },
     memory("idle-100b", "idle after 100 B, 10,000 connections", "idle", 10_000, "100"),
     memory("idle-16k", "idle after 16 KiB, 10,000 connections", "idle", 10_000, "16384"),
+    Row { kind: Kind::Crowd, ..echo("crowd", "64 B, 50 connections, beside 100 and beside 15,000 idle", 50, 1, "64") },
     memory("deaf", "sends without reading, 100 connections", "deaf", 100, "64-16384"),
     memory("announce", "announces 8 MiB, 200 connections", "announce", 200, "64"),
+    Row { kind: Kind::Calls, seconds: Some(0.5), ..echo("calls", "64 B, 50 connections", 50, 1, "64") },
     fairness("fair-64b", "64 B, 64 connections, 128 in flight", 64, 128, "64"),
     fairness("fair-64k", "64 KiB, 16 connections, 8 in flight", 16, 8, "65536"),
     fairness("fair-4m", "4 MB, 4 connections, 4 in flight", 4, 4, "4000000"),
@@ -117,16 +155,25 @@ static ROWS: [Row; 27] = [
     accuracy("open-70-1k", "1,000 connections, 70 % of its most", 1_000, Pace::Percent(70)),
     footprint("gen-idle", "15,000 idle beside 1 active", "idle"),
     footprint("gen-open", "15,000 active, a frame each 5 s", "open"),
-    Row { kind: Kind::Calls, seconds: Some(1.0), ..echo("calls", "64 B, 50 connections", 50, 1, "64") },
 ];
 
-/// The rows named, in the table's order; all of them when none is named.
+/// The rows named, alone or by their group, in the table's order.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<Row>> {
-    if let Some(name) = names.iter().find(|name| ROWS.iter().all(|row| row.name != **name)) {
+    if let Some(name) = names.iter().find(|name| !ROWS.iter().any(|row| row.is_called(name))) {
         return Err(format!("no row is called {name:?}; `--rows list` names them").into());
     }
-    let wanted = |row: &&Row| names.is_empty() || names.iter().any(|name| name == row.name);
-    Ok(ROWS.iter().filter(wanted).cloned().collect())
+    Ok(ROWS.iter().filter(|row| names.iter().any(|name| row.is_called(name))).cloned().collect())
+}
+
+impl Row {
+    fn is_called(&self, name: &str) -> bool {
+        match name {
+            "all" => true,
+            "server" => self.kind.is_of_servers(),
+            "generator" => !self.kind.is_of_servers(),
+            name => self.name == name,
+        }
+    }
 }
 
 pub(crate) fn print_names() {
@@ -143,4 +190,9 @@ pub(crate) fn bystander(beside: &Row) -> Row {
 /// One exchange of 64 B, to touch what a server touches only once.
 pub(crate) fn first_touch() -> Row {
     Row { seconds: Some(0.01), ..echo("touch", "first touch", 1, 1, "64") }
+}
+
+/// Connections that are silent after one frame.
+pub(crate) fn idle(connections: usize) -> Row {
+    memory("beside", "idle beside active ones", "idle", connections, "64")
 }

@@ -7,18 +7,17 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(head: Vec<String>) -> Self {
-        Self { rows: vec![head] }
+    pub(crate) fn new(head: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { rows: vec![head.into_iter().map(Into::into).collect()] }
     }
 
-    pub(crate) fn head(&mut self, title: String) {
-        if let Some(head) = self.rows.first_mut() {
-            head.push(title);
-        }
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
-    pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+    /// Whether there is nothing but its head.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() < 2
     }
 
     pub(crate) fn render(&self) -> String {

@@ -1,10 +1,10 @@
 /*
  * load ADDR:PORT [--mode echo|churn|idle|deaf|announce|bystander|open] [options]
  *
- * Its dialogue: it prints `ready` when every connection stands and is warm,
- * waits for `go`, runs, prints one line of JSON, and holds its connections
- * until `stop` (or the end of its input). Between these lines it sends
- * nothing, so that what the server used can be read off in peace.
+ * Its dialogue: it prints `ready` when every connection stands and is warm.
+ * At each `go` it runs for one window and prints one line of JSON; it holds
+ * its connections until `stop` (or the end of its input). Between these lines
+ * it sends nothing, so that what the server used can be read off in peace.
  */
 #define _GNU_SOURCE
 #include "load.h"
@@ -16,7 +16,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { SPARE_SECONDS = 90, LARGEST_SIZE = 64 << 20, DEEPEST = 4096 };
+enum { SPARE_SECONDS = 300, LARGEST_SIZE = 64 << 20, DEEPEST = 4096 };
 
 struct mode {
     const char *name;
@@ -124,14 +124,23 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static void await(const char *word)
+/* Whatever happens to the harness or the server, this process ends. */
+static void live_on(void)
+{
+    alarm((unsigned)(options.seconds + options.warmup) + SPARE_SECONDS);
+}
+
+/* False once the harness wants no more windows. */
+static bool told_to_go(void)
 {
     char line[64];
     while (fgets(line, sizeof line, stdin)) {
-        if (strncmp(line, word, strlen(word)) == 0)
-            return;
+        if (strncmp(line, "go", 2) == 0)
+            return true;
+        if (strncmp(line, "stop", 4) == 0)
+            return false;
     }
-    exit(0);
+    return false;
 }
 
 /* What a schedule's latency counts from, where there is one, and else from the sending. */
@@ -139,10 +148,10 @@ static void report(void)
 {
     enum latency which = hist_has(FROM_DUE) ? FROM_DUE : FROM_SENT;
     printf("{\"messages\":%llu,\"bytes\":%llu,\"seconds\":%.6f,\"p50_us\":%.2f,"
-           "\"p99_us\":%.2f,\"max_us\":%.2f,\"sent_p50_us\":%.2f,\"errors\":%llu,\"closed\":%llu}\n",
+           "\"p99_us\":%.2f,\"p999_us\":%.2f,\"max_us\":%.2f,\"sent_p50_us\":%.2f,\"errors\":%llu,\"closed\":%llu}\n",
            (unsigned long long)result.messages, (unsigned long long)result.bytes, result.seconds,
-           hist_us(which, 0.50), hist_us(which, 0.99), hist_max_us(which), hist_us(FROM_SENT, 0.50),
-           (unsigned long long)result.errors, (unsigned long long)result.closed);
+           hist_us(which, 0.50), hist_us(which, 0.99), hist_us(which, 0.999), hist_max_us(which),
+           hist_us(FROM_SENT, 0.50), (unsigned long long)result.errors, (unsigned long long)result.closed);
     fflush(stdout);
 }
 
@@ -150,17 +159,17 @@ int main(int argc, char **argv)
 {
     parse(argc, argv);
     const struct mode *mode = find_mode();
-    /* Whatever happens to the harness or the server, this process ends. */
-    alarm((unsigned)(options.seconds + options.warmup) + SPARE_SECONDS);
+    live_on();
     raise_descriptor_limit();
     net_target(options.target);
     stream_init();
     mode->prepare();
     puts("ready");
     fflush(stdout);
-    await("go");
-    mode->measure();
-    report();
-    await("stop");
+    while (told_to_go()) {
+        live_on();
+        mode->measure();
+        report();
+    }
     return 0;
 }
