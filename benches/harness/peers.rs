@@ -125,7 +125,7 @@ static RECIPES: [Recipe; 10] = [
     },
     Recipe {
         name: "go",
-        title: "Go's net, a goroutine a client",
+        title: "Go's net, by hand",
         needs: &[],
         build: &[&["go", "build", "-o", "{out}/go", "{sources}/go/main.go"]],
         run: &["{out}/go"],
@@ -133,7 +133,7 @@ static RECIPES: [Recipe; 10] = [
     },
     Recipe {
         name: "netty",
-        title: "Netty, LengthFieldBasedFrameDecoder",
+        title: "Netty, by hand",
         needs: &[(&["test", "-e", "/usr/share/java/netty-transport.jar"], "libnetty-java is not installed")],
         build: &[&["javac", "-d", "{out}/netty", "-cp", NETTY, "{sources}/netty/Echo.java"]],
         run: &[
@@ -158,7 +158,7 @@ static RECIPES: [Recipe; 10] = [
     },
     Recipe {
         name: "erlang",
-        title: "Erlang's gen_tcp, {packet, 4}",
+        title: "Erlang's gen_tcp, by hand",
         needs: &[],
         build: &[&["erlc", "-o", "{out}", "{sources}/erlang/echo.erl"]],
         // The runtime does not raise the limit of descriptors by itself.

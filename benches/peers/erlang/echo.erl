@@ -1,15 +1,20 @@
-%% Erlang's gen_tcp: a process a connection, frames by {packet, 4}.
+%% Erlang's gen_tcp by hand: a process a connection, sockets in raw mode.
 %%
-%% The runtime's own framing, in C, is what every Erlang user takes. Passive:
-%% a process that must ask for its next frame cannot be flooded, and one that
-%% waits for its client to read asks for none. (With {active, N} frames of any
-%% size would pile up N deep in the mailbox.) {exit_on_close, false} lets a
+%% {packet, 4} would cut the frames, and then each would be a message to the
+%% process and a system call of its own. Here all the whole frames that a read
+%% brought go back in one send, as the part of the binary that they are; a
+%% large frame is kept as the pieces that came, and never joined. {active, N}
+%% leaves the socket in the poll set, which a recv for each read would not, and
+%% bounds what can wait: a process whose client does not read stands in
+%% gen_tcp:send, and at most N reads wait for it. {exit_on_close, false} lets a
 %% client that has ended its own sending have all its replies.
 -module(echo).
 -export([main/1]).
 
 -define(PAYLOAD_MAX, 64 * 1024 * 1024).
 -define(BACKLOG, 4096).
+-define(READ, 64 * 1024).
+-define(READS, 100).
 
 main([Port]) ->
     {ok, Listener} = gen_tcp:listen(list_to_integer(Port), [
@@ -17,10 +22,10 @@ main([Port]) ->
         {ip, {127, 0, 0, 1}},
         {active, false},
         {backlog, ?BACKLOG},
+        {buffer, ?READ},
         {exit_on_close, false},
         {nodelay, true},
-        {packet, 4},
-        {packet_size, ?PAYLOAD_MAX},
+        {packet, raw},
         {reuseaddr, true}
     ]),
     {ok, Bound} = inet:port(Listener),
@@ -30,9 +35,9 @@ main([Port]) ->
 accept(Listener) ->
     case gen_tcp:accept(Listener) of
         {ok, Socket} ->
-            Client = spawn(fun() -> receive ready -> echo(Socket) end end),
+            Client = spawn(fun() -> receive ready -> start(Socket) end end),
             %% The socket ends with the process that owns it.
-            ok = gen_tcp:controlling_process(Socket, Client),
+            _ = gen_tcp:controlling_process(Socket, Client),
             Client ! ready;
         {error, _} ->
             %% Most likely too many descriptors: some client will end.
@@ -40,13 +45,61 @@ accept(Listener) ->
     end,
     accept(Listener).
 
-echo(Socket) ->
-    case gen_tcp:recv(Socket, 0) of
-        {ok, Frame} ->
-            case gen_tcp:send(Socket, Frame) of
-                ok -> echo(Socket);
-                {error, _} -> gen_tcp:close(Socket)
-            end;
-        {error, _} ->
+start(Socket) ->
+    _ = inet:setopts(Socket, [{active, ?READS}]),
+    echo(Socket, nothing).
+
+%% What is kept of a frame is `nothing`, {header, Bytes} while even its length
+%% is not known, or {Missing, Pieces}, the last piece first.
+echo(Socket, Kept) ->
+    receive
+        {tcp, Socket, Bytes} ->
+            received(Socket, Kept, Bytes);
+        {tcp_passive, Socket} ->
+            _ = inet:setopts(Socket, [{active, ?READS}]),
+            echo(Socket, Kept);
+        {tcp_closed, Socket} ->
+            gen_tcp:close(Socket);
+        {tcp_error, Socket, _} ->
             gen_tcp:close(Socket)
+    end.
+
+received(Socket, nothing, Bytes) ->
+    reply(Socket, [], Bytes);
+received(Socket, {header, Begin}, Bytes) ->
+    reply(Socket, [], <<Begin/binary, Bytes/binary>>);
+received(Socket, {Missing, Pieces}, Bytes) when byte_size(Bytes) < Missing ->
+    echo(Socket, {Missing - byte_size(Bytes), [Bytes | Pieces]});
+received(Socket, {Missing, Pieces}, Bytes) ->
+    {End, Rest} = split_binary(Bytes, Missing),
+    reply(Socket, lists:reverse(Pieces, [End]), Rest).
+
+%% Sends the frame before these bytes, if any, and all the whole ones in them.
+reply(Socket, Before, Bytes) ->
+    {Whole, Rest} = split_binary(Bytes, whole_frames(Bytes, 0)),
+    case send(Socket, Before, Whole) of
+        ok -> keep(Socket, Rest);
+        {error, _} -> gen_tcp:close(Socket)
+    end.
+
+send(_, [], <<>>) -> ok;
+send(Socket, [], Whole) -> gen_tcp:send(Socket, Whole);
+send(Socket, Before, Whole) -> gen_tcp:send(Socket, [Before, Whole]).
+
+keep(Socket, <<>>) ->
+    echo(Socket, nothing);
+keep(Socket, <<PayloadLen:32, _/binary>>) when PayloadLen > ?PAYLOAD_MAX ->
+    gen_tcp:close(Socket);
+keep(Socket, <<PayloadLen:32, Begin/binary>> = Bytes) ->
+    echo(Socket, {PayloadLen - byte_size(Begin), [Bytes]});
+keep(Socket, Bytes) ->
+    echo(Socket, {header, Bytes}).
+
+%% How many of these bytes, from `End`, are whole frames.
+whole_frames(Bytes, End) ->
+    case Bytes of
+        <<_:End/binary, Len:32, _:Len/binary, _/binary>> when Len =< ?PAYLOAD_MAX ->
+            whole_frames(Bytes, End + 4 + Len);
+        _ ->
+            End
     end.
