@@ -1,10 +1,11 @@
 """Python's asyncio on uvloop: a Protocol, frames parsed by hand.
 
-The fast form of asyncio: no streams and no coroutines; one write for all the
-whole frames that a read brought, which are sent as they came when nothing of
-an earlier one is kept. A large frame is kept as the pieces that came, and goes
-back as these, never joined. While the transport's buffer is over its mark the
-client is not read, so that one that never reads costs little.
+The fast form of asyncio: no streams and no coroutines, and one write for all
+the whole frames that a read brought, which are sent as they came when nothing
+of an earlier one is kept. The rest of a large frame is read straight into a
+buffer of its own, by a BufferedProtocol that takes over for as long. While the
+transport's buffer is over its mark the client is not read, so that one that
+never reads costs little.
 """
 
 import asyncio
@@ -17,8 +18,7 @@ import uvloop
 HEADER = Struct(">I")
 PAYLOAD_MAX = 64 * 1024 * 1024
 BACKLOG = 4096
-# Shorter pieces are joined: a frame that comes byte by byte is no list of bytes.
-PIECE = 16 * 1024
+LARGE = 128 * 1024
 
 
 def frame_len(data, at):
@@ -32,78 +32,15 @@ def whole_frames(data):
     """How many of these bytes are whole frames."""
     end, size = 0, len(data)
     while size - end >= HEADER.size:
-        frame = frame_len(data, end)
-        if end + frame > size:
+        next_end = end + frame_len(data, end)
+        if next_end > size:
             break
-        end += frame
+        end = next_end
     return end
 
 
-class Echo(asyncio.Protocol):
-    __slots__ = ("transport", "pieces", "kept", "missing")
-
-    def connection_made(self, transport):
-        # uvloop has set TCP_NODELAY.
-        self.transport = transport
-        self.forget()
-
-    def forget(self):
-        """Nothing of a frame is kept."""
-        self.pieces = None
-        self.kept = 0
-        # Bytes without which the frame that is kept cannot be whole.
-        self.missing = 0
-
-    def data_received(self, data):
-        try:
-            if self.kept == 0:
-                self.reply(data)
-            else:
-                self.resume(data)
-        except ValueError:
-            self.transport.close()
-
-    def reply(self, data):
-        """Answers bytes that begin with a frame, and keeps the last if it is partial."""
-        whole = whole_frames(data)
-        if whole == len(data):
-            self.transport.write(data)
-            return
-        if whole > 0:
-            self.transport.write(data[:whole])
-            data = data[whole:]
-        self.keep(data)
-
-    def resume(self, data):
-        """These bytes belong to a frame of which the beginning is kept."""
-        if len(data) < self.missing:
-            self.keep(data)
-        elif self.kept < HEADER.size:
-            data = b"".join(self.pieces) + data
-            self.forget()
-            self.reply(data)
-        else:
-            pieces, missing = self.pieces, self.missing
-            self.forget()
-            pieces.append(data[:missing])
-            self.transport.writelines(pieces)
-            if len(data) > missing:
-                self.reply(data[missing:])
-
-    def keep(self, data):
-        if self.pieces and len(self.pieces[-1]) < PIECE:
-            self.pieces[-1] += data
-        elif self.pieces:
-            self.pieces.append(data)
-        else:
-            self.pieces = [data]
-        self.kept += len(data)
-        if self.kept < HEADER.size:
-            self.missing = HEADER.size - self.kept
-        elif self.kept - len(data) < HEADER.size:
-            self.missing = frame_len(self.pieces[0], 0) - self.kept
-        else:
-            self.missing -= len(data)
+class Backpressure:
+    """A client that does not read its replies is not read."""
 
     def pause_writing(self):
         self.transport.pause_reading()
@@ -111,9 +48,77 @@ class Echo(asyncio.Protocol):
     def resume_writing(self):
         self.transport.resume_reading()
 
-    def eof_received(self):
-        # The transport closes when all is written.
-        return False
+    def hand_over(self, protocol):
+        """Lets another read on; how a transport reads is settled when it begins to."""
+        reading = self.transport.is_reading()
+        self.transport.pause_reading()
+        self.transport.set_protocol(protocol)
+        if reading:
+            self.transport.resume_reading()
+
+
+class Echo(Backpressure, asyncio.Protocol):
+    __slots__ = ("transport", "kept")
+
+    def connection_made(self, transport):
+        # uvloop has set TCP_NODELAY.
+        self.transport = transport
+        self.kept = b""
+
+    def data_received(self, data):
+        if self.kept:
+            data = self.kept + data
+        try:
+            whole = whole_frames(data)
+            if whole == len(data):
+                self.kept = b""
+                self.transport.write(data)
+                return
+            if whole > 0:
+                self.transport.write(data[:whole])
+                data = data[whole:]
+            self.keep(data)
+        except ValueError:
+            self.transport.close()
+
+    def keep(self, data):
+        """These bytes begin a frame."""
+        if len(data) >= HEADER.size and frame_len(data, 0) > LARGE:
+            self.kept = b""
+            self.hand_over(LargeFrame(self, data))
+        else:
+            self.kept = data
+
+
+class LargeFrame(Backpressure, asyncio.BufferedProtocol):
+    """Reads the rest of one frame, and not a byte more."""
+
+    __slots__ = ("transport", "echo", "frame_len", "buffer", "filled")
+
+    def __init__(self, echo, begin):
+        self.transport = echo.transport
+        self.echo = echo
+        self.frame_len = frame_len(begin, 0)
+        self.filled = len(begin)
+        self.buffer = bytearray()
+        self.grow(begin)
+
+    def grow(self, begin):
+        """At most twice what came, whatever was announced."""
+        grown = bytearray(min(self.frame_len, 2 * self.filled + LARGE))
+        grown[: self.filled] = begin
+        self.buffer = grown
+
+    def get_buffer(self, _):
+        if self.filled == len(self.buffer):
+            self.grow(self.buffer)
+        return memoryview(self.buffer)[self.filled :]
+
+    def buffer_updated(self, received):
+        self.filled += received
+        if self.filled == self.frame_len:
+            self.transport.write(self.buffer)
+            self.hand_over(self.echo)
 
 
 async def main():
