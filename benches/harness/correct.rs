@@ -99,8 +99,9 @@ fn slow_reader(client: TcpStream, _: u32) -> Result<()> {
 
 /// All that was asked is answered, and then the server ends as well.
 fn half_close(client: TcpStream, _: u32) -> Result<()> {
-    let bytes = frames((0..512).map(|nth| 16 * nth));
-    exchange(&client, &bytes, Duration::from_millis(200), || Ok(client.shutdown(Shutdown::Write)?))?;
+    // More than sockets hold: replies still wait when the end is read.
+    let bytes = frames((0..640).map(|nth| 32 * nth));
+    exchange(&client, &bytes, Duration::from_millis(300), || Ok(client.shutdown(Shutdown::Write)?))?;
     match (&client).read(&mut [0])? {
         0 => Ok(()),
         _ => Err("more came back than was sent".into()),

@@ -42,6 +42,8 @@ def whole_frames(data):
 class Backpressure:
     """A client that does not read its replies is not read."""
 
+    __slots__ = ()
+
     def pause_writing(self):
         self.transport.pause_reading()
 
