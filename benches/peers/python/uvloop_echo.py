@@ -19,6 +19,7 @@ HEADER = Struct(">I")
 PAYLOAD_MAX = 64 * 1024 * 1024
 BACKLOG = 4096
 LARGE = 128 * 1024
+SLACK = 4096
 
 
 def frame_len(data, at):
@@ -107,7 +108,7 @@ class LargeFrame(Backpressure, asyncio.BufferedProtocol):
 
     def grow(self, begin):
         """At most twice what came, whatever was announced."""
-        grown = bytearray(min(self.frame_len, 2 * self.filled + LARGE))
+        grown = bytearray(min(self.frame_len, 2 * self.filled + SLACK))
         grown[: self.filled] = begin
         self.buffer = grown
 
