@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
 mod cycles;
 mod descriptors;
 mod killed;

@@ -1,0 +1,116 @@
+//! What frames and connections cost in system calls, as the kernel sees it: counted from outside by strace.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use crate::skip;
+use crate::support::{Client, End, PATIENCE, Process, descriptors, frame, holds_within, payload};
+
+const CONNECTIONS: u64 = 10;
+const EXCHANGES: u64 = 20;
+
+/// Lets clients come, exchange `request` with the server again and again, and go. Returns the server's system calls
+/// meanwhile by name, if they can be counted here.
+fn calls_of(request: &[u8]) -> Option<BTreeMap<String, u64>> {
+    let (server, addr) = Process::serve(&["-q"]);
+    let baseline = descriptors(server.id());
+    let strace = Strace::attach(server.id())?;
+    let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::connect(addr)).collect();
+    let mut reply = vec![0; request.len()];
+    for _ in 0..EXCHANGES {
+        for client in &mut clients {
+            client.send_bytes(request);
+            client.stream.read_exact(&mut reply).unwrap();
+            assert!(reply == request);
+        }
+    }
+    for mut client in clients {
+        client.finish();
+        assert_eq!(client.end(), End::InOrder);
+    }
+    assert!(holds_within(PATIENCE, || descriptors(server.id()) == baseline));
+    Some(strace.detach())
+}
+
+#[track_caller]
+fn assert_least(calls: &BTreeMap<String, u64>) {
+    let total = |names: &[&str]| -> u64 { names.iter().filter_map(|name| calls.get(*name)).sum() };
+    let exchanges = CONNECTIONS * EXCHANGES;
+    // The last read of each connection finds the FIN.
+    let reads = total(&["read", "readv", "recvfrom", "recvmsg"]);
+    assert_eq!(reads, exchanges + CONNECTIONS, "reads: {calls:?}");
+    assert_eq!(total(&["write", "writev", "sendto", "sendmsg"]), exchanges, "writes: {calls:?}");
+    assert_eq!(total(&["epoll_ctl"]), CONNECTIONS, "registrations: {calls:?}");
+    assert_eq!(total(&["close"]), CONNECTIONS, "{calls:?}");
+    // Each batch that is accepted ends with a call that finds nobody.
+    assert!(total(&["accept4"]) <= 2 * CONNECTIONS, "{calls:?}");
+    assert_eq!(total(&["accept", "ioctl", "setsockopt", "getsockopt", "getsockname", "shutdown"]), 0, "{calls:?}");
+    // With debug assertions, the standard library asks whether a descriptor is open before it closes it.
+    assert_eq!(total(&["fcntl"]), if cfg!(debug_assertions) { CONNECTIONS } else { 0 }, "{calls:?}");
+    // One for each of what the clients do; and buffers are given back when nobody does anything. Far more would be spinning.
+    assert!(total(&["epoll_wait", "epoll_pwait", "epoll_pwait2"]) <= 2 * (exchanges + 2 * CONNECTIONS), "{calls:?}");
+}
+
+#[test]
+fn a_frame_costs_a_read_and_a_write_and_a_connection_one_registration() {
+    if let Some(calls) = calls_of(&frame(&payload(1, 64))) {
+        assert_least(&calls);
+    }
+}
+
+#[test]
+fn frames_that_come_together_cost_a_read_and_a_write_together() {
+    if let Some(calls) = calls_of(&frame(&payload(2, 32)).repeat(64)) {
+        assert_least(&calls);
+    }
+}
+
+/// An strace attached to a process; killed when it is dropped, which leaves the process running.
+struct Strace {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Strace {
+    /// `None`, and a line that says why, where that is not possible.
+    fn attach(pid: u32) -> Option<Self> {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-c", "-p", &pid.to_string()]).stdin(Stdio::null()).stderr(Stdio::piped());
+        let Ok(mut child) = command.spawn() else {
+            skip("strace is not installed");
+            return None;
+        };
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut strace = Self { child, stderr };
+        let mut line = String::new();
+        strace.stderr.read_line(&mut line).unwrap();
+        if !line.contains("attached") {
+            skip(&format!("strace may not attach to a process: {}", line.trim()));
+            return None;
+        }
+        Some(strace)
+    }
+
+    /// On SIGINT it lets go of the process and prints how often each call was made.
+    fn detach(mut self) -> BTreeMap<String, u64> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("sh").args(["-c", "kill -INT \"$0\"", &pid]).status().unwrap().success());
+        let lines = self.stderr.by_ref().lines().map(Result::unwrap);
+        lines.filter_map(|line| count_of(&line)).collect()
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A line is: % time, seconds, usecs/call, calls, errors if there were any, name (`strace(1)`, `-c`).
+fn count_of(line: &str) -> Option<(String, u64)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let calls = fields.get(3)?.parse().ok()?;
+    Some(((*fields.last()?).to_owned(), calls)).filter(|(name, _)| name != "total")
+}
