@@ -61,7 +61,19 @@ impl<'a> Replies<'a> {
     /// Bytes that are owed to the peer: those in the outbox and those still on the workbench.
     #[inline]
     pub(crate) fn owed(&self) -> usize {
-        self.run.len() + self.backlog.as_ref().map_or(0, |backlog| backlog.outbox.len())
+        self.run.len() + self.queued_bytes()
+    }
+
+    /// Bytes in the outbox.
+    #[inline]
+    fn queued_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.outbox.len())
+    }
+
+    /// Whether nothing has ended the connection so far.
+    #[inline]
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(*self.verdict, Verdict::GoOn)
     }
 
     /// Queues a frame with a copy of `payload`.
@@ -83,19 +95,28 @@ impl<'a> Replies<'a> {
     /// Queues a frame as it was received: where it lies, when that keeps the order, else as a copy.
     #[inline]
     pub(crate) fn reply_frame(&mut self, frame: Frame<'_>) -> Sent {
+        match frame.body {
+            // All that is owed lies right before it, and is below the mark: above, no frame is handed over.
+            Body::Whole { bytes, at } if self.run.end == at && self.queued_bytes() == 0 && self.goes_on() => {
+                debug_assert!(self.owed() < self.supplies.config.outbox_bytes_high);
+                self.run.end = at + bytes.len();
+                self.queued()
+            }
+            body => self.reply_body(body),
+        }
+    }
+
+    /// The same for any frame. Apart, so that what is done for each of a row of small ones stays short.
+    #[cold]
+    fn reply_body(&mut self, body: Body<'_>) -> Sent {
         if let Some(refusal) = self.refusal() {
             return refusal;
         }
-        match frame.body {
-            Body::Whole { bytes, at } => {
-                let owes_nothing_else = self.backlog.as_ref().is_none_or(|backlog| backlog.outbox.is_empty());
-                if owes_nothing_else && (self.run.end == at || self.run.start == self.run.end) {
-                    let start = if self.run.start == self.run.end { at } else { self.run.start };
-                    *self.run = start..at + bytes.len();
-                } else {
-                    self.stop_run();
-                    self.append(bytes);
-                }
+        match body {
+            Body::Whole { bytes, at } if self.owed() == 0 => *self.run = at..at + bytes.len(),
+            Body::Whole { bytes, .. } => {
+                self.stop_run();
+                self.append(bytes);
             }
             Body::Large { chunks, .. } => {
                 self.stop_run();
@@ -109,7 +130,7 @@ impl<'a> Replies<'a> {
     /// Why nothing can be queued, if so.
     #[inline]
     fn refusal(&mut self) -> Option<Sent> {
-        if *self.verdict != Verdict::GoOn {
+        if !self.goes_on() {
             return Some(Sent::Gone);
         }
         let is_over = self.owed() >= self.supplies.config.outbox_bytes_high

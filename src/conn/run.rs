@@ -57,7 +57,7 @@ impl Conn {
         if let Some(Backlog { inbox: Inbox::Large(_), .. }) = self.backlog.as_deref() {
             return self.advance_large(io, bench, sink, budget);
         }
-        let stopped = self.hand_over(bench, sink, budget);
+        let stopped = if bench.work.is_empty() { Stopped::Starved } else { self.hand_over(bench, sink, budget) };
         if let Stopped::Told(verdict) = stopped {
             self.obey(verdict);
         }
@@ -84,8 +84,8 @@ impl Conn {
         let before = budget.frames;
         let mut frames = Frames {
             bytes: work.as_slice(),
-            at,
-            budget: &mut budget.frames,
+            at: *at,
+            budget: budget.frames,
             payload_len_max: supplies.config.payload_len_max,
             outbox_bytes_high: supplies.config.outbox_bytes_high,
             stopped: Stopped::Starved,
@@ -94,16 +94,30 @@ impl Conn {
         let mut replies =
             Replies::new(frames.bytes, run, &mut self.backlog, supplies, &mut self.is_paused, &mut verdict);
         sink.on_frames(&mut frames, &mut replies);
-        let stopped = frames.stopped;
+        let Frames { stopped, .. } = frames;
+        (*at, budget.frames) = (frames.at, frames.budget);
         supplies.counts.frames_in += (before - budget.frames) as u64;
         if verdict != Verdict::GoOn || self.is_paused { Stopped::Told(verdict) } else { stopped }
     }
 
-    /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
+    /// Sends what is owed, if anything is.
+    #[inline]
     fn flush(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink, budget: &mut Budget) {
-        if matches!(self.state, State::Closed(_)) {
-            return bench.forget_decoded();
+        if (bench.run.is_empty() && self.backlog.is_none()) || matches!(self.state, State::Closed(_)) {
+            bench.forget_decoded();
+        } else {
+            self.flush_owed(io, bench, sink, budget);
         }
+    }
+
+    /// First the outbox, then what lies on the workbench; what is left of that goes to the outbox.
+    fn flush_owed(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        sink: &mut impl Sink,
+        budget: &mut Budget,
+    ) {
         let flushed = self.flush_outbox(io, bench, budget).and_then(|is_low_again| {
             self.flush_run(io, bench, budget)?;
             Ok(is_low_again)
@@ -300,6 +314,10 @@ impl Conn {
 
     /// Takes the steps that end a connection, as far as they can be taken.
     fn end(&mut self, io: &mut impl Transport, bench: &mut Workbench, budget: &mut Budget) {
+        if matches!(self.state, State::Open) && !self.edges.failed {
+            // There is no end in sight.
+            return;
+        }
         let now = bench.supplies.now;
         let owes = self.unsent_bytes() > 0;
         let has_input = !bench.work.is_empty()
@@ -354,6 +372,10 @@ impl Conn {
     /// Takes the undecoded bytes off the workbench and keeps them; notes what the deadlines need.
     fn pack(&mut self, bench: &mut Workbench, has_answered: bool, has_written: bool) {
         debug_assert!(bench.run.is_empty());
+        if bench.work.is_empty() && self.backlog.is_none() {
+            // There is nothing to keep.
+            return;
+        }
         let is_taking_frames = matches!(self.state, State::Open | State::Draining);
         if !is_taking_frames {
             bench.clear();
@@ -412,9 +434,10 @@ impl Conn {
 /// The whole frames on the workbench that may be handed over now, one after the other.
 pub(crate) struct Frames<'a> {
     bytes: &'a [u8],
-    at: &'a mut usize,
+    // Values and not references to where they are kept: each header is found by way of `at`, so it belongs in a register.
+    at: usize,
     /// How many more may be handed over in this turn.
-    budget: &'a mut usize,
+    budget: usize,
     payload_len_max: u32,
     outbox_bytes_high: usize,
     stopped: Stopped,
@@ -424,10 +447,10 @@ impl<'a> Frames<'a> {
     /// The next one, unless something stops them: then there is none any more in this step.
     #[inline]
     pub(crate) fn next(&mut self, replies: &Replies<'_>) -> Option<Frame<'a>> {
-        if (*replies.is_paused && !planted(Bug::PauseIgnored)) || *replies.verdict != Verdict::GoOn {
+        if (*replies.is_paused && !planted(Bug::PauseIgnored)) || !replies.goes_on() {
             return None;
         }
-        let begin = *self.at;
+        let begin = self.at;
         let frame_len = match decode(&self.bytes[begin..], self.payload_len_max) {
             Ok(Decoded::Frame { frame_len }) => frame_len,
             Ok(Decoded::Incomplete) => return self.stop(Stopped::Starved),
@@ -437,11 +460,11 @@ impl<'a> Frames<'a> {
         if replies.owed() >= self.outbox_bytes_high {
             return self.stop(Stopped::OverMark);
         }
-        if *self.budget == 0 {
+        if self.budget == 0 {
             return self.stop(Stopped::BudgetSpent);
         }
-        *self.budget -= 1;
-        *self.at += frame_len;
+        self.budget -= 1;
+        self.at += frame_len;
         Some(Frame { body: Body::Whole { bytes: &self.bytes[begin..begin + frame_len], at: begin } })
     }
 

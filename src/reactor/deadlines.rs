@@ -88,9 +88,12 @@ impl Deadlines {
 
     /// Sets a slot's deadline to the timeout after `since`; `None` takes it away. Nothing is done if it stands so already.
     pub(crate) fn set(&mut self, kind: Kind, slot: u32, since: Option<Instant>) {
-        let since = since.map_or(NOT_SET, |since| nanos(since.saturating_duration_since(self.epoch)));
         let list = &mut self.lists[kind as usize];
-        if list.timeout.is_none() || list.since(slot) == since {
+        if list.timeout.is_none() {
+            return;
+        }
+        let since = since.map_or(NOT_SET, |since| nanos(since.saturating_duration_since(self.epoch)));
+        if list.since(slot) == since {
             return;
         }
         list.unlink(slot);

@@ -394,12 +394,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let Self { handler, clients, bench, stats, deadlines, .. } = self;
             let Tenant { stream, conn, peer, state, .. } = &mut tenant;
             let had_backlog = conn.has_backlog();
-            let before = conn.state_name();
+            let before = log_enabled!(Level::Trace).then(|| conn.state_name());
             let mut io = Observed { stream, id, stats };
             let mut sink = HandlerSink { handler, state, id, peer, reach: clients };
             let has_moved = conn.run(&mut io, bench, &mut sink);
             deadlines.follow(id.index, conn, had_backlog, has_moved, bench.supplies.now);
-            if log_enabled!(Level::Trace) {
+            if let Some(before) = before {
                 let (undecoded, owed) = conn.held_bytes();
                 let after = conn.state_name();
                 trace!("[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed");
