@@ -100,24 +100,12 @@ impl Conn {
         if verdict != Verdict::GoOn || self.is_paused { Stopped::Told(verdict) } else { stopped }
     }
 
-    /// Sends what is owed, if anything is.
-    #[inline]
+    /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
     fn flush(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink, budget: &mut Budget) {
-        if (bench.run.is_empty() && self.backlog.is_none()) || matches!(self.state, State::Closed(_)) {
-            bench.forget_decoded();
-        } else {
-            self.flush_owed(io, bench, sink, budget);
+        let owes_nothing = bench.run.is_empty() && self.backlog.is_none();
+        if owes_nothing || matches!(self.state, State::Closed(_)) {
+            return bench.forget_decoded();
         }
-    }
-
-    /// First the outbox, then what lies on the workbench; what is left of that goes to the outbox.
-    fn flush_owed(
-        &mut self,
-        io: &mut impl Transport,
-        bench: &mut Workbench,
-        sink: &mut impl Sink,
-        budget: &mut Budget,
-    ) {
         let flushed = self.flush_outbox(io, bench, budget).and_then(|is_low_again| {
             self.flush_run(io, bench, budget)?;
             Ok(is_low_again)
