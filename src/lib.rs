@@ -86,6 +86,9 @@ pub mod fuzzing;
 mod handler;
 #[cfg(feature = "load")]
 pub mod load;
+#[cfg(feature = "micro")]
+#[doc(hidden)]
+pub mod micro;
 mod planted;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("sim", 4),
     ("load", 4),
     ("fuzzing", 4),
+    ("micro", 4),
     // No file: what `lib.rs` shows of the seam. Whoever is part of it imports from where it is defined.
     ("net", 4),
 ];

@@ -393,7 +393,7 @@ fn choose_port_late(_socket: &Socket) -> io::Result<()> {
 }
 
 /// An instant for a simulated clock to begin at: it can be had from the real one only.
-#[cfg(any(test, feature = "sim", feature = "fuzzing"))]
+#[cfg(any(test, feature = "sim", feature = "fuzzing", feature = "micro"))]
 pub(crate) fn beginning() -> Instant {
     Instant::now()
 }

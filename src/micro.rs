@@ -1,0 +1,135 @@
+//! What the micro-benchmarks under `benches/` measure: the parts of a connection, in memory and without a kernel.
+//!
+//! Not part of the crate's interface: it is here because a connection's internals are.
+
+use std::io::{self, Read, Write};
+
+use crate::addr::PeerAddr;
+use crate::config::Config;
+use crate::conn::chunk::ChunkPool;
+use crate::conn::decoder::{Decoded, decode};
+use crate::conn::outbox::{Flushed, Outbox};
+use crate::conn::workbench::Workbench;
+use crate::conn::{Conn, Readiness, Transport};
+use crate::frame::encode_header;
+use crate::handler::{ConnId, Echo};
+use crate::reactor::clients::Clients;
+use crate::reactor::net::beginning;
+use crate::reactor::observed::Observed;
+use crate::reactor::sink::HandlerSink;
+use crate::reactor::stats::Stats;
+
+/// How many whole frames lie at the front of `bytes`, of which there are at most a chunk's.
+#[must_use]
+pub fn decode_all(mut bytes: &[u8]) -> usize {
+    let payload_len_max = Config::default().payload_len_max;
+    let mut frames = 0;
+    while let Ok(Decoded::Frame { frame_len }) = decode(bytes, payload_len_max) {
+        frames += 1;
+        bytes = &bytes[frame_len..];
+    }
+    frames
+}
+
+/// An outbox, its pool, and a socket that takes some bytes a write.
+#[derive(Debug)]
+pub struct Queue {
+    outbox: Outbox,
+    pool: ChunkPool,
+    socket: Memory<'static>,
+}
+
+impl Queue {
+    /// An empty one, whose socket takes at most `write_len_max` bytes a write.
+    #[must_use]
+    pub fn new(write_len_max: usize) -> Self {
+        let socket = Memory { unread: &[], taken: 0, write_len_max };
+        Self { outbox: Outbox::default(), pool: ChunkPool::new(usize::MAX, 16 << 20), socket }
+    }
+
+    /// Queues a frame.
+    pub fn append(&mut self, payload: &[u8]) {
+        let header = encode_header(payload.len() as u32);
+        let queued = self.outbox.append_frame(header, payload, usize::MAX, &mut self.pool);
+        debug_assert_eq!(queued, Ok(()));
+    }
+
+    /// Flushes until all is sent, each time that the socket takes more. Returns how often that was.
+    pub fn flush(&mut self) -> usize {
+        let mut budget = usize::MAX;
+        let mut flushes = 1;
+        while !matches!(self.outbox.flush(&mut self.socket, &mut budget, 0, &mut self.pool), Ok(Flushed::All)) {
+            flushes += 1;
+        }
+        flushes
+    }
+}
+
+/// A whole connection with a handler, as it runs in the reactor: only the kernel is missing.
+#[derive(Debug)]
+pub struct Echoing {
+    conn: Conn,
+    bench: Workbench,
+    stats: Stats,
+    others: Clients<(), ()>,
+}
+
+impl Default for Echoing {
+    fn default() -> Self {
+        let bench = Workbench::new(Config::default(), beginning());
+        Self { conn: Conn::new(), bench, stats: Stats::default(), others: Clients::new() }
+    }
+}
+
+impl Echoing {
+    /// Lets `request` arrive at once, and the connection run until it has answered. Returns how many bytes it has written.
+    pub fn exchange(&mut self, request: &[u8]) -> usize {
+        let mut socket = Memory { unread: request, taken: 0, write_len_max: usize::MAX };
+        self.conn.note_ready(Readiness { readable: true, ..Readiness::default() });
+        while self.conn.wants_turn() {
+            self.run(&mut socket);
+        }
+        socket.taken
+    }
+
+    fn run(&mut self, stream: &mut Memory<'_>) {
+        let Self { conn, bench, stats, others } = self;
+        let id = ConnId { index: 0, generation: 1 };
+        let mut io = Observed { stream, id, stats };
+        let (handler, state) = (&mut Echo, &mut ());
+        let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others };
+        conn.run(&mut io, bench, &mut sink);
+    }
+}
+
+/// A socket without a kernel: what is unread, and how much was written.
+#[derive(Debug)]
+struct Memory<'a> {
+    unread: &'a [u8],
+    taken: usize,
+    write_len_max: usize,
+}
+
+impl Read for Memory<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.unread.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { self.unread.read(buf) }
+    }
+}
+
+impl Write for Memory<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(self.write_len_max);
+        self.taken += len;
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Transport for Memory<'_> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
