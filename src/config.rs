@@ -74,7 +74,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
             read_budget_bytes: 128 << 10,
-            write_budget_bytes: 128 << 10,
+            write_budget_bytes: 512 << 10,
             frame_budget: 2_048,
             turn_budget_bytes: 256 << 10,
             accept_budget: 64,
@@ -143,7 +143,8 @@ impl ConfigBuilder {
         connect_timeout: Duration,
         /// Reading from one connection stops for this turn once this many bytes were read. Default 128 KiB.
         read_budget_bytes: usize,
-        /// Writing to one connection stops for this turn once this many bytes were written. Default 128 KiB.
+        /// Writing to one connection stops for this turn once this many bytes were written, and one call takes
+        /// no more than these, rounded up to a chunk of 68 KiB. Default 512 KiB.
         write_budget_bytes: usize,
         /// The most frames of one connection that are handled in one turn. Default 2,048.
         frame_budget: usize,

@@ -1,10 +1,10 @@
 //! Frames in, bytes out: a connection's queued, unsent output, and its watermarks.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, MemoryLimit};
-use crate::conn::readiness::SHORT_CALL_IS_LAST;
+use crate::conn::readiness::{SHORT_CALL_IS_LAST, Transport};
 use crate::frame::HEADER_LEN;
 use crate::planted::{Bug, planted};
 
@@ -33,6 +33,9 @@ pub(crate) struct Outbox {
     // Invariant: set once `len` has reached the high watermark, until it has fallen to the low one.
     is_over: bool,
 }
+
+/// The most chunks that one write takes.
+const PIECES_MAX: usize = 16;
 
 /// How far a flush came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,30 +124,61 @@ impl Outbox {
     /// What the socket answered. A write that takes nothing is [`io::ErrorKind::WriteZero`].
     pub(crate) fn flush(
         &mut self,
-        io: &mut impl Write,
+        io: &mut impl Transport,
         budget: &mut usize,
         low: usize,
         pool: &mut ChunkPool,
     ) -> io::Result<Flushed> {
-        while let Some(first) = self.chunks.front_mut() {
+        while !self.is_empty() {
             if *budget == 0 {
                 return Ok(Flushed::BudgetSpent);
             }
-            let Some(sent) = write_some(io, first.as_slice())? else {
+            let (asked, sent) = self.write_front(io, *budget)?;
+            let Some(sent) = sent else {
                 return Ok(Flushed::WouldBlock);
             };
             *budget = budget.saturating_sub(sent);
-            self.len -= sent;
+            self.consume(sent, pool);
             self.is_over &= self.len > low;
-            first.consume(sent);
-            if !first.is_empty() && SHORT_CALL_IS_LAST {
+            if sent < asked && SHORT_CALL_IS_LAST {
                 return Ok(Flushed::WouldBlock);
-            }
-            if first.is_empty() {
-                self.chunks.pop_front().into_iter().for_each(|chunk| pool.give_back(chunk));
             }
         }
         Ok(Flushed::All)
+    }
+
+    /// One write of the chunks at the front, up to the one that crosses `budget`. Returns how many bytes these are, and
+    /// what became of them.
+    fn write_front(&self, io: &mut impl Transport, budget: usize) -> io::Result<(usize, Option<usize>)> {
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let (mut count, mut asked) = (0, 0);
+        for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
+            if asked >= budget {
+                break;
+            }
+            *piece = IoSlice::new(chunk.as_slice());
+            asked += chunk.len();
+            count += 1;
+        }
+        let sent = match &pieces[..count] {
+            [piece] => write_some(io, piece)?,
+            pieces => some(|| io.write_pieces(pieces))?,
+        };
+        Ok((asked, sent))
+    }
+
+    /// Forgets the first `len` bytes.
+    fn consume(&mut self, mut len: usize, pool: &mut ChunkPool) {
+        self.len -= len;
+        while let Some(first) = self.chunks.front_mut() {
+            let consumed = len.min(first.len());
+            first.consume(consumed);
+            len -= consumed;
+            if !first.is_empty() {
+                return;
+            }
+            self.chunks.pop_front().into_iter().for_each(|chunk| pool.give_back(chunk));
+        }
     }
 
     pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
@@ -205,8 +239,12 @@ impl Outbox {
 ///
 /// What the socket answered. A write that takes nothing is [`io::ErrorKind::WriteZero`].
 pub(crate) fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option<usize>> {
+    some(|| io.write(bytes))
+}
+
+fn some(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
     loop {
-        match io.write(bytes) {
+        match write() {
             Ok(0) if planted(Bug::ZeroWriteIgnored) => return Ok(None),
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(len) => return Ok(Some(len)),
@@ -254,6 +292,43 @@ mod tests {
         }
     }
 
+    impl io::Read for Socket {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    impl Transport for Socket {
+        fn shutdown_write(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Takes nothing, and says so.
+    struct Zero;
+
+    impl Write for Zero {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl io::Read for Zero {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+    }
+
+    impl Transport for Zero {
+        fn shutdown_write(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     const HIGH: usize = 1_000;
     const LOW: usize = 250;
 
@@ -269,9 +344,11 @@ mod tests {
 
     #[test]
     fn what_is_appended_in_pieces_is_flushed_in_order_whatever_the_socket_takes() {
-        let all = bytes(200_000);
-        for (piece, step) in [(1_000, 1), (7, 13), (70_000, 100_000), (200_000, 65_536)] {
-            let mut pool = ChunkPool::new(1 << 20, 0);
+        for (len, piece, step) in
+            [(3_000, 1_000, 1), (20_000, 7, 13), (200_000, 70_000, 100_000), (2_000_000, 200_000, 65_536)]
+        {
+            let all = bytes(len);
+            let mut pool = ChunkPool::new(4 << 20, 0);
             let mut outbox = Outbox::default();
             for piece in all.chunks(piece) {
                 outbox.append(piece, HIGH, &mut pool).unwrap();
@@ -348,11 +425,26 @@ mod tests {
     }
 
     #[test]
+    fn one_write_takes_the_chunks_up_to_the_one_that_crosses_the_budget() {
+        let all = bytes(20 * CHUNK_LEN);
+        for (budget, sent) in [(1, 1), (CHUNK_LEN, 1), (CHUNK_LEN + 1, 2), (3 * CHUNK_LEN, 3), (usize::MAX, PIECES_MAX)]
+        {
+            let mut pool = ChunkPool::new(4 << 20, 0);
+            let mut outbox = Outbox::default();
+            outbox.append(&all, usize::MAX, &mut pool).unwrap();
+            let mut socket = Socket::with_room(usize::MAX, usize::MAX);
+            let (asked, taken) = outbox.write_front(&mut socket, budget).unwrap();
+            assert_eq!((asked, taken), (sent * CHUNK_LEN, Some(sent * CHUNK_LEN)), "{budget}");
+            assert!(socket.taken == all[..sent * CHUNK_LEN]);
+        }
+    }
+
+    #[test]
     fn a_write_of_zero_is_an_error() {
         let mut pool = ChunkPool::new(1 << 20, 0);
         let mut outbox = Outbox::default();
         outbox.append(b"x", HIGH, &mut pool).unwrap();
-        let outcome = outbox.flush(&mut [].as_mut_slice(), &mut 1, LOW, &mut pool);
+        let outcome = outbox.flush(&mut Zero, &mut 1, LOW, &mut pool);
         assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::WriteZero));
     }
 

@@ -1,7 +1,7 @@
 //! A connection's socket: what the kernel has reported of it, and the calls that use that up.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 
 use crate::conn::workbench::Budget;
 use crate::error::CloseReason;
@@ -9,6 +9,18 @@ use crate::planted::{Bug, planted};
 
 /// A nonblocking byte stream in both directions.
 pub trait Transport: Read + Write {
+    /// Writes the bytes of all `pieces` in one call, as if they lay in one: in order, and as many as there is room for.
+    ///
+    /// That is also what happens by default, with a copy.
+    ///
+    /// # Errors
+    ///
+    /// What the socket answered.
+    fn write_pieces(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &**piece).collect();
+        self.write(&pieces.concat())
+    }
+
     /// Sends FIN: nothing more will be written.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] is the kernel's.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
@@ -244,6 +244,13 @@ impl Net for Mio {
     }
 }
 
+/// What keeps a write from raising SIGPIPE. Apple's systems have no such flag, and an option in its place that is set
+/// when a socket is made.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: i32 = 0;
+
 /// A connection's socket.
 #[derive(Debug)]
 pub enum Stream {
@@ -277,6 +284,14 @@ impl Write for Stream {
 }
 
 impl Transport for Stream {
+    /// Never raises SIGPIPE either: the standard library's vectored write would (`sendmsg(2)`).
+    fn write_pieces(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(&*stream).send_vectored_with_flags(pieces, NO_SIGNAL),
+            Self::Unix(stream) => SockRef::from(&*stream).send_vectored_with_flags(pieces, NO_SIGNAL),
+        }
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),

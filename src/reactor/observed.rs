@@ -1,6 +1,6 @@
 //! A stream whose calls are counted, and told at trace level.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 
 use log::trace;
 
@@ -14,6 +14,16 @@ pub(crate) struct Observed<'a, S> {
     pub(crate) stream: &'a mut S,
     pub(crate) id: ConnId,
     pub(crate) stats: &'a mut Stats,
+}
+
+impl<S> Observed<'_, S> {
+    #[inline]
+    fn count_write(&mut self, outcome: &io::Result<usize>) {
+        self.stats.writes.count(outcome);
+        if let Ok(len) = outcome {
+            self.stats.bytes_out += *len as u64;
+        }
+    }
 }
 
 impl<S: Read> Read for Observed<'_, S> {
@@ -33,10 +43,7 @@ impl<S: Write> Write for Observed<'_, S> {
     #[inline]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let outcome = self.stream.write(buf);
-        self.stats.writes.count(&outcome);
-        if let Ok(len) = outcome {
-            self.stats.bytes_out += len as u64;
-        }
+        self.count_write(&outcome);
         trace!("[{}] send({}) = {}", self.id, buf.len(), write_result(&outcome, buf.len()));
         outcome
     }
@@ -47,6 +54,15 @@ impl<S: Write> Write for Observed<'_, S> {
 }
 
 impl<S: Transport> Transport for Observed<'_, S> {
+    #[inline]
+    fn write_pieces(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let outcome = self.stream.write_pieces(pieces);
+        self.count_write(&outcome);
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        trace!("[{}] sendmsg({len} in {} pieces) = {}", self.id, pieces.len(), write_result(&outcome, len));
+        outcome
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         let outcome = self.stream.shutdown_write();
         self.stats.shutdowns.count(&outcome);

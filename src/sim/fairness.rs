@@ -12,8 +12,8 @@ use crate::sim::{Peer, Sim, SimNet};
 
 const PORT: u16 = 7007;
 
-/// One share of a connection, in bytes read and written: a budget is crossed by at most one call, of one chunk.
-const SHARE: u64 = 2 * ((128 << 10) + (68 << 10));
+/// One share of a connection, in bytes read and written: each budget is crossed by at most one call, and at most a chunk.
+const SHARE: u64 = (128 << 10) + (512 << 10) + 2 * (68 << 10);
 
 /// Clients that have sent more than many turns can echo, and one that has sent nothing.
 struct Rig {

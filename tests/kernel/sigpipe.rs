@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use frameloop::client::Client as FramesClient;
-use frameloop::{Config, Echo, ListenAddr, Reactor};
+use frameloop::{Config, Context, Frame, Handler, ListenAddr, Reactor};
 use signal_hook::consts::SIGPIPE;
 
 use crate::part;
@@ -22,6 +22,32 @@ const PEERS: u64 = 200;
 
 /// Tells a part that it is played.
 const PLAYED: &str = "FRAMELOOP_TEST_PLAYED";
+
+/// Sends a frame back where it lies; or, asked by its first byte, an answer that goes out in a call of several pieces.
+struct Answers;
+
+const BRIEF: u8 = 7;
+const LONG: u8 = 8;
+
+impl Handler for Answers {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>) {}
+
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), mut frame: Frame<'_>) {
+        let _ = match frame.payload() {
+            [LONG, ..] => conn.reply(&[LONG; 200_000]),
+            _ => conn.reply_frame(frame),
+        };
+    }
+}
+
+/// What a peer asks: every second pair of them for long answers.
+fn request(peer: u64) -> Vec<u8> {
+    let kind = if peer / 2 % 2 == 0 { BRIEF } else { LONG };
+    frame(&[kind; 1_000]).repeat(3)
+}
 
 /// Gives SIGPIPE its default action back, which Rust's runtime takes away before `main`.
 fn is_played_with_the_default_action() -> bool {
@@ -59,13 +85,13 @@ fn part_of_a_program_whose_tcp_peers_go_away() {
     if !is_played_with_the_default_action() {
         return;
     }
-    let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
+    let mut reactor = Reactor::new(Config::default(), Answers).unwrap();
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     let ListenAddr::Tcp(addr) = reactor.listen(&any.into()).unwrap() else { panic!() };
     for peer in 0..PEERS {
         let mut client = Client::connect(addr);
         turn_until(&mut reactor, |reactor| reactor.stats().accepted == peer + 1);
-        client.send_bytes(&frame(&[7; 1_000]).repeat(3));
+        client.send_bytes(&request(peer));
         // Behind a FIN, a reset makes the write fail with EPIPE, and not with ECONNRESET.
         if peer % 2 == 0 {
             client.finish();
@@ -84,12 +110,12 @@ fn part_of_a_program_whose_unix_peers_go_away() {
         return;
     }
     let path = socket_path();
-    let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
+    let mut reactor = Reactor::new(Config::default(), Answers).unwrap();
     reactor.listen(&ListenAddr::Unix(path.clone())).unwrap();
     for peer in 0..PEERS {
         let mut client = UnixStream::connect(&path).unwrap();
         turn_until(&mut reactor, |reactor| reactor.stats().accepted == peer + 1);
-        client.write_all(&frame(&[7; 1_000]).repeat(3)).unwrap();
+        client.write_all(&request(peer)).unwrap();
         drop(client);
         turn_until(&mut reactor, |reactor| reactor.stats().connections == 0);
     }
@@ -125,7 +151,7 @@ fn socket_path() -> PathBuf {
     env::temp_dir().join(format!("frameloop-sigpipe-{}.sock", std::process::id()))
 }
 
-fn turn_until(reactor: &mut Reactor<Echo>, is_so: impl Fn(&Reactor<Echo>) -> bool) {
+fn turn_until(reactor: &mut Reactor<Answers>, is_so: impl Fn(&Reactor<Answers>) -> bool) {
     let begun = Instant::now();
     while !is_so(reactor) {
         assert!(begun.elapsed() < PATIENCE, "{}", reactor.stats());
@@ -133,7 +159,7 @@ fn turn_until(reactor: &mut Reactor<Echo>, is_so: impl Fn(&Reactor<Echo>) -> boo
     }
 }
 
-fn report(reactor: &Reactor<Echo>) {
+fn report(reactor: &Reactor<Answers>) {
     let stats = reactor.stats();
     assert_eq!(stats.closed_total(), PEERS, "{stats}");
     println!("alive, {} writes failed", stats.writes.failed);

@@ -1,10 +1,11 @@
 //! The outbox against a queue of bytes.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 
 use proptest::prelude::*;
 
+use crate::conn::Transport;
 use crate::conn::chunk::{CHUNK_LEN, ChunkPool};
 use crate::conn::outbox::{Flushed, Outbox};
 
@@ -61,6 +62,18 @@ impl Write for Socket<'_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Socket<'_> {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Transport for Socket<'_> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
