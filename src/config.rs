@@ -79,7 +79,7 @@ impl Default for Config {
             turn_budget_bytes: 256 << 10,
             accept_budget: 64,
             dial_budget: 64,
-            events_per_turn: 1_024,
+            events_per_turn: 256,
             pool_bytes_max: 16 << 20,
             backlog: 4_096,
             reuse_port: false,
@@ -157,7 +157,8 @@ impl ConfigBuilder {
         accept_budget: usize,
         /// The most connections that are dialled in one turn. Default 64.
         dial_budget: usize,
-        /// The most events that one poll returns. Default 1,024.
+        /// The most events that one poll returns. Default 256: with many more, what the kernel has just touched of a
+        /// connection is no longer in the cache when its turn comes.
         events_per_turn: usize,
         /// The most bytes of unused buffers that are kept for reuse. Default 16 MiB.
         pool_bytes_max: usize,

@@ -58,6 +58,8 @@ pub(crate) struct Bench {
     pub(crate) rounds: Rounds,
     pub(crate) seconds: f64,
     pub(crate) warmup: f64,
+    /// How long a server is loaded before it is measured at all: some compile as they run.
+    pub(crate) run_in: f64,
 }
 
 impl Bench {
@@ -79,8 +81,8 @@ impl Bench {
                 Err(reason) => left_out.push(format!("{name} left out: {reason}")),
             }
         }
-        let Options { rounds, seconds, warmup, .. } = *options;
-        Ok(Self { tools, peers, left_out, pinned: proc::cpus() >= 2, rounds, seconds, warmup })
+        let Options { rounds, seconds, warmup, run_in, .. } = *options;
+        Ok(Self { tools, peers, left_out, pinned: proc::cpus() >= 2, rounds, seconds, warmup, run_in })
     }
 
     /// All servers of this run.
@@ -90,8 +92,9 @@ impl Bench {
 
     /// The servers that take part in a row.
     pub(crate) fn entrants(&self, row: &Row) -> impl Iterator<Item = &Peer> {
-        let spins = row.spins;
-        self.peers.iter().filter(move |peer| spins || peer.name != SPINNING)
+        let (spins, connections) = (row.spins, row.connections_in_all());
+        let takes_part = move |peer: &&Peer| connections <= peer.connections_max && (spins || peer.name != SPINNING);
+        self.peers.iter().filter(takes_part)
     }
 
     pub(crate) fn peer(&self, name: &str) -> Result<&Peer> {
@@ -205,7 +208,8 @@ fn peer<'a>(
     version: &str,
     command: impl IntoIterator<Item = &'a str>,
 ) -> Peer {
-    Peer { name, title, version: version.to_owned(), command: command.into_iter().map(str::to_owned).collect() }
+    let command = command.into_iter().map(str::to_owned).collect();
+    Peer { name, title, version: version.to_owned(), command, connections_max: usize::MAX }
 }
 
 /// A server that has told its address.
@@ -244,7 +248,7 @@ impl Server {
     /// Waits while the server still tidies up: closing ten thousand
     /// connections takes CPU time the next measurement must not meet.
     pub(crate) fn rest(&self) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + Duration::from_secs(1);
         let mut before = self.cpu_ns()?;
         while Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));

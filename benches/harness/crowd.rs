@@ -1,6 +1,8 @@
 //! What an active connection costs beside idle ones: of each server two run,
 //! one with a few idle connections and one with many, and take turns.
 
+use std::rc::Rc;
+
 use crate::Result;
 use crate::child::{Bench, Load, Priority};
 use crate::peers::Peer;
@@ -35,7 +37,7 @@ struct Pair {
 impl Pair {
     fn new(bench: &Bench, peer: &Peer, row: &Row) -> Result<Self> {
         let beside = |idle: usize| -> Result<(Lane, Load)> {
-            let server = bench.start(peer, Priority::NONE)?;
+            let server = Rc::new(bench.start(peer, Priority::NONE)?);
             let idle = bench.load(&server, &rows::idle(idle), Priority::NONE)?;
             Ok((Lane::new(bench, server, row)?, idle))
         };

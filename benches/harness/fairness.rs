@@ -10,9 +10,6 @@ use crate::rows::{self, Row};
 
 /// How much earlier the flood begins, and how much later it ends.
 const AROUND: Duration = Duration::from_millis(50);
-/// As long as a window and more: real-time processes may not take all of a second.
-const PAUSE: Duration = Duration::from_millis(500);
-
 /// Servers and flood run before all else on their CPUs, and the bystander
 /// before the flood: what it waits for is the server, and not a place among
 /// the processes of the machine. Where that is not permitted, they do not.
@@ -33,20 +30,26 @@ struct Scene {
     flood: Load,
     bystander: Load,
     _server: Server,
+    pause: Duration,
 }
 
 impl Scene {
     fn new(bench: &Bench, server: Server, row: &Row, priorities: [Priority; 2]) -> Result<Self> {
         let beside = rows::bystander(row);
+        // So short that a real-time process is done before the kernel would stop it for the sake of others (95 % of each
+        // second, `sched(7)`).
+        let beside = Row { seconds: Some(bench.seconds.min(0.4)), ..beside };
         let seconds = beside.seconds.map(|seconds| seconds + 2.0 * AROUND.as_secs_f64());
+        let pause = Duration::from_secs_f64(seconds.unwrap_or_default() / 4.0);
         let flood = bench.load(&server, &Row { seconds, ..row.clone() }, priorities[0])?;
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
         let bystander = bench.load(&server, &beside, priorities[1])?;
-        Ok(Self { flood, bystander, _server: server })
+        Ok(Self { flood, bystander, _server: server, pause })
     }
 
     fn window(&mut self) -> Result<Sample> {
-        std::thread::sleep(PAUSE);
+        // Real-time processes may not take all of a second.
+        std::thread::sleep(self.pause);
         self.flood.begin()?;
         std::thread::sleep(AROUND);
         let waited = self.bystander.go()?;

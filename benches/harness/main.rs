@@ -37,6 +37,7 @@ use child::{Bench, FLOOR, FRAMELOOP};
 use options::Options;
 use results::{Entrant, Outcome, Results, RowResult};
 use rows::{Kind, Row};
+use speed::Running;
 
 type Error = Box<dyn std::error::Error>;
 type Result<T> = std::result::Result<T, Error>;
@@ -91,14 +92,18 @@ fn measure(options: &Options) -> Result<Results> {
     let chosen = rows::chosen(&options.rows)?;
     let bench = Bench::new(options)?;
     let mut left_out = bench.left_out.clone();
+    let mut running = Running::new(&bench);
     let mut rows = Vec::new();
     for row in chosen {
         if let Err(reason) = possible(&row) {
             left_out.push(format!("{} left out: {reason}", row.name));
             continue;
         }
+        for peer in bench.peers().iter().filter(|peer| peer.connections_max < row.connections_in_all()) {
+            left_out.push(format!("{} takes part with at most {} connections", peer.name, peer.connections_max));
+        }
         eprintln!("measuring {} ...", row.name);
-        let of = match measure_row(&bench, &row) {
+        let of = match measure_row(&bench, &mut running, &row) {
             Ok(of) => of,
             Err(error) => vec![(FRAMELOOP.to_owned(), Outcome::Failed(error.to_string()))],
         };
@@ -110,6 +115,8 @@ fn measure(options: &Options) -> Result<Results> {
         }
         rows.push(RowResult { name: row.name.into(), title: row.title.into(), kind: row.kind.name().into(), of });
     }
+    left_out.sort();
+    left_out.dedup();
     Ok(Results {
         command: options.command.clone(),
         date: proc::date()?,
@@ -121,9 +128,9 @@ fn measure(options: &Options) -> Result<Results> {
     })
 }
 
-fn measure_row(bench: &Bench, row: &Row) -> Result<Vec<(String, Outcome)>> {
+fn measure_row(bench: &Bench, running: &mut Running<'_>, row: &Row) -> Result<Vec<(String, Outcome)>> {
     match row.kind {
-        Kind::Speed => Ok(speed::measure(bench, row)),
+        Kind::Speed => Ok(running.measure(row)),
         Kind::Crowd => Ok(crowd::measure(bench, row)),
         Kind::Memory => Ok(memory::measure(bench, row)),
         Kind::Calls => Ok(calls::measure(bench, row)),
@@ -136,8 +143,7 @@ fn measure_row(bench: &Bench, row: &Row) -> Result<Vec<(String, Outcome)>> {
 
 /// Why a row cannot be measured here, if so.
 fn possible(row: &Row) -> std::result::Result<(), String> {
-    let idle = if row.kind == Kind::Crowd { crowd::MANY } else { 0 };
-    let needed = row.connections + idle + 64;
+    let needed = row.connections_in_all() + 64;
     let limit = proc::descriptor_limit();
     if needed > limit {
         return Err(format!("{needed} descriptors needed, {limit} allowed"));

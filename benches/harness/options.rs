@@ -9,8 +9,8 @@ const HELP: &str = "\
 cargo bench --bench peers -- [OPTIONS]
 
   --quick            3 rounds of 0.2 s each (default; less than five minutes in all)
-  --full             11 rounds of 0.5 s each, after one that is not counted
-  --rows NAME,NAME   only these rows, or groups of rows: `server` (default), `generator`,
+  --full             9 rounds of 0.5 s each, after one that is not counted; all rows of servers
+  --rows NAME,NAME   only these rows, or groups of rows: `main` (default), `server`, `generator`,
                      `all`; `--rows list` names them
   --against NAME,..  only these peers; `none` for the floor alone, `list` names them
   --rounds R         counted rounds of each row
@@ -32,6 +32,7 @@ pub(crate) struct Options {
     pub(crate) rounds: Rounds,
     pub(crate) seconds: f64,
     pub(crate) warmup: f64,
+    pub(crate) run_in: f64,
     pub(crate) server: Option<String>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
@@ -45,11 +46,12 @@ pub(crate) struct Options {
 impl Options {
     fn quick() -> Self {
         Self {
-            rows: vec!["server".into()],
+            rows: vec!["main".into()],
             against: None,
             rounds: Rounds { counted: 3, uncounted: 0 },
             seconds: 0.2,
             warmup: 0.1,
+            run_in: 1.0,
             server: None,
             json: None,
             markdown: None,
@@ -62,9 +64,13 @@ impl Options {
 
     /// The longer run; what was chosen besides the lengths stays.
     fn lengthen(&mut self) {
-        self.rounds = Rounds { counted: 11, uncounted: 1 };
+        self.rounds = Rounds { counted: 9, uncounted: 1 };
         self.seconds = 0.5;
         self.warmup = 0.3;
+        self.run_in = 5.0;
+        if self.rows == ["main"] {
+            self.rows = vec!["server".into()];
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Peer {
     pub(crate) title: &'static str,
     pub(crate) version: String,
     pub(crate) command: Vec<String>,
+    /// With more it is not tried.
+    pub(crate) connections_max: usize,
 }
 
 /// Names of all peers, in the table's order.
@@ -39,7 +41,9 @@ pub(crate) fn build(name: &str, folder: &Path) -> Outcome<Peer> {
     }
     let parts: Outcome<Vec<_>> = recipe.version.iter().map(|part| part.told(folder)).collect();
     let (title, command) = (recipe.title, words(recipe.run, folder));
-    Ok(Peer { name: recipe.name, title, version: parts?.join(", "), command })
+    let limit = CONNECTIONS_MAX.iter().find(|(limited, _)| *limited == name);
+    let connections_max = limit.map_or(usize::MAX, |(_, connections_max)| *connections_max);
+    Ok(Peer { name: recipe.name, title, version: parts?.join(", "), command, connections_max })
 }
 
 /// A command, in whose words `{sources}` stands for `benches/peers`, `{out}`
@@ -77,7 +81,7 @@ impl Part {
     }
 }
 
-static RECIPES: [Recipe; 10] = [
+static RECIPES: [Recipe; 11] = [
     Recipe {
         name: "tokio-hand",
         title: "tokio, one BytesMut, by hand",
@@ -158,46 +162,19 @@ static RECIPES: [Recipe; 10] = [
     },
     Recipe {
         name: "erlang",
+        title: "Erlang's gen_tcp, {packet, 4}",
+        needs: &[],
+        build: &[&["erlc", "-o", "{out}", "{sources}/erlang/packet4.erl"]],
+        run: &["sh", "-c", ERLANG, "{out}", "packet4"],
+        version: &[OTP],
+    },
+    Recipe {
+        name: "erlang-hand",
         title: "Erlang's gen_tcp, by hand",
         needs: &[],
-        build: &[&["erlc", "-o", "{out}", "{sources}/erlang/echo.erl"]],
-        // The runtime does not raise the limit of descriptors by itself.
-        run: &[
-            "sh",
-            "-c",
-            "ulimit -n $(ulimit -Hn); exec \"$@\"",
-            "sh",
-            "erl",
-            "-noinput",
-            "+S",
-            "1",
-            "+SDcpu",
-            "1",
-            "+SDio",
-            "1",
-            "+sbwt",
-            "none",
-            "+sbwtdcpu",
-            "none",
-            "+sbwtdio",
-            "none",
-            "+P",
-            "65536",
-            "+Q",
-            "65536",
-            "-pa",
-            "{out}",
-            "-run",
-            "echo",
-            "main",
-            "0",
-        ],
-        version: &[Part {
-            label: "OTP",
-            said_by: &["erl", "-noinput", "-eval", "io:put_chars(erlang:system_info(otp_release)), halt()."],
-            after: "",
-            before: "\n",
-        }],
+        build: &[&["erlc", "-o", "{out}", "{sources}/erlang/by_hand.erl"]],
+        run: &["sh", "-c", ERLANG, "{out}", "by_hand"],
+        version: &[OTP],
     },
     Recipe {
         name: "uvloop",
@@ -248,6 +225,20 @@ const NETTY: &str = concat!(
     ":/usr/share/java/netty-transport-native-epoll.jar",
     ":/usr/share/java/netty-transport-native-unix-common.jar",
 );
+
+/// Those that do not answer every connection in time when there are more.
+const CONNECTIONS_MAX: [(&str, usize); 1] = [("python-threads", 1_000)];
+
+/// One scheduler, which sleeps when there is nothing to do. The runtime does not raise the limit of descriptors by itself.
+const ERLANG: &str = "ulimit -n $(ulimit -Hn); exec erl -noinput +S 1 +SDcpu 1 +SDio 1 \
+    +sbwt none +sbwtdcpu none +sbwtdio none +P 65536 +Q 65536 -pa \"$0\" -run \"$1\" main 0";
+
+const OTP: Part = Part {
+    label: "OTP",
+    said_by: &["erl", "-noinput", "-eval", "io:put_chars(erlang:system_info(otp_release)), halt()."],
+    after: "",
+    before: "\n",
+};
 
 const TOKIO: Part = Part {
     label: "tokio",

@@ -54,7 +54,8 @@ pub(crate) type Columns = BTreeMap<Metric, Vec<f64>>;
 pub(crate) fn columns(samples: Vec<Sample>) -> Columns {
     let mut columns = Columns::new();
     for (metric, value) in samples.into_iter().flatten() {
-        columns.entry(metric).or_default().push(value);
+        // No figure here means anything beyond.
+        columns.entry(metric).or_default().push((value * 1e3).round() / 1e3);
     }
     columns
 }

@@ -95,8 +95,6 @@ const fn memory(
     Row { name, title, kind: Kind::Memory, mode, connections, depth: 1, size, seconds, rate: None, spins: false }
 }
 
-/// So short that a real-time process is done before the kernel would stop it
-/// for the sake of others (95 % of each second, `sched(7)`).
 const fn fairness(
     name: &'static str,
     title: &'static str,
@@ -104,7 +102,7 @@ const fn fairness(
     depth: usize,
     size: &'static str,
 ) -> Row {
-    Row { kind: Kind::Fairness, seconds: Some(0.4), ..echo(name, title, connections, depth, size) }
+    Row { kind: Kind::Fairness, ..echo(name, title, connections, depth, size) }
 }
 
 const fn generator(
@@ -157,6 +155,9 @@ static ROWS: [Row; 28] = [
     footprint("gen-open", "15,000 active, a frame each 5 s", "open"),
 ];
 
+/// What is not part of the quick run.
+const BESIDE: [&str; 3] = ["deaf", "announce", "fair-many"];
+
 /// The rows named, alone or by their group, in the table's order.
 pub(crate) fn chosen(names: &[String]) -> Result<Vec<Row>> {
     if let Some(name) = names.iter().find(|name| !ROWS.iter().any(|row| row.is_called(name))) {
@@ -166,9 +167,16 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<Row>> {
 }
 
 impl Row {
+    /// Of one server, at once.
+    pub(crate) fn connections_in_all(&self) -> usize {
+        let idle = if self.kind == Kind::Crowd { crate::crowd::MANY } else { 0 };
+        self.connections + idle
+    }
+
     fn is_called(&self, name: &str) -> bool {
         match name {
             "all" => true,
+            "main" => self.kind.is_of_servers() && !BESIDE.contains(&self.name),
             "server" => self.kind.is_of_servers(),
             "generator" => !self.kind.is_of_servers(),
             name => self.name == name,
@@ -185,6 +193,11 @@ pub(crate) fn print_names() {
 /// One client that sends 64 B 500 times a second, whoever else is there.
 pub(crate) fn bystander(beside: &Row) -> Row {
     Row { mode: "bystander", ..fairness(beside.name, beside.title, 1, 1, "64") }
+}
+
+/// What a server is loaded with before it is measured at all.
+pub(crate) fn run_in(seconds: f64) -> Row {
+    Row { seconds: Some(seconds), ..echo("run-in", "run-in", 50, 8, "64-1024") }
 }
 
 /// One exchange of 64 B, to touch what a server touches only once.

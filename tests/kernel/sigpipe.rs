@@ -45,7 +45,7 @@ impl Handler for Answers {
 
 /// What a peer asks: every second pair of them for long answers.
 fn request(peer: u64) -> Vec<u8> {
-    let kind = if peer / 2 % 2 == 0 { BRIEF } else { LONG };
+    let kind = if (peer / 2).is_multiple_of(2) { BRIEF } else { LONG };
     frame(&[kind; 1_000]).repeat(3)
 }
 

@@ -8,7 +8,7 @@
 %% bounds what can wait: a process whose client does not read stands in
 %% gen_tcp:send, and at most N reads wait for it. {exit_on_close, false} lets a
 %% client that has ended its own sending have all its replies.
--module(echo).
+-module(by_hand).
 -export([main/1]).
 
 -define(PAYLOAD_MAX, 64 * 1024 * 1024).
