@@ -61,7 +61,8 @@
 //!
 //! # Features
 //!
-//! `cli` (default) is the command line. With `default-features = false` the library needs mio, slab, log and socket2.
+//! `cli` (default) is the command line. With `default-features = false` the library needs mio, slab, log, socket2
+//! and libc.
 //! `sim` adds `frameloop::sim`, a deterministic network to test a handler on; `load`, which is a part of `cli`, adds
 //! `frameloop::load`, the load generator.
 //!

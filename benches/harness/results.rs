@@ -54,8 +54,8 @@ pub(crate) type Columns = BTreeMap<Metric, Vec<f64>>;
 pub(crate) fn columns(samples: Vec<Sample>) -> Columns {
     let mut columns = Columns::new();
     for (metric, value) in samples.into_iter().flatten() {
-        // No figure here means anything beyond.
-        columns.entry(metric).or_default().push((value * 1e3).round() / 1e3);
+        // No figure here means anything beyond; and nothing is not less than nothing.
+        columns.entry(metric).or_default().push((value * 1e3).round() / 1e3 + 0.0);
     }
     columns
 }

@@ -150,6 +150,9 @@ impl Outbox {
     /// One write of the chunks at the front, up to the one that crosses `budget`. Returns how many bytes these are, and
     /// what became of them.
     fn write_front(&self, io: &mut impl Transport, budget: usize) -> io::Result<(usize, Option<usize>)> {
+        if let Some(only) = self.chunks.front().filter(|_| self.chunks.len() == 1) {
+            return Ok((only.len(), write_some(io, only.as_slice())?));
+        }
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
         let (mut count, mut asked) = (0, 0);
         for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
@@ -160,11 +163,7 @@ impl Outbox {
             asked += chunk.len();
             count += 1;
         }
-        let sent = match &pieces[..count] {
-            [piece] => write_some(io, piece)?,
-            pieces => some(|| io.write_pieces(pieces))?,
-        };
-        Ok((asked, sent))
+        Ok((asked, some(|| io.write_pieces(&pieces[..count]))?))
     }
 
     /// Forgets the first `len` bytes.
