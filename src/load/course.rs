@@ -169,6 +169,8 @@ impl Generator {
             Course::Ending { .. } | Course::Over => return,
         };
         self.until = until;
+        // Also what came due since the last look: left out, the end of a stall would not be charged for.
+        self.send_due(peers);
         let give_up = self.clock.now() + nanos(self.plan.patience);
         self.course = Course::Ending { intervals, give_up };
         self.tick_at(peers, give_up);

@@ -157,6 +157,26 @@ fn ctrl_c_ends_a_run_early_with_the_whole_summary() {
 }
 
 #[test]
+fn what_came_due_while_the_generator_stood_still_over_the_end_is_asked_and_charged() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let rest = ["-d", "1s", "--warmup", "0", "-r", "500", "--json"];
+    let stopped = Process::start(frameloop(&["load", &addr, "-c", "1"]).args(rest));
+    let (mut client, _) = listener.accept().unwrap();
+    // Its first frame is there, so its second is running.
+    client.peek(&mut [0]).unwrap();
+    stopped.signal(&["STOP"]);
+    // Another run is as long: at its end, that second is over.
+    assert_eq!(outcome(frameloop(&["load"]).args(rest)).code, Some(0));
+    stopped.signal(&["CONT"]);
+    std::io::copy(&mut client.try_clone().unwrap(), &mut client).unwrap();
+    let result: Value = serde_json::from_str(&stopped.outcome().stdout).unwrap();
+    let response = &result["latency"]["response"];
+    assert_eq!(response["count"], 500, "{result}");
+    assert!(response["p90_ns"].as_u64().unwrap() >= 500_000_000, "{response}");
+}
+
+#[test]
 fn a_server_that_answers_wrong_is_told_with_the_first_wrong_byte() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
