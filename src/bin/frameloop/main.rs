@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+mod check;
 mod completions;
 mod connect;
 mod failure;
@@ -15,6 +16,7 @@ mod logging;
 mod machine;
 mod man;
 mod output;
+mod page;
 mod report;
 mod results;
 mod serve;
@@ -44,6 +46,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Connect(connect::ConnectArgs),
     Load(load::LoadArgs),
+    Check(check::CheckArgs),
     Report(report::ReportArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -55,6 +58,7 @@ Examples:
   frameloop connect                            a prompt, where a line is a frame
   echo hello | frameloop connect               a frame from a pipe, its reply on stdout
   frameloop load                               a server of its own under load, and what it did
+  frameloop check                              a score card of the server on 127.0.0.1:7007
   frameloop completions bash > ~/.local/share/bash-completion/completions/frameloop
   frameloop man | man -l -
 
@@ -78,6 +82,7 @@ fn run() -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

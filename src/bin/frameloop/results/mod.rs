@@ -24,9 +24,9 @@ use hdrhistogram::Histogram;
 
 use crate::failure::Failure;
 use crate::output;
+use crate::page::Colour;
 use crate::results::expect::{Expectation, Verdict};
 use crate::results::facts::Facts;
-use crate::results::table::Colour;
 
 pub(crate) use crate::results::merge::merged;
 

@@ -1,38 +1,15 @@
 //! The summary, to read on a terminal of 80 columns.
 
-use std::env;
 use std::fmt::Write;
-use std::io::{self, IsTerminal};
 
+use crate::page::{BOLD, Colour, GREEN, Page, RED, TIED};
 use crate::results::facts::{Errors, Facts, Server, Thread};
 use crate::results::figures::{self, COLUMNS, Figures, counted};
 use crate::results::{LATENCIES, Results, compare, printable};
 
-/// Whether there is colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Colour {
-    Never,
-    Always,
-}
-
-impl Colour {
-    /// On a terminal, unless `NO_COLOR` says otherwise (<https://no-color.org>).
-    pub(crate) fn of_stdout() -> Self {
-        let is_wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        if is_wanted && io::stdout().is_terminal() { Self::Always } else { Self::Never }
-    }
-
-    fn paint(self, ansi: &str, text: &str) -> String {
-        match self {
-            Self::Never => text.to_owned(),
-            Self::Always => format!("\x1b[{ansi}m{text}\x1b[0m"),
-        }
-    }
-}
-
 /// The summary, with a newline at the end of each line.
 pub(crate) fn text(results: &Results, colour: Colour) -> String {
-    let mut table = Table { text: String::new(), colour };
+    let mut table = Table { page: Page::default(), colour };
     table.head(results);
     table.what_came(results);
     table.latencies(results);
@@ -41,11 +18,11 @@ pub(crate) fn text(results: &Results, colour: Colour) -> String {
     table.against_baseline(results);
     table.taints(&results.facts);
     table.verdicts(results);
-    table.text
+    table.page.text
 }
 
 struct Table {
-    text: String,
+    page: Page,
     colour: Colour,
 }
 
@@ -58,7 +35,7 @@ impl Table {
         let rows = results.facts.configuration.rows();
         let rows: Vec<String> = rows.map(|(name, value)| format!("{name} {value}").replace(' ', TIED)).collect();
         if !rows.is_empty() {
-            self.wrapped("", &printable(&rows.join(", ")));
+            self.page.wrapped("", &printable(&rows.join(", ")));
         }
         if results.facts.was_interrupted {
             self.line("It was interrupted: the figures are of the time until then.");
@@ -94,7 +71,7 @@ impl Table {
         for cause in &facts.causes {
             let number = counted(cause.connections, "connection");
             let text = format!("{number} short: {}; {}", cause.limit, cause.lifted_by);
-            self.wrapped(LABEL, &printable(&text));
+            self.page.wrapped(LABEL, &printable(&text));
         }
     }
 
@@ -111,10 +88,10 @@ impl Table {
         let total = self.colour.paint(RED, &figures::count(errors.total));
         self.row("errors", &format!("{total}: {}", seen.join(", ")));
         for (reason, number) in &facts.ended {
-            self.wrapped(LABEL, &printable(&format!("{} ended: {reason}", counted(*number, "connection"))));
+            self.page.wrapped(LABEL, &printable(&format!("{} ended: {reason}", counted(*number, "connection"))));
         }
         for fault in &facts.faults {
-            self.wrapped(LABEL, &printable(fault));
+            self.page.wrapped(LABEL, &printable(fault));
         }
     }
 
@@ -131,7 +108,7 @@ impl Table {
         }
         for (name, histogram) in results.latencies() {
             let (_, meaning) = LATENCIES.iter().find(|(latency, _)| *latency == name).unwrap_or(&("", ""));
-            self.wrapped("  ", &format!("{name}: {meaning} ({})", figures::count(histogram.len())));
+            self.page.wrapped("  ", &format!("{name}: {meaning} ({})", figures::count(histogram.len())));
         }
     }
 
@@ -158,7 +135,7 @@ impl Table {
         self.line("");
         self.line(&self.colour.paint(BOLD, "the generator's own figures"));
         for line in lines {
-            self.wrapped("  ", &line);
+            self.page.wrapped("  ", &line);
         }
     }
 
@@ -181,7 +158,7 @@ impl Table {
         self.line("");
         self.line(&self.colour.paint(RED, TAINTED));
         for taint in &facts.taints {
-            self.wrapped("  ", &format!("- {}", printable(taint)));
+            self.page.wrapped("  ", &format!("- {}", printable(taint)));
         }
     }
 
@@ -204,42 +181,8 @@ impl Table {
     }
 
     fn line(&mut self, text: &str) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.text, "{}", text.replace(TIED, " ").trim_end());
+        self.page.line(text);
     }
-
-    /// A text in lines of 80 columns, each behind an indent.
-    fn wrapped(&mut self, indent: &str, text: &str) {
-        let mut line = indent.to_owned();
-        for word in &words(text) {
-            let is_first = line.trim_start().is_empty();
-            if !is_first && line.chars().count() + 1 + word.chars().count() > WIDTH {
-                self.line(&line);
-                indent.clone_into(&mut line);
-            }
-            if !line.trim_start().is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        self.line(&line);
-    }
-}
-
-/// The pieces between which a line may be broken: words, and numbers with their units.
-fn words(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        let is_unit = word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '%').chars().count() <= 3;
-        match words.last_mut() {
-            Some(number) if is_unit && number.ends_with(|c: char| c.is_ascii_digit()) => {
-                number.push_str(TIED);
-                number.push_str(word);
-            }
-            _ => words.push(word.to_owned()),
-        }
-    }
-    words
 }
 
 /// Latencies, right-aligned.
@@ -287,18 +230,13 @@ pub(crate) fn generator_lines(facts: &Facts) -> Vec<String> {
 
 pub(crate) const TAINTED: &str = "These figures are, in part, the generator's own and not the server's:";
 
-const WIDTH: usize = 80;
-/// A blank at which a line is not broken; shown as any other.
-const TIED: &str = "\u{a0}";
 /// As wide as the names of rows.
 const LABEL: &str = "             ";
-const BOLD: &str = "1";
-const RED: &str = "1;31";
-const GREEN: &str = "32";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::WIDTH;
     use crate::results::expect::expectation;
     use crate::results::fixture;
 

@@ -1,0 +1,144 @@
+//! Slow readers, and connections that end: in order, in the middle, and by force.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::check::cases::{Case, Level};
+use crate::check::finding::Finding;
+use crate::check::peer::{End, Peer};
+use crate::check::target::{Played, Target};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "slow-reader",
+        level: Level::Nonblocking,
+        does: "16 MiB of frames are pipelined to a server whose answers are read slowly at first: all come, in order",
+        why: "a socket that takes no more is ordinary: what it did not take has to wait for it to be writable",
+        mistake: "WouldBlock of a write is taken for an error, or the part of a write that was not taken is lost",
+        chapter: "backpressure.md",
+        play: slow_reader,
+    },
+    Case {
+        name: "half-close-owed",
+        level: Level::Nonblocking,
+        does: "8 MiB of frames and FIN are sent before an answer is read: every answer comes, then FIN, and no RST",
+        why: "a client that has sent all it has may still want to read: FIN ends one direction (RFC 9293, 3.6)",
+        mistake: "the end of the input closes the connection, and the output that is still owed is thrown away",
+        chapter: HALF_CLOSE,
+        play: half_close_owed,
+    },
+    Case {
+        name: "fin-in-header",
+        level: Level::Nonblocking,
+        does: "FIN comes after 2 bytes of a header: nothing is answered, the connection ends, others are served",
+        why: "the rest will never come, and whoever waits for it keeps a descriptor for nothing",
+        mistake: "a read of 0 bytes is not noticed inside a header",
+        chapter: HALF_CLOSE,
+        play: |target| ended_inside(target, 2),
+    },
+    Case {
+        name: "fin-in-payload",
+        level: Level::Nonblocking,
+        does: "FIN comes in the middle of a payload: nothing is answered, the connection ends, others are served",
+        why: "half a payload is no frame, and the rest will never come",
+        mistake: "a read of 0 bytes is not noticed inside a payload, or what came so far is answered",
+        chapter: HALF_CLOSE,
+        play: |target| ended_inside(target, 54),
+    },
+    Case {
+        name: "rst-in-header",
+        level: Level::Nonblocking,
+        does: "RST comes after 2 bytes of a header: others are served",
+        why: "clients crash: one peer's error is the end of one connection",
+        mistake: "an error of one connection's read leaves the loop, and with it everybody",
+        chapter: HALF_CLOSE,
+        play: |target| reset_inside(target, 2),
+    },
+    Case {
+        name: "rst-in-payload",
+        level: Level::Nonblocking,
+        does: "RST comes in the middle of a payload: others are served",
+        why: "clients crash: one peer's error is the end of one connection",
+        mistake: "an error of one connection's read leaves the loop, and with it everybody",
+        chapter: HALF_CLOSE,
+        play: |target| reset_inside(target, 54),
+    },
+    Case {
+        name: "rst-with-output-owed",
+        level: Level::Nonblocking,
+        does: "a client pipelines, reads nothing and resets the connection: others are served",
+        why: "a write to a connection that was reset is an error, or a signal (SIGPIPE) that ends a process",
+        mistake: "an error of one connection's write leaves the loop, or SIGPIPE is neither ignored nor avoided",
+        chapter: "backpressure.md",
+        play: reset_with_output_owed,
+    },
+];
+
+fn slow_reader(target: &mut Target) -> Played {
+    let frames = target.payloads.frames(16 << 20, 64 << 10);
+    let mut peer = target.connect_narrow()?;
+    peer.send_beside(&frames, false, |peer| read_slowly(peer, &frames))?;
+    Ok(())
+}
+
+fn half_close_owed(target: &mut Target) -> Played {
+    let frames = target.payloads.frames(8 << 20, 64 << 10);
+    let wait = target.patience.usual();
+    let mut peer = target.connect_narrow()?;
+    peer.send_beside(&frames, true, |peer| {
+        // The answers fill every buffer on their way, before the first is read.
+        thread::sleep(FILLING);
+        read_slowly(peer, &frames)?;
+        peer.expect_end(End::Fin, wait)
+    })?;
+    Ok(())
+}
+
+/// Reads little, with pauses, and then all the rest.
+fn read_slowly(peer: &mut Peer, frames: &[u8]) -> Result<(), Finding> {
+    let (slow, rest) = frames.split_at(SLOW_READS * SLOW_READ_LEN);
+    for part in slow.chunks(SLOW_READ_LEN) {
+        peer.expect(part)?;
+        thread::sleep(SLOW_PAUSE);
+    }
+    peer.expect(rest)
+}
+
+fn ended_inside(target: &mut Target, len: usize) -> Played {
+    let mut peer = target.connect()?;
+    peer.send(&target.payloads.frame(100)[..len])?;
+    thread::sleep(PAUSE);
+    peer.finish_sending();
+    Ok(peer.expect_end(End::Any, target.patience.usual())?)
+}
+
+fn reset_inside(target: &mut Target, len: usize) -> Played {
+    let mut peer = target.connect()?;
+    peer.send(&target.payloads.frame(100)[..len])?;
+    // Whoever has read them waits for the rest.
+    thread::sleep(PAUSE);
+    peer.reset();
+    thread::sleep(PAUSE);
+    Ok(())
+}
+
+fn reset_with_output_owed(target: &mut Target) -> Played {
+    let mut peer = target.connect_narrow()?;
+    let _ = peer.fill(&target.payloads.frame(64 << 10), FILL_MAX);
+    peer.reset();
+    thread::sleep(PAUSE);
+    Ok(())
+}
+
+const HALF_CLOSE: &str = "half-close.md";
+
+/// Time for a server to have read what is there.
+const PAUSE: Duration = Duration::from_millis(30);
+/// Time for answers to fill all buffers.
+const FILLING: Duration = Duration::from_millis(150);
+/// How a slow reader reads.
+const SLOW_READS: usize = 20;
+const SLOW_READ_LEN: usize = 4 << 10;
+const SLOW_PAUSE: Duration = Duration::from_millis(5);
+/// As much as a server that does not stop reading is given.
+const FILL_MAX: u64 = 32 << 20;

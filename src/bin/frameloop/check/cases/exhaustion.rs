@@ -1,0 +1,194 @@
+//! Descriptors that must come back, descriptors that run out, and peers whose time is up.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::check::cases::beside::sleeps;
+use crate::check::cases::limits::FOUR_GIB;
+use crate::check::cases::{Case, Level};
+use crate::check::finding::Finding;
+use crate::check::patience::Patience;
+use crate::check::peer::{End, Peer};
+use crate::check::target::{DESCRIPTOR_RESERVE, Played, Stop, Target, read};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "churn-descriptors",
+        level: Level::Hardened,
+        does: "500 clients come, are served and go, half by FIN and half by RST: the server's descriptors are as before",
+        why: "a descriptor that is lost for each client is an end after some thousand clients",
+        mistake: "a connection that has ended is forgotten and not closed, or one that was reset is never noticed",
+        chapter: EXHAUSTION,
+        play: churn_descriptors,
+    },
+    Case {
+        name: "connect-storm",
+        level: Level::Hardened,
+        does: "2,000 clients from four threads connect and reset at once; one who comes after them is served",
+        why: "a connection can be gone before it is accepted: accept gives ECONNABORTED, or a socket without a peer",
+        mistake: "an error of accept, or of a socket that was just accepted, ends the server",
+        chapter: EXHAUSTION,
+        play: connect_storm,
+    },
+    Case {
+        name: "descriptors-exhausted",
+        level: Level::Hardened,
+        does: "more clients than the server has descriptors: who was there is served, and after they are gone all are",
+        why: "accept gives EMFILE then, which is nobody's fault and passes",
+        mistake: "EMFILE ends the accept loop or the server, or the connections that wait are never accepted afterwards",
+        chapter: EXHAUSTION,
+        play: |target| exhausted(target, |_| Ok(())),
+    },
+    Case {
+        name: "descriptors-exhausted-cpu",
+        level: Level::Hardened,
+        does: "while clients wait for which there are no descriptors, the server uses less than a tenth of a processor",
+        why: "the listener stays readable as long as they wait: whoever tries again at once never sleeps",
+        mistake: "accept is tried again and again after EMFILE, without a pause and without giving the others up",
+        chapter: EXHAUSTION,
+        play: |target| exhausted(target, |target| sleeps(target, "more connections than the server has descriptors")),
+    },
+    Case {
+        name: "stalled-frame",
+        level: Level::Hardened,
+        does: "clients begin a header, or a payload, and never go on: they are ended within --frame-timeout",
+        why: "a client that begins and never ends holds memory and a descriptor for nothing (slow loris)",
+        mistake: "there is no deadline for a frame that has begun, or each byte that comes starts it anew",
+        chapter: DEADLINES,
+        play: stalled_frame,
+    },
+    Case {
+        name: "stalled-reader",
+        level: Level::Hardened,
+        does: "a client pipelines and never reads: it is ended within --write-timeout",
+        why: "backpressure bounds what a deaf client costs, and only a deadline ends it",
+        mistake: "there is no deadline for output that nobody takes",
+        chapter: DEADLINES,
+        play: stalled_reader,
+    },
+    FOUR_GIB,
+];
+
+fn churn_descriptors(target: &mut Target) -> Played {
+    let process = target.process()?;
+    // What the cases before have left may still be on its way out.
+    let before = least_descriptors(target, |_| false)?;
+    for number in 0..CHURN {
+        let mut peer = target.connect_served()?;
+        match number % 2 {
+            0 => peer.finish_sending(),
+            _ => peer.reset(),
+        }
+    }
+    let after = least_descriptors(target, |now| now <= before)?;
+    if after > before {
+        let sent = format!("{CHURN} connections with a frame each, half ended by FIN and half by RST");
+        let came = format!("{after} of process {}", process.pid);
+        return Err(Finding::new(sent, format!("{before} open descriptors, as before"), came).into());
+    }
+    Ok(())
+}
+
+/// The fewest descriptors that are seen for a while, or the first that are few enough.
+fn least_descriptors(target: &Target, is_enough: impl Fn(u64) -> bool) -> Result<u64, Stop> {
+    let process = target.process()?;
+    let until = Instant::now() + target.patience.short();
+    let mut least = u64::MAX;
+    loop {
+        least = least.min(read(process.descriptors())?);
+        if is_enough(least) || Instant::now() >= until {
+            return Ok(least);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn connect_storm(target: &mut Target) -> Played {
+    let target = &*target;
+    thread::scope(|scope| {
+        for _ in 0..STORM_THREADS {
+            scope.spawn(move || {
+                for _ in 0..STORM / STORM_THREADS {
+                    // What counts is who is served afterwards.
+                    if let Ok(peer) = target.connect() {
+                        peer.reset();
+                    }
+                }
+            });
+        }
+    });
+    Ok(target.comes_back()?)
+}
+
+/// Takes all descriptors of the server, and looks at it meanwhile and afterwards.
+fn exhausted(target: &mut Target, meanwhile: fn(&Target) -> Played) -> Played {
+    let max = read(target.process()?.descriptors_max())?;
+    if max > EXHAUSTIBLE_MAX {
+        let reason =
+            format!("the server may open {max} files: start it with ulimit -n {EXHAUSTIBLE_MAX}, or less, to see this");
+        return Err(Stop::Skipped(reason));
+    }
+    let needed = max + DESCRIPTOR_RESERVE + OVER;
+    if target.own_descriptors < needed {
+        let (own, advice) = (target.own_descriptors, "raise the limit with ulimit -n");
+        return Err(Stop::Skipped(format!("it needs {needed} open files here, and {own} are allowed: {advice}")));
+    }
+    let mut earlier = target.connect_served()?;
+    let crowd = crowd(target, max + OVER);
+    let sent = format!("{} connections to a server that may open {max} files", crowd.len());
+    let played = earlier.echo(&target.payloads.frame(20)).map_err(Stop::from).and_then(|()| meanwhile(target));
+    drop(crowd);
+    played?;
+    let about = |finding: Finding| Finding { sent, expected: format!("afterwards: {}", finding.expected), ..finding };
+    Ok(target.comes_back().map_err(about)?)
+}
+
+/// As many connections as the server, or its listen queue, takes: `count` at most.
+fn crowd(target: &Target, count: u64) -> Vec<Peer> {
+    // A full listen queue does not answer a SYN (listen(2)): nobody has to wait for it for long.
+    let patience = Patience::new(QUEUE_FULL / 2, target.patience.left());
+    (0..count).map_while(|_| Peer::connect(target.addr, patience).ok()).collect()
+}
+
+fn stalled_frame(target: &mut Target) -> Played {
+    let Some(timeout) = target.frame_timeout else {
+        return Err(Stop::Skipped("say how long the server waits for a frame that has begun: --frame-timeout".into()));
+    };
+    let frame = target.payloads.frame(100);
+    let (mut header, mut payload) = (target.connect()?, target.connect()?);
+    header.send(&frame[..2])?;
+    payload.send(&frame[..54])?;
+    let wait = timeout + target.patience.usual();
+    header.expect_end(End::Any, wait)?;
+    Ok(payload.expect_end(End::Any, target.patience.usual())?)
+}
+
+fn stalled_reader(target: &mut Target) -> Played {
+    let Some(timeout) = target.write_timeout else {
+        return Err(Stop::Skipped("say how long the server waits for a client to read: --write-timeout".into()));
+    };
+    let mut deaf = target.connect_narrow()?;
+    let _ = deaf.fill(&target.payloads.frame(64 << 10), FILL_MAX);
+    let wait = timeout + target.patience.usual();
+    if !deaf.is_ended_within(wait) {
+        let came = format!("it was still open after {wait:?}");
+        return Err(Finding::new(deaf.sent(), "the connection is ended", came).into());
+    }
+    Ok(())
+}
+
+const EXHAUSTION: &str = "descriptor-exhaustion.md";
+const DEADLINES: &str = "deadlines.md";
+
+const CHURN: usize = 500;
+const STORM: usize = 2_000;
+const STORM_THREADS: usize = 4;
+/// More descriptors are not taken from a server.
+const EXHAUSTIBLE_MAX: u64 = 4_096;
+/// How many more connections there are than descriptors.
+const OVER: u64 = 32;
+/// How long a connect may take that the listen queue has room for.
+const QUEUE_FULL: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(10);
+/// As much as a server that does not stop reading is given.
+const FILL_MAX: u64 = 32 << 20;

@@ -1,0 +1,227 @@
+//! Frames in a stream: wherever it is cut, and however much of it comes at once.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::check::cases::{Case, Level};
+use crate::check::peer::End;
+use crate::check::target::{Played, Target};
+use crate::check::wire;
+
+/// The three cases of a header in two writes differ in where it is cut.
+macro_rules! header_split {
+    ($name:literal, $how:literal, $play:expr) => {
+        Case {
+            name: $name,
+            level: Level::Basic,
+            does: concat!("a header is sent as ", $how),
+            why: "a header of 4 bytes is a frame of its own: nothing says that its bytes come together",
+            mistake: "a read of up to 4 bytes is taken for a read of 4 bytes",
+            chapter: PARTIAL_IO,
+            play: $play,
+        }
+    };
+}
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "one-frame",
+        level: Level::Basic,
+        does: "a frame of 258 bytes, sent in one write, comes back",
+        why: "it is the protocol: 4 bytes of length, the highest first, and then the payload, both ways",
+        mistake: "the length is read or written in the machine's byte order, or the answer has no header",
+        chapter: PARTIAL_IO,
+        play: one_frame,
+    },
+    Case {
+        name: "zero-length",
+        level: Level::Basic,
+        does: "an empty frame is answered with an empty one: alone, and between two others",
+        why: "a length of 0 is a length: a frame of 4 bytes, and neither an end nor nothing",
+        mistake: "a read into no room, or a length of 0, is taken for the end of the stream",
+        chapter: "rung-6-frames.md",
+        play: zero_length,
+    },
+    Case {
+        name: "byte-at-a-time",
+        level: Level::Basic,
+        does: "a frame is sent in writes of one byte, a few milliseconds apart",
+        why: "TCP has no messages: a read gives what has come so far, and that may be one byte",
+        mistake: "what one read gave is taken for a whole header, or for a whole frame",
+        chapter: PARTIAL_IO,
+        play: byte_at_a_time,
+    },
+    header_split!("header-1-3", "1 byte, and then 3", |target| header_in_two(target, 1)),
+    header_split!("header-2-2", "2 bytes, and then 2", |target| header_in_two(target, 2)),
+    header_split!("header-3-1", "3 bytes, and then 1", |target| header_in_two(target, 3)),
+    Case {
+        name: "every-split",
+        level: Level::Basic,
+        does: "three frames of 0, 1 and 3 bytes are cut in two at every place, each cut on a connection of its own",
+        why: "wherever the network cuts the stream, the frames in it are the same",
+        mistake: "some state is lost between two reads: a header in part, a payload in part, or what lay behind a frame",
+        chapter: PARTIAL_IO,
+        play: every_split,
+    },
+    Case {
+        name: "coalesced",
+        level: Level::Basic,
+        does: "1,000 small frames in one write get 1,000 answers, in order",
+        why: "one read may give many frames, and nothing more will come to wake the server for the rest",
+        mistake: "only the first frame of a read is answered, or a read that did not empty the socket is not followed by another",
+        chapter: PARTIAL_IO,
+        play: coalesced,
+    },
+    Case {
+        name: "whole-then-part",
+        level: Level::Basic,
+        does: "a whole frame and half of the next come at once: the first is answered now, the second once it is whole",
+        why: "a client may wait for that answer before it sends the rest",
+        mistake: "a frame waits until the buffer ends where a frame ends, or the half behind it is thrown away",
+        chapter: PARTIAL_IO,
+        play: whole_then_part,
+    },
+    Case {
+        name: "half-frame",
+        level: Level::Basic,
+        does: "nothing is answered to a header and half a payload, until the other half is there",
+        why: "a frame is handed over when it is whole: half a request is none",
+        mistake: "the server gives back bytes as they come: an echo of bytes, and not of frames",
+        chapter: PARTIAL_IO,
+        play: half_frame,
+    },
+    Case {
+        name: "binary-payload",
+        level: Level::Basic,
+        does: "a payload has each byte value, line ends, zeros, invalid UTF-8 and what looks like headers",
+        why: "a payload is bytes: its length says where it ends, and nothing in it does",
+        mistake: "the payload is taken for text: decoded, trimmed, or ended at a zero or a line end",
+        chapter: "rung-6-frames.md",
+        play: binary_payload,
+    },
+    Case {
+        name: "large-frame",
+        level: Level::Basic,
+        does: "a frame of 8 MiB, or of --max-frame if that is less, and a small one behind it",
+        why: "no socket buffer holds it: it takes many reads to come, and many writes to go",
+        mistake: "a read or a write that took a part is taken for the whole, or the socket is not read until it is empty",
+        chapter: PARTIAL_IO,
+        play: large_frame,
+    },
+    Case {
+        name: "fin-after-frames",
+        level: Level::Basic,
+        does: "after three frames and their answers the client sends FIN: the server's own FIN must follow",
+        why: "a connection that nobody ends costs a descriptor for as long as the server runs",
+        mistake: "a read of 0 bytes is not taken for the end of the stream, and the socket is never closed",
+        chapter: "half-close.md",
+        play: fin_after_frames,
+    },
+];
+
+fn one_frame(target: &mut Target) -> Played {
+    let frame = target.payloads.frame(258);
+    Ok(target.connect()?.echo(&frame)?)
+}
+
+fn zero_length(target: &mut Target) -> Played {
+    let mut peer = target.connect()?;
+    peer.echo(&wire::frame(b""))?;
+    let three = [target.payloads.frame(10), wire::frame(b""), target.payloads.frame(10)].concat();
+    Ok(peer.echo(&three)?)
+}
+
+fn byte_at_a_time(target: &mut Target) -> Played {
+    let mut peer = target.connect()?;
+    let frame = target.payloads.frame(12);
+    for byte in frame.chunks(1) {
+        peer.send(byte)?;
+        thread::sleep(APART);
+    }
+    Ok(peer.expect(&frame)?)
+}
+
+fn header_in_two(target: &mut Target, first: usize) -> Played {
+    let mut peer = target.connect()?;
+    let frame = target.payloads.frame(300);
+    peer.send(&frame[..first])?;
+    thread::sleep(PAUSE);
+    peer.send(&frame[first..])?;
+    Ok(peer.expect(&frame)?)
+}
+
+fn every_split(target: &mut Target) -> Played {
+    let stream: Vec<u8> = [0, 1, 3].into_iter().flat_map(|len| target.payloads.frame(len)).collect();
+    for cut in 0..=stream.len() {
+        let mut peer = target.connect()?;
+        let (first, second) = stream.split_at(cut);
+        if !first.is_empty() {
+            peer.send(first)?;
+            thread::sleep(APART * 2);
+        }
+        if !second.is_empty() {
+            peer.send(second)?;
+        }
+        peer.expect(&stream)?;
+    }
+    Ok(())
+}
+
+fn coalesced(target: &mut Target) -> Played {
+    let frames: Vec<u8> = (0..1_000).flat_map(|number| target.payloads.frame(8 + number % 9)).collect();
+    Ok(target.connect()?.echo(&frames)?)
+}
+
+fn whole_then_part(target: &mut Target) -> Played {
+    let mut peer = target.connect()?;
+    let (first, second) = (target.payloads.frame(40), target.payloads.frame(60));
+    let (half, rest) = second.split_at(second.len() / 2);
+    peer.send(&[&first, half].concat())?;
+    peer.expect(&first)?;
+    peer.send(rest)?;
+    Ok(peer.expect(&second)?)
+}
+
+fn half_frame(target: &mut Target) -> Played {
+    let mut peer = target.connect()?;
+    let frame = target.payloads.frame(100);
+    let (half, rest) = frame.split_at(54);
+    peer.send(half)?;
+    peer.expect_nothing(QUIET)?;
+    peer.send(rest)?;
+    Ok(peer.expect(&frame)?)
+}
+
+fn binary_payload(target: &mut Target) -> Played {
+    let all: Vec<u8> = (0..=u8::MAX).collect();
+    let text = b"\r\n\r\n\0\0line\n\xff\xfe\xc3\x28\xed\xa0\x80";
+    let headers = [wire::header(0), wire::header(5), wire::header(u32::MAX)].concat();
+    let payload = [&all[..], text, &headers, b"\n"].concat();
+    Ok(target.connect()?.echo(&wire::frame(&payload))?)
+}
+
+fn large_frame(target: &mut Target) -> Played {
+    let mut peer = target.connect()?;
+    let len = LARGE.min(target.max_frame as usize);
+    let (large, small) = (target.payloads.frame(len), target.payloads.frame(20.min(len)));
+    peer.send_beside(&large, false, |peer| peer.expect(&large))?;
+    Ok(peer.echo(&small)?)
+}
+
+fn fin_after_frames(target: &mut Target) -> Played {
+    let mut peer = target.connect()?;
+    let frames = target.payloads.frames(3 * 24, 20);
+    peer.echo(&frames)?;
+    peer.finish_sending();
+    Ok(peer.expect_end(End::Fin, target.patience.usual())?)
+}
+
+const PARTIAL_IO: &str = "partial-io.md";
+
+/// So far apart that a server reads them one by one.
+const APART: Duration = Duration::from_millis(4);
+/// Time for a server to have read what is there.
+const PAUSE: Duration = Duration::from_millis(30);
+/// How long nothing may come.
+const QUIET: Duration = Duration::from_millis(250);
+/// More than the buffers of a socket hold: 4 MiB to send and 6 MiB to receive at most by default (tcp(7)).
+const LARGE: usize = 8 << 20;

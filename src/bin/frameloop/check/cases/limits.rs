@@ -1,0 +1,201 @@
+//! What a server gives on a client's word, and what one client may take from the others.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crate::check::cases::{Case, Level};
+use crate::check::finding::{Finding, bytes};
+use crate::check::peer::{End, Peer};
+use crate::check::process::Memory;
+use crate::check::target::{Played, Stop, Target, growth, read};
+use crate::check::wire::{self, HEADER_LEN};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "length-over-limit",
+        level: Level::Hardened,
+        does: "a header announces one byte more than --max-frame: the connection ends before any payload is sent",
+        why: "a limit that is looked at after the payload came is none",
+        mistake: "there is no limit, or it is another than --max-frame says",
+        chapter: LIMITS,
+        play: length_over_limit,
+    },
+    Case {
+        name: "announced-memory",
+        level: Level::Hardened,
+        does: "64 clients announce --max-frame, of 16 MiB at most, and send a byte: memory grows by less than a quarter of that",
+        why: "a header costs its sender 4 bytes, and should not cost the server a frame",
+        mistake: "a buffer is allocated for the whole payload once its header is there",
+        chapter: LIMITS,
+        play: announced_memory,
+    },
+    Case {
+        name: "never-reads-memory",
+        level: Level::Hardened,
+        does: "a client pipelines and never reads: the server stops reading from it before it has taken 64 MiB",
+        why: "answers that nobody reads have to lie somewhere: without backpressure that is the server's memory",
+        mistake: "the server reads on while the answers that were not taken pile up in its queue",
+        chapter: "backpressure.md",
+        play: never_reads_memory,
+    },
+    Case {
+        name: "flood-beside",
+        level: Level::Hardened,
+        does: "a client sends empty frames as fast as it can; each of 20 frames of another is answered in a quarter of --timeout",
+        why: "a socket that is filled as fast as it is read is never empty: without a budget its turn never ends",
+        mistake: "a connection is read until WouldBlock, however long that takes, before the next has its turn",
+        chapter: "fairness.md",
+        play: flood_beside,
+    },
+    Case {
+        name: "idle-memory",
+        level: Level::Hardened,
+        does: "500 clients had a frame of 16 KiB answered and are silent: each costs at most 32 KiB of resident memory",
+        why: "most connections of a busy server are idle: what each of them keeps is what limits their number",
+        mistake: "each connection keeps its buffers, or a thread with its stack, while it has nothing to do",
+        chapter: "rung-2-thread-per-client.md",
+        play: idle_memory,
+    },
+];
+
+/// The last case of all: what it does to a server without a limit can end it.
+pub(crate) const FOUR_GIB: Case = Case {
+    name: "four-gib",
+    level: Level::Hardened,
+    does: "8 clients announce 4 GiB - 1 and send a byte: memory grows by less than 1 GiB, others are served",
+    why: "it is what the first stray request of another protocol looks like, and what an attacker tries first",
+    mistake: "a buffer is allocated for the whole payload once its header is there, whatever the header says",
+    chapter: LIMITS,
+    play: four_gib,
+};
+
+fn length_over_limit(target: &mut Target) -> Played {
+    let Some(over) = target.max_frame.checked_add(1) else {
+        return Err(Stop::Skipped("--max-frame is the most that a header can announce: no length is over it".into()));
+    };
+    let mut peer = target.connect()?;
+    peer.send(&wire::header(over))?;
+    Ok(peer.expect_end(End::Any, target.patience.usual())?)
+}
+
+fn announced_memory(target: &mut Target) -> Played {
+    let len = target.max_frame.min(16 << 20);
+    let allowed = ANNOUNCERS as u64 * u64::from(len) / 4;
+    if allowed < NOISE {
+        let reason = format!("with --max-frame {len} there is too little to announce to be told from other memory");
+        return Err(Stop::Skipped(reason));
+    }
+    target.process()?;
+    let mut peers = target.connect_crowd(ANNOUNCERS)?;
+    announce(target, &mut peers, len, allowed)
+}
+
+fn four_gib(target: &mut Target) -> Played {
+    let mut peers = target.connect_crowd(8)?;
+    announce(target, &mut peers, u32::MAX, 1 << 30)
+}
+
+/// Announces `len` bytes on each connection, and sends one.
+fn announce(target: &Target, peers: &mut [Peer], len: u32, allowed: u64) -> Played {
+    let before = target.process.map(|process| read(process.memory())).transpose()?;
+    for peer in &mut *peers {
+        // A server that refuses at the header may have ended the connection already.
+        let _ = peer.send(&wire::header(len)).and_then(|()| peer.send(b"x"));
+    }
+    thread::sleep(SETTLING);
+    let sent = format!("{} times {}", peers.len(), peers[0].sent());
+    if let (Some(process), Some(before)) = (target.process, before) {
+        let grown = growth(before, read(process.memory())?);
+        if grown.resident.max(grown.data) >= allowed {
+            return Err(grown_too_much(sent, grown, allowed).into());
+        }
+    }
+    Ok(target.connect_served().map(drop)?)
+}
+
+fn grown_too_much(sent: String, grown: Memory, allowed: u64) -> Finding {
+    let came =
+        format!("{} more are resident, and {} more are allocated", mebibytes(grown.resident), mebibytes(grown.data));
+    Finding::new(sent, format!("the process grows by less than {}", mebibytes(allowed)), came)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+fn never_reads_memory(target: &mut Target) -> Played {
+    let mut deaf = target.connect_narrow()?;
+    let taken = deaf.fill(&target.payloads.frame(64 << 10), TAKEN_MAX).unwrap_or(0);
+    if taken >= TAKEN_MAX {
+        let expected = format!("less than {} are taken: sockets hold about 16 MiB", bytes(TAKEN_MAX as usize));
+        return Err(
+            Finding::new(deaf.sent(), expected, format!("{} were taken, and none read", mebibytes(taken))).into()
+        );
+    }
+    Ok(())
+}
+
+fn flood_beside(target: &mut Target) -> Played {
+    let mut bystander = target.connect_served()?;
+    let flood = target.connect()?;
+    let (writer, reader, end) = (flood.cloned()?, flood.cloned()?, flood.cloned()?);
+    let served = thread::scope(|scope| {
+        scope.spawn(move || write_empty_frames(writer));
+        scope.spawn(move || discard(reader));
+        thread::sleep(SETTLING);
+        let served = (0..BYSTANDER_FRAMES).try_for_each(|_| {
+            let frame = target.payloads.frame(30);
+            bystander.send(&frame)?;
+            bystander.expect_within(&frame, target.patience.short())
+        });
+        let _ = end.shutdown(Shutdown::Both);
+        served
+    });
+    served?;
+    Ok(())
+}
+
+/// Sends empty frames until the connection ends.
+fn write_empty_frames(mut stream: TcpStream) {
+    let frames = [0; 16_384 * HEADER_LEN];
+    while stream.write_all(&frames).is_ok() {}
+}
+
+/// Reads until the connection ends.
+fn discard(mut stream: TcpStream) {
+    let mut buffer = vec![0; 256 << 10];
+    while stream.read(&mut buffer).is_ok_and(|len| len > 0) {}
+}
+
+fn idle_memory(target: &mut Target) -> Played {
+    let process = target.process()?;
+    target.needs_connections(IDLE)?;
+    let before = read(process.memory())?;
+    let mut idle = Vec::new();
+    for _ in 0..IDLE {
+        let mut peer = target.connect()?;
+        peer.echo(&target.payloads.frame((16 << 10).min(target.max_frame as usize)))?;
+        idle.push(peer);
+    }
+    let each = growth(before, read(process.memory())?).resident / IDLE;
+    if each > IDLE_MAX {
+        let sent = format!("{IDLE} times {}", idle[0].sent());
+        let expected = format!("at most {IDLE_MAX} bytes of resident memory a connection that is idle");
+        return Err(Finding::new(sent, expected, format!("{each} bytes")).into());
+    }
+    Ok(())
+}
+
+const LIMITS: &str = "rung-7-limits.md";
+
+/// Time for a server to do what it does.
+const SETTLING: Duration = Duration::from_millis(200);
+const ANNOUNCERS: usize = 64;
+/// Growth that says nothing: an allocator's, or a runtime's.
+const NOISE: u64 = 32 << 20;
+const TAKEN_MAX: u64 = 64 << 20;
+const BYSTANDER_FRAMES: usize = 20;
+const IDLE: u64 = 500;
+const IDLE_MAX: u64 = 32 << 10;

@@ -1,0 +1,127 @@
+//! What is wrong with a server: what was sent, what was expected, and what came instead.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::check::wire;
+
+/// Why a case fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) sent: String,
+    pub(crate) expected: String,
+    pub(crate) came: String,
+    /// The likely mistake, where it shows in what came; else the case knows what it usually is.
+    pub(crate) mistake: Option<String>,
+}
+
+impl Finding {
+    pub(crate) fn new(sent: impl Into<String>, expected: impl Into<String>, came: impl Into<String>) -> Self {
+        Self { sent: sent.into(), expected: expected.into(), came: came.into(), mistake: None }
+    }
+
+    /// What came differs from what was expected, or ended early as `end` says.
+    pub(crate) fn different(sent: String, expected: &[u8], came: &[u8], end: &str) -> Self {
+        let at = expected.iter().zip(came).position(|(expected, came)| expected != came);
+        let text = match at {
+            Some(at) => {
+                let (wanted, found) = (excerpt(&expected[at..]), excerpt(&came[at..]));
+                format!("at offset {at} of {}: {found} instead of {wanted}", bytes(expected.len()))
+            }
+            None if came.is_empty() => format!("nothing, {end}"),
+            None => format!("{} of {}, all right as far as they go, {end}", came.len(), bytes(expected.len())),
+        };
+        let mistake = mistake_in(expected, came).map(str::to_owned);
+        Self { sent, expected: described(expected), came: text, mistake }
+    }
+}
+
+/// Mistakes that can be told from the bytes.
+fn mistake_in(expected: &[u8], came: &[u8]) -> Option<&'static str> {
+    let (wanted, rest) = expected.split_at_checked(wire::HEADER_LEN)?;
+    let swapped: Vec<u8> = wanted.iter().rev().copied().collect();
+    let is_length = wanted.iter().any(|byte| *byte != 0);
+    if is_length && came.starts_with(&swapped) {
+        Some("the answer's length has its lowest byte first: it is written in the machine's order, not big-endian")
+    } else if !rest.is_empty() && rest.starts_with(came) && !came.is_empty() && !wanted.starts_with(came) {
+        Some("the payload comes back without its header")
+    } else if came.len() >= 8 && is_length && came[..4] == wanted[..] && came[4..8] == wanted[..] {
+        Some(
+            "the header comes back inside the payload: the answer's length counts itself, or the header was kept in the buffer",
+        )
+    } else {
+        None
+    }
+}
+
+/// How many bytes these are, and how they begin.
+pub(crate) fn described(data: &[u8]) -> String {
+    match data.len() {
+        0 => "nothing".into(),
+        len => format!("{}: {}", bytes(len), excerpt(data)),
+    }
+}
+
+/// The first bytes in hexadecimal.
+pub(crate) fn excerpt(data: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in data.iter().take(EXCERPT_LEN) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x} ");
+    }
+    text.truncate(text.trim_end().len());
+    if data.len() > EXCERPT_LEN {
+        text += " …";
+    }
+    text
+}
+
+/// A number of bytes, as it is read.
+pub(crate) fn bytes(len: usize) -> String {
+    match len {
+        1 => "1 byte".into(),
+        len if len >= 1 << 20 && len.is_multiple_of(1 << 20) => format!("{} MiB", len >> 20),
+        len => format!("{len} bytes"),
+    }
+}
+
+const EXCERPT_LEN: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(expected: &[u8], came: &[u8]) -> Finding {
+        Finding::different("it".into(), expected, came, "and then nothing")
+    }
+
+    #[test]
+    fn the_first_byte_that_differs_is_told_with_its_offset() {
+        let finding = found(b"\0\0\0\x03abc", b"\0\0\0\x03aXc");
+        assert_eq!(finding.expected, "7 bytes: 00 00 00 03 61 62 63");
+        assert_eq!(finding.came, "at offset 5 of 7 bytes: 58 63 instead of 62 63");
+        assert_eq!(finding.mistake, None);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_how_much_came() {
+        assert_eq!(found(b"\0\0\0\x01a", b"").came, "nothing, and then nothing");
+        let came = found(b"\0\0\0\x01a", b"\0\0").came;
+        assert_eq!(came, "2 of 5 bytes, all right as far as they go, and then nothing");
+    }
+
+    #[test]
+    fn mistakes_are_told_from_the_bytes() {
+        let mistake = |expected, came| found(expected, came).mistake.unwrap_or_default();
+        assert!(mistake(b"\0\0\x01\x02abcd", b"\x02\x01\0\0abcd").contains("machine's order"));
+        assert!(mistake(b"\0\0\0\x03abc", b"abc").contains("without its header"));
+        assert!(mistake(b"\0\0\0\x05abcde", b"\0\0\0\x05\0\0\0\x05a").contains("inside the payload"));
+    }
+
+    #[test]
+    fn many_bytes_are_shown_by_their_first() {
+        assert_eq!(described(&[0xab; 20]), format!("20 bytes: {} …", ["ab"; 12].join(" ")));
+        assert_eq!((bytes(1), bytes(8 << 20)), ("1 byte".into(), "8 MiB".into()));
+    }
+}

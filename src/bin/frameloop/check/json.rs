@@ -1,0 +1,86 @@
+//! A grade as one JSON object. Its names and units are described in `docs/check.schema.json`, and do not change their meaning.
+
+use serde::Serialize;
+
+use crate::check::CheckArgs;
+use crate::check::cases::Level;
+use crate::check::finding::Finding;
+use crate::check::grade::{Grade, Graded, Outcome};
+use crate::check::list::Listed;
+use crate::check::target::Target;
+
+/// The object, on one line.
+pub(crate) fn text(args: &CheckArgs, target: &Target, grade: &Grade) -> Result<String, String> {
+    let document = Document {
+        format: FORMAT,
+        program: concat!("frameloop ", env!("CARGO_PKG_VERSION")),
+        server: target.addr.to_string(),
+        pid: args.pid,
+        level: grade.level,
+        max_frame: target.max_frame,
+        seed: args.seed,
+        took_ms: grade.took.as_secs_f64() * 1e3,
+        passed: grade.played() - grade.failed(),
+        failed: grade.failed(),
+        skipped: grade.skipped(),
+        cases: grade.cases.iter().map(Played::of).collect(),
+    };
+    serde_json::to_string(&document).map_err(|error| error.to_string())
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    /// Changes when something is named otherwise, or means something else.
+    format: u32,
+    program: &'static str,
+    server: String,
+    pid: Option<u32>,
+    level: Level,
+    max_frame: u32,
+    seed: u64,
+    took_ms: f64,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    cases: Vec<Played<'a>>,
+}
+
+#[derive(Serialize)]
+struct Played<'a> {
+    #[serde(flatten)]
+    case: Listed,
+    outcome: &'static str,
+    took_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<Failure<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    sent: &'a str,
+    expected: &'a str,
+    came: &'a str,
+    mistake: &'a str,
+}
+
+impl<'a> Played<'a> {
+    fn of(graded: &'a Graded) -> Self {
+        let (outcome, failure, reason) = match &graded.outcome {
+            Outcome::Holds => ("holds", None, None),
+            Outcome::Fails(finding) => ("fails", Some(Failure::of(finding, graded)), None),
+            Outcome::Skipped(reason) => ("skipped", None, Some(reason.as_str())),
+        };
+        Self { case: Listed::of(graded.case), outcome, took_ms: graded.took.as_secs_f64() * 1e3, failure, reason }
+    }
+}
+
+impl<'a> Failure<'a> {
+    fn of(finding: &'a Finding, graded: &Graded) -> Self {
+        let Finding { sent, expected, came, mistake } = finding;
+        Self { sent, expected, came, mistake: mistake.as_deref().unwrap_or(graded.case.mistake) }
+    }
+}
+
+const FORMAT: u32 = 1;

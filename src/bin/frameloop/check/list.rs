@@ -1,0 +1,57 @@
+//! The cases, to choose from.
+
+use serde::Serialize;
+
+use crate::check::cases::{Case, Level};
+use crate::failure::Failure;
+use crate::output;
+use crate::page::{BOLD, Colour, Page};
+
+/// Prints the cases.
+pub(crate) fn show(cases: &[&'static Case], as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        let cases = cases.iter().copied().map(Listed::of).collect();
+        return output::line(&serde_json::to_string(&List { cases }).map_err(Failure::run)?);
+    }
+    output::bytes(text(cases, Colour::of_stdout()).as_bytes())
+}
+
+fn text(cases: &[&'static Case], colour: Colour) -> String {
+    let mut page = Page::default();
+    for level in Level::ALL {
+        let mut of_level = cases.iter().filter(|case| case.level == level).peekable();
+        if of_level.peek().is_some() {
+            page.line(&format!("{}: {}", colour.paint(BOLD, level.name()), level.subject()));
+            page.line("");
+        }
+        for case in of_level {
+            page.line(&format!("  {}", colour.paint(BOLD, case.name)));
+            page.wrapped("      ", case.does);
+            page.wrapped("      ", &format!("why: {}", case.why));
+            page.line(&format!("      read: docs/study/{}", case.chapter));
+            page.line("");
+        }
+    }
+    page.text
+}
+
+#[derive(Serialize)]
+struct List {
+    cases: Vec<Listed>,
+}
+
+/// What is said of a case, whatever came of it.
+#[derive(Serialize)]
+pub(crate) struct Listed {
+    name: &'static str,
+    level: Level,
+    does: &'static str,
+    why: &'static str,
+    chapter: &'static str,
+}
+
+impl Listed {
+    pub(crate) fn of(case: &'static Case) -> Self {
+        Self { name: case.name, level: case.level, does: case.does, why: case.why, chapter: case.chapter }
+    }
+}

@@ -1,0 +1,165 @@
+//! `frameloop check`: what is right and what is wrong with a server that echoes frames, whoever wrote it.
+//!
+//! The grader knows the wire by itself (`wire`) and uses the standard library's blocking sockets: it shares nothing with the
+//! server, so that no mistake of one is hidden by the other.
+
+mod card;
+mod cases;
+mod finding;
+mod grade;
+mod json;
+mod list;
+mod patience;
+mod peer;
+mod process;
+mod target;
+mod wire;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
+use clap::{Args, ValueHint};
+
+use crate::address::{self, Address};
+use crate::check::cases::{Case, Level};
+use crate::check::grade::Grade;
+use crate::check::patience::Patience;
+use crate::check::process::Process;
+use crate::check::target::Target;
+use crate::check::wire::Payloads;
+use crate::failure::Failure;
+use crate::page::Colour;
+use crate::results::figures::counted;
+use crate::{machine, output, values};
+
+/// Check: grade any server that echoes frames, and explain what is wrong with it
+///
+/// Plays cases against the server, from a frame in one write to more clients than it has descriptors, and ends within a
+/// minute. Needs nothing of the server but its address; with --pid it also looks at its memory, descriptors and processor time.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CheckArgs {
+    /// Whom to grade: IP:PORT or NAME:PORT
+    #[arg(value_name = "ADDR", default_value = "127.0.0.1:7007", value_parser = tcp, value_hint = ValueHint::Hostname)]
+    addr: String,
+
+    /// How much is asked of it; each level asks for those before it as well
+    #[arg(long, env = "FRAMELOOP_LEVEL", value_name = "LEVEL", value_enum, default_value = "hardened")]
+    #[arg(help_heading = "What is played")]
+    level: Level,
+    /// Play only this case; can be repeated
+    #[arg(long, env = "FRAMELOOP_CASE", value_name = "NAME", value_delimiter = ',', conflicts_with = "level")]
+    #[arg(value_parser = PossibleValuesParser::new(cases::all().map(|case| case.name)), hide_possible_values = true)]
+    #[arg(help_heading = "What is played")]
+    case: Vec<String>,
+    /// List the cases, with what each does and why, and play none
+    #[arg(long, env = "FRAMELOOP_LIST", value_parser = BoolishValueParser::new(), help_heading = "What is played")]
+    list: bool,
+
+    /// The longest payload that the server takes
+    #[arg(long, env = "FRAMELOOP_MAX_FRAME", value_name = "SIZE", default_value = "16MiB")]
+    #[arg(value_parser = values::size::<u32>, help_heading = "The server")]
+    max_frame: u32,
+    /// The server's process, on this machine: its memory, descriptors and processor time are looked at
+    #[arg(long, env = "FRAMELOOP_PID", value_name = "PID", help_heading = "The server")]
+    pid: Option<u32>,
+    /// How long the server waits for the rest of a frame; 0: for ever
+    #[arg(long, env = "FRAMELOOP_FRAME_TIMEOUT", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "The server")]
+    frame_timeout: Duration,
+    /// How long the server waits for a client that does not read; 0: for ever
+    #[arg(long, env = "FRAMELOOP_WRITE_TIMEOUT", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "The server")]
+    write_timeout: Duration,
+
+    /// How long an answer may take
+    #[arg(long, env = "FRAMELOOP_TIMEOUT", value_name = "DURATION", default_value = "2s")]
+    #[arg(value_parser = values::duration, help_heading = "The grader")]
+    timeout: Duration,
+    /// What the payloads are made from; the same number, the same payloads
+    #[arg(long, env = "FRAMELOOP_SEED", value_name = "N", default_value = "1", help_heading = "The grader")]
+    seed: u64,
+    /// Print the results, or the list, as one JSON object
+    #[arg(long, env = "FRAMELOOP_JSON", value_parser = BoolishValueParser::new(), help_heading = "The grader")]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  frameloop check                                  all cases, on the server of 127.0.0.1:7007
+  frameloop check --pid $(pgrep -n my-server)      its process is looked at as well
+  frameloop check --level basic 127.0.0.1:9000     framing alone
+  frameloop check --case header-2-2                one case, while it is mended
+  frameloop check --list                           what is played, and why
+
+Exit codes: 0 every case that was played holds, 1 one does not, 2 usage.";
+
+pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let chosen = args.chosen();
+    if args.list {
+        return list::show(&chosen, args.json);
+    }
+    let mut target = args.target()?;
+    let grade = Grade::of(&mut target, &chosen, args.level);
+    if args.json {
+        output::line(&json::text(args, &target, &grade).map_err(Failure::run)?)?;
+    } else {
+        output::bytes(card::text(&target, &grade, Colour::of_stdout()).as_bytes())?;
+    }
+    match grade.failed() {
+        0 => Ok(()),
+        failed => {
+            let cases = counted(grade.played() as u64, "case");
+            Err(Failure::run(format_args!("{failed} of {cases} failed, as the score card tells")))
+        }
+    }
+}
+
+impl CheckArgs {
+    fn chosen(&self) -> Vec<&'static Case> {
+        let is_chosen = |case: &&Case| match self.case.is_empty() {
+            true => case.level <= self.level,
+            false => self.case.iter().any(|name| name == case.name),
+        };
+        cases::all().filter(is_chosen).collect()
+    }
+
+    fn target(&self) -> Result<Target, Failure> {
+        let own_descriptors = machine::raise_descriptor_limit();
+        let process = self.pid.map(Process::of).transpose().map_err(Failure::run)?;
+        let target = Target {
+            addr: first_of(&self.addr)?,
+            patience: Patience::new(self.timeout, WHOLE),
+            max_frame: self.max_frame,
+            process,
+            frame_timeout: values::on(self.frame_timeout),
+            write_timeout: values::on(self.write_timeout),
+            own_descriptors,
+            payloads: Payloads::new(self.seed),
+        };
+        match std::net::TcpStream::connect_timeout(&target.addr, target.patience.long()) {
+            Ok(_) => Ok(target),
+            Err(error) => {
+                Err(Failure::run(format_args!("cannot connect to {}: {error}: is the server running?", target.addr)))
+            }
+        }
+    }
+}
+
+/// Of a name's addresses, the first.
+fn first_of(addr: &str) -> Result<SocketAddr, Failure> {
+    let first = address::resolve(addr)?.into_iter().next();
+    first.ok_or_else(|| Failure::run(format_args!("{addr} has no address")))
+}
+
+/// An address that is graded: of TCP, of which half of the cases are about.
+fn tcp(text: &str) -> Result<String, String> {
+    match text.parse()? {
+        Address::Tcp(text) => Ok(text),
+        Address::Unix(_) => Err("the cases are about TCP: expected an address such as 127.0.0.1:7007".into()),
+    }
+}
+
+/// How long everything takes at most.
+const WHOLE: Duration = Duration::from_secs(57);

@@ -1,0 +1,125 @@
+//! The server that is graded, and what was said about it.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::check::finding::Finding;
+use crate::check::patience::Patience;
+use crate::check::peer::Peer;
+use crate::check::process::{Memory, Process};
+use crate::check::wire::Payloads;
+
+/// A server.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) addr: SocketAddr,
+    pub(crate) patience: Patience,
+    /// The longest payload that the server takes.
+    pub(crate) max_frame: u32,
+    pub(crate) process: Option<Process>,
+    pub(crate) frame_timeout: Option<Duration>,
+    pub(crate) write_timeout: Option<Duration>,
+    /// How many descriptors the grader may open.
+    pub(crate) own_descriptors: u64,
+    pub(crate) payloads: Payloads,
+}
+
+/// How a case stops before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Fails(Finding),
+    /// It cannot be played, and why.
+    Skipped(String),
+}
+
+/// How a case ends.
+pub(crate) type Played = Result<(), Stop>;
+
+impl From<Finding> for Stop {
+    fn from(finding: Finding) -> Self {
+        Self::Fails(finding)
+    }
+}
+
+impl Target {
+    /// A new connection.
+    pub(crate) fn connect(&self) -> Result<Peer, Finding> {
+        Peer::connect(self.addr, self.patience)
+    }
+
+    /// A new connection that holds little of what it does not read.
+    pub(crate) fn connect_narrow(&self) -> Result<Peer, Finding> {
+        Peer::connect_narrow(self.addr, self.patience)
+    }
+
+    /// A new connection that the server has accepted: it has answered a frame.
+    pub(crate) fn connect_served(&self) -> Result<Peer, Finding> {
+        let mut peer = self.connect()?;
+        peer.echo(&self.payloads.clone().frame(16))?;
+        Ok(peer)
+    }
+
+    /// `count` connections that the server has accepted.
+    pub(crate) fn connect_crowd(&self, count: usize) -> Result<Vec<Peer>, Finding> {
+        (0..count).map(|_| self.connect_served()).collect()
+    }
+
+    /// Whether somebody who comes now is served: a server that has just begun to end is found as well.
+    pub(crate) fn is_alive(&self) -> Result<(), Finding> {
+        for _ in 0..ALIVE_TIMES {
+            self.connect_served()?;
+            thread::sleep(ALIVE_APART);
+        }
+        Ok(())
+    }
+
+    /// Tries until somebody is served again, for as long as patience lasts.
+    pub(crate) fn comes_back(&self) -> Result<(), Finding> {
+        let until = Instant::now() + self.patience.usual();
+        loop {
+            match self.connect_served() {
+                Err(_) if Instant::now() < until => thread::sleep(ALIVE_APART),
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    /// The server's process, for the cases that look at it.
+    pub(crate) fn process(&self) -> Result<Process, Stop> {
+        self.process.ok_or_else(|| Stop::Skipped("it looks at the server's process: give its number with --pid".into()))
+    }
+
+    /// Refuses a case for which the server, or the grader, cannot open so many descriptors.
+    pub(crate) fn needs_connections(&self, count: u64) -> Result<(), Stop> {
+        let needed = count + DESCRIPTOR_RESERVE;
+        let (own, advice) = (self.own_descriptors, "raise the limit with ulimit -n");
+        if own < needed {
+            return Err(Stop::Skipped(format!("it needs {needed} open files here, and {own} are allowed: {advice}")));
+        }
+        let server = self.process.and_then(|process| process.descriptors_max().ok()).unwrap_or(u64::MAX);
+        if server < needed {
+            let needs =
+                format!("the server may open {server} files, and this needs {needed}: {advice} before it starts");
+            return Err(Stop::Skipped(needs));
+        }
+        Ok(())
+    }
+}
+
+/// What the figures of a process say where they could be read.
+pub(crate) fn read<T>(figure: Result<T, String>) -> Result<T, Finding> {
+    figure.map_err(|error| Finding::new("nothing", "a process with figures under /proc", error))
+}
+
+/// How much larger `after` is than `before`.
+pub(crate) fn growth(before: Memory, after: Memory) -> Memory {
+    let grown = |after: u64, before: u64| after.saturating_sub(before);
+    Memory { resident: grown(after.resident, before.resident), data: grown(after.data, before.data) }
+}
+
+/// Descriptors that are no connections.
+pub(crate) const DESCRIPTOR_RESERVE: u64 = 64;
+
+const ALIVE_TIMES: usize = 3;
+const ALIVE_APART: Duration = Duration::from_millis(10);

@@ -1,0 +1,82 @@
+//! Text to read on a terminal of 80 columns, with colour where there is one.
+
+use std::env;
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+
+/// Whether there is colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    Never,
+    Always,
+}
+
+impl Colour {
+    /// On a terminal, unless `NO_COLOR` says otherwise (<https://no-color.org>).
+    pub(crate) fn of_stdout() -> Self {
+        let is_wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        if is_wanted && io::stdout().is_terminal() { Self::Always } else { Self::Never }
+    }
+
+    pub(crate) fn paint(self, ansi: &str, text: &str) -> String {
+        match self {
+            Self::Never => text.to_owned(),
+            Self::Always => format!("\x1b[{ansi}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// Lines, one below the other.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) text: String,
+}
+
+impl Page {
+    pub(crate) fn line(&mut self, text: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{}", text.replace(TIED, " ").trim_end());
+    }
+
+    /// A text in lines of 80 columns, the first behind a label, and the others behind as many blanks.
+    pub(crate) fn wrapped(&mut self, label: &str, text: &str) {
+        let indent = " ".repeat(label.chars().count());
+        let (mut line, mut is_empty) = (label.to_owned(), true);
+        for word in &words(text) {
+            if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.line(&line);
+                (line, is_empty) = (indent.clone(), true);
+            }
+            if !is_empty {
+                line.push(' ');
+            }
+            line.push_str(word);
+            is_empty = false;
+        }
+        self.line(&line);
+    }
+}
+
+/// The pieces between which a line may be broken: words, and numbers with their units.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let is_unit = word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '%').chars().count() <= 3;
+        match words.last_mut() {
+            Some(number) if is_unit && number.ends_with(|c: char| c.is_ascii_digit()) => {
+                number.push_str(TIED);
+                number.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    words
+}
+
+/// How wide a line is at most.
+pub(crate) const WIDTH: usize = 80;
+/// A blank at which a line is not broken; shown as any other.
+pub(crate) const TIED: &str = "\u{a0}";
+pub(crate) const BOLD: &str = "1";
+pub(crate) const RED: &str = "1;31";
+pub(crate) const GREEN: &str = "32";
