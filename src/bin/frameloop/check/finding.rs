@@ -21,16 +21,16 @@ impl Finding {
         Self { sent: sent.into(), expected: expected.into(), came: came.into(), mistake: None }
     }
 
-    /// What came differs from what was expected, or ended early as `end` says.
-    pub(crate) fn different(sent: String, expected: &[u8], came: &[u8], end: &str) -> Self {
+    /// What came differs from what was expected, or ended early as `end` says; before it, `before` bytes came as expected.
+    pub(crate) fn different(sent: String, before: u64, expected: &[u8], came: &[u8], end: &str) -> Self {
         let at = expected.iter().zip(came).position(|(expected, came)| expected != came);
         let text = match at {
             Some(at) => {
                 let (wanted, found) = (excerpt(&expected[at..]), excerpt(&came[at..]));
-                format!("at offset {at} of {}: {found} instead of {wanted}", bytes(expected.len()))
+                format!("at offset {} of the answers {found} instead of {wanted}", before + at as u64)
             }
-            None if came.is_empty() => format!("nothing, {end}"),
-            None => format!("{} of {}, all right as far as they go, {end}", came.len(), bytes(expected.len())),
+            None if came.is_empty() => end.into(),
+            None => format!("{} of them as expected, then {end}", came.len()),
         };
         let mistake = mistake_in(expected, came).map(str::to_owned);
         Self { sent, expected: described(expected), came: text, mistake }
@@ -93,22 +93,21 @@ mod tests {
     use super::*;
 
     fn found(expected: &[u8], came: &[u8]) -> Finding {
-        Finding::different("it".into(), expected, came, "and then nothing")
+        Finding::different("it".into(), 100, expected, came, "nothing for 2s")
     }
 
     #[test]
-    fn the_first_byte_that_differs_is_told_with_its_offset() {
+    fn the_first_byte_that_differs_is_told_with_its_offset_in_all_that_came() {
         let finding = found(b"\0\0\0\x03abc", b"\0\0\0\x03aXc");
         assert_eq!(finding.expected, "7 bytes: 00 00 00 03 61 62 63");
-        assert_eq!(finding.came, "at offset 5 of 7 bytes: 58 63 instead of 62 63");
+        assert_eq!(finding.came, "at offset 105 of the answers 58 63 instead of 62 63");
         assert_eq!(finding.mistake, None);
     }
 
     #[test]
     fn what_is_missing_is_told_with_how_much_came() {
-        assert_eq!(found(b"\0\0\0\x01a", b"").came, "nothing, and then nothing");
-        let came = found(b"\0\0\0\x01a", b"\0\0").came;
-        assert_eq!(came, "2 of 5 bytes, all right as far as they go, and then nothing");
+        assert_eq!(found(b"\0\0\0\x01a", b"").came, "nothing for 2s");
+        assert_eq!(found(b"\0\0\0\x01a", b"\0\0").came, "2 of them as expected, then nothing for 2s");
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(crate) struct Peer {
     stream: TcpStream,
     patience: Patience,
     sent: Sent,
+    /// How many bytes came as expected.
+    received: u64,
 }
 
 /// How a connection may be ended by the server.
@@ -47,7 +49,7 @@ impl Peer {
 
     fn on(stream: TcpStream, patience: Patience) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, patience, sent: Sent::default() })
+        Ok(Self { stream, patience, sent: Sent::default(), received: 0 })
     }
 
     /// Sends bytes in one write, as far as the socket takes them.
@@ -114,7 +116,7 @@ impl Peer {
         while came.len() < expected.len() {
             let room = buffer.len().min(expected.len() - came.len());
             let end = match self.read(&mut buffer[..room], wait) {
-                Ok(0) => "and then the server's FIN".into(),
+                Ok(0) => "the server's FIN".into(),
                 Ok(len) => {
                     came.extend_from_slice(&buffer[..len]);
                     if came[came.len() - len..] == expected[came.len() - len..came.len()] {
@@ -122,11 +124,12 @@ impl Peer {
                     }
                     String::new()
                 }
-                Err(error) if is_timeout(&error) => format!("and then nothing for {wait:?}"),
-                Err(error) => format!("and then the connection was lost: {error}"),
+                Err(error) if is_timeout(&error) => format!("nothing for {wait:?}"),
+                Err(error) => format!("the connection was lost: {error}"),
             };
-            return Err(Finding::different(self.sent.text(), expected, &came, &end));
+            return Err(Finding::different(self.sent.text(), self.received, expected, &came, &end));
         }
+        self.received += expected.len() as u64;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The server's process, as `proc(5)` tells of it.
 
 use std::fs;
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ impl Process {
         };
         match (field("VmRSS:"), field("VmData:")) {
             (Some(resident), Some(data)) => Ok(Memory { resident, data }),
-            _ => Err(format!("process {} has no memory: it has ended", self.pid)),
+            _ => Err(format!("process {} has ended", self.pid)),
         }
     }
 
@@ -88,8 +89,11 @@ impl Process {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid)).map_err(|error| self.unreadable(file, &error))
     }
 
-    fn unreadable(self, file: &str, error: &std::io::Error) -> String {
-        format!("/proc/{}/{file} cannot be read: {error}", self.pid)
+    fn unreadable(self, file: &str, error: &io::Error) -> String {
+        match error.kind() {
+            io::ErrorKind::NotFound => format!("process {} has ended", self.pid),
+            _ => format!("/proc/{}/{file} cannot be read: {error}", self.pid),
+        }
     }
 }
 

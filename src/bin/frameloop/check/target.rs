@@ -109,7 +109,7 @@ impl Target {
 
 /// What the figures of a process say where they could be read.
 pub(crate) fn read<T>(figure: Result<T, String>) -> Result<T, Finding> {
-    figure.map_err(|error| Finding::new("nothing", "a process with figures under /proc", error))
+    figure.map_err(|error| Finding::new("what the case says", "the server's process lives", error))
 }
 
 /// How much larger `after` is than `before`.
