@@ -14,6 +14,8 @@
 -define(FRAMES, 100).
 
 main([Port]) ->
+    %% Loaded now: without a descriptor to spare it could not be when it is needed.
+    {module, timer} = code:ensure_loaded(timer),
     {ok, Listener} = gen_tcp:listen(list_to_integer(Port), [
         binary,
         {ip, {127, 0, 0, 1}},

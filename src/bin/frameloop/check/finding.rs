@@ -29,8 +29,8 @@ impl Finding {
                 let (wanted, found) = (excerpt(&expected[at..]), excerpt(&came[at..]));
                 format!("at offset {} of the answers {found} instead of {wanted}", before + at as u64)
             }
-            None if came.is_empty() => end.into(),
-            None => format!("{} of them as expected, then {end}", came.len()),
+            None if before == 0 && came.is_empty() => end.into(),
+            None => format!("{} as expected in all, then {end}", bytes((before + came.len() as u64) as usize)),
         };
         let mistake = mistake_in(expected, came).map(str::to_owned);
         Self { sent, expected: described(expected), came: text, mistake }
@@ -106,8 +106,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_with_how_much_came() {
-        assert_eq!(found(b"\0\0\0\x01a", b"").came, "nothing for 2s");
-        assert_eq!(found(b"\0\0\0\x01a", b"\0\0").came, "2 of them as expected, then nothing for 2s");
+        assert_eq!(found(b"\0\0\0\x01a", b"").came, "100 bytes as expected in all, then nothing for 2s");
+        assert_eq!(found(b"\0\0\0\x01a", b"\0\0").came, "102 bytes as expected in all, then nothing for 2s");
+        let first = Finding::different("it".into(), 0, b"\0\0\0\0", b"", "the server's FIN");
+        assert_eq!(first.came, "the server's FIN");
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) struct CheckArgs {
 
     /// How long an answer may take
     #[arg(long, env = "FRAMELOOP_TIMEOUT", value_name = "DURATION", default_value = "2s")]
-    #[arg(value_parser = values::duration, help_heading = "The grader")]
+    #[arg(value_parser = wait, help_heading = "The grader")]
     timeout: Duration,
     /// What the payloads are made from; the same number, the same payloads
     #[arg(long, env = "FRAMELOOP_SEED", value_name = "N", default_value = "1", help_heading = "The grader")]
@@ -159,6 +159,12 @@ fn tcp(text: &str) -> Result<String, String> {
         Address::Tcp(text) => Ok(text),
         Address::Unix(_) => Err("the cases are about TCP: expected an address such as 127.0.0.1:7007".into()),
     }
+}
+
+/// How long somebody waits: not for nothing.
+fn wait(text: &str) -> Result<Duration, String> {
+    values::on(values::duration(text)?)
+        .ok_or_else(|| "an answer takes more than 0: expected a duration such as 2s".into())
 }
 
 /// How long everything takes at most.

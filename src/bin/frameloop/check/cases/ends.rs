@@ -77,7 +77,11 @@ pub(crate) const CASES: &[Case] = &[
 fn slow_reader(target: &mut Target) -> Played {
     let frames = target.payloads.frames(16 << 20, 64 << 10);
     let mut peer = target.connect_narrow()?;
-    peer.send_beside(&frames, false, |peer| read_slowly(peer, &frames))?;
+    peer.send_beside(&frames, false, |peer| {
+        let (slow, rest) = frames.split_at(64 << 10);
+        read_slowly(peer, slow, 4 << 10)?;
+        peer.expect(rest)
+    })?;
     Ok(())
 }
 
@@ -88,20 +92,20 @@ fn half_close_owed(target: &mut Target) -> Played {
     peer.send_beside(&frames, true, |peer| {
         // The answers fill every buffer on their way, before the first is read.
         thread::sleep(FILLING);
-        read_slowly(peer, &frames)?;
+        // And they stay full to the end: the server reads FIN while it owes more than the socket takes.
+        read_slowly(peer, &frames, 128 << 10)?;
         peer.expect_end(End::Fin, wait)
     })?;
     Ok(())
 }
 
-/// Reads little, with pauses, and then all the rest.
-fn read_slowly(peer: &mut Peer, frames: &[u8]) -> Result<(), Finding> {
-    let (slow, rest) = frames.split_at(SLOW_READS * SLOW_READ_LEN);
-    for part in slow.chunks(SLOW_READ_LEN) {
+/// Reads so much at a time, with pauses.
+fn read_slowly(peer: &mut Peer, frames: &[u8], len: usize) -> Result<(), Finding> {
+    for part in frames.chunks(len) {
         peer.expect(part)?;
         thread::sleep(SLOW_PAUSE);
     }
-    peer.expect(rest)
+    Ok(())
 }
 
 fn ended_inside(target: &mut Target, len: usize) -> Played {
@@ -136,9 +140,7 @@ const HALF_CLOSE: &str = "half-close.md";
 const PAUSE: Duration = Duration::from_millis(30);
 /// Time for answers to fill all buffers.
 const FILLING: Duration = Duration::from_millis(150);
-/// How a slow reader reads.
-const SLOW_READS: usize = 20;
-const SLOW_READ_LEN: usize = 4 << 10;
+/// How long a slow reader waits between two reads.
 const SLOW_PAUSE: Duration = Duration::from_millis(5);
 /// As much as a server that does not stop reading is given.
 const FILL_MAX: u64 = 32 << 20;
