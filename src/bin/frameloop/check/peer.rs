@@ -52,6 +52,11 @@ impl Peer {
         Ok(Self { stream, patience, sent: Sent::default(), received: 0 })
     }
 
+    /// What went before is not a part of what is told.
+    pub(crate) fn begin_anew(&mut self) {
+        (self.sent, self.received) = (Sent::default(), 0);
+    }
+
     /// Sends bytes in one write, as far as the socket takes them.
     pub(crate) fn send(&mut self, data: &[u8]) -> Result<(), Finding> {
         self.sent.note(data);

@@ -57,6 +57,7 @@ impl Target {
     pub(crate) fn connect_served(&self) -> Result<Peer, Finding> {
         let mut peer = self.connect()?;
         peer.echo(&self.payloads.clone().frame(16))?;
+        peer.begin_anew();
         Ok(peer)
     }
 

@@ -24,7 +24,7 @@ pub(crate) const CASES: &[Case] = &[
         level: Level::Nonblocking,
         does: "1,000 clients are connected at once, and each gets two frames answered",
         why: "a server is asked for as many clients as come, not as many as it has threads",
-        mistake: "there is a fixed number of threads or slots, or a limit such as FD_SETSIZE",
+        mistake: "there is a fixed number of threads or slots, or a limit such as FD_SETSIZE, or of ulimit -n",
         chapter: "rung-2-thread-per-client.md",
         play: thousand_clients,
     },

@@ -72,7 +72,7 @@ pub(crate) const CASES: &[Case] = &[
 fn churn_descriptors(target: &mut Target) -> Played {
     let process = target.process()?;
     // What the cases before have left may still be on its way out.
-    let before = least_descriptors(target, |_| false)?;
+    let before = least_descriptors(target, target.patience.short(), |_| false)?;
     for number in 0..CHURN {
         let mut peer = target.connect_served()?;
         match number % 2 {
@@ -80,7 +80,7 @@ fn churn_descriptors(target: &mut Target) -> Played {
             _ => peer.reset(),
         }
     }
-    let after = least_descriptors(target, |now| now <= before)?;
+    let after = least_descriptors(target, target.patience.usual(), |now| now <= before)?;
     if after > before {
         let sent = format!("{CHURN} connections with a frame each, half ended by FIN and half by RST");
         let came = format!("{after} of process {}", process.pid);
@@ -89,10 +89,10 @@ fn churn_descriptors(target: &mut Target) -> Played {
     Ok(())
 }
 
-/// The fewest descriptors that are seen for a while, or the first that are few enough.
-fn least_descriptors(target: &Target, is_enough: impl Fn(u64) -> bool) -> Result<u64, Stop> {
+/// The fewest descriptors that are seen while `wait` lasts, or the first that are few enough.
+fn least_descriptors(target: &Target, wait: Duration, is_enough: impl Fn(u64) -> bool) -> Result<u64, Stop> {
     let process = target.process()?;
-    let until = Instant::now() + target.patience.short();
+    let until = Instant::now() + wait;
     let mut least = u64::MAX;
     loop {
         least = least.min(read(process.descriptors())?);
