@@ -42,6 +42,9 @@ const CLOCK: [&str; 3] = ["src/reactor/net.rs", "src/load/clock.rs", "src/bin/"]
 /// The only file that knows the wire format.
 const WIRE: &str = "src/frame.rs";
 
+/// Where the grader lies.
+const GRADER: &str = "src/bin/frameloop/check/";
+
 /// What turns integers into bytes of an order, and back.
 const BYTE_ORDER: [&str; 11] = [
     "to_be_bytes",
@@ -180,6 +183,15 @@ fn only_one_file_knows_the_wire(source: &Source) -> Vec<String> {
     orders.map(|token| source.at(token.line, &format!("`{}` belongs into {WIRE}", token.text))).collect()
 }
 
+/// The grader, which must not share the server's mistakes.
+fn the_grader_imports_nothing_of_the_library(source: &Source) -> Vec<String> {
+    if !source.path.starts_with(GRADER) {
+        return Vec::new();
+    }
+    let imports = source.tokens.windows(2).filter(|two| two[0].text == "frameloop" && two[1].text == "::");
+    imports.map(|two| source.at(two[0].line, "the grader shares nothing with the server")).collect()
+}
+
 fn nothing_is_unsafe(source: &Source) -> Vec<String> {
     let unsafes = source.tokens.iter().filter(|token| token.text == "unsafe");
     unsafes.map(|token| source.at(token.line, "`unsafe`")).collect()
@@ -276,6 +288,11 @@ fn the_clock_is_read_in_one_place() {
 #[test]
 fn the_wire_format_is_known_to_one_file() {
     assert_holds(only_one_file_knows_the_wire);
+}
+
+#[test]
+fn the_grader_shares_nothing_with_the_server() {
+    assert_holds(the_grader_imports_nothing_of_the_library);
 }
 
 #[test]
@@ -390,6 +407,15 @@ fn knowledge_of_the_wire_is_found() {
     let text = "/// x.to_be_bytes()\nfn f(x: u32) {\n x.to_be_bytes();\n u32::from_le_bytes(y); x.swap_bytes();\n}";
     assert_eq!(lines_broken(rule, "src/conn/decoder.rs", text), [3, 4, 4]);
     assert_eq!(lines_broken(rule, "src/frame.rs", text), []);
+}
+
+#[test]
+fn an_import_of_the_library_is_found_in_the_grader() {
+    let rule = the_grader_imports_nothing_of_the_library;
+    let text =
+        "//! frameloop::frame\nuse crate::check::wire;\nuse frameloop::frame;\nconst NAME: &str = \"frameloop\";";
+    assert_eq!(lines_broken(rule, "src/bin/frameloop/check/peer.rs", text), [3]);
+    assert_eq!(lines_broken(rule, "src/bin/frameloop/load.rs", text), []);
 }
 
 #[test]
