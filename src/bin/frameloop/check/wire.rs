@@ -33,7 +33,11 @@ impl Payloads {
 
     /// The next payload, of `len` bytes.
     pub(crate) fn payload(&mut self, len: usize) -> Vec<u8> {
-        let mut payload: Vec<u8> = self.block.iter().copied().cycle().take(len).collect();
+        let mut payload = Vec::with_capacity(len);
+        while payload.len() < len {
+            let part = self.block.len().min(len - payload.len());
+            payload.extend_from_slice(&self.block[..part]);
+        }
         let number = format!("{:08}", self.next);
         self.next += 1;
         let own = len.min(number.len());
@@ -49,7 +53,8 @@ impl Payloads {
     /// As many frames as make up at least `total` bytes, with a payload of `len` bytes each.
     pub(crate) fn frames(&mut self, total: usize, len: usize) -> Vec<u8> {
         let count = total.div_ceil(HEADER_LEN + len);
-        (0..count).flat_map(|_| self.frame(len)).collect()
+        let frames: Vec<Vec<u8>> = (0..count).map(|_| self.frame(len)).collect();
+        frames.concat()
     }
 }
 
