@@ -69,15 +69,28 @@ impl Process {
         }
     }
 
-    /// The share of one processor that is used from now on; the least of a few looks, so that an end of earlier work is not
-    /// counted.
+    /// How long all threads together have run, or were ready to run and waited for a processor; those that have ended do not
+    /// count. `None` where the kernel does not tell.
+    fn wanted_time(self) -> Option<Duration> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid)).ok()? {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            let mut fields = text.split_whitespace().map_while(|field| field.parse::<u64>().ok());
+            nanos += fields.next()? + fields.next()?;
+        }
+        Some(Duration::from_nanos(nanos))
+    }
+
+    /// The share of one processor that is used, or waited for on a busy machine, from now on; the least of a few looks, so that
+    /// an end of earlier work is not counted.
     pub(crate) fn cpu_share(self) -> Result<f64, String> {
         let mut least = f64::INFINITY;
         for _ in 0..LOOKS {
-            let (begun, before) = (Instant::now(), self.cpu_time()?);
+            let (begun, used_before, wanted_before) = (Instant::now(), self.cpu_time()?, self.wanted_time());
             thread::sleep(LOOK);
-            let used = self.cpu_time()?.saturating_sub(before);
-            least = least.min(used.as_secs_f64() / begun.elapsed().as_secs_f64());
+            let used = self.cpu_time()?.saturating_sub(used_before);
+            let wanted = self.wanted_time().zip(wanted_before).map(|(now, before)| now.saturating_sub(before));
+            least = least.min(used.max(wanted.unwrap_or_default()).as_secs_f64() / begun.elapsed().as_secs_f64());
             if least <= IDLE_SHARE {
                 break;
             }
