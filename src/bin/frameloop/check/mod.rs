@@ -139,7 +139,12 @@ impl CheckArgs {
             payloads: Payloads::new(self.seed),
         };
         match std::net::TcpStream::connect_timeout(&target.addr, target.patience.long()) {
-            Ok(_) => Ok(target),
+            Ok(stream) => {
+                drop(stream);
+                // The first case finds a server that has seen this one come and go.
+                std::thread::sleep(AT_REST);
+                Ok(target)
+            }
             Err(error) => {
                 Err(Failure::run(format_args!("cannot connect to {}: {error}: is the server running?", target.addr)))
             }
@@ -169,3 +174,5 @@ fn wait(text: &str) -> Result<Duration, String> {
 
 /// How long everything takes at most.
 const WHOLE: Duration = Duration::from_secs(57);
+/// Time for a server to accept a connection, and to close it.
+const AT_REST: Duration = Duration::from_millis(50);
