@@ -79,9 +79,9 @@ impl Target {
     pub(crate) fn comes_back(&self) -> Result<(), Finding> {
         let until = Instant::now() + self.patience.usual();
         loop {
-            match self.connect_served() {
+            match self.is_alive() {
                 Err(_) if Instant::now() < until => thread::sleep(ALIVE_APART),
-                result => return result.map(drop),
+                result => return result,
             }
         }
     }
