@@ -1,0 +1,34 @@
+//! Level-triggered; reading is paused by not reading, and readable readiness is asked for all the same.
+//!
+//! People make it because the pause is in their own code: a full outbox, and an early return. The kernel does not know, and
+//! tells again and again that there is something to read. crun went on asking for input while its output was blocked, and was
+//! busy with waking up: <https://github.com/containers/crun/pull/2041>.
+//!
+//! Everybody is served, and memory is bounded. One client that does not read keeps a processor busy until it goes.
+//!
+//! Caught by `deaf-cpu`.
+
+use std::io::{Read, Result, Write};
+use std::net::TcpListener;
+
+use crate::sound::connection::{Connection, Interest, Next, Sound};
+use crate::sound::{doors, levels};
+
+pub(crate) fn serve(listener: TcpListener) -> Result<()> {
+    levels::serve(listener, doors::sound, |_| Ok(LevelLeftReadable::default()))
+}
+
+#[derive(Debug, Default)]
+struct LevelLeftReadable {
+    sound: Sound,
+}
+
+impl Connection for LevelLeftReadable {
+    fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
+        self.sound.turn(stream)
+    }
+
+    fn waits_for(&self) -> Interest {
+        Interest { readable: true, ..self.sound.waits_for() } // the mistake
+    }
+}

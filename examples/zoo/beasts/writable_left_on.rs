@@ -1,0 +1,34 @@
+//! Level-triggered, and writable readiness is asked for all the time.
+//!
+//! People make it because "readable and writable" is what one wants to hear of a socket, and with edges it would be right. As
+//! a level a socket is writable almost always: the wait returns at once, for nothing. scaproust did it as soon as a client
+//! was connected: <https://github.com/blabaere/scaproust/issues/12>.
+//!
+//! Everything is answered, and one processor is busy while nobody says a word.
+//!
+//! Caught by `idle-cpu`, `deaf-cpu` and `descriptors-exhausted-cpu`.
+
+use std::io::{Read, Result, Write};
+use std::net::TcpListener;
+
+use crate::sound::connection::{Connection, Interest, Next, Sound};
+use crate::sound::{doors, levels};
+
+pub(crate) fn serve(listener: TcpListener) -> Result<()> {
+    levels::serve(listener, doors::sound, |_| Ok(WritableLeftOn::default()))
+}
+
+#[derive(Debug, Default)]
+struct WritableLeftOn {
+    sound: Sound,
+}
+
+impl Connection for WritableLeftOn {
+    fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
+        self.sound.turn(stream)
+    }
+
+    fn waits_for(&self) -> Interest {
+        Interest { writable: true, ..self.sound.waits_for() } // the mistake
+    }
+}
