@@ -1,0 +1,109 @@
+//! Rung 5: the kernel tells of changes only, and the loop uses up what it was told.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+pub(crate) fn serve(listener: std::net::TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let mut listener = TcpListener::from_std(listener);
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(256);
+    let mut clients = Slab::new();
+    let mut buf = vec![0; READ_LEN];
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            outcome => outcome?,
+        }
+        for event in &events {
+            let token = event.token();
+            if token == LISTENER {
+                accept_all(&listener, &poll, &mut clients);
+            } else if let Some(client) = clients.get_mut(token.0)
+                && !client.turn(&mut buf).unwrap_or(false)
+            {
+                // Closing the descriptor also takes it out of the poll.
+                clients.remove(token.0);
+            }
+        }
+    }
+}
+
+/// Accepts until nobody waits: the listener's edge does not come again for those who are left.
+fn accept_all(listener: &TcpListener, poll: &Poll, clients: &mut Slab<Client>) {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let entry = clients.vacant_entry();
+                if let Ok(client) = Client::new(stream, poll, Token(entry.key())) {
+                    entry.insert(client);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    /// What the socket has not taken of the last answer.
+    pending: Vec<u8>,
+}
+
+impl Client {
+    /// Registers the socket, once for its whole life.
+    fn new(mut stream: TcpStream, poll: &Poll, token: Token) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { stream, pending: Vec::new() })
+    }
+
+    /// Writes and reads until the socket says `WouldBlock` to the one or to the other: an edge comes again only after
+    /// that. Returns whether the client is still there.
+    fn turn(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        loop {
+            self.flush()?;
+            // Who does not take an answer is not asked for the next frame; the next edge is one of writing.
+            if !self.pending.is_empty() {
+                return Ok(true);
+            }
+            match self.stream.read(buf) {
+                Ok(0) => return Ok(false),
+                Ok(len) => self.answer(&buf[..len]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes one read for one frame: what lies behind the first four bytes is its payload.
+    fn answer(&mut self, frame: &[u8]) {
+        if let Some((_, payload)) = frame.split_first_chunk::<4>() {
+            self.pending.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+            self.pending.extend_from_slice(payload);
+        }
+    }
+
+    /// Writes what is pending until the socket takes no more.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            match self.stream.write(&self.pending) {
+                Ok(len) => drop(self.pending.drain(..len)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No slab has so many clients.
+const LISTENER: Token = Token(usize::MAX);
+
+/// The most that one read takes, and so the longest frame.
+const READ_LEN: usize = 64 << 10;

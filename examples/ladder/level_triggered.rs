@@ -1,0 +1,112 @@
+//! Rung 4: the kernel is asked who is ready.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+    let mut clients = HashMap::new();
+    let mut events = [EpollEvent::empty(); 256];
+    let mut buf = vec![0; READ_LEN];
+    loop {
+        let count = match epoll.wait(&mut events, EpollTimeout::NONE) {
+            Err(nix::Error::EINTR) => continue,
+            outcome => outcome?,
+        };
+        for event in &events[..count] {
+            let fd = event.data();
+            if fd == LISTENER {
+                // Level-triggered: if another waits behind this one, the next wait says so.
+                if let Ok(client) = listener.accept().and_then(|(stream, _)| Client::new(stream, &epoll)) {
+                    clients.insert(client.fd(), client);
+                }
+            } else if let Some(client) = clients.get_mut(&fd)
+                && !client.turn(&mut buf, &epoll).unwrap_or(false)
+            {
+                // Closing the descriptor also takes it out of the epoll.
+                clients.remove(&fd);
+            }
+        }
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    /// What the socket has not taken of the last answer.
+    pending: Vec<u8>,
+}
+
+impl Client {
+    fn new(stream: TcpStream, epoll: &Epoll) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let client = Self { stream, pending: Vec::new() };
+        epoll.add(&client.stream, EpollEvent::new(EpollFlags::EPOLLIN, client.fd()))?;
+        Ok(client)
+    }
+
+    /// Does what can be done without waiting. Returns whether the client is still there.
+    fn turn(&mut self, buf: &mut [u8], epoll: &Epoll) -> io::Result<bool> {
+        let was_pending = !self.pending.is_empty();
+        self.flush()?;
+        // Who does not take an answer is not asked for the next frame.
+        let is_there = !self.pending.is_empty() || self.read(buf)?;
+        let is_pending = !self.pending.is_empty();
+        if is_pending != was_pending {
+            // Writable is a level too: without something to write it would be reported all the time.
+            let writable = if is_pending { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
+            epoll.modify(self.stream.as_fd(), &mut EpollEvent::new(EpollFlags::EPOLLIN | writable, self.fd()))?;
+        }
+        Ok(is_there)
+    }
+
+    /// Reads once, and answers. Returns whether the client is still there.
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        match self.stream.read(buf) {
+            Ok(0) => Ok(false),
+            Ok(len) => {
+                self.answer(&buf[..len]);
+                self.flush()?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes one read for one frame: what lies behind the first four bytes is its payload.
+    fn answer(&mut self, frame: &[u8]) {
+        if let Some((_, payload)) = frame.split_first_chunk::<4>() {
+            self.pending.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+            self.pending.extend_from_slice(payload);
+        }
+    }
+
+    /// Writes what is pending until the socket takes no more.
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            match self.stream.write(&self.pending) {
+                Ok(len) => drop(self.pending.drain(..len)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn fd(&self) -> u64 {
+        self.stream.as_raw_fd() as u64
+    }
+}
+
+/// No descriptor.
+const LISTENER: u64 = u64::MAX;
+
+/// The most that one read takes, and so the longest frame.
+const READ_LEN: usize = 64 << 10;

@@ -1,0 +1,33 @@
+//! Rung 7: the same loop with limits, watermarks, budgets and deadlines: this crate's own.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use frameloop::{Config, Echo, Reactor};
+
+pub(crate) fn serve(addr: SocketAddr) -> Result<(), Box<dyn Error>> {
+    let config = Config::builder()
+        // What a header may announce. Nothing is allocated on its word anyway.
+        .payload_len_max(16 << 20)
+        // How many may come, and what all their buffers may take together.
+        .connections_max(10_000)
+        .memory_bytes_max(256 << 20)
+        // Backpressure: when reading from a peer that does not read stops, and when it goes on.
+        .outbox_bytes_high(64 << 10)
+        .outbox_bytes_low(16 << 10)
+        // What one peer may do in one turn, before the others have theirs.
+        .read_budget_bytes(128 << 10)
+        .write_budget_bytes(512 << 10)
+        .frame_budget(2_048)
+        .accept_budget(64)
+        // How long a frame may take to come, and an answer to be taken.
+        .frame_timeout(Some(Duration::from_secs(3)))
+        .write_timeout(Some(Duration::from_secs(3)))
+        .build()?;
+    let mut reactor = Reactor::new(config, Echo)?;
+    let bound = reactor.listen(&addr.into())?;
+    println!("listening on {bound}");
+    reactor.run()?;
+    Ok(())
+}
