@@ -21,6 +21,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
+use socket2::{Domain, Socket, Type};
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (rung, addr) = match parse(&args) {
@@ -68,7 +70,12 @@ fn climb(rung: u8, addr: SocketAddr) -> Result<(), Box<dyn Error>> {
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(addr)?;
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    // The standard library's listen queue holds 128, and whoever finds it full tries again after a second.
+    socket.listen(4_096)?;
+    let listener = TcpListener::from(socket);
     println!("listening on {}", listener.local_addr()?);
     Ok(listener)
 }
