@@ -22,8 +22,8 @@ pub(crate) fn serve(addr: SocketAddr) -> Result<(), Box<dyn Error>> {
         .frame_budget(2_048)
         .accept_budget(64)
         // How long a frame may take to come, and an answer to be taken.
-        .frame_timeout(Some(Duration::from_secs(3)))
-        .write_timeout(Some(Duration::from_secs(3)))
+        .frame_timeout(Some(Duration::from_secs(2)))
+        .write_timeout(Some(Duration::from_secs(2)))
         .build()?;
     let mut reactor = Reactor::new(config, Echo)?;
     let bound = reactor.listen(&addr.into())?;
