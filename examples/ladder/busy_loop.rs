@@ -1,4 +1,31 @@
 //! Rung 3: one thread, sockets that do not block, and a loop that asks each of them again and again.
+//!
+//! It carries the load that rung 2 could not. A client is a row in a list, and what a thread's stack remembered about
+//! an answer that is half written is now data, `pending`. Reading has no such memory: one read is taken for one frame,
+//! which is true of a client that sends a frame in one piece and then waits. Until rung 6 the level `basic` does not
+//! hold.
+//!
+//! Its ceiling is silence: to find out that there is nothing to be done takes a whole processor.
+//!
+//! ```console
+//! $ cargo run --quiet --example ladder -- 3
+//! listening on 127.0.0.1:7007
+//! $ prlimit --pid "$(pidof ladder)" --as=400000000
+//! $ frameloop load 127.0.0.1:7007 -c 300 -n 10000 --warmup 0s
+//! …
+//! connections  300 of 300 up, after 30.6 ms
+//! …
+//! errors       none
+//! …
+//! $ frameloop check --case idle-cpu --pid "$(pidof ladder)"
+//! …
+//!   FAILED  idle-cpu                      1.39 s
+//! …
+//!   came      97 %, each time of a few
+//!   likely    it asks all sockets again and again, or waits for writable readiness
+//! …
+//! error: 1 of 1 case failed, as the score card tells
+//! ```
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,35 @@
 //! Rung 6: frames are collected over reads, and output waits over writes.
+//!
+//! A frame may come in any pieces, and an answer may be taken in any. A peer that has sent FIN is still owed what it
+//! asked for before. For clients that mean well this is a sound server.
+//!
+//! Its ceilings are the others: each of them decides how much the server does for it. There is no limit to what a
+//! header may announce, none to what is owed to a client that does not read, none to what a client may do in one turn,
+//! and none to how long a frame may take.
+//!
+//! ```console
+//! $ cargo run --quiet --example ladder -- 6
+//! listening on 127.0.0.1:7007
+//! $ frameloop check --level nonblocking --pid "$(pidof ladder)"
+//! …
+//! All holds: 28 cases played, and none failed.
+//! $ frameloop check --case length-over-limit,never-reads-memory,flood-beside,stalled-frame --frame-timeout 2s
+//! …
+//!   FAILED  length-over-limit             2.06 s
+//!   FAILED  never-reads-memory            107 ms
+//!   FAILED  flood-beside                  765 ms
+//!   FAILED  stalled-frame                 4.28 s
+//! …
+//!   came      nothing: it was still open after 2s
+//! …
+//!   came      64 MiB were taken, and none read
+//! …
+//!   came      …nothing for 500ms
+//! …
+//!   came      nothing: it was still open after 4s
+//! …
+//! error: 4 of 4 cases failed, as the score card tells
+//! ```
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

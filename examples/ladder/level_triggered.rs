@@ -1,4 +1,27 @@
 //! Rung 4: the kernel is asked who is ready.
+//!
+//! `epoll` keeps the list, and a wait sleeps until somebody on it is ready. Silence costs nothing. One read is still
+//! taken for one frame, as on rung 3.
+//!
+//! Its ceiling is a client that sends and never reads. While an answer is pending the server does not read from it, but
+//! it goes on asking for readable readiness, and that is a level: every wait returns at once, with nothing to be done.
+//!
+//! ```console
+//! $ cargo run --quiet --example ladder -- 4
+//! listening on 127.0.0.1:7007
+//! $ frameloop check --case idle-cpu --pid "$(pidof ladder)"
+//! …
+//!   holds   idle-cpu                      488 ms
+//! …
+//! $ frameloop check --case deaf-cpu --pid "$(pidof ladder)"
+//! …
+//!   FAILED  deaf-cpu                      2.03 s
+//! …
+//!   came      96 %, each time of a few
+//!   likely    a connection that is not read for now is still asked for readable
+//! …
+//! error: 1 of 1 case failed, as the score card tells
+//! ```
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};

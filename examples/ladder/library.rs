@@ -1,4 +1,18 @@
 //! Rung 7: the same loop with limits, watermarks, budgets and deadlines: this crate's own.
+//!
+//! For each thing that a client decides there is a number, and a place in the loop where it is looked at. No case
+//! breaks it; two of them need a server that can run out of descriptors.
+//!
+//! ```console
+//! $ cargo run --quiet --example ladder -- 7
+//! listening on 127.0.0.1:7007
+//! $ prlimit --pid "$(pidof ladder)" --nofile=1500
+//! $ frameloop check --pid "$(pidof ladder)" --frame-timeout 2s --write-timeout 2s
+//! …
+//! hardened           12       0        0
+//!
+//! All holds: 40 cases played, and none failed.
+//! ```
 
 use std::error::Error;
 use std::net::SocketAddr;

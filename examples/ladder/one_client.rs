@@ -1,8 +1,25 @@
 //! Rung 1: one client to its end, and then the next.
 //!
 //! Two calls are the whole server: `read_exact` waits until so many bytes have come, whatever pieces they came in, and
-//! `write_all` waits until all of an answer was taken. So no frame is torn, none is mistaken for two, and `frameloop check
-//! --level basic` holds.
+//! `write_all` waits until all of an answer is taken. So every frame that is answered is answered rightly.
+//!
+//! Its ceiling is the second client: whoever connects and says nothing keeps everybody else waiting.
+//!
+//! ```console
+//! $ cargo run --quiet --example ladder -- 1
+//! listening on 127.0.0.1:7007
+//! $ frameloop check --level basic
+//! …
+//! All holds: 13 cases played, and none failed.
+//! $ frameloop check --case silent-beside
+//! …
+//!   FAILED  silent-beside                 2.13 s
+//! …
+//!   came      nothing for 2s
+//!   likely    one client is served to its end before the next, or there is a
+//! …
+//! error: 1 of 1 case failed, as the score card tells
+//! ```
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

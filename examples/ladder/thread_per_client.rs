@@ -1,4 +1,29 @@
 //! Rung 2: a thread for each client.
+//!
+//! What a client does is what it was on rung 1. Now each waits in a thread of its own, so whoever is silent, slow or
+//! deaf holds up nobody else.
+//!
+//! Its ceiling is what a thread costs, and it is paid for a client that does nothing: 2 MiB of address space for its
+//! stack, and for the first of them 64 MiB more for its heap. With 400 MB, 300 clients are too many.
+//!
+//! ```console
+//! $ cargo run --quiet --example ladder -- 2
+//! listening on 127.0.0.1:7007
+//! $ frameloop check --level nonblocking --pid "$(pidof ladder)"
+//! …
+//! All holds: 28 cases played, and none failed.
+//! ^C
+//! $ cargo run --quiet --example ladder -- 2
+//! listening on 127.0.0.1:7007
+//! $ prlimit --pid "$(pidof ladder)" --as=400000000
+//! $ frameloop load 127.0.0.1:7007 -c 300 -n 10000 --warmup 0s
+//! …
+//!              267 connections short: the server ended them before they had
+//! …
+//! error: 267 errors, as the summary tells
+//! ```
+//!
+//! The server says `no thread for 127.0.0.1:56872: Resource temporarily unavailable (os error 11)` for each of them.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,0 +1,276 @@
+//! The rungs of `examples/ladder` do what their documentation shows: its commands are run, and each rung holds what broke
+//! the one before.
+
+#![cfg(all(feature = "cli", target_os = "linux"))]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs, thread};
+
+use support::Process;
+
+/// The files of each rung, and its chapter.
+const RUNGS: [(&str, &str); 7] = [
+    ("one_client", "rung-1-one-client"),
+    ("thread_per_client", "rung-2-thread-per-client"),
+    ("busy_loop", "rung-3-busy-loop"),
+    ("level_triggered", "rung-4-levels"),
+    ("edge_triggered", "rung-5-edges"),
+    ("framed", "rung-6-frames"),
+    ("library", "rung-7-limits"),
+];
+
+#[test]
+fn one_client_is_served_rightly_and_a_silent_one_keeps_the_next_waiting() {
+    climb(1);
+}
+
+#[test]
+fn a_thread_for_each_client_takes_its_address_space() {
+    climb(2);
+}
+
+#[test]
+fn a_busy_loop_takes_a_processor_for_nothing() {
+    climb(3);
+}
+
+#[test]
+fn a_level_that_is_left_on_takes_a_processor_beside_a_deaf_client() {
+    climb(4);
+}
+
+#[test]
+fn edges_let_it_sleep_but_one_read_is_not_one_header() {
+    climb(5);
+}
+
+#[test]
+fn collected_frames_are_whole_but_nothing_is_limited() {
+    climb(6);
+}
+
+#[test]
+fn a_limit_for_everything_holds_all() {
+    climb(7);
+}
+
+#[test]
+fn a_chapter_shows_every_command_of_its_rung() {
+    for (file, chapter) in RUNGS {
+        let chapter = page(chapter);
+        for step in steps(&documentation(file)) {
+            assert!(chapter.lines().any(|line| line == format!("$ {}", step.command)), "{file}: {}", step.command);
+        }
+    }
+}
+
+#[test]
+fn the_excerpts_of_a_chapter_are_in_the_file() {
+    for (file, chapter) in RUNGS {
+        let source = source(file);
+        let lines: Vec<&str> = source.lines().map(str::trim).collect();
+        let chapter = page(chapter);
+        let mut count = 0;
+        for block in chapter.split("```rust\n").skip(1) {
+            let excerpt: Vec<&str> = block.split("```").next().unwrap().lines().map(str::trim).collect();
+            assert!(lines.windows(excerpt.len()).any(|at| at == excerpt), "{file}: {excerpt:#?} is not there");
+            count += 1;
+        }
+        assert!(count > 0, "{file}: its chapter shows nothing of it");
+    }
+}
+
+#[test]
+fn a_wrong_rung_or_address_is_told_in_a_line() {
+    let cases: [(&[&str], &str); 5] = [
+        (&[], "error: expected a rung from 1 to 7, and perhaps an address: ladder RUNG [ADDR]"),
+        (
+            &["1", "127.0.0.1:0", "more"],
+            "error: expected a rung from 1 to 7, and perhaps an address: ladder RUNG [ADDR]",
+        ),
+        (&["8"], "error: the rung is 8 and must be 1 to 7"),
+        (&["one"], "error: the rung is one and must be 1 to 7"),
+        (&["1", "localhost"], "error: the address is localhost and must be like 127.0.0.1:7007"),
+    ];
+    for (args, line) in cases {
+        let output = Command::new(ladder()).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("{line}\n"));
+        assert_eq!(output.stdout, b"");
+    }
+}
+
+/// Runs the commands that the rung's documentation shows, and beside it on the next rung those that break this one.
+fn climb(rung: usize) {
+    let steps = steps(&documentation(RUNGS[rung - 1].0));
+    assert!(!steps.is_empty());
+    thread::scope(|scope| {
+        scope.spawn(|| play(rung, &steps));
+        if rung < RUNGS.len() {
+            scope.spawn(|| play_on_next(rung + 1, &steps));
+        }
+    });
+}
+
+fn play(rung: usize, steps: &[Step]) {
+    let mut server = Server::start(rung);
+    for step in steps {
+        if step.starts_server() {
+            server = Server::start(rung);
+            continue;
+        }
+        let (code, output) = server.run(&step.command);
+        assert_eq!(code, Some(i32::from(step.must_fail())), "rung {rung}: {}\n{output}", step.command);
+        if let Some(missing) = missing_line(&step.shown, &output) {
+            panic!("rung {rung}: {}: there is no line {missing:?} where it is shown in\n{output}", step.command);
+        }
+    }
+}
+
+/// What broke the rung before holds here, under the same limits.
+fn play_on_next(rung: usize, steps: &[Step]) {
+    let mut server = Server::start(rung);
+    for step in steps {
+        if step.starts_server() {
+            server = Server::start(rung);
+        } else if step.must_fail() || !step.command.starts_with("frameloop ") {
+            let (code, output) = server.run(&step.command);
+            assert_eq!(code, Some(0), "rung {rung}: {}\n{output}", step.command);
+        }
+    }
+}
+
+/// A rung on a port of its own, killed when it is dropped.
+struct Server {
+    process: Process,
+    addr: String,
+}
+
+impl Server {
+    fn start(rung: usize) -> Self {
+        let process = Process::start(Command::new(ladder()).args([&rung.to_string(), "127.0.0.1:0"]));
+        let addr = process.stdout_line_with("listening on ").strip_prefix("listening on ").unwrap().to_owned();
+        Self { process, addr }
+    }
+
+    /// Runs a command that is written for the port of the documentation. Returns its exit code and all that it printed.
+    fn run(&self, command: &str) -> (Option<i32>, String) {
+        let command = command
+            .replace("127.0.0.1:7007", &self.addr)
+            .replace("frameloop check", &format!("frameloop check {}", self.addr))
+            .replace("\"$(pidof ladder)\"", &self.process.id().to_string());
+        let binary = Path::new(env!("CARGO_BIN_EXE_frameloop")).parent().unwrap();
+        let path = format!("{}:{}", binary.display(), env::var("PATH").unwrap());
+        let script = format!("exec 2>&1\n{command}");
+        let output = Command::new("bash").args(["-c", &script]).env_clear().env("PATH", path).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+}
+
+/// A command, and what it is shown to print.
+struct Step {
+    command: String,
+    shown: Vec<String>,
+}
+
+impl Step {
+    fn starts_server(&self) -> bool {
+        self.command.starts_with("cargo run ")
+    }
+
+    fn must_fail(&self) -> bool {
+        self.shown.iter().any(|line| line.starts_with("error: "))
+    }
+}
+
+/// The commands in the `console` blocks of a text.
+fn steps(text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let blocks = text.split("```console\n").skip(1).filter_map(|block| block.split("```").next());
+    for line in blocks.flat_map(str::lines).filter(|line| *line != "^C") {
+        match (line.strip_prefix("$ "), steps.last_mut()) {
+            (Some(command), _) => steps.push(Step { command: command.to_owned(), shown: Vec::new() }),
+            (None, Some(step)) => step.shown.push(line.to_owned()),
+            (None, None) => panic!("no command prints {line:?}"),
+        }
+    }
+    steps
+}
+
+/// The first line that is shown and does not come behind those before it.
+fn missing_line<'a>(shown: &'a [String], output: &str) -> Option<&'a str> {
+    let mut lines = output.lines();
+    let mut shown = shown.iter().filter(|line| *line != "…");
+    shown.find(|line| !lines.any(|came| is_like(line, came))).map(String::as_str)
+}
+
+/// Whether a line is as it is shown, where `…` stands for any text and each number for any.
+fn is_like(shown: &str, came: &str) -> bool {
+    let came = without_figures(came);
+    let shown = without_figures(shown);
+    let (first, parts) = shown.split_once('…').map_or((shown.as_str(), None), |(first, rest)| (first, Some(rest)));
+    let Some(parts) = parts else { return came == first };
+    let Some(mut rest) = came.strip_prefix(first) else { return false };
+    let (middle, last) = parts.rsplit_once('…').unwrap_or(("", parts));
+    for part in middle.split('…') {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
+}
+
+/// With 0 for each number, and one blank for several: a duration takes more or less room. Its unit may differ too.
+fn without_figures(line: &str) -> String {
+    let words = line.split_ascii_whitespace().map(|word| {
+        let is_unit = matches!(word, "us" | "ms" | "s");
+        if is_unit { "s".to_owned() } else { without_digits(word) }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn without_digits(word: &str) -> String {
+    let is_number =
+        word.starts_with(|c: char| c.is_ascii_digit()) && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if is_number { "0".to_owned() } else { word.to_owned() }
+}
+
+/// The documentation at the top of a rung's file.
+fn documentation(file: &str) -> String {
+    let lines = source(file);
+    let lines = lines.lines().map_while(|line| line.strip_prefix("//!"));
+    lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).map(|line| format!("{line}\n")).collect()
+}
+
+fn source(file: &str) -> String {
+    fs::read_to_string(root().join("examples/ladder").join(file).with_extension("rs")).unwrap()
+}
+
+fn page(chapter: &str) -> String {
+    fs::read_to_string(root().join("docs/study").join(chapter).with_extension("md")).unwrap()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The example, built where this test was: Cargo does not build examples for a single test.
+fn ladder() -> &'static Path {
+    static LADDER: OnceLock<PathBuf> = OnceLock::new();
+    LADDER.get_or_init(|| {
+        let test = env::current_exe().unwrap();
+        let folder = test.ancestors().nth(2).unwrap();
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo.current_dir(root()).args(["build", "--quiet", "--locked", "--example", "ladder", "--target-dir"]);
+        cargo.arg(folder.parent().unwrap());
+        if folder.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().unwrap().success(), "the example is not built");
+        folder.join("examples/ladder")
+    })
+}
