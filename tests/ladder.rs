@@ -63,8 +63,8 @@ fn a_limit_for_everything_holds_all() {
 fn a_chapter_shows_every_command_of_its_rung() {
     for (file, chapter) in RUNGS {
         let chapter = page(chapter);
-        for step in steps(&documentation(file)) {
-            assert!(chapter.lines().any(|line| line == format!("$ {}", step.command)), "{file}: {}", step.command);
+        for command in console_lines(&documentation(file)).filter(|line| line.starts_with("$ ")) {
+            assert!(console_lines(&chapter).any(|line| line == command), "{file}: {command}");
         }
     }
 }
@@ -105,44 +105,32 @@ fn a_wrong_rung_or_address_is_told_in_a_line() {
     }
 }
 
-/// Runs the commands that the rung's documentation shows, and beside it on the next rung those that break this one.
+/// Runs the commands that the rung's documentation shows; and on the next rung, under the same limits, those that break
+/// this one. Each has a server of its own, all at once.
 fn climb(rung: usize) {
-    let steps = steps(&documentation(RUNGS[rung - 1].0));
-    assert!(!steps.is_empty());
+    let scenes = scenes(&documentation(RUNGS[rung - 1].0));
+    assert!(!scenes.is_empty());
     thread::scope(|scope| {
-        scope.spawn(|| play(rung, &steps));
-        if rung < RUNGS.len() {
-            scope.spawn(|| play_on_next(rung + 1, &steps));
+        for scene in &scenes {
+            scope.spawn(|| play(rung, scene));
+            if scene.must_fail() {
+                scope.spawn(|| holds_on(rung + 1, scene));
+            }
         }
     });
 }
 
-fn play(rung: usize, steps: &[Step]) {
-    let mut server = Server::start(rung);
-    for step in steps {
-        if step.starts_server() {
-            server = Server::start(rung);
-            continue;
-        }
-        let (code, output) = server.run(&step.command);
-        assert_eq!(code, Some(i32::from(step.must_fail())), "rung {rung}: {}\n{output}", step.command);
-        if let Some(missing) = missing_line(&step.shown, &output) {
-            panic!("rung {rung}: {}: there is no line {missing:?} where it is shown in\n{output}", step.command);
-        }
+fn play(rung: usize, scene: &Scene) {
+    let (code, output) = Server::start(rung).run_all(scene);
+    assert_eq!(code, Some(i32::from(scene.must_fail())), "rung {rung}: {}\n{output}", scene.command);
+    if let Some(missing) = missing_line(&scene.shown, &output) {
+        panic!("rung {rung}: {}: there is no line {missing:?} where it is shown in\n{output}", scene.command);
     }
 }
 
-/// What broke the rung before holds here, under the same limits.
-fn play_on_next(rung: usize, steps: &[Step]) {
-    let mut server = Server::start(rung);
-    for step in steps {
-        if step.starts_server() {
-            server = Server::start(rung);
-        } else if step.must_fail() || !step.command.starts_with("frameloop ") {
-            let (code, output) = server.run(&step.command);
-            assert_eq!(code, Some(0), "rung {rung}: {}\n{output}", step.command);
-        }
-    }
+fn holds_on(rung: usize, scene: &Scene) {
+    let (code, output) = Server::start(rung).run_all(scene);
+    assert_eq!(code, Some(0), "rung {rung}: {}\n{output}", scene.command);
 }
 
 /// A rung on a port of its own, killed when it is dropped.
@@ -158,7 +146,16 @@ impl Server {
         Self { process, addr }
     }
 
-    /// Runs a command that is written for the port of the documentation. Returns its exit code and all that it printed.
+    /// Runs what comes before a scene's command, and then that. Returns its exit code and what it printed.
+    fn run_all(&self, scene: &Scene) -> (Option<i32>, String) {
+        for command in &scene.before {
+            let (code, output) = self.run(command);
+            assert_eq!(code, Some(0), "{command}: {output}");
+        }
+        self.run(&scene.command)
+    }
+
+    /// Runs a command that is written for the port of the documentation.
     fn run(&self, command: &str) -> (Option<i32>, String) {
         let command = command
             .replace("127.0.0.1:7007", &self.addr)
@@ -172,34 +169,40 @@ impl Server {
     }
 }
 
-/// A command, and what it is shown to print.
-struct Step {
+/// A `frameloop` command of a documentation, and what it is shown to print.
+struct Scene {
+    /// Those since the server was started that are not `frameloop`: limits.
+    before: Vec<String>,
     command: String,
     shown: Vec<String>,
 }
 
-impl Step {
-    fn starts_server(&self) -> bool {
-        self.command.starts_with("cargo run ")
-    }
-
+impl Scene {
     fn must_fail(&self) -> bool {
         self.shown.iter().any(|line| line.starts_with("error: "))
     }
 }
 
-/// The commands in the `console` blocks of a text.
-fn steps(text: &str) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let blocks = text.split("```console\n").skip(1).filter_map(|block| block.split("```").next());
-    for line in blocks.flat_map(str::lines).filter(|line| *line != "^C") {
-        match (line.strip_prefix("$ "), steps.last_mut()) {
-            (Some(command), _) => steps.push(Step { command: command.to_owned(), shown: Vec::new() }),
-            (None, Some(step)) => step.shown.push(line.to_owned()),
-            (None, None) => panic!("no command prints {line:?}"),
+/// The scenes in the `console` blocks of a text.
+fn scenes(text: &str) -> Vec<Scene> {
+    let mut scenes: Vec<Scene> = Vec::new();
+    let mut before = Vec::new();
+    for line in console_lines(text) {
+        match line.strip_prefix("$ ") {
+            Some(command) if command.starts_with("cargo run ") => before.clear(),
+            Some(command) if !command.starts_with("frameloop ") => before.push(command.to_owned()),
+            Some(command) => {
+                scenes.push(Scene { before: before.clone(), command: command.to_owned(), shown: Vec::new() });
+            }
+            None if line.starts_with("listening on ") || line == "^C" => {}
+            None => scenes.last_mut().expect("a line that a command prints").shown.push(line.to_owned()),
         }
     }
-    steps
+    scenes
+}
+
+fn console_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split("```console\n").skip(1).filter_map(|block| block.split("```").next()).flat_map(str::lines)
 }
 
 /// The first line that is shown and does not come behind those before it.
