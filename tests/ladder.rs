@@ -55,7 +55,7 @@ fn collected_frames_are_whole_but_nothing_is_limited() {
 }
 
 #[test]
-fn a_limit_for_everything_holds_all() {
+fn a_bound_for_everything_holds_all() {
     climb(7);
 }
 
