@@ -43,7 +43,7 @@ fn every_chapter_has_a_picture_a_trace_an_exercise_and_what_grades_it() {
         if !text.contains("\n```text\n") {
             missing("picture");
         }
-        if !text.contains("\n$ frameloop serve -vv") || !text.contains("\n[…") || !text.contains("[0.1] ") {
+        if !text.contains("frameloop serve -vv") || !text.contains("\n[…") || !text.contains("[0.1] ") {
             missing("trace of `frameloop serve -vv`");
         }
         if !text.contains("\n## Exercise") || !text.contains("Hint:") {
