@@ -268,8 +268,8 @@ fn ladder() -> &'static Path {
         let test = env::current_exe().unwrap();
         let folder = test.ancestors().nth(2).unwrap();
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-        cargo.current_dir(root()).args(["build", "--quiet", "--locked", "--example", "ladder", "--target-dir"]);
-        cargo.arg(folder.parent().unwrap());
+        cargo.current_dir(root()).args(["build", "--quiet", "--locked", "--offline", "--example", "ladder"]);
+        cargo.arg("--target-dir").arg(folder.parent().unwrap());
         if folder.ends_with("release") {
             cargo.arg("--release");
         }
