@@ -82,12 +82,7 @@ pub(crate) const BEASTS: &[Beast] = &[
         rank: 16,
         ..USUAL
     },
-    Beast {
-        name: "write_all_nonblocking",
-        fails: &["slow-reader", "half-close-owed"],
-        chance: &["large-frame"],
-        ..USUAL
-    },
+    Beast { name: "write_all_nonblocking", fails: &["large-frame", "slow-reader", "half-close-owed"], ..USUAL },
     Beast { name: "eof_is_death", fails: &["half-close-owed"], ..USUAL },
     Beast {
         name: "never_closes",

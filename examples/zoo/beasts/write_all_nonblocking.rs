@@ -7,7 +7,7 @@
 //! Clients that read at once see nothing. One that reads slowly, or asks for much, finds its connection closed in the
 //! middle of an answer.
 //!
-//! Caught by `slow-reader` and `half-close-owed`. In `large-frame` the client reads as fast as it can, and chance decides.
+//! Caught by `large-frame`, `slow-reader` and `half-close-owed`.
 
 use std::io::{Read, Result, Write};
 use std::net::TcpListener;

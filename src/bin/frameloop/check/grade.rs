@@ -79,6 +79,9 @@ fn outcome(case: &'static Case, target: &mut Target, lost_in: &mut Option<&'stat
     match played.and(alive.map_err(Stop::Fails)) {
         Ok(()) => Outcome::Holds,
         Err(_) if target.patience.left().is_zero() => Outcome::Skipped(OVER.into()),
+        Err(Stop::Fails(finding)) if target.has_ended() => {
+            Outcome::Fails(Finding { mistake: Some(ENDED.into()), ..finding })
+        }
         Err(Stop::Fails(finding)) => Outcome::Fails(finding),
         Err(Stop::Skipped(reason)) => Outcome::Skipped(reason),
     }
@@ -103,4 +106,5 @@ fn bar(cases: usize) -> ProgressBar {
     bar
 }
 
+const ENDED: &str = "the server's process has ended in this case: what it said last may tell why";
 const OVER: &str = "a minute was over";

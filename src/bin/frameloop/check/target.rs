@@ -86,6 +86,11 @@ impl Target {
         }
     }
 
+    /// Whether the server's process is known, and is no more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.process.is_some_and(|process| process.memory().is_err())
+    }
+
     /// The server's process, for the cases that look at it.
     pub(crate) fn process(&self) -> Result<Process, Stop> {
         self.process.ok_or_else(|| Stop::Skipped("it looks at the server's process: give its number with --pid".into()))
