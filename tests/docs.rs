@@ -13,6 +13,8 @@ const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
 const LOAD_TESTING: &str = include_str!("../docs/LOAD-TESTING.md");
 const RELIABILITY: &str = include_str!("../docs/RELIABILITY.md");
 #[cfg(feature = "cli")]
+const CHECK: &str = include_str!("../docs/CHECK.md");
+#[cfg(feature = "cli")]
 const PROTOCOL: &str = include_str!("../docs/PROTOCOL.md");
 
 #[test]
@@ -31,6 +33,7 @@ fn every_flag_has_the_default_that_the_tables_give() {
         ("PROTOCOL", PROTOCOL, "serve"),
         ("OPERATIONS", OPERATIONS, "serve"),
         ("LOAD-TESTING", LOAD_TESTING, "load"),
+        ("CHECK", CHECK, "check"),
     ];
     for (page, text, subcommand) in pages {
         let defaults = defaults_of(subcommand);
@@ -54,11 +57,27 @@ fn every_flag_has_the_default_that_the_tables_give() {
 #[cfg(feature = "cli")]
 #[test]
 fn every_flag_is_in_the_page_of_its_subcommand() {
-    for (subcommand, page) in [("serve", OPERATIONS), ("load", LOAD_TESTING)] {
+    for (subcommand, page) in [("serve", OPERATIONS), ("load", LOAD_TESTING), ("check", CHECK)] {
         for flag in defaults_of(subcommand).keys().filter(|flag| *flag != "help") {
             assert!(page.contains(&format!("`--{flag}")), "{subcommand}: --{flag} is missing");
         }
     }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn every_case_of_the_grader_is_in_its_page_with_what_it_does_and_its_chapter() {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_frameloop")).args(["check", "--list", "--json"]).output();
+    let list: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let rows: Vec<&str> = CHECK.lines().filter(|line| line.starts_with("| `") && line.contains("](study/")).collect();
+    let cases = list["cases"].as_array().unwrap();
+    for (case, row) in cases.iter().zip(&rows) {
+        let text = |name: &str| case[name].as_str().unwrap();
+        let begin = format!("| `{}` | {} | [", text("name"), text("does"));
+        assert!(row.starts_with(&begin) && row.contains(&format!("](study/{})", text("chapter"))), "{row}\n{case}");
+    }
+    assert_eq!(rows.len(), cases.len());
 }
 
 #[test]
