@@ -69,8 +69,9 @@ impl Round {
             args.extend(self.beast.only.iter().flat_map(|case| ["--case", case]));
             args.extend(self.beast.args);
         }
-        let graded = outcome(&mut frameloop(&args));
-        let grade: Value = serde_json::from_str(&graded.stdout).unwrap_or_else(|_| panic!("{args:?}: {graded:?}"));
+        // It bounds its time itself, and says nothing until it is over.
+        let graded = frameloop(&args).output().unwrap();
+        let grade: Value = serde_json::from_slice(&graded.stdout).unwrap_or_else(|_| panic!("{args:?}: {graded:?}"));
         let cases = grade["cases"].as_array().unwrap();
         assert!(!cases.is_empty(), "{args:?}: {graded:?}");
         cases.iter().filter_map(|case| self.surprise(case)).collect()
