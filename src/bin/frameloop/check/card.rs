@@ -133,6 +133,7 @@ mod tests {
             write_timeout: None,
             own_descriptors: 1_024,
             payloads: Payloads::new(1),
+            served: std::sync::Arc::default(),
         }
     }
 

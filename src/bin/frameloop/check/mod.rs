@@ -16,6 +16,7 @@ mod target;
 mod wire;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
@@ -137,6 +138,7 @@ impl CheckArgs {
             write_timeout: values::on(self.write_timeout),
             own_descriptors,
             payloads: Payloads::new(self.seed),
+            served: Arc::default(),
         };
         match std::net::TcpStream::connect_timeout(&target.addr, target.patience.long()) {
             Ok(stream) => {

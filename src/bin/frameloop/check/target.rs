@@ -1,6 +1,8 @@
 //! The server that is graded, and what was said about it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use crate::check::finding::Finding;
 use crate::check::patience::Patience;
 use crate::check::peer::Peer;
 use crate::check::process::{Memory, Process};
-use crate::check::wire::Payloads;
+use crate::check::wire::{self, Payloads};
 
 /// A server.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub(crate) struct Target {
     /// How many descriptors the grader may open.
     pub(crate) own_descriptors: u64,
     pub(crate) payloads: Payloads,
+    /// How many connections were served their first frame.
+    pub(crate) served: Arc<AtomicU64>,
 }
 
 /// How a case stops before its end.
@@ -56,7 +60,9 @@ impl Target {
     /// A new connection that the server has accepted: it has answered a frame.
     pub(crate) fn connect_served(&self) -> Result<Peer, Finding> {
         let mut peer = self.connect()?;
-        peer.echo(&self.payloads.clone().frame(16))?;
+        // Each has a number of its own, so that an answer to somebody else is seen.
+        let number = self.served.fetch_add(1, Ordering::Relaxed);
+        peer.echo(&wire::frame(format!("served {number:09}").as_bytes()))?;
         peer.begin_anew();
         Ok(peer)
     }
