@@ -63,10 +63,11 @@ fn swapped() -> String {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_projects_own_server_holds_every_case_of_every_level() {
-    let script = "ulimit -n 1500; exec \"$0\" serve -q --listen 127.0.0.1:0 --frame-timeout 1s --write-timeout 1s";
+    let script =
+        "ulimit -n 1500; exec \"$0\" serve -q --listen 127.0.0.1:0 --frame-timeout 500ms --write-timeout 500ms";
     let server = Process::start(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_frameloop")]).env_clear());
     let (addr, pid) = (server.listening_on(), server.id().to_string());
-    let done = check(&[&addr, "--pid", &pid, "--frame-timeout", "1s", "--write-timeout", "1s", "--json"]);
+    let done = check(&[&addr, "--pid", &pid, "--frame-timeout", "500ms", "--write-timeout", "500ms", "--json"]);
     let result = graded(&done);
     assert_eq!((with_outcome(&result, "fails"), with_outcome(&result, "skipped")), (vec![], vec![]), "{result:#}");
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
