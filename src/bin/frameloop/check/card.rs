@@ -105,8 +105,12 @@ impl Card {
         }
         self.page.line("");
         let (failed, played) = (grade.failed(), counted(grade.played() as u64, "case"));
+        let late = counted(grade.out_of_time() as u64, "case");
         let sum = match (failed, grade.played()) {
             (0, 0) => self.colour.paint(BOLD, "Nothing was played."),
+            (0, _) if grade.out_of_time() > 0 => {
+                self.colour.paint(RED, &format!("{played} played, and none failed; for {late} there was no time."))
+            }
             (0, _) => self.colour.paint(GREEN, &format!("All holds: {played} played, and none failed.")),
             _ => self.colour.paint(RED, &format!("{failed} of {played} failed.")),
         };
@@ -120,6 +124,7 @@ mod tests {
 
     use super::*;
     use crate::check::cases;
+    use crate::check::grade::OVER;
     use crate::check::patience::Patience;
     use crate::check::wire::Payloads;
 
@@ -164,7 +169,11 @@ mod tests {
     #[test]
     fn where_nothing_failed_the_sum_says_so() {
         let mut grade = grade();
-        grade.cases.truncate(1);
+        grade.cases.pop();
+        grade.cases[1].outcome = Outcome::Skipped(OVER.into());
+        let sum = "\n1 case played, and none failed; for 1 case there was no time.\n";
+        assert!(text(&target(), &grade, Colour::Never).ends_with(sum));
+        grade.cases.pop();
         assert!(text(&target(), &grade, Colour::Never).ends_with("\nAll holds: 1 case played, and none failed.\n"));
         grade.cases.clear();
         assert!(text(&target(), &grade, Colour::Never).ends_with("\nNothing was played.\n"));

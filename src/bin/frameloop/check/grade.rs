@@ -61,6 +61,11 @@ impl Grade {
         self.cases.iter().filter(|graded| matches!(graded.outcome, Outcome::Skipped(_))).count()
     }
 
+    /// How many were not played, or not to their end, because the time was over.
+    pub(crate) fn out_of_time(&self) -> usize {
+        self.cases.iter().filter(|graded| graded.outcome == Outcome::Skipped(OVER.into())).count()
+    }
+
     pub(crate) fn played(&self) -> usize {
         self.cases.len() - self.skipped()
     }
@@ -107,4 +112,5 @@ fn bar(cases: usize) -> ProgressBar {
 }
 
 const ENDED: &str = "the server's process has ended in this case: what it said last may tell why";
-const OVER: &str = "a minute was over";
+/// Why a case is skipped that was asked for and could have been played.
+pub(crate) const OVER: &str = "a minute was over";

@@ -94,7 +94,7 @@ Examples:
   frameloop check --case header-2-2                one case, while it is mended
   frameloop check --list                           what is played, and why
 
-Exit codes: 0 every case that was played holds, 1 one does not, 2 usage.";
+Exit codes: 0 every case that was played holds, 1 one does not or there was no time for one, 2 usage.";
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let chosen = args.chosen();
@@ -108,11 +108,14 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     } else {
         output::bytes(card::text(&target, &grade, Colour::of_stdout()).as_bytes())?;
     }
-    match grade.failed() {
-        0 => Ok(()),
-        failed => {
-            let cases = counted(grade.played() as u64, "case");
-            Err(Failure::run(format_args!("{failed} of {cases} failed, as the score card tells")))
+    let cases = |count: usize| counted(count as u64, "case");
+    match (grade.failed(), grade.out_of_time()) {
+        (0, 0) => Ok(()),
+        (0, late) => {
+            Err(Failure::run(format_args!("there was no time for {}: play fewer, with --level or --case", cases(late))))
+        }
+        (failed, _) => {
+            Err(Failure::run(format_args!("{failed} of {} failed, as the score card tells", cases(grade.played()))))
         }
     }
 }
