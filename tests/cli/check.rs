@@ -87,6 +87,15 @@ fn what_looks_at_the_process_is_skipped_without_its_number() {
 }
 
 #[test]
+fn where_nothing_can_be_played_that_is_no_success() {
+    let (_server, addr) = Process::serve(&["-q"]);
+    let done = check(&[&addr, "--case", "idle-cpu"]);
+    assert_eq!(done.code, Some(1));
+    assert_eq!(done.stderr, "error: nothing was played, for the reasons that the score card tells\n");
+    assert!(done.stdout.contains("give its number with --pid") && done.stdout.ends_with("\nNothing was played.\n"));
+}
+
+#[test]
 fn a_mistake_is_told_with_what_was_sent_and_came_and_where_to_read() {
     let done = check(&[&swapped(), "--level", "basic"]);
     assert_eq!(done.code, Some(1));

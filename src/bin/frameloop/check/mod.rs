@@ -110,6 +110,9 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     let cases = |count: usize| counted(count as u64, "case");
     match (grade.failed(), grade.out_of_time()) {
+        (0, 0) if grade.played() == 0 => {
+            Err(Failure::run("nothing was played, for the reasons that the score card tells"))
+        }
         (0, 0) => Ok(()),
         (0, late) => {
             Err(Failure::run(format_args!("there was no time for {}: play fewer, with --level or --case", cases(late))))
