@@ -18,6 +18,8 @@ pub(crate) struct Peer {
     sent: Sent,
     /// How many bytes came as expected.
     received: u64,
+    /// How many bytes `fill` has sent.
+    filled: u64,
 }
 
 /// How a connection may be ended by the server.
@@ -49,7 +51,7 @@ impl Peer {
 
     fn on(stream: TcpStream, patience: Patience) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, patience, sent: Sent::default(), received: 0 })
+        Ok(Self { stream, patience, sent: Sent::default(), received: 0, filled: 0 })
     }
 
     /// What went before is not a part of what is told.
@@ -173,23 +175,25 @@ impl Peer {
         Err(Finding::new(self.sent.text(), expected, came))
     }
 
-    /// Pipelines without reading, until nothing more is taken for a while or `max` bytes were. Returns how many.
+    /// Pipelines the same frame without reading, until nothing more is taken for a while or `max` bytes were. Returns how many
+    /// that were; another call goes on inside the frame where this one has ended.
     ///
     /// The connection may be ended by the server meanwhile.
-    pub(crate) fn fill(&mut self, data: &[u8], max: u64) -> io::Result<u64> {
-        self.sent.note(data);
+    pub(crate) fn fill(&mut self, frame: &[u8], max: u64) -> io::Result<u64> {
         self.stream.set_write_timeout(Some(FILL_QUIET))?;
-        let mut taken = 0;
-        while taken < max {
-            // Goes on inside the data where the last write ended, so that the stream stays one of whole frames.
-            let at = (taken % data.len() as u64) as usize;
-            match self.stream.write(&data[at..]) {
-                Ok(len) => taken += len as u64,
+        let begun = self.filled;
+        while self.filled - begun < max {
+            let rest = &frame[(self.filled % frame.len() as u64) as usize..];
+            match self.stream.write(rest) {
+                Ok(len) => {
+                    self.sent.note(&rest[..len]);
+                    self.filled += len as u64;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }
-        Ok(taken)
+        Ok(self.filled - begun)
     }
 
     /// Waits until the server has ended the connection, without reading: sends a byte now and then, until that fails.
