@@ -4,13 +4,15 @@
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/example.rs"]
+mod example;
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::{env, fs, thread};
 
+use example::example;
 use support::Process;
 
 /// The files of each rung, and its chapter.
@@ -98,7 +100,7 @@ fn a_wrong_rung_or_address_is_told_in_a_line() {
         (&["1", "localhost"], "error: the address is localhost and must be like 127.0.0.1:7007"),
     ];
     for (args, line) in cases {
-        let output = Command::new(ladder()).args(args).output().unwrap();
+        let output = Command::new(example("ladder")).args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("{line}\n"));
         assert_eq!(output.stdout, b"");
@@ -141,7 +143,7 @@ struct Server {
 
 impl Server {
     fn start(rung: usize) -> Self {
-        let process = Process::start(Command::new(ladder()).args([&rung.to_string(), "127.0.0.1:0"]));
+        let process = Process::start(Command::new(example("ladder")).args([&rung.to_string(), "127.0.0.1:0"]));
         let addr = process.stdout_line_with("listening on ").strip_prefix("listening on ").unwrap().to_owned();
         Self { process, addr }
     }
@@ -259,21 +261,4 @@ fn page(chapter: &str) -> String {
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The example, built where this test was: Cargo does not build examples for a single test.
-fn ladder() -> &'static Path {
-    static LADDER: OnceLock<PathBuf> = OnceLock::new();
-    LADDER.get_or_init(|| {
-        let test = env::current_exe().unwrap();
-        let folder = test.ancestors().nth(2).unwrap();
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-        cargo.current_dir(root()).args(["build", "--quiet", "--locked", "--offline", "--example", "ladder"]);
-        cargo.arg("--target-dir").arg(folder.parent().unwrap());
-        if folder.ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().unwrap().success(), "the example is not built");
-        folder.join("examples/ladder")
-    })
 }

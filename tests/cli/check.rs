@@ -75,6 +75,14 @@ fn the_projects_own_server_holds_every_case_of_every_level() {
 }
 
 #[test]
+fn a_server_with_a_small_limit_is_graded_within_it() {
+    let (_server, addr) = Process::serve(&["-q", "--max-frame", "512"]);
+    let cases = "one-frame,header-2-2,binary-payload,large-frame,slow-reader,never-reads-beside,length-over-limit";
+    let result = graded(&check(&[&addr, "--max-frame", "512", "--case", cases, "--json"]));
+    assert_eq!(with_outcome(&result, "holds").len(), 7, "{result:#}");
+}
+
+#[test]
 fn what_looks_at_the_process_is_skipped_without_its_number() {
     let (_server, addr) = Process::serve(&["-q"]);
     let done = check(&[&addr, "--case", "one-frame", "--case", "idle-cpu,stalled-frame", "--json"]);
@@ -165,6 +173,7 @@ fn what_cannot_be_played_is_a_usage_error() {
         &["--pid", "me"],
         &["unix:/run/frameloop.sock"],
         &["--max-frame", "4GiB"],
+        &["--max-frame", "511"],
         &["--timeout", "0"],
     ] {
         let done = check(args);

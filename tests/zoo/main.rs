@@ -5,12 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod beasts;
+#[path = "../support/example.rs"]
+mod example;
 #[path = "../cli/process.rs"]
 #[allow(dead_code)]
 mod process;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -18,6 +19,7 @@ use std::thread;
 use serde_json::Value;
 
 use beasts::{BEASTS, Beast, DEADLINES};
+use example::example;
 use process::{Process, frameloop, outcome};
 
 #[test]
@@ -101,17 +103,14 @@ impl Round {
 /// Starts a beast that may open 1,500 descriptors.
 fn start(name: &str) -> (Process, String) {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 1500; exec \"$0\" \"$@\""]).arg(zoo()).args([name, "127.0.0.1:0"]).env_clear();
+    command
+        .args(["-c", "ulimit -n 1500; exec \"$0\" \"$@\""])
+        .arg(example("zoo"))
+        .args([name, "127.0.0.1:0"])
+        .env_clear();
     let server = Process::start(&mut command);
     let addr = server.listening_on();
     (server, addr)
-}
-
-/// The example's binary, beside the command's.
-fn zoo() -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_BIN_EXE_frameloop")).with_file_name("examples").join("zoo");
-    assert!(path.exists(), "{} is not there: build it with `cargo build --example zoo`", path.display());
-    path
 }
 
 #[test]
@@ -125,7 +124,7 @@ fn each_case_is_failed_by_some_beast() {
 
 #[test]
 fn each_beast_that_is_listed_is_graded() {
-    let listed = outcome(Command::new(zoo()).arg("list"));
+    let listed = outcome(Command::new(example("zoo")).arg("list"));
     let listed: Vec<&str> = listed.stdout.lines().map(|line| line.split_once(' ').unwrap().0).collect();
     assert_eq!(listed, BEASTS.iter().map(|beast| beast.name).collect::<Vec<_>>());
 }
@@ -145,7 +144,7 @@ fn the_file_of_a_beast_names_its_cases_and_a_public_bug() {
 
 #[test]
 fn a_name_that_no_beast_has_is_a_line_and_exit_code_2() {
-    let outcome = outcome(Command::new(zoo()).arg("unicorn"));
+    let outcome = outcome(Command::new(example("zoo")).arg("unicorn"));
     assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(2), 1), "{outcome:?}");
     assert!(outcome.stderr.contains("\"unicorn\"") && outcome.stdout.is_empty(), "{outcome:?}");
 }

@@ -17,6 +17,8 @@
 -define(READS, 100).
 
 main([Port]) ->
+    %% Loaded now: without a descriptor to spare it could not be when it is needed.
+    {module, timer} = code:ensure_loaded(timer),
     {ok, Listener} = gen_tcp:listen(list_to_integer(Port), [
         binary,
         {ip, {127, 0, 0, 1}},

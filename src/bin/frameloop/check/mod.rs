@@ -60,7 +60,7 @@ pub(crate) struct CheckArgs {
 
     /// The longest payload that the server takes
     #[arg(long, env = "FRAMELOOP_MAX_FRAME", value_name = "SIZE", default_value = "16MiB")]
-    #[arg(value_parser = values::size::<u32>, help_heading = "The server")]
+    #[arg(value_parser = max_frame, help_heading = "The server")]
     max_frame: u32,
     /// The server's process, on this machine: its memory, descriptors and processor time are looked at
     #[arg(long, env = "FRAMELOOP_PID", value_name = "PID", help_heading = "The server")]
@@ -94,7 +94,8 @@ Examples:
   frameloop check --case header-2-2                one case, while it is mended
   frameloop check --list                           what is played, and why
 
-Exit codes: 0 every case that was played holds, 1 one does not or there was no time for one, 2 usage.";
+Exit codes: 0 every case that was played holds, 1 one does not, or there was no time for one, or none could be played,
+2 usage.";
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let chosen = args.chosen();
@@ -174,12 +175,22 @@ fn tcp(text: &str) -> Result<String, String> {
     }
 }
 
+/// The longest payload that a server takes: the cases that are about something else have short ones, and those have to fit.
+fn max_frame(text: &str) -> Result<u32, String> {
+    match values::size(text)? {
+        len @ MAX_FRAME_MIN.. => Ok(len),
+        len => Err(format!("{len} bytes are too few to be graded with: expected {MAX_FRAME_MIN} or more")),
+    }
+}
+
 /// How long somebody waits: not for nothing.
 fn wait(text: &str) -> Result<Duration, String> {
     values::on(values::duration(text)?)
         .ok_or_else(|| "an answer takes more than 0: expected a duration such as 2s".into())
 }
 
+/// More than the payloads of the ordinary cases.
+const MAX_FRAME_MIN: u32 = 512;
 /// How long everything takes at most.
 const WHOLE: Duration = Duration::from_secs(57);
 /// Time for a server to accept a connection, and to close it.

@@ -62,9 +62,7 @@ impl Peer {
     /// Sends bytes in one write, as far as the socket takes them.
     pub(crate) fn send(&mut self, data: &[u8]) -> Result<(), Finding> {
         self.sent.note(data);
-        let taken =
-            self.stream.set_write_timeout(Some(self.patience.long())).and_then(|()| self.stream.write_all(data));
-        taken.map_err(|error| {
+        write_all(&self.stream, data, self.patience).map_err(|error| {
             let came = match is_timeout(&error) {
                 true => format!("the server stopped reading for {:?}", self.patience.long()),
                 false => format!("the connection was ended while this was sent: {error}"),
@@ -81,12 +79,11 @@ impl Peer {
         read: impl FnOnce(&mut Self) -> Result<T, Finding>,
     ) -> Result<T, Finding> {
         self.sent.note(data);
-        let mut stream = self.cloned()?;
-        let _ = stream.set_write_timeout(Some(self.patience.long()));
+        let (stream, patience) = (self.cloned()?, self.patience);
         thread::scope(|scope| {
             scope.spawn(move || {
                 // If it is not taken, what is read tells.
-                if stream.write_all(data).is_ok() && then_fin {
+                if write_all(&stream, data, patience).is_ok() && then_fin {
                     let _ = stream.shutdown(Shutdown::Write);
                 }
             });
@@ -182,7 +179,7 @@ impl Peer {
     pub(crate) fn fill(&mut self, frame: &[u8], max: u64) -> io::Result<u64> {
         self.stream.set_write_timeout(Some(FILL_QUIET))?;
         let begun = self.filled;
-        while self.filled - begun < max {
+        while self.filled - begun < max && !self.patience.left().is_zero() {
             let rest = &frame[(self.filled % frame.len() as u64) as usize..];
             match self.stream.write(rest) {
                 Ok(len) => {
@@ -259,12 +256,28 @@ impl Sent {
     }
 }
 
+/// Writes everything, as long as some is taken each `long` wait, and there is time at all.
+fn write_all(mut stream: &TcpStream, mut data: &[u8], patience: Patience) -> io::Result<()> {
+    while !data.is_empty() {
+        if patience.left().is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_write_timeout(Some(patience.long()))?;
+        match stream.write(data) {
+            Ok(len) => data = &data[len..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn not_connected(error: &io::Error) -> Finding {
     Finding::new("SYN", "a connection", format!("none: {error}"))
 }
 
 /// What a socket says when its timeout is over: one or the other, by platform.
-pub(crate) fn is_timeout(error: &io::Error) -> bool {
+fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 

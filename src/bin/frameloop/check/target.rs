@@ -67,6 +67,20 @@ impl Target {
         Ok(peer)
     }
 
+    /// A new connection that has pipelined, and read nothing, until the server took no more.
+    pub(crate) fn connect_deaf(&mut self) -> Result<Peer, Finding> {
+        let frame = self.payloads.frame(self.long_payload_len());
+        let mut peer = self.connect_narrow()?;
+        // The server may have ended it: what is asked afterwards is what counts.
+        let _ = peer.fill(&frame, FILL_MAX);
+        Ok(peer)
+    }
+
+    /// How long a payload is of those that make up a long stream.
+    pub(crate) fn long_payload_len(&self) -> usize {
+        self.max_frame.min(64 << 10) as usize
+    }
+
     /// `count` connections that the server has accepted.
     pub(crate) fn connect_crowd(&self, count: usize) -> Result<Vec<Peer>, Finding> {
         (0..count).map(|_| self.connect_served()).collect()
@@ -104,18 +118,23 @@ impl Target {
 
     /// Refuses a case for which the server, or the grader, cannot open so many descriptors.
     pub(crate) fn needs_connections(&self, count: u64) -> Result<(), Stop> {
-        let needed = count + DESCRIPTOR_RESERVE;
-        let (own, advice) = (self.own_descriptors, "raise the limit with ulimit -n");
-        if own < needed {
-            return Err(Stop::Skipped(format!("it needs {needed} open files here, and {own} are allowed: {advice}")));
-        }
+        let needed = self.needs_own(count)?;
         let server = self.process.and_then(|process| process.descriptors_max().ok()).unwrap_or(u64::MAX);
         if server < needed {
             let needs =
-                format!("the server may open {server} files, and this needs {needed}: {advice} before it starts");
+                format!("the server may open {server} files, and this needs {needed}: {ADVICE} before it starts");
             return Err(Stop::Skipped(needs));
         }
         Ok(())
+    }
+
+    /// Refuses a case for which the grader cannot open so many connections. Returns how many descriptors they take.
+    pub(crate) fn needs_own(&self, connections: u64) -> Result<u64, Stop> {
+        let (needed, own) = (connections + DESCRIPTOR_RESERVE, self.own_descriptors);
+        if own < needed {
+            return Err(Stop::Skipped(format!("it needs {needed} open files here, and {own} are allowed: {ADVICE}")));
+        }
+        Ok(needed)
     }
 }
 
@@ -130,8 +149,11 @@ pub(crate) fn growth(before: Memory, after: Memory) -> Memory {
     Memory { resident: grown(after.resident, before.resident), data: grown(after.data, before.data) }
 }
 
+const ADVICE: &str = "raise the limit with ulimit -n";
+/// As much as a server that does not stop reading is given.
+const FILL_MAX: u64 = 32 << 20;
 /// Descriptors that are no connections.
-pub(crate) const DESCRIPTOR_RESERVE: u64 = 64;
+const DESCRIPTOR_RESERVE: u64 = 64;
 
 const ALIVE_TIMES: usize = 3;
 const ALIVE_APART: Duration = Duration::from_millis(10);

@@ -90,12 +90,13 @@ fn drip_beside(target: &mut Target) -> Played {
 
 fn never_reads_beside(target: &mut Target) -> Played {
     let mut bystander = target.connect_served()?;
-    let mut deaf = target.connect_narrow()?;
-    let _ = deaf.fill(&target.payloads.frame(64 << 10), FILL_MAX);
+    let deaf = target.connect_deaf()?;
     for _ in 0..5 {
         bystander.echo(&target.payloads.frame(30))?;
     }
-    Ok(target.connect_served().map(drop)?)
+    let newcomer = target.connect_served();
+    drop(deaf);
+    Ok(newcomer.map(drop)?)
 }
 
 fn idle_cpu(target: &mut Target) -> Played {
@@ -109,8 +110,7 @@ fn idle_cpu(target: &mut Target) -> Played {
 fn deaf_cpu(target: &mut Target) -> Played {
     target.process()?;
     let bystander = target.connect_served()?;
-    let mut deaf = target.connect_narrow()?;
-    let _ = deaf.fill(&target.payloads.frame(64 << 10), FILL_MAX);
+    let deaf = target.connect_deaf()?;
     sleeps(target, &deaf.sent())?;
     drop(bystander);
     Ok(())
@@ -129,8 +129,6 @@ pub(crate) fn sleeps(target: &Target, sent: &str) -> Played {
     Ok(())
 }
 
-/// As much as a server that does not stop reading is given.
-const FILL_MAX: u64 = 32 << 20;
 /// Time for a server to accept one connection.
 const APART: Duration = Duration::from_millis(4);
 /// Time between two bytes of a client that drips.

@@ -75,7 +75,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn slow_reader(target: &mut Target) -> Played {
-    let frames = target.payloads.frames(16 << 20, 64 << 10);
+    let frames = target.payloads.frames(16 << 20, target.long_payload_len());
     let mut peer = target.connect_narrow()?;
     peer.send_beside(&frames, false, |peer| {
         let (slow, rest) = frames.split_at(64 << 10);
@@ -86,7 +86,7 @@ fn slow_reader(target: &mut Target) -> Played {
 }
 
 fn half_close_owed(target: &mut Target) -> Played {
-    let frames = target.payloads.frames(8 << 20, 64 << 10);
+    let frames = target.payloads.frames(8 << 20, target.long_payload_len());
     let wait = target.patience.usual();
     let mut peer = target.connect_narrow()?;
     peer.send_beside(&frames, true, |peer| {
@@ -127,9 +127,7 @@ fn reset_inside(target: &mut Target, len: usize) -> Played {
 }
 
 fn reset_with_output_owed(target: &mut Target) -> Played {
-    let mut peer = target.connect_narrow()?;
-    let _ = peer.fill(&target.payloads.frame(64 << 10), FILL_MAX);
-    peer.reset();
+    target.connect_deaf()?.reset();
     thread::sleep(PAUSE);
     Ok(())
 }
@@ -142,5 +140,3 @@ const PAUSE: Duration = Duration::from_millis(30);
 const FILLING: Duration = Duration::from_millis(150);
 /// How long a slow reader waits between two reads.
 const SLOW_PAUSE: Duration = Duration::from_millis(5);
-/// As much as a server that does not stop reading is given.
-const FILL_MAX: u64 = 32 << 20;

@@ -9,7 +9,7 @@ use crate::check::cases::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::patience::Patience;
 use crate::check::peer::{End, Peer};
-use crate::check::target::{DESCRIPTOR_RESERVE, Played, Stop, Target, read};
+use crate::check::target::{Played, Stop, Target, read};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -129,11 +129,7 @@ fn exhausted(target: &mut Target, meanwhile: fn(&Target) -> Played) -> Played {
             format!("the server may open {max} files: start it with ulimit -n {EXHAUSTIBLE_MAX}, or less, to see this");
         return Err(Stop::Skipped(reason));
     }
-    let needed = max + DESCRIPTOR_RESERVE + OVER;
-    if target.own_descriptors < needed {
-        let (own, advice) = (target.own_descriptors, "raise the limit with ulimit -n");
-        return Err(Stop::Skipped(format!("it needs {needed} open files here, and {own} are allowed: {advice}")));
-    }
+    target.needs_own(max + OVER)?;
     let mut earlier = target.connect_served()?;
     let crowd = crowd(target, max + OVER);
     let sent = format!("{} connections to a server that may open {max} files", crowd.len());
@@ -168,8 +164,7 @@ fn stalled_reader(target: &mut Target) -> Played {
     let Some(timeout) = target.write_timeout else {
         return Err(Stop::Skipped("say how long the server waits for a client to read: --write-timeout".into()));
     };
-    let mut deaf = target.connect_narrow()?;
-    let _ = deaf.fill(&target.payloads.frame(64 << 10), FILL_MAX);
+    let mut deaf = target.connect_deaf()?;
     let wait = timeout + target.patience.usual();
     if !deaf.is_ended_within(wait) {
         let came = format!("it was still open after {wait:?}");
@@ -191,5 +186,3 @@ const OVER: u64 = 32;
 /// How long a connect may take that the listen queue has room for.
 const QUEUE_FULL: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_millis(10);
-/// As much as a server that does not stop reading is given.
-const FILL_MAX: u64 = 32 << 20;

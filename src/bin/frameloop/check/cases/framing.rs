@@ -22,6 +22,7 @@ macro_rules! header_split {
         }
     };
 }
+
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "one-frame",

@@ -127,7 +127,7 @@ fn mebibytes(bytes: u64) -> String {
 
 fn never_reads_memory(target: &mut Target) -> Played {
     let mut deaf = target.connect_narrow()?;
-    let frame = target.payloads.frame(64 << 10);
+    let frame = target.payloads.frame(target.long_payload_len());
     // A server that was not let run for a while has taken nothing meanwhile: it is asked twice.
     let mut taken = deaf.fill(&frame, TAKEN_MAX).unwrap_or(0);
     taken += deaf.fill(&frame, TAKEN_MAX.saturating_sub(taken)).unwrap_or(0);
