@@ -94,8 +94,7 @@ Examples:
   frameloop check --case header-2-2                one case, while it is mended
   frameloop check --list                           what is played, and why
 
-Exit codes: 0 every case that was played holds, 1 one does not, or there was no time for one, or none could be played,
-2 usage.";
+Exit codes: 0 every case that was played holds, 1 otherwise (also for want of time), 2 usage.";
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let chosen = args.chosen();
