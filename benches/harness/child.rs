@@ -20,6 +20,7 @@ use crate::stats::Figures;
 
 /// What the results call what is measured.
 pub(crate) const FRAMELOOP: &str = "frameloop";
+pub(crate) const PREVIOUS: &str = "frameloop-previous";
 pub(crate) const SPINNING: &str = "frameloop-spin";
 pub(crate) const FLOOR: &str = "floor";
 
@@ -73,6 +74,10 @@ impl Bench {
             serve(SPINNING, "frameloop --spin 1ms", &["--spin", "1ms"])?,
             peer(FLOOR, "raw epoll loop in C", "", [tools.floor.to_string_lossy().as_ref(), "0"]),
         ];
+        if let Some(binary) = &options.previous {
+            let command = [binary.as_str(), "serve", "--listen", "127.0.0.1:0"];
+            peers.insert(1, peer(PREVIOUS, "frameloop, the previous build", binary, command));
+        }
         let mut left_out = Vec::new();
         for name in chosen(options.against.as_deref())? {
             eprintln!("building {name} ...");

@@ -17,6 +17,7 @@ cargo bench --bench peers -- [OPTIONS]
   --seconds S        length of one measured window
   --server CMD       measure this instead of `frameloop serve`: any command that prints
                      `listening on 127.0.0.1:PORT`
+  --previous BINARY  also measure another build of frameloop in the same run, to compare the two
   --check            measure nothing: check that each server answers as it should
   --json FILE        also write the figures, with every sample, as JSON
   --markdown FILE    also write the tables to a file
@@ -34,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) warmup: f64,
     pub(crate) run_in: f64,
     pub(crate) server: Option<String>,
+    /// Another build of frameloop, to compare with this one.
+    pub(crate) previous: Option<String>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) plots: Option<PathBuf>,
@@ -53,6 +56,7 @@ impl Options {
             warmup: 0.1,
             run_in: 1.0,
             server: None,
+            previous: None,
             json: None,
             markdown: None,
             plots: None,
@@ -90,6 +94,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Option<Options>> {
             "--rounds" => rounds = Some(value()?.parse()?),
             "--seconds" => seconds = Some(value()?.parse()?),
             "--server" => options.server = Some(value()?),
+            "--previous" => options.previous = Some(value()?),
             "--check" => options.check = true,
             "--json" => options.json = Some(value()?.into()),
             "--markdown" => options.markdown = Some(value()?.into()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::child::{FLOOR, FRAMELOOP, SPINNING};
+use crate::child::{FLOOR, FRAMELOOP, PREVIOUS, SPINNING};
 use crate::generator::OWN;
 use crate::results::{Metric, Outcome, Results, RowResult};
 use crate::stats::Spread;
@@ -26,6 +26,7 @@ pub(crate) fn markdown(results: &Results) -> String {
         "Frameloop by the floor, and by the best of its peers: CPU time a message",
         &standing(&of("speed")),
     );
+    section(&mut out, "This build relative to the previous one: CPU time per message", &progress(&of("speed")));
     section(&mut out, "CPU time of the server, ns a message", &overview(results, &of("speed"), Metric::CpuNs));
     section(&mut out, "What growth costs: a message with 10,000 connections by one with 50", &growth(results));
     section(&mut out, "Resident memory, bytes a connection", &overview(results, &of("memory"), Metric::ResidentBytes));
@@ -68,11 +69,22 @@ fn standing(rows: &[&RowResult]) -> Table {
     table
 }
 
+/// This build relative to another one, window by window.
+fn progress(rows: &[&RowResult]) -> Table {
+    let mut table = Table::new(["load", "ratio (least–most)"]);
+    for row in rows {
+        if let Some(ratio) = row.ratio(Metric::CpuNs, FRAMELOOP, PREVIOUS) {
+            table.row([row.title.clone(), cell(Some(ratio), 3)]);
+        }
+    }
+    table
+}
+
 /// The peer that frameloop has the hardest time with, and its ratio to it.
 fn best_peer(row: &RowResult) -> Option<(&str, Spread)> {
     let names = row.of.iter().map(|(name, _)| name.as_str());
     names
-        .filter(|name| ![FRAMELOOP, SPINNING, FLOOR].contains(name))
+        .filter(|name| ![FRAMELOOP, PREVIOUS, SPINNING, FLOOR].contains(name))
         .filter_map(|name| Some((name, row.ratio(Metric::CpuNs, FRAMELOOP, name)?)))
         .max_by(|one, other| one.1.median.total_cmp(&other.1.median))
 }
