@@ -101,7 +101,7 @@ pub use crate::conn::decoder::Frame;
 pub use crate::conn::outbox::Sent;
 pub use crate::error::{CausedBy, CloseReason, DialError, Error};
 pub use crate::handler::{Broadcast, ConnId, Context, Echo, Handler, Peers, SourceId, TimerId};
-pub use crate::reactor::handle::{Gone, Handle};
+pub use crate::reactor::handle::{Gone, Handle, StatsError};
 pub use crate::reactor::stats::{Calls, Histogram, Refused, Stats};
 pub use crate::reactor::{DrainReport, Reactor, Turn};
 

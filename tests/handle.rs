@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::{Act, Hooks, PATIENCE, Server, frame, listen, read_frame};
-use frameloop::{Config, Context, Echo, Frame, Gone, Handle, Handler, Peers, Reactor, Turn};
+use frameloop::{Config, Context, Echo, Frame, Gone, Handle, Handler, Peers, Reactor, Stats, StatsError, Turn};
 
 /// A reactor running on a thread of its own; joining it gives the reactor back.
 fn spawn<H>(handler: H) -> (Handle<H::Message>, SocketAddr, JoinHandle<Reactor<H>>)
@@ -184,17 +184,115 @@ fn after_the_reactor_everything_is_gone_and_the_message_comes_back() {
     other.act(act);
     assert_eq!(receiver.recv().unwrap(), "the same");
     assert_eq!((handle.drain(), handle.stop()), (Err(Gone(())), Err(Gone(()))));
-    assert_eq!(handle.stats().err(), Some(Gone(())));
+    assert_eq!(stats_of(&handle).err(), Some(StatsError::Finished));
+}
+
+/// Calls `stats` on another thread, so that a call that never returns fails the test.
+#[track_caller]
+fn stats_of<M: Send + 'static>(handle: &Handle<M>) -> Result<Stats, StatsError> {
+    let handle = handle.clone();
+    let (sender, receiver) = channel();
+    thread::spawn(move || drop(sender.send(handle.stats())));
+    receiver.recv_timeout(PATIENCE).expect("stats() did not return")
+}
+
+#[test]
+fn stats_of_a_reactor_that_was_drained_or_stopped_fails_at_once() {
+    let ends: [fn(&mut Reactor<Echo>); 2] = [Reactor::drain, Reactor::stop];
+    for end in ends {
+        let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
+        let handle = reactor.handle();
+        assert_eq!(reactor.turn(Some(Duration::ZERO)).unwrap(), Turn::Running);
+        end(&mut reactor);
+        reactor.run().unwrap();
+        // It exists still, and would not be turned again.
+        assert_eq!(stats_of(&handle).err(), Some(StatsError::Finished));
+        assert_eq!(handle.stats().err(), Some(StatsError::Finished), "on the thread that drove it");
+        assert_eq!((handle.drain(), handle.stop()), (Err(Gone(())), Err(Gone(()))));
+        assert_eq!(reactor.stats().connections, 0);
+    }
+}
+
+#[test]
+fn stats_asked_for_before_the_last_turn_and_not_served_in_it_fails() {
+    let (handle, _, running) = spawn(Hooks::default());
+    let (open, gate) = channel();
+    let (entered, has_entered) = channel();
+    let first = move |peers: &mut Peers<'_>| {
+        entered.send(()).unwrap();
+        gate.recv().unwrap();
+        peers.stop();
+    };
+    handle.send(Box::new(first)).ok().unwrap();
+    has_entered.recv().unwrap();
+    // More than a turn takes, and the first of them stops the reactor.
+    (0..3_000).for_each(|_| handle.send(Box::new(|_| {})).ok().unwrap());
+    let (sender, receiver) = channel();
+    let asking = handle.clone();
+    thread::spawn(move || {
+        let _ = sender.send(asking.stats().err());
+    });
+    // Whether the request is in the mailbox by now or comes behind the end: it fails.
+    open.send(()).unwrap();
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(Some(StatsError::Finished)));
+    running.join().unwrap();
+}
+
+#[test]
+fn stats_on_the_thread_that_drives_the_reactor_fails_in_a_callback_and_between_turns() {
+    let (handle, _, running) = spawn(Hooks::default());
+    let asking = handle.clone();
+    let (sender, receiver) = channel();
+    handle.send(Box::new(move |_| sender.send(asking.stats().err()).unwrap())).ok().unwrap();
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(Some(StatsError::OwnThread)));
+    assert_eq!(stats_of(&handle).map(|stats| stats.messages), Ok(1));
+    handle.stop().unwrap();
+    running.join().unwrap();
+
+    let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
+    let handle = reactor.handle();
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
+        sender.send(reactor.handle().stats().err()).unwrap();
+        reactor.run().unwrap();
+    });
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(Some(StatsError::OwnThread)));
+    handle.stop().unwrap();
+}
+
+#[test]
+fn stats_of_a_reactor_without_a_turn_are_zero_and_nothing_is_waited_for() {
+    let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
+    listen(&mut reactor);
+    assert_eq!(stats_of(&reactor.handle()).map(|stats| (stats.polls, stats.accepted)), Ok((0, 0)));
+    assert!(reactor.handle().stats().is_ok(), "on the thread that made it");
+}
+
+#[test]
+fn stats_of_a_reactor_that_moved_to_another_thread_come_from_there() {
+    let mut reactor = Reactor::new(Config::default(), Hooks::default()).unwrap();
+    let handle = reactor.handle();
+    let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
+    let running = thread::spawn(move || reactor.run().map(|()| reactor).unwrap());
+    let (sender, receiver) = channel();
+    handle.send(Box::new(move |_| sender.send(()).unwrap())).ok().unwrap();
+    receiver.recv_timeout(PATIENCE).unwrap();
+    // That thread drives it now, so this one can wait for it.
+    assert_eq!(handle.stats().map(|stats| stats.messages), Ok(1));
+    handle.stop().unwrap();
+    running.join().unwrap();
 }
 
 #[test]
 fn who_waits_for_stats_is_told_when_the_reactor_goes_instead() {
-    let reactor = Reactor::new(Config::default(), Hooks::default()).unwrap();
+    let mut reactor = Reactor::new(Config::default(), Hooks::default()).unwrap();
     let handle = reactor.handle();
+    let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
     let asking = thread::spawn(move || handle.stats().err());
     // The request makes the descriptor of the readiness queue readable.
     drop(reactor);
-    assert_eq!(asking.join().unwrap(), Some(Gone(())));
+    assert_eq!(asking.join().unwrap(), Some(StatsError::Finished));
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! The cross-thread handle: a channel and a waker.
+//!
+//! Rule: a call on a handle never waits for a turn that cannot come. A reactor that has finished fails it at once, and so
+//! does the thread that drives the reactor when it would wait for itself.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use crate::handler::End;
 use crate::planted::{Bug, planted};
@@ -30,26 +34,61 @@ pub(crate) enum Request<M> {
 struct Bell {
     has_rung: AtomicBool,
     wake: Box<dyn Fn() -> std::io::Result<()> + Send + Sync>,
+    /// There will be no further turn. Set under the lock of `phase`.
+    is_finished: AtomicBool,
+    phase: Mutex<Phase>,
 }
 
-/// The reactor does not exist any more.
+/// Which thread a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// There has been no turn yet.
+    Fresh,
+    /// The thread of the last turn.
+    Driven(ThreadId),
+    Finished,
+}
+
+/// The reactor has finished: it was drained, stopped or dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone<T>(pub T);
 
 impl<T> fmt::Display for Gone<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reactor does not exist any more")
+        f.write_str("the reactor has finished")
     }
 }
 
 impl<T: fmt::Debug> std::error::Error for Gone<T> {}
+
+/// A handle's [`stats`](Handle::stats) cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StatsError {
+    /// The reactor has finished: it was drained, stopped or dropped. [`Reactor::stats`](crate::Reactor::stats) still has
+    /// the counters.
+    Finished,
+    /// The calling thread is the one that drives the reactor, so it would wait for itself.
+    OwnThread,
+}
+
+impl fmt::Display for StatsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "the reactor has finished",
+            Self::OwnThread => "the thread that drives the reactor cannot wait for its next turn; call Reactor::stats",
+        })
+    }
+}
+
+impl std::error::Error for StatsError {}
 
 impl<M> Handle<M> {
     /// Sends a message to the handler's [`on_message`](crate::Handler::on_message).
     ///
     /// # Errors
     ///
-    /// [`Gone`] with the message, if the reactor does not exist any more.
+    /// [`Gone`] with the message, if the reactor has finished.
     pub fn send(&self, message: M) -> Result<(), Gone<M>> {
         match self.ask(Request::Message(message)) {
             Err(Request::Message(message)) => Err(Gone(message)),
@@ -61,7 +100,7 @@ impl<M> Handle<M> {
     ///
     /// # Errors
     ///
-    /// [`Gone`] if the reactor does not exist any more.
+    /// [`Gone`] if the reactor has finished.
     pub fn drain(&self) -> Result<(), Gone<()>> {
         self.ask(Request::End(End::Drain)).map_err(|_| Gone(()))
     }
@@ -70,25 +109,42 @@ impl<M> Handle<M> {
     ///
     /// # Errors
     ///
-    /// [`Gone`] if the reactor does not exist any more.
+    /// [`Gone`] if the reactor has finished.
     pub fn stop(&self) -> Result<(), Gone<()>> {
         self.ask(Request::End(End::Stop)).map_err(|_| Gone(()))
     }
 
-    /// A snapshot of the reactor's counters, taken in its next turn; waits for that.
+    /// Takes a snapshot of the reactor's counters in its next turn, and waits for that turn. It includes what was sent
+    /// through this handle before.
     ///
-    /// Called from the reactor's own thread it would wait for ever: there, use [`Reactor::stats`](crate::Reactor::stats).
+    /// A reactor that has had no turn yet has done nothing: its counters are zero, and nothing is waited for. So a thread
+    /// may create a reactor, move it to another thread, and call this before that thread has begun.
     ///
     /// # Errors
     ///
-    /// [`Gone`] if the reactor does not exist any more.
-    pub fn stats(&self) -> Result<Stats, Gone<()>> {
+    /// [`StatsError::Finished`] if the reactor has finished, or finishes before that turn.
+    /// [`StatsError::OwnThread`] if the calling thread is the one that drives the reactor: in a callback, and between
+    /// turns, until another thread has driven one.
+    pub fn stats(&self) -> Result<Stats, StatsError> {
         let (sender, receiver) = channel();
-        self.ask(Request::Stats(sender)).map_err(|_| Gone(()))?;
-        receiver.recv().map_err(|_| Gone(()))
+        {
+            // The lock is held until the request is in the channel: `finish` empties the channel afterwards.
+            let phase = self.bell.phase();
+            match *phase {
+                Phase::Finished => return Err(StatsError::Finished),
+                Phase::Driven(thread) if thread == thread::current().id() => return Err(StatsError::OwnThread),
+                Phase::Fresh => return Ok(Stats::default()),
+                Phase::Driven(_) => {}
+            }
+            self.ask(Request::Stats(sender)).map_err(|_| StatsError::Finished)?;
+        }
+        receiver.recv().map_err(|_| StatsError::Finished)
     }
 
     fn ask(&self, request: Request<M>) -> Result<(), Request<M>> {
+        if self.bell.is_finished.load(Ordering::Acquire) {
+            return Err(request);
+        }
         self.sender.send(request).map_err(|error| error.0)?;
         self.bell.ring();
         Ok(())
@@ -108,6 +164,11 @@ impl<M> fmt::Debug for Handle<M> {
 }
 
 impl Bell {
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        // A phase is one value: no panic can leave it half written.
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ring(&self) {
         // The request is in the channel before the flag is read; the reactor clears the flag before it reads the channel.
         // So a request is either seen by the reading under way or rings again.
@@ -123,17 +184,53 @@ pub(crate) struct Mailbox<M> {
     receiver: Receiver<Request<M>>,
     handle: Handle<M>,
     has_more: bool,
+    /// What the handles know of it: the lock is taken only when it changes.
+    driver: Option<ThreadId>,
 }
 
 impl<M> Mailbox<M> {
     pub(crate) fn new<N: Net>(net: &mut N, token: usize) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
-        let bell = Arc::new(Bell { has_rung: AtomicBool::new(false), wake: Box::new(net.waker(token)?) });
-        Ok(Self { receiver, handle: Handle { sender, bell }, has_more: false })
+        let bell = Arc::new(Bell {
+            has_rung: AtomicBool::new(false),
+            wake: Box::new(net.waker(token)?),
+            is_finished: AtomicBool::new(false),
+            phase: Mutex::new(Phase::Fresh),
+        });
+        Ok(Self { receiver, handle: Handle { sender, bell }, has_more: false, driver: None })
     }
 
     pub(crate) fn handle(&self) -> Handle<M> {
         self.handle.clone()
+    }
+
+    /// The calling thread drives the reactor's next turn.
+    #[inline]
+    pub(crate) fn note_driver(&mut self) {
+        let thread = thread::current().id();
+        if self.driver != Some(thread) {
+            self.driver = Some(thread);
+            let mut phase = self.handle.bell.phase();
+            if *phase != Phase::Finished {
+                *phase = Phase::Driven(thread);
+            }
+        }
+    }
+
+    /// There will be no further turn: fails what waits for one, and every later request.
+    pub(crate) fn finish(&mut self) {
+        let bell = &self.handle.bell;
+        if bell.is_finished.load(Ordering::Relaxed) {
+            return;
+        }
+        {
+            let mut phase = bell.phase();
+            *phase = Phase::Finished;
+            bell.is_finished.store(true, Ordering::Release);
+        }
+        // Dropping a request for stats ends the wait for it.
+        while self.receiver.try_recv().is_ok() {}
+        self.has_more = false;
     }
 
     /// The waker's event came.
@@ -154,6 +251,12 @@ impl<M> Mailbox<M> {
         let request = self.receiver.try_recv().ok();
         self.has_more = request.is_some();
         request
+    }
+}
+
+impl<M> Drop for Mailbox<M> {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

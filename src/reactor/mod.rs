@@ -202,6 +202,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     ///
     /// [`Error::Poll`] if the readiness queue fails. Nothing that a peer does is an error.
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Turn, Error> {
+        self.mailbox.note_driver();
         self.net.poll(self.sleep(timeout)).map_err(Error::Poll)?;
         self.stats.polls += 1;
         let began = self.net.now();
@@ -219,7 +220,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.tidy();
 
         self.stats.turns.record(self.net.now().saturating_duration_since(began));
-        Ok(self.outlook())
+        let outlook = self.outlook();
+        if outlook == Turn::Done {
+            self.mailbox.finish();
+        }
+        Ok(outlook)
     }
 
     /// Stops accepting, answers what has come, flushes and closes; after the drain timeout what is left is cut.
