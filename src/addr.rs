@@ -1,5 +1,6 @@
 //! Addresses: where a reactor listens, where it dials, and who a peer is.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -41,15 +42,34 @@ impl From<SocketAddr> for ListenAddr {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Dial {
-    pub(crate) to: ListenAddr,
-    pub(crate) from: Option<IpAddr>,
+    to: Targets,
+    from: Option<IpAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Targets {
+    One(ListenAddr),
+    AnyOf(VecDeque<SocketAddr>),
 }
 
 impl Dial {
     /// To somebody who listens there.
     #[must_use]
     pub fn to(addr: impl Into<ListenAddr>) -> Self {
-        Self { to: addr.into(), from: None }
+        Self { to: Targets::One(addr.into()), from: None }
+    }
+
+    /// To the first of these addresses that accepts. They are tried one after the other, in this order; each attempt has
+    /// the whole connect timeout. An attempt that fails for a reason of the address leads to the next one, so the dial
+    /// fails only with the error of the last. Without an address it fails with [`DialError::NoAddress`].
+    ///
+    /// For a name, give all its addresses, in the order of RFC 8305, section 4. Resolving it is up to the caller, because
+    /// a reactor never blocks.
+    ///
+    /// [`DialError::NoAddress`]: crate::DialError::NoAddress
+    #[must_use]
+    pub fn any_of(addrs: Vec<SocketAddr>) -> Self {
+        Self { to: Targets::AnyOf(addrs.into()), from: None }
     }
 
     /// From this address of our own, instead of one that the kernel chooses. It has no effect on a Unix socket.
@@ -62,14 +82,49 @@ impl Dial {
         self.from = Some(ip);
         self
     }
+
+    /// The address of our own, if one is given.
+    pub(crate) fn source(&self) -> Option<IpAddr> {
+        self.from
+    }
+
+    /// Takes the address that is tried next. One of another family than the source is left out if any other is left.
+    pub(crate) fn take_next(&mut self) -> Option<ListenAddr> {
+        let from = self.from;
+        let fits = |to: &SocketAddr| from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
+        match std::mem::replace(&mut self.to, Targets::AnyOf(VecDeque::new())) {
+            Targets::One(to) => Some(to),
+            Targets::AnyOf(mut addrs) => {
+                if addrs.iter().any(fits) {
+                    addrs.retain(fits);
+                }
+                let next = addrs.pop_front();
+                self.to = Targets::AnyOf(addrs);
+                next.map(ListenAddr::Tcp)
+            }
+        }
+    }
+
+    /// Whether [`take_next`](Self::take_next) has another address to give.
+    pub(crate) fn has_next(&self) -> bool {
+        match &self.to {
+            Targets::One(_) => true,
+            Targets::AnyOf(addrs) => !addrs.is_empty(),
+        }
+    }
 }
 
 impl fmt::Display for Dial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.from {
-            Some(ip) => write!(f, "{} from {ip}", self.to),
-            None => self.to.fmt(f),
+        match &self.to {
+            Targets::One(to) => to.fmt(f)?,
+            Targets::AnyOf(addrs) => {
+                for (at, to) in addrs.iter().enumerate() {
+                    write!(f, "{}{to}", if at == 0 { "" } else { ", " })?;
+                }
+            }
         }
+        self.from.map_or(Ok(()), |ip| write!(f, " from {ip}"))
     }
 }
 
@@ -153,6 +208,29 @@ mod tests {
     fn an_ipv4_address_mapped_into_ipv6_counts_as_the_ipv4_address() {
         let addr: SocketAddr = "[::ffff:192.0.2.1]:1".parse().unwrap();
         assert_eq!(PeerAddr::from(addr).ip(), Some("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn dial_of_several_addresses_gives_those_of_its_sources_family_in_order() {
+        let addrs: Vec<SocketAddr> =
+            ["[::1]:1", "127.0.0.1:1", "[::1]:2", "127.0.0.1:2"].map(|text| text.parse().unwrap()).into();
+        let given = |dial: Dial| {
+            let mut dial = dial;
+            let mut given = Vec::new();
+            while dial.has_next() {
+                given.extend(dial.take_next().map(|addr| addr.to_string()));
+            }
+            assert_eq!(dial.take_next(), None);
+            given
+        };
+        assert_eq!(given(Dial::any_of(addrs.clone())), ["[::1]:1", "127.0.0.1:1", "[::1]:2", "127.0.0.1:2"]);
+        let from = |ip: &str| Dial::any_of(addrs.clone()).from_ip(ip.parse().unwrap());
+        assert_eq!(given(from("127.0.0.2")), ["127.0.0.1:1", "127.0.0.1:2"]);
+        assert_eq!(from("127.0.0.2").to_string(), "[::1]:1, 127.0.0.1:1, [::1]:2, 127.0.0.1:2 from 127.0.0.2");
+        let only_v6 = Dial::any_of(vec![addrs[0]]).from_ip([127, 0, 0, 2].into());
+        assert_eq!(given(only_v6), ["[::1]:1"], "the attempt fails, with the cause");
+        assert_eq!(given(Dial::any_of(Vec::new())), Vec::<String>::new());
+        assert_eq!(given(Dial::to(addrs[1])), ["127.0.0.1:1"]);
     }
 
     #[test]

@@ -226,8 +226,14 @@ pub enum DialError {
         /// How long was waited.
         allowed: Duration,
     },
-    /// No port is left for this source and this destination (`EADDRNOTAVAIL`); or the source is not an address of ours.
+    /// No port is left for this source and this destination (`EADDRNOTAVAIL` of `connect(2)`).
     NoPort,
+    /// The source is not an address of this machine (`EADDRNOTAVAIL` of `bind(2)`).
+    SourceNotLocal,
+    /// The source and the destination are of different address families: one is IPv4 and the other IPv6.
+    SourceFamily,
+    /// There was no address to dial.
+    NoAddress,
     /// The process, or the system, has no descriptor left (`EMFILE`, `ENFILE`).
     NoDescriptor,
     /// The listen queue of a Unix socket is full (`EAGAIN`).
@@ -251,6 +257,9 @@ impl DialError {
             Self::Refused => "refused",
             Self::TimedOut { .. } => "timed out",
             Self::NoPort => "no port",
+            Self::SourceNotLocal => "source not local",
+            Self::SourceFamily => "source of another family",
+            Self::NoAddress => "no address",
             Self::NoDescriptor => "no descriptor",
             Self::QueueFull => "listen queue full",
             Self::ConnectionsMax { .. } => "connections max",
@@ -258,13 +267,42 @@ impl DialError {
             Self::Io(_) => "i/o error",
         }
     }
+
+    /// Whether another address may do better.
+    pub(crate) const fn is_of_address(&self) -> bool {
+        match self {
+            Self::Refused
+            | Self::TimedOut { .. }
+            | Self::NoPort
+            | Self::SourceNotLocal
+            | Self::SourceFamily
+            | Self::QueueFull
+            | Self::Io(_) => true,
+            Self::NoAddress | Self::NoDescriptor | Self::ConnectionsMax { .. } | Self::Cancelled => false,
+        }
+    }
 }
+
+/// Marks the error of a `bind` to a source address, which has the same number as that of a `connect` without a port.
+#[derive(Debug)]
+pub(crate) struct NotLocal;
+
+impl fmt::Display for NotLocal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an address of this machine")
+    }
+}
+
+impl std::error::Error for NotLocal {}
 
 impl From<&io::Error> for DialError {
     /// What a failed `socket`, `bind` or `connect` says.
     fn from(error: &io::Error) -> Self {
         if error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code)) {
             return Self::NoDescriptor;
+        }
+        if error.get_ref().is_some_and(|inner| inner.is::<NotLocal>()) {
+            return Self::SourceNotLocal;
         }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
@@ -283,7 +321,10 @@ impl fmt::Display for DialError {
         match self {
             Self::Refused => f.write_str("refused: nobody listens there"),
             Self::TimedOut { allowed } => write!(f, "no answer within {allowed:?}"),
-            Self::NoPort => f.write_str("no port is left for this source and destination, or the source is not ours"),
+            Self::NoPort => f.write_str("no port is left for this source and destination"),
+            Self::SourceNotLocal => f.write_str("the source is not an address of this machine"),
+            Self::SourceFamily => f.write_str("the source and the destination are not both IPv4 or both IPv6"),
+            Self::NoAddress => f.write_str("there is no address to dial"),
             Self::NoDescriptor => f.write_str("no descriptor is left"),
             Self::QueueFull => f.write_str("the listen queue is full"),
             Self::ConnectionsMax { allowed } => write!(f, "there are {allowed} connections, as many as allowed"),

@@ -144,7 +144,32 @@ fn a_source_address_is_used_and_a_foreign_one_is_named() {
     // RFC 5737: an address for documentation, and nobody's.
     let id = reactor.peers().dial(Dial::to(addr).from_ip([192, 0, 2, 1].into()));
     turn_until(&mut reactor, |caller| !caller.failed.is_empty());
-    assert_eq!(reactor.handler().failed, [(id, DialError::NoPort)]);
+    assert_eq!(reactor.handler().failed, [(id, DialError::SourceNotLocal)]);
+}
+
+#[test]
+fn dial_from_a_source_of_the_other_family_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut reactor = caller(patient());
+    let id = reactor.peers().dial(Dial::to(addr).from_ip("::1".parse().unwrap()));
+    turn_until(&mut reactor, |caller| !caller.failed.is_empty());
+    assert_eq!(reactor.handler().failed, [(id, DialError::SourceFamily)]);
+}
+
+#[test]
+fn dial_of_several_addresses_leaves_out_those_that_refuse() {
+    let (refuses, _holder) = deaf_port();
+    let server = Server::start(patient());
+    let mut reactor = caller(patient());
+    let id = reactor.peers().dial(Dial::any_of(vec![refuses, "[::1]:1".parse().unwrap(), server.addr]));
+    turn_until(&mut reactor, |caller| !caller.closed.is_empty());
+    assert_eq!(reactor.handler().replies[&id], id.to_string().as_bytes());
+    assert!(reactor.handler().failed.is_empty());
+    let id = reactor.peers().dial(Dial::any_of(vec!["[::1]:1".parse().unwrap(), refuses]));
+    turn_until(&mut reactor, |caller| !caller.failed.is_empty());
+    assert_eq!(reactor.handler().failed, [(id, DialError::Refused)]);
+    assert_eq!((reactor.stats().dialled, reactor.stats().dials_failed), (1, 1));
 }
 
 #[test]

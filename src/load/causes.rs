@@ -1,10 +1,13 @@
 //! Why fewer connections came up than were asked for: which limit it was, and what lifts it.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
+use crate::addr::ListenAddr;
 use crate::load::machine;
 use crate::load::outcome::Connecting;
 use crate::load::plan::Plan;
+use crate::load::ramp::DialPace;
 
 /// A limit that was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,27 @@ fn cause(plan: &Plan, name: &str, connections: u64, overflows: Option<u64>) -> C
         ),
         "timed out" => timed_out(plan, overflows),
         "no port" => no_port(plan),
+        "source not local" => (
+            "--source has an address that is not this machine's".into(),
+            "leave it out, or add it to this machine (ip address add)".into(),
+        ),
+        "source of another family" => (
+            "the address families of --source and of the target differ".into(),
+            "give --source addresses of the target's family".into(),
+        ),
+        "not found" => ("there is no such socket file".into(), "start the server, or correct the path".into()),
+        "not permitted" => (
+            "this user may not connect to the socket file".into(),
+            "run as another user, or change the file's permissions or those of its folder".into(),
+        ),
+        "path too long" => (
+            "the path of the Unix socket is too long".into(),
+            "a path may have 107 bytes: use a shorter one, or a relative one".into(),
+        ),
+        "unreachable" => (
+            "no route leads to the address".into(),
+            "correct the address, or see the machine's routes (ip route get)".into(),
+        ),
         "no descriptor" => (
             "the generator had no descriptor left".into(),
             "raise its limit (ulimit -n), or run several generators".into(),
@@ -82,20 +106,40 @@ fn timed_out(plan: &Plan, overflows: Option<u64>) -> (String, String) {
 }
 
 fn no_port(plan: &Plan) -> (String, String) {
-    let ports = machine::ports().map_or("some 28,000".to_owned(), |ports| ports.to_string());
-    let limit = format!("no port was left: there are {ports} from one address to one destination");
-    let lifted_by = if plan.sources.is_empty() {
-        "use --source to connect from several addresses (127.0.0.0/8 on one machine), or widen \
+    let limit = format!("no port was left: there are {} from one address to one destination", ports());
+    (limit, more_ports(plan))
+}
+
+/// Connecting became slow when half of the ports of each source were used up.
+pub(crate) fn slow_ports(plan: &Plan, pace: &DialPace) -> String {
+    format!(
+        "connecting slowed down from {:.3} to {:.3} ms for each connection once half of the {} ports from one address to \
+         one destination were used, because the kernel then probes them one by one: {}",
+        pace.before / 1e6,
+        pace.after / 1e6,
+        ports(),
+        more_ports(plan)
+    )
+}
+
+fn ports() -> String {
+    machine::ports().map_or("some 28,000".to_owned(), |ports| ports.to_string())
+}
+
+/// What gives more ports.
+fn more_ports(plan: &Plan) -> String {
+    let is_v6_loopback = |addr: &ListenAddr| matches!(addr, ListenAddr::Tcp(addr) if addr.ip() == Ipv6Addr::LOCALHOST);
+    if plan.target.as_ref().is_some_and(is_v6_loopback) {
+        "::1 is the only loopback address of IPv6, so load an IPv4 loopback address of the server, or widen \
+         net.ipv4.ip_local_port_range"
+            .into()
+    } else if plan.sources.is_empty() {
+        "use --source to connect from several addresses of this machine (ip address add), or widen \
          net.ipv4.ip_local_port_range"
             .into()
     } else {
-        format!(
-            "--source gives {} addresses: give more, see that each is this machine's own, or widen \
-             net.ipv4.ip_local_port_range",
-            plan.sources.count()
-        )
-    };
-    (limit, lifted_by)
+        format!("--source gives {} addresses: give more, or widen net.ipv4.ip_local_port_range", plan.sources.count())
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +158,12 @@ mod tests {
             ("timed out", Some(0), ["no answer within 10s", "--connect-rate"]),
             ("timed out", Some(31), ["were full 31 times", "--backlog"]),
             ("no port", None, ["from one address to one destination", "--source"]),
+            ("source not local", None, ["--source has an address that is not this machine's", "ip address add"]),
+            ("source of another family", None, ["families of --source and of the target differ", "target's family"]),
+            ("not found", None, ["no such socket file", "correct the path"]),
+            ("not permitted", None, ["may not connect", "permissions"]),
+            ("path too long", None, ["too long", "107 bytes"]),
+            ("unreachable", None, ["no route", "ip route"]),
             ("no descriptor", None, ["no descriptor left", "ulimit -n"]),
         ] {
             let text = one(name, overflows);
@@ -122,6 +172,21 @@ mod tests {
         let turned_away = Connecting { turned_away: 3, ..Connecting::default() };
         let text = causes(&Plan::default(), &turned_away, None)[0].to_string();
         assert!(text.contains("--max-connections"), "{text}");
+    }
+
+    #[test]
+    fn slow_connecting_names_the_ports_and_what_gives_more() {
+        let pace = DialPace { before: 40_000.0, after: 3_500_000.0 };
+        for (target, sources, words) in [
+            ("192.0.2.1:7", "", "use --source"),
+            ("192.0.2.1:7", "10.0.0.1,10.0.0.2", "--source gives 2 addresses"),
+            ("[::1]:7", "", "::1 is the only loopback address"),
+        ] {
+            let target = Some(ListenAddr::Tcp(target.parse().unwrap()));
+            let plan = Plan { target, sources: sources.parse().unwrap_or_default(), ..Plan::default() };
+            let text = slow_ports(&plan, &pace);
+            assert!(text.contains("from 0.040 to 3.500 ms") && text.contains(words), "{text}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::load::generator::Generator;
 use crate::load::lane::{Lane, Life};
 use crate::load::outcome::{Cohort, Errors, Fault, Interval};
 use crate::load::plan::Stop;
+use crate::load::ramp::DialPace;
 use crate::load::schedule::Schedule;
 use crate::load::tally::record;
 
@@ -71,6 +72,7 @@ pub(crate) struct ThreadEnd {
     pub(crate) late: u64,
     pub(crate) late_max: u64,
     pub(crate) waits_for_port: u64,
+    pub(crate) slow_pace: Option<DialPace>,
 }
 
 /// What is reported at a time, in nanoseconds.
@@ -216,6 +218,7 @@ impl Generator {
             late: self.late,
             late_max: self.late_max,
             waits_for_port: self.waits_for_port,
+            slow_pace: self.ramp.slow_pace(self.last_made),
         };
         self.report(Report::Over(Box::new(end)));
     }

@@ -4,7 +4,7 @@
 //! measure.
 
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -104,10 +104,19 @@ const PAYLOAD_LEN: u32 = 60_000;
 
 impl Drip {
     fn connect(dial: &Dial, timeout: Duration) -> io::Result<Self> {
-        match &dial.to {
+        let mut dial = dial.clone();
+        let mut outcome = Err(ErrorKind::NotFound.into());
+        while let (Err(_), Some(to)) = (&outcome, dial.take_next()) {
+            outcome = Self::connect_to(&to, dial.source(), timeout);
+        }
+        outcome
+    }
+
+    fn connect_to(to: &ListenAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
+        match to {
             ListenAddr::Tcp(to) => {
                 let socket = Socket::new(Domain::for_address(*to), Type::STREAM, Some(Protocol::TCP))?;
-                if let Some(from) = dial.from {
+                if let Some(from) = from {
                     socket.bind(&std::net::SocketAddr::new(from, 0).into())?;
                 }
                 socket.connect_timeout(&(*to).into(), timeout)?;

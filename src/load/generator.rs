@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::addr::ListenAddr;
 use crate::conn::decoder::Frame;
 use crate::conn::outbox::Sent;
 use crate::error::{CloseReason, DialError};
@@ -15,7 +14,9 @@ use crate::frame::HEADER_LEN;
 use crate::handler::{ConnId, Context, Handler, Peers, SourceId, TimerId};
 use crate::load::clock::Clock;
 use crate::load::course::{Course, Order, Report};
+use crate::load::destination::Destination;
 use crate::load::lane::{Lane, Life, Stamp};
+use crate::load::machine;
 use crate::load::outcome::{Cohort, Fault, FaultKind};
 use crate::load::payload::Table;
 use crate::load::plan::{Plan, Stop};
@@ -28,7 +29,7 @@ use crate::load::tally::{Tally, histogram, record};
 #[derive(Debug)]
 pub(crate) struct Share {
     pub(crate) plan: Arc<Plan>,
-    pub(crate) target: ListenAddr,
+    pub(crate) destination: Destination,
     pub(crate) clock: Clock,
     pub(crate) table: Arc<Table>,
     pub(crate) thread: usize,
@@ -39,7 +40,7 @@ pub(crate) struct Share {
 #[derive(Debug)]
 pub(crate) struct Generator {
     pub(crate) plan: Arc<Plan>,
-    pub(crate) target: ListenAddr,
+    pub(crate) destination: Destination,
     pub(crate) clock: Clock,
     pub(crate) thread: usize,
     table: Arc<Table>,
@@ -103,21 +104,22 @@ const FAULTS_MAX: usize = 10;
 
 impl Generator {
     pub(crate) fn new(share: Share) -> std::io::Result<Self> {
-        let Share { plan, target, clock, table, thread, reports } = share;
+        let Share { plan, destination, clock, table, thread, reports } = share;
+        let fast_dials = destination.fast_dials(machine::ports());
         let lanes = lanes_of(&plan, thread);
         let quota = match plan.stop {
             Stop::Frames(frames) => Some(share_of(frames, plan.threads as u64, thread as u64)),
             Stop::After(_) => None,
         };
         Ok(Self {
-            ramp: Ramp::new(lanes.len(), clock.now()),
+            ramp: Ramp::new(lanes.len(), clock.now(), fast_dials.map(|all| all / plan.threads as u64)),
             active: lanes.iter().filter(|lane| lane.cohort == Cohort::Active).count(),
             active_up: 0,
             up: 0,
             reported_up: 0,
             pulse: Pulse::new()?,
             plan,
-            target,
+            destination,
             clock,
             thread,
             table,
@@ -330,6 +332,7 @@ impl Handler for Generator {
             conn.abort();
             return u32::MAX;
         };
+        self.destination.prefer(conn.peer_addr());
         let lane = index as usize;
         match self.lanes[lane].cohort {
             Cohort::Active => {

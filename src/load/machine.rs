@@ -1,6 +1,8 @@
 //! What the system tells of this process and of itself. Nothing of it is needed: where a file is not there, nothing is said.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
 /// A thread's processor time, wherever it is asked from (`/proc/PID/task/TID/schedstat`, first field).
@@ -29,6 +31,12 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// Whether a socket can be bound to this address, as far as is known.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    let bound = UdpSocket::bind((ip, 0));
+    !bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 /// How many ports there are for one source and one destination.

@@ -29,6 +29,7 @@
 mod causes;
 mod clock;
 mod course;
+mod destination;
 mod drip;
 mod generator;
 mod lane;

@@ -1,12 +1,12 @@
 //! What a run is to do.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::addr::{Dial, ListenAddr};
+use crate::addr::ListenAddr;
 use crate::error::Error;
 
 /// What a run is to do; the defaults are those of the command line.
@@ -15,6 +15,8 @@ use crate::error::Error;
 pub struct Plan {
     /// Whom to load. `None`: a server of the run's own, on a thread of this process and a port of the kernel's choice.
     pub target: Option<ListenAddr>,
+    /// Further addresses of the target's name: a connection that cannot be made to one is tried at the next.
+    pub other_addrs: Vec<SocketAddr>,
     /// Connections that carry the load.
     pub connections: usize,
     /// When the load ends.
@@ -63,6 +65,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             target: None,
+            other_addrs: Vec::new(),
             connections: 50,
             stop: Stop::After(Duration::from_secs(10)),
             payload_len: 64..=64,
@@ -132,10 +135,41 @@ impl Plan {
         if self.rate.is_some() && self.depth > 1 {
             return refuse(format!("depth is {} and must be 1 with a rate, where the schedule decides", self.depth));
         }
+        self.check_sources()?;
         match self.stop {
             Stop::After(duration) if duration.is_zero() => refuse("duration is 0 s and must be more".into()),
             Stop::Frames(0) => refuse("frames is 0 and must be at least 1".into()),
             Stop::After(_) | Stop::Frames(_) => Ok(()),
+        }
+    }
+}
+
+impl Plan {
+    /// Rule: a source that cannot be used for any address of the target is an error before anything starts.
+    fn check_sources(&self) -> Result<(), LoadError> {
+        if self.sources.is_empty() {
+            return Ok(());
+        }
+        let family = |is_v4: bool| if is_v4 { "IPv4" } else { "IPv6" };
+        // A run's own server has an IPv4 address.
+        let (target, is_v4) = match &self.target {
+            Some(ListenAddr::Unix(path)) => {
+                return Err(LoadError::Plan(format!(
+                    "a source address is for TCP, and the target is unix:{}: leave --source out",
+                    path.display()
+                )));
+            }
+            Some(ListenAddr::Tcp(addr)) => (addr.to_string(), addr.is_ipv4()),
+            None => ("the run's own server".into(), true),
+        };
+        let has_other_family = self.other_addrs.iter().any(|addr| addr.is_ipv4() != is_v4);
+        match self.sources.first_addrs().find(|source| source.is_ipv4() != is_v4 && !has_other_family) {
+            None => Ok(()),
+            Some(source) => Err(LoadError::Plan(format!(
+                "source {source} is {} and the target {target} is {}: give --source addresses of the target's family",
+                family(source.is_ipv4()),
+                family(is_v4)
+            ))),
         }
     }
 }
@@ -171,6 +205,11 @@ impl Sources {
         self.networks.iter().map(|network| network.count).fold(0, u128::saturating_add)
     }
 
+    /// The first address of each network.
+    pub(crate) fn first_addrs(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.networks.iter().map(|network| network.first)
+    }
+
     /// The address for the `nth` connection, in turn.
     #[must_use]
     pub fn nth(&self, nth: usize) -> Option<IpAddr> {
@@ -182,15 +221,6 @@ impl Sources {
             nth -= network.count;
         }
         None
-    }
-
-    /// How the `nth` connection is dialled.
-    pub(crate) fn dial(&self, target: &ListenAddr, nth: usize) -> Dial {
-        let dial = Dial::to(target.clone());
-        match self.nth(nth) {
-            Some(ip) => dial.from_ip(ip),
-            None => dial,
-        }
     }
 }
 
@@ -256,6 +286,8 @@ pub enum LoadError {
     Plan(String),
     /// A reactor could not be set up, or failed.
     Reactor(Error),
+    /// A source is not an address of this machine.
+    SourceNotLocal(IpAddr),
     /// A thread could not be started.
     Thread(io::Error),
 }
@@ -265,6 +297,11 @@ impl fmt::Display for LoadError {
         match self {
             Self::Plan(message) => f.write_str(message),
             Self::Reactor(error) => error.fmt(f),
+            Self::SourceNotLocal(source) => write!(
+                f,
+                "source {source} is not an address of this machine: give --source addresses that `ip address` shows, or add \
+                 it there"
+            ),
             Self::Thread(error) => write!(f, "a thread could not be started: {error}"),
         }
     }
@@ -273,7 +310,7 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Plan(_) => None,
+            Self::Plan(_) | Self::SourceNotLocal(_) => None,
             Self::Reactor(error) => Some(error),
             Self::Thread(error) => Some(error),
         }
@@ -327,9 +364,29 @@ mod tests {
             ),
             (Plan { stop: Stop::Frames(0), ..plan() }, "frames is 0 and must be at least 1"),
         ];
-        for (plan, expected) in cases {
+        let unix = Some(ListenAddr::Unix("/run/a.sock".into()));
+        let v6 = Some(ListenAddr::Tcp("[::1]:7".parse().unwrap()));
+        let sources = |text: &str| text.parse::<Sources>().unwrap();
+        let of_sources = [
+            (
+                Plan { sources: sources("127.0.0.2"), target: unix, ..plan() },
+                "a source address is for TCP, and the target is unix:/run/a.sock: leave --source out",
+            ),
+            (
+                Plan { sources: sources("127.0.0.0/8"), target: v6.clone(), ..plan() },
+                "source 127.0.0.1 is IPv4 and the target [::1]:7 is IPv6: give --source addresses of the target's family",
+            ),
+            (
+                Plan { sources: sources("127.0.0.1,::1"), ..plan() },
+                "source ::1 is IPv6 and the target the run's own server is IPv4: give --source addresses of the target's \
+                 family",
+            ),
+        ];
+        for (plan, expected) in cases.into_iter().chain(of_sources) {
             assert_eq!(plan.check().unwrap_err().to_string(), expected);
         }
         assert!(plan().check().is_ok());
+        let both = Plan { target: v6, other_addrs: vec![([127, 0, 0, 1], 7).into()], ..plan() };
+        assert!(Plan { sources: sources("127.0.0.1,::1"), ..both }.check().is_ok());
     }
 }

@@ -1,6 +1,7 @@
 //! Opening the connections: some at a time, at a rate if there is one, and again in the case of churn.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
 
 use crate::error::DialError;
 use crate::handler::{ConnId, Peers, TimerId};
@@ -22,7 +23,21 @@ pub(crate) struct Ramp {
     next: Option<TimerId>,
     retry: Option<TimerId>,
     is_settled: bool,
+    /// After so many dials the kernel has to search for ports, and when that many had been dialled.
+    fast_dials: Option<u64>,
+    crossed: Option<u64>,
 }
+
+/// How long a connection took to make, on average and in nanoseconds, before and after half of the ports were used up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DialPace {
+    pub(crate) before: f64,
+    pub(crate) after: f64,
+}
+
+/// It counts as slow from so long on, in nanoseconds, and so many times as slow as before.
+const SLOW: u64 = 1_000_000_000;
+const SLOWER: f64 = 4.0;
 
 /// The most that are dialled in one turn: the last of them is dialled that much later than its latency counts from.
 const BATCH: usize = 16;
@@ -32,13 +47,35 @@ const DIALLING_MAX: usize = 512;
 const RETRY: u64 = 20_000_000;
 
 impl Ramp {
-    pub(crate) fn new(lanes: usize, begun: u64) -> Self {
-        Self { to_dial: (0..lanes as u32).collect(), begun, ..Self::default() }
+    /// `fast_dials` is how many this thread may dial before the kernel has to search for ports.
+    pub(crate) fn new(lanes: usize, begun: u64, fast_dials: Option<u64>) -> Self {
+        Self { to_dial: (0..lanes as u32).collect(), begun, fast_dials, ..Self::default() }
+    }
+
+    /// Whether connecting became slow when half of the ports were used up. The last connection was made at `last_made`.
+    pub(crate) fn slow_pace(&self, last_made: u64) -> Option<DialPace> {
+        let (fast_dials, crossed) = self.fast_dials.zip(self.crossed)?;
+        let slow = last_made.saturating_sub(crossed);
+        let before = (crossed - self.begun) as f64 / fast_dials.max(1) as f64;
+        let after = slow as f64 / (self.dialled - fast_dials).max(1) as f64;
+        (slow >= SLOW && after >= SLOWER * before).then_some(DialPace { before, after })
     }
 
     /// Whether everybody was dialled, with or without success.
     fn is_done(&self) -> bool {
         self.to_dial.is_empty() && self.later.is_empty() && self.dialling.is_empty()
+    }
+}
+
+/// What an error counts as: those that need different remedies have different names.
+fn name_of(error: &DialError) -> &'static str {
+    match error {
+        DialError::Io(ErrorKind::NotFound) => "not found",
+        DialError::Io(ErrorKind::PermissionDenied) => "not permitted",
+        DialError::Io(ErrorKind::InvalidInput | ErrorKind::InvalidFilename) => "path too long",
+        DialError::Io(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => "unreachable",
+        DialError::Io(ErrorKind::TimedOut) => "timed out",
+        other => other.name(),
     }
 }
 
@@ -59,11 +96,14 @@ impl Generator {
                 return;
             }
             let Some(lane) = self.ramp.to_dial.pop_front() else { return };
-            let number = self.lanes[lane as usize].number;
-            let id = peers.dial(self.plan.sources.dial(&self.target, number as usize));
+            let nth = self.ramp.dialled as usize * self.plan.threads + self.thread;
+            let id = peers.dial(self.destination.dial(nth));
             self.lanes[lane as usize].life = Life::Dialling { since: now };
             self.ramp.dialling.insert(id, lane);
             self.ramp.dialled += 1;
+            if self.ramp.fast_dials == Some(self.ramp.dialled) {
+                self.ramp.crossed = Some(now);
+            }
         }
         self.ramp.next = Some(peers.set_timer(peers.now()));
     }
@@ -108,7 +148,7 @@ impl Generator {
             self.waits_for_port += u64::from(*error == DialError::NoPort);
         } else {
             self.tally.errors.not_connected += 1;
-            *self.failed.entry(error.name()).or_default() += 1;
+            *self.failed.entry(name_of(error)).or_default() += 1;
         }
         if is_transient || is_churning {
             self.ramp.later.push(lane);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
-use crate::load::causes::causes;
+use crate::load::causes::{causes, slow_ports};
 use crate::load::clock::{nanos, time_of_day};
 use crate::load::course::ThreadEnd;
 use crate::load::outcome::{
@@ -60,7 +60,8 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     let service = total(|interval| &interval.service);
     let frames = seen.intervals.iter().map(|interval| interval.frames).sum();
     let longest = response.max().max(service.max());
-    let taints = taints(plan, &generator, frames, longest);
+    let mut taints = taints(plan, &generator, frames, longest);
+    taints.extend(seen.ends.iter().find_map(|end| end.slow_pace).map(|pace| slow_ports(plan, &pace)));
     Outcome {
         plan: plan.clone(),
         begun: seen.begun.unwrap_or_else(time_of_day),

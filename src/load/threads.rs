@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::frame::HEADER_LEN;
 use crate::load::clock::{Clock, nanos, time_of_day};
 use crate::load::course::{Order, Report};
+use crate::load::destination::Destination;
 use crate::load::drip::Drips;
 use crate::load::generator::{Generator, Share};
 use crate::load::machine::{self, ThreadClock};
@@ -54,6 +55,9 @@ impl Watch for Unwatched {
 /// the outcome.
 pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Result<Outcome, LoadError> {
     plan.check()?;
+    if let Some(source) = plan.sources.first_addrs().find(|source| !machine::is_local(*source)) {
+        return Err(LoadError::SourceNotLocal(source));
+    }
     let resident = machine::resident_bytes();
     let server = match &plan.target {
         Some(_) => None,
@@ -105,12 +109,13 @@ impl Run {
     fn start(plan: &Arc<Plan>, target: &ListenAddr, server: Option<OwnServer>) -> Result<Self, LoadError> {
         let clock = Clock::start();
         let table = Arc::new(Table::new(RangeInclusive::clone(&plan.payload_len)));
+        let destination = Destination::new(plan, target, machine::ports(), std::process::id());
         let (sender, reports) = channel();
         let mut threads = Vec::new();
         for thread in 0..plan.threads {
             let share = Share {
                 plan: Arc::clone(plan),
-                target: target.clone(),
+                destination: destination.clone(),
                 clock,
                 table: Arc::clone(&table),
                 thread,
@@ -122,7 +127,7 @@ impl Run {
             0 => None,
             count => {
                 let first = plan.connections + plan.idle + plan.deaf;
-                let dials = (first..first + count).map(|nth| plan.sources.dial(target, nth)).collect();
+                let dials = (first..first + count).map(|nth| destination.dial(nth)).collect();
                 Some(Drips::start(dials, plan.connect_timeout).map_err(LoadError::Thread)?)
             }
         };
@@ -385,8 +390,8 @@ mod tests {
         let share = Share {
             clock: Clock::start(),
             table: Arc::new(Table::new(RangeInclusive::clone(&plan.payload_len))),
+            destination: Destination::new(&plan, &target, None, 0),
             plan: Arc::new(plan),
-            target,
             thread: 0,
             reports,
         };

@@ -51,8 +51,9 @@ pub(crate) struct Client<S, T> {
 pub(crate) enum Seat<S, T> {
     /// To be dialled.
     Reserved(Dial),
-    /// Dialled, and not connected yet as far as is known; with what the kernel has reported meanwhile.
-    Dialling { stream: S, peer: PeerAddr, edges: Readiness },
+    /// Dialled, and not connected yet as far as is known; with what the kernel has reported meanwhile, and the addresses
+    /// that are still to be tried.
+    Dialling { stream: S, peer: PeerAddr, edges: Readiness, rest: Option<Box<Dial>> },
     /// A connection.
     Open(Tenant<S, T>),
     /// A connection that runs: it is out, so that a handler can speak to all others meanwhile.
@@ -223,9 +224,38 @@ impl<S, T> Clients<S, T> {
     /// The stream, once the connection to be dialled has one.
     pub(crate) fn seat_dialling(&mut self, id: ConnId, stream: S, peer: PeerAddr) {
         if let Some(client) = self.slots.tenant_mut(id) {
-            client.seat = Seat::Dialling { stream, peer, edges: Readiness::default() };
+            let rest = match std::mem::replace(&mut client.seat, Seat::Out) {
+                Seat::Reserved(dial) if dial.has_next() => Some(Box::new(dial)),
+                _ => None,
+            };
+            client.seat = Seat::Dialling { stream, peer, edges: Readiness::default(), rest };
             self.reserved -= 1;
         }
+    }
+
+    /// Whether it is dialled, and neither made nor failed as far as is known.
+    pub(crate) fn is_dialling(&self, id: ConnId) -> bool {
+        self.slots.tenant(id).is_some_and(|client| matches!(client.seat, Seat::Dialling { .. }))
+    }
+
+    /// An attempt to connect has failed: the next address is dialled, in its turn, if there is one and it may do better.
+    /// Otherwise the dial has failed.
+    pub(crate) fn dial_next_or_fail(&mut self, id: ConnId, error: DialError) {
+        let Some(client) = self.slots.tenant_mut(id) else { return };
+        if error.is_of_address() {
+            match &mut client.seat {
+                Seat::Reserved(dial) if dial.has_next() => return self.to_dial.push_back(id),
+                Seat::Dialling { rest, .. } => {
+                    if let Some(dial) = rest.take() {
+                        client.seat = Seat::Reserved(*dial);
+                        self.reserved += 1;
+                        return self.to_dial.push_back(id);
+                    }
+                }
+                Seat::Reserved(_) | Seat::Open(_) | Seat::Out | Seat::Failed(_) => {}
+            }
+        }
+        self.fail(id, error);
     }
 
     /// Ends everything at once.

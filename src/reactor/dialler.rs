@@ -1,8 +1,10 @@
 //! Connections that we open: dialled within a budget, waited for, and given up in time.
 
+use std::net::IpAddr;
+
 use log::debug;
 
-use crate::addr::{Dial, PeerAddr};
+use crate::addr::{ListenAddr, PeerAddr};
 use crate::conn::Readiness;
 use crate::error::DialError;
 use crate::handler::{ConnId, Handler, Peers};
@@ -18,22 +20,33 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub(crate) fn begin_dials(&mut self) {
         for _ in 0..self.bench.supplies.config.dial_budget {
             let Some(id) = self.clients.to_dial.pop_front() else { break };
-            let Some(client) = self.clients.slots.tenant(id) else { continue };
-            let Seat::Reserved(dial) = &client.seat else { continue };
-            let dial = dial.clone();
-            match self.begin_dial(id, &dial) {
+            let Some(client) = self.clients.slots.tenant_mut(id) else { continue };
+            let Seat::Reserved(dial) = &mut client.seat else { continue };
+            let from = dial.source();
+            let Some(to) = dial.take_next() else {
+                self.clients.fail(id, DialError::NoAddress);
+                continue;
+            };
+            match self.begin_dial(id, &to, from) {
                 Ok(stream) => {
-                    debug!("[{id}] dialling {dial}");
-                    let peer = PeerAddr::from(&dial.to);
+                    debug!("[{id}] dialling {to}");
+                    let peer = PeerAddr::from(&to);
                     self.deadlines.set(Kind::Connect, id.index, Some(self.now()));
                     self.clients.seat_dialling(id, stream, peer);
                 }
-                Err(error) => drop(self.clients.fail(id, error)),
+                Err(error) => self.attempt_failed(id, error),
             }
         }
     }
 
-    fn begin_dial(&mut self, id: ConnId, dial: &Dial) -> Result<N::Stream, DialError> {
+    /// One address was dialled in vain; others may be left.
+    fn attempt_failed(&mut self, id: ConnId, error: DialError) {
+        debug!("[{id}] attempt failed: {error}");
+        self.deadlines.clear(id.index);
+        self.clients.dial_next_or_fail(id, error);
+    }
+
+    fn begin_dial(&mut self, id: ConnId, to: &ListenAddr, from: Option<IpAddr>) -> Result<N::Stream, DialError> {
         let config = &self.bench.supplies.config;
         if self.life != Life::Running {
             return Err(DialError::Cancelled);
@@ -41,7 +54,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if self.clients.sockets() >= config.connections_max {
             return Err(DialError::ConnectionsMax { allowed: config.connections_max });
         }
-        let dialled = self.net.dial(dial, config);
+        if let (ListenAddr::Tcp(to), Some(from)) = (to, from)
+            && to.is_ipv4() != from.is_ipv4()
+        {
+            return Err(DialError::SourceFamily);
+        }
+        let dialled = self.net.dial(to, from, config);
         self.stats.dials.count(&dialled);
         let mut stream = dialled.map_err(|error| DialError::from(&error))?;
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
@@ -57,11 +75,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         match self.net.is_connected(stream) {
             Ok(false) => {}
             Ok(true) => {
-                if let Seat::Dialling { stream, peer, edges } = std::mem::replace(&mut client.seat, Seat::Out) {
+                if let Seat::Dialling { stream, peer, edges, .. } = std::mem::replace(&mut client.seat, Seat::Out) {
                     self.open_dialled(id, stream, peer, edges);
                 }
             }
-            Err(error) => drop(self.clients.fail(id, DialError::from(&error))),
+            Err(error) => self.attempt_failed(id, DialError::from(&error)),
         }
     }
 
@@ -70,7 +88,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         // The outcome may be there, unseen.
         self.look_at_dial(id);
         let allowed = self.bench.supplies.config.connect_timeout;
-        self.clients.fail(id, DialError::TimedOut { allowed });
+        if self.clients.is_dialling(id) {
+            self.attempt_failed(id, DialError::TimedOut { allowed });
+        }
     }
 
     fn open_dialled(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, edges: Readiness) {

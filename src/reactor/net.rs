@@ -3,7 +3,7 @@
 //! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] is the kernel's.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::addr::{Dial, ListenAddr, PeerAddr};
+use crate::addr::{ListenAddr, PeerAddr};
 use crate::config::Config;
 use crate::conn::{Readiness, Transport};
+use crate::error::NotLocal;
 
 /// A world for a reactor: sockets, readiness and time.
 ///
@@ -58,12 +59,12 @@ pub trait Net {
     /// `WouldBlock` when the queue is empty, otherwise what the kernel answered.
     fn accept(&mut self, listener: &Self::Listener, config: &Config) -> io::Result<(Self::Stream, PeerAddr)>;
 
-    /// Begins to connect. The outcome is an edge of writability, once the stream is registered.
+    /// Begins to connect to one address. The outcome is an edge of writability, once the stream is registered.
     ///
     /// # Errors
     ///
     /// What the kernel answered, if it did so at once.
-    fn dial(&mut self, dial: &Dial, config: &Config) -> io::Result<Self::Stream>;
+    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Self::Stream>;
 
     /// Whether the connection that [`dial`](Self::dial) began is made by now.
     ///
@@ -198,15 +199,18 @@ impl Net for Mio {
         }
     }
 
-    fn dial(&mut self, dial: &Dial, config: &Config) -> io::Result<Stream> {
-        match &dial.to {
+    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Stream> {
+        match to {
             ListenAddr::Tcp(to) => {
                 let socket = Socket::new(Domain::for_address(*to), Type::STREAM, Some(Protocol::TCP))?;
                 socket.set_nonblocking(true)?;
                 set_options(&SockRef::from(&socket), config)?;
-                if let Some(from) = dial.from {
+                if let Some(from) = from {
                     choose_port_late(&socket)?;
-                    socket.bind(&SocketAddr::new(from, 0).into())?;
+                    socket.bind(&SocketAddr::new(from, 0).into()).map_err(|error| match error.kind() {
+                        io::ErrorKind::AddrNotAvailable => io::Error::other(NotLocal),
+                        _ => error,
+                    })?;
                 }
                 match socket.connect(&(*to).into()) {
                     Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => Err(error),

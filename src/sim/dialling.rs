@@ -1,6 +1,7 @@
 //! Connections that a reactor opens, on the simulated network.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::addr::Dial;
@@ -18,6 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 struct Caller {
     opened: Vec<ConnId>,
+    peers: Vec<SocketAddr>,
     answered: Vec<ConnId>,
     failed: HashMap<ConnId, DialError>,
     closed: Vec<ConnId>,
@@ -30,6 +32,7 @@ impl Handler for Caller {
 
     fn on_open(&mut self, conn: &mut Context<'_>) {
         self.opened.push(conn.id());
+        self.peers.extend(conn.peer_addr().socket_addr());
         let _ = conn.reply(b"?");
     }
 
@@ -115,6 +118,65 @@ fn a_dial_that_is_refused_fails_at_once() {
     assert_eq!(sim.open_sockets(), 0);
 }
 
+/// Three addresses, to be tried in order.
+fn any_of_three(sim: &Sim) -> (Dial, Vec<SocketAddr>) {
+    let addr = |port| match sim.addr(port) {
+        ListenAddr::Tcp(addr) => addr,
+        other => panic!("{other} is no TCP address"),
+    };
+    let addrs = vec![addr(9), addr(10), addr(11)];
+    (Dial::any_of(addrs.clone()), addrs)
+}
+
+#[test]
+fn each_address_of_a_dial_has_the_whole_timeout_and_the_last_error_counts() {
+    let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
+    let mut reactor = caller(&sim, Config::builder());
+    let id = reactor.peers().dial(any_of_three(&sim).0);
+    for attempt in 0..3 {
+        settle(&sim, &mut reactor);
+        assert_eq!(reactor.next_deadline(), Some(sim.now() + TIMEOUT), "attempt {attempt}");
+        assert_eq!((sim.open_sockets(), reactor.stats().dialling), (1, 1), "the one before is closed");
+        assert!(reactor.handler().failed.is_empty());
+        sim.advance(TIMEOUT);
+    }
+    settle(&sim, &mut reactor);
+    assert_eq!(reactor.handler().failed[&id], DialError::TimedOut { allowed: TIMEOUT });
+    let stats = reactor.stats();
+    assert_eq!((sim.open_sockets(), stats.dialling, stats.dials_failed, stats.dials.total()), (0, 0, 1, 3));
+}
+
+#[test]
+fn dial_of_several_addresses_opens_to_the_first_that_accepts() {
+    let mut opened_to = [0; 3];
+    for seed in 0..100 {
+        let sim = Sim::with_faults(seed, Faults { dial_refused: 400, ..Faults::default() });
+        let mut reactor = caller(&sim, Config::builder());
+        let (dial, addrs) = any_of_three(&sim);
+        let id = reactor.peers().dial(dial);
+        settle(&sim, &mut reactor);
+        let attempts = reactor.stats().dials.total() as usize;
+        match reactor.handler().opened.as_slice() {
+            [opened] => {
+                assert_eq!(*opened, id, "seed {seed}");
+                assert_eq!(reactor.handler().peers, [addrs[attempts - 1]], "seed {seed}");
+                opened_to[attempts - 1] += 1;
+            }
+            _ => assert_eq!((attempts, reactor.handler().failed[&id]), (3, DialError::Refused), "seed {seed}"),
+        }
+    }
+    assert!(opened_to.iter().all(|count| *count > 0), "{opened_to:?}");
+}
+
+#[test]
+fn dial_without_an_address_fails_by_name() {
+    let sim = Sim::new(1);
+    let mut reactor = caller(&sim, Config::builder());
+    let id = reactor.peers().dial(Dial::any_of(Vec::new()));
+    settle(&sim, &mut reactor);
+    assert_eq!(reactor.handler().failed[&id], DialError::NoAddress);
+}
+
 #[test]
 fn dials_beyond_the_budget_wait_for_the_next_turn() {
     let sim = Sim::new(1);
@@ -150,7 +212,8 @@ fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
         let mut far_ends = Vec::new();
         for _ in 0..100 {
             match rng.below(10) {
-                0..4 => dialled.push(reactor.peers().dial(there(&sim))),
+                0..3 => dialled.push(reactor.peers().dial(there(&sim))),
+                3 => dialled.push(reactor.peers().dial(any_of_three(&sim).0)),
                 4 => {
                     let any = rng.below(dialled.len());
                     if let Some(id) = dialled.get(any) {

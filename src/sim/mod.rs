@@ -39,7 +39,7 @@ mod world;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ pub use crate::sim::edges::Edges;
 pub use crate::sim::faults::Faults;
 pub use crate::sim::rng::Rng;
 
-use crate::addr::{Dial, ListenAddr, PeerAddr};
+use crate::addr::{ListenAddr, PeerAddr};
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
@@ -283,8 +283,8 @@ impl Net for SimNet {
         Ok((SimStream { world: Rc::clone(&self.world), socket }, peer))
     }
 
-    fn dial(&mut self, dial: &Dial, _config: &Config) -> io::Result<SimStream> {
-        let socket = self.world.borrow_mut().dial(PeerAddr::from(&dial.to));
+    fn dial(&mut self, to: &ListenAddr, _from: Option<IpAddr>, _config: &Config) -> io::Result<SimStream> {
+        let socket = self.world.borrow_mut().dial(PeerAddr::from(to));
         Ok(SimStream { world: Rc::clone(&self.world), socket })
     }
 

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use frameloop::load::{Plan, Stop};
+use frameloop::ListenAddr;
+use frameloop::load::{Plan, Stop, Unwatched, run};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{Server, patient};
@@ -65,10 +66,38 @@ fn a_server_of_few_connections_is_named_as_the_cause() {
 }
 
 #[test]
-fn an_address_that_is_not_ours_is_named() {
+fn source_that_is_not_local_is_named_before_the_run() {
     let server = Server::start(patient());
-    let outcome = outcome(&Plan { sources: "192.0.2.1".parse().unwrap(), ..plan(server.addr) });
-    assert_eq!(outcome.connecting.failed, [("no port", 10)]);
-    let cause = outcome.causes[0].to_string();
-    assert!(cause.contains("--source gives 1 addresses"), "{cause}");
+    for sources in ["192.0.2.1", "127.0.0.1,192.0.2.1", "192.0.2.1/31"] {
+        let plan = Plan { sources: sources.parse().unwrap(), ..plan(server.addr) };
+        let error = run(&plan, &mut Unwatched).unwrap_err().to_string();
+        let first = if sources.contains('/') { "192.0.2.0" } else { "192.0.2.1" };
+        assert!(error.starts_with(&format!("source {first} is not an address of this machine")), "{error}");
+    }
+}
+
+#[test]
+fn run_against_a_missing_unix_socket_names_the_cause() {
+    let path = std::env::temp_dir().join(format!("frameloop-limits-{}.sock", std::process::id()));
+    let long = std::env::temp_dir().join("x".repeat(200));
+    for (path, name, words) in [(path, "not found", "no such socket file"), (long, "path too long", "too long")] {
+        let plan = Plan { target: Some(ListenAddr::Unix(path)), ..plan(([127, 0, 0, 1], 1).into()) };
+        let outcome = outcome(&plan);
+        assert_eq!(outcome.connecting.failed, [(name, 10)]);
+        assert!(outcome.causes[0].to_string().contains(words), "{}", outcome.causes[0]);
+    }
+}
+
+#[test]
+fn other_addresses_of_a_name_are_tried_when_the_first_refuses() {
+    let server = Server::start(patient());
+    let (_holder, refuses) = bound(None);
+    for churn in [false, true] {
+        let plan = Plan { other_addrs: vec![server.addr], churn, ..plan(refuses) };
+        let outcome = outcome(&plan);
+        assert_eq!((outcome.connecting.up, outcome.frames, outcome.errors.total()), (10, 1_000, 0), "{outcome:?}");
+    }
+    // Each connection falls back while the first ones do; later ones know which address works.
+    let idle = Plan { idle: 2, drip: 2, deaf: 2, other_addrs: vec![server.addr], ..plan(refuses) };
+    assert_eq!(outcome(&idle).connecting.up, 16);
 }

@@ -50,11 +50,30 @@ impl fmt::Display for Address {
     }
 }
 
-/// The socket addresses of a name or an IP address with a port, in the system resolver's order.
+/// The socket addresses of a name or an IP address with a port, at least one, in the order in which they are to be tried.
+///
+/// Rule: a program that connects to a name tries all its addresses, in the order of RFC 8305, before it reports a failure.
 pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, Failure> {
-    match text.to_socket_addrs() {
-        Ok(addrs) => Ok(addrs.collect()),
+    match text.to_socket_addrs().map(|addrs| interleaved(addrs.collect())) {
+        Ok(addrs) if addrs.is_empty() => Err(Failure::run(format_args!("cannot resolve {text}: it has no address"))),
+        Ok(addrs) => Ok(addrs),
         Err(error) => Err(Failure::run(format_args!("cannot resolve {text}: {error}"))),
+    }
+}
+
+/// The order of RFC 8305, section 4: the system resolver's (RFC 6724), with the address families taking turns, so that a
+/// family that does not work costs one attempt before the other is tried.
+fn interleaved(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v4 = addrs.first().is_some_and(SocketAddr::is_ipv4);
+    let (first, second): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|addr| addr.is_ipv4() == first_is_v4);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut ordered = Vec::new();
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return ordered;
+        }
+        ordered.extend(pair.into_iter().flatten());
     }
 }
 
@@ -100,6 +119,17 @@ mod tests {
         }
         assert_eq!("localhost:65536".parse::<Address>(), Err("a port is at most 65535".into()));
         assert_eq!("127.0.0.1:70000".parse::<Address>(), Err("a port is at most 65535".into()));
+    }
+
+    #[test]
+    fn addresses_of_a_name_take_turns_between_the_families() {
+        let addrs = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let resolved = addrs(&["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
+        let expected = addrs(&["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
+        assert_eq!(interleaved(resolved), expected);
+        let v4 = addrs(&["127.0.0.2:1", "127.0.0.1:1"]);
+        assert_eq!(interleaved(v4.clone()), v4);
+        assert_eq!(interleaved(addrs(&["127.0.0.1:1", "[::1]:1"])), addrs(&["127.0.0.1:1", "[::1]:1"]));
     }
 
     #[test]

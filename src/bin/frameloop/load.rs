@@ -1,5 +1,6 @@
 //! `frameloop load`: arguments to a plan, a look at the run while it goes on, and what it came to.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,8 +89,8 @@ pub(crate) struct LoadArgs {
     connect_timeout: Duration,
     /// Addresses of this machine to connect from, in turn: a list of addresses and networks
     ///
-    /// There are some 28,000 ports from one address to one destination. On the loopback interface 127.0.0.0/8 needs no
-    /// set-up.
+    /// There are some 28,000 ports from one address to one destination, and connecting is slow beyond half of them. A
+    /// target in 127.0.0.0/8 is dialled from several addresses of that network by itself once a third of them is needed.
     #[arg(long, env = "FRAMELOOP_SOURCE", value_name = "CIDR,...", help_heading = "Connecting")]
     source: Option<Sources>,
 
@@ -129,7 +130,7 @@ Examples:
   frameloop load                                               a server of its own, for ten seconds
   frameloop load 127.0.0.1:7007 -c 1000 -d 30s                 a thousand connections, each waiting for its answer
   frameloop load 127.0.0.1:7007 -r 20k                         20,000 frames a second, whatever the server does
-  frameloop load 127.0.0.1:7007 -c 100k --source 127.0.0.0/8   more connections than one address has ports for
+  frameloop load 10.0.0.1:7007 -c 100k --source 10.0.0.16/29   more connections than one address has ports for
   frameloop load --churn                                       a connection for each frame
   frameloop load 127.0.0.1:7007 -r 20k --hlog a.hlog --report a.html --expect 'p99<5ms'
 
@@ -174,8 +175,10 @@ fn verdict(outcome: &Outcome, args: &LoadArgs, holds: bool) -> Result<(), Failur
 
 impl LoadArgs {
     fn plan(&self) -> Result<Plan, Failure> {
+        let (target, other_addrs) = self.addr.as_ref().map(target).transpose()?.unzip();
         let plan = Plan {
-            target: self.addr.as_ref().map(target).transpose()?,
+            target,
+            other_addrs: other_addrs.unwrap_or_default(),
             connections: self.connections,
             stop: self.frames.map_or(Stop::After(self.duration), Stop::Frames),
             payload_len: self.size.0.clone(),
@@ -198,13 +201,14 @@ impl LoadArgs {
     }
 }
 
-/// Where the server is; of a name's addresses, the first.
-fn target(address: &Address) -> Result<ListenAddr, Failure> {
+/// Where the server is: the address that is tried first, and the others of its name.
+fn target(address: &Address) -> Result<(ListenAddr, Vec<SocketAddr>), Failure> {
     match address {
-        Address::Unix(path) => Ok(ListenAddr::Unix(path.clone())),
+        Address::Unix(path) => Ok((ListenAddr::Unix(path.clone()), Vec::new())),
         Address::Tcp(text) => {
-            let first = address::resolve(text)?.into_iter().next();
-            first.map(ListenAddr::Tcp).ok_or_else(|| Failure::run(format_args!("{text} has no address")))
+            let mut addrs = address::resolve(text)?;
+            let first = addrs.remove(0);
+            Ok((first.into(), addrs))
         }
     }
 }

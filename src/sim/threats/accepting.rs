@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::PeerAddr;
-use crate::addr::{Dial, ListenAddr};
+use crate::addr::ListenAddr;
 use crate::config::Config;
 use crate::handler::Echo;
 use crate::net::{Net, Ready};
@@ -64,8 +65,8 @@ impl Net for Failing {
         }
     }
 
-    fn dial(&mut self, dial: &Dial, config: &Config) -> io::Result<SimStream> {
-        self.net.dial(dial, config)
+    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<SimStream> {
+        self.net.dial(to, from, config)
     }
 
     fn is_connected(&self, stream: &SimStream) -> io::Result<bool> {
