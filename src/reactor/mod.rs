@@ -46,6 +46,9 @@ use crate::reactor::stats::Stats;
 /// another loop, which waits for its descriptor ([`AsRawFd`]) to be readable or for [`next_deadline`](Self::next_deadline),
 /// and then calls `turn(Some(Duration::ZERO))`.
 ///
+/// After a `fork(2)` the sockets and the paths of Unix sockets belong to the process that made them: a child that drops its
+/// copy of the reactor closes descriptors and ends nothing. A daemon that forks into the background listens behind the fork.
+///
 /// ```
 /// use frameloop::{Config, Echo, ListenAddr, Reactor};
 ///

@@ -2,24 +2,29 @@
 //!
 //! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] is the kernel's.
 
+#[cfg(test)]
+mod held;
+mod listener;
+mod owner;
+
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Source;
-use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::net::{TcpStream, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::addr::{ListenAddr, PeerAddr};
 use crate::config::Config;
 use crate::conn::{Readiness, Transport};
 use crate::error::NotLocal;
+pub use crate::reactor::net::listener::Listener;
+use crate::reactor::net::owner::Owner;
 
 /// A world for a reactor: sockets, readiness and time.
 ///
@@ -178,25 +183,12 @@ impl Net for Mio {
 
     fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Listener, ListenAddr)> {
         let (mut listener, bound) = Listener::bind(addr, config)?;
-        let source: &mut dyn Source = match &mut listener.socket {
-            ListenSocket::Tcp(socket) => socket,
-            ListenSocket::Unix { socket, .. } => socket,
-        };
-        self.poll.registry().register(source, Token(token), Interest::READABLE)?;
+        self.poll.registry().register(listener.source(), Token(token), Interest::READABLE)?;
         Ok((listener, bound))
     }
 
     fn accept(&mut self, listener: &Listener, config: &Config) -> io::Result<(Stream, PeerAddr)> {
-        match &listener.socket {
-            ListenSocket::Tcp(socket) => {
-                let (stream, peer) = socket.accept()?;
-                if !OPTIONS_ARE_INHERITED {
-                    set_options(&SockRef::from(&stream), config)?;
-                }
-                Ok((Stream::Tcp(stream), peer.into()))
-            }
-            ListenSocket::Unix { socket, .. } => Ok((Stream::Unix(socket.accept()?.0), PeerAddr::UNNAMED)),
-        }
+        listener.accept(config)
     }
 
     fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Stream> {
@@ -214,17 +206,17 @@ impl Net for Mio {
                 }
                 match socket.connect(&(*to).into()) {
                     Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => Err(error),
-                    Ok(()) | Err(_) => Ok(Stream::Tcp(TcpStream::from_std(socket.into()))),
+                    Ok(()) | Err(_) => Ok(Stream::tcp(TcpStream::from_std(socket.into()))),
                 }
             }
-            ListenAddr::Unix(path) => UnixStream::connect(path).map(Stream::Unix),
+            ListenAddr::Unix(path) => UnixStream::connect(path).map(Stream::unix),
         }
     }
 
     fn is_connected(&self, stream: &Stream) -> io::Result<bool> {
-        let (error, peer) = match stream {
-            Stream::Tcp(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
-            Stream::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+        let (error, peer) = match &stream.0 {
+            Connected::Tcp(stream, _) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Connected::Unix(stream, _) => (stream.take_error()?, stream.peer_addr().map(drop)),
         };
         match (error, peer) {
             (Some(error), _) => Err(error),
@@ -235,9 +227,9 @@ impl Net for Mio {
     }
 
     fn register(&mut self, stream: &mut Stream, token: usize) -> io::Result<()> {
-        let source: &mut dyn Source = match stream {
-            Stream::Tcp(stream) => stream,
-            Stream::Unix(stream) => stream,
+        let source: &mut dyn Source = match &mut stream.0 {
+            Connected::Tcp(stream, _) => stream,
+            Connected::Unix(stream, _) => stream,
         };
         self.poll.registry().register(source, Token(token), Interest::READABLE | Interest::WRITABLE)
     }
@@ -255,20 +247,49 @@ const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: i32 = 0;
 
-/// A connection's socket.
+/// A connection's socket. Dropping it shuts it down and closes it, in the process that made it; any other process only
+/// closes its copy.
 #[derive(Debug)]
-pub enum Stream {
-    /// A TCP socket.
-    Tcp(TcpStream),
-    /// A Unix stream socket.
-    Unix(UnixStream),
+pub struct Stream(Connected);
+
+#[derive(Debug)]
+enum Connected {
+    Tcp(TcpStream, Owner),
+    Unix(UnixStream, Owner),
+}
+
+impl Stream {
+    fn tcp(stream: TcpStream) -> Self {
+        Self(Connected::Tcp(stream, Owner::this_process()))
+    }
+
+    fn unix(stream: UnixStream) -> Self {
+        Self(Connected::Unix(stream, Owner::this_process()))
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        match &self.0 {
+            Connected::Tcp(stream, _) => SockRef::from(stream),
+            Connected::Unix(stream, _) => SockRef::from(stream),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &self.0;
+        if owner.is_this_process() {
+            // It fails if the peer has reset the connection, or was never reached.
+            let _ = self.socket().shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buf),
-            Self::Unix(stream) => stream.read(buf),
+        match &mut self.0 {
+            Connected::Tcp(stream, _) => stream.read(buf),
+            Connected::Unix(stream, _) => stream.read(buf),
         }
     }
 }
@@ -276,9 +297,9 @@ impl Read for Stream {
 impl Write for Stream {
     /// Never raises SIGPIPE: the standard library writes to sockets with `MSG_NOSIGNAL` where there is such a flag.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(buf),
-            Self::Unix(stream) => stream.write(buf),
+        match &mut self.0 {
+            Connected::Tcp(stream, _) => stream.write(buf),
+            Connected::Unix(stream, _) => stream.write(buf),
         }
     }
 
@@ -290,95 +311,12 @@ impl Write for Stream {
 impl Transport for Stream {
     /// Never raises SIGPIPE either: the standard library's vectored write would (`sendmsg(2)`).
     fn write_pieces(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => SockRef::from(&*stream).send_vectored_with_flags(pieces, NO_SIGNAL),
-            Self::Unix(stream) => SockRef::from(&*stream).send_vectored_with_flags(pieces, NO_SIGNAL),
-        }
+        self.socket().send_vectored_with_flags(pieces, NO_SIGNAL)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
+        self.socket().shutdown(Shutdown::Write)
     }
-}
-
-/// A listening socket. Dropping it stops listening, and removes a Unix socket's path.
-#[derive(Debug)]
-pub struct Listener {
-    socket: ListenSocket,
-}
-
-#[derive(Debug)]
-enum ListenSocket {
-    Tcp(TcpListener),
-    Unix { socket: UnixListener, _path: BoundPath },
-}
-
-impl Listener {
-    fn bind(addr: &ListenAddr, config: &Config) -> io::Result<(Self, ListenAddr)> {
-        let (domain, sock_addr) = match addr {
-            ListenAddr::Tcp(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
-            ListenAddr::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
-        };
-        let protocol = matches!(addr, ListenAddr::Tcp(_)).then_some(Protocol::TCP);
-        let socket = Socket::new(domain, Type::STREAM, protocol)?;
-        socket.set_nonblocking(true)?;
-        if let ListenAddr::Tcp(addr) = addr {
-            socket.set_reuse_address(true)?;
-            if config.reuse_port {
-                socket.set_reuse_port(true)?;
-            }
-            if addr.is_ipv6() {
-                socket.set_only_v6(true)?;
-            }
-            set_options(&SockRef::from(&socket), config)?;
-        }
-        socket.bind(&sock_addr)?;
-        // `build` has checked that the backlog fits.
-        socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
-        Ok(match addr {
-            ListenAddr::Tcp(_) => {
-                let listener = TcpListener::from_std(socket.into());
-                let bound = ListenAddr::Tcp(listener.local_addr()?);
-                (Self { socket: ListenSocket::Tcp(listener) }, bound)
-            }
-            ListenAddr::Unix(path) => {
-                let listener = UnixListener::from_std(socket.into());
-                let socket = ListenSocket::Unix { socket: listener, _path: BoundPath::of(path)? };
-                (Self { socket }, addr.clone())
-            }
-        })
-    }
-}
-
-/// The path of a Unix socket, and which file it was when it was bound.
-#[derive(Debug)]
-struct BoundPath {
-    path: PathBuf,
-    file: (u64, u64),
-}
-
-impl BoundPath {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: file_at(path)?, path: path.into() })
-    }
-}
-
-impl Drop for BoundPath {
-    /// Removes the path, unless somebody else has put another file there meanwhile.
-    fn drop(&mut self) {
-        if file_at(&self.path).is_ok_and(|file| file == self.file) {
-            // Whoever was faster in removing it has done what was to be done.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Device and inode.
-fn file_at(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Whether an accepted socket has the options of its listener: true on Linux, where it begins as a copy of it. So no
@@ -436,8 +374,8 @@ mod tests {
     #[test]
     fn an_accepted_socket_has_the_options_of_its_listener() {
         let config = Config::builder().keepalive(Some(Duration::from_secs(77))).build().unwrap();
-        let (Stream::Tcp(stream), _client) = accepted(&config) else { panic!("no TCP stream") };
-        let socket = SockRef::from(&stream);
+        let (stream, _client) = accepted(&config);
+        let socket = stream.socket();
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
@@ -449,29 +387,5 @@ mod tests {
         let mut net = Mio::new(&config).unwrap();
         net.poll(Some(Duration::from_millis(1))).unwrap();
         assert!(net.events().next().is_none());
-    }
-
-    #[test]
-    fn dropping_a_unix_listener_removes_its_path() {
-        let path = std::env::temp_dir().join(format!("frameloop-net-{}.sock", std::process::id()));
-        let config = Config::default();
-        let mut net = Mio::new(&config).unwrap();
-        let (listener, _) = net.listen(&ListenAddr::Unix(path.clone()), &config, 0).unwrap();
-        assert!(path.exists());
-        drop(listener);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_path_that_is_somebody_elses_by_now_stays() {
-        let path = std::env::temp_dir().join(format!("frameloop-net-taken-{}.sock", std::process::id()));
-        let config = Config::default();
-        let mut net = Mio::new(&config).unwrap();
-        let addr = ListenAddr::Unix(path.clone());
-        let (first, _) = net.listen(&addr, &config, 0).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let (_second, _) = net.listen(&addr, &config, 1).unwrap();
-        drop(first);
-        assert!(path.exists());
     }
 }

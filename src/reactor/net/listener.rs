@@ -1,0 +1,211 @@
+//! A listening socket, and the path that a Unix socket is bound to.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::addr::{ListenAddr, PeerAddr};
+use crate::config::Config;
+use crate::reactor::net::owner::Owner;
+use crate::reactor::net::{OPTIONS_ARE_INHERITED, Stream, set_options};
+
+/// A listening socket. Dropping it stops listening, and removes a Unix socket's path, both in the process that bound it
+/// only.
+#[derive(Debug)]
+pub struct Listener {
+    // Before the socket, which holds the file's inode: no other file can have its number until the path is removed.
+    path: Option<BoundPath>,
+    socket: ListenSocket,
+    owner: Owner,
+}
+
+#[derive(Debug)]
+enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    pub(crate) fn bind(addr: &ListenAddr, config: &Config) -> io::Result<(Self, ListenAddr)> {
+        let (domain, sock_addr) = match addr {
+            ListenAddr::Tcp(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
+            ListenAddr::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        };
+        let protocol = matches!(addr, ListenAddr::Tcp(_)).then_some(Protocol::TCP);
+        let socket = Socket::new(domain, Type::STREAM, protocol)?;
+        socket.set_nonblocking(true)?;
+        if let ListenAddr::Tcp(addr) = addr {
+            socket.set_reuse_address(true)?;
+            if config.reuse_port {
+                socket.set_reuse_port(true)?;
+            }
+            if addr.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            set_options(&SockRef::from(&socket), config)?;
+        }
+        socket.bind(&sock_addr)?;
+        // From here on the path is removed, whatever fails.
+        let path = match addr {
+            ListenAddr::Unix(path) => Some(BoundPath::of(path)?),
+            ListenAddr::Tcp(_) => None,
+        };
+        // `build` has checked that the backlog fits.
+        socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
+        let (socket, bound) = match addr {
+            ListenAddr::Tcp(_) => {
+                let listener = TcpListener::from_std(socket.into());
+                let bound = ListenAddr::Tcp(listener.local_addr()?);
+                (ListenSocket::Tcp(listener), bound)
+            }
+            ListenAddr::Unix(_) => (ListenSocket::Unix(UnixListener::from_std(socket.into())), addr.clone()),
+        };
+        Ok((Self { path, socket, owner: Owner::this_process() }, bound))
+    }
+
+    pub(crate) fn accept(&self, config: &Config) -> io::Result<(Stream, PeerAddr)> {
+        match &self.socket {
+            ListenSocket::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                if !OPTIONS_ARE_INHERITED {
+                    set_options(&SockRef::from(&stream), config)?;
+                }
+                Ok((Stream::tcp(stream), peer.into()))
+            }
+            ListenSocket::Unix(socket) => Ok((Stream::unix(socket.accept()?.0), PeerAddr::UNNAMED)),
+        }
+    }
+
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
+        match &mut self.socket {
+            ListenSocket::Tcp(socket) => socket,
+            ListenSocket::Unix(socket) => socket,
+        }
+    }
+}
+
+impl Drop for Listener {
+    /// A listening socket that is shut down refuses connections, whoever else holds it (on Linux: `inet_shutdown`,
+    /// `unix_shutdown`).
+    fn drop(&mut self) {
+        self.path = None;
+        if self.owner.is_this_process() {
+            let socket = match &self.socket {
+                ListenSocket::Tcp(socket) => SockRef::from(socket),
+                ListenSocket::Unix(socket) => SockRef::from(socket),
+            };
+            // It fails where a listening socket cannot be shut down; then closing it is all that can be done.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// The path of a Unix socket, and which file it was when it was bound.
+#[derive(Debug)]
+struct BoundPath {
+    /// From the root: the process may change its directory.
+    path: PathBuf,
+    file: (u64, u64),
+    owner: Owner,
+}
+
+impl BoundPath {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: file_at(path)?, path: std::path::absolute(path)?, owner: Owner::this_process() })
+    }
+}
+
+impl Drop for BoundPath {
+    /// Removes the path, unless another process has put another file there meanwhile, or this one is a child of the one
+    /// that bound it.
+    fn drop(&mut self) {
+        if self.owner.is_this_process() && file_at(&self.path).is_ok_and(|file| file == self.file) {
+            // Whatever was faster in removing it has done what was to be done.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Device and inode.
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path_of(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("frameloop-{name}-{}.sock", std::process::id()))
+    }
+
+    fn bind(path: &Path) -> Listener {
+        Listener::bind(&ListenAddr::Unix(path.into()), &Config::default()).unwrap().0
+    }
+
+    #[test]
+    fn dropping_a_unix_listener_removes_its_path() {
+        let path = path_of("listener");
+        let listener = bind(&path);
+        assert!(path.exists());
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_path_that_is_another_servers_by_now_stays() {
+        let path = path_of("taken");
+        let first = bind(&path);
+        std::fs::remove_file(&path).unwrap();
+        let _second = bind(&path);
+        drop(first);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_process_that_did_not_bind_removes_no_path_and_shuts_nothing_down() {
+        let path = path_of("forked");
+        let mut listener = bind(&path);
+        let ListenSocket::Unix(socket) = &listener.socket else { panic!("no Unix socket") };
+        // What a forked child has: a copy of the descriptor, and another process id.
+        let copy: std::os::fd::OwnedFd = std::os::fd::AsFd::as_fd(socket).try_clone_to_owned().unwrap();
+        listener.owner = Owner::another_process();
+        if let Some(path) = &mut listener.path {
+            path.owner = Owner::another_process();
+        }
+        drop(listener);
+        assert!(path.exists());
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        drop(copy);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_dropped_listener_refuses_while_a_child_holds_it() {
+        let path = path_of("held");
+        let any_port: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let (tcp, ListenAddr::Tcp(addr)) = Listener::bind(&any_port.into(), &Config::default()).unwrap() else {
+            panic!("no TCP address")
+        };
+        let unix = bind(&path);
+        let link = path.with_extension("link");
+        std::fs::hard_link(&path, &link).unwrap();
+        let copies = [&tcp, &unix].map(|listener| match &listener.socket {
+            ListenSocket::Tcp(socket) => std::os::fd::AsFd::as_fd(socket).try_clone_to_owned().unwrap(),
+            ListenSocket::Unix(socket) => std::os::fd::AsFd::as_fd(socket).try_clone_to_owned().unwrap(),
+        });
+        drop((tcp, unix));
+        let refusals = [
+            std::net::TcpStream::connect(addr).map(drop).map_err(|error| error.kind()),
+            std::os::unix::net::UnixStream::connect(&link).map(drop).map_err(|error| error.kind()),
+        ];
+        std::fs::remove_file(&link).unwrap();
+        assert_eq!(refusals, [Err(io::ErrorKind::ConnectionRefused); 2]);
+        drop(copies);
+    }
+}
