@@ -1,16 +1,18 @@
 //! What a reactor may use: limits, budgets, watermarks and deadlines.
 //!
 //! A [`Config`] is built by [`Config::builder`] and checked once, when it is built: what reaches the reactor can work.
+//!
+//! Rule: [`Duration::MAX`] means "forever" in every setting, and so does any other duration that the clock cannot count to.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::frame::HEADER_LEN;
 
 /// Settings of a reactor, checked to be consistent.
 ///
 /// Every constructor sets every bound; nothing is unlimited by omission. A field is read by the method of its name on
-/// [`ConfigBuilder`], which also documents it.
+/// [`ConfigBuilder`], which also documents it. [`Duration::MAX`] means "forever" in each of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub(crate) payload_len_max: u32,
@@ -89,6 +91,11 @@ impl Default for Config {
     }
 }
 
+/// The instant that is `wait` after `from`; `None` if it never comes.
+pub(crate) fn after(from: Instant, wait: Duration) -> Option<Instant> {
+    from.checked_add(wait)
+}
+
 /// Collects settings; [`build`](Self::build) checks them.
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until it is built"]
@@ -137,7 +144,7 @@ impl ConfigBuilder {
         /// Closing a socket with unread input makes the kernel send RST, which can destroy output that is still on its
         /// way (RFC 1122, section 4.2.2.13; RFC 9112, section 9.6).
         linger_timeout: Duration,
-        /// How long a drain may take before what is left is cut. Default 5 s.
+        /// How long a drain may take before what is left is cut; zero cuts at once. Default 5 s.
         drain_timeout: Duration,
         /// How long a connection that is dialled may take to be made. Default 10 s.
         connect_timeout: Duration,
@@ -179,7 +186,9 @@ impl ConfigBuilder {
     ///
     /// [`ConfigError`] names the first setting that cannot work, with what was asked for and what is allowed.
     pub fn build(self) -> Result<Config, ConfigError> {
-        let c = self.config;
+        let mut c = self.config;
+        // A probe that never comes.
+        c.keepalive = c.keepalive.filter(|idle| *idle != Duration::MAX);
         let frame_len_max = c.payload_len_max as usize + HEADER_LEN;
         let timeouts = [
             ("idle_timeout", c.idle_timeout),
@@ -321,6 +330,15 @@ mod tests {
         for (builder, expected) in cases {
             assert_eq!(refusal(builder), expected);
         }
+    }
+
+    #[test]
+    fn a_duration_without_end_is_allowed_in_every_setting() {
+        let forever = Some(Duration::MAX);
+        let builder = Config::builder().idle_timeout(forever).frame_timeout(forever).write_timeout(forever);
+        let builder = builder.linger_timeout(Duration::MAX).drain_timeout(Duration::MAX).connect_timeout(Duration::MAX);
+        let config = builder.keepalive(forever).spin(Duration::MAX).build().unwrap();
+        assert_eq!(config.keepalive, None, "a probe that never comes");
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -195,6 +195,101 @@ fn a_watched_descriptor_calls_on_source() {
     drop(to_first);
     server.turn_until("the end of the source", |reactor| reactor.handler().log.sources.len() == 3);
     assert_eq!(server.log().sources[2], first_id);
+}
+
+/// Turns often enough for any event that there is.
+fn settle(server: &mut Server<Hooks>) {
+    for _ in 0..5 {
+        let _ = server.turn();
+    }
+}
+
+#[test]
+fn a_source_that_is_unwatched_reports_nothing_and_its_descriptor_can_be_watched_again() {
+    let mut server = Server::new(Config::default(), Hooks::default());
+    let (watched, mut far_end) = UnixStream::pair().unwrap();
+    let old = server.reactor.watch(&watched).unwrap();
+    assert!(server.reactor.watch(&watched).is_err(), "watched twice");
+    far_end.write_all(b"x").unwrap();
+    assert!(server.reactor.unwatch(old));
+    assert!(!server.reactor.unwatch(old));
+    settle(&mut server);
+    assert_eq!(server.log().sources, []);
+
+    let new = server.reactor.watch(&watched).unwrap();
+    assert_ne!(new, old);
+    server.turn_until("the source", |reactor| !reactor.handler().log.sources.is_empty());
+    assert_eq!(server.log().sources, [new]);
+    drop(watched);
+    assert!(!server.reactor.unwatch(new), "it is closed");
+}
+
+#[test]
+fn a_source_that_was_closed_reports_nothing_though_a_duplicate_lives() {
+    let mut server = Server::new(Config::default(), Hooks::default());
+    let (watched, mut far_end) = UnixStream::pair().unwrap();
+    let old = server.reactor.watch(&watched).unwrap();
+    let duplicate = watched.try_clone().unwrap();
+    drop(watched);
+    far_end.write_all(b"x").unwrap();
+    settle(&mut server);
+    assert_eq!(server.log().sources, []);
+
+    // The number is free, and the lowest that is: others get it, one after the other.
+    let clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    far_end.write_all(b"x").unwrap();
+    settle(&mut server);
+    assert_eq!(server.log().sources, [], "the number is a connection's");
+    for client in &clients {
+        server.echo(client, b"served");
+    }
+    assert!(!server.reactor.unwatch(old));
+    for client in &clients {
+        server.echo(client, b"served still");
+    }
+
+    let new = server.reactor.watch(&duplicate).unwrap();
+    server.turn_until("the source", |reactor| !reactor.handler().log.sources.is_empty());
+    assert_eq!(server.log().sources, [new]);
+}
+
+/// A pair of which the first end has a given number; `None` if another thread of this process has taken that.
+fn pair_numbered(number: RawFd) -> Option<(UnixStream, UnixStream)> {
+    let mut others = Vec::new();
+    for _ in 0..100 {
+        let (one, other) = UnixStream::pair().unwrap();
+        match (one.as_raw_fd() == number, other.as_raw_fd() == number) {
+            (true, _) => return Some((one, other)),
+            (_, true) => return Some((other, one)),
+            _ => others.push((one, other)),
+        }
+    }
+    None
+}
+
+#[test]
+fn a_source_with_the_number_of_one_that_was_closed_has_an_id_of_its_own() {
+    let mut server = Server::new(Config::default(), Hooks::default());
+    let (first_id, _duplicate, mut to_first, (second, mut to_second)) = (0..1_000)
+        .find_map(|_| {
+            let (first, to_first) = UnixStream::pair().unwrap();
+            let first_id = server.reactor.watch(&first).unwrap();
+            let duplicate = first.try_clone().unwrap();
+            let number = first.as_raw_fd();
+            drop(first);
+            Some((first_id, duplicate, to_first, pair_numbered(number)?))
+        })
+        .unwrap();
+    let second_id = server.reactor.watch(&second).unwrap();
+    to_first.write_all(b"x").unwrap();
+    settle(&mut server);
+    assert_eq!(server.log().sources, []);
+    to_second.write_all(b"x").unwrap();
+    server.turn_until("the source", |reactor| !reactor.handler().log.sources.is_empty());
+    assert_eq!(server.log().sources, [second_id]);
+    assert!(!server.reactor.unwatch(first_id));
+    to_second.write_all(b"x").unwrap();
+    server.turn_until("the source", |reactor| reactor.handler().log.sources == [second_id, second_id]);
 }
 
 #[test]

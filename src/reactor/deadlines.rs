@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::Config;
+use crate::config::{Config, after};
 use crate::conn::Conn;
 use crate::error::CloseReason;
 use crate::planted::{Bug, planted};
@@ -165,7 +165,7 @@ impl List {
         if since == NOT_SET {
             return None;
         }
-        epoch.checked_add(Duration::from_nanos(since))?.checked_add(self.timeout?)
+        after(after(epoch, Duration::from_nanos(since))?, self.timeout?)
     }
 
     fn link(&mut self, slot: u32, since: u64) {

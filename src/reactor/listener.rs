@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::addr::PeerAddr;
+use crate::config::after;
 use crate::handler::Handler;
 use crate::planted::{Bug, planted};
 use crate::reactor::Reactor;
@@ -207,7 +208,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             _ => {
                 self.listeners.list[index].is_ready &= !planted(Bug::ExhaustionLosesEdge);
                 self.stats.accept_pauses += 1;
-                self.listeners.paused_until = self.now().checked_add(ACCEPT_PAUSE);
+                self.listeners.paused_until = after(self.now(), ACCEPT_PAUSE);
                 if self.gates.accept_paused.passes(self.now()) {
                     warn!("accepting pauses, with {} connections open: {error}", self.clients.slots.len());
                 }

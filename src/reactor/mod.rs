@@ -16,15 +16,16 @@ pub(crate) mod slots;
 pub(crate) mod stats;
 pub(crate) mod tenancy;
 pub(crate) mod timers;
+mod watch;
 
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use log::{Level, debug, info, log_enabled, trace};
 
 use crate::addr::ListenAddr;
-use crate::config::Config;
+use crate::config::{Config, after};
 use crate::conn::workbench::Workbench;
 use crate::error::{CloseReason, Error};
 use crate::handler::{ConnId, End, Handler, Peers, Reach, SourceId};
@@ -71,6 +72,7 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     gates: Gates,
     life: Life,
     report: DrainReport,
+    /// Where the search for the next source's number begins, so that a number is used again as late as possible.
     sources: u32,
     /// The last poll returned as many events as it may: there may be others, for which another loop is not woken again.
     has_more_events: bool,
@@ -104,7 +106,10 @@ pub struct DrainReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Running,
-    Draining { deadline: Instant },
+    /// Without a deadline, it waits for every connection.
+    Draining {
+        deadline: Option<Instant>,
+    },
     Stopped,
 }
 
@@ -123,20 +128,6 @@ impl<H: Handler> Reactor<H> {
     pub fn new(config: Config, handler: H) -> Result<Self, Error> {
         let net = Mio::new(&config).map_err(Error::Poll)?;
         Self::with_net(net, config, handler)
-    }
-
-    /// Lets a descriptor wake the loop when it becomes readable, and calls [`Handler::on_source`] for it.
-    ///
-    /// The descriptor stays the caller's, and is forgotten by the kernel when the caller closes it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Poll`] if the readiness queue does not take it.
-    pub fn watch(&mut self, fd: &impl AsFd) -> Result<SourceId, Error> {
-        let token = Subject::Source(self.sources).token();
-        self.net.watch(fd.as_fd(), token).map_err(Error::Poll)?;
-        self.sources += 1;
-        Ok(SourceId(self.sources - 1))
     }
 }
 
@@ -237,8 +228,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         let now = self.net.now();
         let timeout = self.bench.supplies.config.drain_timeout;
-        info!("draining {} connections within {timeout:?}", self.clients.slots.len());
-        self.life = Life::Draining { deadline: now.checked_add(timeout).unwrap_or(now) };
+        let deadline = after(now, timeout);
+        let connections = self.clients.slots.len();
+        match deadline {
+            Some(_) => info!("draining {connections} connections within {timeout:?}"),
+            None => info!("draining {connections} connections, without a deadline"),
+        }
+        self.life = Life::Draining { deadline };
         self.listeners.close();
         self.clients.drain_all();
     }
@@ -295,7 +291,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return Some(self.now());
         }
         let drain = match self.life {
-            Life::Draining { deadline } => Some(deadline),
+            Life::Draining { deadline } => deadline,
             Life::Running | Life::Stopped => None,
         };
         let deadlines = [self.deadlines.next(), self.clients.timers.next(), drain];
@@ -329,10 +325,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 }
                 Subject::Listener(index) => listeners.note_ready(index),
                 Subject::Waker => mailbox.note_rung(),
-                Subject::Source(number) => {
+                Subject::Source(number) if net.is_watched(ready.token) => {
                     let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
                     guarded(|| handler.on_source(&mut peers, SourceId(number)));
                 }
+                Subject::Source(_) => {}
             }
         }
         self.has_more_events = count >= self.bench.supplies.config.events_per_turn;
@@ -423,7 +420,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Some(End::Stop) => self.stop(),
             None => {}
         }
-        if let Life::Draining { deadline } = self.life
+        if let Life::Draining { deadline: Some(deadline) } = self.life
             && self.now() >= deadline
         {
             self.clients.cut_all(CloseReason::Cut);
@@ -439,7 +436,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.trim_at = None;
         }
         if self.trim_at.is_none() && self.bench.supplies.has_idle() {
-            self.trim_at = now.checked_add(TRIM_INTERVAL);
+            self.trim_at = after(now, TRIM_INTERVAL);
         }
     }
 

@@ -6,6 +6,7 @@
 mod held;
 mod listener;
 mod owner;
+mod sources;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -15,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
@@ -25,6 +25,7 @@ use crate::conn::{Readiness, Transport};
 use crate::error::NotLocal;
 pub use crate::reactor::net::listener::Listener;
 use crate::reactor::net::owner::Owner;
+use crate::reactor::net::sources::Sources;
 
 /// A world for a reactor: sockets, readiness and time.
 ///
@@ -91,6 +92,13 @@ pub trait Net {
     ///
     /// What the kernel answered.
     fn waker(&mut self, token: usize) -> io::Result<Self::Wake>;
+
+    /// Whether the descriptor that events name by `token` is still the one that was given to
+    /// [`Reactor::watch`](crate::Reactor::watch). A world without such descriptors reports no event for one.
+    fn is_watched(&self, token: usize) -> bool {
+        let _ = token;
+        true
+    }
 }
 
 /// One event.
@@ -109,19 +117,36 @@ pub struct Mio {
     poll: Poll,
     events: Events,
     spin: Duration,
+    sources: Sources,
 }
 
 impl Mio {
     pub(crate) fn new(config: &Config) -> io::Result<Self> {
-        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(config.events_per_turn), spin: config.spin })
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(config.events_per_turn),
+            spin: config.spin,
+            sources: Sources::default(),
+        })
     }
 
-    /// Asks for readability of a descriptor that somebody else owns.
+    /// Asks for readability of a descriptor that the caller owns.
     pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
-        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), Token(token), Interest::READABLE)
+        self.sources.watch(self.poll.registry(), fd.as_raw_fd(), token)
+    }
+
+    /// Ends a [`watch`](Self::watch). Returns whether the descriptor was watched still.
+    pub(crate) fn unwatch(&mut self, token: usize) -> bool {
+        self.sources.unwatch(self.poll.registry(), token)
+    }
+
+    /// Whether no watched descriptor has this token.
+    pub(crate) fn is_free(&self, token: usize) -> bool {
+        self.sources.is_free(token)
     }
 
     fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.map(|timeout| timeout.min(POLL_MAX));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
@@ -234,11 +259,18 @@ impl Net for Mio {
         self.poll.registry().register(source, Token(token), Interest::READABLE | Interest::WRITABLE)
     }
 
+    fn is_watched(&self, token: usize) -> bool {
+        self.sources.is_watched(token)
+    }
+
     fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
         let waker = Arc::new(Waker::new(self.poll.registry(), Token(token))?);
         Ok(Box::new(move || waker.wake()))
     }
 }
+
+/// A poll that ends early is no fault, and a kernel may refuse a timeout that it cannot count (`kevent(2)`).
+const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What keeps a write from raising SIGPIPE. Apple's systems have no such flag, and an option in its place that is set
 /// when a socket is made.

@@ -73,3 +73,26 @@ fn a_wait_of_25_days_or_for_ever_lasts_until_something_happens() {
         waker.join().unwrap();
     }
 }
+
+#[test]
+fn a_reactor_whose_settings_are_all_forever_sleeps_until_something_happens_and_drains() {
+    let forever = Some(Duration::MAX);
+    let config = Config::builder().idle_timeout(forever).frame_timeout(forever).write_timeout(forever);
+    let config = config.linger_timeout(Duration::MAX).drain_timeout(Duration::MAX).connect_timeout(Duration::MAX);
+    let mut server = Server::new(config.keepalive(forever).build().unwrap(), Hooks::default());
+    let client = server.connect();
+    server.echo(&client, b"served");
+    // Inside a frame, so that the drain waits for it.
+    server.write(&client, &[0, 0, 0]);
+    server.turn_until("the bytes", |reactor| reactor.stats().bytes_in == 10 + 3);
+    server.reactor.drain();
+    for _ in 0..5 {
+        let _ = server.turn();
+    }
+    assert_eq!(server.reactor.stats().connections, 1, "it was cut");
+    server.write(&client, &[1, b'x']);
+    server.expect(&client, &[b"x"]);
+    drop(client);
+    server.reactor.run().unwrap();
+    assert_eq!(server.reactor.drain_report().drained, 1);
+}

@@ -6,6 +6,7 @@ mod endings;
 mod events;
 mod fairness;
 mod floods;
+mod forever;
 mod partitions;
 
 use std::time::Duration;

@@ -1,0 +1,94 @@
+//! Descriptors that the caller owns and the reactor watches.
+//!
+//! Rule: a watched descriptor reports only while the caller has it open, and under no other id than its own. epoll forgets a
+//! descriptor when its open file description goes, not when the descriptor is closed (`epoll(7)`, questions and answers, 6):
+//! while a duplicate lives, in this process or in a forked child, events keep coming for a number that is closed, or is
+//! another descriptor's by now.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::RawFd;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Registry, Token};
+
+/// Whether closing a descriptor may leave it in the readiness queue. A kqueue forgets a descriptor that is closed.
+const OUTLIVES_CLOSE: bool = cfg!(any(target_os = "linux", target_os = "android", target_os = "illumos"));
+
+/// The watched descriptors.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    by_token: BTreeMap<usize, RawFd>,
+    /// Holds the same descriptors and nothing else, and is never polled. It takes a number again exactly if that is no
+    /// longer the descriptor that was watched: the main queue would refuse it as well if it is a connection's by now.
+    probe: Option<Poll>,
+}
+
+impl Sources {
+    /// Watches a descriptor; events name it by `token`.
+    pub(crate) fn watch(&mut self, registry: &Registry, fd: RawFd, token: usize) -> io::Result<()> {
+        if OUTLIVES_CLOSE {
+            let probe = match self.probe.take() {
+                Some(probe) => probe,
+                None => Poll::new()?,
+            };
+            let registered = register(self.probe.insert(probe).registry(), fd, token);
+            registered.map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    io::Error::new(error.kind(), format!("descriptor {fd} is watched already; call unwatch first"))
+                }
+                _ => error,
+            })?;
+        }
+        if let Err(error) = register(registry, fd, token) {
+            self.forget_probed(fd);
+            return Err(error);
+        }
+        // Whatever was watched under this number is closed, or it would have been refused.
+        self.by_token.retain(|_, watched| *watched != fd);
+        self.by_token.insert(token, fd);
+        Ok(())
+    }
+
+    /// Whether the descriptor of this token is open still, and the one that was watched.
+    pub(crate) fn is_watched(&self, token: usize) -> bool {
+        let Some(fd) = self.by_token.get(&token) else { return false };
+        let Some(probe) = &self.probe else { return true };
+        match register(probe.registry(), *fd, token) {
+            Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
+            Ok(()) => {
+                self.forget_probed(*fd);
+                false
+            }
+        }
+    }
+
+    /// Stops watching. Returns whether the descriptor was watched still.
+    pub(crate) fn unwatch(&mut self, registry: &Registry, token: usize) -> bool {
+        let is_watched = self.is_watched(token);
+        if let Some(fd) = self.by_token.remove(&token)
+            && is_watched
+        {
+            self.forget_probed(fd);
+            // It was just found to be there.
+            let _ = registry.deregister(&mut SourceFd(&fd));
+        }
+        is_watched
+    }
+
+    /// Whether no watched descriptor has this token.
+    pub(crate) fn is_free(&self, token: usize) -> bool {
+        !self.by_token.contains_key(&token)
+    }
+
+    fn forget_probed(&self, fd: RawFd) {
+        if let Some(probe) = &self.probe {
+            // It fails only if it is closed meanwhile, and then it is forgotten.
+            let _ = probe.registry().deregister(&mut SourceFd(&fd));
+        }
+    }
+}
+
+fn register(registry: &Registry, fd: RawFd, token: usize) -> io::Result<()> {
+    registry.register(&mut SourceFd(&fd), Token(token), Interest::READABLE)
+}
