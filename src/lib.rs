@@ -46,7 +46,7 @@
 //! | set limits, budgets, watermarks and deadlines | [`Config`] |
 //! | drive the loop: to its end, turn by turn, or inside another loop | [`Reactor`] |
 //! | talk to it from other threads | [`Handle`] |
-//! | see what it does | [`Stats`], and the `log` crate's levels `debug` and `trace` |
+//! | see what it does | [`Stats`], and the `log` crate's levels `debug` and `trace`. The loop's thread calls your logger: one that waits, for a pipe or a disk, stalls every connection, so give it a queue and a thread |
 //! | know why a connection ended | [`CloseReason`] |
 //! | speak the wire format | [`frame`], [`client`] |
 //!

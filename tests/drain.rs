@@ -142,6 +142,7 @@ mod by_signal {
             server.signal(first);
             assert_eq!(idle.end(), End::InOrder, "the first signal's drain has begun");
             drop(idle);
+            std::thread::sleep(support::PAIR);
             let begun = Instant::now();
             server.signal(second);
             let outcome = server.outcome();

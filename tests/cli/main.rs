@@ -10,4 +10,5 @@ mod process;
 mod prompt;
 mod report;
 mod serve;
+mod streams;
 mod usage;

@@ -6,28 +6,37 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::process::{Outcome, Process};
 
 /// A prompt on a terminal of its own.
 struct Prompt {
     script: Process,
     prompt: String,
+    /// What was shown before it was connected.
+    before: String,
 }
 
 impl Prompt {
     /// `None`, and a line about it, where there is no `script`.
     fn open(addr: &str, args: &str) -> Option<Self> {
+        Self::run(&format!("{} connect {addr} {args}", env!("CARGO_BIN_EXE_frameloop")), addr)
+    }
+
+    /// The same by a command of the shell that connects to `addr`.
+    fn run(command: &str, addr: &str) -> Option<Self> {
         if Command::new("script").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             println!("skipped: there is no script(1) to make a terminal with");
             return None;
         }
-        let connect = format!("{} connect {addr} {args}", env!("CARGO_BIN_EXE_frameloop"));
         let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--command", &connect, "/dev/null"]);
+        script.args(["--quiet", "--return", "--command", command, "/dev/null"]);
         script.env_remove("FRAMELOOP_TIMEOUT").env_remove("RUST_LOG").env("TERM", "xterm").stdin(Stdio::piped());
         let script = Process::start(&mut script);
-        script.stdout_up_to(&format!("connected to {addr}"));
-        Some(Self { script, prompt: format!("{addr}> ") })
+        let before = script.stdout_up_to(&format!("connected to {addr}"));
+        Some(Self { script, prompt: format!("{addr}> "), before })
     }
 
     /// Types, once the prompt is there: before, the keys would go to a terminal that is not the editor's yet.
@@ -103,4 +112,21 @@ fn a_lost_connection_says_so() {
     drop(stream);
     prompt.script.stdout_up_to("error: the connection was lost: ");
     assert_eq!(prompt.outcome().code, Some(1));
+}
+
+#[test]
+fn signal_at_the_prompt_leaves_the_terminal_as_it_was() {
+    let (_server, addr) = Process::serve(&[]);
+    let command = format!(
+        "sh -c 'echo process $$; exec {} connect {addr}'; echo status $?; stty -a",
+        env!("CARGO_BIN_EXE_frameloop")
+    );
+    let Some(mut prompt) = Prompt::run(&command, &addr) else { return };
+    let pid: i32 = prompt.before.split("process ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    prompt.types("half a line");
+    prompt.script.stdout_up_to("half a line");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+    let shown = prompt.outcome().stdout;
+    assert!(shown.contains("status 143"), "{shown}");
+    assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
 }

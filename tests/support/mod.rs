@@ -31,6 +31,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How much later than a deadline its effect may be seen on a machine that has other things to do.
 pub(crate) const SLACK: Duration = Duration::from_secs(5);
 
+/// A second signal counts so much later; within this time, two are one.
+pub(crate) const PAIR: Duration = Duration::from_millis(100);
+
 /// An echo server in this process, on a thread and a port of its own.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,

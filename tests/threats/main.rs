@@ -19,6 +19,7 @@ mod floods;
 mod lengths;
 mod logs;
 mod shutdown;
+mod streams;
 mod timed;
 
 use std::time::Duration;

@@ -2,10 +2,11 @@
 //! `src/sim/threats/endings.rs`.
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::assert_kept_once;
-use crate::support::{Client, End, Process, connect_and_ping, frame, payload};
+use crate::support::{Client, End, PAIR, Process, connect_and_ping, frame, payload};
 
 const PROMISED: Duration = Duration::from_millis(100);
 /// More than the kernel takes for a peer that does not read.
@@ -55,6 +56,7 @@ fn a_second_signal_ends_a_server_within_100_milliseconds() {
         server.signal("TERM");
         assert_eq!(idle.end(), End::InOrder, "the first signal's drain has begun");
         drop(idle);
+        thread::sleep(PAIR);
         let begun = Instant::now();
         server.signal("TERM");
         let outcome = server.outcome();

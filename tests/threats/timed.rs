@@ -5,11 +5,15 @@
 
 use std::io::{Read, Write, stderr};
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, iter, process, thread};
 
+use nix::sys::signal::Signal;
+
+use crate::streams::{Server, echo, full_pipe};
 use crate::support::{ADDR, Client, Process, addr_of_part, connect_and_ping, frame, part};
 use crate::{ROUNDS, support};
 
@@ -144,4 +148,94 @@ fn during_a_burst_of_twenty_thousand_connects_those_who_are_there_have_a_p99_of_
         }
     }
     panic!("p99, the longest and the whole burst: {measured:?}");
+}
+
+/// The p99 of a bystander's round trips on a server, over a second.
+fn bystander(client: &mut std::os::unix::net::UnixStream) -> Duration {
+    let begun = Instant::now();
+    let mut took = Vec::new();
+    while begun.elapsed() < Duration::from_secs(1) {
+        let asked = Instant::now();
+        echo(client);
+        took.push(asked.elapsed());
+    }
+    took.sort();
+    p99(&took)
+}
+
+/// Whether a bystander's p99 is at most a millisecond above that of a quiet server, in one of the rounds.
+#[track_caller]
+fn assert_close_to_quiet(mut round: impl FnMut() -> (Duration, Duration)) {
+    let mut measured = Vec::new();
+    for _ in 0..ROUNDS {
+        let (quiet, troubled) = round();
+        measured.push((quiet, troubled));
+        if troubled <= quiet + Duration::from_millis(1) {
+            return println!("p99, quiet and troubled: {measured:?}");
+        }
+    }
+    panic!("p99, quiet and troubled: {measured:?}");
+}
+
+/// Connects and resets until it is over: lines for the log.
+fn noise(server: &Server, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        let mut client = server.connect();
+        let _ = client.write_all(b"GET / HTTP/1.1\r\n\r\n");
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+#[test]
+fn with_an_unread_stderr_a_bystander_has_a_p99_within_a_millisecond_of_quiet() {
+    let Some(_alone) = begin() else { return };
+    assert_close_to_quiet(|| {
+        let p99_with = |stderr: Stdio| {
+            let server = Server::start(&["-v"], Stdio::null(), stderr);
+            let mut client = server.connect();
+            let is_over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| noise(&server, &is_over));
+                let p99 = bystander(&mut client);
+                is_over.store(true, Ordering::Relaxed);
+                p99
+            })
+        };
+        let quiet = p99_with(Stdio::null());
+        let (_reader, writer) = full_pipe();
+        (quiet, p99_with(writer.into()))
+    });
+}
+
+/// The p99 of a bystander without signals, and then while `signals` of them are sent as fast as `pause` lets them.
+fn storm(stderr: impl Into<Stdio>, signals: u32, pause: Duration) -> (Duration, Duration) {
+    let server = Server::start(&[], Stdio::null(), stderr);
+    let mut client = server.connect();
+    let quiet = bystander(&mut client);
+    let troubled = thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..signals {
+                server.signal(Signal::SIGUSR1);
+                thread::sleep(pause);
+            }
+        });
+        bystander(&mut client)
+    });
+    (quiet, troubled)
+}
+
+#[test]
+fn in_a_storm_of_sigusr1_a_bystander_has_a_p99_within_a_millisecond_of_quiet() {
+    let Some(_alone) = begin() else { return };
+    assert_close_to_quiet(|| storm(Stdio::null(), 200_000, Duration::ZERO));
+    assert_close_to_quiet(|| {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        // Read slowly, to the end.
+        thread::spawn(move || {
+            while reader.read(&mut [0; 64]).is_ok_and(|len| len > 0) {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        storm(writer, 5_000, Duration::from_micros(100))
+    });
 }

@@ -15,6 +15,7 @@ use rustyline::error::ReadlineError;
 use crate::address::{self, Address};
 use crate::failure::Failure;
 use crate::output;
+use crate::signals;
 use crate::text::Form;
 use crate::values;
 
@@ -106,6 +107,7 @@ impl Input {
     fn prompt(addr: &Address) -> Result<Self, Failure> {
         let config = rustyline::Config::builder().auto_add_history(true).build();
         let editor = DefaultEditor::with_config(config).map_err(Failure::run)?;
+        signals::keep_terminal();
         let _ = writeln!(io::stderr(), "connected to {addr}: a line is a frame; quit, exit or Ctrl-D leaves");
         Ok(Self::Prompt { editor: Box::new(editor), prompt: format!("{addr}> ") })
     }

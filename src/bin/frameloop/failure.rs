@@ -1,9 +1,12 @@
 //! How a run ends when it does not end well: one line on stderr, and an exit code.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use frameloop::client::ClientError;
+
+use crate::page::Colour;
+use crate::{logging, output};
 
 /// Why the program ends early.
 #[derive(Debug)]
@@ -24,24 +27,50 @@ impl Failure {
         Self::Run(message.to_string())
     }
 
-    /// Says what there is to say, and gives the exit code.
+    /// Reports the failure on stderr, and returns the exit code.
     ///
     /// A reader that has seen enough of stdout (`| head`) is no failure. If stderr is gone as well, the exit code alone
     /// has to tell.
     pub(crate) fn report(&self) -> ExitCode {
-        let message = match self {
+        match self {
+            Self::Usage(error) if !error.use_stderr() => return show_help(error),
             Self::Usage(error) => {
-                let _ = error.print();
+                let text = error.render();
+                let text = match Colour::of(&io::stderr()) {
+                    Colour::Always => text.ansi().to_string(),
+                    Colour::Never => text.to_string(),
+                };
+                logging::say(text.trim_end());
                 return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
             }
             Self::Expectation => return ExitCode::from(EXPECTATION),
             Self::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Self::Stdout(error) => format!("cannot write to stdout: {error}"),
-            Self::Run(message) => message.clone(),
-        };
-        let _ = writeln!(io::stderr(), "error: {message}");
+            Self::Stdout(error) => logging::say(&format!("error: cannot write to stdout: {error}")),
+            Self::Run(message) => logging::say(&format!("error: {message}")),
+        }
         ExitCode::FAILURE
     }
+}
+
+/// What a run comes to whose results were printed: `verdict`, if it is a failure, whatever became of stdout.
+pub(crate) fn conclude(printed: Result<(), Failure>, verdict: Result<(), Failure>) -> Result<(), Failure> {
+    match (printed, verdict) {
+        (Err(not_printed), Err(failed)) => {
+            not_printed.report();
+            Err(failed)
+        }
+        (printed, verdict) => verdict.and(printed),
+    }
+}
+
+/// Prints help or the version, which clap returns as an error.
+fn show_help(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    let text = match Colour::of(&io::stdout()) {
+        Colour::Always => text.ansi().to_string(),
+        Colour::Never => text.to_string(),
+    };
+    output::bytes(text.as_bytes()).err().map_or(ExitCode::SUCCESS, |failure| failure.report())
 }
 
 impl From<clap::Error> for Failure {

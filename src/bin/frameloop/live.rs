@@ -1,26 +1,65 @@
 //! How a run goes, while it goes: a line that changes on a terminal, else a line every few seconds; on stderr.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use frameloop::load::{Progress, Stage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::failure::Failure;
+use crate::logging;
 use crate::results::figures::{count, duration, latency};
 
-/// Shows progress.
+/// Shows progress, on a thread of its own: a terminal that is stopped, or a reader that is, must not stop the load.
 pub(crate) struct Live {
-    bar: Option<ProgressBar>,
-    /// When the next plain line is due.
-    due: Instant,
-    stage: Stage,
+    /// Room for one: what is not shown in time is old.
+    progress: Option<SyncSender<Progress>>,
+    ended: Receiver<()>,
 }
 
 /// How often a plain line is written.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long the terminal may take to be left as it was.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 impl Live {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn start() -> Result<Self, Failure> {
+        let (progress, shown) = mpsc::sync_channel(1);
+        let (end, ended) = mpsc::channel();
+        let showing = thread::Builder::new().name("live".into()).spawn(move || {
+            let mut display = Display::new();
+            shown.iter().for_each(|progress| display.show(&progress));
+            display.end();
+            drop(end);
+        });
+        showing.map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))?;
+        Ok(Self { progress: Some(progress), ended })
+    }
+
+    pub(crate) fn show(&self, progress: &Progress) {
+        if let Some(sender) = &self.progress {
+            let _ = sender.try_send(progress.clone());
+        }
+    }
+
+    /// Leaves the terminal as it was.
+    pub(crate) fn end(&mut self) {
+        self.progress = None;
+        let _ = self.ended.recv_timeout(PATIENCE);
+    }
+}
+
+struct Display {
+    bar: Option<ProgressBar>,
+    /// When the next plain line is due.
+    due: Instant,
+}
+
+impl Display {
+    fn new() -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
@@ -28,10 +67,10 @@ impl Live {
             }
             bar
         });
-        Self { bar, due: Instant::now() + PLAIN_INTERVAL, stage: Stage::Connecting }
+        Self { bar, due: Instant::now() + PLAIN_INTERVAL }
     }
 
-    pub(crate) fn show(&mut self, progress: &Progress) {
+    fn show(&mut self, progress: &Progress) {
         if let Some(bar) = &self.bar {
             bar.set_message(line(progress));
             return bar.tick();
@@ -39,14 +78,11 @@ impl Live {
         let now = Instant::now();
         if now >= self.due {
             self.due = now + PLAIN_INTERVAL;
-            // If nobody reads stderr, nobody wants to know.
-            let _ = writeln!(io::stderr(), "{}", line(progress));
+            logging::say(&line(progress));
         }
-        self.stage = progress.stage;
     }
 
-    /// Leaves the terminal as it was.
-    pub(crate) fn end(&self) {
+    fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -11,14 +9,13 @@ use clap::error::ErrorKind;
 use clap::{Args, ValueHint};
 use frameloop::ListenAddr;
 use frameloop::load::{LoadError, Outcome, Plan, Progress, Sources, Stop, Watch};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use crate::address::{self, Address};
-use crate::failure::Failure;
+use crate::failure::{Failure, conclude};
 use crate::live::Live;
 use crate::results::expect::Expectation;
 use crate::results::{self, Results, figures, file, hlog, html};
+use crate::signals::{self, Action};
 use crate::{machine, values};
 
 /// Load: put frames on a server, check every byte that comes back, and measure
@@ -142,9 +139,13 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
         file::check_writable(path)?;
     }
     enough_descriptors(&plan, machine::raise_descriptor_limit())?;
-    let mut onlooker = Onlooker { live: Live::new(), interrupt: Interrupt::register()? };
-    let outcome = frameloop::load::run(&plan, &mut onlooker).map_err(|error| failed(&error))?;
+    signals::set(Action::CountOne(EXIT_AT_ONCE));
+    let mut onlooker = Onlooker { live: Live::start()? };
+    let outcome = frameloop::load::run(&plan, &mut onlooker);
     onlooker.live.end();
+    // Nothing is left to be ended early but the writing of results, which may have to wait for their reader.
+    signals::set(Action::Default);
+    let outcome = outcome.map_err(|error| failed(&error))?;
 
     let mut results = Results::of(&outcome);
     let holds = results.judge(&args.expect);
@@ -154,8 +155,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     if let Some(path) = &args.report {
         html::write(path, &results)?;
     }
-    results::show(&results, args.json)?;
-    verdict(&outcome, args, holds)
+    conclude(results::show(&results, args.json), verdict(&outcome, args, holds))
 }
 
 /// What the run comes to, beside what it prints: expectations decide; about errors, unless they have something to say of
@@ -240,10 +240,9 @@ fn failed(error: &LoadError) -> Failure {
     }
 }
 
-/// Shows how it goes, and says when a signal has come.
+/// Shows how it goes, and says when a signal has come: the first ends the load, and a second the program.
 struct Onlooker {
     live: Live,
-    interrupt: Interrupt,
 }
 
 impl Watch for Onlooker {
@@ -252,25 +251,7 @@ impl Watch for Onlooker {
     }
 
     fn wants_end(&mut self) -> bool {
-        self.interrupt.has_come.load(Ordering::Relaxed)
-    }
-}
-
-/// SIGINT or SIGTERM: the first ends the load, and a second the program.
-struct Interrupt {
-    has_come: Arc<AtomicBool>,
-}
-
-impl Interrupt {
-    fn register() -> Result<Self, Failure> {
-        let has_come = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the second signal finds the flag that the first has set.
-            flag::register_conditional_shutdown(signal, EXIT_AT_ONCE, Arc::clone(&has_come))
-                .and_then(|_| flag::register(signal, Arc::clone(&has_come)))
-                .map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
-        }
-        Ok(Self { has_come })
+        signals::ends() > 0
     }
 }
 

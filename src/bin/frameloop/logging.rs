@@ -1,10 +1,26 @@
 //! The log, on stderr: `RUST_LOG`, or `-v`, `-vv` and `-q`.
+//!
+//! Rule: a log line never makes its thread wait. Lines go through a bounded queue to a thread that writes them.
+//!
+//! Rule: what is asked for is logged: a filter applies to what it names, and the counters that a signal or a flag asks
+//! for are silenced by `off` alone.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
+use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use log::LevelFilter;
+use env_logger::{Builder, Target, WriteStyle};
+use log::{Level, LevelFilter, Log, Metadata, warn};
+
+use crate::page::Colour;
+use crate::streams;
+use crate::streams::{LineQueue, OnLoss, Stream};
 
 /// How much to log.
 #[derive(Debug, Args)]
@@ -12,11 +28,12 @@ use log::LevelFilter;
 pub(crate) struct Verbosity {
     /// Log more: -v each connection, -vv each step of each connection
     ///
-    /// Without it a server logs warnings and counters, and a load errors only. RUST_LOG, if set, decides instead (RUST_LOG=frameloop=trace).
+    /// Without it a server logs warnings and counters, and a load errors only. RUST_LOG, where it names a level for
+    /// frameloop or for everything, decides instead (RUST_LOG=frameloop=trace).
     #[arg(short, long, env = "FRAMELOOP_VERBOSE", action = clap::ArgAction::Count, global = true)]
     #[arg(conflicts_with = "quiet")]
     verbose: u8,
-    /// Log errors only
+    /// Log errors only, and the counters that a signal or --stats-interval asks for
     #[arg(short, long, env = "FRAMELOOP_QUIET", value_parser = BoolishValueParser::new(), global = true)]
     quiet: bool,
 }
@@ -32,15 +49,184 @@ impl Verbosity {
     }
 }
 
-/// Starts the log, at the `usual` level unless another is asked for. What other crates log below a warning is left out, unless `RUST_LOG` asks for it.
+/// The target of the line of counters.
+pub(crate) const STATS: &str = "frameloop::serve::stats";
+
+static QUEUE: OnceLock<LineQueue> = OnceLock::new();
+
+/// Waits, when it is dropped, until what was logged is written.
+#[derive(Debug)]
+pub(crate) struct Pending;
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        finish(streams::left_at_exit());
+    }
+}
+
+/// Starts the thread that writes to stderr: [`say`] works, and panics are reported by it.
+pub(crate) fn open() -> io::Result<Pending> {
+    let on_loss = OnLoss { notice: |count| Some(dropped_notice(count)), failed: |_| {} };
+    let queue = LineQueue::start("stderr", Stream(io::stderr()), on_loss)?;
+    if QUEUE.set(queue).is_ok() {
+        panic::set_hook(Box::new(report_panic));
+    }
+    Ok(Pending)
+}
+
+/// Starts the log, at the `usual` level unless another is asked for. What other crates log below a warning is left out,
+/// unless `RUST_LOG` asks for it.
 pub(crate) fn start(verbosity: &Verbosity, usual: LevelFilter) {
-    let mut builder = env_logger::Builder::new();
-    match env::var("RUST_LOG") {
-        Ok(filters) if !filters.is_empty() => builder.parse_filters(&filters),
-        _ => {
-            let level = verbosity.level(usual);
-            builder.filter_level(level.min(LevelFilter::Warn)).filter_module("frameloop", level)
-        }
+    let (filters, refused) = usable(&env::var("RUST_LOG").unwrap_or_default());
+    let mut builder = builder(&filters, verbosity.level(usual));
+    let style = match Colour::of(&io::stderr()) {
+        Colour::Always => WriteStyle::Always,
+        Colour::Never => WriteStyle::Never,
     };
-    builder.format_timestamp_millis().init();
+    builder.format_timestamp_millis().write_style(style).target(Target::Pipe(Box::new(ToQueue))).init();
+    for part in refused {
+        warn!("RUST_LOG: ignored {part:?}: expected a level, MODULE=LEVEL or MODULE, separated by commas");
+    }
+}
+
+/// The parts of `RUST_LOG` that can be parsed, and those that cannot: env_logger would write of these to stderr itself.
+fn usable(filters: &str) -> (String, Vec<String>) {
+    let is_usable = |part: &str| env_filter::Builder::new().try_parse(part).is_ok();
+    let (kept, mut refused): (Vec<_>, Vec<_>) =
+        directives(filters).map(str::to_owned).partition(|part| is_usable(part));
+    let mut usable = kept.join(",");
+    if let Some((_, pattern)) = filters.split_once('/') {
+        let pattern = format!("/{pattern}");
+        if is_usable(&pattern) { usable += &pattern } else { refused.push(pattern) }
+    }
+    (usable, refused)
+}
+
+/// What is logged at `level`, where the filters of `RUST_LOG` do not say otherwise.
+fn builder(filters: &str, level: LevelFilter) -> Builder {
+    let is_for_all = directives(filters).any(|directive| directive.parse::<LevelFilter>().is_ok());
+    let with_filters = || {
+        let mut builder = Builder::new();
+        if !is_for_all {
+            builder.filter_level(level.min(LevelFilter::Warn)).filter_module("frameloop", level);
+        }
+        builder.parse_filters(filters);
+        builder
+    };
+    let mut builder = with_filters();
+    let error = Metadata::builder().level(Level::Error).target(STATS).build();
+    let names_stats = directives(filters).any(|directive| directive.starts_with(STATS));
+    if with_filters().build().enabled(&error) && !names_stats {
+        let at_least = if level > LevelFilter::Info { level } else { LevelFilter::Info };
+        builder.filter_module(STATS, at_least);
+    }
+    builder
+}
+
+/// The parts of `RUST_LOG`: `level`, `module` or `module=level`; behind a slash, it has a pattern.
+fn directives(filters: &str) -> impl Iterator<Item = &str> {
+    filters.split('/').next().unwrap_or_default().split(',').map(str::trim)
+}
+
+/// How many lines stderr did not accept.
+pub(crate) fn dropped_lines() -> u64 {
+    QUEUE.get().map_or(0, LineQueue::dropped)
+}
+
+/// Writes to stderr what is no log line.
+pub(crate) fn say(text: &str) {
+    match QUEUE.get() {
+        Some(queue) => queue.push(format!("{text}\n").as_bytes()),
+        None => drop(writeln!(io::stderr(), "{text}")),
+    }
+}
+
+/// Waits until everything is written, at most for `patience`. What became of it has nowhere to be reported.
+pub(crate) fn finish(patience: Duration) {
+    let _ = QUEUE.get().map(|queue| queue.finish(patience));
+}
+
+/// Hands the logger's lines to the queue.
+struct ToQueue;
+
+impl Write for ToQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(queue) = QUEUE.get() {
+            queue.push(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn dropped_notice(count: u64) -> String {
+    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    let noun = if count == 1 { "line" } else { "lines" };
+    format!("[{now} WARN  frameloop::logging] dropped {count} log {noun} that stderr did not accept")
+}
+
+/// The standard hook's report, without its wait for stderr.
+fn report_panic(info: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let mut text = format!("thread '{}' {info}", thread.name().unwrap_or("<unnamed>"));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        text += &format!("\nstack backtrace:\n{backtrace}");
+    }
+    say(&text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_levels(filters: &str, expected: [(&str, LevelFilter); 3]) {
+        let logger = builder(filters, LevelFilter::Info).build();
+        for (target, max) in expected {
+            for level in Level::iter() {
+                let metadata = Metadata::builder().level(level).target(target).build();
+                assert_eq!(logger.enabled(&metadata), level <= max, "RUST_LOG={filters:?}: {target} at {level}");
+            }
+        }
+    }
+
+    #[test]
+    fn filter_of_another_crate_leaves_the_default_of_frameloop() {
+        use LevelFilter::{Debug, Info, Trace, Warn};
+        for filters in ["", " ", ",", "mio", "mio=trace"] {
+            let mio = if filters.starts_with("mio") { Trace } else { Warn };
+            assert_levels(filters, [("frameloop::serve", Info), ("mio", mio), (STATS, Info)]);
+        }
+        assert_levels("frameloop=debug", [("frameloop::serve", Debug), ("mio", Warn), (STATS, Info)]);
+        assert_levels("frameloop::serve=debug", [("frameloop::serve", Debug), ("frameloop", Info), (STATS, Info)]);
+    }
+
+    #[test]
+    fn filter_for_everything_decides_and_off_alone_silences_the_counters() {
+        use LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
+        assert_levels("error", [("frameloop::serve", Error), ("mio", Error), (STATS, Info)]);
+        assert_levels("debug", [("frameloop::serve", Debug), ("mio", Debug), (STATS, Info)]);
+        assert_levels("mio=trace,error", [("frameloop::serve", Error), ("mio", Trace), (STATS, Info)]);
+        assert_levels("off", [("frameloop::serve", Off), ("mio", Off), (STATS, Off)]);
+        assert_levels("frameloop=off", [("frameloop::serve", Off), ("mio", Warn), (STATS, Off)]);
+    }
+
+    #[test]
+    fn invalid_parts_of_a_filter_are_ignored_one_by_one() {
+        let (filters, refused) = usable("mio=loud, frameloop=debug,a=b=c/[");
+        assert_eq!(filters, "frameloop=debug");
+        assert_eq!(refused, ["mio=loud", "a=b=c", "/["]);
+        assert_eq!(usable("warn,mio/accept"), ("warn,mio/accept".to_owned(), Vec::new()));
+    }
+
+    #[test]
+    fn quiet_leaves_the_counters() {
+        let logger = builder("", LevelFilter::Error).build();
+        let is_enabled = |target| logger.enabled(&Metadata::builder().level(Level::Info).target(target).build());
+        assert!(is_enabled(STATS) && !is_enabled("frameloop::serve"));
+    }
 }

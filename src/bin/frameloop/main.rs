@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand, and this one, which tells them apart.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the run failed, 2 usage, 99 an expectation of a
-//! load did not hold.
+//! load did not hold. Commands that a signal ends die by it, or as process 1 exit with 128 and its number.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -21,6 +21,8 @@ mod report;
 mod results;
 mod serve;
 mod signals;
+mod startup;
+mod streams;
 mod text;
 mod values;
 
@@ -30,6 +32,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
 
 use crate::failure::Failure;
+use crate::signals::Action;
 
 /// A TCP server on one thread and one readiness loop, for frames with a 4-byte big-endian length
 #[derive(Debug, Parser)]
@@ -64,20 +67,29 @@ Examples:
 
 Every flag can also be given in the environment: --max-frame as FRAMELOOP_MAX_FRAME, and so on.
 
-Exit codes: 0 done, 1 the run failed, 2 usage, 99 a --expect did not hold.";
+Exit codes: 0 done, 1 the run failed, 2 usage, 99 a --expect did not hold. SIGINT and SIGTERM drain serve and end load
+with its results; they end any other command (130 and 143 in a shell).";
 
 fn main() -> ExitCode {
-    match run() {
+    // First of all, so that no signal finds the process unprepared, nor a thread that would take it.
+    let started = signals::block().and_then(|blocked| Ok((blocked, logging::open()?)));
+    let (blocked, _pending) = match started {
+        Ok(started) => started,
+        Err(error) => return Failure::run(format_args!("cannot start: {error}")).report(),
+    };
+    match run(blocked) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
 }
 
-fn run() -> Result<(), Failure> {
+fn run(blocked: signals::Blocked) -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(&command().try_get_matches()?)?;
     // What a load's own server says of its clients is in the result.
     let usual = if matches!(cli.command, Command::Load(_)) { LevelFilter::Error } else { LevelFilter::Info };
     logging::start(&cli.verbosity, usual);
+    let action = if matches!(cli.command, Command::Serve(_)) { Action::Quit } else { Action::Default };
+    blocked.take(action).map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
     match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fmt::Write;
-use std::io::{self, IsTerminal};
+use std::io::IsTerminal;
 
 /// Whether there is colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +13,9 @@ pub(crate) enum Colour {
 
 impl Colour {
     /// On a terminal, unless `NO_COLOR` says otherwise (<https://no-color.org>).
-    pub(crate) fn of_stdout() -> Self {
+    pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let is_wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        if is_wanted && io::stdout().is_terminal() { Self::Always } else { Self::Never }
+        if is_wanted && stream.is_terminal() { Self::Always } else { Self::Never }
     }
 
     pub(crate) fn paint(self, ansi: &str, text: &str) -> String {

@@ -10,9 +10,10 @@ use log::{info, warn};
 
 use crate::address::{self, Address};
 use crate::failure::Failure;
-use crate::signals::Signals;
+use crate::output::Announcements;
+use crate::signals::{self, Action, Wake};
 use crate::values::{self, on};
-use crate::{machine, output};
+use crate::{logging, machine, streams};
 
 /// Serve: echo every frame back to its sender
 ///
@@ -77,7 +78,7 @@ pub(crate) struct ServeArgs {
     write_timeout: Duration,
     /// After SIGINT or SIGTERM, how long to flush what is owed before what is left is cut; 0 cuts at once
     ///
-    /// A second signal ends the server at once.
+    /// A second signal, at least 100ms later, ends the server at once.
     #[arg(long, env = "FRAMELOOP_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "5s")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     drain_timeout: Duration,
@@ -107,7 +108,7 @@ pub(crate) struct ServeArgs {
 const EXAMPLES: &str = "\
 SIZE: 64, 64KiB, 1MiB (powers of 1024), 16mb (powers of 1000). DURATION: 250ms, 5s, 2m. COUNT: 10000, 10k, 1m.
 
-Signals: SIGINT or SIGTERM drains (a second one ends at once), SIGUSR1 logs the counters.
+Signals: SIGINT or SIGTERM drains; a second one, at least 100ms later, ends at once. SIGUSR1 logs the counters.
 
 Examples:
   frameloop serve                                                  on 127.0.0.1:7007
@@ -118,27 +119,34 @@ Examples:
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let config = args.config(machine::raise_descriptor_limit()).map_err(|error| usage(&error))?;
+    // Resolving a name can take long: meanwhile a signal ends the process at once. From here on it drains.
+    let addresses = args.listen.iter().map(candidates).collect::<Result<Vec<_>, _>>()?;
+    signals::set(Action::Count);
     let mut reactor = Reactor::new(config, Echo)?;
-    let mut bound = Vec::with_capacity(args.listen.len());
-    for address in &args.listen {
-        bound.push(listen(&mut reactor, address)?);
-    }
-
-    let mut signals =
-        Signals::register().map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
-    for source in signals.sources() {
-        reactor.watch(&source)?;
+    let mut wake = Wake::new().map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
+    reactor.watch(&wake.source())?;
+    let mut bound = Vec::with_capacity(addresses.len());
+    for (address, candidates) in args.listen.iter().zip(&addresses) {
+        bound.push(listen(&mut reactor, address, candidates)?);
     }
 
     // Only now: whoever reads this line may connect, and may send a signal.
+    let announcements = Announcements::start();
     for addr in bound {
-        announce(&format!("listening on {addr}"));
+        announcements.line(&format!("listening on {addr}"));
     }
-    run_until_done(&mut reactor, &mut signals, on(args.stats_interval))?;
+    run_until_done(&mut reactor, &mut wake, on(args.stats_interval))?;
     let report = reactor.drain_report();
     let (drained, cut, unsent) = (report.drained, report.cut, report.unsent_bytes);
-    announce(&format!("drained {drained} connections, cut {cut} ({unsent} bytes unsent)"));
-    Ok(())
+    announcements.line(&format!("drained {drained} connections, cut {cut} ({unsent} bytes unsent)"));
+    drop(reactor);
+    // If output has to be waited for, a second signal ends that as well.
+    signals::set(Action::CountOne(EXIT_UNWRITTEN));
+    let announced = announcements.finish(streams::left_at_exit());
+    if announced.is_ok() {
+        signals::set(Action::CountOne(0));
+    }
+    announced
 }
 
 impl ServeArgs {
@@ -174,15 +182,19 @@ impl ServeArgs {
     }
 }
 
-/// Listens on an address; on a name's, the first that can be listened on.
-fn listen(reactor: &mut Reactor<Echo>, address: &Address) -> Result<ListenAddr, Failure> {
-    let addrs = match address {
-        Address::Tcp(text) => address::resolve(text)?.into_iter().map(ListenAddr::Tcp).collect(),
-        Address::Unix(path) => vec![ListenAddr::Unix(path.clone())],
-    };
+/// What an address may stand for.
+fn candidates(address: &Address) -> Result<Vec<ListenAddr>, Failure> {
+    match address {
+        Address::Tcp(text) => Ok(address::resolve(text)?.into_iter().map(ListenAddr::Tcp).collect()),
+        Address::Unix(path) => Ok(vec![ListenAddr::Unix(path.clone())]),
+    }
+}
+
+/// Listens on the first candidate that can be listened on.
+fn listen(reactor: &mut Reactor<Echo>, address: &Address, candidates: &[ListenAddr]) -> Result<ListenAddr, Failure> {
     let mut outcome = Err(Failure::run(format_args!("{address} has no address to listen on")));
-    for addr in addrs {
-        outcome = reactor.listen(&addr).map_err(Failure::from);
+    for addr in candidates {
+        outcome = reactor.listen(addr).map_err(Failure::from);
         if outcome.is_ok() {
             break;
         }
@@ -193,45 +205,37 @@ fn listen(reactor: &mut Reactor<Echo>, address: &Address) -> Result<ListenAddr, 
 /// Turns until a signal's drain is done, or a second signal's stop.
 fn run_until_done(
     reactor: &mut Reactor<Echo>,
-    signals: &mut Signals,
+    wake: &mut Wake,
     stats_interval: Option<Duration>,
 ) -> Result<(), Failure> {
     let mut stats_due = stats_interval.map(|interval| Instant::now() + interval);
-    let mut is_draining = false;
+    let mut ends_seen = 0;
     loop {
-        let timeout = stats_due.map(|due| due.saturating_duration_since(Instant::now()));
-        if let Turn::Done = reactor.turn(timeout)? {
-            return Ok(());
+        let ends = signals::ends();
+        if ends > ends_seen {
+            wake.clear();
+            ends_seen = ends;
+            if ends == 1 { reactor.drain() } else { reactor.stop() }
         }
-
-        match (signals.take_ends(), is_draining) {
-            (0, _) => {}
-            (1, false) => {
-                is_draining = true;
-                reactor.drain();
-            }
-            (1.., _) => reactor.stop(),
-        }
-        let is_due = stats_due.is_some_and(|due| due <= Instant::now());
+        let until_stats = stats_due.map(|due| due.saturating_duration_since(Instant::now()));
+        let is_due = until_stats.is_some_and(|left| left.is_zero());
         if is_due {
             stats_due = stats_interval.map(|interval| Instant::now() + interval);
         }
-        let is_asked_for = signals.take_report();
+        let is_asked_for = wake.take_report();
         if is_due || is_asked_for {
-            info!("{}", reactor.stats());
+            let dropped = logging::dropped_lines();
+            info!(target: logging::STATS, "{}; log lines dropped {dropped}", reactor.stats());
+        }
+        let timeout = [until_stats, wake.until_report()].into_iter().flatten().min();
+        if let Turn::Done = reactor.turn(timeout)? {
+            return Ok(());
         }
     }
 }
 
-/// Prints a line that scripts wait for. A server whose stdout is gone serves on.
-fn announce(line: &str) {
-    match output::line(line) {
-        Err(Failure::Stdout(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            warn!("cannot write to stdout: {error}");
-        }
-        _ => {}
-    }
-}
+/// The exit code when a last line is not written.
+const EXIT_UNWRITTEN: i32 = 1;
 
 /// A setting that cannot work, told by the name of its flag.
 fn usage(error: &ConfigError) -> Failure {

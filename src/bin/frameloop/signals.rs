@@ -1,115 +1,220 @@
-//! Signals, brought into the loop: what a handler of them does is set a flag and write a byte to a socket that the
-//! reactor watches; everything else happens between two turns.
+//! Signals: blocked in all threads from the beginning of `main`, and taken by a thread of their own.
+//!
+//! Rule: a signal that can be answered is never left to its default action while there is something to clean up; and
+//! however many come, they cost the loop a bounded amount of work.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use log::debug;
+use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 
-/// The signals that the server answers.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    end: Channel,
-    report: Channel,
+use crate::logging;
+
+/// Two signals to end within this time are one: service managers and terminals send them in pairs.
+const SAME: Duration = Duration::from_millis(100);
+
+/// Counters are logged so often at most.
+const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// SIGUSR1 is looked at so often at most.
+const STORM_PAUSE: Duration = Duration::from_millis(1);
+
+/// What a signal does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// SIGINT and SIGTERM end the process as they do by default; as process 1, with the exit code that a shell would show.
+    Default,
+    /// They end the process with exit code 0: a server that does not listen yet.
+    Quit,
+    /// They are counted, and wake a [`Wake`].
+    Count,
+    /// The first is counted; the second ends the process with this exit code.
+    CountOne(i32),
 }
 
-impl Signals {
-    /// Takes the signals over from their default actions.
-    pub(crate) fn register() -> io::Result<Self> {
-        Ok(Self { end: Channel::register(&[SIGINT, SIGTERM])?, report: Channel::register(&[SIGUSR1])? })
-    }
+struct Shared {
+    action: Mutex<Action>,
+    ends: AtomicU32,
+    wants_report: AtomicBool,
+    wake: Mutex<Option<UnixStream>>,
+    terminal: Mutex<Option<Termios>>,
+}
 
-    /// What becomes readable when a signal has come.
-    pub(crate) fn sources(&self) -> [BorrowedFd<'_>; 2] {
-        [self.end.readable.as_fd(), self.report.readable.as_fd()]
-    }
+static SHARED: Shared = Shared {
+    action: Mutex::new(Action::Default),
+    ends: AtomicU32::new(0),
+    wants_report: AtomicBool::new(false),
+    wake: Mutex::new(None),
+    terminal: Mutex::new(None),
+};
 
-    /// How many SIGINT and SIGTERM have come since the last call.
-    pub(crate) fn take_ends(&mut self) -> usize {
-        self.end.take()
-    }
+/// Signals that are blocked and wait to be taken.
+#[derive(Debug)]
+pub(crate) struct Blocked(SigSet);
 
-    /// Whether SIGUSR1 has come since the last call.
-    pub(crate) fn take_report(&mut self) -> bool {
-        self.report.take() > 0
+/// Blocks the signals in this thread and in those that it starts.
+pub(crate) fn block() -> io::Result<Blocked> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1].into_iter().collect();
+    signals.thread_block()?;
+    Ok(Blocked(signals))
+}
+
+impl Blocked {
+    /// Starts the thread that takes them.
+    pub(crate) fn take(self, action: Action) -> io::Result<()> {
+        set(action);
+        thread::Builder::new().name("signals".into()).spawn(move || take(&self.0)).map(drop)
     }
 }
 
-/// A flag, so that a turn without a signal costs no system call; and a socket that wakes the poll, with a byte for
-/// each signal in it, so that two signals within one turn are still two.
+/// What signals do from now on.
+pub(crate) fn set(action: Action) {
+    // The thread keeps the lock while it ends the process, so that nothing is begun that would be left behind.
+    *lock(&SHARED.action) = action;
+}
+
+/// How many signals to end were counted: 0, 1, or 2 and more, at once or after some time.
+pub(crate) fn ends() -> u32 {
+    SHARED.ends.load(Ordering::Relaxed)
+}
+
+/// The terminal's settings are to be restored if a signal ends the process.
+pub(crate) fn keep_terminal() {
+    *lock(&SHARED.terminal) = tcgetattr(io::stdin()).ok();
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A descriptor that becomes readable when a signal was counted, for a loop to watch; and what is due then.
 #[derive(Debug)]
-struct Channel {
-    is_pending: Arc<AtomicBool>,
+pub(crate) struct Wake {
     readable: UnixStream,
+    reported: Option<Instant>,
 }
 
-impl Channel {
-    fn register(signals: &[i32]) -> io::Result<Self> {
-        let is_pending = Arc::new(AtomicBool::new(false));
+impl Wake {
+    pub(crate) fn new() -> io::Result<Self> {
         let (readable, written) = UnixStream::pair()?;
         readable.set_nonblocking(true)?;
-        for signal in signals {
-            // Actions run in the order of their registration: the flag is set when the byte wakes the poll.
-            signal_hook::flag::register(*signal, Arc::clone(&is_pending))?;
-            signal_hook::low_level::pipe::register(*signal, written.try_clone()?)?;
-        }
-        Ok(Self { is_pending, readable })
+        written.set_nonblocking(true)?;
+        *lock(&SHARED.wake) = Some(written);
+        Ok(Self { readable, reported: None })
     }
 
-    /// How many signals have come since the last call.
-    ///
-    /// A signal that comes while this runs is counted now or leaves its flag set; none is lost, as the one thread
-    /// there is runs the handler to its end before it goes on here.
-    fn take(&mut self) -> usize {
-        if !self.is_pending.load(Ordering::Relaxed) {
-            return 0;
-        }
-        self.is_pending.store(false, Ordering::SeqCst);
+    pub(crate) fn source(&self) -> BorrowedFd<'_> {
+        self.readable.as_fd()
+    }
 
-        let mut count = 0;
+    /// How long until the counters have to be logged that SIGUSR1 has asked for.
+    pub(crate) fn until_report(&self) -> Option<Duration> {
+        // A turn without a signal costs no system call.
+        if !SHARED.wants_report.load(Ordering::Relaxed) {
+            return None;
+        }
+        let due = self.reported.map(|reported| reported + REPORT_INTERVAL);
+        Some(due.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now())))
+    }
+
+    /// Whether the counters have to be logged now.
+    pub(crate) fn take_report(&mut self) -> bool {
+        let is_due = self.until_report().is_some_and(|left| left.is_zero());
+        if is_due {
+            self.clear();
+            SHARED.wants_report.store(false, Ordering::SeqCst);
+            self.reported = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// Makes room for further wakes.
+    pub(crate) fn clear(&mut self) {
         let mut bytes = [0; 64];
-        loop {
-            match self.readable.read(&mut bytes) {
-                Ok(0) => return count,
-                Ok(len) => count += len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return count,
+        while self.readable.read(&mut bytes).is_ok_and(|len| len > 0) {}
+    }
+}
+
+/// The thread's work.
+fn take(signals: &SigSet) {
+    // A background process may restore its terminal too.
+    let _ = SigSet::from(Signal::SIGTTOU).thread_block();
+    let mut first = None;
+    loop {
+        match signals.wait() {
+            Ok(Signal::SIGUSR1) => {
+                on_report();
+                thread::sleep(STORM_PAUSE);
+            }
+            Ok(signal) => on_end(signal, &mut first),
+            Err(error) => {
+                debug!("waiting for signals: {error}");
+                thread::sleep(SAME);
             }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
+fn on_report() {
+    let action = lock(&SHARED.action);
+    if *action == Action::Default {
+        end_by(Signal::SIGUSR1);
+    }
+    if !SHARED.wants_report.swap(true, Ordering::SeqCst) {
+        wake();
+    }
+}
 
-    use signal_hook::consts::SIGUSR2;
-    use signal_hook::low_level::raise;
-
-    use super::*;
-
-    #[test]
-    fn two_signals_between_two_looks_are_two() {
-        let mut channel = Channel::register(&[SIGUSR2]).unwrap();
-        assert_eq!(channel.take(), 0);
-        for _ in 0..2 {
-            raise(SIGUSR2).unwrap();
+fn on_end(signal: Signal, first: &mut Option<Instant>) {
+    let action = lock(&SHARED.action);
+    let now = Instant::now();
+    if first.is_some_and(|first| now.saturating_duration_since(first) < SAME) {
+        return;
+    }
+    first.get_or_insert(now);
+    match *action {
+        Action::Default => end_by(signal),
+        Action::Quit => end(0),
+        Action::CountOne(code) if ends() > 0 => end(code),
+        Action::Count | Action::CountOne(_) => {
+            SHARED.ends.fetch_add(1, Ordering::SeqCst);
+            wake();
         }
-        assert_eq!(channel.take(), 2);
-        assert_eq!(channel.take(), 0);
     }
+}
 
-    #[test]
-    fn without_a_signal_the_socket_is_not_read() {
-        let (readable, mut written) = UnixStream::pair().unwrap();
-        readable.set_nonblocking(true).unwrap();
-        let mut channel = Channel { is_pending: Arc::default(), readable };
-        written.write_all(b"X").unwrap();
-        assert_eq!(channel.take(), 0);
-        channel.is_pending.store(true, Ordering::SeqCst);
-        assert_eq!(channel.take(), 1);
+fn wake() {
+    if let Some(stream) = lock(&SHARED.wake).as_mut() {
+        // If it is full, it is readable.
+        let _ = stream.write(&[0]);
     }
+}
+
+/// Ends the process as the signal does by default, so that its parent sees why.
+fn end_by(signal: Signal) {
+    clean_up();
+    let _ = SigSet::from(signal).thread_unblock();
+    let _ = raise(signal);
+    // Process 1 has no default actions, and a parent may have had the signal ignored.
+    process::exit(128 + signal as i32);
+}
+
+fn end(code: i32) {
+    clean_up();
+    process::exit(code);
+}
+
+fn clean_up() {
+    if let Some(settings) = lock(&SHARED.terminal).as_ref() {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
+    }
+    logging::finish(SAME / 2);
 }

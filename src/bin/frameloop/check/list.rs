@@ -13,7 +13,7 @@ pub(crate) fn show(cases: &[&'static Case], as_json: bool) -> Result<(), Failure
         let cases = cases.iter().copied().map(Listed::of).collect();
         return output::line(&serde_json::to_string(&List { cases }).map_err(Failure::run)?);
     }
-    output::bytes(text(cases, Colour::of_stdout()).as_bytes())
+    output::bytes(text(cases, Colour::of(&std::io::stdout())).as_bytes())
 }
 
 fn text(cases: &[&'static Case], colour: Colour) -> String {

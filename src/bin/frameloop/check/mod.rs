@@ -29,7 +29,7 @@ use crate::check::patience::Patience;
 use crate::check::process::Process;
 use crate::check::target::Target;
 use crate::check::wire::Payloads;
-use crate::failure::Failure;
+use crate::failure::{Failure, conclude};
 use crate::page::Colour;
 use crate::results::figures::counted;
 use crate::{machine, output, values};
@@ -103,11 +103,14 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     let mut target = args.target()?;
     let grade = Grade::of(&mut target, &chosen, args.level);
-    if args.json {
-        output::line(&json::text(args, &target, &grade).map_err(Failure::run)?)?;
-    } else {
-        output::bytes(card::text(&target, &grade, Colour::of_stdout()).as_bytes())?;
-    }
+    let printed = match args.json {
+        true => json::text(args, &target, &grade).map_err(Failure::run).and_then(|text| output::line(&text)),
+        false => output::bytes(card::text(&target, &grade, Colour::of(&std::io::stdout())).as_bytes()),
+    };
+    conclude(printed, verdict(&grade))
+}
+
+fn verdict(grade: &Grade) -> Result<(), Failure> {
     let cases = |count: usize| counted(count as u64, "case");
     match (grade.failed(), grade.out_of_time()) {
         (0, 0) if grade.played() == 0 => {

@@ -156,7 +156,7 @@ pub(crate) fn show(results: &Results, as_json: bool) -> Result<(), Failure> {
     if as_json {
         output::line(&json::text(results).map_err(Failure::run)?)
     } else {
-        output::bytes(table::text(results, Colour::of_stdout()).as_bytes())
+        output::bytes(table::text(results, Colour::of(&std::io::stdout())).as_bytes())
     }
 }
 

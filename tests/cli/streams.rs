@@ -1,0 +1,239 @@
+//! A stdout or stderr that takes nothing, takes it late or has no reader; and signals to commands that serve nothing.
+
+#![cfg(target_os = "linux")]
+
+use std::fs::{self, File};
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::process::{PATIENCE, Process, frameloop, outcome};
+
+/// Arguments whose result is on stdout, each with the exit code of a success.
+const PRINTING: [&[&str]; 9] = [
+    &["--help"],
+    &["serve", "--help"],
+    &["--version"],
+    &["completions", "bash"],
+    &["man"],
+    &["man", "load"],
+    &["check", "--list"],
+    &["load", "-n", "10", "-c", "1", "--warmup", "0"],
+    &["load", "-n", "10", "-c", "1", "--warmup", "0", "--json"],
+];
+
+#[track_caller]
+fn assert_not_written(command: &mut Command, args: &[&str]) {
+    let output = command.stderr(Stdio::piped()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+    assert!(stderr.starts_with("error: cannot write to stdout: ") && stderr.lines().count() == 1, "{args:?}: {stderr}");
+}
+
+#[test]
+fn full_or_closed_stdout_is_a_failure_of_every_command_that_prints() {
+    for args in PRINTING {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        assert_not_written(frameloop(args).stdout(full), args);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$0\" \"$@\" >&-", env!("CARGO_BIN_EXE_frameloop")]).args(args).env_clear();
+        assert_not_written(&mut shell, args);
+    }
+}
+
+#[test]
+fn stdout_without_a_reader_or_discarded_is_silent_and_a_success() {
+    for args in PRINTING {
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        // As some programs open it for their children, and as Rust's runtime does for a stream that is closed.
+        let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+        for stdout in [Stdio::from(writer), Stdio::from(null)] {
+            let output = frameloop(args).stdout(stdout).stderr(Stdio::piped()).output().unwrap();
+            assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()), "{args:?}");
+        }
+    }
+}
+
+/// A server that answers nothing and hangs up.
+fn bad_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    addr
+}
+
+#[test]
+fn verdict_stands_whatever_becomes_of_stdout() {
+    let addr = bad_server();
+    let short = ["-n", "10", "-c", "1", "--warmup", "0"];
+    let load: &[&str] = &[&["load"][..], &short, &["--expect", "p99<1ns"]].concat();
+    let failing: [(&[&str], i32); 5] = [
+        (&["check", &addr, "--case", "one-frame"], 1),
+        (&["check", &addr, "--case", "one-frame", "--json"], 1),
+        (load, 99),
+        (&[load, &["--json"]].concat(), 99),
+        (&["load", &addr, "-d", "100ms", "-c", "1", "--warmup", "0", "--connect-timeout", "1s"], 1),
+    ];
+    for (args, code) in failing {
+        let whole = outcome(&mut frameloop(args));
+        assert_eq!(whole.code, Some(code), "{args:?}: {whole:?}");
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let unread = frameloop(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(unread.status.code(), Some(code), "{args:?}");
+        assert!(!String::from_utf8_lossy(&unread.stderr).contains("stdout"), "{args:?}: {unread:?}");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let full = frameloop(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(full.status.code(), Some(code), "{args:?}");
+        assert!(String::from_utf8_lossy(&full.stderr).contains("error: cannot write to stdout"), "{args:?}: {full:?}");
+    }
+}
+
+fn set_nonblocking(fd: impl AsFd, is_nonblocking: bool) {
+    let mut flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).unwrap());
+    flags.set(OFlag::O_NONBLOCK, is_nonblocking);
+    fcntl(&fd, FcntlArg::F_SETFL(flags)).unwrap();
+}
+
+/// A pipe that holds one page, and is full.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    set_nonblocking(&writer, true);
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    set_nonblocking(&writer, false);
+    (reader, writer)
+}
+
+#[test]
+fn nonblocking_stdout_gets_everything() {
+    for args in [&["completions", "bash"][..], &["man", "load"], &["serve", "--help"]] {
+        let expected = outcome(&mut frameloop(args)).stdout;
+        let (mut reader, writer) = full_pipe();
+        set_nonblocking(&writer, true);
+        let mut command = frameloop(args);
+        let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        // The command has the only end for writing.
+        drop(command);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()), "{args:?}");
+        assert_eq!(text.trim_start_matches('\n'), expected.trim_start_matches('\n'), "{args:?}");
+    }
+}
+
+/// Waits for the end of a process.
+#[track_caller]
+fn end(child: &mut Child) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not end");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn load_whose_log_is_not_read_measures_and_prints_its_result() {
+    let (_reader, writer) = full_pipe();
+    let args = ["load", "-vv", "-n", "5000", "--warmup", "0", "--json"];
+    let mut child = frameloop(&args).stdout(Stdio::piped()).stderr(writer).spawn().unwrap();
+    let status = end(&mut child);
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(status.code(), Some(0), "{text}");
+    let result: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(result["frames"], 5_000, "{text}");
+}
+
+#[test]
+fn load_whose_result_is_not_read_is_ended_by_one_signal() {
+    let (server, addr) = Process::serve(&["-v"]);
+    let (_reader, writer) = full_pipe();
+    let args = ["load", &addr, "-n", "10", "-c", "1", "--warmup", "0"];
+    let mut child = frameloop(&args).stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+    // Its connection is closed, so the run is over.
+    server.stderr_line_with("closed: ");
+    let begun = Instant::now();
+    let status = loop {
+        // One that comes before the result is written is for the run, which is over as well.
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+        thread::sleep(Duration::from_millis(200));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not end");
+    };
+    assert_eq!(status.signal(), Some(15), "{status:?}");
+}
+
+/// A server that accepts and says nothing; the command is under way when its connection is there.
+fn silent_server() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    (listener, addr)
+}
+
+/// The commands that end by signals, under way against a silent server.
+fn waiting(addr: &str) -> [Vec<String>; 3] {
+    let args = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
+    [
+        args(&["check", addr, "--timeout", "30s"]),
+        args(&["connect", addr, "--timeout", "0"]),
+        args(&["connect", addr, "--timeout", "0", "--file", "/dev/null"]),
+    ]
+}
+
+#[test]
+fn check_and_connect_end_by_the_signal() {
+    let (listener, addr) = silent_server();
+    for args in waiting(&addr) {
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_frameloop"));
+            command.args(&args).env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            let _accepted = listener.accept().unwrap();
+            kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+            assert_eq!(end(&mut child).signal(), Some(signal as i32), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn as_process_1_every_command_ends_by_signals() {
+    let unshare = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
+    let can = Command::new("unshare").args(unshare).arg("true").stderr(Stdio::null()).status();
+    if !can.is_ok_and(|status| status.success()) {
+        println!("skipped: a process namespace of its own is not permitted here");
+        return;
+    }
+    let (listener, addr) = silent_server();
+    let load = ["load", &addr, "-c", "1", "-d", "1h"].map(str::to_owned).to_vec();
+    for args in waiting(&addr).into_iter().chain([load]) {
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let mut command = Command::new("unshare");
+            command.args(unshare).arg(env!("CARGO_BIN_EXE_frameloop")).args(&args).env_clear();
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let _accepted = listener.accept().unwrap();
+            let children = format!("/proc/{0}/task/{0}/children", child.id());
+            let first: i32 = fs::read_to_string(children).unwrap().split(' ').next().unwrap().parse().unwrap();
+            kill(Pid::from_raw(first), signal).unwrap();
+            let code = end(&mut child).code();
+            // A load reports what it saw: a frame without an answer.
+            let expected = if args[0] == "load" { [Some(0), Some(1)] } else { [Some(128 + signal as i32); 2] };
+            assert!(expected.contains(&code), "{args:?}: {code:?} by {signal}");
+        }
+    }
+}
