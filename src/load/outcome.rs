@@ -232,7 +232,13 @@ impl Recorded {
     /// Adds what another has recorded.
     pub fn merge(&mut self, other: &Self) {
         self.pairs.extend_from_slice(&other.pairs);
-        self.pairs.sort_unstable_by_key(|(value, _)| *value);
+        self.order();
+    }
+
+    /// Sorts the values, and counts equal ones together.
+    fn order(&mut self) {
+        // This sort makes use of parts that are in order already, which is what they are made of.
+        self.pairs.sort_by_key(|(value, _)| *value);
         self.pairs.dedup_by(|(value, count), (kept, sum)| {
             let is_same = value == kept;
             if is_same {
@@ -240,6 +246,15 @@ impl Recorded {
             }
             is_same
         });
+    }
+}
+
+/// Values in nanoseconds, and how often each was seen; a value may come several times.
+impl FromIterator<(u64, u64)> for Recorded {
+    fn from_iter<I: IntoIterator<Item = (u64, u64)>>(pairs: I) -> Self {
+        let mut recorded = Self { pairs: pairs.into_iter().collect() };
+        recorded.order();
+        recorded
     }
 }
 

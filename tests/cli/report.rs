@@ -1,11 +1,17 @@
 //! `frameloop report`: logs in, a summary, JSON or a page out.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::Value;
 
-use crate::process::{Outcome, frameloop, outcome};
+use crate::process::{Outcome, frameloop, outcome, outcome_with_input};
 
 const A: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/machine-a.hlog");
 const B: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/machine-b.hlog");
@@ -141,7 +147,10 @@ fn what_is_no_log_of_ours_is_told_with_its_line() {
     let empty = scratch.file("empty.hlog", b"");
     assert_fails(&[&empty], &["empty.hlog: not a log of frameloop load", "no line at all"]);
     let foreign = String::from_utf8(log).unwrap().replace("Tag=service", "Tag=a").replace("Tag=response", "Tag=b");
-    assert_fails(&[&scratch.file("foreign.hlog", foreign.as_bytes())], &["foreign.hlog: not a log", "none of them"]);
+    assert_fails(
+        &[&scratch.file("foreign.hlog", foreign.as_bytes())],
+        &["foreign.hlog: not a log", "none of them, but "],
+    );
 }
 
 #[test]
@@ -149,4 +158,146 @@ fn without_a_log_it_is_a_usage_error() {
     let refused = report(&[]);
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
     assert!(refused.stderr.contains("<FILE.hlog>..."), "{refused:?}");
+}
+
+/// A log of at least so many bytes that repeats one histogram, with these counts as they are encoded.
+fn crafted(len: usize, digits: u8, counts: &[u8], seconds_apart: usize) -> Vec<u8> {
+    let mut plain = vec![0x1c, 0x84, 0x93, 0x13];
+    plain.extend(u32::try_from(counts.len()).unwrap().to_be_bytes());
+    plain.extend([0, 0, 0, 0, 0, 0, 0, digits]);
+    plain.extend([1_u64.to_be_bytes(), (i64::MAX as u64).to_be_bytes(), 1.0_f64.to_be_bytes()].concat());
+    plain.extend(counts);
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&plain).unwrap();
+    let compressed = encoder.finish().unwrap();
+    let mut bytes = vec![0x1c, 0x84, 0x93, 0x14];
+    bytes.extend(u32::try_from(compressed.len()).unwrap().to_be_bytes());
+    bytes.extend(compressed);
+    let column = STANDARD.encode(bytes);
+    let mut log = b"#[Latencies in nanoseconds]\n".to_vec();
+    for number in 0.. {
+        writeln!(log, "Tag=service,{}.000,1.000,1.000,{column}", number * seconds_apart).unwrap();
+        if log.len() >= len {
+            break;
+        }
+    }
+    log
+}
+
+/// A run of so many zeros, as it is encoded.
+fn zeros(count: u32) -> Vec<u8> {
+    let mut rest = 2 * count - 1;
+    let mut bytes = Vec::new();
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
+
+#[test]
+fn a_crafted_log_takes_time_linear_in_its_length() {
+    let scratch = Scratch::new("crafted");
+    let one = b"\x02".as_slice();
+    let logs = [
+        // A range of five digits, and a count at its very end: 50 MB for each line, if it is laid out.
+        ("range", crafted(200_000, 5, one, 1)),
+        ("far", crafted(200_000, 5, &[&zeros(2_900_000), one].concat(), 1)),
+        ("wide", crafted(200_000, 3, &[&zeros(45_000), one].concat(), 1)),
+        // What is compressed a thousand times: ones, and zeros.
+        ("bomb", crafted(1, 5, &one.repeat(5_000_000), 1)),
+        ("bombs", crafted(200_000, 5, &one.repeat(400_000), 1)),
+        ("zeros", crafted(200_000, 5, &b"\0".repeat(400_000), 1)),
+        // All intervals at the same time, and each in a century of its own.
+        ("one-slot", crafted(200_000, 3, &one.repeat(1_500), 0)),
+        ("slots", crafted(200_000, 3, &one.repeat(1_500), 1_000_000)),
+    ];
+    for (name, log) in &logs {
+        let path = scratch.file(&format!("{name}.hlog"), log);
+        for form in [["--html", &scratch.path("page.html")].as_slice(), &["--json"]] {
+            let begun = Instant::now();
+            let done = report(&[&[path.as_str()], form].concat());
+            // Optimized it is 0.1 s, and laid out, most of them take minutes.
+            assert!(begun.elapsed() < Duration::from_secs(20), "{name} {form:?} took {:?}", begun.elapsed());
+            assert!(done.code == Some(0) || done.stderr.lines().count() == 1, "{name}: {done:?}");
+        }
+    }
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&b"#\n".repeat(10_000_000)).unwrap();
+    let bomb = scratch.file("bomb.hlog.gz", &gzip.finish().unwrap());
+    assert_fails(&[&bomb], &["bomb.hlog.gz: line ", "far longer than a log of latencies of this size"]);
+    assert_fails(&["/dev/zero"], &["/dev/zero: line 1: more than 16777216 bytes in a line"]);
+}
+
+#[test]
+fn the_same_log_twice_is_refused_however_it_is_named() {
+    let scratch = Scratch::new("twice");
+    let log = fs::read(A).unwrap();
+    let copy = scratch.file("copy.hlog", &log);
+    let windows =
+        scratch.file("windows.hlog", String::from_utf8(log.clone()).unwrap().replace('\n', "\r\n").as_bytes());
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&log).unwrap();
+    let packed = scratch.file("packed.hlog.gz", &gzip.finish().unwrap());
+    let link = scratch.path("link.hlog");
+    std::os::unix::fs::symlink(A, &link).unwrap();
+    let lines: Vec<&[u8]> = log.split_inclusive(|byte| *byte == b'\n').collect();
+    let beginning = scratch.file("beginning.hlog", &lines[..lines.len() - 4].concat());
+    for other in [A, &copy, &windows, &packed, &link, &beginning] {
+        assert_fails(&[A, B, other], &["machine-a.hlog and ", other, "hold the same latencies", "--allow-duplicates"]);
+        let both = json(&[A, other, "--allow-duplicates"]);
+        assert!(both["frames"].as_u64() > json(&[A])["frames"].as_u64(), "{other}");
+    }
+    assert_fails(&["-", "-"], &["- is given more than once"]);
+    assert_fails(&["-", "--baseline", "-"], &["- is given more than once"]);
+    // With itself as its baseline nothing is counted twice.
+    assert_eq!(json(&[A, "--baseline", A])["baseline"]["ratio"]["frames_per_s"].as_f64(), Some(1.0));
+}
+
+#[test]
+fn stdin_gzip_and_byte_order_marks_are_read_and_other_formats_named() {
+    let scratch = Scratch::new("formats");
+    let log = fs::read(A).unwrap();
+    let expected = succeeded(&[A, "--json"]).replace(A, "stdin");
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&log).unwrap();
+    for input in [log.clone(), [b"\xef\xbb\xbf", log.as_slice()].concat(), gzip.finish().unwrap()] {
+        let done = outcome_with_input(&mut frameloop(&["report", "-", "--json"]), &input);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+        assert_eq!(done.stdout, expected);
+    }
+    let utf16: Vec<u8> = String::from_utf8(log).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16 = scratch.file("utf16.hlog", &[b"\xff\xfe", utf16.as_slice()].concat());
+    assert_fails(&[&utf16], &["utf16.hlog: ", "UTF-16", "iconv"]);
+    let zstd = scratch.file("log.zst", b"\x28\xb5\x2f\xfd\0\0\0\0\0");
+    assert_fails(&[&zstd], &["log.zst: ", "zstd", "unzstd"]);
+}
+
+#[test]
+fn what_a_log_does_not_say_is_asked_for_and_not_guessed() {
+    let scratch = Scratch::new("unsaid");
+    let log = fs::read_to_string(A).unwrap();
+    let lines: Vec<&str> =
+        log.lines().filter(|line| !line.starts_with("#[frameloop") && !line.contains("[Latencies")).collect();
+    let unsaid = lines.join("\n") + "\n";
+    let path = scratch.file("unsaid.hlog", unsaid.as_bytes());
+    assert_fails(&[&path], &["unsaid.hlog: line ", "does not state the unit", "--unit"]);
+    let max = |unit| json(&[&path, "--unit", unit])["latency"]["service"]["max_ns"].as_u64().unwrap();
+    assert!(max("us").abs_diff(1_000 * max("ns")) < 2 * max("ns"), "{} {}", max("us"), max("ns"));
+    let environment = outcome(frameloop(&["report", &path, "--json"]).env("FRAMELOOP_UNIT", "ns"));
+    assert_eq!(environment.stdout.trim_end(), succeeded(&[&path, "--unit", "ns", "--json"]).trim_end());
+
+    let furlongs = scratch.file(
+        "furlongs.hlog",
+        log.replace("#[frameloop", "#").replace("Latencies in nanoseconds", "Latencies in furlongs").as_bytes(),
+    );
+    assert_fails(&[&furlongs], &["furlongs.hlog: line 3: ", "`furlongs`", "--unit"]);
+    let base = log.lines().find(|line| line.starts_with("#[BaseTime")).unwrap();
+    let invalid = scratch.file("invalid.hlog", log.replace(base, "#[BaseTime: noon (seconds since epoch)]").as_bytes());
+    assert_fails(&[&invalid], &["invalid.hlog: line ", "BaseTime, `noon`"]);
+
+    let mixed = scratch.file("mixed.hlog", log.replace("Tag=response", "Tag=GET").as_bytes());
+    let taints = json(&[&mixed])["taints"].to_string();
+    assert!(taints.contains("3 intervals left out, whose tags are not read: GET"), "{taints}");
 }

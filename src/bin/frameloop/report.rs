@@ -1,12 +1,13 @@
 //! `frameloop report FILE.hlog...`: logs of load runs, read again, and several as one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 
 use crate::failure::Failure;
-use crate::results::{self, hlog, html, merged};
+use crate::results::hlog::{self, Unit};
+use crate::results::{self, duplicates, html, merged};
 
 /// Show the results of load runs again, from the logs that --hlog wrote; several logs are merged
 ///
@@ -15,7 +16,10 @@ use crate::results::{self, hlog, html, merged};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// Interval logs of HdrHistogram, as `frameloop load --hlog` writes them
+    /// Interval logs of HdrHistogram, as `frameloop load --hlog` writes them; `-` is stdin
+    ///
+    /// A log may be compressed with gzip. Intervals with other tags than connect, service and response are left out, and
+    /// that is said; intervals without a tag are service latencies.
     #[arg(required = true, value_name = "FILE.hlog", value_hint = ValueHint::FilePath)]
     logs: Vec<PathBuf>,
     /// Print one JSON object instead of the summary
@@ -27,6 +31,14 @@ pub(crate) struct ReportArgs {
     /// Set the results beside those of an earlier log
     #[arg(long, env = "FRAMELOOP_BASELINE", value_name = "FILE.hlog", value_hint = ValueHint::FilePath)]
     baseline: Option<PathBuf>,
+    /// The unit of the latencies, for logs of other tools
+    ///
+    /// It overrides the unit that a log states, for all logs that are read. A log that states none cannot be read without.
+    #[arg(long, env = "FRAMELOOP_UNIT", value_enum)]
+    unit: Option<Unit>,
+    /// Count logs that hold the same latencies twice, instead of refusing them
+    #[arg(long, env = "FRAMELOOP_ALLOW_DUPLICATES", value_parser = BoolishValueParser::new())]
+    allow_duplicates: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -36,13 +48,22 @@ Examples:
   frameloop report today.hlog --baseline monday.hlog      both, and the ratio
   frameloop report run.hlog --html run.html               a page with plots
   frameloop report run.hlog --json | jq .latency.service.p99_ns
+  frameloop report wrk2.hlog.gz --unit us                 another tool's log
 
 Exit codes: 0 done, 1 a file cannot be read or written, 2 usage.";
 
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
-    let mut results = merged(&args.logs.iter().map(|path| hlog::read(path)).collect::<Result<Vec<_>, _>>()?);
+    if args.logs.iter().chain(&args.baseline).filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Failure::run("- is given more than once, and stdin can be read once; give a file for the others"));
+    }
+    let read = |path: &PathBuf| hlog::read(path, args.unit);
+    let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    if !args.allow_duplicates {
+        duplicates::check(&logs).map_err(Failure::run)?;
+    }
+    let mut results = merged(&logs);
     if let Some(path) = &args.baseline {
-        results.baseline = Some(Box::new(merged(&[hlog::read(path)?])));
+        results.baseline = Some(Box::new(merged(&[read(path)?])));
     }
     // First, as a reader of stdout may go before its end.
     if let Some(path) = &args.html {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use frameloop::load::Recorded;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -36,13 +37,37 @@ impl Figures {
             count: histogram.len(),
             min: histogram.min(),
             mean: histogram.mean(),
-            p50: histogram.value_at_quantile(0.5),
-            p90: histogram.value_at_quantile(0.9),
-            p99: histogram.value_at_quantile(0.99),
-            p99_9: histogram.value_at_quantile(0.999),
-            p99_99: histogram.value_at_quantile(0.9999),
+            p50: histogram.value_at_quantile(QUANTILES[0]),
+            p90: histogram.value_at_quantile(QUANTILES[1]),
+            p99: histogram.value_at_quantile(QUANTILES[2]),
+            p99_9: histogram.value_at_quantile(QUANTILES[3]),
+            p99_99: histogram.value_at_quantile(QUANTILES[4]),
             max: histogram.max(),
         })
+    }
+
+    /// The same figures as those of a histogram of these latencies, in time linear in how many different ones there are:
+    /// a histogram is searched through all its range.
+    pub(crate) fn of_recorded(latencies: &Recorded) -> Option<Self> {
+        let total = latencies.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(count));
+        let (least, _) = latencies.iter().next().filter(|_| total > 0)?;
+        let (mut sum, mut mean, mut max) = (0_u64, 0.0, 0);
+        let targets = QUANTILES.map(|quantile| ((quantile * total as f64).ceil() as u64).max(1));
+        let mut values = [0; QUANTILES.len()];
+        for (value, count) in latencies.iter() {
+            let (lowest, highest) = equivalent(value);
+            mean += (lowest + (highest - lowest).div_ceil(2)) as f64 * count as f64 / total as f64;
+            max = highest;
+            for (at, target) in targets.iter().enumerate() {
+                // Once so many were passed, it stays.
+                if sum < *target {
+                    values[at] = highest;
+                }
+            }
+            sum = sum.saturating_add(count);
+        }
+        let [p50, p90, p99, p99_9, p99_99] = values;
+        Some(Self { count: total, min: equivalent(least).0, mean, p50, p90, p99, p99_9, p99_99, max })
     }
 
     /// The columns of a table, in the order of [`COLUMNS`].
@@ -50,6 +75,18 @@ impl Figures {
         [self.min, self.p50, self.p90, self.p99, self.p99_9, self.p99_99, self.max]
     }
 }
+
+/// The least and the highest of the values that three digits do not tell from this one.
+pub(crate) fn equivalent(value: u64) -> (u64, u64) {
+    let width_log = (u64::BITS - value.leading_zeros()).saturating_sub(THREE_DIGITS_LOG);
+    let mask = (1 << width_log) - 1;
+    (value & !mask, value | mask)
+}
+
+/// A value of so many bits is one of its own: the least power of two from 2 * 10^3 on has eleven.
+const THREE_DIGITS_LOG: u32 = 11;
+
+const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 0.9999];
 
 /// The columns of a table of latencies.
 pub(crate) const COLUMNS: [&str; 7] = ["min", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
@@ -128,6 +165,8 @@ fn significant(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -186,5 +225,18 @@ mod tests {
             (figures.count, figures.min, figures.p50, figures.p99, figures.max),
             (100, 1_000, 1_000, 1_000, 5_003)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_figures_of_recorded_latencies_are_those_of_their_histogram(
+            latencies in prop::collection::vec((0_u64..5_000, 0_u32..44, 1_u64..10_000), 0..60),
+        ) {
+            let mut histogram = crate::results::histogram();
+            for (value, shift, count) in latencies {
+                histogram.record_n(value << shift, count).unwrap();
+            }
+            prop_assert_eq!(Figures::of_recorded(&Recorded::of(&histogram)), Figures::of(&histogram));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Files that results go to and come from; every failure is one line with the file's name.
+//! Files that results go to; every failure is one line with the file's name.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
@@ -21,10 +21,6 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     fs::write(path, bytes).map_err(|error| Failure::run(format_args!("cannot write {}: {error}", path.display())))
 }
 
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| Failure::run(format_args!("cannot read {}: {error}", path.display())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,7 +32,7 @@ mod tests {
         assert!(!path.exists());
         write(&path, b"kept").unwrap();
         check_writable(&path).unwrap();
-        assert_eq!(read(&path).unwrap(), b"kept");
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
         fs::remove_file(&path).unwrap();
         assert!(check_writable(&std::env::temp_dir()).is_err());
     }

@@ -201,7 +201,7 @@ impl Page {
     fn intervals(&mut self, results: &Results) {
         let is_open_loop = results.response.is_some();
         let rows = columns(&results.slices).into_iter().map(|column| {
-            let figures = Figures::of(&column.latency(is_open_loop).histogram());
+            let figures = Figures::of_recorded(column.latency(is_open_loop));
             let cell = |of: fn(&Figures) -> u64| {
                 figures.as_ref().map_or_else(|| "-".into(), |figures| figures::latency(of(figures) as f64))
             };

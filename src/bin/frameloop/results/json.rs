@@ -93,9 +93,9 @@ impl<'a> Document<'a> {
             connections: slice.connections,
             errors: slice.errors,
             latency: Latency {
-                connect: Figures::of(&slice.connect.histogram()),
-                service: Figures::of(&slice.service.histogram()),
-                response: Figures::of(&slice.response.histogram()),
+                connect: Figures::of_recorded(&slice.connect),
+                service: Figures::of_recorded(&slice.service),
+                response: Figures::of_recorded(&slice.response),
             },
         });
         Self {
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_reports_print_is_what_the_schema_says() {
-        let log = hlog::parse("a", &hlog::text(&fixture::open_loop()).unwrap()).unwrap();
+        let log = hlog::parse("a", hlog::text(&fixture::open_loop()).unwrap().as_slice(), None).unwrap();
         let mut foreign = log.clone();
         foreign.facts = None;
         assert_valid(&value(&merged(&[log.clone(), foreign.clone()])));

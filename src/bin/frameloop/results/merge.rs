@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use frameloop::load::Recorded;
+
 use crate::results::facts::Facts;
 use crate::results::hlog::{self, Entry, Log, Series};
 use crate::results::{Results, Slice};
@@ -44,44 +46,70 @@ fn span(log: &Log) -> (SystemTime, SystemTime) {
 /// The intervals of all logs, in slots as long as the coarsest log's intervals.
 fn slices(logs: &[Log], begun: SystemTime) -> Vec<Slice> {
     let width = logs.iter().map(usual_length).max().unwrap_or_default().max(Duration::from_millis(1));
-    let mut slots: BTreeMap<u128, Slice> = BTreeMap::new();
+    let mut slots: BTreeMap<u128, Slot<'_>> = BTreeMap::new();
     for log in logs {
-        for (slot, slice) in slices_of(log, begun, width) {
-            match slots.get_mut(&slot) {
-                Some(all) => {
-                    all.begin = all.begin.min(slice.begin);
-                    all.length = all.length.max(slice.length);
-                    all.merge(&slice);
-                }
-                None => drop(slots.insert(slot, slice)),
+        for (number, slot) in slots_of(log, begun, width) {
+            match slots.get_mut(&number) {
+                Some(all) => all.add(slot),
+                None => drop(slots.insert(number, slot)),
             }
         }
     }
-    slots.into_values().collect()
+    slots.into_values().map(|slot| slot.slice()).collect()
 }
 
 /// One log's intervals by slot. A slot is as long as all the intervals in it together.
-fn slices_of(log: &Log, begun: SystemTime, width: Duration) -> BTreeMap<u128, Slice> {
-    let mut slots: BTreeMap<u128, Slice> = BTreeMap::new();
+fn slots_of<'a>(log: &'a Log, begun: SystemTime, width: Duration) -> BTreeMap<u128, Slot<'a>> {
+    let mut slots: BTreeMap<u128, Slot<'a>> = BTreeMap::new();
     for entry in &log.entries {
         // Connections of the time before are in the total only.
         let Ok(begin) = entry.begin.duration_since(begun) else { continue };
         let nearest = (begin.as_nanos() + width.as_nanos() / 2) / width.as_nanos();
-        let slice = slots.entry(nearest).or_insert_with(|| Slice { begin, ..Slice::default() });
-        slice.begin = slice.begin.min(begin);
+        let slot = slots.entry(nearest).or_insert_with(|| Slot { begin, ..Slot::default() });
+        slot.begin = slot.begin.min(begin);
         if entry.series == Series::Service {
-            slice.length += entry.length;
-            slice.frames = slice.frames.saturating_add(entry.latencies.count());
+            slot.length += entry.length;
         }
-        match entry.series {
-            Series::Connect => slice.connect.merge(&entry.latencies),
-            Series::Service => slice.service.merge(&entry.latencies),
-            Series::Response => slice.response.merge(&entry.latencies),
-        }
+        slot.entries.push(entry);
     }
     // Without a line of service there is no length, and nothing to show a rate of.
-    slots.retain(|_, slice| !slice.length.is_zero());
+    slots.retain(|_, slot| !slot.length.is_zero());
     slots
+}
+
+/// Intervals that become one: collected first, so that their latencies are sorted once.
+#[derive(Default)]
+struct Slot<'a> {
+    begin: Duration,
+    length: Duration,
+    entries: Vec<&'a Entry>,
+}
+
+impl Slot<'_> {
+    /// Adds what was seen at the same time elsewhere.
+    fn add(&mut self, mut other: Self) {
+        self.begin = self.begin.min(other.begin);
+        self.length = self.length.max(other.length);
+        self.entries.append(&mut other.entries);
+    }
+
+    fn slice(&self) -> Slice {
+        let of = |series| -> Recorded {
+            let entries = self.entries.iter().filter(|entry| entry.series == series);
+            entries.flat_map(|entry| entry.latencies.iter()).collect()
+        };
+        let service = of(Series::Service);
+        Slice {
+            begin: self.begin,
+            length: self.length,
+            frames: service.count(),
+            connections: None,
+            errors: None,
+            connect: of(Series::Connect),
+            service,
+            response: of(Series::Response),
+        }
+    }
 }
 
 /// The length of most of a log's intervals: the median, as the last one may be short, and one may have been late.
@@ -120,6 +148,8 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
         facts.bytes = None;
     }
     facts.taints.extend(unknown);
+    let skipped = logs.iter().filter_map(|log| Some(format!("{}: {}", log.name, log.skipped.as_ref()?)));
+    facts.taints.extend(skipped);
     let last_begin = spans.iter().map(|(begin, _)| *begin).max();
     let first_end = spans.iter().map(|(_, end)| *end).min();
     if !is_one && last_begin >= first_end {
@@ -134,8 +164,6 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
 
 #[cfg(test)]
 mod tests {
-    use frameloop::load::Recorded;
-
     use super::*;
     use crate::results::fixture;
 
@@ -153,7 +181,7 @@ mod tests {
                 latencies: Recorded::of(&histogram),
             }
         });
-        Log { name: name.into(), facts: Some(Facts::default()), entries: entries.collect() }
+        Log { name: name.into(), facts: Some(Facts::default()), entries: entries.collect(), skipped: None }
     }
 
     #[test]
@@ -190,7 +218,7 @@ mod tests {
     #[test]
     fn one_log_gives_the_results_that_it_was_written_from() {
         let results = fixture::open_loop();
-        let log = hlog::parse("a.hlog", &hlog::text(&results).unwrap()).unwrap();
+        let log = hlog::parse("a.hlog", hlog::text(&results).unwrap().as_slice(), None).unwrap();
         let again = merged(&[log]);
         assert_eq!((again.frames, again.slices.len()), (results.frames, results.slices.len()));
         assert_eq!(again.facts, results.facts);

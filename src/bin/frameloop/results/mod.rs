@@ -4,6 +4,7 @@
 
 mod compare;
 mod configuration;
+pub(crate) mod duplicates;
 pub(crate) mod expect;
 mod facts;
 pub(crate) mod figures;

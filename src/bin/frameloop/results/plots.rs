@@ -5,6 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::results::figures::Figures;
 use crate::results::{Results, Slice};
 
 /// The numbers of all plots.
@@ -117,11 +118,10 @@ fn curve(histogram: &Histogram<u64>, x: &[f64]) -> Vec<Option<u64>> {
 
 impl OverTime {
     fn of(columns: &[Slice], is_open_loop: bool) -> Self {
-        let histograms: Vec<Histogram<u64>> =
-            columns.iter().map(|column| column.latency(is_open_loop).histogram()).collect();
-        let at = |quantile: f64| -> Vec<Option<u64>> {
-            let value = |histogram: &Histogram<u64>| histogram.value_at_quantile(quantile).max(1);
-            histograms.iter().map(|histogram| (!histogram.is_empty()).then(|| value(histogram))).collect()
+        let figures: Vec<Option<Figures>> =
+            columns.iter().map(|column| Figures::of_recorded(column.latency(is_open_loop))).collect();
+        let each = |of: fn(&Figures) -> u64| -> Vec<Option<u64>> {
+            figures.iter().map(|figures| figures.as_ref().map(|figures| of(figures).max(1))).collect()
         };
         let seconds = |of: fn(&Slice) -> Duration| columns.iter().map(|column| of(column).as_secs_f64()).collect();
         Self {
@@ -129,10 +129,10 @@ impl OverTime {
             length: seconds(|column| column.length),
             rate: columns.iter().map(Slice::rate).collect(),
             errors: columns.iter().map(|column| column.errors).collect(),
-            p50: at(0.5),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            max: at(1.0),
+            p50: each(|figures| figures.p50),
+            p99: each(|figures| figures.p99),
+            p99_9: each(|figures| figures.p99_9),
+            max: each(|figures| figures.max),
         }
     }
 }

@@ -4,8 +4,11 @@
 //! its latencies is one comment, which they skip.
 
 mod encoded;
+mod input;
 mod read;
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +21,7 @@ use crate::failure::Failure;
 use crate::results::facts::Facts;
 use crate::results::{Results, file};
 
-pub(crate) use crate::results::hlog::read::parse;
+pub(crate) use crate::results::hlog::read::{Unit, parse};
 
 /// A log that was read.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ pub(crate) struct Log {
     /// `None` if another program wrote it.
     pub(crate) facts: Option<Facts>,
     pub(crate) entries: Vec<Entry>,
+    /// Which intervals it has besides, in words.
+    pub(crate) skipped: Option<String>,
 }
 
 /// A line of a log.
@@ -59,9 +64,17 @@ impl Series {
     }
 }
 
-/// Reads a log from a file.
-pub(crate) fn read(path: &Path) -> Result<Log, Failure> {
-    parse(&path.display().to_string(), &file::read(path)?).map_err(Failure::run)
+/// Reads a log from a file, or from stdin as `-`. `unit` overrides the one that it states.
+pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Log, Failure> {
+    if path == Path::new("-") {
+        return parse("stdin", io::stdin().lock(), unit).map_err(Failure::run);
+    }
+    let refusal = |error| Failure::run(format_args!("cannot read {}: {error}", path.display()));
+    let file = File::open(path).map_err(refusal)?;
+    if file.metadata().map_err(refusal)?.is_dir() {
+        return Err(refusal(io::ErrorKind::IsADirectory.into()));
+    }
+    parse(&path.display().to_string(), file, unit).map_err(Failure::run)
 }
 
 /// Writes the log of a run's results to a file.
@@ -150,7 +163,7 @@ mod tests {
     use crate::results::fixture;
 
     fn log_of(results: &Results) -> Log {
-        parse("run.hlog", &text(results).unwrap()).unwrap()
+        parse("run.hlog", text(results).unwrap().as_slice(), None).unwrap()
     }
 
     #[test]

@@ -1,106 +1,323 @@
 //! Reading a log, a line at a time: what is wrong is told with its line.
+//!
+//! Rule: what a log does not say is not guessed. A unit that is not stated, a time that is no time and an interval that
+//! is not read are reported.
 
+use std::io::Read;
 use std::time::{Duration, SystemTime};
 
-use hdrhistogram::serialization::interval_log::{IntervalLogHistogram, IntervalLogIterator, LogEntry};
+use clap::ValueEnum;
 
 use crate::results::facts::Facts;
+use crate::results::figures::counted;
+use crate::results::hlog::input::{Budget, Lines};
 use crate::results::hlog::{Entry, FACTS_BEGIN, Log, Series, encoded};
 use crate::results::printable;
 
-/// Reads a log. Lines of other tags than ours are skipped.
+/// What a latency in a log is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Unit {
+    Ns,
+    Us,
+    Ms,
+}
+
+impl Unit {
+    const fn nanos(self) -> u64 {
+        match self {
+            Self::Ns => 1,
+            Self::Us => 1_000,
+            Self::Ms => 1_000_000,
+        }
+    }
+
+    /// The unit that a comment names.
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "nanoseconds" | "ns" => Some(Self::Ns),
+            "microseconds" | "us" => Some(Self::Us),
+            "milliseconds" | "ms" => Some(Self::Ms),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a log. `unit` overrides the one that it states.
 ///
 /// The error is one line, with the file's name.
-pub(crate) fn parse(name: &str, text: &[u8]) -> Result<Log, String> {
-    let mut reader = Reader::default();
-    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let is_cut = !line.ends_with(b"\n");
-        reader.take(line.trim_ascii()).map_err(|error| {
-            let cut = if is_cut { "; the file ends within this line" } else { "" };
-            format!("{name}: line {}: {error}{cut}", index + 1)
+pub(crate) fn parse(name: &str, file: impl Read, unit: Option<Unit>) -> Result<Log, String> {
+    let mut budget = Budget::default();
+    let mut lines = Lines::of(file, &mut budget).map_err(|error| format!("{name}: {error}"))?;
+    let mut reader = Reader { unit, is_unit_given: unit.is_some(), ..Reader::default() };
+    for number in 1_u64.. {
+        let line = lines.next(&mut budget).map_err(|error| format!("{name}: line {number}: {error}"))?;
+        let Some(line) = line else { break };
+        reader.take(line.text, &mut budget).map_err(|error| {
+            let cut = if line.is_cut { "; the file ends within this line" } else { "" };
+            format!("{name}: line {number}: {error}{cut}")
         })?;
     }
-    if reader.entries.iter().all(|entry| entry.series == Series::Connect) {
-        let seen = if reader.entries.is_empty() && reader.others == 0 { "no line at all" } else { "none of them" };
-        return Err(format!(
-            "{name}: not a log of frameloop load: it should have lines with the tag service, and has {seen}"
-        ));
-    }
-    Ok(Log { name: name.into(), facts: reader.facts, entries: reader.entries })
+    reader.log(name)
 }
 
 #[derive(Default)]
 struct Reader {
+    /// The one that was given, or else the one that was stated.
+    unit: Option<Unit>,
+    is_unit_given: bool,
     facts: Option<Facts>,
     start: Option<Duration>,
     base: Option<Duration>,
     entries: Vec<Entry>,
-    /// Lines with other tags.
-    others: usize,
+    /// Latencies in all entries.
+    latencies: u64,
+    /// Intervals that had the tag service, and that had none.
+    tagged: u64,
+    untagged: u64,
+    /// Intervals with other tags, and the first few of those.
+    others: u64,
+    other_tags: Vec<String>,
+    has_more_tags: bool,
 }
 
 impl Reader {
-    fn take(&mut self, line: &[u8]) -> Result<(), String> {
-        if line.is_empty() {
+    fn take(&mut self, line: &[u8], budget: &mut Budget) -> Result<(), String> {
+        if line.is_empty() || line.starts_with(LEGEND_BEGIN) {
             return Ok(());
         }
-        let facts = line.strip_prefix(b"#").and_then(|line| line.strip_prefix(FACTS_BEGIN.as_bytes()));
-        if let Some(facts) = facts {
-            let json = facts.strip_suffix(b"]").ok_or("the comment with the run's facts is cut short")?;
-            let facts = serde_json::from_slice(json);
-            // The message may quote what it does not know.
-            let refusal =
-                |error: serde_json::Error| format!("the run's facts cannot be read: {}", printable(&error.to_string()));
-            self.facts = Some(facts.map_err(refusal)?);
-            return Ok(());
+        if let Some(comment) = line.strip_prefix(b"#") {
+            return self.comment(comment);
         }
-        let line = [line, b"\n"].concat();
-        match IntervalLogIterator::new(&line).next() {
-            None => {}
-            Some(Ok(LogEntry::StartTime(time))) => self.start = Some(time),
-            Some(Ok(LogEntry::BaseTime(time))) => self.base = Some(time),
-            Some(Ok(LogEntry::Interval(interval))) => self.interval(&interval)?,
-            Some(Err(_)) => return Err("neither a comment nor an interval of a histogram log".into()),
+        let text = str::from_utf8(line).map_err(|_| NO_LINE)?;
+        self.interval(&Interval::of(text)?, budget)
+    }
+
+    fn comment(&mut self, comment: &[u8]) -> Result<(), String> {
+        if let Some(facts) = comment.strip_prefix(FACTS_BEGIN.as_bytes()) {
+            return self.facts(facts);
+        }
+        let comment = String::from_utf8_lossy(comment);
+        let value = |name: &str| comment.strip_prefix(name).map(|rest| rest.trim_start_matches(':').trim_start());
+        if let Some(rest) = value("[StartTime") {
+            self.is_header("StartTime")?;
+            self.start = Some(time_of("StartTime", rest)?);
+        } else if let Some(rest) = value("[BaseTime") {
+            self.is_header("BaseTime")?;
+            self.base = Some(time_of("BaseTime", rest)?);
+        } else if let (Some(rest), false) = (value("[Latencies in "), self.is_unit_given) {
+            self.is_header("unit")?;
+            let name = rest.split([',', ']', ' ']).next().unwrap_or_default();
+            let unknown = || {
+                format!(
+                    "its latencies are in `{}`, which is not known; give their unit with --unit ns, us or ms",
+                    quoted(name)
+                )
+            };
+            let unit = Unit::of(name).ok_or_else(unknown)?;
+            self.unit = Some(unit);
         }
         Ok(())
     }
 
-    fn interval(&mut self, interval: &IntervalLogHistogram<'_>) -> Result<(), String> {
-        let tag = interval.tag();
-        let Some(series) = Series::ALL.into_iter().find(|series| tag.is_some_and(|tag| tag.as_str() == series.name()))
-        else {
-            self.others += 1;
+    /// What is said of all intervals comes before them, and once.
+    fn is_header(&self, what: &str) -> Result<(), String> {
+        let has_begun = !self.entries.is_empty() || self.others > 0;
+        let refusal = || format!("a {what} after intervals: a second log begins here; give each log as its own file");
+        if has_begun { Err(refusal()) } else { Ok(()) }
+    }
+
+    fn facts(&mut self, facts: &[u8]) -> Result<(), String> {
+        if self.facts.is_some() {
+            return Err("the facts of a second run: give each log as its own file".into());
+        }
+        let json = facts.strip_suffix(b"]").ok_or("the comment with the run's facts is cut short")?;
+        // The message may quote what it does not know.
+        let refusal =
+            |error: serde_json::Error| format!("the run's facts cannot be read: {}", printable(&error.to_string()));
+        self.facts = Some(serde_json::from_slice(json).map_err(refusal)?);
+        if !self.is_unit_given {
+            self.unit = Some(Unit::Ns);
+        }
+        Ok(())
+    }
+
+    fn interval(&mut self, interval: &Interval<'_>, budget: &mut Budget) -> Result<(), String> {
+        // Other tools, which measure one latency, give it no tag.
+        let tag = interval.tag.unwrap_or(Series::Service.name());
+        let Some(series) = Series::ALL.into_iter().find(|series| tag == series.name()) else {
+            self.other_tag(&quoted(tag));
             return Ok(());
         };
-        let since_epoch = self.base_of(interval.start_timestamp()).checked_add(interval.start_timestamp());
-        let begin = since_epoch.filter(|time| *time < TIME_MAX).ok_or("a time beyond the year 2500")?;
-        if interval.duration() > TIME_MAX {
-            return Err("an interval of more than a century".into());
+        match interval.tag {
+            None => self.untagged += 1,
+            Some(_) => self.tagged += u64::from(series == Series::Service),
         }
-        let latencies = encoded::latencies(interval.encoded_histogram())?;
-        let begin = SystemTime::UNIX_EPOCH + begin;
-        self.entries.push(Entry { series, begin, length: interval.duration(), latencies });
+        let begin = self.begin_of(interval.start)?;
+        let unit = self.unit.ok_or(
+            "the log does not state the unit of its latencies; give it with --unit ns, us or ms (nanoseconds, \
+             microseconds, milliseconds)",
+        )?;
+        let latencies = encoded::latencies(interval.histogram, unit.nanos(), budget)?;
+        let counts = latencies.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(count));
+        self.latencies = self.latencies.saturating_add(counts);
+        if self.latencies > COUNT_MAX {
+            return Err(format!("{} latencies so far: more than {COUNT_MAX}, which cannot be", self.latencies));
+        }
+        self.entries.push(Entry { series, begin, length: interval.length, latencies });
         Ok(())
     }
 
-    /// What the time of an interval counts from. Without a base it is the epoch, unless that makes it more than a year
-    /// older than the start: then it counts from the start (as HdrHistogram's own reader has it).
-    fn base_of(&self, time: Duration) -> Duration {
-        match (self.base, self.start) {
-            (Some(base), _) => base,
-            (None, Some(start)) if time + YEAR < start => start,
-            (None, _) => Duration::ZERO,
+    /// Notes an interval that is not read.
+    fn other_tag(&mut self, tag: &str) {
+        self.others += 1;
+        let is_named = self.other_tags.iter().any(|other| other == tag);
+        if !is_named && self.other_tags.len() < TAGS_NAMED {
+            self.other_tags.push(tag.to_owned());
+        } else if !is_named {
+            self.has_more_tags = true;
         }
+    }
+
+    /// When an interval began.
+    ///
+    /// Times count from the base. Without a base it is the epoch, unless that makes the interval more than a year older
+    /// than the start: then they count from the start (as HdrHistogram's own reader has it).
+    fn begin_of(&self, start_of_interval: Duration) -> Result<SystemTime, String> {
+        let is_before_start = |time: Duration| {
+            self.start.is_some_and(|start| time.checked_add(YEAR).is_some_and(|latest| latest < start))
+        };
+        let base = match (self.base, self.start) {
+            (Some(base), _) => base,
+            (None, Some(start)) if is_before_start(start_of_interval) => start,
+            (None, _) => Duration::ZERO,
+        };
+        let since_epoch = base.checked_add(start_of_interval).filter(|time| *time < TIME_MAX).ok_or_else(|| {
+            format!(
+                "it begins {}.{:03} s after the base time, beyond the year 2500",
+                start_of_interval.as_secs(),
+                start_of_interval.subsec_millis()
+            )
+        })?;
+        if let Some(start) = self.start.filter(|start| since_epoch.abs_diff(*start) > YEAR) {
+            let origin = if self.base.is_some() { "BaseTime" } else { "the epoch" };
+            return Err(format!(
+                "counted from {origin}, the interval begins {} s after 1970, more than a year from StartTime, {} s",
+                since_epoch.as_secs(),
+                start.as_secs()
+            ));
+        }
+        Ok(SystemTime::UNIX_EPOCH + since_epoch)
+    }
+
+    /// What was read, if it is a log of latencies.
+    fn log(self, name: &str) -> Result<Log, String> {
+        let more = if self.has_more_tags { ", ..." } else { "" };
+        let tags = format!("{}{more}", self.other_tags.join(", "));
+        if self.tagged > 0 && self.untagged > 0 {
+            return Err(format!(
+                "{name}: {} intervals have the tag service and {} have no tag: which are the latencies of frames is not \
+                 known",
+                self.tagged, self.untagged
+            ));
+        }
+        if self.entries.iter().all(|entry| entry.series == Series::Connect) {
+            let seen = match (self.entries.is_empty(), self.others) {
+                (true, 0) => "no line at all".into(),
+                (false, 0) => "none of them".into(),
+                _ => format!("none of them, but {tags}"),
+            };
+            return Err(format!(
+                "{name}: not a log of frameloop load: it should have lines with the tag service, and has {seen}"
+            ));
+        }
+        let others = counted(self.others, "interval");
+        let skipped = (self.others > 0).then(|| format!("{others} left out, whose tags are not read: {tags}"));
+        Ok(Log { name: name.into(), facts: self.facts, entries: self.entries, skipped })
     }
 }
 
+/// The fields of a line.
+struct Interval<'a> {
+    tag: Option<&'a str>,
+    start: Duration,
+    length: Duration,
+    histogram: &'a str,
+}
+
+impl<'a> Interval<'a> {
+    fn of(line: &'a str) -> Result<Self, String> {
+        let (tag, fields) = match line.strip_prefix("Tag=") {
+            Some(rest) => rest.split_once(',').map(|(tag, fields)| (Some(tag), fields)).ok_or(NO_LINE)?,
+            None => (None, line),
+        };
+        let mut fields = fields.splitn(4, ',');
+        let (Some(start), Some(length), Some(max), Some(histogram)) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return Err(NO_LINE.into());
+        };
+        let seconds_of = |what: &str, text: &str| {
+            let refusal =
+                || format!("the interval's {what}, `{}`, is not a number of seconds such as 1.500", quoted(text));
+            seconds(text).ok_or_else(refusal)
+        };
+        let (start, length) = (seconds_of("start", start)?, seconds_of("length", length)?);
+        if length > YEAR {
+            return Err(format!("the interval is {} s long, more than a year", length.as_secs()));
+        }
+        if max.trim().parse::<f64>().is_err() {
+            return Err(format!("the interval's maximum, `{}`, is not a number", quoted(max)));
+        }
+        Ok(Self { tag, start, length, histogram })
+    }
+}
+
+/// The time in a comment; what follows it says what it is.
+fn time_of(what: &str, text: &str) -> Result<Duration, String> {
+    let number = text.split([' ', ']']).next().unwrap_or_default();
+    let refusal = || format!("{what}, `{}`, is not seconds since 1970 such as 1795315208.948", quoted(number));
+    seconds(number).filter(|time| *time < TIME_MAX).ok_or_else(refusal)
+}
+
+/// A number of seconds, as digits with or without a fraction.
+fn seconds(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    // What is finer than nanoseconds is left out.
+    let nanos = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Some(Duration::new(whole.parse().ok()?, nanos))
+}
+
+/// The first characters of a text from a log.
+fn quoted(text: &str) -> String {
+    let mut short: String = printable(text).chars().take(TEXT_MAX).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    short
+}
+
+const NO_LINE: &str = "neither a comment nor an interval of a histogram log";
+const LEGEND_BEGIN: &[u8] = b"\"StartTimestamp\"";
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3_600);
 const TIME_MAX: Duration = Duration::from_secs(530 * 366 * 24 * 3_600);
+const COUNT_MAX: u64 = 1 << 48;
+/// How many tags that are not ours are named.
+const TAGS_NAMED: usize = 5;
+/// How much of a text from a log an error shows.
+const TEXT_MAX: usize = 40;
 
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::{Serializer, V2Serializer};
     use proptest::prelude::*;
 
     use super::*;
@@ -112,14 +329,31 @@ mod tests {
     }
 
     fn error(text: &[u8]) -> String {
-        parse("a.hlog", text).unwrap_err()
+        parse("a.hlog", text, None).unwrap_err()
+    }
+
+    fn read(text: &[u8]) -> Log {
+        parse("a.hlog", text, None).unwrap()
+    }
+
+    fn with_header(lines: &str) -> Vec<u8> {
+        format!("#[Latencies in nanoseconds]\n{lines}").into_bytes()
+    }
+
+    /// A histogram of one latency.
+    fn histogram(value: u64, count: u64) -> String {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        histogram.record_n(value, count).unwrap();
+        let mut bytes = Vec::new();
+        V2Serializer::new().serialize(&histogram, &mut bytes).unwrap();
+        STANDARD.encode(bytes)
     }
 
     #[test]
     fn what_is_no_log_is_said_with_its_line() {
         assert_eq!(error(b"#[a]\nhello\n"), "a.hlog: line 2: neither a comment nor an interval of a histogram log");
         assert_eq!(
-            error(b"\xff\xfe"),
+            error(b"\xff"),
             "a.hlog: line 1: neither a comment nor an interval of a histogram log; the file ends within this line"
         );
         assert_eq!(
@@ -128,7 +362,10 @@ mod tests {
         );
         let hostile = error(b"#[frameloop: {\"a\\n\\u001b[2J\": 1}]\n");
         assert!(hostile.lines().count() == 1 && !hostile.contains('\x1b'), "{hostile:?}");
-        assert_eq!(error(b"Tag=service,1.000,1.000,2.000,AAAA\n"), "a.hlog: line 1: the histogram is cut short");
+        assert_eq!(
+            error(&with_header("Tag=service,1.000,1.000,2.000,AAAA\n")),
+            "a.hlog: line 2: the histogram is cut short"
+        );
     }
 
     #[test]
@@ -136,7 +373,8 @@ mod tests {
         assert!(error(b"").ends_with("and has no line at all"), "{}", error(b""));
         let foreign =
             String::from_utf8(log()).unwrap().replace("Tag=service", "Tag=a").replace("Tag=response", "Tag=b");
-        assert!(error(foreign.as_bytes()).ends_with("the tag service, and has none of them"));
+        let error = error(foreign.as_bytes());
+        assert!(error.contains("the tag service, and has none of them, but ") && error.contains("b"), "{error}");
     }
 
     #[test]
@@ -152,7 +390,118 @@ mod tests {
     fn lines_of_others_and_blank_lines_are_skipped() {
         let text = String::from_utf8(log()).unwrap();
         let more = format!("{}\r\n\n#a comment\nTag=other,1.000,1.000,1.000,x\n", text.replace('\n', "\r\n"));
-        assert_eq!(parse("a", more.as_bytes()).unwrap().entries, parse("a", text.as_bytes()).unwrap().entries);
+        assert_eq!(read(more.as_bytes()).entries, read(text.as_bytes()).entries);
+    }
+
+    #[test]
+    fn the_unit_is_the_one_that_is_given_or_stated_and_never_guessed() {
+        let line = format!("Tag=service,1.000,1.000,2.000,{}\n", histogram(7, 1));
+        let max = |text: &str, unit| -> Result<u64, String> {
+            let log = parse("a.hlog", text.as_bytes(), unit)?;
+            Ok(log.entries[0].latencies.iter().last().unwrap().0)
+        };
+        for (name, nanos) in
+            [("nanoseconds, x", 7), ("us", 7_003), ("microseconds", 7_003), ("milliseconds", 7_000_063)]
+        {
+            assert_eq!(max(&format!("#[Latencies in {name}]\n{line}"), None), Ok(nanos), "{name}");
+        }
+        let unknown = max(&format!("#[Latencies in furlongs]\n{line}"), None).unwrap_err();
+        assert!(unknown.contains("`furlongs`") && unknown.contains("--unit"), "{unknown}");
+        let unstated = max(&line, None).unwrap_err();
+        assert!(unstated.contains("does not state the unit") && unstated.contains("--unit"), "{unstated}");
+        for stated in ["", "#[Latencies in furlongs]\n", "#[Latencies in nanoseconds]\n"] {
+            assert_eq!(max(&format!("{stated}{line}"), Some(Unit::Us)), Ok(7_003), "{stated}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_no_time_is_reported_and_never_left_out() {
+        for time in
+            ["", "x", "-5.0", "NaN", "inf", "1e300", "1.5.5", "1_000", "99999999999999999999999", "1795315208948", "."]
+        {
+            for what in ["BaseTime", "StartTime"] {
+                for form in [
+                    format!("#[{what}: {time} (seconds since epoch)]\n"),
+                    format!("#[{what}: {time}]\n"),
+                    format!("#[{what} {time}\n"),
+                ] {
+                    let error = error(form.as_bytes());
+                    assert!(error.starts_with(&format!("a.hlog: line 1: {what}, `")), "{form} {error}");
+                }
+            }
+            let fields = [
+                ("start", format!("Tag=service,{time},1.000,2.000,{}\n", histogram(7, 1))),
+                ("length", format!("Tag=service,1.000,{time},2.000,{}\n", histogram(7, 1))),
+            ];
+            for (what, line) in fields.iter().filter(|_| time != "1795315208948") {
+                let error = error(&with_header(line));
+                assert!(error.starts_with(&format!("a.hlog: line 2: the interval's {what}, `")), "{error}");
+            }
+        }
+        let fine = format!("#[BaseTime: 1795315208 (seconds)]\nTag=service,1,1,2,{}\n", histogram(7, 1));
+        assert_eq!(
+            read(&with_header(&fine)).entries[0].begin,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_315_209)
+        );
+    }
+
+    #[test]
+    fn times_that_contradict_each_other_are_reported() {
+        let line = |start: &str| format!("Tag=service,{start},1.000,2.000,{}\n", histogram(7, 1));
+        let start = "#[StartTime: 1795315208.000 (seconds since epoch)]\n";
+        let cases = [
+            // Relative times and a base of zero; absolute times and a base; a base of another day.
+            (
+                format!("{start}#[BaseTime: 0.0 (s)]\n{}", line("1.000")),
+                "counted from BaseTime, the interval begins 1 s",
+            ),
+            (format!("{start}#[BaseTime: 1795315208.0 (s)]\n{}", line("1795315209.0")), "begins 3590630417 s"),
+            (format!("{start}{}", line("1895315209.0")), "counted from the epoch"),
+            (line("18446744073709551615.9"), "beyond the year 2500"),
+            (format!("{start}{}", line("18446744073709551615.9")), "beyond the year 2500"),
+            (format!("#[BaseTime: 1.0 (s)]\n{}", line("18446744073709551615.9")), "beyond the year 2500"),
+            (line("1.000").replace("1.000,2.000", "40000000.0,2.000"), "more than a year"),
+        ];
+        for (text, expected) in cases {
+            let error = error(&with_header(&text));
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_second_log_in_a_file_is_reported() {
+        let one = log();
+        assert!(error(&[one.clone(), one].concat()).contains("a second log begins here"));
+        let line = format!("Tag=service,1.000,1.000,2.000,{}\n", histogram(7, 1));
+        for header in ["#[BaseTime: 5.000 (s)]\n", "#[StartTime: 5.000 (s)]\n", "#[Latencies in nanoseconds]\n"] {
+            let error = error(&with_header(&format!("{line}{header}{line}")));
+            assert!(error.contains("a second log begins here"), "{error}");
+        }
+    }
+
+    #[test]
+    fn tags_that_are_not_read_are_named() {
+        let h = histogram(7, 1);
+        let service = format!("Tag=service,1.000,1.000,2.000,{h}\n");
+        let others: String = (0..20_000).map(|at| format!("Tag=t{at},1.000,1.000,2.000,x\n")).collect();
+        let log = read(&with_header(&format!("{others}{service}")));
+        assert_eq!(log.entries.len(), 1);
+        assert_eq!(log.skipped.unwrap(), "20,000 intervals left out, whose tags are not read: t0, t1, t2, t3, t4, ...");
+        let log = read(&with_header(&format!("Tag=\x1b[2J,1.000,1.000,2.000,x\n{service}")));
+        assert_eq!(log.skipped.unwrap(), "1 interval left out, whose tags are not read: \u{fffd}[2J");
+        // Other tools give one latency no tag.
+        let untagged = format!("1.000,1.000,2.000,{h}\n");
+        assert_eq!(read(&with_header(&untagged)).entries, read(&with_header(&service)).entries);
+        assert!(error(&with_header(&format!("{untagged}{service}"))).contains("have no tag"));
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_refused() {
+        let line = |count| format!("Tag=service,1.000,1.000,2.000,{}\n", histogram(7, count));
+        for text in [line(1 << 49), line(i64::MAX as u64), line(1 << 47).repeat(3)] {
+            assert!(error(&with_header(&text)).contains("latencies so far: more than"));
+        }
+        assert_eq!(read(&with_header(&line(1 << 48))).entries[0].latencies.count(), 1 << 48);
     }
 
     proptest! {
@@ -166,7 +515,7 @@ mod tests {
                 *at.get_mut(&mut text) = byte;
             }
             text.truncate(end.index(text.len()) + 1);
-            match parse("a.hlog", &text) {
+            match parse("a.hlog", text.as_slice(), None) {
                 Ok(log) => drop(crate::results::merged(&[log])),
                 Err(error) => prop_assert!(error.starts_with("a.hlog: ") && error.lines().count() == 1, "{error}"),
             }
