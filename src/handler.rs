@@ -50,7 +50,8 @@ pub trait Handler {
 
     /// A whole frame came.
     ///
-    /// While the connection's outbox is over its high watermark this is not called, so the first reply is always queued.
+    /// On an accepted connection this is not called while the outbox is over its high watermark, so the first reply is
+    /// always queued. On one that was dialed it is: see [`Context::pause_input_when_full`].
     fn on_frame(&mut self, conn: &mut Context<'_>, state: &mut Self::State, frame: Frame<'_>);
 
     /// The outbox had reached its high watermark, and has fallen to its low one: there is room again.
@@ -220,12 +221,22 @@ impl Context<'_> {
 
     /// Hands over no further frame of this connection, and reads no more from it, until it is resumed.
     pub fn pause(&mut self) {
-        *self.replies.is_paused = true;
+        self.replies.flow.is_paused = true;
     }
 
     /// Ends a [`pause`](Self::pause).
     pub fn resume(&mut self) {
-        *self.replies.is_paused = false;
+        self.replies.flow.is_paused = false;
+    }
+
+    /// Sets whether input pauses while this connection's pending output is above the high watermark, until it has fallen to
+    /// the low one. It does on accepted connections, and does not on those that were dialed.
+    ///
+    /// Two peers that both stop reading because of what they have to send wait for each other forever, so one of them has
+    /// to read on. With this off, [`Handler::on_frame`] is also called above the mark, and a reply to that frame is then
+    /// refused with [`Sent::OverMark`].
+    pub fn pause_input_when_full(&mut self, pauses: bool) {
+        self.replies.flow.pause_input_when_full = pauses;
     }
 
     /// All other connections.

@@ -19,7 +19,7 @@
 //!   any state -- RST, error, deadline, abort, panic ---> Closed(reason) <----------------+
 //! ```
 //!
-//! Paused reading is not a state: it follows from the outbox ([`Outbox::is_over`]), or is the handler's wish.
+//! Paused reading is not a state: it follows from the outbox ([`Outbox::is_over`]) and the [`Flow`].
 
 pub(crate) mod chunk;
 pub(crate) mod decoder;
@@ -37,7 +37,7 @@ use crate::conn::decoder::{Frame, Inbox};
 use crate::conn::outbox::{Outbox, Sent};
 pub use crate::conn::readiness::{Readiness, Transport};
 
-use crate::conn::replies::{Replies, Verdict};
+use crate::conn::replies::{Flow, Replies, Verdict};
 use crate::conn::run::Frames;
 use crate::conn::workbench::Supplies;
 use crate::error::CloseReason;
@@ -68,8 +68,7 @@ pub(crate) struct Conn {
     state: State,
     /// What the kernel has reported and has not been used up.
     edges: Readiness,
-    /// The handler wants no more frames for now.
-    is_paused: bool,
+    flow: Flow,
     /// The handler is to be asked what it has to say when the connection runs next.
     is_woken: bool,
     // Invariant: there is one exactly while a frame is incomplete or waits, or output is owed.
@@ -131,7 +130,7 @@ impl Conn {
             state: State::Open,
             // A socket is writable when it is new; whether it is readable, the first event tells.
             edges: Readiness { writable: true, ..Readiness::default() },
-            is_paused: false,
+            flow: Flow { is_paused: false, pause_input_when_full: true },
             is_woken: false,
             backlog: None,
         }
@@ -196,7 +195,12 @@ impl Conn {
 
     /// Pauses or resumes the handing over of frames.
     pub(crate) fn pause(&mut self, is_paused: bool) {
-        self.is_paused = is_paused;
+        self.flow.is_paused = is_paused;
+    }
+
+    /// Lets pending output pause input, or not.
+    pub(crate) fn pause_input_when_full(&mut self, pauses: bool) {
+        self.flow.pause_input_when_full = pauses;
     }
 
     /// Lets the handler speak when the connection runs next.
@@ -271,7 +275,7 @@ impl Conn {
     /// The state's name, for a log line.
     pub(crate) fn state_name(&self) -> &'static str {
         match self.state {
-            State::Open if self.is_paused => "Open (paused by the handler)",
+            State::Open if self.flow.is_paused => "Open (paused by the handler)",
             State::Open if self.is_held() => "Open (paused by backpressure)",
             State::Open => "Open",
             State::Draining => "Draining",
@@ -305,7 +309,12 @@ impl Conn {
 
     /// Whether no frame may be handed over for now: backpressure, or the handler's wish.
     pub(crate) fn is_held(&self) -> bool {
-        self.is_paused || self.backlog.as_ref().is_some_and(|backlog| backlog.outbox.is_over())
+        self.flow.is_paused || self.is_full()
+    }
+
+    /// Whether pending output pauses input.
+    fn is_full(&self) -> bool {
+        self.flow.pause_input_when_full && self.backlog.as_ref().is_some_and(|backlog| backlog.outbox.is_over())
     }
 
     /// Lets somebody speak about this connection outside the frames on the workbench, and does what was said.
@@ -316,7 +325,7 @@ impl Conn {
     ) -> R {
         let mut verdict = Verdict::GoOn;
         let mut run = 0..0;
-        let mut replies = Replies::new(&[], &mut run, &mut self.backlog, supplies, &mut self.is_paused, &mut verdict);
+        let mut replies = Replies::new(&[], &mut run, &mut self.backlog, supplies, &mut self.flow, &mut verdict);
         let outcome = callback(&mut replies);
         self.obey(verdict);
         outcome

@@ -19,8 +19,20 @@ pub(crate) struct Replies<'a> {
     run: &'a mut Range<usize>,
     backlog: &'a mut Option<Box<Backlog>>,
     pub(crate) supplies: &'a mut Supplies,
-    pub(crate) is_paused: &'a mut bool,
+    pub(crate) flow: &'a mut Flow,
     pub(crate) verdict: &'a mut Verdict,
+}
+
+/// What a handler has said about reading from its connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flow {
+    /// The handler wants no more frames for now.
+    pub(crate) is_paused: bool,
+    /// Pending output pauses input.
+    ///
+    /// Rule: only an accepted connection stops reading because of its own pending output. Two peers that both stop would
+    /// wait for each other forever.
+    pub(crate) pause_input_when_full: bool,
 }
 
 /// What is to become of the connection.
@@ -39,10 +51,10 @@ impl<'a> Replies<'a> {
         run: &'a mut Range<usize>,
         backlog: &'a mut Option<Box<Backlog>>,
         supplies: &'a mut Supplies,
-        is_paused: &'a mut bool,
+        flow: &'a mut Flow,
         verdict: &'a mut Verdict,
     ) -> Self {
-        Self { work, run, backlog, supplies, is_paused, verdict }
+        Self { work, run, backlog, supplies, flow, verdict }
     }
 
     /// The same, for a shorter while.
@@ -53,7 +65,7 @@ impl<'a> Replies<'a> {
             run: self.run,
             backlog: self.backlog,
             supplies: self.supplies,
-            is_paused: self.is_paused,
+            flow: self.flow,
             verdict: self.verdict,
         }
     }
@@ -155,7 +167,7 @@ impl<'a> Replies<'a> {
     }
 
     /// Copies what is to be sent from the workbench to the outbox, so that something else can be queued behind it.
-    fn stop_run(&mut self) {
+    pub(crate) fn stop_run(&mut self) {
         if self.run.start == self.run.end {
             return;
         }

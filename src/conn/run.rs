@@ -92,12 +92,12 @@ impl Conn {
         };
         let mut verdict = Verdict::GoOn;
         let mut replies =
-            Replies::new(frames.bytes, run, &mut self.backlog, supplies, &mut self.is_paused, &mut verdict);
+            Replies::new(frames.bytes, run, &mut self.backlog, supplies, &mut self.flow, &mut verdict);
         sink.on_frames(&mut frames, &mut replies);
         let Frames { stopped, .. } = frames;
         (*at, budget.frames) = (frames.at, frames.budget);
         supplies.counts.frames_in += (before - budget.frames) as u64;
-        if verdict != Verdict::GoOn || self.is_paused { Stopped::Told(verdict) } else { stopped }
+        if verdict != Verdict::GoOn || self.flow.is_paused { Stopped::Told(verdict) } else { stopped }
     }
 
     /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
@@ -181,9 +181,10 @@ impl Conn {
         sink: &mut impl Sink,
         budget: &mut Budget,
     ) -> bool {
-        // With output owed, no more is read than can be answered before the high watermark.
+        // With output owed, no more is read than can be answered before the high watermark, if that is what pauses.
         let room = match self.unsent_bytes() {
             0 => usize::MAX,
+            _ if !self.flow.pause_input_when_full => usize::MAX,
             owed => bench.supplies.config.outbox_bytes_high.saturating_sub(owed).max(READ_LEN_MIN),
         };
         if !self.may_read(bench, budget) {
@@ -311,7 +312,7 @@ impl Conn {
         let has_input = !bench.work.is_empty()
             || self.backlog.as_ref().is_some_and(|backlog| !backlog.inbox.is_empty())
             || self.edges.readable;
-        if self.state == State::Draining && (!has_input || self.is_paused) {
+        if self.state == State::Draining && (!has_input || self.flow.is_paused) {
             self.state = State::Flushing { reason: CloseReason::Drained, peer_still_sends: true };
         }
         match self.state {
@@ -336,7 +337,7 @@ impl Conn {
         match self.state {
             // Neither read nor written, so neither a read nor a write will tell.
             State::HalfClosed if self.edges.failed && !owes => self.cut(CloseReason::Reset),
-            State::Open | State::Draining if self.edges.failed && !owes && self.is_paused => {
+            State::Open | State::Draining if self.edges.failed && !owes && self.flow.is_paused => {
                 self.cut(CloseReason::Reset)
             }
             State::Lingering { reason, .. } => self.discard(io, bench, budget, reason),
@@ -386,7 +387,7 @@ impl Conn {
         if self.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
             return self.release(&mut bench.supplies);
         }
-        let is_held = self.is_held();
+        let (is_held, is_full) = (self.is_held(), self.is_full());
         let Some(backlog) = self.backlog.as_deref_mut() else { return };
         let now = bench.supplies.now;
         let is_same_frame = !has_answered && !backlog.has_frames;
@@ -396,7 +397,7 @@ impl Conn {
             Some(since) if is_same_frame && !planted(Bug::FrameClockRestarts) => Some(since),
             _ => Some(now),
         };
-        let is_pause = is_taking_frames && backlog.outbox.is_over();
+        let is_pause = is_taking_frames && is_full;
         bench.supplies.counts.pauses += u64::from(is_pause && !backlog.is_pause_counted);
         backlog.is_pause_counted = is_pause;
         backlog.stalled_since = match backlog.stalled_since {
@@ -434,8 +435,8 @@ pub(crate) struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// The next one, unless something stops them: then there is none any more in this step.
     #[inline]
-    pub(crate) fn next(&mut self, replies: &Replies<'_>) -> Option<Frame<'a>> {
-        if (*replies.is_paused && !planted(Bug::PauseIgnored)) || !replies.goes_on() {
+    pub(crate) fn next(&mut self, replies: &mut Replies<'_>) -> Option<Frame<'a>> {
+        if (replies.flow.is_paused && !planted(Bug::PauseIgnored)) || !replies.goes_on() {
             return None;
         }
         let begin = self.at;
@@ -446,7 +447,11 @@ impl<'a> Frames<'a> {
             Err(error) => return self.stop(Stopped::Told(Verdict::Close(CloseReason::FrameTooLong(error)))),
         };
         if replies.owed() >= self.outbox_bytes_high {
-            return self.stop(Stopped::OverMark);
+            if replies.flow.pause_input_when_full {
+                return self.stop(Stopped::OverMark);
+            }
+            // From the outbox, a reply to this frame is refused like any other.
+            replies.stop_run();
         }
         if self.budget == 0 {
             return self.stop(Stopped::BudgetSpent);

@@ -120,7 +120,7 @@ impl Model {
 impl Sink for Model {
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
         assert!(self.ended.is_none() && !self.has_half_closed, "a frame behind the end");
-        assert!(!*replies.is_paused, "a frame although the handler has paused");
+        assert!(!replies.flow.is_paused, "a frame although the handler has paused");
         self.frames += 1;
         self.received.extend(encode_header(frame.payload_len() as u32));
         frame.payload_chunks().for_each(|piece| self.received.extend(piece));
@@ -138,7 +138,7 @@ impl Sink for Model {
                     }
                 }
             }
-            Act::Pause => *replies.is_paused = true,
+            Act::Pause => replies.flow.is_paused = true,
             Act::Close => self.close(replies),
             Act::Abort => self.fail(CloseReason::AbortedByHandler, replies),
             Act::Panic => self.fail(CloseReason::HandlerPanicked, replies),

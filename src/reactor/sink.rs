@@ -50,7 +50,7 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
         let id = self.id;
         self.call(replies, |handler, context, state| {
-            while let Some(frame) = frames.next(&context.replies) {
+            while let Some(frame) = frames.next(&mut context.replies) {
                 trace!("[{id}] frame: {} bytes of payload, handed over", frame.payload_len());
                 handler.on_frame(context, state, frame);
             }

@@ -23,6 +23,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         origin: Origin,
     ) -> Option<Tenant<N::Stream, H::State>> {
         let mut conn = Conn::new();
+        conn.pause_input_when_full(origin == Origin::Accepted);
         let Self { handler, clients, bench, .. } = self;
         let state = conn.with_replies(&mut bench.supplies, |replies| {
             guarded(|| {

@@ -125,7 +125,7 @@ impl Answerer {
             Act::Close => self.end(Verdict::Close(CloseReason::ClosedByHandler), replies),
             Act::Abort => self.end(Verdict::Fail(CloseReason::AbortedByHandler), replies),
             Act::Panic => self.end(Verdict::Fail(CloseReason::HandlerPanicked), replies),
-            Act::Pause => *replies.is_paused = true,
+            Act::Pause => replies.flow.is_paused = true,
             Act::Replies { count, payload_len } => {
                 let payload = vec![count as u8; payload_len];
                 for _ in 0..count {
@@ -147,7 +147,7 @@ impl Answerer {
 
 impl Sink for Answerer {
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
-        assert!(!self.has_ended && !*replies.is_paused && self.half_closes == 0);
+        assert!(!self.has_ended && !replies.flow.is_paused && self.half_closes == 0);
         self.frames += 1;
         self.received.extend(encode_header(frame.payload_len() as u32));
         frame.payload_chunks().for_each(|piece| self.received.extend(piece));
