@@ -22,7 +22,9 @@
 //! Paused reading is not a state: it follows from the outbox ([`Outbox::is_over`]) and the [`Flow`].
 
 pub(crate) mod chunk;
+mod clocks;
 pub(crate) mod decoder;
+mod ending;
 pub(crate) mod outbox;
 pub(crate) mod readiness;
 pub(crate) mod replies;
@@ -33,6 +35,7 @@ pub(crate) mod workbench;
 
 use std::time::Instant;
 
+use crate::conn::clocks::FrameClock;
 use crate::conn::decoder::{Frame, Inbox};
 use crate::conn::outbox::{Outbox, Sent};
 pub use crate::conn::readiness::{Readiness, Transport};
@@ -71,6 +74,8 @@ pub(crate) struct Conn {
     flow: Flow,
     /// The handler is to be asked what it has to say when the connection runs next.
     is_woken: bool,
+    /// The next run looks for the peer's end also while frames may not be handed over.
+    is_looking: bool,
     // Invariant: there is one exactly while a frame is incomplete or waits, or output is owed.
     backlog: Option<Box<Backlog>>,
 }
@@ -104,23 +109,31 @@ pub(crate) struct Backlog {
     outbox: Outbox,
     /// The pause that the outbox asks for was counted.
     is_pause_counted: bool,
-    /// When the first byte of the incomplete frame came. `None` while reading is paused: the wait is not the peer's.
-    frame_since: Option<Instant>,
+    /// The outbox has fallen to its low watermark, and the handler was not called for that yet.
+    is_low_water_due: bool,
+    /// The handler has filled the outbox above the mark when it was called for that.
+    has_refilled: bool,
+    frame_clock: FrameClock,
     /// Since when output is owed and nothing of it was taken.
     stalled_since: Option<Instant>,
+    /// Since when the peer has finished and a handler that has paused leaves what came before unread.
+    finished_since: Option<Instant>,
 }
 
 impl Backlog {
     pub(crate) fn is_empty(&self) -> bool {
-        self.inbox.is_empty() && self.outbox.is_empty()
+        self.inbox.is_empty() && self.outbox.is_empty() && !self.is_low_water_due
     }
 
     /// Makes it as good as new, but for the memory it keeps.
     pub(crate) fn reset(&mut self) {
         self.has_frames = false;
         self.is_pause_counted = false;
-        self.frame_since = None;
+        self.is_low_water_due = false;
+        self.has_refilled = false;
+        self.frame_clock = FrameClock::default();
         self.stalled_since = None;
+        self.finished_since = None;
     }
 }
 
@@ -132,6 +145,7 @@ impl Conn {
             edges: Readiness { writable: true, ..Readiness::default() },
             flow: Flow { is_paused: false, pause_input_when_full: true },
             is_woken: false,
+            is_looking: false,
             backlog: None,
         }
     }
@@ -189,8 +203,11 @@ impl Conn {
 
     /// Lets the next run look for itself what the socket has, whatever events there were.
     pub(crate) fn look_again(&mut self) {
-        self.edges.readable = true;
+        let is_large = self.backlog.as_ref().is_some_and(|backlog| matches!(backlog.inbox, Inbox::Large(_)));
+        // Of a large frame that is held back nothing is read, so that events alone tell what is there.
+        self.edges.readable |= !(is_large && self.is_held());
         self.edges.writable = true;
+        self.is_looking = true;
     }
 
     /// Pauses or resumes the handing over of frames.
@@ -215,9 +232,12 @@ impl Conn {
         let has_frames = backlog.is_some_and(|backlog| backlog.has_frames);
         match self.state {
             State::Open | State::Draining => {
-                (owes && self.edges.writable) || (!self.is_held() && (has_frames || self.edges.readable))
+                (owes && self.edges.writable)
+                    || (!self.is_held() && (has_frames || self.edges.readable))
+                    || self.has_low_water_to_report()
             }
-            State::HalfClosed | State::Flushing { .. } => owes && self.edges.writable,
+            State::HalfClosed => (owes && self.edges.writable) || self.has_low_water_to_report(),
+            State::Flushing { .. } => owes && self.edges.writable,
             State::Lingering { .. } => self.edges.readable,
             State::Closed(_) => false,
         }
@@ -233,19 +253,15 @@ impl Conn {
         }
     }
 
+    /// Whether frames are still to come.
+    #[cfg(test)]
+    pub(crate) fn is_taking_frames(&self) -> bool {
+        matches!(self.state, State::Open | State::Draining)
+    }
+
     /// Whether it is on its way to its end, so that a run takes it further.
     pub(crate) fn is_ending(&self) -> bool {
         !matches!(self.state, State::Open | State::HalfClosed)
-    }
-
-    /// When the incomplete frame began, if the peer is to be held to the frame timeout.
-    pub(crate) fn frame_since(&self) -> Option<Instant> {
-        self.backlog.as_ref().and_then(|backlog| backlog.frame_since)
-    }
-
-    /// Since when the peer has taken nothing of what it is owed.
-    pub(crate) fn stalled_since(&self) -> Option<Instant> {
-        self.backlog.as_ref().and_then(|backlog| backlog.stalled_since)
     }
 
     /// Since when input is only discarded.
@@ -303,6 +319,7 @@ impl Conn {
         if let Some(mut backlog) = self.backlog.take() {
             std::mem::take(&mut backlog.inbox).release(&mut supplies.pool);
             backlog.outbox.release(&mut supplies.pool);
+            backlog.is_low_water_due = false;
             supplies.shelve_backlog(backlog);
         }
     }
@@ -310,6 +327,20 @@ impl Conn {
     /// Whether no frame may be handed over for now: backpressure, or the handler's wish.
     pub(crate) fn is_held(&self) -> bool {
         self.flow.is_paused || self.is_full()
+    }
+
+    /// Whether the handler may still send.
+    fn is_taking_output(&self) -> bool {
+        matches!(self.state, State::Open | State::Draining | State::HalfClosed)
+    }
+
+    fn has_refilled(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.has_refilled)
+    }
+
+    /// Whether there is room again of which the handler does not know.
+    fn has_low_water_to_report(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.is_low_water_due && !backlog.outbox.is_over())
     }
 
     /// Whether pending output pauses input.

@@ -17,13 +17,18 @@ impl Conn {
         let frames_in_before = bench.supplies.counts.frames_in;
         let mut budget = before;
         self.lay(bench);
-        self.flush(io, bench, sink, &mut budget);
-        if std::mem::take(&mut self.is_woken) && matches!(self.state, State::Open | State::Draining | State::HalfClosed)
-        {
+        let is_reading_first = self.has_refilled();
+        self.flush(io, bench, &mut budget);
+        if std::mem::take(&mut self.is_woken) && self.is_taking_output() {
             self.ask(bench, |replies| sink.on_wake(replies));
-            self.flush(io, bench, sink, &mut budget);
+            self.flush(io, bench, &mut budget);
+        }
+        if !is_reading_first {
+            self.report_low_water(io, bench, sink, &mut budget);
         }
         while self.advance(io, bench, sink, &mut budget) {}
+        self.report_low_water(io, bench, sink, &mut budget);
+        self.look_for_end(io, bench, sink, &mut budget);
         self.end(io, bench, &mut budget);
 
         let has_answered = bench.supplies.counts.frames_in > frames_in_before;
@@ -61,7 +66,7 @@ impl Conn {
         if let Stopped::Told(verdict) = stopped {
             self.obey(verdict);
         }
-        self.flush(io, bench, sink, budget);
+        self.flush(io, bench, budget);
         if !matches!(self.state, State::Open | State::Draining) {
             // The write has failed, or the handler has ended it: a FIN behind that must not be taken for its end.
             return false;
@@ -91,8 +96,7 @@ impl Conn {
             stopped: Stopped::Starved,
         };
         let mut verdict = Verdict::GoOn;
-        let mut replies =
-            Replies::new(frames.bytes, run, &mut self.backlog, supplies, &mut self.flow, &mut verdict);
+        let mut replies = Replies::new(frames.bytes, run, &mut self.backlog, supplies, &mut self.flow, &mut verdict);
         sink.on_frames(&mut frames, &mut replies);
         let Frames { stopped, .. } = frames;
         (*at, budget.frames) = (frames.at, frames.budget);
@@ -101,38 +105,30 @@ impl Conn {
     }
 
     /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
-    fn flush(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink, budget: &mut Budget) {
+    pub(crate) fn flush(&mut self, io: &mut impl Transport, bench: &mut Workbench, budget: &mut Budget) {
         let owes_nothing = bench.run.is_empty() && self.backlog.is_none();
         if owes_nothing || matches!(self.state, State::Closed(_)) {
             return bench.forget_decoded();
         }
-        let flushed = self.flush_outbox(io, bench, budget).and_then(|is_low_again| {
-            self.flush_run(io, bench, budget)?;
-            Ok(is_low_again)
-        });
+        let flushed = self.flush_outbox(io, bench, budget).and_then(|()| self.flush_run(io, bench, budget));
         bench.forget_decoded();
-        match flushed {
-            // A connection that is ending has no use for room.
-            Ok(true) if matches!(self.state, State::Open | State::Draining | State::HalfClosed) => {
-                self.ask(bench, |replies| sink.on_low_water(replies));
-            }
-            Ok(_) => {}
-            Err(reason) => self.cut(reason),
+        if let Err(reason) = flushed {
+            self.cut(reason);
         }
     }
 
-    /// Returns whether the outbox was over its high watermark and has now fallen to its low one.
+    /// Notes whether the outbox was over its high watermark and has now fallen to its low one.
     fn flush_outbox(
         &mut self,
         io: &mut impl Transport,
         bench: &mut Workbench,
         budget: &mut Budget,
-    ) -> Result<bool, CloseReason> {
-        let Some(Backlog { outbox, is_pause_counted, .. }) = self.backlog.as_deref_mut() else {
-            return Ok(false);
+    ) -> Result<(), CloseReason> {
+        let Some(Backlog { outbox, is_pause_counted, is_low_water_due, .. }) = self.backlog.as_deref_mut() else {
+            return Ok(());
         };
         if outbox.is_empty() || !self.edges.writable {
-            return Ok(false);
+            return Ok(());
         }
         let was_over = outbox.is_over();
         let supplies = &mut bench.supplies;
@@ -143,7 +139,8 @@ impl Conn {
             Err(error) => return Err(reason_of(&error)),
         }
         *is_pause_counted &= outbox.is_over();
-        Ok(was_over && !outbox.is_over() && !planted(Bug::LowWaterUntold))
+        *is_low_water_due |= was_over && !outbox.is_over() && !planted(Bug::LowWaterUntold);
+        Ok(())
     }
 
     fn flush_run(
@@ -171,6 +168,31 @@ impl Conn {
             backlog.outbox.append(unsent, high, &mut supplies.pool).map_err(CloseReason::from)?;
         }
         Ok(())
+    }
+
+    /// Calls the handler for the room that there is again, unless new replies have taken it.
+    ///
+    /// Rule: pending output pauses the delivery of frames and nothing else. A handler that has filled the room above the
+    /// mark lets what the peer has sent go first the next time, and the other way round.
+    fn report_low_water(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        sink: &mut impl Sink,
+        budget: &mut Budget,
+    ) {
+        // A connection that is ending has no use for room.
+        if !self.has_low_water_to_report() || !self.is_taking_output() {
+            return;
+        }
+        if let Some(backlog) = &mut self.backlog {
+            backlog.is_low_water_due = false;
+        }
+        self.ask(bench, |replies| sink.on_low_water(replies));
+        if let Some(backlog) = &mut self.backlog {
+            backlog.has_refilled = backlog.outbox.is_over();
+        }
+        self.flush(io, bench, budget);
     }
 
     /// Reads behind the undecoded bytes. Returns whether anything came.
@@ -280,82 +302,7 @@ impl Conn {
         });
         chunks.drain(..).for_each(|chunk| bench.supplies.pool.give_back(chunk));
         bench.supplies.joined = joined;
-        self.flush(io, bench, sink, budget);
-    }
-
-    /// The peer has sent its last byte; `received` bytes of a frame are left over.
-    fn finish(&mut self, bench: &mut Workbench, sink: &mut impl Sink, received: usize) {
-        if self.edges.failed {
-            // An RST came behind the FIN, of which a read tells nothing: whatever is owed is lost.
-            return self.cut(CloseReason::Reset);
-        }
-        let reason = match received {
-            0 => CloseReason::PeerFinished,
-            received => CloseReason::TruncatedFrame { received },
-        };
-        if self.state == State::Open && received == 0 {
-            self.state = State::HalfClosed;
-            self.ask(bench, |replies| sink.on_half_close(replies));
-        } else {
-            self.state = State::Flushing { reason, peer_still_sends: false };
-        }
-    }
-
-    /// Takes the steps that end a connection, as far as they can be taken.
-    fn end(&mut self, io: &mut impl Transport, bench: &mut Workbench, budget: &mut Budget) {
-        if matches!(self.state, State::Open) && !self.edges.failed {
-            // There is no end in sight.
-            return;
-        }
-        let now = bench.supplies.now;
-        let owes = self.unsent_bytes() > 0;
-        let has_input = !bench.work.is_empty()
-            || self.backlog.as_ref().is_some_and(|backlog| !backlog.inbox.is_empty())
-            || self.edges.readable;
-        if self.state == State::Draining && (!has_input || self.flow.is_paused) {
-            self.state = State::Flushing { reason: CloseReason::Drained, peer_still_sends: true };
-        }
-        match self.state {
-            State::Flushing { reason, peer_still_sends: true } if !owes => {
-                // A peer that reads no more cannot be told either; its answer is awaited all the same.
-                self.state = match io.shutdown_write() {
-                    Ok(()) if !planted(Bug::LingerSkipped) => State::Lingering { reason, since: now },
-                    Ok(()) | Err(_) => State::Closed(reason),
-                };
-                self.edges.readable = true;
-            }
-            State::Flushing { reason, peer_still_sends: false } if !owes || planted(Bug::FinDropsOutput) => {
-                self.state = State::Closed(reason)
-            }
-            State::Open
-            | State::Draining
-            | State::HalfClosed
-            | State::Flushing { .. }
-            | State::Lingering { .. }
-            | State::Closed(_) => {}
-        }
-        match self.state {
-            // Neither read nor written, so neither a read nor a write will tell.
-            State::HalfClosed if self.edges.failed && !owes => self.cut(CloseReason::Reset),
-            State::Open | State::Draining if self.edges.failed && !owes && self.flow.is_paused => {
-                self.cut(CloseReason::Reset)
-            }
-            State::Lingering { reason, .. } => self.discard(io, bench, budget, reason),
-            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } | State::Closed(_) => {}
-        }
-    }
-
-    /// Reads and throws away what a peer sends that does not know yet that we have finished.
-    fn discard(&mut self, io: &mut impl Transport, bench: &mut Workbench, budget: &mut Budget, reason: CloseReason) {
-        bench.clear();
-        while self.may_read(bench, budget) {
-            match self.edges.read(io, bench.work.spare_mut(), budget) {
-                Ok(None) => return,
-                Ok(Some(0)) | Err(_) => self.state = State::Closed(reason),
-                Ok(Some(_)) => continue,
-            }
-            return;
-        }
+        self.flush(io, bench, budget);
     }
 
     /// Takes the undecoded bytes off the workbench and keeps them; notes what the deadlines need.
@@ -372,6 +319,11 @@ impl Conn {
                 std::mem::take(&mut backlog.inbox).release(&mut bench.supplies.pool);
             }
         }
+        if !self.is_taking_output()
+            && let Some(backlog) = &mut self.backlog
+        {
+            backlog.is_low_water_due = false;
+        }
         let mut has_frames = false;
         if !bench.work.is_empty() {
             let decoded = decode(bench.work.as_slice(), bench.supplies.config.payload_len_max);
@@ -387,27 +339,10 @@ impl Conn {
         if self.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
             return self.release(&mut bench.supplies);
         }
-        let (is_held, is_full) = (self.is_held(), self.is_full());
-        let Some(backlog) = self.backlog.as_deref_mut() else { return };
-        let now = bench.supplies.now;
-        let is_same_frame = !has_answered && !backlog.has_frames;
-        backlog.has_frames = has_frames;
-        backlog.frame_since = match backlog.frame_since {
-            _ if backlog.inbox.is_empty() || has_frames || is_held => None,
-            Some(since) if is_same_frame && !planted(Bug::FrameClockRestarts) => Some(since),
-            _ => Some(now),
-        };
-        let is_pause = is_taking_frames && is_full;
-        bench.supplies.counts.pauses += u64::from(is_pause && !backlog.is_pause_counted);
-        backlog.is_pause_counted = is_pause;
-        backlog.stalled_since = match backlog.stalled_since {
-            _ if backlog.outbox.is_empty() => None,
-            Some(since) if !has_written && !planted(Bug::WriteClockRestarts) => Some(since),
-            _ => Some(now),
-        };
+        self.set_clocks(bench, has_frames, has_answered, has_written);
     }
 
-    fn may_read(&mut self, bench: &mut Workbench, budget: &Budget) -> bool {
+    pub(crate) fn may_read(&mut self, bench: &mut Workbench, budget: &Budget) -> bool {
         let is_spent = budget.read_bytes == 0;
         bench.supplies.counts.read_budgets_spent += u64::from(is_spent && self.edges.readable);
         self.edges.readable &= !(is_spent && planted(Bug::EdgeForgotten));
@@ -415,7 +350,7 @@ impl Conn {
     }
 
     /// Lets the handler speak about this connection outside the frames on the workbench.
-    fn ask(&mut self, bench: &mut Workbench, callback: impl FnOnce(&mut Replies<'_>)) {
+    pub(crate) fn ask(&mut self, bench: &mut Workbench, callback: impl FnOnce(&mut Replies<'_>)) {
         self.with_replies(&mut bench.supplies, callback);
     }
 }
@@ -483,4 +418,4 @@ enum Stopped {
 }
 
 /// With output still owed, at least this much is read at a time, in bytes.
-const READ_LEN_MIN: usize = 4 << 10;
+pub(crate) const READ_LEN_MIN: usize = 4 << 10;

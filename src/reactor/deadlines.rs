@@ -110,7 +110,7 @@ impl Deadlines {
         // Without a backlog, before and after, it is in neither list.
         if had_backlog || conn.has_backlog() {
             self.set(Kind::Frame, slot, conn.frame_since());
-            self.set(Kind::Write, slot, conn.stalled_since());
+            self.set(Kind::Write, slot, conn.write_since());
         }
         if let Some(since) = conn.lingering_since() {
             self.set(Kind::Linger, slot, Some(since));

@@ -1,5 +1,6 @@
 //! What happens at a deadline: the connection has a last look, and ends if it is its peer that is late.
 
+use crate::error::CloseReason;
 use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
 use crate::reactor::deadlines::Kind;
@@ -72,7 +73,17 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Kind::Idle => (Some(now), has_moved || is_queued),
             Kind::Frame => (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, conn.frame_since(), now)),
             // Not whether this look has written: what it owes now may be owed since then.
-            Kind::Write => (conn.stalled_since(), !self.deadlines.is_over(kind, conn.stalled_since(), now)),
+            Kind::Write => {
+                let is_over = |since| self.deadlines.is_over(kind, since, now);
+                let is_late = is_over(conn.stalled_since());
+                if !is_late && is_over(conn.finished_since()) {
+                    // Its peer has finished, and its handler leaves what came before that unread.
+                    conn.close(CloseReason::PeerFinished);
+                    self.clients.queue(id);
+                    return false;
+                }
+                (conn.write_since(), !is_late)
+            }
             Kind::Linger | Kind::Connect => (conn.lingering_since(), false),
         };
         if is_in_time {

@@ -38,7 +38,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let is_queued = self.clients.is_queued(id);
             queued += usize::from(is_queued);
             assert!(is_queued || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
-            for (kind, since) in [(Kind::Frame, conn.frame_since()), (Kind::Write, conn.stalled_since())] {
+            for (kind, since) in [(Kind::Frame, conn.frame_since()), (Kind::Write, conn.write_since())] {
                 let is_set = self.deadlines.is_set(kind, id.index);
                 let is_on = self.deadlines.is_on(kind);
                 assert_eq!(is_set, is_on && since.is_some(), "[{id}] {kind:?} deadline of {conn:?}");
@@ -63,6 +63,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             is_queued: self.clients.is_queued(id),
             is_held: conn.is_held(),
             is_ending: conn.is_ending(),
+            is_taking_frames: conn.is_taking_frames(),
             unsent_bytes: conn.unsent_bytes(),
         })
     }
@@ -76,5 +77,7 @@ pub(crate) struct Glimpse {
     /// No frame is handed over for now.
     pub(crate) is_held: bool,
     pub(crate) is_ending: bool,
+    /// Open or draining: the peer's end was not found.
+    pub(crate) is_taking_frames: bool,
     pub(crate) unsent_bytes: usize,
 }

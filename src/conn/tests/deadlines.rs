@@ -67,15 +67,18 @@ fn each_frame_is_awaited_since_its_own_first_byte() {
 }
 
 #[test]
-fn no_frame_is_awaited_of_a_peer_that_is_not_read_from() {
+fn frame_clock_stands_only_while_input_waits_unread() {
     let bytes = stream(&[3, 10]);
     let mut driver = Driver::echo();
     driver.sink.acts = vec![(1, Act::Pause)];
     driver.receive(&bytes[..10]);
+    assert_eq!((driver.conn.held_bytes().0, frame_since(&driver)), (3, Some(0)));
+    driver.pass(30);
+    driver.receive(&bytes[10..11]);
     assert_eq!((driver.conn.held_bytes().0, frame_since(&driver)), (3, None));
-    driver.pass(100);
+    driver.pass(70);
     driver.resume();
-    assert_eq!(frame_since(&driver), Some(100));
+    assert_eq!(frame_since(&driver), Some(70), "30 ms of it have passed");
 
     let config = Config { outbox_bytes_high: 100, outbox_bytes_low: 10, ..Config::default() };
     let mut driver = Driver::new(Style::Echo, config);
@@ -83,10 +86,32 @@ fn no_frame_is_awaited_of_a_peer_that_is_not_read_from() {
     driver.socket.room = 0;
     driver.pass(20);
     let _ = driver.send(&[0; 100]);
+    assert_eq!(frame_since(&driver), Some(0));
+    driver.receive(&bytes[3..4]);
     assert_eq!(frame_since(&driver), None);
     driver.pass(20);
     driver.take(94);
-    assert_eq!(frame_since(&driver), Some(40));
+    assert_eq!(frame_since(&driver), Some(20));
+}
+
+#[test]
+fn look_at_a_paused_frame_finds_whether_its_rest_has_come() {
+    let bytes = stream(&[10]);
+    for has_come in [false, true] {
+        let mut driver = Driver::echo();
+        driver.receive(&bytes[..3]);
+        driver.conn.pause(true);
+        if has_come {
+            driver.socket.arrivals.push_back(Arrival::Bytes(bytes[3..].to_vec()));
+            driver.socket.arrive();
+        }
+        driver.socket.excuse_read();
+        driver.conn.look_again();
+        driver.turn();
+        assert_eq!((frame_since(&driver), driver.sink.frames), ((!has_come).then_some(0), 0));
+        driver.resume();
+        assert_eq!(driver.sink.frames, usize::from(has_come));
+    }
 }
 
 #[test]

@@ -259,8 +259,9 @@ impl Driver {
             Inbox::Bytes(chunk) => decode(chunk.as_slice(), config.payload_len_max),
         };
         assert_eq!(backlog.has_frames, front != Ok(Decoded::Incomplete));
-        let awaits_frame = !backlog.inbox.is_empty() && !backlog.has_frames && !self.conn.is_held();
-        assert_eq!(backlog.frame_since.is_some(), awaits_frame);
+        let is_unread = self.conn.is_held() && self.conn.edges.readable;
+        let awaits_frame = !backlog.inbox.is_empty() && !backlog.has_frames && !is_unread;
+        assert_eq!(self.conn.frame_since().is_some(), awaits_frame);
         assert_eq!(backlog.stalled_since.is_some(), owed > 0);
     }
 

@@ -147,7 +147,7 @@ impl Obedient {
             Deed::Panic => record.has_panicked = true,
             Deed::Pause => {
                 conn.pause();
-                record.is_paused = true;
+                (record.is_paused, record.was_paused) = (true, true);
                 self.paused.push(number);
             }
             Deed::Send => {
@@ -190,7 +190,7 @@ impl Obedient {
             record.was_closed |= deed == Deed::CloseAnother;
             record.was_aborted |= deed == Deed::AbortAnother;
             if deed == Deed::PauseAnother {
-                record.is_paused = true;
+                (record.is_paused, record.was_paused) = (true, true);
                 self.paused.push(number);
             }
         }
@@ -309,7 +309,9 @@ impl Handler for Obedient {
         let paused = self.paused.pop();
         if let Some(id) = paused.and_then(|number| self.records[number].open_id()) {
             peers.resume(id);
-            self.records[paused.unwrap_or(0)].is_paused = false;
+            let record = &mut self.records[paused.unwrap_or(0)];
+            record.is_paused = false;
+            record.resumes += 1;
         }
         let kept = if self.is_calm || self.rng.chance(500) { self.kept.pop() } else { None };
         if let Some(id) = kept.and_then(|number| self.records[number].open_id()) {

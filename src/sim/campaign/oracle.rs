@@ -22,6 +22,8 @@ pub(super) struct Overdue {
     frame: Wait<usize>,
     write: Wait<u64>,
     idle: Wait<(u64, usize)>,
+    /// Of a handler that has paused, to take what came before the peer's end.
+    finished: Wait<(usize, usize)>,
     /// The same, also while it stands in the queue.
     still: Wait<(u64, usize)>,
 }
@@ -131,6 +133,10 @@ impl Rig {
         assert!(!is_over, "{actor} did not complete a frame in time, and is still there");
         let is_over = actor.overdue.write.is_over(write.then_some(written), now, config.write_timeout);
         assert!(!is_over, "{actor} took nothing in time, and is still there");
+        let is_left = record.is_paused && socket.peer_has_finished && glimpse.is_taking_frames && !glimpse.is_queued;
+        let finished = is_left.then_some((record.taken, record.resumes));
+        let is_over = actor.overdue.finished.is_over(finished, now, config.write_timeout);
+        assert!(!is_over, "{actor} has finished, is paused for too long, and is still there");
         let moved = (written, record.taken);
         actor.overdue.still.is_over(Some(moved), now, None);
         let is_over = actor.overdue.idle.is_over(idle.then_some(moved), now, config.idle_timeout);
@@ -171,7 +177,11 @@ impl Rig {
                 .is_some_and(|fin| script.incomplete_len(fin) == received && script.frames_within(fin) == record.taken)
         };
         match *reason {
-            CloseReason::PeerFinished => has_finished_after(0),
+            // Or before a handler that has paused has taken everything.
+            CloseReason::PeerFinished => {
+                let is_given_up = actor.fin_at.is_some() && record.was_paused && config.write_timeout.is_some();
+                has_finished_after(0) || is_given_up
+            }
             CloseReason::TruncatedFrame { received } => received > 0 && has_finished_after(received),
             CloseReason::Reset => past.was_reset,
             CloseReason::FrameTooLong(error) => {

@@ -20,6 +20,8 @@ pub(super) struct Record {
     /// Frames that are queued, in their order, but for broadcasts.
     pub(super) owed: Vec<Owed>,
     pub(super) is_paused: bool,
+    pub(super) was_paused: bool,
+    pub(super) resumes: usize,
     /// A frame was refused at the mark, and nobody has told since that there is room.
     pub(super) waits_for_low_water: bool,
     pub(super) was_closed: bool,
@@ -60,6 +62,8 @@ impl Record {
             taken_in_turn: 0,
             owed: Vec::new(),
             is_paused: false,
+            was_paused: false,
+            resumes: 0,
             waits_for_low_water: false,
             was_closed: false,
             was_aborted: false,

@@ -8,6 +8,7 @@ mod fairness;
 mod floods;
 mod forever;
 mod partitions;
+mod pauses;
 
 use std::time::Duration;
 
