@@ -278,7 +278,7 @@ impl Handler for Obedient {
         self.trace.note(format!("    {} has half-closed", self.records[number].name));
         let deed = self.whim(200);
         self.act(number, conn, deed);
-        if self.rng.chance(250) {
+        if self.rng.chance(500) {
             self.kept.push(number);
         } else {
             conn.close();
