@@ -13,6 +13,7 @@ use crate::handler::Handler;
 use crate::planted::{Bug, planted};
 use crate::reactor::Reactor;
 use crate::reactor::clients::{Origin, Seat};
+use crate::reactor::log_gate::Source;
 use crate::reactor::net::Net;
 use crate::reactor::slots::Subject;
 
@@ -135,7 +136,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.registrations.count(&registered);
         if let Err(error) = registered {
             self.stats.refused.failed += 1;
-            if self.gates.refused.passes(self.now()) {
+            if self.gates.refused.passes(self.now(), Source::of(&peer)) {
                 warn!("refused {peer}: it cannot be registered: {error}");
             }
             return;
@@ -187,7 +188,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Refusal::Memory(limit) => (&mut refused.memory, limit, "bytes of buffers"),
         };
         *counter += 1;
-        if self.gates.refused.passes(self.now()) {
+        if self.gates.refused.passes(self.now(), Source::of(peer)) {
             warn!("refused {peer}: there are {limit} {what}, as many as allowed");
         }
     }
@@ -209,7 +210,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 self.listeners.list[index].is_ready &= !planted(Bug::ExhaustionLosesEdge);
                 self.stats.accept_pauses += 1;
                 self.listeners.paused_until = after(self.now(), ACCEPT_PAUSE);
-                if self.gates.accept_paused.passes(self.now()) {
+                if self.gates.accept_paused.passes(self.now(), Source::Local) {
                     warn!("accepting pauses, with {} connections open: {error}", self.clients.slots.len());
                 }
             }

@@ -1,14 +1,26 @@
 //! Lets few log lines through, and counts the others.
 //!
 //! What peers do can be logged a million times a second. Each place that logs about peers has a gate.
+//!
+//! Rule: a part of each gate's rate is reserved for sources that had no line within the last second, so that a noisy peer
+//! hides no other.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use log::warn;
 
+use crate::addr::PeerAddr;
+
 /// Lines are counted over this long.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// Lines of a place in this time.
+const LINES_MAX: usize = 10;
+
+/// Lines beyond those, each of a source without another in this time.
+const RESERVE: usize = 20;
 
 /// One gate for each place that logs about peers.
 #[derive(Debug)]
@@ -22,10 +34,10 @@ pub(crate) struct Gates {
 impl Default for Gates {
     fn default() -> Self {
         Self {
-            refused: LogGate::new(10),
-            accept_paused: LogGate::new(1),
-            closed_abruptly: LogGate::new(10),
-            panicked: LogGate::new(10),
+            refused: LogGate::new(LINES_MAX, RESERVE),
+            accept_paused: LogGate::new(1, 0),
+            closed_abruptly: LogGate::new(LINES_MAX, RESERVE),
+            panicked: LogGate::new(LINES_MAX, RESERVE),
         }
     }
 }
@@ -60,27 +72,63 @@ impl Gates {
 #[derive(Debug)]
 pub(crate) struct LogGate {
     lines_max: usize,
-    /// When the last lines passed. Invariant: at most `lines_max` of them.
-    passed: VecDeque<Instant>,
+    reserve: usize,
+    /// The last lines that passed, at most `lines_max` and `reserve`.
+    passed: VecDeque<Passed>,
     left_out: u64,
     // Invariant: set exactly if lines were left out that were not told.
     left_out_since: Option<Instant>,
 }
 
+#[derive(Debug)]
+struct Passed {
+    at: Instant,
+    source: Source,
+    /// It took its place from the reserve.
+    is_reserved: bool,
+}
+
+/// What a line is about, as far as one source may not take the place of others: an address with its neighbors, which belong to
+/// one customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    V4(Ipv4Addr),
+    /// The first 64 bits.
+    V6([u16; 4]),
+    /// A Unix socket, or no peer.
+    Local,
+}
+
+impl Source {
+    pub(crate) fn of(peer: &PeerAddr) -> Self {
+        match peer.ip() {
+            Some(IpAddr::V4(ip)) => Self::V4(ip),
+            Some(IpAddr::V6(ip)) => {
+                let [a, b, c, d, ..] = ip.segments();
+                Self::V6([a, b, c, d])
+            }
+            None => Self::Local,
+        }
+    }
+}
+
 impl LogGate {
-    /// Lets `lines_max` lines pass in any second, wherever it begins.
-    pub(crate) const fn new(lines_max: usize) -> Self {
-        Self { lines_max, passed: VecDeque::new(), left_out: 0, left_out_since: None }
+    /// Lets `lines_max` lines pass in any second, wherever it begins, and `reserve` more of sources without a line in it.
+    pub(crate) const fn new(lines_max: usize, reserve: usize) -> Self {
+        Self { lines_max, reserve, passed: VecDeque::new(), left_out: 0, left_out_since: None }
     }
 
-    /// Whether a line may be written now; if not, it is counted.
-    pub(crate) fn passes(&mut self, now: Instant) -> bool {
-        while self.passed.front().is_some_and(|at| now >= *at + WINDOW) {
+    /// Whether a line about `source` may be written now; if not, it is counted.
+    pub(crate) fn passes(&mut self, now: Instant, source: Source) -> bool {
+        while self.passed.front().is_some_and(|line| now >= line.at + WINDOW) {
             self.passed.pop_front();
         }
-        let passes = self.passed.len() < self.lines_max;
+        let reserved = self.passed.iter().filter(|line| line.is_reserved).count();
+        let is_new = self.passed.iter().all(|line| line.source != source);
+        let has_room = self.passed.len() - reserved < self.lines_max;
+        let passes = has_room || (is_new && reserved < self.reserve);
         if passes {
-            self.passed.push_back(now);
+            self.passed.push_back(Passed { at: now, source, is_reserved: !has_room });
         } else {
             self.left_out += 1;
             self.left_out_since.get_or_insert(now);
@@ -105,19 +153,25 @@ impl LogGate {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+
+    fn source(ip: &str) -> Source {
+        Source::of(&PeerAddr::from(SocketAddr::new(ip.parse().unwrap(), 7)))
+    }
 
     #[test]
     fn ten_lines_a_second_pass_and_the_others_are_counted() {
         let begin = Instant::now();
-        let mut gate = LogGate::new(10);
-        let passed = (0..1_000).filter(|_| gate.passes(begin)).count();
+        let mut gate = LogGate::new(10, 20);
+        let passed = (0..1_000).filter(|_| gate.passes(begin, Source::Local)).count();
         assert_eq!(passed, 10);
         assert_eq!(gate.left_out(begin), None);
         assert_eq!(gate.due(), Some(begin + WINDOW));
         assert_eq!(gate.left_out(begin + WINDOW), Some(990));
         assert_eq!((gate.left_out(begin + WINDOW), gate.due()), (None, None));
-        assert!(gate.passes(begin + WINDOW));
+        assert!(gate.passes(begin + WINDOW, Source::Local));
     }
 
     #[test]
@@ -125,11 +179,60 @@ mod tests {
         let begin = Instant::now();
         // One line, nine at the end of its second, and then a flood.
         let early = [0].into_iter().chain([999; 9]).chain(1_000..5_000);
-        let mut gate = LogGate::new(10);
-        let passed: Vec<u64> = early.filter(|ms| gate.passes(begin + Duration::from_millis(*ms))).collect();
+        let mut gate = LogGate::new(10, 20);
+        let mut passes = |ms: &u64| gate.passes(begin + Duration::from_millis(*ms), Source::Local);
+        let passed: Vec<u64> = early.filter(|ms| passes(ms)).collect();
         assert!(passed.windows(11).all(|lines| lines[10] - lines[0] >= 1_000), "{passed:?}");
         // As many as there may be: ten in the first second, one when the first of them is a second old, and so on.
         assert_eq!(passed.len(), 10 + 1 + 3 * 10 + 1);
         assert_eq!(gate.left_out(begin + Duration::from_secs(5)), Some(10 + 4_000 - 42));
+    }
+
+    #[test]
+    fn noisy_source_hides_no_line_of_others() {
+        let begin = Instant::now();
+        let noisy = source("192.0.2.1");
+        // All at once at any time of a second, or spread over four: each other source has its line.
+        for (first, step) in [(0, 0), (1, 0), (500, 0), (999, 0), (1_000, 0), (1_003, 0), (0, 200)] {
+            let mut gate = LogGate::new(LINES_MAX, RESERVE);
+            let mut shown = 0;
+            for half_ms in 0..10_000 {
+                let now = begin + Duration::from_micros(500 * half_ms);
+                gate.passes(now, noisy);
+                for other in 0..20_u8 {
+                    let at = 2 * (first + step * u64::from(other));
+                    if at == half_ms {
+                        shown += u32::from(gate.passes(now, source(&format!("198.51.100.{other}"))));
+                    }
+                }
+            }
+            assert_eq!(shown, 20, "from {first} ms, every {step} ms");
+        }
+    }
+
+    #[test]
+    fn many_noisy_sources_have_thirty_lines_a_second_and_are_not_remembered_beyond() {
+        let begin = Instant::now();
+        let mut gate = LogGate::new(LINES_MAX, RESERVE);
+        let mut passed = Vec::new();
+        for ms in 0..5_000_u64 {
+            let [.., high, low] = ms.to_be_bytes();
+            let at = begin + Duration::from_millis(ms);
+            if gate.passes(at, Source::V4(Ipv4Addr::new(198, 18, high, low))) {
+                passed.push(ms);
+            }
+            assert!(gate.passed.len() <= LINES_MAX + RESERVE);
+        }
+        let most = LINES_MAX + RESERVE;
+        assert!(passed.windows(most + 1).all(|lines| lines[most] - lines[0] >= 1_000), "{passed:?}");
+    }
+
+    #[test]
+    fn source_is_an_ipv4_address_or_the_64_bits_of_an_ipv6_network() {
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:0:0:1"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+        assert_eq!(Source::of(&PeerAddr::UNNAMED), Source::Local);
     }
 }

@@ -9,6 +9,7 @@ use crate::handler::{ConnId, Context, Handler, Peers};
 use crate::planted::{Bug, planted};
 use crate::reactor::clients::{Origin, Seat, Tenant};
 use crate::reactor::deadlines::Kind;
+use crate::reactor::log_gate::Source;
 use crate::reactor::net::Net;
 use crate::reactor::sink::guarded;
 use crate::reactor::{Life, Reactor};
@@ -100,7 +101,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             }
             _ => return debug!("[{id}] {peer}: closed: {reason}"),
         };
-        if gate.passes(now) {
+        if gate.passes(now, Source::of(peer)) {
             log!(level, "[{id}] {peer}: closed: {reason}");
         }
     }

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, fs, process};
+use std::{env, fs, process, thread};
 
 use frameloop::frame::Protocol;
 use frameloop::{Config, Echo, ListenAddr, Reactor};
@@ -260,4 +261,39 @@ fn whatever_peers_send_each_line_of_the_servers_log_is_one_of_its_own() {
         let is_own = line.starts_with('[') && line.contains("Z ") && line.contains(" frameloop");
         assert!(is_own && !line.contains("forged") && !line.contains(char::is_control), "{line:?}");
     }
+}
+
+#[test]
+fn noisy_address_hides_no_line_about_twenty_others() {
+    let (server, addr) = Process::serve(&[]);
+    let is_over = AtomicBool::new(false);
+    let (noisy, lines) = thread::scope(|scope| {
+        let noise = scope.spawn(|| {
+            let (mut count, begun) = (0, Instant::now());
+            // A test that fails does not say that it is over.
+            while !is_over.load(Ordering::Relaxed) && begun.elapsed() < 2 * PATIENCE {
+                let mut client = Client::connect(addr);
+                client.send_bytes(b"GET / HTTP/1.1\r\n\r\n");
+                client.reset();
+                count += 1;
+            }
+            count
+        });
+        // Its lines are being left out by now.
+        server.stderr_line_with(0, "were left out");
+        let lines: Vec<String> = (1..=20)
+            .map(|host| {
+                let mut client = Client::connect_from([127, 8, 0, host], addr);
+                client.send_bytes(b"GET / HTTP/1.1\r\n\r\n");
+                let _ = client.receive();
+                server.stderr_line_with(0, &format!(" 127.8.0.{host}:"))
+            })
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        (noise.join().unwrap(), lines)
+    });
+    assert!(lines.iter().all(|line| line.contains("WARN")), "{lines:?}");
+    assert!(noisy > 100, "{noisy} connections are no noise");
+    server.signal("TERM");
+    assert_eq!(server.outcome().code, Some(0));
 }
