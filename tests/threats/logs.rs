@@ -286,6 +286,7 @@ fn noisy_address_hides_no_line_about_twenty_others() {
                 let mut client = Client::connect_from([127, 8, 0, host], addr);
                 client.send_bytes(b"GET / HTTP/1.1\r\n\r\n");
                 let _ = client.receive();
+                drop(client);
                 server.stderr_line_with(0, &format!(" 127.8.0.{host}:"))
             })
             .collect();
