@@ -130,7 +130,8 @@ impl fmt::Display for Dial {
 
 /// Who is at the other end of a connection.
 ///
-/// An IPv6 address is boxed, so that a connection does not carry room for one that it has not got.
+/// An IPv4 address mapped into IPv6 (RFC 4291, section 2.5.5.2) is the IPv4 address. An IPv6 address is boxed, so that a
+/// connection does not carry room for one that it has not got.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PeerAddr(Kind);
 
@@ -155,18 +156,18 @@ impl PeerAddr {
         }
     }
 
-    /// The IP address, an IPv4 address mapped into IPv6 (RFC 4291, section 2.5.5.2) as IPv4; `None` for a Unix socket.
+    /// The IP address; `None` for a Unix socket.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
-        self.socket_addr().map(|addr| addr.ip().to_canonical())
+        self.socket_addr().map(|addr| addr.ip())
     }
 }
 
 impl From<SocketAddr> for PeerAddr {
     fn from(addr: SocketAddr) -> Self {
-        match addr {
-            SocketAddr::V4(v4) => Self(Kind::V4(*v4.ip(), v4.port())),
-            SocketAddr::V6(_) => Self(Kind::Other(Box::new(addr))),
+        match addr.ip().to_canonical() {
+            IpAddr::V4(ip) => Self(Kind::V4(ip, addr.port())),
+            IpAddr::V6(_) => Self(Kind::Other(Box::new(addr))),
         }
     }
 }
@@ -205,9 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_mapped_into_ipv6_counts_as_the_ipv4_address() {
+    fn an_ipv4_address_mapped_into_ipv6_is_the_ipv4_address() {
         let addr: SocketAddr = "[::ffff:192.0.2.1]:1".parse().unwrap();
-        assert_eq!(PeerAddr::from(addr).ip(), Some("192.0.2.1".parse().unwrap()));
+        let peer = PeerAddr::from(addr);
+        assert_eq!(peer.ip(), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(peer, PeerAddr::from("192.0.2.1:1".parse::<SocketAddr>().unwrap()));
+        assert_eq!(peer.to_string(), "192.0.2.1:1");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Config {
     pub(crate) payload_len_max: u32,
     pub(crate) connections_max: usize,
     pub(crate) connections_per_ip_max: Option<usize>,
+    pub(crate) ipv4_prefix_len: u8,
+    pub(crate) ipv6_prefix_len: u8,
     pub(crate) memory_bytes_max: usize,
     pub(crate) outbox_bytes_high: usize,
     pub(crate) outbox_bytes_low: usize,
@@ -66,6 +68,8 @@ impl Default for Config {
             payload_len_max: 16 << 20,
             connections_max: 10_000,
             connections_per_ip_max: None,
+            ipv4_prefix_len: 32,
+            ipv6_prefix_len: 64,
             memory_bytes_max: 1 << 30,
             outbox_bytes_high: 64 << 10,
             outbox_bytes_low: 16 << 10,
@@ -122,8 +126,18 @@ impl ConfigBuilder {
         payload_len_max: u32,
         /// The most connections at a time; what is over is refused and counted. Default 10,000.
         connections_max: usize,
-        /// The most connections from one IP address at a time. Default `None`: no such limit.
+        /// The most connections at a time from addresses with one prefix, as long as
+        /// [`ipv4_prefix_len`](Self::ipv4_prefix_len) and [`ipv6_prefix_len`](Self::ipv6_prefix_len) say. Default `None`:
+        /// no such limit.
+        ///
+        /// An IPv4 address mapped into IPv6 counts as the IPv4 address.
         connections_per_ip_max: Option<usize>,
+        /// The bits of an IPv4 address that [`connections_per_ip_max`](Self::connections_per_ip_max) compares, from 1 to 32.
+        /// Default 32.
+        ipv4_prefix_len: u8,
+        /// The bits of an IPv6 address that [`connections_per_ip_max`](Self::connections_per_ip_max) compares, from 1 to
+        /// 128. Default 64: a network of this size is what one client gets, and may choose its addresses from.
+        ipv6_prefix_len: u8,
         /// The most bytes that the buffers of all connections may take together. Default 1 GiB.
         ///
         /// A connection that needs more is closed, and new ones are refused until some is free again.
@@ -201,6 +215,12 @@ impl ConfigBuilder {
         at_least("connections_max", c.connections_max, 1)?;
         at_most("connections_max", c.connections_max, CONNECTIONS_MAX)?;
         at_least("connections_per_ip_max", c.connections_per_ip_max.unwrap_or(1), 1)?;
+        for (name, len, max) in
+            [("ipv4_prefix_len", c.ipv4_prefix_len, 32), ("ipv6_prefix_len", c.ipv6_prefix_len, 128)]
+        {
+            at_least(name, len.into(), 1)?;
+            at_most(name, len.into(), max)?;
+        }
         at_least("memory_bytes_max", c.memory_bytes_max, frame_len_max)?;
         at_least("outbox_bytes_high", c.outbox_bytes_high, 1)?;
         at_most("outbox_bytes_low", c.outbox_bytes_low, c.outbox_bytes_high - 1)?;
@@ -303,6 +323,10 @@ mod tests {
         let cases = [
             (Config::builder().connections_max(0), "connections_max is 0 and must be at least 1"),
             (Config::builder().connections_per_ip_max(Some(0)), "connections_per_ip_max is 0 and must be at least 1"),
+            (Config::builder().ipv4_prefix_len(0), "ipv4_prefix_len is 0 and must be at least 1"),
+            (Config::builder().ipv4_prefix_len(33), "ipv4_prefix_len is 33 and must be at most 32"),
+            (Config::builder().ipv6_prefix_len(0), "ipv6_prefix_len is 0 and must be at least 1"),
+            (Config::builder().ipv6_prefix_len(129), "ipv6_prefix_len is 129 and must be at most 128"),
             (
                 Config::builder().payload_len_max(1 << 20).memory_bytes_max(1 << 20),
                 "memory_bytes_max is 1048576 and must be at least 1048580",

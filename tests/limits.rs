@@ -73,6 +73,19 @@ fn one_connection_past_the_limit_of_its_address_is_refused_and_other_addresses_a
 }
 
 #[test]
+fn addresses_of_one_ipv4_prefix_count_as_one() {
+    let server = Server::start(patient().connections_per_ip_max(Some(1)).ipv4_prefix_len(24));
+    let mut first = Client::connect_from([127, 0, 0, 1], server.addr);
+    first.call(b"let in");
+    assert_refused(&mut Client::connect_from([127, 0, 0, 200], server.addr));
+    Client::connect_from([127, 0, 1, 1], server.addr).call(b"another network");
+    server.stats_when(|stats| stats.refused.connections_per_ip_max == 1);
+    drop(first);
+    server.stats_when_empty();
+    Client::connect_from([127, 0, 0, 200], server.addr).call(b"let in");
+}
+
+#[test]
 fn connections_are_refused_while_the_memory_limit_is_reached_and_let_in_when_it_is_not() {
     const MEMORY: usize = 1 << 20;
     let server = Server::start(patient().payload_len_max((MEMORY - 4) as u32).memory_bytes_max(MEMORY));

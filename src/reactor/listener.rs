@@ -1,20 +1,19 @@
 //! The accept loop: its budget, the limits, and what happens when descriptors run out.
 
-use std::collections::HashMap;
-use std::io;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use log::warn;
 
 use crate::addr::PeerAddr;
-use crate::config::after;
+use crate::config::{Config, after};
 use crate::handler::Handler;
 use crate::planted::{Bug, planted};
 use crate::reactor::Reactor;
 use crate::reactor::clients::{Origin, Seat};
 use crate::reactor::log_gate::Source;
 use crate::reactor::net::Net;
+use crate::reactor::per_ip::{PerIp, Prefix};
 use crate::reactor::slots::Subject;
 
 /// After the kernel had no descriptor or memory for another connection, accepting is tried again this much later; at once
@@ -27,8 +26,7 @@ pub(crate) struct Listeners<L> {
     list: Vec<Listening<L>>,
     /// While accepting is paused.
     paused_until: Option<Instant>,
-    /// Connections by address, where that is limited.
-    by_ip: HashMap<IpAddr, usize>,
+    per_ip: PerIp,
 }
 
 #[derive(Debug)]
@@ -42,13 +40,23 @@ struct Listening<L> {
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
     ConnectionsMax(usize),
-    PerIp(usize),
+    PerIp(Prefix, usize),
     Memory(usize),
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConnectionsMax(limit) => write!(f, "{limit} connections"),
+            Self::PerIp(prefix, limit) => write!(f, "{limit} connections from {prefix}"),
+            Self::Memory(limit) => write!(f, "{limit} bytes of buffers"),
+        }
+    }
+}
+
 impl<L> Listeners<L> {
-    pub(crate) fn new() -> Self {
-        Self { list: Vec::new(), paused_until: None, by_ip: HashMap::new() }
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { list: Vec::new(), paused_until: None, per_ip: PerIp::new(config) }
     }
 
     /// The number that the next listener will have.
@@ -89,14 +97,7 @@ impl<L> Listeners<L> {
 
     /// A connection that was accepted has ended.
     pub(crate) fn note_ended(&mut self, peer: &PeerAddr) {
-        if let Some(ip) = peer.ip()
-            && let Some(count) = self.by_ip.get_mut(&ip)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_ip.remove(&ip);
-            }
-        }
+        self.per_ip.note_ended(peer);
     }
 }
 
@@ -160,10 +161,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if self.clients.sockets() >= config.connections_max {
             return Err(Refusal::ConnectionsMax(config.connections_max));
         }
-        if let (Some(max), Some(ip)) = (config.connections_per_ip_max, peer.ip())
-            && self.listeners.by_ip.get(&ip).is_some_and(|count| *count >= max)
-        {
-            return Err(Refusal::PerIp(max));
+        if let Some((prefix, max)) = self.listeners.per_ip.full(peer) {
+            return Err(Refusal::PerIp(prefix, max));
         }
         if !self.bench.supplies.pool.can_lend() {
             return Err(Refusal::Memory(config.memory_bytes_max));
@@ -173,23 +172,19 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     fn count_in(&mut self, peer: &PeerAddr) {
         self.stats.accepted += 1;
-        if self.bench.supplies.config.connections_per_ip_max.is_some()
-            && let Some(ip) = peer.ip()
-        {
-            *self.listeners.by_ip.entry(ip).or_default() += 1;
-        }
+        self.listeners.per_ip.note_open(peer);
     }
 
     fn refuse(&mut self, peer: &PeerAddr, refusal: Refusal) {
         let refused = &mut self.stats.refused;
-        let (counter, limit, what) = match refusal {
-            Refusal::ConnectionsMax(limit) => (&mut refused.connections_max, limit, "connections"),
-            Refusal::PerIp(limit) => (&mut refused.connections_per_ip_max, limit, "connections from its address"),
-            Refusal::Memory(limit) => (&mut refused.memory, limit, "bytes of buffers"),
+        let counter = match refusal {
+            Refusal::ConnectionsMax(_) => &mut refused.connections_max,
+            Refusal::PerIp(..) => &mut refused.connections_per_ip_max,
+            Refusal::Memory(_) => &mut refused.memory,
         };
         *counter += 1;
         if self.gates.refused.passes(self.now(), Source::of(peer)) {
-            warn!("refused {peer}: there are {limit} {what}, as many as allowed");
+            warn!("refused {peer}: there are {refusal}, as many as allowed");
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod listener;
 pub(crate) mod log_gate;
 pub(crate) mod net;
 pub(crate) mod observed;
+pub(crate) mod per_ip;
 pub(crate) mod sink;
 pub(crate) mod slots;
 pub(crate) mod stats;
@@ -144,9 +145,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             net,
             handler,
             deadlines: Deadlines::new(&config, now),
+            listeners: Listeners::new(&config),
             bench: Workbench::new(config, now),
             clients: Clients::new(),
-            listeners: Listeners::new(),
             mailbox,
             stats: Stats::default(),
             gates: Gates::default(),

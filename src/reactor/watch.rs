@@ -22,10 +22,11 @@ impl<H: Handler> Reactor<H> {
     /// [`Error::Poll`] if the descriptor is watched already, or the readiness queue does not take it: epoll takes no regular
     /// file.
     pub fn watch(&mut self, fd: &impl AsFd) -> Result<SourceId, Error> {
-        let mut number = self.sources;
-        while !self.net.is_free(Subject::Source(number).token()) {
-            number = (number + 1) % SOURCES_MAX;
-        }
+        let mut numbers = (0..SOURCES_MAX).map(|ahead| (self.sources + ahead) % SOURCES_MAX);
+        let Some(number) = numbers.find(|number| self.net.is_free(Subject::Source(*number).token())) else {
+            let error = format!("{SOURCES_MAX} descriptors are watched, as many as can be; unwatch some");
+            return Err(Error::Poll(std::io::Error::other(error)));
+        };
         self.net.watch(fd.as_fd(), Subject::Source(number).token()).map_err(Error::Poll)?;
         self.sources = (number + 1) % SOURCES_MAX;
         Ok(SourceId(number))

@@ -98,8 +98,8 @@ impl Sim {
 
     /// A new peer from a given address.
     #[must_use]
-    pub fn connect_from(&self, port: u16, ip: Ipv4Addr) -> Option<Peer> {
-        let peer = PeerAddr::from(SocketAddr::V4(SocketAddrV4::new(ip, 40_000)));
+    pub fn connect_from(&self, port: u16, ip: impl Into<IpAddr>) -> Option<Peer> {
+        let peer = PeerAddr::from(SocketAddr::new(ip.into(), 40_000));
         let socket = self.world.borrow_mut().connect(port, peer)?;
         Some(Peer { world: Rc::clone(&self.world), socket })
     }

@@ -360,3 +360,13 @@ fn a_server_whose_stdout_is_gone_serves_on_and_does_not_panic() {
     let ended = server.outcome();
     assert!(ended.code == Some(0) && !ended.stderr.contains("panicked"), "{ended:?}");
 }
+
+#[test]
+fn a_refused_address_is_logged_with_the_prefix_that_counts() {
+    for (prefix, shown) in [("32,64", "1 connections from 127.0.0.1,"), ("24,64", "1 connections from 127.0.0.0/24,")] {
+        let (server, addr) = Process::serve(&["--max-per-ip", "1", "--ip-prefix", prefix]);
+        let _clients = [(); 2].map(|()| TcpStream::connect(&addr).unwrap());
+        let line = server.stderr_line_with("refused");
+        assert!(line.contains("WARN") && line.contains(shown), "{line}");
+    }
+}

@@ -23,6 +23,7 @@ fn help_goes_to_stdout_and_names_every_flag_its_variable_and_its_default() {
         ("--max-frame <SIZE>", "[default: 16MiB]"),
         ("--max-connections <COUNT>", "[default: as many as open files allow]"),
         ("--max-per-ip <COUNT>", "[default: 0]"),
+        ("--ip-prefix <V4,V6>", "[default: 32,64]"),
         ("--memory <SIZE>", "[default: a quarter of the machine's]"),
         ("--output-high-water <SIZE>", "[default: 64KiB]"),
         ("--idle-timeout <DURATION>", "[default: 0]"),
@@ -85,6 +86,13 @@ fn a_size_that_cannot_work_is_shown_with_its_flag_and_the_form() {
 fn a_count_that_cannot_work_is_shown_with_its_flag_and_the_form() {
     for flag in ["--max-connections", "--max-per-ip", "--backlog"] {
         assert_usage_error(&["serve", flag, "many"], &["'many'", flag, "10k"]);
+    }
+}
+
+#[test]
+fn prefix_lengths_that_cannot_work_are_shown_with_their_flag_and_the_form() {
+    for value in ["32", "0,64", "32,129", "24,56,1"] {
+        assert_usage_error(&["serve", "--ip-prefix", value], &[&format!("'{value}'"), "--ip-prefix", "32,64"]);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::address::{self, Address};
 use crate::failure::Failure;
 use crate::output::Announcements;
 use crate::signals::{self, Action, Wake};
-use crate::values::{self, on};
+use crate::values::{self, PrefixLens, on};
 use crate::{logging, machine, streams};
 
 /// Serve: echo every frame back to its sender
@@ -49,10 +49,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FRAMELOOP_MAX_CONNECTIONS", value_name = "COUNT")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Limits")]
     max_connections: Option<usize>,
-    /// Most connections from one IP address at a time; 0 is no such limit
+    /// Most connections per address prefix at a time (0 = unlimited)
     #[arg(long, env = "FRAMELOOP_MAX_PER_IP", value_name = "COUNT", default_value = "0")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Limits")]
     max_per_ip: usize,
+    /// Prefix lengths for --max-per-ip: IPv4 (1 to 32), IPv6 (1 to 128)
+    ///
+    /// Addresses with the same prefix count as one. An IPv4 address mapped into IPv6 counts as IPv4.
+    #[arg(long, env = "FRAMELOOP_IP_PREFIX", value_name = "V4,V6", default_value = "32,64")]
+    #[arg(value_parser = values::prefix_lens, help_heading = "Limits")]
+    ip_prefix: PrefixLens,
     /// Most memory for the buffers of all connections [default: a quarter of the machine's]
     ///
     /// Where the machine's memory cannot be told, the default is 1GiB.
@@ -166,6 +172,8 @@ impl ServeArgs {
             .payload_len_max(self.max_frame)
             .connections_max(connections)
             .connections_per_ip_max(Some(self.max_per_ip).filter(|max| *max > 0))
+            .ipv4_prefix_len(self.ip_prefix.ipv4)
+            .ipv6_prefix_len(self.ip_prefix.ipv6)
             .memory_bytes_max(self.memory.unwrap_or_else(machine::quarter_of_memory))
             .outbox_bytes_high(self.output_high_water)
             .outbox_bytes_low(self.output_high_water / 4)

@@ -9,6 +9,7 @@ mod floods;
 mod forever;
 mod partitions;
 mod pauses;
+mod prefixes;
 
 use std::time::Duration;
 
