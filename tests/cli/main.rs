@@ -5,6 +5,7 @@
 
 mod check;
 mod connect;
+mod environment;
 mod load;
 mod process;
 mod prompt;

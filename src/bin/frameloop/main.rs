@@ -9,6 +9,7 @@ mod address;
 mod check;
 mod completions;
 mod connect;
+mod environment;
 mod failure;
 mod live;
 mod load;
@@ -26,6 +27,7 @@ mod streams;
 mod text;
 mod values;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -65,7 +67,8 @@ Examples:
   frameloop completions bash > ~/.local/share/bash-completion/completions/frameloop
   frameloop man | man -l -
 
-Every flag can also be given in the environment: --max-frame as FRAMELOOP_MAX_FRAME, and so on.
+Every flag can also be given in the environment: --max-frame as FRAMELOOP_MAX_FRAME, and so on. A typed flag overrides
+the environment, and a variable that is empty, or false for a flag without a value, counts as unset.
 
 Exit codes: 0 done, 1 the run failed, 2 usage, 99 a --expect did not hold. SIGINT and SIGTERM drain serve and end load
 with its results; they end any other command (130 and 143 in a shell).";
@@ -84,7 +87,7 @@ fn main() -> ExitCode {
 }
 
 fn run(blocked: signals::Blocked) -> Result<(), Failure> {
-    let cli = Cli::from_arg_matches(&command().try_get_matches()?)?;
+    let cli = Cli::from_arg_matches(&environment::parse(env::args_os(), |name| env::var_os(name))?)?;
     // What a load's own server says of its clients is in the result.
     let usual = if matches!(cli.command, Command::Load(_)) { LevelFilter::Error } else { LevelFilter::Info };
     logging::start(&cli.verbosity, usual);
