@@ -298,7 +298,7 @@ impl std::error::Error for NotLocal {}
 impl From<&io::Error> for DialError {
     /// What a failed `socket`, `bind` or `connect` says.
     fn from(error: &io::Error) -> Self {
-        if error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code)) {
+        if is_out_of_descriptors(error) {
             return Self::NoDescriptor;
         }
         if error.get_ref().is_some_and(|inner| inner.is::<NotLocal>()) {
@@ -313,8 +313,13 @@ impl From<&io::Error> for DialError {
     }
 }
 
-/// `ENFILE` and `EMFILE`, which have no kind of their own; the same numbers on Linux, the BSDs and macOS.
-const NO_DESCRIPTOR: [i32; 2] = [23, 24];
+/// Whether a call failed because the process or the system has no descriptor left (`EMFILE`, `ENFILE`), for which there
+/// is no [`io::ErrorKind`].
+///
+/// Rule: an error number is never written as a number; it is libc's, or an [`io::ErrorKind`].
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
 
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -335,3 +340,16 @@ impl fmt::Display for DialError {
 }
 
 impl std::error::Error for DialError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dial_error_of_emfile_and_enfile_is_no_descriptor() {
+        for errno in [libc::EMFILE, libc::ENFILE] {
+            assert_eq!(DialError::from(&io::Error::from_raw_os_error(errno)), DialError::NoDescriptor);
+        }
+        assert_ne!(DialError::from(&io::Error::from_raw_os_error(libc::ENOMEM)), DialError::NoDescriptor);
+    }
+}

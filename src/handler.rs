@@ -123,7 +123,8 @@ impl Handler for Echo {
 /// Names a connection for as long as it lives, and no other after it.
 ///
 /// The slot of an ended connection gets a new tenant, but the generation tells them apart: an id that is stale is never
-/// taken for another connection (after 2^32 - 1 further connections the generations begin again).
+/// taken for another connection. After 2^32 - 1 further connections (on targets of 32 bits 65,535) the generations begin
+/// again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     pub(crate) index: u32,

@@ -185,6 +185,14 @@ impl<S, T> Clients<S, T> {
         }
     }
 
+    /// The connection, once the handler has opened it: its slot was taken before.
+    pub(crate) fn seat_open(&mut self, id: ConnId, tenant: Tenant<S, T>) {
+        if let Some(client) = self.slots.tenant_mut(id) {
+            debug_assert!(matches!(client.seat, Seat::Out), "[{id}] names another connection");
+            client.seat = Seat::Open(tenant);
+        }
+    }
+
     pub(crate) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
         self.slots.tenant_mut(id)?.tenant_mut().map(|tenant| &mut tenant.conn)
     }

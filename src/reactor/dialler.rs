@@ -103,9 +103,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.dialled += 1;
         tenant.conn.note_ready(edges);
         // It has what it is to send, and runs in this turn.
-        if let Some(client) = self.clients.slots.tenant_mut(id) {
-            client.seat = Seat::Open(tenant);
-        }
+        self.clients.seat_open(id, tenant);
         self.run_one(id);
     }
 

@@ -132,10 +132,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if let Err(refusal) = self.admission(&peer) {
             return self.refuse(&peer, refusal);
         }
-        let id = self.clients.slots.next_id();
+        // The slot is taken before the handler sees the id: what it dials in `on_open` gets another.
+        let id = self.clients.insert(Origin::Accepted, Seat::Out);
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
         self.stats.registrations.count(&registered);
         if let Err(error) = registered {
+            self.clients.slots.remove(id);
             self.stats.refused.failed += 1;
             if self.gates.refused.passes(self.now(), Source::of(&peer)) {
                 warn!("refused {peer}: it cannot be registered: {error}");
@@ -144,12 +146,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         let tenant = self.welcome(id, stream, peer, Origin::Accepted);
         let Some(tenant) = tenant.filter(|_| !planted(Bug::OpenUnpaired)) else {
+            self.clients.slots.remove(id);
             self.stats.refused.failed += 1;
-            return self.clients.slots.skip_id();
+            return;
         };
         self.count_in(&tenant.peer);
         let has_work = tenant.conn.wants_turn() || tenant.conn.is_ending();
-        self.clients.insert(Origin::Accepted, Seat::Open(tenant));
+        self.clients.seat_open(id, tenant);
         if has_work {
             self.clients.queue(id);
         }

@@ -230,7 +230,7 @@ impl Net for Mio {
                     })?;
                 }
                 match socket.connect(&(*to).into()) {
-                    Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => Err(error),
+                    Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
                     Ok(()) | Err(_) => Ok(Stream::tcp(TcpStream::from_std(socket.into()))),
                 }
             }
@@ -364,9 +364,6 @@ fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
         None => Ok(()),
     }
 }
-
-/// `EINPROGRESS`: a connection is being made (`connect(2)`).
-const IN_PROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
 
 /// Lets the kernel choose the port when it knows the destination as well: then one port serves several destinations, and a
 /// table that is nearly full costs no search (`IP_BIND_ADDRESS_NO_PORT`, `ip(7)`).

@@ -12,8 +12,13 @@ use crate::planted::{Bug, planted};
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     slab: Slab<Slot<T>>,
-    // Invariant: never 0, which marks tokens that name no connection.
+    // Invariant: from 1 to `generation_max`; 0 marks tokens that name no connection.
     next_generation: u32,
+    /// The highest generation that a token can carry.
+    generation_max: u32,
+    /// By slot, the generation of its last tenant.
+    #[cfg(debug_assertions)]
+    last_generations: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -24,29 +29,47 @@ struct Slot<T> {
 
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
-        Self { slab: Slab::new(), next_generation: 1 }
+        Self::with_generation_max(GENERATION_MAX)
+    }
+
+    fn with_generation_max(generation_max: u32) -> Self {
+        Self {
+            slab: Slab::new(),
+            next_generation: 1,
+            generation_max,
+            #[cfg(debug_assertions)]
+            last_generations: Vec::new(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }
 
-    /// The id that the next tenant will have.
-    pub(crate) fn next_id(&self) -> ConnId {
-        ConnId { index: self.slab.vacant_key() as u32, generation: self.next_generation }
-    }
-
-    /// Gives the next id up: a handler has seen it, and its connection did not come to be.
-    pub(crate) fn skip_id(&mut self) {
-        self.next_generation = self.next_generation.checked_add(1).unwrap_or(1);
-    }
-
-    /// Moves a tenant in; its id is what [`next_id`](Self::next_id) said.
+    /// Moves a tenant in, and allocates its id together with the slot.
+    ///
+    /// Rule: an id is handed out only with the slot that it names, so no callback can be given an id that another
+    /// connection has or will have.
     pub(crate) fn insert(&mut self, tenant: T) -> ConnId {
-        let id = self.next_id();
-        self.slab.insert(Slot { generation: id.generation, tenant });
-        self.skip_id();
+        let generation = self.next_generation;
+        self.next_generation = if generation >= self.generation_max { 1 } else { generation + 1 };
+        let index = self.slab.insert(Slot { generation, tenant });
+        let id = ConnId { index: index as u32, generation };
+        #[cfg(debug_assertions)]
+        self.assert_new(id);
         id
+    }
+
+    /// No id is handed out twice before the generations begin again.
+    #[cfg(debug_assertions)]
+    fn assert_new(&mut self, id: ConnId) {
+        let index = id.index as usize;
+        if self.last_generations.len() <= index {
+            self.last_generations.resize(index + 1, 0);
+        }
+        let last = std::mem::replace(&mut self.last_generations[index], id.generation);
+        let has_wrapped = last > self.next_generation;
+        debug_assert!(last < id.generation || has_wrapped, "the id {id} was handed out twice");
     }
 
     pub(crate) fn tenant(&self, id: ConnId) -> Option<&T> {
@@ -95,32 +118,59 @@ pub(crate) enum Subject {
     Waker,
 }
 
-/// Half of a token is the generation, the other half the index. On 32 bits that leaves 16 for each.
-const HALF: u32 = usize::BITS / 2;
-const MASK: usize = (1 << HALF) - 1;
-const WAKER: usize = MASK;
-/// Sources count down from here, listeners up from 0.
-const SOURCE_0: usize = MASK - 1;
-const SOURCES_MIN: usize = MASK / 2;
+/// How a token is divided: the lower half is the index, the upper half the generation. On 32 bits that leaves 16 for each.
+///
+/// Rule: a generation that is handed out fits in a token, so that a token names its connection exactly: generations wrap at
+/// this mask and skip 0.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    half: u32,
+}
 
-impl Subject {
+const LAYOUT: Layout = Layout { half: usize::BITS / 2 };
+const GENERATION_MAX: u32 = LAYOUT.mask() as u32;
+
+impl Layout {
+    const fn mask(self) -> usize {
+        (1 << self.half) - 1
+    }
+
+    /// The waker has the highest token without a generation. Sources count down from below it, listeners up from 0.
+    const fn waker(self) -> usize {
+        self.mask()
+    }
+
     #[allow(clippy::cast_possible_truncation)]
-    pub(crate) fn of_token(token: usize) -> Self {
-        match (token >> HALF, token & MASK) {
-            (0, WAKER) => Self::Waker,
-            (0, low) if low > SOURCES_MIN => Self::Source((SOURCE_0 - low) as u32),
-            (0, index) => Self::Listener(index),
-            (generation, index) => Self::Conn(ConnId { index: index as u32, generation: generation as u32 }),
+    fn subject(self, token: usize) -> Subject {
+        let (source_0, sources_min) = (self.waker() - 1, self.mask() / 2);
+        match (token >> self.half, token & self.mask()) {
+            (0, low) if low == self.waker() => Subject::Waker,
+            (0, low) if low > sources_min => Subject::Source((source_0 - low) as u32),
+            (0, index) => Subject::Listener(index),
+            (generation, index) => Subject::Conn(ConnId { index: index as u32, generation: generation as u32 }),
         }
     }
 
-    pub(crate) fn token(self) -> usize {
-        match self {
-            Self::Conn(id) => ((id.generation as usize & MASK) << HALF) | id.index as usize,
-            Self::Listener(index) => index,
-            Self::Source(number) => SOURCE_0 - number as usize,
-            Self::Waker => WAKER,
+    fn token(self, subject: Subject) -> usize {
+        match subject {
+            Subject::Conn(id) => {
+                debug_assert!(id.generation != 0 && id.generation as usize <= self.mask(), "{id} does not fit");
+                ((id.generation as usize) << self.half) | id.index as usize
+            }
+            Subject::Listener(index) => index,
+            Subject::Source(number) => self.waker() - 1 - number as usize,
+            Subject::Waker => self.waker(),
         }
+    }
+}
+
+impl Subject {
+    pub(crate) fn of_token(token: usize) -> Self {
+        LAYOUT.subject(token)
+    }
+
+    pub(crate) fn token(self) -> usize {
+        LAYOUT.token(self)
     }
 }
 
@@ -140,12 +190,38 @@ mod tests {
         assert_eq!(slots.tenant_mut(b), Some(&mut 'b'));
     }
 
+    /// As on a target of 32 bits, and as on this one: a token finds its connection before, at and after the mask.
     #[test]
-    fn generations_begin_again_at_one() {
-        let mut slots = Slots::new();
-        slots.next_generation = u32::MAX;
-        assert_eq!(slots.insert('a').generation, u32::MAX);
-        assert_eq!(slots.insert('b').generation, 1);
+    fn generation_at_the_mask_wraps_to_one_and_tokens_match() {
+        for layout in [Layout { half: 16 }, LAYOUT] {
+            let mask = layout.mask() as u32;
+            let mut slots = Slots::with_generation_max(mask);
+            slots.next_generation = mask - 1;
+            let mut generations = Vec::new();
+            for _ in 0..4 {
+                let id = slots.insert('a');
+                let subject = layout.subject(layout.token(Subject::Conn(id)));
+                let Subject::Conn(of_event) = subject else { panic!("{id} became {subject:?}") };
+                assert_eq!(of_event, id);
+                assert_eq!(slots.tenant_mut(of_event), Some(&mut 'a'));
+                generations.push(id.generation);
+                slots.remove(id);
+                assert_eq!(slots.tenant_mut(of_event), None);
+            }
+            assert_eq!(generations, [mask - 1, mask, 1, 2]);
+        }
+    }
+
+    /// Every generation of 16 bits, twice over.
+    #[test]
+    fn more_connections_than_generations_are_all_found() {
+        let layout = Layout { half: 16 };
+        let mut slots = Slots::with_generation_max(layout.mask() as u32);
+        for _ in 0..2 * layout.mask() {
+            let id = slots.insert(());
+            assert_eq!(layout.subject(layout.token(Subject::Conn(id))), Subject::Conn(id));
+            assert_eq!(slots.remove(id), Some(()));
+        }
     }
 
     #[test]
@@ -159,8 +235,10 @@ mod tests {
             Subject::Source(9),
             Subject::Waker,
         ];
-        for subject in subjects {
-            assert_eq!(Subject::of_token(subject.token()), subject);
+        for layout in [Layout { half: 16 }, LAYOUT] {
+            for subject in subjects {
+                assert_eq!(layout.subject(layout.token(subject)), subject);
+            }
         }
     }
 }

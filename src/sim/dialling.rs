@@ -256,3 +256,61 @@ fn a_timer_that_is_set_again_and_again_fires_once_a_turn_and_exactly_in_time() {
         assert_eq!((sim.now(), reactor.handler().fired.len()), (begun + TIMEOUT, fired));
     }
 }
+
+/// Dials in `on_open` of each accepted connection, and notes which ids it has seen for what.
+#[derive(Debug, Default)]
+struct Proxy {
+    there: Option<Dial>,
+    dialled: Vec<ConnId>,
+    opened: Vec<ConnId>,
+    panics: bool,
+}
+
+impl Handler for Proxy {
+    type State = ();
+    type Message = ();
+
+    fn on_open(&mut self, conn: &mut Context<'_>) {
+        let id = conn.id();
+        self.opened.push(id);
+        if self.dialled.contains(&id) {
+            return;
+        }
+        for _ in 0..2 {
+            let dialled = conn.peers().dial(self.there.clone().unwrap());
+            assert_ne!(dialled, id);
+            assert!(!self.dialled.contains(&dialled), "{dialled} was handed out twice");
+            self.dialled.push(dialled);
+        }
+        assert!(!self.panics, "refused by a panic");
+    }
+
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+        let _ = conn.reply_frame(frame);
+    }
+}
+
+#[test]
+fn dial_in_on_open_returns_another_id_and_both_are_served() {
+    for panics in [false, true] {
+        let sim = Sim::new(1);
+        let handler = Proxy { there: Some(there(&sim)), panics, ..Proxy::default() };
+        let mut reactor = Reactor::with_net(sim.net(), Config::default(), handler).unwrap();
+        reactor.listen(&sim.addr(7007)).unwrap();
+        let peers: Vec<_> = (0..3).map(|_| sim.connect(7007).unwrap()).collect();
+        let ask = [&encode_header(1)[..], b"?"].concat();
+        peers.iter().for_each(|peer| peer.send(&ask));
+        let _ = sim.settle(&mut reactor).unwrap();
+        reactor.check_invariants();
+        for peer in &peers {
+            assert_eq!(peer.receive(), if panics { vec![] } else { ask.clone() });
+        }
+        let accepted = if panics { 0 } else { 3 };
+        let stats = reactor.stats();
+        assert_eq!((stats.accepted, stats.dialled, stats.dialling), (accepted, 6, 0), "{stats}");
+        let mut opened = reactor.handler().opened.clone();
+        opened.sort();
+        opened.dedup();
+        assert_eq!(opened.len(), 9, "no id is opened twice");
+    }
+}

@@ -32,10 +32,10 @@ pub struct Faults {
 }
 
 /// What the kernel answers when it has no descriptor or memory for another connection: `EMFILE`, `ENFILE`, `ENOMEM` and
-/// `ENOBUFS` (`accept(2)`, "Errors"). The last has other numbers elsewhere, and no `io::ErrorKind` either.
-pub(crate) const EXHAUSTIONS: [i32; 4] = [24, 23, 12, 105];
+/// `ENOBUFS` (`accept(2)`, "Errors").
+pub(crate) const EXHAUSTIONS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
 
 /// `ENOSPC`: a user may watch no more descriptors (`epoll_ctl(2)`, "Errors").
 pub(crate) fn no_space() -> io::Error {
-    io::Error::from_raw_os_error(28)
+    io::Error::from_raw_os_error(libc::ENOSPC)
 }

@@ -110,7 +110,7 @@ fn sleep_until_accepted(reactor: &mut Reactor<Echo, Failing>, count: u64) {
 #[test]
 fn whatever_the_kernel_lacks_for_an_accept_it_is_tried_ten_times_a_second_and_comes_back_by_itself() {
     // EMFILE, ENFILE, ENOMEM, ENOBUFS of Linux; and EPERM, of a firewall.
-    for errno in [24, 23, 12, 105, 1] {
+    for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EPERM] {
         let (sim, failures, mut reactor) = failing();
         let served = sim.connect(PORT).unwrap();
         turn(&mut reactor, None);
