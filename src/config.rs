@@ -82,7 +82,7 @@ impl Default for Config {
             read_budget_bytes: 128 << 10,
             write_budget_bytes: 512 << 10,
             frame_budget: 2_048,
-            turn_budget_bytes: 256 << 10,
+            turn_budget_bytes: 1 << 20,
             accept_budget: 64,
             dial_budget: 64,
             events_per_turn: 256,
@@ -169,10 +169,10 @@ impl ConfigBuilder {
         write_budget_bytes: usize,
         /// The most frames of one connection that are handled in one turn. Default 2,048.
         frame_budget: usize,
-        /// Connections that wait for their next share run in a turn until they have read and written this many bytes
-        /// together; then those that became ready meanwhile have their turn. Default 256 KiB.
+        /// The most bytes that one turn reads and writes, for all connections together. Default 1 MiB; at least 16 KiB.
         ///
-        /// Less lets a small request wait for fewer bytes of others, for one more poll every so many bytes.
+        /// What is left over waits for the next turn, in order, so that connections that became ready meanwhile have their
+        /// turn. Less lets a small request wait for fewer bytes of others, for one more poll every so many bytes.
         turn_budget_bytes: usize,
         /// The most connections that each listener accepts in one turn. Default 64.
         accept_budget: usize,
@@ -228,13 +228,13 @@ impl ConfigBuilder {
             ("read_budget_bytes", c.read_budget_bytes),
             ("write_budget_bytes", c.write_budget_bytes),
             ("frame_budget", c.frame_budget),
-            ("turn_budget_bytes", c.turn_budget_bytes),
             ("accept_budget", c.accept_budget),
             ("dial_budget", c.dial_budget),
             ("events_per_turn", c.events_per_turn),
         ] {
             at_least(name, value, 1)?;
         }
+        at_least("turn_budget_bytes", c.turn_budget_bytes, TURN_BUDGET_MIN)?;
         at_most("events_per_turn", c.events_per_turn, 1 << 20)?;
         at_least("backlog", c.backlog as usize, 1)?;
         at_most("backlog", c.backlog as usize, i32::MAX as usize)?;
@@ -255,6 +255,9 @@ impl ConfigBuilder {
 
 /// A slot's index takes half of a token.
 const CONNECTIONS_MAX: usize = (1 << (usize::BITS / 2)) - 16;
+
+/// The least that a turn may move, in bytes: enough for each path through a turn to go on.
+pub(crate) const TURN_BUDGET_MIN: usize = 16 << 10;
 
 /// What the kernel takes as `TCP_KEEPIDLE`, in seconds: Linux allows up to `MAX_TCP_KEEPIDLE`.
 const KEEPALIVE: std::ops::RangeInclusive<u64> = 1..=32_767;

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::conn::chunk::ChunkPool;
 use crate::conn::decoder::{Decoded, decode};
 use crate::conn::outbox::{Flushed, Outbox};
-use crate::conn::workbench::Workbench;
+use crate::conn::workbench::{Budget, Workbench};
 use crate::conn::{Conn, Readiness, Transport};
 use crate::frame::encode_header;
 use crate::handler::{ConnId, Echo};
@@ -56,7 +56,7 @@ impl Queue {
 
     /// Flushes until all is sent, each time that the socket takes more. Returns how often that was.
     pub fn flush(&mut self) -> usize {
-        let mut budget = usize::MAX;
+        let mut budget = Budget::to_write(usize::MAX);
         let mut flushes = 1;
         while !matches!(self.outbox.flush(&mut self.socket, &mut budget, 0, &mut self.pool), Ok(Flushed::All)) {
             flushes += 1;

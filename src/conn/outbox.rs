@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, Write};
 
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, MemoryLimit};
 use crate::conn::readiness::{SHORT_CALL_IS_LAST, Transport};
+use crate::conn::workbench::Budget;
 use crate::frame::HEADER_LEN;
 use crate::planted::{Bug, planted};
 
@@ -125,19 +126,19 @@ impl Outbox {
     pub(crate) fn flush(
         &mut self,
         io: &mut impl Transport,
-        budget: &mut usize,
+        budget: &mut Budget,
         low: usize,
         pool: &mut ChunkPool,
     ) -> io::Result<Flushed> {
         while !self.is_empty() {
-            if *budget == 0 {
+            if !budget.may_write() {
                 return Ok(Flushed::BudgetSpent);
             }
-            let (asked, sent) = self.write_front(io, *budget)?;
+            let (asked, sent) = self.write_front(io, budget)?;
             let Some(sent) = sent else {
                 return Ok(Flushed::WouldBlock);
             };
-            *budget = budget.saturating_sub(sent);
+            budget.note_written(sent);
             self.consume(sent, pool);
             self.is_over &= self.len > low;
             if sent < asked && SHORT_CALL_IS_LAST {
@@ -147,20 +148,23 @@ impl Outbox {
         Ok(Flushed::All)
     }
 
-    /// One write of the chunks at the front, up to the one that crosses `budget`. Returns how many bytes these are, and
-    /// what became of them.
-    fn write_front(&self, io: &mut impl Transport, budget: usize) -> io::Result<(usize, Option<usize>)> {
+    /// One write of the chunks at the front, up to the one that crosses the budget, and no more bytes than it allows.
+    /// Returns how many bytes these are, and what became of them.
+    fn write_front(&self, io: &mut impl Transport, budget: &Budget) -> io::Result<(usize, Option<usize>)> {
+        let asked_max = budget.write_len_max();
         if let Some(only) = self.chunks.front().filter(|_| self.chunks.len() == 1) {
-            return Ok((only.len(), write_some(io, only.as_slice())?));
+            let asked = only.len().min(asked_max);
+            return Ok((asked, write_some(io, &only.as_slice()[..asked])?));
         }
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
         let (mut count, mut asked) = (0, 0);
         for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
-            if asked >= budget {
+            if asked >= budget.write_bytes.min(asked_max) {
                 break;
             }
-            *piece = IoSlice::new(chunk.as_slice());
-            asked += chunk.len();
+            let len = chunk.len().min(asked_max - asked);
+            *piece = IoSlice::new(&chunk.as_slice()[..len]);
+            asked += len;
             count += 1;
         }
         Ok((asked, some(|| io.write_pieces(&pieces[..count]))?))
@@ -354,7 +358,8 @@ mod tests {
                 outbox.invariants(HIGH, LOW);
             }
             let mut socket = Socket::with_room(all.len(), step);
-            while outbox.flush(&mut socket, &mut usize::MAX.clone(), LOW, &mut pool).unwrap() != Flushed::All {
+            while outbox.flush(&mut socket, &mut Budget::to_write(usize::MAX), LOW, &mut pool).unwrap() != Flushed::All
+            {
                 outbox.invariants(HIGH, LOW);
             }
             assert!(socket.taken == all);
@@ -403,7 +408,7 @@ mod tests {
         for (room, is_over) in [(HIGH - LOW - 1, true), (1, false)] {
             let mut socket = Socket::with_room(room, room);
             assert_eq!(
-                outbox.flush(&mut socket, &mut usize::MAX.clone(), LOW, &mut pool).unwrap(),
+                outbox.flush(&mut socket, &mut Budget::to_write(usize::MAX), LOW, &mut pool).unwrap(),
                 Flushed::WouldBlock
             );
             assert_eq!(outbox.is_over(), is_over);
@@ -418,9 +423,9 @@ mod tests {
         outbox.append(&bytes(100), HIGH, &mut pool).unwrap();
         outbox.append_chunks(&mut VecDeque::from([chunk_of(&bytes(50), &mut pool)]), HIGH);
         let mut socket = Socket::with_room(150, 100);
-        let mut budget = 25;
+        let mut budget = Budget::to_write(25);
         assert_eq!(outbox.flush(&mut socket, &mut budget, LOW, &mut pool).unwrap(), Flushed::BudgetSpent);
-        assert_eq!((socket.taken.len(), outbox.len(), budget), (100, 50, 0));
+        assert_eq!((socket.taken.len(), outbox.len(), budget.write_bytes), (100, 50, 0));
     }
 
     #[test]
@@ -432,7 +437,7 @@ mod tests {
             let mut outbox = Outbox::default();
             outbox.append(&all, usize::MAX, &mut pool).unwrap();
             let mut socket = Socket::with_room(usize::MAX, usize::MAX);
-            let (asked, taken) = outbox.write_front(&mut socket, budget).unwrap();
+            let (asked, taken) = outbox.write_front(&mut socket, &Budget::to_write(budget)).unwrap();
             assert_eq!((asked, taken), (sent * CHUNK_LEN, Some(sent * CHUNK_LEN)), "{budget}");
             assert!(socket.taken == all[..sent * CHUNK_LEN]);
         }
@@ -443,7 +448,7 @@ mod tests {
         let mut pool = ChunkPool::new(1 << 20, 0);
         let mut outbox = Outbox::default();
         outbox.append(b"x", HIGH, &mut pool).unwrap();
-        let outcome = outbox.flush(&mut Zero, &mut 1, LOW, &mut pool);
+        let outcome = outbox.flush(&mut Zero, &mut Budget::to_write(1), LOW, &mut pool);
         assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::WriteZero));
     }
 

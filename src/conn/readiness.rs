@@ -71,20 +71,22 @@ impl fmt::Display for Readiness {
 }
 
 impl Readiness {
-    /// One read, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`, `Ok(Some(0))` the peer's FIN.
+    /// One read of no more than the budget allows, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`, `Ok(Some(0))` the peer's FIN.
     pub(crate) fn read(
         &mut self,
         io: &mut impl Transport,
         spare: &mut [u8],
         budget: &mut Budget,
     ) -> Result<Option<usize>, CloseReason> {
+        let len = spare.len().min(budget.read_len_max());
+        let spare = &mut spare[..len];
         loop {
             return match io.read(spare) {
                 Ok(len) => {
                     let may_be_last = SHORT_CALL_IS_LAST && (!self.read_closed || planted(Bug::ShortReadBeforeFin));
                     let is_last = len == 0 || (len < spare.len() && may_be_last);
                     self.readable = !is_last;
-                    budget.read_bytes = budget.read_bytes.saturating_sub(len);
+                    budget.note_read(len);
                     Ok(Some(len))
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted && !planted(Bug::InterruptedEnds) => continue,

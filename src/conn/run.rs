@@ -13,7 +13,7 @@ use crate::planted::{Bug, planted};
 impl Conn {
     /// Does what can be done now, within one turn's budget. Returns whether frames or output moved.
     pub(crate) fn run(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink) -> bool {
-        let before = Budget::new(&bench.supplies.config);
+        let before = Budget::new(&bench.supplies);
         let frames_in_before = bench.supplies.counts.frames_in;
         let mut budget = before;
         self.lay(bench);
@@ -132,7 +132,7 @@ impl Conn {
         }
         let was_over = outbox.is_over();
         let supplies = &mut bench.supplies;
-        match outbox.flush(io, &mut budget.write_bytes, supplies.config.outbox_bytes_low, &mut supplies.pool) {
+        match outbox.flush(io, budget, supplies.config.outbox_bytes_low, &mut supplies.pool) {
             Ok(Flushed::All) => {}
             Ok(Flushed::WouldBlock) => self.edges.writable = false,
             Ok(Flushed::BudgetSpent) => supplies.counts.write_budgets_spent += 1,
@@ -152,15 +152,16 @@ impl Conn {
         let Workbench { work, run, supplies, .. } = bench;
         let mut unsent = &work.as_slice()[run.clone()];
         while !unsent.is_empty() && self.edges.writable {
-            if budget.write_bytes == 0 {
+            if !budget.may_write() {
                 supplies.counts.write_budgets_spent += 1;
                 break;
             }
-            let sent = write_some(io, unsent).map_err(|error| reason_of(&error))?;
-            self.edges.writable = sent.is_some_and(|sent| sent == unsent.len() || !SHORT_CALL_IS_LAST);
+            let asked = unsent.len().min(budget.write_len_max());
+            let sent = write_some(io, &unsent[..asked]).map_err(|error| reason_of(&error))?;
+            self.edges.writable = sent.is_some_and(|sent| sent == asked || !SHORT_CALL_IS_LAST);
             let sent = sent.unwrap_or(0);
             unsent = if planted(Bug::ShortWriteDropsRest) { &[] } else { &unsent[sent..] };
-            budget.write_bytes = budget.write_bytes.saturating_sub(sent);
+            budget.note_written(sent);
         }
         if !unsent.is_empty() {
             let backlog = supplies.backlog(&mut self.backlog);
@@ -343,7 +344,7 @@ impl Conn {
     }
 
     pub(crate) fn may_read(&mut self, bench: &mut Workbench, budget: &Budget) -> bool {
-        let is_spent = budget.read_bytes == 0;
+        let is_spent = !budget.may_read();
         bench.supplies.counts.read_budgets_spent += u64::from(is_spent && self.edges.readable);
         self.edges.readable &= !(is_spent && planted(Bug::EdgeForgotten));
         self.edges.readable && !is_spent

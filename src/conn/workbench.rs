@@ -40,6 +40,7 @@ impl Workbench {
                 config,
                 now,
                 pool,
+                allowance: usize::MAX,
                 joined: Vec::new(),
                 backlogs: Vec::new(),
                 counts: ConnCounts::default(),
@@ -79,6 +80,8 @@ pub(crate) struct Supplies {
     pub(crate) config: Config,
     pub(crate) now: Instant,
     pub(crate) pool: ChunkPool,
+    /// The most bytes, read and written, that the next run may move: the reactor's to set, by what is left of the turn.
+    pub(crate) allowance: usize,
     /// A frame longer than a chunk in one piece, for a handler that asked for it.
     pub(crate) joined: Vec<u8>,
     /// Empty backlogs, kept for reuse: the boxes are what is reused.
@@ -130,19 +133,63 @@ pub(crate) struct ConnCounts {
 }
 
 /// What one connection may still do in this turn.
+///
+/// Its own budgets, `read_bytes` and `write_bytes`, end a turn's work after the call that crosses them. What it may move at
+/// most, `allowance`, is never crossed: a call is cut short for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
     pub(crate) read_bytes: usize,
     pub(crate) write_bytes: usize,
     pub(crate) frames: usize,
+    allowance: usize,
 }
 
 impl Budget {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(supplies: &Supplies) -> Self {
+        let config = &supplies.config;
         Self {
             read_bytes: config.read_budget_bytes,
             write_bytes: config.write_budget_bytes,
             frames: if planted(Bug::FrameBudgetIgnored) { usize::MAX } else { config.frame_budget },
+            allowance: supplies.allowance,
         }
+    }
+
+    /// A budget for writing alone.
+    #[cfg(any(test, feature = "fuzzing", feature = "micro"))]
+    pub(crate) fn to_write(write_bytes: usize) -> Self {
+        Self { read_bytes: 0, write_bytes, frames: 0, allowance: usize::MAX }
+    }
+
+    pub(crate) fn may_read(&self) -> bool {
+        self.read_bytes > 0 && self.allowance > 0
+    }
+
+    pub(crate) fn may_write(&self) -> bool {
+        self.write_bytes > 0 && self.allowance > 0
+    }
+
+    /// The most bytes that one read may ask for: half of the allowance, so that what is read can be echoed within it.
+    #[inline]
+    pub(crate) fn read_len_max(&self) -> usize {
+        self.allowance.div_ceil(2)
+    }
+
+    /// The most bytes that one write may hold.
+    #[inline]
+    pub(crate) fn write_len_max(&self) -> usize {
+        self.allowance
+    }
+
+    #[inline]
+    pub(crate) fn note_read(&mut self, len: usize) {
+        self.read_bytes = self.read_bytes.saturating_sub(len);
+        self.allowance = self.allowance.saturating_sub(len);
+    }
+
+    #[inline]
+    pub(crate) fn note_written(&mut self, len: usize) {
+        self.write_bytes = self.write_bytes.saturating_sub(len);
+        self.allowance = self.allowance.saturating_sub(len);
     }
 }

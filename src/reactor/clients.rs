@@ -9,6 +9,7 @@ use crate::conn::{Conn, Readiness};
 use crate::error::{CloseReason, DialError};
 use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
 use crate::planted::{Bug, planted};
+use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::slots::Slots;
 use crate::reactor::timers::Timers;
 
@@ -19,9 +20,9 @@ use crate::reactor::timers::Timers;
 #[derive(Debug)]
 pub(crate) struct Clients<S, T> {
     pub(crate) slots: Slots<Client<S, T>>,
-    /// Became ready in this turn, and had a short run the last time: they run first.
-    fresh: Vec<ConnId>,
-    /// Became ready and had a long run the last time, stopped for lack of budget, or were spoken to by a handler: they run
+    /// Became ready, and have had short runs of late: they run first.
+    first: VecDeque<ConnId>,
+    /// Became ready and had a long run not long ago, stopped for lack of budget, or were spoken to by a handler: they run
     /// next, without a new event, in this order.
     waiting: VecDeque<ConnId>,
     /// Have ended, or will not come to be; their slots are freed at the end of the turn.
@@ -37,10 +38,12 @@ pub(crate) struct Clients<S, T> {
 
 #[derive(Debug)]
 pub(crate) struct Client<S, T> {
-    // Invariant: set exactly while the connection stands in `fresh` or `waiting`, or will run in this turn.
+    // Invariant: set exactly while the connection stands in `first` or `waiting`.
     is_queued: bool,
-    /// The last run moved so many bytes that the next may take as long: it does not go before others.
-    has_run_long: bool,
+    /// After a long run, the short runs to come before the connection goes before others again.
+    short_runs_due: u8,
+    /// The deadlines that have come, and for which it has not had its last look.
+    expired: Kinds,
     // Here and not in the tenant, where it would take eight bytes.
     pub(crate) origin: Origin,
     pub(crate) seat: Seat<S, T>,
@@ -81,7 +84,7 @@ impl<S, T> Clients<S, T> {
     pub(crate) fn new() -> Self {
         Self {
             slots: Slots::new(),
-            fresh: Vec::new(),
+            first: VecDeque::new(),
             waiting: VecDeque::new(),
             ended: Vec::new(),
             to_dial: VecDeque::new(),
@@ -92,7 +95,7 @@ impl<S, T> Clients<S, T> {
     }
 
     pub(crate) fn insert(&mut self, origin: Origin, seat: Seat<S, T>) -> ConnId {
-        self.slots.insert(Client { is_queued: false, has_run_long: false, origin, seat })
+        self.slots.insert(Client { is_queued: false, short_runs_due: 0, expired: Kinds::default(), origin, seat })
     }
 
     /// An event came. Returns whether it was about a connection that exists.
@@ -103,9 +106,9 @@ impl<S, T> Clients<S, T> {
             Seat::Dialling { edges, .. } => *edges |= readiness,
             Seat::Reserved(_) | Seat::Out | Seat::Failed(_) => {}
         }
-        let has_run_long = client.has_run_long;
+        let goes_first = client.short_runs_due == 0;
         if !std::mem::replace(&mut client.is_queued, true) || planted(Bug::QueuedTwice) {
-            if has_run_long { self.waiting.push_back(id) } else { self.fresh.push(id) }
+            if goes_first { self.first.push_back(id) } else { self.waiting.push_back(id) }
         }
         true
     }
@@ -131,19 +134,24 @@ impl<S, T> Clients<S, T> {
 
     /// Whether anything is to be done without an event.
     pub(crate) fn has_work(&self) -> bool {
-        let is_awaited = !self.waiting.is_empty() && !planted(Bug::SleepsOnWork);
+        let is_awaited = !(self.first.is_empty() && self.waiting.is_empty()) && !planted(Bug::SleepsOnWork);
         is_awaited || !self.ended.is_empty() || !self.to_dial.is_empty() || self.end.is_some()
     }
 
-    /// Takes those that run first off the queue, into `fresh`, which is empty.
-    pub(crate) fn take_fresh(&mut self, fresh: &mut Vec<ConnId>) {
-        debug_assert!(fresh.is_empty());
-        std::mem::swap(&mut self.fresh, fresh);
+    /// How many run first, and how many wait in the queue behind them.
+    pub(crate) fn queue_lens(&self) -> (usize, usize) {
+        (self.first.len(), self.waiting.len())
     }
 
-    /// How many wait in the queue behind those.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// Takes the next one off those that run first.
+    pub(crate) fn next_first(&mut self) -> Option<ConnId> {
+        self.first.pop_front()
+    }
+
+    /// Whether the one that has waited longest has had a long run of late.
+    pub(crate) fn is_next_long(&self) -> bool {
+        let next = self.waiting.front().and_then(|id| self.slots.tenant(*id));
+        next.is_some_and(|client| client.short_runs_due > 0)
     }
 
     /// Takes the one that has waited longest off the queue.
@@ -151,11 +159,24 @@ impl<S, T> Clients<S, T> {
         self.waiting.pop_front()
     }
 
-    /// A connection's turn has come: from here on it may be queued again.
-    pub(crate) fn dequeue(&mut self, id: ConnId) {
-        if let Some(client) = self.slots.tenant_mut(id) {
-            client.is_queued = false;
+    /// A connection's turn has come: from here on it may be queued again. Returns whether it is still there.
+    pub(crate) fn dequeue(&mut self, id: ConnId) -> bool {
+        self.slots.tenant_mut(id).map(|client| client.is_queued = false).is_some()
+    }
+
+    /// A deadline of a connection has come: it is to have a last look, in its turn.
+    pub(crate) fn note_expired(&mut self, id: ConnId, kind: Kind) {
+        let Some(client) = self.slots.tenant_mut(id) else { return };
+        client.expired.insert(kind);
+        if let Some(tenant) = client.tenant_mut() {
+            tenant.conn.look_again();
         }
+        self.queue(id);
+    }
+
+    /// The deadlines for which a connection has now had its last look.
+    pub(crate) fn take_expired(&mut self, id: ConnId) -> Kinds {
+        self.slots.tenant_mut(id).map_or_else(Kinds::default, |client| std::mem::take(&mut client.expired))
     }
 
     /// Takes a connection out of its slot. If it stands in the queue, it keeps its place.
@@ -176,7 +197,10 @@ impl<S, T> Clients<S, T> {
         let wants_turn = tenant.conn.wants_turn();
         if let Some(client) = self.slots.tenant_mut(id) {
             client.seat = Seat::Open(tenant);
-            client.has_run_long = bytes > SHORT_RUN_BYTES;
+            client.short_runs_due = match bytes {
+                0..=SHORT_RUN_BYTES => client.short_runs_due.saturating_sub(1),
+                _ => LONG_RUN_MEMORY,
+            };
         }
         if has_ended {
             self.ended.push(id);
@@ -295,6 +319,9 @@ impl<S, T> Clients<S, T> {
 /// The most bytes, read and written, of a run that counts as short: some small requests.
 pub(crate) const SHORT_RUN_BYTES: u64 = 4 << 10;
 
+/// How many short runs make a long one forgotten: with one, a small frame before each burst would let all bursts go first.
+const LONG_RUN_MEMORY: u8 = 4;
+
 impl<S, T> Client<S, T> {
     /// The connection, if there is one and it does not run.
     pub(crate) fn tenant_mut(&mut self) -> Option<&mut Tenant<S, T>> {
@@ -306,10 +333,18 @@ impl<S, T> Client<S, T> {
 }
 
 #[cfg(test)]
+impl<S, T> Client<S, T> {
+    /// Whether a deadline has come for which the last look is still to come.
+    pub(crate) fn has_expired(&self, kind: Kind) -> bool {
+        self.expired.contains(kind)
+    }
+}
+
+#[cfg(test)]
 impl<S, T> Clients<S, T> {
     /// Who stands in the queue and still exists.
     pub(crate) fn queued(&self) -> Vec<ConnId> {
-        let all = self.fresh.iter().chain(&self.waiting).copied();
+        let all = self.first.iter().chain(&self.waiting).copied();
         all.filter(|id| self.slots.id_of(id.index) == Some(*id)).collect()
     }
 }

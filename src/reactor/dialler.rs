@@ -68,43 +68,43 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Ok(stream)
     }
 
-    /// Looks what became of a connection that is dialled; opens it if it is made.
-    pub(crate) fn look_at_dial(&mut self, id: ConnId) {
-        let Some(client) = self.clients.slots.tenant_mut(id) else { return };
-        let Seat::Dialling { stream, .. } = &client.seat else { return };
+    /// Looks what became of a connection that is dialled; opens and runs it if it is made. Returns whether frames or output
+    /// moved.
+    pub(crate) fn look_at_dial(&mut self, id: ConnId) -> bool {
+        let Some(client) = self.clients.slots.tenant_mut(id) else { return false };
+        let Seat::Dialling { stream, .. } = &client.seat else { return false };
         match self.net.is_connected(stream) {
-            Ok(false) => {}
+            Ok(false) => return false,
             Ok(true) => {
                 if let Seat::Dialling { stream, peer, edges, .. } = std::mem::replace(&mut client.seat, Seat::Out) {
-                    self.open_dialled(id, stream, peer, edges);
+                    return self.open_dialled(id, stream, peer, edges);
                 }
             }
             Err(error) => self.attempt_failed(id, DialError::from(&error)),
         }
+        false
     }
 
-    /// The connect timeout has passed.
+    /// The connect timeout has passed, and the connection was not made when that was last looked at.
     pub(crate) fn dial_timed_out(&mut self, id: ConnId) {
-        // The outcome may be there, unseen.
-        self.look_at_dial(id);
         let allowed = self.bench.supplies.config.connect_timeout;
         if self.clients.is_dialling(id) {
             self.attempt_failed(id, DialError::TimedOut { allowed });
         }
     }
 
-    fn open_dialled(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, edges: Readiness) {
+    fn open_dialled(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, edges: Readiness) -> bool {
         self.deadlines.clear(id.index);
         let Some(mut tenant) = self.welcome(id, stream, peer, Origin::Dialled) else {
             self.stats.dials_failed += 1;
             self.clients.slots.remove(id);
-            return;
+            return false;
         };
         self.stats.dialled += 1;
         tenant.conn.note_ready(edges);
         // It has what it is to send, and runs in this turn.
         self.clients.seat_open(id, tenant);
-        self.run_one(id);
+        self.run_one(id)
     }
 
     /// Tells the handler that a connection did not come to be. Its slot is free.

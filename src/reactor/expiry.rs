@@ -6,59 +6,44 @@ use crate::reactor::Reactor;
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
 
-/// The most connections whose deadline has come that are looked at in one turn.
-const EXPIRY_BUDGET: usize = 1_024;
+/// The most deadlines of a kind that are taken up in one turn: what closing so many connections takes.
+const EXPIRY_BUDGET: usize = 32;
 
 impl<H: Handler, N: Net> Reactor<H, N> {
-    /// Closes connections whose deadline has come.
+    /// Queues the connections whose deadline has come for a last look, as part of the turn's budget like any other run.
+    ///
+    /// Rule: a connection is closed at a deadline only after a run of its own that began when the deadline had come.
+    ///
+    /// What the peer has done may lie in the socket, unseen: the process was stopped, a poll was interrupted or left events
+    /// behind, a budget was spent; and the kernel reports room only once a third of a send buffer is free.
     pub(crate) fn expire(&mut self) {
         let now = self.now();
-        let mut due = Vec::new();
         for kind in Kind::ALL {
-            while due.len() < EXPIRY_BUDGET
-                && let Some(index) = self.deadlines.expired(kind, now)
-            {
-                due.push((index, kind));
-            }
-        }
-        // Those of one connection one after the other, so that it looks once for all of them.
-        due.sort_by_key(|(index, _)| *index);
-        let mut looked = None;
-        // Only now: whoever is not late has the same deadline again, and is looked at again in the next turn.
-        for (index, kind) in due {
-            let Some(id) = self.clients.slots.id_of(index) else { continue };
-            let is_late = match kind {
-                Kind::Connect => {
-                    self.dial_timed_out(id);
-                    continue;
+            for _ in 0..EXPIRY_BUDGET {
+                let Some(index) = self.deadlines.expired(kind, now) else { break };
+                let Some(id) = self.clients.slots.id_of(index) else { continue };
+                match kind {
+                    Kind::Linger => self.clients.cut(id, kind.reason()),
+                    Kind::Idle | Kind::Frame | Kind::Write | Kind::Connect => self.clients.note_expired(id, kind),
                 }
-                Kind::Linger => true,
-                Kind::Idle | Kind::Frame | Kind::Write => {
-                    let has_moved = match looked {
-                        Some((of, has_moved)) if of == index => has_moved,
-                        _ => self.look(id),
-                    };
-                    looked = Some((index, has_moved));
-                    self.is_late(id, kind, has_moved)
-                }
-            };
-            if is_late {
-                self.clients.cut(id, kind.reason());
             }
         }
     }
 
-    /// Lets a connection look for itself what its socket has. Returns whether frames or output moved.
-    ///
-    /// What the peer has done may lie in the socket, unseen: the process was stopped, a poll was interrupted or left events
-    /// behind, a budget was spent; and the kernel reports room only once a third of a send buffer is free. Also one that
-    /// stands in the queue looks: its share may be some turns away.
-    fn look(&mut self, id: ConnId) -> bool {
-        let before = (self.bench.supplies.counts.frames_in, self.stats.bytes_out);
-        let Some(conn) = self.clients.conn_mut(id) else { return false };
-        conn.look_again();
-        self.run_one(id);
-        before != (self.bench.supplies.counts.frames_in, self.stats.bytes_out)
+    /// Closes a connection that has just run and is late all the same; `has_moved` says whether that run moved anything.
+    pub(crate) fn judge(&mut self, id: ConnId, has_moved: bool) {
+        let expired = self.clients.take_expired(id);
+        if expired.is_empty() {
+            return;
+        }
+        if expired.contains(Kind::Connect) {
+            self.dial_timed_out(id);
+        }
+        for kind in [Kind::Idle, Kind::Frame, Kind::Write] {
+            if expired.contains(kind) && self.is_late(id, kind, has_moved) {
+                self.clients.cut(id, kind.reason());
+            }
+        }
     }
 
     /// Whether it is the peer that is late, and not we, now that the connection has looked.

@@ -25,9 +25,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Seat::Reserved(_) | Seat::Dialling { .. } => {
                     dialling += 1;
                     let is_dialled = matches!(client.seat, Seat::Dialling { .. });
-                    assert_eq!(self.deadlines.is_set(Kind::Connect, id.index), is_dialled, "[{id}] connect deadline");
+                    let is_set = self.deadlines.is_set(Kind::Connect, id.index) || client.has_expired(Kind::Connect);
+                    assert_eq!(is_set, is_dialled, "[{id}] connect deadline");
                     assert!(is_dialled || self.clients.to_dial.contains(&id), "[{id}] is forgotten");
-                    assert!(!self.clients.is_queued(id), "[{id}] was not looked at");
+                    queued += usize::from(self.clients.is_queued(id));
                     continue;
                 }
                 Seat::Out => panic!("[{id}] was not put back after its run"),
@@ -39,7 +40,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             queued += usize::from(is_queued);
             assert!(is_queued || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
             for (kind, since) in [(Kind::Frame, conn.frame_since()), (Kind::Write, conn.write_since())] {
-                let is_set = self.deadlines.is_set(kind, id.index);
+                let is_set = self.deadlines.is_set(kind, id.index) || client.has_expired(kind);
                 let is_on = self.deadlines.is_on(kind);
                 assert_eq!(is_set, is_on && since.is_some(), "[{id}] {kind:?} deadline of {conn:?}");
             }
@@ -52,9 +53,16 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert_eq!(self.clients.queued().len(), queued, "a connection stands in the queue at most once");
         assert_eq!(self.stats.connections as usize, self.clients.slots.len() - dialling, "connections are counted");
         assert!(self.clients.sockets() <= config.connections_max, "connections are limited");
+        let moved_max = self.stats.turn_bytes_max;
+        assert!(moved_max <= config.turn_budget_bytes as u64, "{moved_max} bytes were moved in one turn");
         let closed: u64 = self.stats.closed_total();
         let begun = self.stats.accepted + self.stats.dialled;
         assert_eq!(begun, self.stats.connections + closed, "who was accepted or dialled is open or has ended");
+    }
+
+    /// How many became ready, have had short runs of late, and wait.
+    pub(crate) fn clients_going_first(&self) -> usize {
+        self.clients.queue_lens().0
     }
 
     pub(crate) fn glimpse(&self, id: ConnId) -> Option<Glimpse> {

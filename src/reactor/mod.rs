@@ -1,5 +1,6 @@
 //! The loop: one thread, one readiness queue, every connection in a slot.
 
+pub(crate) mod budget;
 pub(crate) mod clients;
 pub(crate) mod deadlines;
 pub(crate) mod dialler;
@@ -17,28 +18,28 @@ pub(crate) mod slots;
 pub(crate) mod stats;
 pub(crate) mod tenancy;
 pub(crate) mod timers;
+mod turn;
 mod watch;
 
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, info, log_enabled, trace};
+use log::{debug, info, trace};
 
 use crate::addr::ListenAddr;
 use crate::config::{Config, after};
 use crate::conn::workbench::Workbench;
 use crate::error::{CloseReason, Error};
-use crate::handler::{ConnId, End, Handler, Peers, Reach, SourceId};
-use crate::planted::{Bug, planted};
-use crate::reactor::clients::{Clients, Tenant};
+use crate::handler::{End, Handler, Peers, SourceId};
+use crate::reactor::budget::TurnBudget;
+use crate::reactor::clients::Clients;
 use crate::reactor::deadlines::Deadlines;
-use crate::reactor::handle::{Handle, Mailbox, Request};
+use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listener::Listeners;
 use crate::reactor::log_gate::Gates;
 use crate::reactor::net::{Mio, Net};
-use crate::reactor::observed::Observed;
-use crate::reactor::sink::{HandlerSink, guarded};
+use crate::reactor::sink::guarded;
 use crate::reactor::slots::Subject;
 use crate::reactor::stats::Stats;
 
@@ -78,8 +79,6 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     /// The last poll returned as many events as it may: there may be others, for which another loop is not woken again.
     has_more_events: bool,
     trim_at: Option<Instant>,
-    /// Those that run first in the turn under way; kept for its memory.
-    fresh: Vec<ConnId>,
 }
 
 /// Whether there will be another turn.
@@ -113,9 +112,6 @@ enum Life {
     },
     Stopped,
 }
-
-/// The most requests of other threads that are taken in one turn.
-const REQUEST_BUDGET: usize = 1_024;
 
 /// Unused buffers are given back in steps this far apart.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
@@ -156,7 +152,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             sources: 0,
             has_more_events: false,
             trim_at: None,
-            fresh: Vec::new(),
         })
     }
 
@@ -202,18 +197,21 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.polls += 1;
         let began = self.net.now();
         self.bench.supplies.now = began;
+        let moved_before = self.stats.bytes_moved();
+        let mut budget = TurnBudget::new(&self.bench.supplies.config);
 
         self.take_events();
-        self.take_requests();
-        self.fire_timers();
-        self.run_queue();
+        self.take_requests(&mut budget);
+        self.fire_timers(&mut budget);
+        self.expire();
+        self.run_queue(&mut budget);
         self.accept();
         self.begin_dials();
-        self.expire();
         self.end_if_asked();
         self.reap();
         self.tidy();
 
+        self.stats.turn_bytes_max = self.stats.turn_bytes_max.max(self.stats.bytes_moved() - moved_before);
         self.stats.turns.record(self.net.now().saturating_duration_since(began));
         let outlook = self.outlook();
         if outlook == Turn::Done {
@@ -334,84 +332,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             }
         }
         self.has_more_events = count >= self.bench.supplies.config.events_per_turn;
-    }
-
-    fn take_requests(&mut self) {
-        for _ in 0..REQUEST_BUDGET {
-            match self.mailbox.next() {
-                Some(Request::Message(message)) => {
-                    self.stats.messages += 1;
-                    let Self { handler, clients, bench, .. } = self;
-                    let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
-                    guarded(|| handler.on_message(&mut peers, message));
-                }
-                Some(Request::End(end)) => self.clients.end(end),
-                // Whoever asked may have gone; then nobody wants to know.
-                Some(Request::Stats(reply)) => drop(reply.send(self.stats())),
-                None => break,
-            }
-        }
-    }
-
-    /// Calls the handler for the timers that are due; those that it sets meanwhile wait for the next turn.
-    fn fire_timers(&mut self) {
-        let number = self.clients.timers.next_number();
-        while let Some(timer) = self.clients.timers.due(self.now(), number) {
-            let Self { handler, clients, bench, .. } = self;
-            let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
-            guarded(|| handler.on_timer(&mut peers, timer));
-        }
-    }
-
-    /// Runs the connections that became ready and will not take long, as far as one can tell, then those in the queue.
-    ///
-    /// Of these at least the first runs; once the turn's budget is spent the others keep their places, so that whoever
-    /// becomes ready meanwhile need not wait for all of them.
-    fn run_queue(&mut self) {
-        // Whoever is queued from here on runs in the next turn.
-        let waiting = self.clients.waiting();
-        let mut fresh = std::mem::take(&mut self.fresh);
-        self.clients.take_fresh(&mut fresh);
-        for id in fresh.drain(..) {
-            self.clients.dequeue(id);
-            self.run_one(id);
-            if planted(Bug::FreedInMidBatch) {
-                self.reap();
-            }
-        }
-        self.fresh = fresh;
-
-        let enough = self.stats.bytes_moved().saturating_add(self.bench.supplies.config.turn_budget_bytes as u64);
-        for left in (0..waiting).rev() {
-            let Some(id) = self.clients.next_waiting() else { break };
-            self.clients.dequeue(id);
-            self.run_one(id);
-            if left > 0 && self.stats.bytes_moved() >= enough {
-                self.stats.turn_budgets_spent += 1;
-                break;
-            }
-        }
-    }
-
-    fn run_one(&mut self, id: ConnId) {
-        let Some(mut tenant) = self.clients.take(id) else { return self.look_at_dial(id) };
-        let moved_before = self.stats.bytes_moved();
-        if tenant.conn.closed().is_none() {
-            let Self { handler, clients, bench, stats, deadlines, .. } = self;
-            let Tenant { stream, conn, peer, state, .. } = &mut tenant;
-            let had_backlog = conn.has_backlog();
-            let before = log_enabled!(Level::Trace).then(|| conn.state_name());
-            let mut io = Observed { stream, id, stats };
-            let mut sink = HandlerSink { handler, state, id, peer, reach: clients };
-            let has_moved = conn.run(&mut io, bench, &mut sink);
-            deadlines.follow(id.index, conn, had_backlog, has_moved, bench.supplies.now);
-            if let Some(before) = before {
-                let (undecoded, owed) = conn.held_bytes();
-                let after = conn.state_name();
-                trace!("[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed");
-            }
-        }
-        self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before);
     }
 
     /// Begins the drain or stop that a handler or another thread has asked for, and ends a drain at its deadline.

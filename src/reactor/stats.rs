@@ -51,6 +51,8 @@ pub struct Stats {
     pub frame_budgets_spent: u64,
     /// Times that a turn's budget was spent and more connections waited for their next share.
     pub turn_budgets_spent: u64,
+    /// The most bytes that one turn has read and written.
+    pub turn_bytes_max: u64,
     /// Messages from other threads.
     pub messages: u64,
     /// Log lines about peers that were left out.
@@ -132,6 +134,12 @@ impl Calls {
 }
 
 impl Stats {
+    /// How long the longest turn took, from the end of the poll to the end of the turn.
+    #[must_use]
+    pub fn turn_duration_max(&self) -> Duration {
+        self.turns.max()
+    }
+
     /// Bytes read and written.
     pub(crate) fn bytes_moved(&self) -> u64 {
         self.bytes_in + self.bytes_out
@@ -201,7 +209,7 @@ impl fmt::Display for Stats {
         write!(
             f,
             "; frames in {} out {}; bytes in {} out {}, buffered {}; pauses {}; calls: poll {}, accept {}, read {} \
-             ({} would block), write {} ({} would block); turns {}: p50 {:?}, p99 {:?}, max {:?}",
+             ({} would block), write {} ({} would block); turns {}: p50 {:?}, p99 {:?}, max {:?}, max {} bytes",
             self.frames_in,
             self.frames_out,
             self.bytes_in,
@@ -217,7 +225,8 @@ impl fmt::Display for Stats {
             self.turns.count(),
             self.turns.quantile(0.5),
             self.turns.quantile(0.99),
-            self.turns.max()
+            self.turns.max(),
+            self.turn_bytes_max
         )
     }
 }

@@ -5,14 +5,24 @@ use std::time::Instant;
 
 use crate::handler::TimerId;
 
-/// Timers that are set. Setting and taking away one is O(log n).
+/// Timers that are set.
+///
+/// Rule: setting, taking away and firing a timer is O(log n), whatever the others are set for; one that is set for an instant
+/// that has passed is set for now, and fires in the next turn, behind those that are due already.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     set: BTreeSet<TimerId>,
+    /// Those that fire in this turn, apart from those that are set meanwhile.
+    firing: BTreeSet<TimerId>,
     next_number: u64,
 }
 
 impl Timers {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.set.len() + self.firing.len()
+    }
+
     pub(crate) fn set(&mut self, at: Instant) -> TimerId {
         let timer = TimerId { at, number: self.next_number };
         self.next_number += 1;
@@ -22,24 +32,27 @@ impl Timers {
 
     /// Takes one away. Returns whether it was set.
     pub(crate) fn cancel(&mut self, timer: TimerId) -> bool {
-        self.set.remove(&timer)
+        self.set.remove(&timer) || self.firing.remove(&timer)
     }
 
     /// When the first of them comes due.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.set.first().map(|timer| timer.at)
+        self.firing.first().or(self.set.first()).map(|timer| timer.at)
     }
 
-    /// The number that the next timer will have: who is set from now on has this one or a higher.
-    pub(crate) fn next_number(&self) -> u64 {
-        self.next_number
+    /// Whether there is one that is due at `now` and does not fire in this turn yet.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.set.first().is_some_and(|first| first.at <= now)
     }
 
-    /// Takes away and returns one that is due at `now` and was set before `number`, the earliest first.
-    pub(crate) fn due(&mut self, now: Instant, number: u64) -> Option<TimerId> {
-        let due = self.set.iter().take_while(|timer| timer.at <= now).find(|timer| timer.number < number).copied()?;
-        self.set.remove(&due);
-        Some(due)
+    /// Lets the earliest of those that are due at `now` fire in this turn. Returns whether there was one.
+    pub(crate) fn note_due(&mut self, now: Instant) -> bool {
+        self.is_due(now) && self.set.pop_first().is_some_and(|first| self.firing.insert(first))
+    }
+
+    /// Takes away and returns the earliest of those that fire in this turn.
+    pub(crate) fn next_firing(&mut self) -> Option<TimerId> {
+        self.firing.pop_first()
     }
 }
 
@@ -49,6 +62,11 @@ mod tests {
 
     use super::*;
 
+    fn fired(timers: &mut Timers, now: Instant) -> Vec<TimerId> {
+        while timers.note_due(now) {}
+        std::iter::from_fn(|| timers.next_firing()).collect()
+    }
+
     #[test]
     fn they_come_due_in_order_of_time_and_then_of_setting() {
         let mut timers = Timers::default();
@@ -56,33 +74,33 @@ mod tests {
         let set: Vec<TimerId> =
             [3, 1, 2, 1].into_iter().map(|millis| timers.set(now + Duration::from_millis(millis))).collect();
         assert_eq!(timers.next(), Some(now + Duration::from_millis(1)));
-        let number = timers.next_number();
         let later = now + Duration::from_millis(2);
-        let due: Vec<TimerId> = std::iter::from_fn(|| timers.due(later, number)).collect();
-        assert_eq!(due, [set[1], set[3], set[2]]);
-        assert_eq!(timers.next(), Some(set[0].at));
+        assert_eq!(fired(&mut timers, later), [set[1], set[3], set[2]]);
+        assert_eq!((timers.next(), timers.len()), (Some(set[0].at), 1));
     }
 
     #[test]
     fn one_that_is_taken_away_does_not_come_due() {
         let mut timers = Timers::default();
         let now = Instant::now();
-        let (first, second) = (timers.set(now), timers.set(now));
+        let (first, second, third) = (timers.set(now), timers.set(now), timers.set(now));
         assert!(timers.cancel(first));
         assert!(!timers.cancel(first));
-        assert_eq!(timers.due(now, timers.next_number()), Some(second));
-        assert_eq!(timers.due(now, timers.next_number()), None);
+        assert!(timers.note_due(now) && timers.note_due(now) && !timers.note_due(now));
+        assert!(timers.cancel(second), "also while it waits for its turn to fire");
+        assert_eq!(timers.next_firing(), Some(third));
+        assert_eq!((timers.next_firing(), timers.len()), (None, 0));
     }
 
     #[test]
-    fn one_that_is_set_while_others_come_due_waits_for_the_next_turn() {
+    fn one_that_is_set_while_others_fire_waits_for_the_next_turn() {
         let mut timers = Timers::default();
         let now = Instant::now();
         let first = timers.set(now);
-        let number = timers.next_number();
-        assert_eq!(timers.due(now, number), Some(first));
+        assert!(timers.note_due(now) && !timers.note_due(now));
+        assert_eq!(timers.next_firing(), Some(first));
         let again = timers.set(now);
-        assert_eq!(timers.due(now, number), None);
-        assert_eq!(timers.due(now, timers.next_number()), Some(again));
+        assert_eq!(timers.next_firing(), None);
+        assert_eq!(fired(&mut timers, now), [again]);
     }
 }

@@ -33,7 +33,7 @@ fn help_goes_to_stdout_and_names_every_flag_its_variable_and_its_default() {
         ("--backlog <COUNT>", "[default: 4096]"),
         ("--reuse-port", ""),
         ("--keepalive <DURATION>", "[default: 0]"),
-        ("--turn-budget <SIZE>", "[default: 256KiB]"),
+        ("--turn-budget <SIZE>", "[default: 1MiB]"),
         ("--spin <DURATION>", "[default: 0]"),
         ("--stats-interval <DURATION>", "[default: 0]"),
     ];
@@ -129,7 +129,7 @@ fn values_that_cannot_work_together_are_told_by_their_flags() {
     );
     assert_usage_error(&["serve", "--max-connections", "0"], &["--max-connections is 0 and must be at least 1"]);
     assert_usage_error(&["serve", "--output-high-water", "0"], &["--output-high-water is 0 and must be at least 1"]);
-    assert_usage_error(&["serve", "--turn-budget", "0"], &["--turn-budget is 0 and must be at least 1"]);
+    assert_usage_error(&["serve", "--turn-budget", "0"], &["--turn-budget is 0 and must be at least 16384"]);
     assert_usage_error(&["serve", "--backlog", "0"], &["--backlog is 0 and must be at least 1"]);
     assert_usage_error(&["serve", "--keepalive", "1ms"], &["--keepalive is"]);
     assert_usage_error(&["serve", "-v", "-q"], &["--verbose", "--quiet"]);

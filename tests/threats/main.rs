@@ -21,6 +21,7 @@ mod logs;
 mod shutdown;
 mod streams;
 mod timed;
+mod turns;
 
 use std::time::Duration;
 

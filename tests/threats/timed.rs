@@ -21,7 +21,7 @@ const TIMED: &str = "FRAMELOOP_TEST_TIMED";
 const PINGERS: usize = 100;
 
 /// If measurements are asked for, waits until no other is under way; if not, a line says that the calling test is left out.
-fn begin() -> Option<MutexGuard<'static, ()>> {
+pub(crate) fn begin() -> Option<MutexGuard<'static, ()>> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if env::var_os(TIMED).is_some() {
         return Some(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
@@ -58,7 +58,7 @@ fn round_trips(pingers: &mut [Client], mut goes_on: impl FnMut(usize) -> bool) -
     took
 }
 
-fn p99(sorted: &[Duration]) -> Duration {
+pub(crate) fn p99(sorted: &[Duration]) -> Duration {
     sorted[(sorted.len() - 1) * 99 / 100]
 }
 

@@ -93,10 +93,11 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     keepalive: Duration,
 
-    /// Bytes read and written for clients that have more to do, before those that became ready meanwhile have their turn
+    /// Bytes that one turn of the loop reads and writes at most (16KiB or more)
     ///
-    /// Less lets a small request wait less beside large ones; more saves a poll now and then.
-    #[arg(long, env = "FRAMELOOP_TURN_BUDGET", value_name = "SIZE", default_value = "256KiB")]
+    /// What is left over waits for the next turn. Less lets a small request wait less behind large ones; more saves a poll
+    /// now and then. The counters show the longest turn, in time and bytes.
+    #[arg(long, env = "FRAMELOOP_TURN_BUDGET", value_name = "SIZE", default_value = "1MiB")]
     #[arg(value_parser = values::size::<usize>, help_heading = "Running")]
     turn_budget: usize,
     /// Poll without sleeping for this long before blocking: less latency for more processor time; 0 is off

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use crate::conn::Transport;
 use crate::conn::chunk::{CHUNK_LEN, ChunkPool};
 use crate::conn::outbox::{Flushed, Outbox};
+use crate::conn::workbench::Budget;
 
 /// An outbox beside its model.
 struct Pair {
@@ -129,10 +130,10 @@ impl Pair {
     fn flush(&mut self, room: usize, budget: usize) {
         let before = self.model.len();
         let mut socket = Socket { model: &mut self.model, room };
-        let mut left = budget;
+        let mut left = Budget::to_write(budget);
         let flushed = self.outbox.flush(&mut socket, &mut left, self.low, &mut self.pool).unwrap();
         let sent = before - self.model.len();
-        assert_eq!(left, budget.saturating_sub(sent));
+        assert_eq!(left.write_bytes, budget.saturating_sub(sent));
         // A write is not cut short for the budget, but none begins without any.
         let is_expected = match flushed {
             Flushed::All => sent == before,

@@ -60,7 +60,7 @@ fn config(rng: &mut Rng) -> Config {
         .read_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
         .write_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
         .frame_budget([1, 7, 2_048][rng.below(3)])
-        .turn_budget_bytes([1, 10_000, 256 << 10][rng.below(3)])
+        .turn_budget_bytes([16 << 10, 40_000, 1 << 20][rng.below(3)])
         .accept_budget(rng.between(1, 8))
         .events_per_turn([1, 3, 1_024][rng.below(3)])
         .pool_bytes_max([0, 1 << 20][rng.below(2)]);

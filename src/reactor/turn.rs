@@ -1,0 +1,110 @@
+//! The steps of a turn that its budget admits: messages, timers, and runs of connections.
+
+use log::{Level, log_enabled, trace};
+
+use crate::handler::{ConnId, Handler, Peers, Reach};
+use crate::planted::{Bug, planted};
+use crate::reactor::Reactor;
+use crate::reactor::budget::TurnBudget;
+use crate::reactor::clients::Tenant;
+use crate::reactor::handle::Request;
+use crate::reactor::net::Net;
+use crate::reactor::observed::Observed;
+use crate::reactor::sink::{HandlerSink, guarded};
+
+impl<H: Handler, N: Net> Reactor<H, N> {
+    /// Calls the handler for messages, and takes up what else other threads have asked for.
+    pub(super) fn take_requests(&mut self, budget: &mut TurnBudget) {
+        while self.mailbox.has_more() && budget.admit_request() {
+            match self.mailbox.next() {
+                Some(Request::Message(message)) => {
+                    self.stats.messages += 1;
+                    let Self { handler, clients, bench, .. } = self;
+                    let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+                    guarded(|| handler.on_message(&mut peers, message));
+                }
+                Some(Request::End(end)) => self.clients.end(end),
+                // Whoever asked may have gone; then nobody wants to know.
+                Some(Request::Stats(reply)) => drop(reply.send(self.stats())),
+                None => break,
+            }
+        }
+    }
+
+    /// Calls the handler for the timers that are due; those that it sets meanwhile wait for the next turn.
+    pub(super) fn fire_timers(&mut self, budget: &mut TurnBudget) {
+        let now = self.now();
+        while self.clients.timers.is_due(now) && budget.admit_timer() {
+            self.clients.timers.note_due(now);
+        }
+        while let Some(timer) = self.clients.timers.next_firing() {
+            let Self { handler, clients, bench, .. } = self;
+            let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+            guarded(|| handler.on_timer(&mut peers, timer));
+        }
+    }
+
+    /// Runs the connections that became ready and will not take long, as far as one can tell, then those in the queue.
+    ///
+    /// Once the turn's budget is spent the others keep their places, so that a connection that becomes ready meanwhile
+    /// need not wait for all of them.
+    pub(super) fn run_queue(&mut self, budget: &mut TurnBudget) {
+        // What is queued from here on runs in the next turn.
+        let (first, waiting) = self.clients.queue_lens();
+        for going_first in (1..=first).rev() {
+            let Some(allowance) = budget.admit_first(going_first, waiting > 0) else {
+                self.stats.turn_budgets_spent += u64::from(waiting == 0);
+                break;
+            };
+            let Some(id) = self.clients.next_first() else { break };
+            self.run_admitted(id, allowance, budget);
+            if planted(Bug::FreedInMidBatch) {
+                self.reap();
+            }
+        }
+        for _ in 0..waiting {
+            let Some(allowance) = budget.admit_next(self.clients.is_next_long()) else {
+                self.stats.turn_budgets_spent += 1;
+                break;
+            };
+            let Some(id) = self.clients.next_waiting() else { break };
+            self.run_admitted(id, allowance, budget);
+        }
+    }
+
+    /// Takes a connection off the queue and runs it, within `allowance` bytes.
+    fn run_admitted(&mut self, id: ConnId, allowance: usize, budget: &mut TurnBudget) {
+        if !self.clients.dequeue(id) {
+            return;
+        }
+        let moved_before = self.stats.bytes_moved();
+        self.bench.supplies.allowance = allowance;
+        let has_moved = self.run_one(id);
+        budget.charge(self.stats.bytes_moved() - moved_before);
+        self.judge(id, has_moved);
+    }
+
+    /// Runs a connection. Returns whether frames or output moved.
+    pub(crate) fn run_one(&mut self, id: ConnId) -> bool {
+        let Some(mut tenant) = self.clients.take(id) else { return self.look_at_dial(id) };
+        let moved_before = self.stats.bytes_moved();
+        let mut has_moved = false;
+        if tenant.conn.closed().is_none() {
+            let Self { handler, clients, bench, stats, deadlines, .. } = self;
+            let Tenant { stream, conn, peer, state, .. } = &mut tenant;
+            let had_backlog = conn.has_backlog();
+            let before = log_enabled!(Level::Trace).then(|| conn.state_name());
+            let mut io = Observed { stream, id, stats };
+            let mut sink = HandlerSink { handler, state, id, peer, reach: clients };
+            has_moved = conn.run(&mut io, bench, &mut sink);
+            deadlines.follow(id.index, conn, had_backlog, has_moved, bench.supplies.now);
+            if let Some(before) = before {
+                let (undecoded, owed) = conn.held_bytes();
+                let after = conn.state_name();
+                trace!("[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed");
+            }
+        }
+        self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before);
+        has_moved
+    }
+}
