@@ -132,9 +132,14 @@ impl<S, T> Clients<S, T> {
         self.slots.tenant(id).is_some_and(|client| client.is_queued)
     }
 
+    /// Whether no connection stands in the queue.
+    fn is_idle(&self) -> bool {
+        self.first.is_empty() && self.waiting.is_empty()
+    }
+
     /// Whether anything is to be done without an event.
     pub(crate) fn has_work(&self) -> bool {
-        let is_awaited = !(self.first.is_empty() && self.waiting.is_empty()) && !planted(Bug::SleepsOnWork);
+        let is_awaited = !self.is_idle() && !planted(Bug::SleepsOnWork);
         is_awaited || !self.ended.is_empty() || !self.to_dial.is_empty() || self.end.is_some()
     }
 
