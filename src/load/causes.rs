@@ -4,10 +4,13 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::addr::ListenAddr;
+use crate::frame::HEADER_LEN;
+use crate::load::answers::NOT_MADE;
 use crate::load::machine;
 use crate::load::outcome::Connecting;
 use crate::load::plan::Plan;
 use crate::load::ramp::DialPace;
+use crate::load::summary::Seen;
 
 /// A limit that was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,21 +31,102 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The limits that were reached while connecting; `overflows` is by how much the kernel's counter of full listen queues rose.
-pub(crate) fn causes(plan: &Plan, connecting: &Connecting, overflows: Option<u64>) -> Vec<Cause> {
-    let mut causes: Vec<Cause> =
-        connecting.failed.iter().map(|&(name, connections)| cause(plan, name, connections, overflows)).collect();
-    if connecting.turned_away > 0 {
-        causes.push(Cause {
-            connections: connecting.turned_away,
-            limit: "the server ended them before they had carried a frame".into(),
-            lifted_by: "look for its limit of connections, for all or for one address, or of descriptors \
-                        (for `frameloop serve`: --max-connections, --max-per-ip, ulimit -n)"
-                .into(),
-        });
+/// What a run has found that tells one cause from another.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    /// By how much the kernel's counter of full listen queues rose.
+    pub(crate) overflows: Option<u64>,
+    /// Connections that the server ended before they had sent anything, and at their first frame.
+    pub(crate) turned_away: u64,
+    pub(crate) ended_unanswered: u64,
+    /// Connections that ended with frames in flight.
+    pub(crate) ended: u64,
+    /// The longest payload that was answered, and the shortest that was next on a connection when it ended.
+    pub(crate) answered_len_max: usize,
+    pub(crate) lost_len_min: Option<usize>,
+    /// Connections that were open to the end, and never had an answer.
+    pub(crate) never_answered: u64,
+}
+
+impl Found {
+    pub(crate) fn of(seen: &Seen) -> Self {
+        let mut found = Self { overflows: seen.overflows, ..Self::default() };
+        for end in &seen.ends {
+            let ledger = &end.ledger;
+            found.turned_away += ledger.turned_away;
+            found.ended_unanswered += ledger.ended_unanswered;
+            found.never_answered += ledger.never_answered;
+            found.ended += end.ended.values().sum::<u64>();
+            found.answered_len_max = found.answered_len_max.max(ledger.answered_len_max.saturating_sub(HEADER_LEN));
+            found.lost_len_min = found.lost_len_min.into_iter().chain(ledger.lost_len_min).min();
+        }
+        found
     }
+}
+
+/// Rule: a limit is named with its value and with what lifts it, and only where what was found cannot have another cause;
+/// otherwise all causes that it can have are named.
+pub(crate) fn causes(plan: &Plan, connecting: &Connecting, found: &Found) -> Vec<Cause> {
+    let mut causes: Vec<Cause> =
+        connecting.failed.iter().map(|&(name, connections)| cause(plan, name, connections, found.overflows)).collect();
+    causes.extend(frame_limit(found).or_else(|| turned_away(found)));
+    causes.extend(never_answered(found));
     causes
 }
+
+/// Connections that the server ended at a frame that is longer than each that it answered.
+fn frame_limit(found: &Found) -> Option<Cause> {
+    let longest = found.answered_len_max;
+    let len = found.lost_len_min.filter(|len| *len > longest && (longest > 0 || *len > SMALL_FRAME))?;
+    let none = if longest == 0 { "no frame".into() } else { format!("none above {longest}") };
+    Some(Cause {
+        connections: found.ended,
+        limit: format!("the server ended them at a frame of {len} bytes or more, and answered {none}"),
+        lifted_by: "the frame is probably above its limit: raise that (for `frameloop serve`: --max-frame), or use a \
+                    smaller --size"
+            .into(),
+    })
+}
+
+fn turned_away(found: &Found) -> Option<Cause> {
+    let connections = found.turned_away + found.ended_unanswered;
+    (connections > 0).then(|| Cause {
+        connections,
+        limit: "the server ended them before they had carried a frame".into(),
+        lifted_by: "look for its limit of connections, for all or for one address, or of descriptors \
+                    (for `frameloop serve`: --max-connections, --max-per-ip, ulimit -n)"
+            .into(),
+    })
+}
+
+/// Connections that are up here and were never answered: the kernel has made them, but perhaps not the server.
+fn never_answered(found: &Found) -> Option<Cause> {
+    let connections = found.never_answered;
+    let lifted_by = "give it a longer queue (for `frameloop serve`: --backlog, and net.core.somaxconn), or use \
+                     --connect-rate";
+    match found.overflows {
+        _ if connections == 0 => None,
+        Some(overflows @ 1..) => Some(Cause {
+            connections,
+            limit: format!(
+                "none of their frames was answered, and listen queues of this machine overflowed {overflows} times: the \
+                 server has not accepted them"
+            ),
+            lifted_by: lifted_by.into(),
+        }),
+        _ => Some(Cause {
+            connections,
+            limit: "none of their frames was answered: the server has not accepted them, or does not serve them".into(),
+            lifted_by: format!(
+                "see whether it runs and whether its listen queue overflows (nstat TcpExtListenOverflows there); if it does, \
+                 {lifted_by}"
+            ),
+        }),
+    }
+}
+
+/// Servers take frames of so many bytes: if one ended a connection at such a frame, it had another reason.
+const SMALL_FRAME: usize = 4_096;
 
 fn cause(plan: &Plan, name: &str, connections: u64, overflows: Option<u64>) -> Cause {
     let (limit, lifted_by) = match name {
@@ -72,6 +156,10 @@ fn cause(plan: &Plan, name: &str, connections: u64, overflows: Option<u64>) -> C
         "unreachable" => (
             "no route leads to the address".into(),
             "correct the address, or see the machine's routes (ip route get)".into(),
+        ),
+        NOT_MADE => (
+            "not made when the run ended".into(),
+            "see whether the server still accepts, and whether its listen queue overflows".into(),
         ),
         "no descriptor" => (
             "the generator had no descriptor left".into(),
@@ -148,7 +236,7 @@ mod tests {
 
     fn one(name: &'static str, overflows: Option<u64>) -> String {
         let connecting = Connecting { failed: vec![(name, 7)], ..Connecting::default() };
-        causes(&Plan::default(), &connecting, overflows)[0].to_string()
+        causes(&Plan::default(), &connecting, &Found { overflows, ..Found::default() })[0].to_string()
     }
 
     #[test]
@@ -169,9 +257,54 @@ mod tests {
             let text = one(name, overflows);
             assert!(text.starts_with("7 connections: ") && words.iter().all(|word| text.contains(word)), "{text}");
         }
-        let turned_away = Connecting { turned_away: 3, ..Connecting::default() };
-        let text = causes(&Plan::default(), &turned_away, None)[0].to_string();
-        assert!(text.contains("--max-connections"), "{text}");
+    }
+
+    #[test]
+    fn connections_that_were_made_and_not_served_have_the_cause_that_fits() {
+        let nothing = Found::default;
+        let cases = [
+            (Found { turned_away: 3, ..nothing() }, "3 connections: the server ended them before", "--max-connections"),
+            (
+                Found {
+                    ended: 3,
+                    turned_away: 1,
+                    ended_unanswered: 2,
+                    answered_len_max: 64,
+                    lost_len_min: Some(64),
+                    ..nothing()
+                },
+                "3 connections: the server ended them before they had carried a frame",
+                "--max-per-ip",
+            ),
+            (
+                Found { ended: 5, ended_unanswered: 5, lost_len_min: Some(20 << 20), ..nothing() },
+                "5 connections: the server ended them at a frame of 20971520 bytes or more, and answered no frame",
+                "--max-frame",
+            ),
+            (
+                Found { ended: 9, answered_len_max: 1_000, lost_len_min: Some(1_025), ..nothing() },
+                "9 connections: the server ended them at a frame of 1025 bytes or more, and answered none above 1000",
+                "--size",
+            ),
+            (
+                Found { never_answered: 570, overflows: Some(1_140), ..nothing() },
+                "570 connections: none of their frames was answered, and listen queues of this machine overflowed 1140",
+                "--backlog",
+            ),
+            (
+                Found { never_answered: 570, overflows: Some(0), ..nothing() },
+                "570 connections: none of their frames was answered: the server has not accepted them",
+                "TcpExtListenOverflows",
+            ),
+        ];
+        for (found, cause, remedy) in cases {
+            let causes = causes(&Plan::default(), &Connecting::default(), &found);
+            let [text] = causes.as_slice() else { panic!("{causes:?}") };
+            let text = text.to_string();
+            assert!(text.starts_with(cause) && text.contains(remedy), "{text}");
+        }
+        let died = Found { ended: 50, answered_len_max: 64, lost_len_min: Some(64), ..nothing() };
+        assert!(causes(&Plan::default(), &Connecting::default(), &died).is_empty(), "the run ended early, and says so");
     }
 
     #[test]
@@ -191,6 +324,7 @@ mod tests {
 
     #[test]
     fn where_all_came_up_nothing_is_said() {
-        assert!(causes(&Plan::default(), &Connecting::default(), Some(9)).is_empty());
+        let found = Found { overflows: Some(9), ..Found::default() };
+        assert!(causes(&Plan::default(), &Connecting::default(), &found).is_empty());
     }
 }

@@ -1,19 +1,18 @@
-//! A thread's way through a run: connecting, load, the last answers, and the end; told to the run second by second.
+//! A thread's way through a run: connecting, load, the last answers, and the end; reported to the run second by second.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
 use crate::handler::Peers;
+use crate::load::answers::Ledger;
 use crate::load::clock::nanos;
 use crate::load::generator::Generator;
 use crate::load::lane::{Lane, Life};
 use crate::load::outcome::{Cohort, Errors, Fault, Interval};
 use crate::load::plan::Stop;
 use crate::load::ramp::DialPace;
+use crate::load::recorded::Recorded;
 use crate::load::schedule::Schedule;
-use crate::load::tally::record;
 
 /// Where a thread is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +26,22 @@ pub(crate) enum Course {
     Ending {
         intervals: usize,
         give_up: u64,
+        cause: EndCause,
     },
     Over,
+}
+
+/// Why a thread's load has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndCause {
+    /// Its time is over, or it has its frames.
+    Planned,
+    /// The run was told to end.
+    Ordered,
+    /// No connection was left to put load on.
+    AllLost,
+    /// Frames were to be answered, and for too long none was.
+    Stalled,
 }
 
 /// What the run tells its threads.
@@ -49,8 +62,10 @@ pub(crate) enum Report {
     Up { up: u64, failed: u64 },
     /// Everybody was dialled; the last connection was made at `last_made`.
     Settled { last_made: u64 },
-    /// A second of what is measured, by its number.
-    Interval { number: usize, interval: Box<Interval> },
+    /// The measuring begins: latencies of the connections that were made before. Each thread reports this once.
+    Measuring { connect: Recorded },
+    /// The next second of what is measured.
+    Interval(Box<Interval>),
     /// The thread has measured, and its last interval is reported.
     Over(Box<ThreadEnd>),
 }
@@ -62,10 +77,10 @@ pub(crate) struct ThreadEnd {
     pub(crate) window: (u64, u64),
     /// What went wrong outside of it, where no interval tells.
     pub(crate) errors: Errors,
-    pub(crate) connect: Histogram<u64>,
+    pub(crate) cause: EndCause,
+    pub(crate) ledger: Ledger,
     pub(crate) failed: BTreeMap<&'static str, u64>,
     pub(crate) ended: BTreeMap<&'static str, u64>,
-    pub(crate) turned_away: u64,
     /// How many of a cohort there are, and how many the server has ended.
     pub(crate) cohorts: [(Cohort, u64, u64); 2],
     pub(crate) faults: Vec<Fault>,
@@ -116,12 +131,13 @@ impl Generator {
     pub(crate) fn begin(&mut self, peers: &mut Peers<'_>, load: u64, measure: u64) {
         self.course = Course::Loading { intervals: 0 };
         self.measure = measure;
+        self.ledger.last_answer = load;
         if let Stop::After(duration) = self.plan.stop {
             self.until = measure + nanos(duration);
         }
-        self.tick_at(peers, measure);
+        self.tick_at(peers, measure.min(self.stalled_at()));
         if self.active_up == 0 {
-            return self.end(peers, load);
+            return self.end(peers, load, EndCause::AllLost);
         }
         match self.plan.rate {
             Some(rate) => {
@@ -136,20 +152,30 @@ impl Generator {
     pub(crate) fn tick(&mut self, peers: &mut Peers<'_>) {
         let now = self.clock.now();
         match self.course {
-            Course::Loading { .. } if now >= self.until => self.end(peers, self.until),
+            Course::Loading { .. } if now >= self.until => self.end(peers, self.until, EndCause::Planned),
+            Course::Loading { .. } if now >= self.stalled_at() => self.end(peers, now, EndCause::Stalled),
             Course::Loading { intervals } => {
                 let end = self.measure + (intervals as u64 + 1) * INTERVAL;
-                if now < self.measure {
-                    self.tick_at(peers, self.measure);
+                let next = if now < self.measure {
+                    self.measure
                 } else if now < end {
-                    self.tick_at(peers, end.min(self.until));
+                    end
                 } else {
                     self.report_interval(intervals, INTERVAL);
                     self.course = Course::Loading { intervals: intervals + 1 };
-                    self.tick_at(peers, (end + INTERVAL).min(self.until));
-                }
+                    end + INTERVAL
+                };
+                self.tick_at(peers, next.min(self.until).min(self.stalled_at()));
             }
             Course::Connecting | Course::Ending { .. } | Course::Over => self.end_if_done(peers, now),
+        }
+    }
+
+    /// When a run that is to have a number of frames answered is given up, as none is.
+    fn stalled_at(&self) -> u64 {
+        match self.quota {
+            Some(_) => self.ledger.last_answer.saturating_add(nanos(self.plan.stall_timeout)),
+            None => u64::MAX,
         }
     }
 
@@ -160,11 +186,18 @@ impl Generator {
     fn report_interval(&mut self, number: usize, length: u64) {
         let begin = Duration::from_nanos(number as u64 * INTERVAL);
         let interval = Box::new(self.tally.take(begin, Duration::from_nanos(length), self.up));
-        self.report(Report::Interval { number, interval });
+        if number == 0 {
+            self.report_measuring();
+        }
+        self.report(Report::Interval(interval));
+    }
+
+    fn report_measuring(&self) {
+        self.report(Report::Measuring { connect: Recorded::of(&self.connect) });
     }
 
     /// Sends no more, and waits for what is in flight.
-    pub(crate) fn end(&mut self, peers: &mut Peers<'_>, until: u64) {
+    pub(crate) fn end(&mut self, peers: &mut Peers<'_>, until: u64, cause: EndCause) {
         let intervals = match self.course {
             Course::Connecting => 0,
             Course::Loading { intervals } => intervals,
@@ -173,8 +206,10 @@ impl Generator {
         self.until = until;
         // Also what came due since the last look: left out, the end of a stall would not be charged for.
         self.send_due(peers);
-        let give_up = self.clock.now() + nanos(self.plan.patience);
-        self.course = Course::Ending { intervals, give_up };
+        let now = self.clock.now();
+        // A run that was given up has waited long enough.
+        let give_up = if cause == EndCause::Stalled { now } else { now.saturating_add(nanos(self.plan.patience)) };
+        self.course = Course::Ending { intervals, give_up, cause };
         self.tick_at(peers, give_up);
         self.end_if_done(peers, until);
     }
@@ -182,23 +217,30 @@ impl Generator {
     /// Ends what has all its frames answered, and finishes what has no frames in flight or has waited for them long enough.
     pub(crate) fn end_if_done(&mut self, peers: &mut Peers<'_>, now: u64) {
         match self.course {
-            Course::Loading { .. } if self.has_enough() => self.end(peers, now),
-            Course::Ending { intervals, give_up } if self.in_flight == 0 || now >= give_up => {
-                self.finish(intervals);
+            Course::Loading { .. } if self.has_enough() => self.end(peers, now, EndCause::Planned),
+            Course::Ending { intervals, give_up, cause } if !self.is_awaiting() || now >= give_up => {
+                self.finish(intervals, cause);
                 peers.stop();
             }
             Course::Connecting | Course::Loading { .. } | Course::Ending { .. } | Course::Over => {}
         }
     }
 
+    /// Whether something that belongs to the load has not come yet.
+    fn is_awaiting(&self) -> bool {
+        self.in_flight > 0 || (self.plan.churn && self.ramp.is_dialling())
+    }
+
     /// Reports what is left to report.
-    fn finish(&mut self, intervals: usize) {
+    fn finish(&mut self, intervals: usize, cause: EndCause) {
         self.course = Course::Over;
         self.charge_unanswered();
         let window = (self.measure.min(self.until), self.until);
         let reported = intervals as u64 * INTERVAL;
         if window.1 > window.0 {
             self.report_interval(intervals, (window.1 - window.0).saturating_sub(reported));
+        } else {
+            self.report_measuring();
         }
         let is_up = |lane: &&Lane| matches!(lane.life, Life::Open(_));
         let up = |cohort| self.lanes.iter().filter(|lane| lane.cohort == cohort).filter(is_up).count() as u64;
@@ -206,10 +248,10 @@ impl Generator {
         let end = ThreadEnd {
             window,
             errors: std::mem::take(&mut self.tally.errors),
-            connect: self.connect.clone(),
+            cause,
+            ledger: std::mem::take(&mut self.ledger),
             failed: std::mem::take(&mut self.failed),
             ended: std::mem::take(&mut self.ended),
-            turned_away: self.turned_away,
             cohorts: [
                 (Cohort::Idle, up(Cohort::Idle) + idle_ended, idle_ended),
                 (Cohort::Deaf, up(Cohort::Deaf) + deaf_ended, deaf_ended),
@@ -221,22 +263,5 @@ impl Generator {
             slow_pace: self.ramp.slow_pace(self.last_made),
         };
         self.report(Report::Over(Box::new(end)));
-    }
-
-    /// What is not answered by now is charged with how long it has waited: in the open loop, where that is what is asked.
-    fn charge_unanswered(&mut self) {
-        let now = self.clock.now();
-        let (measure, until) = (self.measure, self.until);
-        for lane in self.lanes.iter_mut().filter(|lane| lane.cohort == Cohort::Active) {
-            let life = lane.life;
-            for stamp in lane.bury() {
-                self.tally.errors.unanswered += 1;
-                if self.schedule.is_some() && measure <= stamp.due && stamp.due < until {
-                    record(&mut self.tally.response, now - stamp.due);
-                }
-            }
-            lane.life = life;
-        }
-        self.in_flight = 0;
     }
 }

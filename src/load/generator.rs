@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -12,8 +12,9 @@ use crate::conn::outbox::Sent;
 use crate::error::{CloseReason, DialError};
 use crate::frame::HEADER_LEN;
 use crate::handler::{ConnId, Context, Handler, Peers, SourceId, TimerId};
+use crate::load::answers::{Ledger, Stamped};
 use crate::load::clock::Clock;
-use crate::load::course::{Course, Order, Report};
+use crate::load::course::{Course, EndCause, Order, Report};
 use crate::load::destination::Destination;
 use crate::load::lane::{Lane, Life, Stamp};
 use crate::load::machine;
@@ -23,7 +24,7 @@ use crate::load::plan::{Plan, Stop};
 use crate::load::pulse::Pulse;
 use crate::load::ramp::Ramp;
 use crate::load::schedule::Schedule;
-use crate::load::tally::{Tally, histogram, record};
+use crate::load::tally::{Tally, histogram};
 
 /// What a thread is given.
 #[derive(Debug)]
@@ -43,10 +44,10 @@ pub(crate) struct Generator {
     pub(crate) destination: Destination,
     pub(crate) clock: Clock,
     pub(crate) thread: usize,
-    table: Arc<Table>,
+    pub(crate) table: Arc<Table>,
     // Those that carry load come first.
     pub(crate) lanes: Vec<Lane>,
-    active: usize,
+    pub(crate) active: usize,
     /// Connections that carry load and are open.
     pub(crate) active_up: usize,
     /// Connections that are open.
@@ -60,8 +61,9 @@ pub(crate) struct Generator {
     pub(crate) measure: u64,
     pub(crate) until: u64,
     /// Frames that are to be answered in the window, where that is what ends it.
-    quota: Option<u64>,
-    answered: u64,
+    pub(crate) quota: Option<u64>,
+    /// Of those, how many were.
+    pub(crate) answered: u64,
     /// Frames that were sent, or are due and wait for room, and are not answered.
     pub(crate) in_flight: u64,
     /// The open loop's.
@@ -69,14 +71,15 @@ pub(crate) struct Generator {
     pub(crate) pulse: Pulse,
     next_lane: usize,
     /// Something was sent or answered since the schedule was looked at.
-    is_busy: bool,
-    stamp: Stamped,
+    pub(crate) is_busy: bool,
+    pub(crate) stamp: Stamped,
     /// Of the interval under way.
     pub(crate) tally: Tally,
+    /// Of connections made before the measuring began.
     pub(crate) connect: Histogram<u64>,
     pub(crate) failed: BTreeMap<&'static str, u64>,
     pub(crate) ended: BTreeMap<&'static str, u64>,
-    pub(crate) turned_away: u64,
+    pub(crate) ledger: Ledger,
     pub(crate) cohort_ends: [u64; 2],
     pub(crate) faults: Vec<Fault>,
     pub(crate) late: u64,
@@ -86,21 +89,8 @@ pub(crate) struct Generator {
     pub(crate) reports: Sender<(usize, Report)>,
 }
 
-/// When the frames of one run of a connection came: many of them share a reading of the clock.
-#[derive(Debug)]
-struct Stamped {
-    run: Option<(ConnId, Instant)>,
-    uses: u32,
-    nanos: u64,
-}
-
-const STAMP_USES_MAX: u32 = 64;
-
 /// A frame that is handed over so much after it was due is late, in nanoseconds.
 const LATE: u64 = 1_000_000;
-
-/// So many wrong answers are shown.
-const FAULTS_MAX: usize = 10;
 
 impl Generator {
     pub(crate) fn new(share: Share) -> std::io::Result<Self> {
@@ -134,12 +124,12 @@ impl Generator {
             schedule: None,
             next_lane: 0,
             is_busy: false,
-            stamp: Stamped { run: None, uses: 0, nanos: 0 },
+            stamp: Stamped::default(),
             tally: Tally::new(),
             connect: histogram(),
             failed: BTreeMap::new(),
             ended: BTreeMap::new(),
-            turned_away: 0,
+            ledger: Ledger::default(),
             cohort_ends: [0; 2],
             faults: Vec::new(),
             late: 0,
@@ -149,8 +139,6 @@ impl Generator {
             reports,
         })
     }
-
-    // What is sent.
 
     /// Fills every connection that carries load, for the closed loop.
     pub(crate) fn send_first(&mut self, peers: &mut Peers<'_>) {
@@ -197,6 +185,7 @@ impl Generator {
     }
 
     /// Whether all frames are answered that were asked for.
+    #[inline]
     pub(crate) fn has_enough(&self) -> bool {
         self.quota == Some(self.answered)
     }
@@ -225,7 +214,8 @@ impl Generator {
             self.in_flight += 1;
             return;
         }
-        self.tally.errors.unanswered += 1;
+        // None is open: the last of them has just ended.
+        self.charge(&[Stamp::waiting(due)], self.clock.now());
     }
 
     /// Sends what is due on a connection, as far as there is room.
@@ -247,77 +237,6 @@ impl Generator {
         while conn.reply(self.table.payload(lane.number, lane.sent)) == Sent::Queued {
             lane.sent = lane.sent.wrapping_add(1);
         }
-    }
-
-    // What is answered.
-
-    /// When the frames of this run came.
-    #[inline]
-    fn stamp(&mut self, conn: &Context<'_>) -> u64 {
-        let run = Some((conn.id(), conn.now()));
-        if self.stamp.run != run || self.stamp.uses == STAMP_USES_MAX {
-            self.stamp = Stamped { run, uses: 0, nanos: self.clock.now() };
-        }
-        self.stamp.uses += 1;
-        self.stamp.nanos
-    }
-
-    #[inline]
-    fn count(&mut self, stamp: Stamp, now: u64, frame_len: usize) {
-        self.in_flight -= 1;
-        self.is_busy = true;
-        let is_measured = self.is_measured(now);
-        if is_measured {
-            self.answered += 1;
-            self.tally.frames += 1;
-            self.tally.bytes += frame_len as u64;
-        }
-        if self.schedule.is_none() {
-            if is_measured {
-                record(&mut self.tally.service, now - stamp.sent);
-            }
-        } else if self.is_measured(stamp.due) {
-            // Whenever it was answered: who was due in the window has waited for it.
-            record(&mut self.tally.service, now - stamp.sent);
-            record(&mut self.tally.response, now - stamp.due);
-        }
-    }
-
-    #[inline]
-    fn is_measured(&self, at: u64) -> bool {
-        self.measure <= at && at < self.until
-    }
-
-    #[cold]
-    fn fault(&mut self, conn: &mut Context<'_>, lane: usize, kind: FaultKind) {
-        self.tally.errors.wrong += 1;
-        let Lane { number, answered, .. } = self.lanes[lane];
-        if self.faults.len() < FAULTS_MAX {
-            self.faults.push(Fault { connection: number, frame: answered, kind });
-        }
-        // What comes behind it cannot be told from what should.
-        conn.abort();
-    }
-
-    /// A connection has ended that was to go on.
-    fn lose(&mut self, lane: usize, reason: &CloseReason) {
-        let cohort = self.lanes[lane].cohort;
-        let had_answers = self.lanes[lane].answered > 0;
-        let lost = self.lanes[lane].bury();
-        match cohort {
-            Cohort::Active => {}
-            Cohort::Idle | Cohort::Drip => return self.cohort_ends[0] += 1,
-            Cohort::Deaf => return self.cohort_ends[1] += 1,
-        }
-        self.in_flight -= lost.len() as u64;
-        if *reason == CloseReason::AbortedByHandler {
-            // It was counted as what it was aborted for.
-            return;
-        }
-        self.tally.errors.ended += 1;
-        self.tally.errors.unanswered += lost.len() as u64;
-        *self.ended.entry(reason.name()).or_default() += 1;
-        self.turned_away += u64::from(!had_answers);
     }
 }
 
@@ -349,6 +268,10 @@ impl Handler for Generator {
             Cohort::Idle | Cohort::Drip => {}
         }
         self.go_on_dialling(&mut conn.peers());
+        if self.is_ending() {
+            // A connection of churn that was awaited.
+            self.end_if_done(&mut conn.peers(), self.clock.now());
+        }
         index
     }
 
@@ -392,20 +315,23 @@ impl Handler for Generator {
         let has_churned = self.plan.churn && *answered > 0;
         self.up -= 1;
         self.active_up -= usize::from(*cohort == Cohort::Active);
-        if self.is_ending() {
-            return self.end_if_done(peers, self.clock.now());
+        if self.course == Course::Over {
+            return;
         }
         if has_churned {
             self.lanes[index].bury();
         } else {
             self.lose(index, reason);
         }
+        if self.is_ending() {
+            return self.end_if_done(peers, self.clock.now());
+        }
         if self.plan.churn && self.is_loading() && self.lanes[index].cohort == Cohort::Active {
             self.dial_again(peers, lane);
         }
         if self.active_up == 0 && self.is_loading() && !self.plan.churn {
             // Nobody is left to put load on.
-            self.end(peers, self.clock.now());
+            self.end(peers, self.clock.now(), EndCause::AllLost);
         }
     }
 
@@ -430,7 +356,7 @@ impl Handler for Generator {
         match order {
             Order::Connect => self.go_on_dialling(peers),
             Order::Begin { load, measure } => self.begin(peers, load, measure),
-            Order::End => self.end(peers, self.clock.now()),
+            Order::End => self.end(peers, self.clock.now(), EndCause::Ordered),
         }
     }
 }

@@ -12,6 +12,21 @@ pub(crate) struct Stamp {
     pub(crate) sent: u64,
 }
 
+/// Of a frame that was due and not handed over.
+const NOT_SENT: u64 = u64::MAX;
+
+impl Stamp {
+    /// Of a frame that was due, and waits for its connection to take it.
+    pub(crate) fn waiting(due: u64) -> Self {
+        Self { due, sent: NOT_SENT }
+    }
+
+    /// Whether it was handed over.
+    pub(crate) fn was_sent(self) -> bool {
+        self.sent != NOT_SENT
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Lane {
     /// Its number among all of the run, which its payloads depend on.
@@ -120,7 +135,7 @@ impl Lane {
     pub(crate) fn bury(&mut self) -> Vec<Stamp> {
         let mut lost: Vec<Stamp> = std::iter::from_fn(|| self.pop()).collect();
         while let Some(due) = self.first_waiting() {
-            lost.push(Stamp { due, sent: due });
+            lost.push(Stamp::waiting(due));
             self.end_wait();
         }
         self.sent = 0;
@@ -174,7 +189,8 @@ mod tests {
         lane.wait(3);
         lane.wait(4);
         assert!(lane.has_waiting());
-        assert_eq!(lane.bury(), [stamp(1), stamp(2), stamp(3), stamp(4)]);
+        assert_eq!(lane.bury(), [stamp(1), stamp(2), Stamp::waiting(3), Stamp::waiting(4)]);
+        assert!(stamp(2).was_sent() && !Stamp::waiting(3).was_sent());
         assert_eq!((lane.in_flight(), lane.has_waiting(), lane.life), (0, false, Life::Dead));
     }
 }

@@ -26,12 +26,14 @@
 //! # Ok::<(), frameloop::load::LoadError>(())
 //! ```
 
+mod answers;
 mod causes;
 mod clock;
 mod course;
 mod destination;
 mod drip;
 mod generator;
+mod intervals;
 mod lane;
 mod machine;
 mod outcome;
@@ -40,6 +42,7 @@ mod payload;
 mod plan;
 mod pulse;
 mod ramp;
+mod recorded;
 mod schedule;
 mod summary;
 mod tally;
@@ -47,8 +50,9 @@ mod threads;
 
 pub use crate::load::causes::Cause;
 pub use crate::load::outcome::{
-    Cohort, Connecting, Errors, Fault, FaultKind, GeneratorSide, Interval, Outcome, Progress, Recorded, ServerSide,
-    Stage, ThreadUse,
+    Cohort, Connecting, Errors, Fault, FaultKind, GeneratorSide, Interval, Outcome, Progress, ServerSide, Stage, Start,
+    ThreadUse,
 };
 pub use crate::load::plan::{LoadError, Plan, Sources, Stop};
+pub use crate::load::recorded::Recorded;
 pub use crate::load::threads::{Unwatched, Watch, run};

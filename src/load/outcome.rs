@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::load::causes::Cause;
 use crate::load::plan::Plan;
+use crate::load::recorded::Recorded;
 
 /// What a run has seen. Latencies are in nanoseconds, with three significant digits.
 #[derive(Debug, Clone)]
@@ -18,21 +19,29 @@ pub struct Outcome {
     pub begun: SystemTime,
     /// How long was measured.
     pub measured: Duration,
-    /// Whether it was ended before its time.
+    /// Whether it was ended before its time by the one who looks on.
     pub was_interrupted: bool,
+    /// Why it ended before its time by itself, if it did.
+    pub ended_early: Option<String>,
     /// How the connections came up.
     pub connecting: Connecting,
-    /// Frames answered, and right, while it was measured.
+    /// Frames that were answered, and right, while it was measured. Frames of the warm-up are none of them: in the open
+    /// loop a frame counts if it was due while it was measured.
     pub frames: u64,
+    /// Frames that were answered after the end, while the last answers were awaited. They are in the latencies.
+    pub frames_after_end: u64,
+    /// The longest that a frame has waited which was not answered.
+    pub unanswered_wait_max: Duration,
     /// Bytes of those frames, headers included, in one direction.
     pub bytes: u64,
     /// From when a connection was dialled to when it was made.
     pub connect: Histogram<u64>,
-    /// From when a frame was handed to its connection to when its answer was read.
+    /// From when a frame was handed to its connection to when its answer was read, or to when it was given up.
     pub service: Histogram<u64>,
-    /// From when a frame was due to when its answer was read. Only in the open loop.
+    /// From when a frame was due to when its answer was read, or to when it was given up. Only in the open loop.
     pub response: Option<Histogram<u64>>,
-    /// What went by second.
+    /// What went by second; of a run of more than 600 seconds, in steps of 2, 4, 8, ... of them. Their latencies are
+    /// exact to 1 %, and the longest is exact; [`Watch::on_interval`](crate::load::Watch::on_interval) has all of them.
     pub intervals: Vec<Interval>,
     /// What went wrong.
     pub errors: Errors,
@@ -72,7 +81,8 @@ impl Outcome {
 pub struct Connecting {
     /// Connections asked for, of all cohorts.
     pub asked: u64,
-    /// Connections that were made before the load began.
+    /// Connections that were made before the load began, and that the server did not refuse: those that it ended before they
+    /// had carried a frame are not among them.
     pub up: u64,
     /// Connections that were made, and ended by the server before they had carried a frame.
     pub turned_away: u64,
@@ -188,76 +198,6 @@ impl Cohort {
     }
 }
 
-/// Latencies as they were recorded: each value with its count, in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recorded {
-    pairs: Vec<(u64, u64)>,
-}
-
-impl Recorded {
-    /// What a histogram holds.
-    #[must_use]
-    pub fn of(histogram: &Histogram<u64>) -> Self {
-        let pairs = histogram.iter_recorded();
-        Self { pairs: pairs.map(|at| (at.value_iterated_to(), at.count_at_value())).collect() }
-    }
-
-    /// Values in nanoseconds, and how often each was seen.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.pairs.iter().copied()
-    }
-
-    /// How many were recorded.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.pairs.iter().map(|(_, count)| count).sum()
-    }
-
-    /// The histogram of them.
-    #[must_use]
-    pub fn histogram(&self) -> Histogram<u64> {
-        let mut histogram = crate::load::tally::histogram();
-        self.add_to(&mut histogram);
-        histogram
-    }
-
-    /// Adds them to a histogram that resizes itself.
-    pub fn add_to(&self, histogram: &mut Histogram<u64>) {
-        for (value, count) in self.iter() {
-            // It resizes itself, so that no value is out of its range.
-            let _ = histogram.record_n(value, count);
-        }
-    }
-
-    /// Adds what another has recorded.
-    pub fn merge(&mut self, other: &Self) {
-        self.pairs.extend_from_slice(&other.pairs);
-        self.order();
-    }
-
-    /// Sorts the values, and counts equal ones together.
-    fn order(&mut self) {
-        // This sort makes use of parts that are in order already, which is what they are made of.
-        self.pairs.sort_by_key(|(value, _)| *value);
-        self.pairs.dedup_by(|(value, count), (kept, sum)| {
-            let is_same = value == kept;
-            if is_same {
-                *sum = sum.saturating_add(*count);
-            }
-            is_same
-        });
-    }
-}
-
-/// Values in nanoseconds, and how often each was seen; a value may come several times.
-impl FromIterator<(u64, u64)> for Recorded {
-    fn from_iter<I: IntoIterator<Item = (u64, u64)>>(pairs: I) -> Self {
-        let mut recorded = Self { pairs: pairs.into_iter().collect() };
-        recorded.order();
-        recorded
-    }
-}
-
 /// A second of what was measured.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -280,6 +220,20 @@ pub struct Interval {
     pub service: Recorded,
     /// Latencies; none in the closed loop.
     pub response: Recorded,
+}
+
+/// A run that begins to be measured.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Start {
+    /// What it is to do; the target is filled in.
+    pub plan: Plan,
+    /// When what is measured began.
+    pub begun: SystemTime,
+    /// From the first dial to the last connection.
+    pub took: Duration,
+    /// Latencies of the connections that were made before.
+    pub connect: Recorded,
 }
 
 /// What the generator has to say about itself.

@@ -49,6 +49,8 @@ pub struct Plan {
     pub connect_timeout: Duration,
     /// How long answers are awaited after the last frame was sent.
     pub patience: Duration,
+    /// A run that is to have a number of frames answered is given up when none was for so long.
+    pub stall_timeout: Duration,
 }
 
 /// When the load ends.
@@ -82,6 +84,7 @@ impl Default for Plan {
             spin: Duration::ZERO,
             connect_timeout: Duration::from_secs(10),
             patience: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(10),
         }
     }
 }

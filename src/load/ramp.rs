@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use crate::error::DialError;
 use crate::handler::{ConnId, Peers, TimerId};
+use crate::load::course::Course;
 use crate::load::generator::Generator;
 use crate::load::lane::Life;
 use crate::load::tally::record;
@@ -59,6 +60,16 @@ impl Ramp {
         let before = (crossed - self.begun) as f64 / fast_dials.max(1) as f64;
         let after = slow as f64 / (self.dialled - fast_dials).max(1) as f64;
         (slow >= SLOW && after >= SLOWER * before).then_some(DialPace { before, after })
+    }
+
+    /// Whether each has been dialled once, with or without success.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Whether a connection is on its way.
+    pub(crate) fn is_dialling(&self) -> bool {
+        !self.dialling.is_empty()
     }
 
     /// Whether everybody was dialled, with or without success.
@@ -120,10 +131,8 @@ impl Generator {
         let now = self.clock.now();
         let lane = &mut self.lanes[index as usize];
         if let Life::Dialling { since } = lane.life {
-            record(&mut self.connect, now - since);
-            if self.measure <= now && now < self.until {
-                record(&mut self.tally.connect, now - since);
-            }
+            let connect = if now < self.measure { &mut self.connect } else { &mut self.tally.connect };
+            record(connect, now - since);
         }
         lane.life = Life::Open(id);
         self.up += 1;
@@ -134,7 +143,7 @@ impl Generator {
     pub(crate) fn not_made(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
         let Some(lane) = self.ramp.dialling.remove(&id) else { return };
         self.lanes[lane as usize].life = Life::Dead;
-        if self.is_ending() {
+        if self.course == Course::Over || (self.is_ending() && !self.plan.churn) {
             return;
         }
         let is_churning = self.plan.churn && self.is_loading();
@@ -149,6 +158,9 @@ impl Generator {
         } else {
             self.tally.errors.not_connected += 1;
             *self.failed.entry(name_of(error)).or_default() += 1;
+        }
+        if self.is_ending() {
+            return self.end_if_done(peers, self.clock.now());
         }
         if is_transient || is_churning {
             self.ramp.later.push(lane);

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
-use crate::load::causes::{causes, slow_ports};
+use crate::load::answers::Ledger;
+use crate::load::causes::{Found, causes, slow_ports};
 use crate::load::clock::{nanos, time_of_day};
-use crate::load::course::ThreadEnd;
-use crate::load::outcome::{
-    Cohort, Connecting, Errors, Fault, GeneratorSide, Interval, Outcome, Recorded, ServerSide, ThreadUse,
-};
-use crate::load::plan::Plan;
+use crate::load::course::{EndCause, ThreadEnd};
+use crate::load::intervals::{Intervals, Total};
+use crate::load::outcome::{Cohort, Connecting, Fault, GeneratorSide, Interval, Outcome, ServerSide, ThreadUse};
+use crate::load::plan::{Plan, Stop};
 use crate::load::tally::histogram;
 
 /// What a run has collected.
@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     pub(crate) begun: Option<SystemTime>,
     pub(crate) was_interrupted: bool,
     pub(crate) intervals: Vec<Interval>,
+    pub(crate) total: Option<Total>,
+    pub(crate) connect: Option<Histogram<u64>>,
     pub(crate) ends: Vec<ThreadEnd>,
     pub(crate) threads: Vec<ThreadUse>,
     /// Dripping connections: up, failed, ended by the server.
@@ -42,47 +44,82 @@ const FAULTS_MAX: usize = 10;
 
 pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     let connecting = connecting(plan, &seen);
-    let errors = errors(&seen, &connecting);
-    let total = |of: fn(&Interval) -> &Recorded| {
-        let mut all = histogram();
-        seen.intervals.iter().for_each(|interval| of(interval).add_to(&mut all));
-        all
-    };
-    let mut connect = histogram();
-    for end in &seen.ends {
-        // Of the same kind, and it grows.
-        let _ = connect.add(&end.connect);
-    }
     let begin = seen.ends.iter().map(|end| end.window.0).min().unwrap_or_default();
     let end = seen.ends.iter().map(|end| end.window.1).max().unwrap_or_default();
-    let response: Histogram<u64> = total(|interval| &interval.response);
+    let measured = Duration::from_nanos(end - begin);
     let generator = generator(&seen);
-    let service = total(|interval| &interval.service);
-    let frames = seen.intervals.iter().map(|interval| interval.frames).sum();
-    let longest = response.max().max(service.max());
-    let mut taints = taints(plan, &generator, frames, longest);
+    let (ended_early, frames_after_end) = (ended_early(plan, &seen, measured), sum(&seen, |ledger| ledger.after_end));
+    let wait_max = seen.ends.iter().map(|end| end.ledger.wait_max).max().unwrap_or_default();
+    let found = Found::of(&seen);
+    let total = seen.total.unwrap_or_else(|| Intervals::new(0).total);
+    let longest = total.response.max().max(total.service.max());
+    let mut taints = taints(plan, &generator, total.frames, longest);
     taints.extend(seen.ends.iter().find_map(|end| end.slow_pace).map(|pace| slow_ports(plan, &pace)));
+    let mut errors = total.errors;
+    seen.ends.iter().for_each(|end| errors.add(&end.errors));
+    errors.not_connected = connecting.failed.iter().map(|(_, count)| count).sum();
     Outcome {
         plan: plan.clone(),
         begun: seen.begun.unwrap_or_else(time_of_day),
-        measured: Duration::from_nanos(end - begin),
+        measured,
         was_interrupted: seen.was_interrupted,
-        causes: causes(plan, &connecting, seen.overflows),
-        connecting,
-        frames,
-        bytes: seen.intervals.iter().map(|interval| interval.bytes).sum(),
-        connect,
-        service,
-        response: plan.rate.is_some().then_some(response),
+        ended_early,
+        causes: causes(plan, &connecting, &found),
+        frames: total.frames,
+        frames_after_end: if measured.is_zero() { 0 } else { frames_after_end },
+        unanswered_wait_max: Duration::from_nanos(wait_max),
+        bytes: total.bytes,
+        connect: seen.connect.unwrap_or_else(histogram),
+        service: total.service,
+        response: plan.rate.is_some().then_some(total.response),
         errors,
         faults: seen.ends.iter().flat_map(|end| &end.faults).take(FAULTS_MAX).copied().collect::<Vec<Fault>>(),
         ended: by_name(seen.ends.iter().map(|end| &end.ended)),
-        cohorts: cohorts(plan, &seen),
+        cohorts: cohorts(plan, &seen.ends, seen.drips),
+        connecting,
         generator,
         server: seen.server,
         taints,
         intervals: seen.intervals,
     }
+}
+
+fn sum(seen: &Seen, of: fn(&Ledger) -> u64) -> u64 {
+    seen.ends.iter().map(|end| of(&end.ledger)).sum()
+}
+
+/// Why the run ended before its time by itself.
+///
+/// Rule: a run that did not last as long as it was to says so, with what it lasted and why.
+fn ended_early(plan: &Plan, seen: &Seen, measured: Duration) -> Option<String> {
+    let of = |cause| seen.ends.iter().filter(|end| end.cause == cause).count();
+    let (lost, stalled, threads) = (of(EndCause::AllLost), of(EndCause::Stalled), plan.threads);
+    let lasted = match plan.stop {
+        Stop::After(duration) => format!("after {measured:.2?} of {duration:.2?}"),
+        Stop::Frames(frames) => {
+            let answered = seen.total.as_ref().map_or(0, |total| total.frames);
+            format!("after {answered} of {frames} frames")
+        }
+    };
+    if stalled > 0 {
+        let timeout = plan.stall_timeout;
+        return Some(format!(
+            "the run was given up {lasted}, as no frame was answered for {timeout:.2?}: the server stalls, see what it waits for"
+        ));
+    }
+    if lost == 0 || seen.up == 0 {
+        // If none was up, the causes say why.
+        return None;
+    }
+    let reasons: Vec<String> = by_name(seen.ends.iter().map(|end| &end.ended))
+        .into_iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    let part = if lost == threads { String::new() } else { format!(" of {lost} of the {threads} threads") };
+    let reasons = reasons.join(", ");
+    Some(format!(
+        "the server ended all connections{part} ({reasons}), so the load ended {lasted}: see its log, or whether it still runs"
+    ))
 }
 
 fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
@@ -92,27 +129,20 @@ fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
     }
     Connecting {
         asked: plan.connections_total() as u64,
-        up: seen.up,
-        turned_away: seen.ends.iter().map(|end| end.turned_away).sum(),
+        // Those that the server refused were made, and counted, and are not up.
+        up: seen.up.saturating_sub(sum(seen, |ledger| ledger.ended_up)),
+        turned_away: sum(seen, |ledger| ledger.turned_away + ledger.ended_unanswered),
         failed,
         took: Duration::from_nanos(seen.connected_at),
     }
 }
 
-fn errors(seen: &Seen, connecting: &Connecting) -> Errors {
-    let mut errors = Errors::default();
-    seen.intervals.iter().for_each(|interval| errors.add(&interval.errors));
-    seen.ends.iter().for_each(|end| errors.add(&end.errors));
-    errors.not_connected = connecting.failed.iter().map(|(_, count)| count).sum();
-    errors
-}
-
-fn cohorts(plan: &Plan, seen: &Seen) -> Vec<(Cohort, u64, u64)> {
+fn cohorts(plan: &Plan, ends: &[ThreadEnd], drips: Option<(u64, u64, u64)>) -> Vec<(Cohort, u64, u64)> {
     let count = |cohort| {
-        let of_threads = seen.ends.iter().flat_map(|end| &end.cohorts).filter(|(of, _, _)| *of == cohort);
+        let of_threads = ends.iter().flat_map(|end| &end.cohorts).filter(|(of, _, _)| *of == cohort);
         of_threads.fold((0, 0), |(up, ended), (_, more_up, more_ended)| (up + more_up, ended + more_ended))
     };
-    let drips = seen.drips.map_or((0, 0), |(up, _, ended)| (up, ended));
+    let drips = drips.map_or((0, 0), |(up, _, ended)| (up, ended));
     [
         (Cohort::Idle, plan.idle, count(Cohort::Idle)),
         (Cohort::Drip, plan.drip, drips),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::load::outcome::{Errors, Interval, Recorded};
+use crate::load::outcome::{Errors, Interval};
+use crate::load::recorded::Recorded;
 
 /// What was counted since it was last taken.
 #[derive(Debug)]

@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use crate::addr::ListenAddr;
 use crate::config::Config;
 use crate::error::Error;
@@ -15,11 +17,13 @@ use crate::load::course::{Order, Report};
 use crate::load::destination::Destination;
 use crate::load::drip::Drips;
 use crate::load::generator::{Generator, Share};
+use crate::load::intervals::Intervals;
 use crate::load::machine::{self, ThreadClock};
-use crate::load::outcome::{Interval, Outcome, Progress, Stage, ThreadUse};
+use crate::load::outcome::{Interval, Outcome, Progress, Stage, Start, ThreadUse};
 use crate::load::own_server::{OwnServer, Snapshot};
 use crate::load::payload::Table;
 use crate::load::plan::{LoadError, Plan, Stop};
+use crate::load::recorded::Recorded;
 use crate::load::summary::{Seen, summary};
 use crate::load::tally;
 use crate::reactor::handle::Handle;
@@ -30,6 +34,16 @@ use crate::reactor::{Reactor, Turn};
 pub trait Watch {
     /// Called some ten times a second.
     fn on_progress(&mut self, progress: &Progress);
+
+    /// Called once before the first interval, or at the end of a run that has none.
+    fn on_start(&mut self, start: &Start) {
+        let _ = start;
+    }
+
+    /// Called with each second of what is measured, as soon as it is complete, in order.
+    fn on_interval(&mut self, interval: &Interval) {
+        let _ = interval;
+    }
 
     /// Whether it is enough: then no more is sent, and what was seen is the outcome.
     fn wants_end(&mut self) -> bool;
@@ -73,6 +87,10 @@ pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Result<Outcome, LoadError> {
     run.seen.resident.0 = resident;
     run.connect(watch);
     run.load(watch);
+    run.hand_on_intervals(watch);
+    if !run.is_started {
+        run.start_watch(watch);
+    }
     let seen = run.finish()?;
     Ok(summary(&plan, seen))
 }
@@ -94,6 +112,11 @@ struct Run {
     up: Vec<(u64, u64)>,
     settled: usize,
     overflows: Option<u64>,
+    intervals: Intervals,
+    /// Latencies of the connections that were made before the measuring began.
+    connect: Histogram<u64>,
+    /// The one who looks on knows that the measuring has begun.
+    is_started: bool,
     seen: Seen,
 }
 
@@ -146,6 +169,9 @@ impl Run {
             stage_ends: None,
             settled: 0,
             overflows: machine::listen_overflows(),
+            intervals: Intervals::new(plan.threads),
+            connect: tally::histogram(),
+            is_started: false,
             seen: Seen::default(),
         })
     }
@@ -161,8 +187,6 @@ impl Run {
         let (drips_up, _, _) = self.drips.as_ref().map_or((0, 0, 0), Drips::counts);
         self.seen.up = self.up.iter().map(|(up, _)| up).sum::<u64>() + drips_up;
         self.seen.resident.1 = machine::resident_bytes();
-        let overflows = machine::listen_overflows();
-        self.seen.overflows = self.overflows.zip(overflows).map(|(before, after)| after - before);
     }
 
     /// Puts load on, and measures, until every thread is over.
@@ -224,6 +248,13 @@ impl Run {
             }
         }
         self.seen.drips = self.drips.as_ref().map(Drips::counts);
+        let overflows = machine::listen_overflows();
+        self.seen.overflows = self.overflows.zip(overflows).map(|(before, after)| after.saturating_sub(before));
+        let Intervals { total, kept, .. } = self.intervals;
+        let _ = self.connect.add(&total.connect);
+        self.seen.connect = Some(self.connect);
+        self.seen.total = Some(total);
+        self.seen.intervals = kept.into_vec();
         Ok(self.seen)
     }
 
@@ -242,6 +273,7 @@ impl Run {
                 break;
             }
         }
+        self.hand_on_intervals(watch);
         let now = self.clock.now();
         self.progress.elapsed = Duration::from_nanos(now.saturating_sub(self.stage_begun));
         self.progress.left = self.stage_ends.map(|ends| Duration::from_nanos(ends.saturating_sub(now)));
@@ -264,23 +296,39 @@ impl Run {
                 self.settled += 1;
                 self.seen.connected_at = self.seen.connected_at.max(last_made);
             }
-            Report::Interval { number, interval } => self.take_interval(number, &interval),
-            Report::Over(end) => self.seen.ends.push(*end),
+            // Of the same kind, and it grows.
+            Report::Measuring { connect } => connect.add_to(&mut self.connect),
+            Report::Interval(interval) => self.take_interval(thread, &interval),
+            Report::Over(end) => {
+                self.intervals.end_of(thread);
+                self.seen.ends.push(*end);
+            }
         }
     }
 
-    fn take_interval(&mut self, number: usize, interval: &Interval) {
-        let intervals = &mut self.seen.intervals;
-        if intervals.len() <= number {
-            intervals.resize_with(number + 1, Interval::default);
-        }
-        let merged = &mut intervals[number];
-        merged.begin = interval.begin;
-        tally::merge(merged, interval);
+    fn take_interval(&mut self, thread: usize, interval: &Interval) {
+        let Some(merged) = self.intervals.add(thread, interval) else { return };
         self.progress.frames += interval.frames;
         self.progress.errors += interval.errors.total();
         self.progress.up = merged.connections;
         self.progress.last = Some(merged.clone());
+    }
+
+    /// Hands on the intervals that are complete.
+    fn hand_on_intervals(&mut self, watch: &mut dyn Watch) {
+        while let Some(interval) = self.intervals.take_complete() {
+            if !self.is_started {
+                self.start_watch(watch);
+            }
+            watch.on_interval(&interval);
+        }
+    }
+
+    fn start_watch(&mut self, watch: &mut dyn Watch) {
+        self.is_started = true;
+        let begun = *self.seen.begun.get_or_insert_with(time_of_day);
+        let took = Duration::from_nanos(self.seen.connected_at);
+        watch.on_start(&Start { plan: Plan::clone(&self.plan), begun, took, connect: Recorded::of(&self.connect) });
     }
 
     fn enter(&mut self, stage: Stage, begun: u64, ends: Option<u64>) {

@@ -66,6 +66,8 @@ fn what_was_warmed_up_with_is_not_counted() {
     assert_eq!(outcome.response.as_ref().unwrap().len(), 200);
     let answered = server.stats().frames_in;
     assert_eq!(answered, 400);
+    assert_eq!(outcome.frames + outcome.frames_after_end, 200);
+    assert!(outcome.frames >= 190, "{}", outcome.frames);
 }
 
 /// Has enough once it is measured.
@@ -94,7 +96,7 @@ fn a_run_that_is_ended_early_tells_what_it_has_seen() {
     assert!(outcome.was_interrupted);
     assert!(outcome.frames > 0 && outcome.measured > Duration::ZERO);
     assert_eq!(outcome.errors.total(), 0, "{:?}", outcome.errors);
-    assert_eq!(outcome.service.len(), outcome.frames);
+    assert_eq!(outcome.service.len(), outcome.frames + outcome.frames_after_end);
 }
 
 #[test]
