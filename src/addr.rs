@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn dial_of_several_addresses_gives_those_of_its_sources_family_in_order() {
+    fn dial_of_several_addresses_keeps_to_its_sources_family() {
         let addrs: Vec<SocketAddr> =
             ["[::1]:1", "127.0.0.1:1", "[::1]:2", "127.0.0.1:2"].map(|text| text.parse().unwrap()).into();
         let given = |dial: Dial| {

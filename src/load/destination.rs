@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_target_is_dialled_from_more_sources_once_a_third_of_the_range_is_needed() {
+    fn loopback_target_uses_more_sources_from_a_third_of_the_range() {
         for (connections, dials, sources) in
             [(50, 50, 1), (9_410, 9_410, 1), (9_411, 9_411, 2), (19_000, 19_000, 3), (50, 1_000_000, 107)]
         {
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn other_targets_are_dialled_from_the_kernels_choice_or_from_all_sources_evenly() {
+    fn other_targets_use_all_sources_evenly() {
         for (target, text) in [("192.0.2.1:7", ""), ("[::1]:7", ""), ("127.0.0.1:7", "127.0.0.5,127.0.0.6")] {
             let sources = if text.is_empty() { Sources::default() } else { text.parse().unwrap() };
             let plan = Plan { connections: 19_000, sources, ..Plan::default() };
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn address_that_a_connection_was_made_to_is_tried_first_from_then_on() {
+    fn address_that_accepted_is_tried_first_from_then_on() {
         let addrs: [SocketAddr; 3] = ["[::1]:1", "127.0.0.1:1", "[::2]:1"].map(|text| text.parse().unwrap());
         let plan = Plan { other_addrs: addrs[1..].to_vec(), ..Plan::default() };
         let mut destination = Destination::new(&plan, &ListenAddr::Tcp(addrs[0]), None, 0);

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn interval_is_complete_when_each_thread_has_reported_it_or_is_over() {
+    fn interval_is_complete_when_all_threads_have_reported_it() {
         let mut intervals = Intervals::new(2);
         intervals.add(0, &interval(0, 10));
         intervals.add(0, &interval(1, 20));

@@ -129,7 +129,7 @@ fn any_of_three(sim: &Sim) -> (Dial, Vec<SocketAddr>) {
 }
 
 #[test]
-fn each_address_of_a_dial_has_the_whole_timeout_and_the_last_error_counts() {
+fn each_address_of_a_dial_has_the_whole_timeout() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut reactor = caller(&sim, Config::builder());
     let id = reactor.peers().dial(any_of_three(&sim).0);

@@ -10,6 +10,7 @@ mod load;
 mod process;
 mod prompt;
 mod report;
+mod results;
 mod serve;
 mod streams;
 mod usage;

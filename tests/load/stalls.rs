@@ -43,7 +43,7 @@ fn assert_charged(outcome: &Outcome, unanswered: u64, what: &str) {
 }
 
 #[test]
-fn server_that_stops_answering_is_charged_in_every_shape_of_load() {
+fn server_that_stops_answering_is_charged_in_every_shape() {
     let server = stops_answering();
     let base = || stalling(&server);
     let warmup = Duration::from_millis(200);
@@ -81,7 +81,7 @@ fn open_loop_charges_what_was_due_whether_it_was_sent_or_not() {
 }
 
 #[test]
-fn stalled_churn_is_charged_for_frames_and_for_connections_not_made() {
+fn stalled_churn_is_charged_for_frames_and_connections() {
     let server = Double::start(|number, client| if number < 30 { echo(client, 1) } else { swallow(client) });
     let outcome = outcome(&Plan { churn: true, ..stalling(&server) });
     assert_charged(&outcome, 4, "churn");
@@ -148,7 +148,7 @@ fn interrupted_run_is_charged_as_well() {
 }
 
 #[test]
-fn stall_that_ends_after_the_run_is_in_the_latencies_and_not_in_the_rate() {
+fn stall_that_ends_after_the_run_is_in_the_latencies() {
     let server = Double::start(|_, client| {
         echo(client, 20);
         let Some(held) = frame(client) else { return };

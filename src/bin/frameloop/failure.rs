@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use frameloop::client::ClientError;
 
 use crate::page::Colour;
@@ -60,6 +61,16 @@ pub(crate) fn conclude(printed: Result<(), Failure>, verdict: Result<(), Failure
             Err(failed)
         }
         (printed, verdict) => verdict.and(printed),
+    }
+}
+
+/// A usage error of a subcommand, as the parser of arguments reports its own.
+pub(crate) fn usage(subcommand: &str, message: &str) -> Failure {
+    let mut command = crate::command();
+    command.build();
+    match command.find_subcommand_mut(subcommand) {
+        Some(subcommand) => subcommand.error(ErrorKind::ValueValidation, message).into(),
+        None => command.error(ErrorKind::ValueValidation, message).into(),
     }
 }
 

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::error::ErrorKind;
 use clap::{Args, ValueHint};
 use frameloop::ListenAddr;
-use frameloop::load::{LoadError, Outcome, Plan, Progress, Sources, Stop, Watch};
+use frameloop::load::{Interval, LoadError, Outcome, Plan, Progress, Sources, Start, Stop, Watch};
 
 use crate::address::{self, Address};
-use crate::failure::{Failure, conclude};
+use crate::failure::{Failure, conclude, usage};
 use crate::live::Live;
 use crate::results::expect::Expectation;
-use crate::results::{self, Results, figures, file, hlog, html};
+use crate::results::file::Destination;
+use crate::results::hlog::LogFile;
+use crate::results::{self, Results, figures, html};
 use crate::signals::{self, Action};
 use crate::{machine, values};
 
@@ -103,7 +104,10 @@ pub(crate) struct LoadArgs {
     /// Print the result as one JSON object
     #[arg(long, env = "FRAMELOOP_JSON", value_parser = BoolishValueParser::new(), help_heading = "Results")]
     json: bool,
-    /// Write latencies, second by second, as a HdrHistogram interval log
+    /// Write latencies, second by second, as a HdrHistogram interval log; `-` is stdout
+    ///
+    /// The log is FILE.partial until the run has ended; a run that is killed leaves it, and `frameloop report` reads it.
+    /// With `-` the summary goes to stderr.
     #[arg(long, env = "FRAMELOOP_HLOG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Results")]
     hlog: Option<PathBuf>,
@@ -135,12 +139,10 @@ Exit codes: 0 done, 1 the run failed or saw errors, 2 usage, 99 an expectation d
 
 pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let plan = args.plan()?;
-    for path in args.hlog.iter().chain(&args.report) {
-        file::check_writable(path)?;
-    }
+    let Outputs { log, page, stdout_is_free } = Outputs::of(args)?;
     enough_descriptors(&plan, machine::raise_descriptor_limit())?;
     signals::set(Action::CountOne(EXIT_AT_ONCE));
-    let mut onlooker = Onlooker { live: Live::start()? };
+    let mut onlooker = Onlooker { live: Live::start()?, log: log.map(LogFile::Waiting) };
     let outcome = frameloop::load::run(&plan, &mut onlooker);
     onlooker.live.end();
     // Nothing is left to be ended early but the writing of results, which may have to wait for their reader.
@@ -149,13 +151,38 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
 
     let mut results = Results::of(&outcome);
     let holds = results.judge(&args.expect);
-    if let Some(path) = &args.hlog {
-        hlog::write(path, &results)?;
+    // First what needs no file: what was measured is not lost where a file cannot be written.
+    let printed = results::show(&results, args.json, stdout_is_free);
+    let logged = onlooker.log.map_or(Ok(()), |log| log.finish(&results));
+    let paged = page.map_or(Ok(()), |page| html::write(page, &results));
+    conclude(printed, conclude(logged, conclude(paged, verdict(&outcome, args, holds))))
+}
+
+/// Where the results go, apart from the summary or the JSON.
+struct Outputs {
+    log: Option<Destination>,
+    page: Option<Destination>,
+    /// No other output is written to stdout, so the summary is.
+    stdout_is_free: bool,
+}
+
+impl Outputs {
+    fn of(args: &LoadArgs) -> Result<Self, Failure> {
+        let log = args.hlog.as_deref().map(Destination::of).transpose()?;
+        let page = args.report.as_deref().map(Destination::of).transpose()?;
+        if let (Some(log), Some(page)) = (&log, &page)
+            && log.is_same(page)
+        {
+            return Err(usage("load", "--hlog and --report are written to the same file; give each its own"));
+        }
+        let is_stdout = |output: &Option<Destination>| output.as_ref().is_some_and(Destination::is_stdout);
+        let on_stdout = [("--hlog", is_stdout(&log)), ("--report", is_stdout(&page))];
+        let on_stdout = on_stdout.into_iter().find(|(_, is_stdout)| *is_stdout);
+        if let (Some((flag, _)), true) = (on_stdout, args.json) {
+            return Err(usage("load", &format!("--json and {flag} are both written to stdout; give {flag} a file")));
+        }
+        Ok(Self { log, page, stdout_is_free: on_stdout.is_none() })
     }
-    if let Some(path) = &args.report {
-        html::write(path, &results)?;
-    }
-    conclude(results::show(&results, args.json), verdict(&outcome, args, holds))
 }
 
 /// What the run comes to, beside what it prints: expectations decide; about errors, unless they have something to say of
@@ -231,23 +258,33 @@ fn enough_descriptors(plan: &Plan, limit: u64) -> Result<(), Failure> {
 
 /// A plan that cannot work is a usage error.
 fn failed(error: &LoadError) -> Failure {
-    let LoadError::Plan(message) = error else { return Failure::run(error) };
-    let mut command = crate::command();
-    command.build();
-    match command.find_subcommand_mut("load") {
-        Some(load) => load.error(ErrorKind::ValueValidation, message).into(),
-        None => command.error(ErrorKind::ValueValidation, message).into(),
+    match error {
+        LoadError::Plan(message) => usage("load", message),
+        _ => Failure::run(error),
     }
 }
 
-/// Shows how it goes, and says when a signal has come: the first ends the load, and a second the program.
+/// Shows how it goes, writes the log, and says when a signal has come: the first ends the load, and a second the program.
 struct Onlooker {
     live: Live,
+    log: Option<LogFile>,
 }
 
 impl Watch for Onlooker {
     fn on_progress(&mut self, progress: &Progress) {
         self.live.show(progress);
+    }
+
+    fn on_start(&mut self, start: &Start) {
+        if let Some(log) = &mut self.log {
+            log.start(start);
+        }
+    }
+
+    fn on_interval(&mut self, interval: &Interval) {
+        if let Some(log) = &mut self.log {
+            log.interval(interval);
+        }
     }
 
     fn wants_end(&mut self) -> bool {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, conclude, usage};
+use crate::results::file::Destination;
 use crate::results::hlog::{self, Unit};
 use crate::results::{self, duplicates, html, merged};
 
@@ -56,6 +57,10 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if args.logs.iter().chain(&args.baseline).filter(|path| *path == Path::new("-")).count() > 1 {
         return Err(Failure::run("- is given more than once, and stdin can be read once; give a file for the others"));
     }
+    let page = args.html.as_deref().map(Destination::of).transpose()?;
+    if args.json && page.as_ref().is_some_and(Destination::is_stdout) {
+        return Err(usage("report", "--json and --html are both written to stdout; give --html a file"));
+    }
     let read = |path: &PathBuf| hlog::read(path, args.unit);
     let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if !args.allow_duplicates {
@@ -65,9 +70,6 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if let Some(path) = &args.baseline {
         results.baseline = Some(Box::new(merged(&[read(path)?])));
     }
-    // First, as a reader of stdout may go before its end.
-    if let Some(path) = &args.html {
-        html::write(path, &results)?;
-    }
-    results::show(&results, args.json)
+    let printed = results::show(&results, args.json, !page.as_ref().is_some_and(Destination::is_stdout));
+    conclude(printed, page.map_or(Ok(()), |page| html::write(page, &results)))
 }

@@ -62,9 +62,20 @@ pub(crate) struct Blocked(SigSet);
 
 /// Blocks the signals in this thread and in those that it starts.
 pub(crate) fn block() -> io::Result<Blocked> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1].into_iter().collect();
+    let mut signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1].into_iter().collect();
+    if !is_hangup_ignored() {
+        signals.add(Signal::SIGHUP);
+    }
     signals.thread_block()?;
     Ok(Blocked(signals))
+}
+
+/// Whether SIGHUP was ignored when the process began, as `nohup` has it: then it stays so.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // A bit for each signal (`proc_pid_status(5)`); SIGHUP is the first.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 impl Blocked {

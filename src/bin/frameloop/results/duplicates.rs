@@ -63,8 +63,9 @@ mod tests {
             begin: SystemTime::UNIX_EPOCH + Duration::from_secs(begin + second),
             length: Duration::from_secs(1),
             latencies: (0..*different).map(|at| (1_000 * (at + 1), 1)).collect(),
+            counts: None,
         });
-        Log { name: name.into(), facts: None, entries: entries.collect(), skipped: None }
+        Log { name: name.into(), facts: None, window: None, entries: entries.collect(), skipped: None }
     }
 
     #[test]

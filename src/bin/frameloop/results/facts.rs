@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use frameloop::load::{GeneratorSide, Outcome, Plan, ServerSide, Stop};
+use frameloop::load::{GeneratorSide, Outcome, Plan, ServerSide, Start, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::results::configuration::Configuration;
 use crate::results::figures;
+use crate::results::hlog::Entry;
 
 /// What a run knows of itself. `None` is: not known, as with a log that another program wrote.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,6 +17,15 @@ use crate::results::figures;
 pub(crate) struct Facts {
     pub(crate) configuration: Configuration,
     pub(crate) was_interrupted: bool,
+    /// Why it ended before its time by itself, if it did.
+    #[serde(default)]
+    pub(crate) ended_early: Option<String>,
+    /// The log ends before the run did, so not all is known of it.
+    #[serde(default)]
+    pub(crate) is_partial: bool,
+    /// Frames that were answered after the end; they are in the latencies and not in the rate.
+    #[serde(default)]
+    pub(crate) frames_after_end: u64,
     /// Bytes of the frames answered, headers included, in one direction.
     pub(crate) bytes: Option<u64>,
     pub(crate) connections: Option<Connections>,
@@ -51,6 +61,9 @@ pub(crate) struct Errors {
     pub(crate) wrong: u64,
     pub(crate) ended: u64,
     pub(crate) unanswered: u64,
+    /// The longest wait of a frame that was not answered.
+    #[serde(default)]
+    pub(crate) unanswered_wait_max_ns: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,9 +128,12 @@ impl Facts {
         Self {
             configuration: configuration(&outcome.plan),
             was_interrupted: outcome.was_interrupted,
+            ended_early: outcome.ended_early.clone(),
+            is_partial: false,
+            frames_after_end: outcome.frames_after_end,
             bytes: Some(outcome.bytes),
             connections: Some(connections(outcome)),
-            errors: Some(errors(outcome)),
+            errors: Some(Errors::of(&outcome.errors, outcome.unanswered_wait_max)),
             faults: outcome.faults.iter().map(ToString::to_string).collect(),
             ended: by_name(&outcome.ended),
             cohorts: cohorts.collect(),
@@ -128,10 +144,34 @@ impl Facts {
         }
     }
 
+    /// What is known of a run when it begins: what stays so if it is killed.
+    pub(crate) fn of_start(start: &Start) -> Self {
+        Self {
+            configuration: configuration(&start.plan),
+            is_partial: true,
+            errors: Some(Errors::default()),
+            bytes: Some(0),
+            ..Self::default()
+        }
+    }
+
+    /// The same with what the intervals say that were logged.
+    pub(crate) fn with_counts(mut self, entries: &[Entry]) -> Self {
+        for counts in entries.iter().filter_map(|entry| entry.counts) {
+            self.bytes = self.bytes.map(|bytes| bytes.saturating_add(counts.bytes));
+            self.errors = self.errors.map(|errors| errors.and(counts.errors));
+        }
+        self
+    }
+
     /// Adds those of another log. `name` is that log's; what stays apart is told with it.
     pub(crate) fn merge(&mut self, other: Self) {
         self.configuration.merge(&other.configuration);
         self.was_interrupted |= other.was_interrupted;
+        self.is_partial |= other.is_partial;
+        self.frames_after_end = self.frames_after_end.saturating_add(other.frames_after_end);
+        self.ended_early =
+            either(self.ended_early.take(), other.ended_early, |ours, theirs| format!("{ours}; {theirs}"));
         self.bytes = self.bytes.zip(other.bytes).map(|(ours, theirs)| ours.saturating_add(theirs));
         self.connections = either(self.connections.take(), other.connections, Connections::and);
         self.errors = either(self.errors, other.errors, Errors::and);
@@ -166,13 +206,25 @@ impl Connections {
 }
 
 impl Errors {
-    fn and(self, other: Self) -> Self {
+    pub(crate) fn of(errors: &frameloop::load::Errors, wait_max: Duration) -> Self {
+        Self {
+            total: errors.total(),
+            not_connected: errors.not_connected,
+            wrong: errors.wrong,
+            ended: errors.ended,
+            unanswered: errors.unanswered,
+            unanswered_wait_max_ns: nanos(wait_max),
+        }
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
         Self {
             total: self.total.saturating_add(other.total),
             not_connected: self.not_connected.saturating_add(other.not_connected),
             wrong: self.wrong.saturating_add(other.wrong),
             ended: self.ended.saturating_add(other.ended),
             unanswered: self.unanswered.saturating_add(other.unanswered),
+            unanswered_wait_max_ns: self.unanswered_wait_max_ns.max(other.unanswered_wait_max_ns),
         }
     }
 
@@ -184,6 +236,14 @@ impl Errors {
             ("connections ended unasked", self.ended),
             ("unanswered frames", self.unanswered),
         ]
+    }
+
+    /// What the latencies hold of unanswered frames.
+    pub(crate) fn waits(&self) -> Option<String> {
+        let wait = figures::latency(self.unanswered_wait_max_ns as f64);
+        (self.unanswered > 0 && self.unanswered_wait_max_ns > 0).then(|| {
+            format!("an unanswered frame has waited for up to {wait}; latencies hold these waits as lower bounds")
+        })
     }
 }
 
@@ -245,17 +305,6 @@ fn connections(outcome: &Outcome) -> Connections {
         turned_away: connecting.turned_away,
         failed: by_name(&connecting.failed),
         took_ns: nanos(connecting.took),
-    }
-}
-
-fn errors(outcome: &Outcome) -> Errors {
-    let errors = &outcome.errors;
-    Errors {
-        total: errors.total(),
-        not_connected: errors.not_connected,
-        wrong: errors.wrong,
-        ended: errors.ended,
-        unanswered: errors.unanswered,
     }
 }
 

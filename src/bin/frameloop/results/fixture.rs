@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use frameloop::load::{Plan, Recorded, Stop, Unwatched, run};
+use frameloop::load::{Interval, Plan, Progress, Recorded, Start, Stop, Watch, run};
 
 use crate::results::configuration::Configuration;
 use crate::results::facts::{Cause, Cohort, Connections, Errors, Facts, Generator, Server, Thread};
+use crate::results::hlog::Writer;
 use crate::results::{Results, Slice, histogram};
 
 /// A run in the closed loop on a server of its own.
@@ -24,8 +25,41 @@ pub(crate) fn churn() -> Results {
 }
 
 fn run_of(plan: Plan) -> Results {
+    logged(plan).0
+}
+
+/// A run of a thousand frames, and its log.
+pub(crate) fn logged(plan: Plan) -> (Results, Vec<u8>) {
     let plan = Plan { connections: 4, stop: Stop::Frames(1_000), warmup: Duration::ZERO, ..plan };
-    Results::of(&run(&plan, &mut Unwatched).unwrap())
+    let mut log = Log::default();
+    let results = Results::of(&run(&plan, &mut log).unwrap());
+    log.text.extend(Writer::end(&results));
+    (results, log.text)
+}
+
+/// Logs to memory.
+#[derive(Default)]
+struct Log {
+    writer: Option<Writer>,
+    text: Vec<u8>,
+}
+
+impl Watch for Log {
+    fn on_progress(&mut self, _: &Progress) {}
+
+    fn on_start(&mut self, start: &Start) {
+        let (writer, text) = Writer::of(start);
+        self.writer = Some(writer);
+        self.text = text;
+    }
+
+    fn on_interval(&mut self, interval: &Interval) {
+        self.text.extend(self.writer.as_ref().unwrap().of_interval(interval));
+    }
+
+    fn wants_end(&mut self) -> bool {
+        false
+    }
 }
 
 /// Ten seconds in the open loop with a thousand frames each, evenly from 1 to 10,000 us, and something of everything that
@@ -98,6 +132,9 @@ fn facts() -> Facts {
             ("size", "64 B".into()),
         ]),
         was_interrupted: true,
+        ended_early: None,
+        is_partial: false,
+        frames_after_end: 4,
         bytes: Some(680_000),
         connections: Some(Connections {
             asked: 100,
@@ -106,7 +143,14 @@ fn facts() -> Facts {
             failed: named("refused", 1),
             took_ns: 12_300_000,
         }),
-        errors: Some(Errors { total: 6, not_connected: 1, wrong: 2, ended: 0, unanswered: 3 }),
+        errors: Some(Errors {
+            total: 6,
+            not_connected: 1,
+            wrong: 2,
+            ended: 0,
+            unanswered: 3,
+            unanswered_wait_max_ns: 2_500_000_000,
+        }),
         faults: vec!["connection 7, frame 3: byte 5 of the payload is 0x2a, and 0x2b was sent".into()],
         ended: named("reset by the peer", 4),
         cohorts: vec![Cohort { name: "idle".into(), up: 10, ended: 1 }],

@@ -1,16 +1,16 @@
 //! Results as a page: one file, which needs no network and no server. All that it says is text; a script adds the plots.
 
 use std::fmt::{self, Display, Write};
-use std::path::Path;
 
 use crate::failure::Failure;
 use crate::results::figures::{self, COLUMNS, Figures};
+use crate::results::file::Destination;
 use crate::results::plots::{Plots, columns};
-use crate::results::{LATENCIES, Results, compare, file, table};
+use crate::results::{LATENCIES, Results, compare, table};
 
 /// Writes the page to a file.
-pub(crate) fn write(path: &Path, results: &Results) -> Result<(), Failure> {
-    file::write(path, page(results).map_err(Failure::run)?.as_bytes())
+pub(crate) fn write(destination: Destination, results: &Results) -> Result<(), Failure> {
+    destination.write(page(results).map_err(Failure::run)?.as_bytes())
 }
 
 /// The page.
@@ -64,6 +64,11 @@ impl Page {
         self.banner("warn", table::TAINTED, &results.facts.taints);
         let interrupted = results.facts.was_interrupted.then(|| "The figures are of the time until then.".to_owned());
         self.banner("warn", "It was interrupted", interrupted.as_slice());
+        self.banner("bad", "It ended early", results.facts.ended_early.as_slice());
+        let partial = results.facts.is_partial.then(|| table::PARTIAL.to_owned());
+        self.banner("warn", "The log is not complete", partial.as_slice());
+        let waits = results.facts.errors.and_then(|errors| errors.waits());
+        self.banner("bad", "Frames were not answered", waits.as_slice());
     }
 
     fn banner(&mut self, class: &str, title: &str, texts: &[String]) {

@@ -99,7 +99,7 @@ impl<'a> Document<'a> {
             },
         });
         Self {
-            format: 1,
+            format: 2,
             program: concat!("frameloop ", env!("CARGO_PKG_VERSION")),
             whole: Whole::of(results),
             intervals: intervals.collect(),

@@ -7,6 +7,7 @@ use frameloop::load::Recorded;
 
 use crate::results::facts::Facts;
 use crate::results::hlog::{self, Entry, Log, Series};
+use crate::results::plots::joined;
 use crate::results::{Results, Slice};
 
 /// The result of all logs together; there is at least one, and each has a line of service latency.
@@ -24,7 +25,7 @@ pub(crate) fn merged(logs: &[Log]) -> Results {
         title: logs.iter().map(|log| log.name.as_str()).collect::<Vec<_>>().join(", "),
         begun,
         measured: end.duration_since(begun).unwrap_or_default(),
-        frames: service.len(),
+        frames: logs.iter().map(frames).fold(0, u64::saturating_add),
         connect: total(Series::Connect),
         service,
         response: is_open_loop.then(|| total(Series::Response)),
@@ -35,8 +36,25 @@ pub(crate) fn merged(logs: &[Log]) -> Results {
     }
 }
 
+/// Frames that were answered while it was measured: not all that are in the latencies, where that is known.
+fn frames(log: &Log) -> u64 {
+    if let Some(window) = &log.window {
+        return window.frames;
+    }
+    let of_service = log.entries.iter().filter(|entry| entry.series == Series::Service);
+    of_service.map(frames_of).fold(0, u64::saturating_add)
+}
+
+fn frames_of(entry: &Entry) -> u64 {
+    entry.counts.map_or_else(|| entry.latencies.count(), |counts| counts.frames)
+}
+
 /// From when to when a log has measured. Connections may have been made before.
 fn span(log: &Log) -> (SystemTime, SystemTime) {
+    if let Some(window) = &log.window {
+        let begin = SystemTime::UNIX_EPOCH + Duration::from_nanos(window.begun_ns);
+        return (begin, begin + Duration::from_nanos(window.measured_ns));
+    }
     let measured = || log.entries.iter().filter(|entry| entry.series != Series::Connect);
     let begin = measured().map(|entry| entry.begin).min().unwrap_or(SystemTime::UNIX_EPOCH);
     let end = measured().map(|entry| entry.begin + entry.length).max().unwrap_or(begin);
@@ -55,8 +73,21 @@ fn slices(logs: &[Log], begun: SystemTime) -> Vec<Slice> {
             }
         }
     }
-    slots.into_values().map(|slot| slot.slice()).collect()
+    bounded(slots.into_values().map(|slot| slot.slice()).collect())
 }
+
+/// The same in steps of 1, 2, 4, ... slices, as few as give at most so many as a run keeps, and with latencies as it keeps
+/// them.
+fn bounded(slices: Vec<Slice>) -> Vec<Slice> {
+    let mut together = 1;
+    while slices.len().div_ceil(together) > SLICES_MAX {
+        together *= 2;
+    }
+    slices.chunks(together).map(|slices| joined(slices).reduced()).collect()
+}
+
+/// As many intervals as a run keeps (`Outcome::intervals`).
+const SLICES_MAX: usize = 600;
 
 /// One log's intervals by slot. A slot is as long as all the intervals in it together.
 fn slots_of<'a>(log: &'a Log, begun: SystemTime, width: Duration) -> BTreeMap<u128, Slot<'a>> {
@@ -98,15 +129,17 @@ impl Slot<'_> {
             let entries = self.entries.iter().filter(|entry| entry.series == series);
             entries.flat_map(|entry| entry.latencies.iter()).collect()
         };
-        let service = of(Series::Service);
+        let services = || self.entries.iter().copied().filter(|entry| entry.series == Series::Service);
+        let connections = |entry: &Entry| entry.counts.map(|counts| counts.connections);
         Slice {
             begin: self.begin,
             length: self.length,
-            frames: service.count(),
-            connections: None,
-            errors: None,
+            frames: services().map(frames_of).fold(0, u64::saturating_add),
+            // Of several, those of one and the same generator cannot be told from those of others.
+            connections: services().next().filter(|_| services().count() == 1).and_then(connections),
+            errors: services().map(|entry| Some(entry.counts?.errors.total)).sum(),
             connect: of(Series::Connect),
-            service,
+            service: of(Series::Service),
             response: of(Series::Response),
         }
     }
@@ -135,7 +168,7 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
         let mut facts = facts.clone();
         if !is_one {
             let texts = facts.taints.iter_mut().chain(&mut facts.faults);
-            texts.for_each(|text| *text = format!("{}: {text}", log.name));
+            texts.chain(&mut facts.ended_early).for_each(|text| *text = format!("{}: {text}", log.name));
         }
         match &mut sum {
             Some(sum) => sum.merge(facts),
@@ -164,6 +197,8 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
 
 #[cfg(test)]
 mod tests {
+    use frameloop::load::Plan;
+
     use super::*;
     use crate::results::fixture;
 
@@ -179,9 +214,16 @@ mod tests {
                 begin: BEGUN + Duration::from_millis(begin + 1_000 * second),
                 length: Duration::from_secs(1),
                 latencies: Recorded::of(&histogram),
+                counts: None,
             }
         });
-        Log { name: name.into(), facts: Some(Facts::default()), entries: entries.collect(), skipped: None }
+        Log {
+            name: name.into(),
+            facts: Some(Facts::default()),
+            window: None,
+            entries: entries.collect(),
+            skipped: None,
+        }
     }
 
     #[test]
@@ -217,13 +259,14 @@ mod tests {
 
     #[test]
     fn one_log_gives_the_results_that_it_was_written_from() {
-        let results = fixture::open_loop();
-        let log = hlog::parse("a.hlog", hlog::text(&results).unwrap().as_slice(), None).unwrap();
+        let (results, text) = fixture::logged(Plan { rate: Some(20_000.0), ..Plan::default() });
+        let log = hlog::parse("a.hlog", text.as_slice(), None).unwrap();
         let again = merged(&[log]);
         assert_eq!((again.frames, again.slices.len()), (results.frames, results.slices.len()));
         assert_eq!(again.facts, results.facts);
         assert_eq!(again.latency().1.len(), results.latency().1.len());
         assert_eq!(again.connect.len(), results.connect.len());
+        assert_eq!((again.begun, again.measured), (results.begun, results.measured), "to the nanosecond");
     }
 
     #[test]

@@ -24,10 +24,10 @@ use frameloop::load::{Outcome, Recorded};
 use hdrhistogram::Histogram;
 
 use crate::failure::Failure;
-use crate::output;
 use crate::page::Colour;
 use crate::results::expect::{Expectation, Verdict};
 use crate::results::facts::Facts;
+use crate::{logging, output};
 
 pub(crate) use crate::results::merge::merged;
 
@@ -142,6 +142,16 @@ impl Slice {
         if is_open_loop { &self.response } else { &self.service }
     }
 
+    /// The same with latencies as a run keeps them of its intervals.
+    pub(crate) fn reduced(self) -> Self {
+        Self {
+            connect: self.connect.reduced(),
+            service: self.service.reduced(),
+            response: self.response.reduced(),
+            ..self
+        }
+    }
+
     /// Adds what was seen at the same time elsewhere, or right after it.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.frames = self.frames.saturating_add(other.frames);
@@ -152,9 +162,12 @@ impl Slice {
     }
 }
 
-/// Prints results: the summary, or JSON.
-pub(crate) fn show(results: &Results, as_json: bool) -> Result<(), Failure> {
-    if as_json {
+/// Prints results: the summary, or JSON; the summary goes to stderr where stdout is for another output.
+pub(crate) fn show(results: &Results, as_json: bool, stdout_is_free: bool) -> Result<(), Failure> {
+    if !stdout_is_free {
+        logging::say(table::text(results, Colour::of(&std::io::stderr())).trim_end());
+        Ok(())
+    } else if as_json {
         output::line(&json::text(results).map_err(Failure::run)?)
     } else {
         output::bytes(table::text(results, Colour::of(&std::io::stdout())).as_bytes())

@@ -81,7 +81,7 @@ pub(crate) fn columns(slices: &[Slice]) -> Vec<Slice> {
     slices.chunks(together).map(joined).collect()
 }
 
-fn joined(slices: &[Slice]) -> Slice {
+pub(crate) fn joined(slices: &[Slice]) -> Slice {
     let Some((first, others)) = slices.split_first() else { return Slice::default() };
     let mut all = first.clone();
     for slice in others {

@@ -40,6 +40,12 @@ impl Table {
         if results.facts.was_interrupted {
             self.line("It was interrupted: the figures are of the time until then.");
         }
+        if results.facts.is_partial {
+            self.line(PARTIAL);
+        }
+        if let Some(why) = &results.facts.ended_early {
+            self.page.wrapped("", &printable(why));
+        }
         self.line("");
     }
 
@@ -87,6 +93,9 @@ impl Table {
         }
         let total = self.colour.paint(RED, &figures::count(errors.total));
         self.row("errors", &format!("{total}: {}", seen.join(", ")));
+        if let Some(waits) = errors.waits() {
+            self.page.wrapped(LABEL, &waits);
+        }
         for (reason, number) in &facts.ended {
             self.page.wrapped(LABEL, &printable(&format!("{} ended: {reason}", counted(*number, "connection"))));
         }
@@ -229,6 +238,8 @@ pub(crate) fn generator_lines(facts: &Facts) -> Vec<String> {
 }
 
 pub(crate) const TAINTED: &str = "These figures are, in part, the generator's own and not the server's:";
+
+pub(crate) const PARTIAL: &str = "The log ends before its run did: the figures are of the time until then.";
 
 /// As wide as the names of rows.
 const LABEL: &str = "             ";

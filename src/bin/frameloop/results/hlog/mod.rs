@@ -6,6 +6,7 @@
 mod encoded;
 mod input;
 mod read;
+mod write;
 
 use std::fs::File;
 use std::io;
@@ -14,14 +15,17 @@ use std::time::{Duration, SystemTime};
 
 use frameloop::load::Recorded;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
-use crate::results::facts::Facts;
-use crate::results::{Results, file};
+#[cfg(test)]
+use crate::results::Results;
+use crate::results::facts::{Errors, Facts};
 
 pub(crate) use crate::results::hlog::read::{Unit, parse};
+pub(crate) use crate::results::hlog::write::LogFile;
+#[cfg(test)]
+pub(crate) use crate::results::hlog::write::Writer;
 
 /// A log that was read.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub(crate) struct Log {
     pub(crate) name: String,
     /// `None` if another program wrote it.
     pub(crate) facts: Option<Facts>,
+    /// What was measured, exactly, if the run has come to its end.
+    pub(crate) window: Option<Window>,
     pub(crate) entries: Vec<Entry>,
     /// Which intervals it has besides, in words.
     pub(crate) skipped: Option<String>,
@@ -42,6 +48,34 @@ pub(crate) struct Entry {
     pub(crate) begin: SystemTime,
     pub(crate) length: Duration,
     pub(crate) latencies: Recorded,
+    /// What else is known of the interval; with its service latencies.
+    pub(crate) counts: Option<Counts>,
+}
+
+/// What was counted in an interval besides its latencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+    pub(crate) connections: u64,
+    pub(crate) errors: Errors,
+}
+
+/// An interval to the nanosecond, as its lines have milliseconds only.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct ExactInterval {
+    begin_ns: u64,
+    length_ns: u64,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+/// What a run has measured: from when on, for how long, and how many frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Window {
+    pub(crate) begun_ns: u64,
+    pub(crate) measured_ns: u64,
+    pub(crate) frames: u64,
 }
 
 /// Which latency; the tags of the lines.
@@ -77,72 +111,6 @@ pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Log, Failure> {
     parse(&path.display().to_string(), file, unit).map_err(Failure::run)
 }
 
-/// Writes the log of a run's results to a file.
-pub(crate) fn write(path: &Path, results: &Results) -> Result<(), Failure> {
-    file::write(path, &text(results).map_err(Failure::run)?)
-}
-
-/// The log of a run's results.
-///
-/// Connections that were made before the measuring began are one line, placed right before it.
-pub(crate) fn text(results: &Results) -> Result<Vec<u8>, String> {
-    let took = results.facts.connections.as_ref().map_or(Duration::ZERO, |all| Duration::from_nanos(all.took_ns));
-    let ramp = took.max(Duration::from_millis(1));
-    // Whole seconds, so that the times of the intervals are read as they were measured.
-    let head = Duration::from_secs(ramp.as_secs() + 1);
-    let base = results.begun.checked_sub(head).ok_or("the time of day is before 1970")?;
-    let mut lines = vec![(head - ramp, ramp, Series::Connect, before_the_load(results))];
-    for slice in &results.slices {
-        let begin = head + slice.begin;
-        lines.push((begin, slice.length, Series::Connect, slice.connect.clone()));
-        lines.push((begin, slice.length, Series::Service, slice.service.clone()));
-        if results.response.is_some() {
-            lines.push((begin, slice.length, Series::Response, slice.response.clone()));
-        }
-    }
-    lines.retain(|(_, _, series, latencies)| *series != Series::Connect || latencies.count() > 0);
-
-    let mut text = header(results, base)?;
-    let mut serializer = V2DeflateSerializer::new();
-    let mut builder = IntervalLogWriterBuilder::new();
-    builder.with_max_value_divisor(NANOS_PER_MILLI);
-    let mut writer = builder.begin_log_with(&mut text, &mut serializer).map_err(|error| error.to_string())?;
-    for (begin, length, series, latencies) in lines {
-        let histogram = latencies.histogram();
-        let written = writer.write_histogram(&histogram, begin, length, Tag::new(series.name()));
-        written.map_err(|error| error.to_string())?;
-    }
-    Ok(text)
-}
-
-/// What the tools expect at the top, and what a run knows beside its latencies.
-fn header(results: &Results, base: SystemTime) -> Result<Vec<u8>, String> {
-    let facts = serde_json::to_string(&results.facts).map_err(|error| error.to_string())?;
-    let mut text = Vec::new();
-    let mut serializer = V2DeflateSerializer::new();
-    let mut builder = IntervalLogWriterBuilder::new();
-    builder.add_comment(concat!("[Logged with frameloop ", env!("CARGO_PKG_VERSION"), "]"));
-    builder.add_comment("[Histogram log format version 1.3]");
-    builder.add_comment("[Latencies in nanoseconds, Interval_Max in milliseconds]");
-    builder.add_comment(&format!("{FACTS_BEGIN}{facts}]"));
-    // Readers leave out by default what is older than the start, so it is where the first line is.
-    builder.with_start_time(base).with_base_time(base);
-    let begun = builder.begin_log_with(&mut text, &mut serializer).map(drop);
-    begun.map_err(|error| error.to_string())?;
-    text.extend_from_slice(LEGEND);
-    Ok(text)
-}
-
-/// The connections that are in the total and in no interval.
-fn before_the_load(results: &Results) -> Recorded {
-    let mut before = results.connect.clone();
-    for slice in &results.slices {
-        // What is not in the total leaves it as it is.
-        let _ = before.subtract(slice.connect.histogram());
-    }
-    Recorded::of(&before)
-}
-
 /// The histogram of latencies that lie in several records.
 pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Recorded>) -> Histogram<u64> {
     let mut sum = crate::results::histogram();
@@ -150,26 +118,62 @@ pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Recorded>) -> Histogram<u64>
     sum
 }
 
-/// The comment, without its `#`, that holds the facts of a run in JSON; it ends with a bracket.
+/// Comments of ours, without their `#`; each ends with a bracket. What is known of a run when it begins, of an interval whose
+/// lines follow, of the measured time, and of the run at its end, in JSON.
+const FIRST_FACTS_BEGIN: &str = "[frameloop begin: ";
+const INTERVAL_BEGIN: &str = "[frameloop interval: ";
+const WINDOW_BEGIN: &str = "[frameloop window: ";
 const FACTS_BEGIN: &str = "[frameloop: ";
-const LEGEND: &[u8] = b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
-const NANOS_PER_MILLI: f64 = 1e6;
+
+/// The log of results that were not logged while they were measured.
+#[cfg(test)]
+pub(crate) fn text(results: &Results) -> Result<Vec<u8>, String> {
+    let took = results.facts.connections.as_ref().map_or(Duration::ZERO, |all| Duration::from_nanos(all.took_ns));
+    let mut before = results.connect.clone();
+    for slice in &results.slices {
+        // What is not in the total leaves it as it is.
+        let _ = before.subtract(slice.connect.histogram());
+    }
+    let before = Recorded::of(&before);
+    let (writer, mut text) =
+        write::Writer::begin(&results.facts, results.begun, took, &before, results.response.is_some());
+    for slice in &results.slices {
+        let counts = Counts {
+            frames: slice.frames,
+            bytes: 0,
+            connections: slice.connections.unwrap_or_default(),
+            errors: Errors { total: slice.errors.unwrap_or_default(), ..Errors::default() },
+        };
+        let latencies = [&slice.connect, &slice.service, &slice.response];
+        text.extend(writer.interval(slice.begin, slice.length, &counts, latencies));
+    }
+    text.extend(write::Writer::end(results));
+    Ok(text)
+}
 
 #[cfg(test)]
 mod tests {
     use std::process::Command;
 
+    use frameloop::load::Plan;
+
     use super::*;
     use crate::results::fixture;
 
-    fn log_of(results: &Results) -> Log {
-        parse("run.hlog", text(results).unwrap().as_slice(), None).unwrap()
+    /// A run in the open loop, and its log.
+    fn logged() -> (Results, Vec<u8>) {
+        fixture::logged(Plan { rate: Some(20_000.0), ..Plan::default() })
+    }
+
+    fn read(text: &[u8]) -> Log {
+        parse("run.hlog", text, None).unwrap()
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        for results in [fixture::open_loop(), fixture::closed_loop(), fixture::churn()] {
-            let log = log_of(&results);
+        let churn = Plan { churn: true, ..Plan::default() };
+        for (results, text) in [logged(), fixture::logged(Plan::default()), fixture::logged(churn)] {
+            let log = read(&text);
             assert_eq!(log.facts.as_ref(), Some(&results.facts));
             for (name, total) in results.latencies() {
                 let of_series = log.entries.iter().filter(|entry| entry.series.name() == name);
@@ -184,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_header_is_what_the_format_asks_for() {
-        let log = String::from_utf8(text(&fixture::open_loop()).unwrap()).unwrap();
+        let log = String::from_utf8(logged().1).unwrap();
         for line in
             ["#[Histogram log format version 1.3]", "#[StartTime: ", "#[BaseTime: ", "#[MaxValueDivisor: 1000000.000]"]
         {
@@ -197,21 +201,47 @@ mod tests {
 
     #[test]
     fn times_of_day_and_lengths_outlive_the_log() {
-        let results = fixture::open_loop();
-        let log = log_of(&results);
-        let first = log.entries.iter().find(|entry| entry.series == Series::Response).unwrap();
-        let apart = first.begin.duration_since(results.begun).unwrap_or_else(|error| error.duration());
+        let (results, text) = logged();
+        let log = read(&text);
+        let of_first = |log: &Log| {
+            let first = log.entries.iter().find(|entry| entry.series == Series::Response).unwrap();
+            (first.begin, first.length)
+        };
+        assert_eq!(of_first(&log), (results.begun, results.slices[0].length), "to the nanosecond");
+        // The lines alone, which other tools read, have milliseconds.
+        let text = String::from_utf8(text).unwrap();
+        let lines: String =
+            text.lines().filter(|line| !line.starts_with("#[frameloop")).map(|line| format!("{line}\n")).collect();
+        let (begin, length) = of_first(&read(lines.as_bytes()));
+        let apart = begin.duration_since(results.begun).unwrap_or_else(|error| error.duration());
         assert!(apart < Duration::from_millis(2), "{apart:?}");
-        let apart = first.length.abs_diff(results.slices[0].length);
-        assert!(apart < Duration::from_millis(1), "{apart:?}");
+        assert!(length.abs_diff(results.slices[0].length) < Duration::from_millis(1), "{length:?}");
+    }
+
+    #[test]
+    fn log_of_a_run_that_was_killed_has_all_intervals_up_to_then() {
+        let whole = text(&fixture::seconds(3)).unwrap();
+        let mut cuts = 0;
+        let begins = String::from_utf8(whole.clone()).unwrap();
+        for (at, _) in begins.match_indices("#[frameloop interval") {
+            // At the end of an interval, and within the next.
+            for cut in [at, at + 10, at + 300] {
+                let log = read(&whole[..cut.min(whole.len())]);
+                assert!(log.window.is_none() && log.facts.is_some());
+                let services = log.entries.iter().filter(|entry| entry.series == Series::Service).count();
+                assert_eq!(services, cuts, "cut at {cut}");
+            }
+            cuts += 1;
+        }
+        assert_eq!(cuts, 3);
     }
 
     /// Node's `hdr-histogram-js` is another implementation; `HDR_HISTOGRAM_JS` is where it is, if `require` does not find it.
     #[test]
     fn another_implementation_reads_the_same_figures() {
-        let results = fixture::open_loop();
+        let (results, text) = logged();
         let path = std::env::temp_dir().join(format!("frameloop-hlog-{}.hlog", std::process::id()));
-        write(&path, &results).unwrap();
+        std::fs::write(&path, text).unwrap();
         let outcomes = [
             Command::new("python3").args(["-c", READ_WITH_PYTHON]).arg(&path).output(),
             Command::new("node").args(["-e", READ_WITH_NODE]).arg(&path).output(),

@@ -7,11 +7,14 @@ use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
+use serde::de::DeserializeOwned;
 
 use crate::results::facts::Facts;
 use crate::results::figures::counted;
 use crate::results::hlog::input::{Budget, Lines};
-use crate::results::hlog::{Entry, FACTS_BEGIN, Log, Series, encoded};
+use crate::results::hlog::{
+    Entry, ExactInterval, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, Log, Series, WINDOW_BEGIN, Window, encoded,
+};
 use crate::results::printable;
 
 /// What a latency in a log is counted in.
@@ -52,7 +55,12 @@ pub(crate) fn parse(name: &str, file: impl Read, unit: Option<Unit>) -> Result<L
     for number in 1_u64.. {
         let line = lines.next(&mut budget).map_err(|error| format!("{name}: line {number}: {error}"))?;
         let Some(line) = line else { break };
-        reader.take(line.text, &mut budget).map_err(|error| {
+        let taken = reader.take(line.text, &mut budget);
+        if line.is_cut && taken.is_err() && reader.is_partial() {
+            // The run was killed, or its disk was full: what came before is whole.
+            break;
+        }
+        taken.map_err(|error| {
             let cut = if line.is_cut { "; the file ends within this line" } else { "" };
             format!("{name}: line {number}: {error}{cut}")
         })?;
@@ -66,6 +74,11 @@ struct Reader {
     unit: Option<Unit>,
     is_unit_given: bool,
     facts: Option<Facts>,
+    /// What was known of the run when it began.
+    first_facts: Option<Facts>,
+    window: Option<Window>,
+    /// What is said of the intervals that follow.
+    exact: Option<ExactInterval>,
     start: Option<Duration>,
     base: Option<Duration>,
     entries: Vec<Entry>,
@@ -95,6 +108,18 @@ impl Reader {
     fn comment(&mut self, comment: &[u8]) -> Result<(), String> {
         if let Some(facts) = comment.strip_prefix(FACTS_BEGIN.as_bytes()) {
             return self.facts(facts);
+        }
+        if let Some(facts) = comment.strip_prefix(FIRST_FACTS_BEGIN.as_bytes()) {
+            self.first_facts = Some(json_of(facts)?);
+            return Ok(());
+        }
+        if let Some(window) = comment.strip_prefix(WINDOW_BEGIN.as_bytes()) {
+            self.window = Some(json_of(window)?);
+            return Ok(());
+        }
+        if let Some(interval) = comment.strip_prefix(INTERVAL_BEGIN.as_bytes()) {
+            self.exact = Some(json_of(interval)?);
+            return Ok(());
         }
         let comment = String::from_utf8_lossy(comment);
         let value = |name: &str| comment.strip_prefix(name).map(|rest| rest.trim_start_matches(':').trim_start());
@@ -130,11 +155,7 @@ impl Reader {
         if self.facts.is_some() {
             return Err("the facts of a second run: give each log as its own file".into());
         }
-        let json = facts.strip_suffix(b"]").ok_or("the comment with the run's facts is cut short")?;
-        // The message may quote what it does not know.
-        let refusal =
-            |error: serde_json::Error| format!("the run's facts cannot be read: {}", printable(&error.to_string()));
-        self.facts = Some(serde_json::from_slice(json).map_err(refusal)?);
+        self.facts = Some(json_of(facts)?);
         if !self.is_unit_given {
             self.unit = Some(Unit::Ns);
         }
@@ -163,7 +184,15 @@ impl Reader {
         if self.latencies > COUNT_MAX {
             return Err(format!("{} latencies so far: more than {COUNT_MAX}, which cannot be", self.latencies));
         }
-        self.entries.push(Entry { series, begin, length: interval.length, latencies });
+        let entry = match &self.exact {
+            Some(exact) => {
+                let begin = SystemTime::UNIX_EPOCH + Duration::from_nanos(exact.begin_ns);
+                let counts = (series == Series::Service).then_some(exact.counts);
+                Entry { series, begin, length: Duration::from_nanos(exact.length_ns), latencies, counts }
+            }
+            None => Entry { series, begin, length: interval.length, latencies, counts: None },
+        };
+        self.entries.push(entry);
         Ok(())
     }
 
@@ -209,6 +238,11 @@ impl Reader {
         Ok(SystemTime::UNIX_EPOCH + since_epoch)
     }
 
+    /// Whether the run that wrote it has not come to its end.
+    fn is_partial(&self) -> bool {
+        self.first_facts.is_some() && self.facts.is_none()
+    }
+
     /// What was read, if it is a log of latencies.
     fn log(self, name: &str) -> Result<Log, String> {
         let more = if self.has_more_tags { ", ..." } else { "" };
@@ -220,7 +254,9 @@ impl Reader {
                 self.tagged, self.untagged
             ));
         }
-        if self.entries.iter().all(|entry| entry.series == Series::Connect) {
+        // A run that was ended before it was measured has none.
+        let is_ours = self.first_facts.is_some() && self.others == 0;
+        if !is_ours && self.entries.iter().all(|entry| entry.series == Series::Connect) {
             let seen = match (self.entries.is_empty(), self.others) {
                 (true, 0) => "no line at all".into(),
                 (false, 0) => "none of them".into(),
@@ -232,8 +268,18 @@ impl Reader {
         }
         let others = counted(self.others, "interval");
         let skipped = (self.others > 0).then(|| format!("{others} left out, whose tags are not read: {tags}"));
-        Ok(Log { name: name.into(), facts: self.facts, entries: self.entries, skipped })
+        let facts = self.facts.or_else(|| self.first_facts.map(|facts| facts.with_counts(&self.entries)));
+        Ok(Log { name: name.into(), facts, window: self.window, entries: self.entries, skipped })
     }
+}
+
+/// What a comment of ours says, which ends with a bracket.
+fn json_of<T: DeserializeOwned>(comment: &[u8]) -> Result<T, String> {
+    let json = comment.strip_suffix(b"]").ok_or("the comment with the run's facts is cut short")?;
+    // The message may quote what it does not know.
+    let refusal =
+        |error: serde_json::Error| format!("the run's facts cannot be read: {}", printable(&error.to_string()));
+    serde_json::from_slice(json).map_err(refusal)
 }
 
 /// The fields of a line.
@@ -379,7 +425,10 @@ mod tests {
 
     #[test]
     fn a_log_that_was_cut_says_where() {
-        let log = log();
+        // Of one that its program wrote at the end of its run; what ours leave when they are killed is read.
+        let whole = log();
+        let lines = whole.split_inclusive(|byte| *byte == b'\n');
+        let log: Vec<u8> = lines.filter(|line| !line.starts_with(b"#[frameloop")).flatten().copied().collect();
         let text = error(&log[..log.len() - 20]);
         let last = log.iter().filter(|byte| **byte == b'\n').count();
         assert!(text.starts_with(&format!("a.hlog: line {last}: ")), "{text}");

@@ -1,0 +1,195 @@
+//! Writing a log while the run goes on: each interval is in the file as soon as it is complete.
+//!
+//! Rule: what is measured is written when it is measured, so that a run that is killed leaves all of it behind.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use frameloop::load::{Interval, Recorded, Start};
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+
+use crate::failure::Failure;
+use crate::results::Results;
+use crate::results::facts::{Errors, Facts};
+use crate::results::file::{Destination, Output};
+use crate::results::hlog::{
+    Counts, ExactInterval, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, Series, WINDOW_BEGIN, Window,
+};
+
+/// The log of a run under way.
+#[derive(Debug)]
+pub(crate) enum LogFile {
+    /// Nothing was measured yet.
+    Waiting(Destination),
+    Open(Output, Writer),
+    /// It could not be written; the run goes on.
+    Failed(Failure),
+}
+
+impl LogFile {
+    pub(crate) fn start(&mut self, start: &Start) {
+        self.go_on(|log| {
+            let Self::Waiting(destination) = log else { return Ok(log) };
+            let mut output = destination.open()?;
+            let (writer, text) = Writer::of(start);
+            match output.write_all(&text) {
+                Ok(()) => Ok(Self::Open(output, writer)),
+                Err(error) => Err(output.failure(&error)),
+            }
+        });
+    }
+
+    pub(crate) fn interval(&mut self, interval: &Interval) {
+        self.go_on(|mut log| {
+            let Self::Open(output, writer) = &mut log else { return Ok(log) };
+            output.write_all(&writer.of_interval(interval)).map_err(|error| output.failure(&error))?;
+            Ok(log)
+        });
+    }
+
+    /// Writes what is known at the end, and gives the file its name.
+    pub(crate) fn finish(self, results: &Results) -> Result<(), Failure> {
+        match self {
+            Self::Waiting(_) => Ok(()),
+            Self::Open(mut output, _) => {
+                output.write_all(&Writer::end(results)).map_err(|error| output.failure(&error))?;
+                output.finish()
+            }
+            Self::Failed(failure) => Err(failure),
+        }
+    }
+
+    fn go_on(&mut self, next: impl FnOnce(Self) -> Result<Self, Failure>) {
+        let log = std::mem::replace(self, Self::Failed(Failure::run("writing the log was interrupted")));
+        *self = next(log).unwrap_or_else(Self::Failed);
+    }
+}
+
+/// Makes the lines of a log.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    begun: SystemTime,
+    /// What the times of the lines count from.
+    base: SystemTime,
+    is_open_loop: bool,
+}
+
+impl Writer {
+    /// The head of the log of a run.
+    pub(crate) fn of(start: &Start) -> (Self, Vec<u8>) {
+        let is_open_loop = start.plan.rate.is_some();
+        Self::begin(&Facts::of_start(start), start.begun, start.took, &start.connect, is_open_loop)
+    }
+
+    /// An interval of a run.
+    pub(crate) fn of_interval(&self, interval: &Interval) -> Vec<u8> {
+        let counts = Counts {
+            frames: interval.frames,
+            bytes: interval.bytes,
+            connections: interval.connections,
+            errors: Errors::of(&interval.errors, Duration::ZERO),
+        };
+        let latencies = [&interval.connect, &interval.service, &interval.response];
+        self.interval(interval.begin, interval.length, &counts, latencies)
+    }
+
+    /// The head of the log, and the connections that were made before the measuring began, placed right before it.
+    pub(crate) fn begin(
+        facts: &Facts,
+        begun: SystemTime,
+        took: Duration,
+        connect: &Recorded,
+        is_open_loop: bool,
+    ) -> (Self, Vec<u8>) {
+        let ramp = took.max(Duration::from_millis(1));
+        // Whole seconds, so that the times of the intervals are read as they were measured.
+        let base = begun - Duration::from_secs(ramp.as_secs() + 1);
+        let mut text = Vec::new();
+        comment(&mut text, concat!("[Logged with frameloop ", env!("CARGO_PKG_VERSION"), "]"));
+        comment(&mut text, "[Histogram log format version 1.3]");
+        comment(&mut text, "[Latencies in nanoseconds, Interval_Max in milliseconds]");
+        json_comment(&mut text, FIRST_FACTS_BEGIN, facts);
+        let since_epoch = seconds(base.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+        // Readers leave out by default what is older than the start, so it is where the first line is.
+        comment(&mut text, &format!("[StartTime: {since_epoch} (seconds since epoch)]"));
+        comment(&mut text, &format!("[BaseTime: {since_epoch} (seconds since epoch)]"));
+        comment(&mut text, "[MaxValueDivisor: 1000000.000]");
+        text.extend_from_slice(LEGEND);
+        let writer = Self { begun, base, is_open_loop };
+        if !connect.is_empty() {
+            writer.line(&mut text, Series::Connect, begun - ramp, ramp, connect);
+        }
+        (writer, text)
+    }
+
+    /// An interval: `begin` counts from the beginning of what is measured; latencies are connect, service and response.
+    pub(crate) fn interval(
+        &self,
+        begin: Duration,
+        length: Duration,
+        counts: &Counts,
+        [connect, service, response]: [&Recorded; 3],
+    ) -> Vec<u8> {
+        let mut text = Vec::new();
+        let begin = self.begun + begin;
+        let exact = ExactInterval { begin_ns: nanos_of(begin), length_ns: nanos(length), counts: *counts };
+        json_comment(&mut text, INTERVAL_BEGIN, &exact);
+        if !connect.is_empty() {
+            self.line(&mut text, Series::Connect, begin, length, connect);
+        }
+        self.line(&mut text, Series::Service, begin, length, service);
+        if self.is_open_loop {
+            self.line(&mut text, Series::Response, begin, length, response);
+        }
+        text
+    }
+
+    /// The end of the log: what the run came to.
+    pub(crate) fn end(results: &Results) -> Vec<u8> {
+        let window =
+            Window { begun_ns: nanos_of(results.begun), measured_ns: nanos(results.measured), frames: results.frames };
+        let mut text = Vec::new();
+        json_comment(&mut text, WINDOW_BEGIN, &window);
+        json_comment(&mut text, FACTS_BEGIN, &results.facts);
+        text
+    }
+
+    fn line(&self, text: &mut Vec<u8>, series: Series, begin: SystemTime, length: Duration, latencies: &Recorded) {
+        let histogram = latencies.histogram();
+        let mut bytes = Vec::new();
+        // Writing to memory fails for no histogram that there is.
+        let _ = V2DeflateSerializer::new().serialize(&histogram, &mut bytes);
+        let begin = seconds(begin.duration_since(self.base).unwrap_or_default());
+        let (length, max) = (seconds(length), histogram.max() as f64 / NANOS_PER_MILLI);
+        let encoded = STANDARD.encode(bytes);
+        text.extend_from_slice(format!("Tag={},{begin},{length},{max:.3},{encoded}\n", series.name()).as_bytes());
+    }
+}
+
+fn comment(text: &mut Vec<u8>, comment: &str) {
+    text.extend_from_slice(format!("#{comment}\n").as_bytes());
+}
+
+fn json_comment(text: &mut Vec<u8>, begin: &str, value: &impl serde::Serialize) {
+    // Numbers and texts can always be written.
+    let json = serde_json::to_string(value).unwrap_or_default();
+    comment(text, &format!("{begin}{json}]"));
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{}.{:03}", duration.as_secs(), duration.subsec_millis())
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Since the epoch, up to the year 2554.
+fn nanos_of(time: SystemTime) -> u64 {
+    nanos(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+const LEGEND: &[u8] = b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n";
+const NANOS_PER_MILLI: f64 = 1e6;

@@ -1,0 +1,269 @@
+//! What `load` prints, what its log gives again, and where results go.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::process::{Outcome, Process, frameloop, outcome};
+
+/// A folder of a test's own, which goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("frameloop-results-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn run(args: &[&str]) -> Outcome {
+    outcome(&mut frameloop(args))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn report(log: &str) -> Value {
+    let done = run(&["report", log, "--json"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{log}");
+    json(&done.stdout)
+}
+
+/// All of what `load` printed is what `report` prints of its log, except where each says what it has read.
+#[track_caller]
+fn assert_same(loaded: &str, log: &str, what: &str) {
+    let (mut loaded, mut reported) = (json(loaded), report(log));
+    for value in [&mut loaded, &mut reported] {
+        let members = value.as_object_mut().unwrap();
+        for name in ["title", "expectations"] {
+            members.remove(name);
+        }
+    }
+    for (name, value) in loaded.as_object().unwrap() {
+        assert_eq!(*value, reported[name], "{what}: {name}");
+    }
+    assert_eq!(loaded, reported, "{what}");
+}
+
+#[test]
+fn report_of_a_log_equals_what_the_run_printed() {
+    let scratch = Scratch::new("equal");
+    let (_server, addr) = Process::serve(&[]);
+    let shapes: [&[&str]; 12] = [
+        &["-d", "1300ms", "--warmup", "200ms"],
+        &["-d", "400ms", "--warmup", "0", "--threads", "3"],
+        &["-d", "1s", "--warmup", "300ms", "-r", "2k"],
+        &["-d", "1200ms", "--warmup", "1s", "-r", "1k", "--threads", "2"],
+        &["-n", "3000", "--warmup", "100ms"],
+        &["-n", "700", "--warmup", "200ms", "-r", "2k"],
+        &["-n", "100", "--warmup", "0", "--threads", "2", "-r", "5k"],
+        &["-d", "300ms", "--warmup", "100ms", "--churn", "-c", "5"],
+        &["-n", "300", "--warmup", "0", "--churn", "-c", "5", "--threads", "2"],
+        &["-d", "300ms", "--warmup", "0", "--depth", "8", "-s", "0..10KiB"],
+        &["-d", "300ms", "--warmup", "0", "--idle", "3", "--drip", "1", "--deaf", "1"],
+        &["-n", "1", "--warmup", "0", "-c", "1"],
+    ];
+    for (number, shape) in shapes.into_iter().enumerate() {
+        let log = scratch.path(&format!("{number}.hlog"));
+        let done = run(&[&["load", &addr, "--json", "--hlog", &log, "--expect", "errors>=0"], shape].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{shape:?}");
+        assert_same(&done.stdout, &log, &format!("{shape:?}"));
+        let value = json(&done.stdout);
+        let service = value["latency"]["service"]["count"].as_u64().unwrap();
+        let counted = value["frames"].as_u64().unwrap() + value["frames_after_end"].as_u64().unwrap();
+        assert_eq!(service, counted, "{shape:?}: {value}");
+        if shape.contains(&"-r") && shape.contains(&"-d") {
+            let (rate, seconds) = if shape.contains(&"2k") { (2_000, 1.0) } else { (1_000, 1.2) };
+            assert_eq!(service, (f64::from(rate) * seconds).round() as u64, "{shape:?}: no frame of the warm-up");
+        }
+    }
+    assert_eq!(scratch.names().len(), shapes.len(), "{:?}", scratch.names());
+}
+
+#[test]
+fn report_equals_a_run_whose_server_stalls() {
+    let scratch = Scratch::new("stalls");
+    // Answers a while, and then keeps silent.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            std::thread::spawn(move || {
+                use std::io::{Read, Write};
+                let mut frame = [0; 68];
+                for _ in 0..50 {
+                    client.read_exact(&mut frame).unwrap();
+                    client.write_all(&frame).unwrap();
+                }
+                while client.read(&mut frame).is_ok_and(|len| len > 0) {}
+            });
+        }
+    });
+    for rate in [&["--depth", "2"][..], &["-r", "2k"]] {
+        let log = scratch.path(rate[0]);
+        let args = ["load", &addr, "-c", "4", "-d", "1s", "--warmup", "0", "--json", "--hlog", &log];
+        let done = run(&[&args, rate, &["--expect", "max<3s", "--expect", "unanswered==0"]].concat());
+        assert_eq!(done.code, Some(99), "a stall holds no expectation: {}", done.stderr);
+        assert_same(&done.stdout, &log, rate[0]);
+        let value = json(&done.stdout);
+        let wait = value["errors"]["unanswered_wait_max_ns"].as_u64().unwrap();
+        assert!(wait >= 5_000_000_000, "the whole time that answers are awaited, {wait}");
+        let max = ["response", "service"].iter().find_map(|name| value["latency"][name]["max_ns"].as_u64()).unwrap();
+        assert!(max >= wait, "{value}");
+        assert!(value["expectations"].as_array().unwrap().iter().all(|verdict| verdict["holds"] == false), "{value}");
+        // The table says it as well.
+        let table = run(&["report", &log]).stdout;
+        assert!(table.contains("an unanswered frame has waited for up to"), "{table}");
+    }
+}
+
+#[test]
+fn report_equals_a_run_ended_by_each_signal() {
+    let scratch = Scratch::new("signals");
+    let (_server, addr) = Process::serve(&[]);
+    for (signal, warmup, stage) in [("INT", "0", "measuring"), ("HUP", "0", "measuring"), ("TERM", "1h", "warming up")]
+    {
+        let log = scratch.path(&format!("{signal}.hlog"));
+        let args = ["load", &addr, "-d", "1h", "--warmup", warmup, "-r", "500", "--json", "--hlog", &log];
+        let process = Process::start(&mut frameloop(&args));
+        process.stderr_line_with(stage);
+        process.signal(&[signal]);
+        let done = process.outcome();
+        assert_eq!(done.code, Some(0), "{signal}: {}", done.stderr);
+        assert_eq!(json(&done.stdout)["was_interrupted"], true);
+        assert_same(&done.stdout, &log, signal);
+    }
+}
+
+#[test]
+fn run_that_is_killed_leaves_what_it_has_measured() {
+    let scratch = Scratch::new("killed");
+    let (_server, addr) = Process::serve(&[]);
+    let log = scratch.path("run.hlog");
+    fs::write(&log, "an earlier log").unwrap();
+    let process = Process::start(&mut frameloop(&["load", &addr, "-d", "1h", "--warmup", "0", "--hlog", &log]));
+    // The first line comes after five seconds, of which some are complete.
+    process.stderr_line_with("measuring");
+    process.signal(&["KILL"]);
+    let _ = process.outcome();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "an earlier log");
+    assert_eq!(scratch.names(), ["run.hlog", "run.hlog.partial"]);
+    let partial = report(&scratch.path("run.hlog.partial"));
+    assert!(partial["measured_s"].as_f64().unwrap() >= 2.0 && partial["frames"].as_u64().unwrap() > 0, "{partial}");
+    assert_eq!((&partial["is_partial"], &partial["errors"]["total"]), (&Value::Bool(true), &Value::from(0)));
+    assert_eq!(partial["configuration"]["connections"], "50");
+    let table = run(&["report", &scratch.path("run.hlog.partial")]).stdout;
+    assert!(table.contains("The log ends before its run did"), "{table}");
+}
+
+#[test]
+fn two_outputs_to_one_file_are_a_usage_error() {
+    let scratch = Scratch::new("same");
+    let path = scratch.path("a");
+    std::os::unix::fs::symlink("a", scratch.0.join("link")).unwrap();
+    let dotted = scratch.path("./a");
+    for exists in [false, true] {
+        for other in [&path, &dotted, &scratch.path("link")] {
+            let refused = run(&["load", "-n", "1", "--warmup", "0", "--hlog", &path, "--report", other]);
+            assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{other}");
+            assert!(refused.stderr.contains("are written to the same file"), "{}", refused.stderr);
+        }
+        assert_eq!(Path::new(&path).exists(), exists);
+        fs::write(&path, "x").unwrap();
+    }
+    for flag in ["--hlog", "--report"] {
+        for stdout in ["-", "/dev/stdout"] {
+            let refused = run(&["load", "-n", "1", "--json", flag, stdout]);
+            assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{flag} {stdout}");
+            assert!(refused.stderr.contains(&format!("--json and {flag} are both written to stdout")), "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn log_to_stdout_is_the_log_and_the_summary_goes_to_stderr() {
+    let scratch = Scratch::new("stdout");
+    let done = run(&["load", "-n", "500", "--warmup", "0", "--hlog", "-"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("frames       500, "), "{}", done.stderr);
+    let log = scratch.path("copy.hlog");
+    fs::write(&log, &done.stdout).unwrap();
+    assert_eq!(report(&log)["frames"], 500);
+}
+
+#[test]
+fn file_that_cannot_be_written_costs_no_result() {
+    for flag in ["--hlog", "--report"] {
+        let failed = run(&["load", "-n", "500", "--warmup", "0", flag, "/dev/full"]);
+        assert_eq!(failed.code, Some(1));
+        assert!(failed.stdout.contains("frames       500, "), "{flag}: {}", failed.stdout);
+        assert_eq!(failed.stderr, "error: cannot write /dev/full: No space left on device (os error 28)\n", "{flag}");
+    }
+    let scratch = Scratch::new("full");
+    let (log, page) = (scratch.path("none/a"), scratch.path("page.html"));
+    let refused = run(&["load", "-n", "500", "--warmup", "0", "--hlog", &log, "--report", &page]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert_eq!(scratch.names(), Vec::<String>::new());
+}
+
+#[test]
+fn sources_that_cannot_be_used_are_refused_with_the_cause() {
+    let socket = std::env::temp_dir().join("frameloop-results.sock").display().to_string();
+    for (args, code, words) in [
+        (&["127.0.0.1:7", "--source", "192.0.2.1"][..], 1, "source 192.0.2.1 is not an address of this machine"),
+        (&["[::1]:7", "--source", "127.0.0.1"], 2, "source 127.0.0.1 is IPv4 and the target [::1]:7 is IPv6"),
+        (&["127.0.0.1:7", "--source", "::1"], 2, "source ::1 is IPv6 and the target 127.0.0.1:7 is IPv4"),
+        (
+            &[&format!("unix:{socket}"), "--source", "127.0.0.1"],
+            2,
+            "a source address is for TCP, and the target is unix:",
+        ),
+    ] {
+        let refused = run(&[&["load", "-n", "1"], args].concat());
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(code), ""), "{args:?}");
+        assert!(refused.stderr.contains(words), "{args:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn frames_above_the_servers_limit_are_named_as_the_cause() {
+    let (_server, addr) = Process::serve(&["--max-frame", "1KiB"]);
+    for (size, words) in [("20KiB", "at a frame of 20480 bytes or more"), ("0..4KiB", "and answered none above")] {
+        let failed = run(&["load", &addr, "-c", "20", "-n", "5000", "--warmup", "0", "-s", size]);
+        assert_eq!(failed.code, Some(1), "{size}");
+        let text = failed.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(words) && text.contains("--max-frame"), "{size}: {}", failed.stdout);
+        assert!(text.contains("the server ended all connections"), "{size}: {}", failed.stdout);
+    }
+}
+
+#[test]
+fn up_excludes_connections_that_the_server_refused() {
+    let (_server, addr) = Process::serve(&["--max-connections", "4"]);
+    let done = run(&["load", &addr, "-c", "10", "-n", "500", "--warmup", "0", "--json"]);
+    let value = json(&done.stdout);
+    let connections = &value["connections"];
+    assert_eq!((&connections["up"], &connections["turned_away"]), (&Value::from(4), &Value::from(6)), "{value}");
+}
