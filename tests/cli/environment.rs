@@ -62,6 +62,18 @@ fn variable_that_is_empty_or_false_counts_as_unset() {
 }
 
 #[test]
+fn refused_value_of_a_variable_is_shown_with_the_variable() {
+    let refused = outcome(&mut with_variables(&["serve"], &[("FRAMELOOP_MAX_FRAME", "big")]));
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("'big'") && refused.stderr.contains("comes from FRAMELOOP_MAX_FRAME"),
+        "{refused:?}"
+    );
+    let typed = outcome(&mut with_variables(&["serve", "--max-frame", "big"], &[("FRAMELOOP_MAX_FRAME", "1")]));
+    assert!(typed.code == Some(2) && !typed.stderr.contains("FRAMELOOP_MAX_FRAME"), "{typed:?}");
+}
+
+#[test]
 fn two_variables_that_conflict_are_a_usage_error_that_names_both() {
     let pairs = [
         ("load", ("FRAMELOOP_RATE", "5k"), ("FRAMELOOP_CHURN", "true")),

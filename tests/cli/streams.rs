@@ -211,6 +211,12 @@ fn check_and_connect_end_by_the_signal() {
     }
 }
 
+/// What `unshare` has started.
+fn first_child(pid: u32) -> Pid {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    Pid::from_raw(children.split(' ').next().unwrap().parse().unwrap())
+}
+
 #[test]
 fn as_process_1_every_command_ends_by_signals() {
     let unshare = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
@@ -219,6 +225,13 @@ fn as_process_1_every_command_ends_by_signals() {
         println!("skipped: a process namespace of its own is not permitted here");
         return;
     }
+    let mut server = Command::new("unshare");
+    server.args(unshare).args([env!("CARGO_BIN_EXE_frameloop"), "serve", "--listen", "127.0.0.1:0"]).env_clear();
+    let server = Process::start(&mut server);
+    server.listening_on();
+    kill(first_child(server.id()), Signal::SIGTERM).unwrap();
+    assert_eq!(server.outcome().code, Some(0));
+
     let (listener, addr) = silent_server();
     let load = ["load", &addr, "-c", "1", "-d", "1h"].map(str::to_owned).to_vec();
     for args in waiting(&addr).into_iter().chain([load]) {
@@ -227,9 +240,7 @@ fn as_process_1_every_command_ends_by_signals() {
             command.args(unshare).arg(env!("CARGO_BIN_EXE_frameloop")).args(&args).env_clear();
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             let _accepted = listener.accept().unwrap();
-            let children = format!("/proc/{0}/task/{0}/children", child.id());
-            let first: i32 = fs::read_to_string(children).unwrap().split(' ').next().unwrap().parse().unwrap();
-            kill(Pid::from_raw(first), signal).unwrap();
+            kill(first_child(child.id()), signal).unwrap();
             let code = end(&mut child).code();
             // A load reports what it saw: a frame without an answer.
             let expected = if args[0] == "load" { [Some(0), Some(1)] } else { [Some(128 + signal as i32); 2] };

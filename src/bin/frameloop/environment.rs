@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 
 use clap::builder::{BoolishValueParser, TypedValueParser};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 
@@ -28,7 +28,28 @@ pub(crate) fn parse(
             })?;
         }
     }
-    without_variables(crate::command(), &|arg| ignored.contains(arg.get_id())).try_get_matches_from(args)
+    let command = without_variables(crate::command(), &|arg| ignored.contains(arg.get_id()));
+    command.try_get_matches_from(&args).map_err(|error| with_its_variable(error, &args))
+}
+
+/// Says that a refused value comes from a variable, if its flag was not typed.
+fn with_its_variable(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
+    let typed = typed(args);
+    let Some((name, typed)) = typed.as_ref().and_then(ArgMatches::subcommand) else { return error };
+    let mut whole = crate::command();
+    whole.build();
+    let arg =
+        whole.find_subcommand(name).and_then(|command| command.get_arguments().find(|arg| arg.to_string() == *flag));
+    if let Some(arg) = arg
+        && let Some(variable) = arg.get_env()
+        && typed.value_source(arg.get_id().as_str()) != Some(ValueSource::CommandLine)
+        && error.kind() != ErrorKind::ArgumentConflict
+    {
+        let tip = format!("the value comes from {}", variable.to_string_lossy());
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// What is typed, as far as it can be parsed: the errors are those of the whole.

@@ -15,7 +15,8 @@ impl Colour {
     /// On a terminal, unless `NO_COLOR` says otherwise (<https://no-color.org>).
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let is_wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        if is_wanted && stream.is_terminal() { Self::Always } else { Self::Never }
+        let can = env::var_os("TERM").is_none_or(|term| term != "dumb");
+        if is_wanted && can && stream.is_terminal() { Self::Always } else { Self::Never }
     }
 
     pub(crate) fn paint(self, ansi: &str, text: &str) -> String {
