@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::frame::HEADER_LEN;
 
+/// The capacity of the largest chunk, in bytes: a frame with a payload of 64 KiB, with room to spare for the next header.
+pub(crate) const CHUNK_LEN: usize = 68 << 10;
+
 /// Settings of a reactor, checked to be consistent.
 ///
 /// Every constructor sets every bound; nothing is unlimited by omission. A field is read by the method of its name on
@@ -58,6 +61,40 @@ impl Config {
     /// ```
     pub fn builder() -> ConfigBuilder {
         ConfigBuilder::default()
+    }
+
+    /// The rule: a memory limit that lets a server start also lets every frame through that its other limits allow.
+    ///
+    /// The least such limit, in bytes: the longest frame and the chunk that it is read into last; or what a connection holds
+    /// that has reached its high watermark with shorter frames.
+    #[must_use]
+    pub fn memory_bytes_min(&self) -> usize {
+        self.longest_frame_bytes().max(self.modest_bytes_max())
+    }
+
+    /// What the longest frame takes while it is received.
+    fn longest_frame_bytes(&self) -> usize {
+        (self.payload_len_max as usize).saturating_add(HEADER_LEN + CHUNK_LEN)
+    }
+
+    fn check_memory(&self) -> Result<(), ConfigError> {
+        let min = self.memory_bytes_min();
+        if self.memory_bytes_max >= min {
+            return Ok(());
+        }
+        let (why, other) = if min == self.longest_frame_bytes() {
+            (format!("a frame of payload_len_max ({}) and a chunk", self.payload_len_max), "payload_len_max")
+        } else {
+            (format!("output up to outbox_bytes_high ({}) and 4 chunks", self.outbox_bytes_high), "outbox_bytes_high")
+        };
+        let allowed = format!("at least {min}, for {why} of {CHUNK_LEN}; raise it or lower {other}");
+        Err(ConfigError::new("memory_bytes_max", self.memory_bytes_max, allowed))
+    }
+
+    /// The most buffer memory that a connection needs whose frames fit a chunk: an outbox of the high watermark and a
+    /// response, with a chunk to spare at either end of it, and a chunk of input.
+    pub(crate) fn modest_bytes_max(&self) -> usize {
+        self.outbox_bytes_high.saturating_add(4 * CHUNK_LEN)
     }
 }
 
@@ -138,9 +175,13 @@ impl ConfigBuilder {
         /// The bits of an IPv6 address that [`connections_per_ip_max`](Self::connections_per_ip_max) compares, from 1 to
         /// 128. Default 64: a network of this size is what one client gets, and may choose its addresses from.
         ipv6_prefix_len: u8,
-        /// The most bytes that the buffers of all connections may take together. Default 1 GiB.
+        /// The most bytes that the buffers of all connections may take together. Default 1 GiB; at least the longest frame
+        /// and a chunk of 68 KiB, and no less than `outbox_bytes_high` and four chunks ([`Config::memory_bytes_min`]).
         ///
-        /// A connection that needs more is closed, and new ones are refused until some is free again.
+        /// Where it is reached, the connection that holds the most pending input and output is closed first, with
+        /// [`CloseReason::Evicted`](crate::CloseReason::Evicted); connections that need little, and new ones, are served
+        /// with what that frees. A handler that calls [`Frame::payload`](crate::Frame::payload) on a frame longer than a
+        /// chunk takes one frame more while the callback runs.
         memory_bytes_max: usize,
         /// The high watermark: unsent output, in bytes, at which reading from a peer pauses. Default 64 KiB.
         outbox_bytes_high: usize,
@@ -203,7 +244,6 @@ impl ConfigBuilder {
         let mut c = self.config;
         // A probe that never comes.
         c.keepalive = c.keepalive.filter(|idle| *idle != Duration::MAX);
-        let frame_len_max = c.payload_len_max as usize + HEADER_LEN;
         let timeouts = [
             ("idle_timeout", c.idle_timeout),
             ("frame_timeout", c.frame_timeout),
@@ -221,7 +261,7 @@ impl ConfigBuilder {
             at_least(name, len.into(), 1)?;
             at_most(name, len.into(), max)?;
         }
-        at_least("memory_bytes_max", c.memory_bytes_max, frame_len_max)?;
+        c.check_memory()?;
         at_least("outbox_bytes_high", c.outbox_bytes_high, 1)?;
         at_most("outbox_bytes_low", c.outbox_bytes_low, c.outbox_bytes_high - 1)?;
         for (name, value) in [
@@ -332,7 +372,18 @@ mod tests {
             (Config::builder().ipv6_prefix_len(129), "ipv6_prefix_len is 129 and must be at most 128"),
             (
                 Config::builder().payload_len_max(1 << 20).memory_bytes_max(1 << 20),
-                "memory_bytes_max is 1048576 and must be at least 1048580",
+                "memory_bytes_max is 1048576 and must be at least 1118212, for a frame of payload_len_max (1048576) and a \
+                 chunk of 69632; raise it or lower payload_len_max",
+            ),
+            (
+                Config::builder().payload_len_max(100).memory_bytes_max(0),
+                "memory_bytes_max is 0 and must be at least 344064, for output up to outbox_bytes_high (65536) and 4 \
+                 chunks of 69632; raise it or lower outbox_bytes_high",
+            ),
+            (
+                Config::builder().outbox_bytes_high(usize::MAX),
+                "memory_bytes_max is 1073741824 and must be at least 18446744073709551615, for output up to \
+                 outbox_bytes_high (18446744073709551615) and 4 chunks of 69632; raise it or lower outbox_bytes_high",
             ),
             (
                 Config::builder().outbox_bytes_high(1_024).outbox_bytes_low(1_024),
@@ -366,6 +417,22 @@ mod tests {
         let builder = builder.linger_timeout(Duration::MAX).drain_timeout(Duration::MAX).connect_timeout(Duration::MAX);
         let config = builder.keepalive(forever).spin(Duration::MAX).build().unwrap();
         assert_eq!(config.keepalive, None, "a probe that never comes");
+    }
+
+    #[test]
+    fn memory_limit_is_accepted_from_the_least_that_a_frame_needs() {
+        for (payload, high) in
+            [(0, 64 << 10), (1 << 20, 64 << 10), (16 << 20, 1), (u32::MAX, 64 << 10), (1_000, 8 << 20)]
+        {
+            let builder = || Config::builder().payload_len_max(payload).outbox_bytes_high(high).outbox_bytes_low(0);
+            let min = builder().memory_bytes_max(usize::MAX).build().map(|config| config.memory_bytes_min());
+            let Ok(min) = min else { panic!("{min:?}") };
+            assert!(min >= payload as usize + HEADER_LEN + CHUNK_LEN && min >= high);
+            assert!(builder().memory_bytes_max(min).build().is_ok());
+            assert!(builder().memory_bytes_max(min - 1).build().is_err());
+        }
+        // What needs more than the default limit is refused as well, whatever was set.
+        assert!(Config::builder().payload_len_max(1 << 30).build().is_err());
     }
 
     #[test]

@@ -71,12 +71,12 @@ pub enum CloseReason {
     FrameTimeout,
     /// Output was owed, and the peer took none of it for the write timeout.
     WriteTimeout,
-    /// The connection needed a buffer when all buffers together had reached the memory limit.
-    MemoryLimit {
-        /// Bytes that all buffers would have taken.
-        observed: usize,
-        /// Bytes that they may take.
-        allowed: usize,
+    /// All buffers together had reached the memory limit, and this connection held the most pending input and output.
+    Evicted {
+        /// Bytes received and not handed over, which are lost.
+        input: usize,
+        /// Bytes queued and not sent, which are lost.
+        output: usize,
     },
     /// The kernel took zero bytes of a write that was not empty.
     WriteZero,
@@ -120,7 +120,7 @@ impl CloseReason {
         "idle timeout",
         "frame timeout",
         "write timeout",
-        "memory limit",
+        "evicted",
         "write of zero",
         "i/o error",
         "closed by handler",
@@ -140,7 +140,7 @@ impl CloseReason {
             Self::IdleTimeout => 4,
             Self::FrameTimeout => 5,
             Self::WriteTimeout => 6,
-            Self::MemoryLimit { .. } => 7,
+            Self::Evicted { .. } => 7,
             Self::WriteZero => 8,
             Self::Io(_) => 9,
             Self::ClosedByHandler => 10,
@@ -171,7 +171,7 @@ impl CloseReason {
             | Self::WriteZero
             | Self::Io(_) => CausedBy::PeerAbruptly,
             Self::ClosedByHandler | Self::AbortedByHandler | Self::HandlerPanicked => CausedBy::Handler,
-            Self::MemoryLimit { .. } | Self::Drained | Self::Cut => CausedBy::Reactor,
+            Self::Evicted { .. } | Self::Drained | Self::Cut => CausedBy::Reactor,
         }
     }
 }
@@ -201,8 +201,8 @@ impl fmt::Display for CloseReason {
             Self::IdleTimeout => f.write_str("no frame in either direction for the idle timeout"),
             Self::FrameTimeout => f.write_str("a frame was not complete within the frame timeout"),
             Self::WriteTimeout => f.write_str("the peer took none of the output owed for the write timeout"),
-            Self::MemoryLimit { observed, allowed } => {
-                write!(f, "the buffers would take {observed} bytes and may take {allowed}")
+            Self::Evicted { input, output } => {
+                write!(f, "evicted at the memory limit, with {input} bytes of input and {output} of output pending")
             }
             Self::WriteZero => f.write_str("the kernel took nothing of a write"),
             Self::Io(kind) => write!(f, "a system call failed: {kind}"),

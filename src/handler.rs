@@ -9,6 +9,7 @@ use crate::conn::outbox::Sent;
 use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::Supplies;
 use crate::error::{CloseReason, DialError};
+use crate::frame::HEADER_LEN;
 
 /// Answers frames.
 ///
@@ -51,7 +52,9 @@ pub trait Handler {
     /// A whole frame came.
     ///
     /// On an accepted connection this is not called while the outbox is over its high watermark, so the first reply is
-    /// always queued. On one that was dialed it is: see [`Context::pause_input_when_full`].
+    /// queued, unless it is so long that the memory limit has no room for it ([`Sent::NoMemory`]). Sending the frame back
+    /// with [`Context::reply_frame`] always has room. On a dialed connection it is called above the mark too, and then
+    /// replies are refused: see [`Context::pause_input_when_full`].
     fn on_frame(&mut self, conn: &mut Context<'_>, state: &mut Self::State, frame: Frame<'_>);
 
     /// The outbox had reached its high watermark, and has fallen to its low one: there is room again.
@@ -149,13 +152,20 @@ pub struct TimerId {
     pub(crate) number: u64,
 }
 
-/// How many connections a broadcast reached.
+/// What became of a broadcast: how many connections it was for, by what each got of it.
+///
+/// No connection ends because of a broadcast. One on which the frame is not queued goes on without it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Broadcast {
     /// Connections on which the frame is queued.
     pub queued: usize,
-    /// Connections that have not read what they were sent before, on which it is not queued.
-    pub over_mark: usize,
+    /// Connections that have not read what they were sent before, on which it is not queued ([`Sent::OverMark`]).
+    pub full: usize,
+    /// Connections for which the memory limit has no room, on which it is not queued ([`Sent::NoMemory`]).
+    pub no_memory: usize,
+    /// Connections that are ending, or have ended in this turn, on which it is not queued ([`Sent::Gone`]).
+    pub gone: usize,
 }
 
 /// One connection, during a callback about it; and, by their ids, all others.
@@ -186,14 +196,44 @@ impl Context<'_> {
     }
 
     /// Queues a frame with a copy of `payload`.
+    ///
+    /// If the memory limit has no room for it, connections that hold more than this one would are evicted; if there are
+    /// none, it is not queued ([`Sent::NoMemory`]), and the connection goes on.
     pub fn reply(&mut self, payload: &[u8]) -> Sent {
-        self.replies.reply(payload)
+        let sent = self.replies.reply(payload);
+        if sent == Sent::Queued {
+            return sent;
+        }
+        self.not_queued(sent, HEADER_LEN + payload.len(), |replies| replies.reply(payload))
     }
 
     /// Queues the frame as it came. Nothing is copied as long as frames are answered so, in their order.
     #[inline]
     pub fn reply_frame(&mut self, frame: Frame<'_>) -> Sent {
-        self.replies.reply_frame(frame)
+        if self.replies.is_next_in_run(&frame) { self.replies.extend_run(&frame) } else { self.reply_body(frame) }
+    }
+
+    #[cold]
+    fn reply_body(&mut self, mut frame: Frame<'_>) -> Sent {
+        let sent = self.replies.reply_body(&mut frame);
+        if sent == Sent::Queued {
+            return sent;
+        }
+        self.not_queued(sent, frame.frame_len(), |replies| replies.reply_body(&mut frame))
+    }
+
+    /// A reply that is not queued: for want of memory it is tried again, once connections are evicted that hold more than
+    /// this one would; if it is not queued even so, that is counted.
+    #[cold]
+    fn not_queued(&mut self, sent: Sent, frame_len: usize, again: impl FnOnce(&mut Replies<'_>) -> Sent) -> Sent {
+        let mut sent = sent;
+        if sent == Sent::NoMemory {
+            let (held, needed) = (self.replies.buffered_bytes(), self.replies.room_needed(frame_len));
+            if self.reach.make_room(self.id, held, needed, self.replies.supplies) {
+                sent = again(&mut self.replies);
+            }
+        }
+        self.replies.supplies.refuse(sent)
     }
 
     /// Queues a frame with a copy of `payload` on any connection, this one or another.
@@ -201,10 +241,11 @@ impl Context<'_> {
         if to == self.id { self.reply(payload) } else { self.reach.send(to, payload, self.replies.supplies) }
     }
 
-    /// Queues a frame with a copy of `payload` on every connection, this one included.
+    /// Queues a frame with a copy of `payload` on every connection, this one included. None is closed for it.
     pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
         let mut reached = self.reach.broadcast(payload, self.replies.supplies);
-        count(&mut reached, self.replies.reply(payload));
+        let sent = self.replies.reply(payload);
+        count(&mut reached, self.replies.supplies.refuse(sent));
         reached
     }
 
@@ -264,7 +305,7 @@ impl Peers<'_> {
         self.reach.send(to, payload, self.supplies)
     }
 
-    /// Queues a frame with a copy of `payload` on every one of these connections.
+    /// Queues a frame with a copy of `payload` on every one of these connections. None is closed for it.
     pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
         self.reach.broadcast(payload, self.supplies)
     }
@@ -363,6 +404,9 @@ pub(crate) enum End {
 pub(crate) trait Reach {
     fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent;
     fn broadcast(&mut self, payload: &[u8], supplies: &mut Supplies) -> Broadcast;
+    /// Evicts connections that hold more than one would that has `held` bytes of buffers and needs `needed` more, until
+    /// there is room for these. Returns whether there is.
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, supplies: &mut Supplies) -> bool;
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool;
     fn dial(&mut self, dial: Dial) -> ConnId;
     fn set_timer(&mut self, at: Instant) -> TimerId;
@@ -374,7 +418,9 @@ pub(crate) trait Reach {
 pub(crate) fn count(reached: &mut Broadcast, sent: Sent) {
     match sent {
         Sent::Queued => reached.queued += 1,
-        Sent::OverMark => reached.over_mark += 1,
-        Sent::Gone | Sent::TooLong => {}
+        Sent::OverMark => reached.full += 1,
+        Sent::NoMemory => reached.no_memory += 1,
+        Sent::Gone => reached.gone += 1,
+        Sent::TooLong => {}
     }
 }

@@ -91,7 +91,7 @@ fn every_reason_to_close_is_in_the_operations_page() {
         CloseReason::IdleTimeout,
         CloseReason::FrameTimeout,
         CloseReason::WriteTimeout,
-        CloseReason::MemoryLimit { observed: 2, allowed: 1 },
+        CloseReason::Evicted { input: 2, output: 1 },
         CloseReason::WriteZero,
         CloseReason::Io(std::io::ErrorKind::TimedOut),
         CloseReason::ClosedByHandler,

@@ -4,7 +4,7 @@
 
 mod support;
 
-use frameloop::Stats;
+use frameloop::CloseReason;
 
 use support::{Client, End, Server, announcement, frame, patient, payload};
 
@@ -86,24 +86,25 @@ fn addresses_of_one_ipv4_prefix_count_as_one() {
 }
 
 #[test]
-fn connections_are_refused_while_the_memory_limit_is_reached_and_let_in_when_it_is_not() {
+fn newcomers_at_the_memory_limit_are_served_and_holders_evicted() {
     const MEMORY: usize = 1 << 20;
-    let server = Server::start(patient().payload_len_max((MEMORY - 4) as u32).memory_bytes_max(MEMORY));
+    let server = Server::start(patient().payload_len_max(800_000).memory_bytes_max(MEMORY));
     // An incomplete frame is buffered, so a few of them take all there is.
     let incomplete = frame(&payload(1, 100_000))[..60_000].to_vec();
     let mut holders = Vec::new();
-    let is_full = |stats: &Stats| stats.refused.memory > 0 || stats.closed().any(|(name, _)| name == "memory limit");
     let mut sent = 0;
-    while !is_full(&server.stats()) {
+    for _ in 0..60 {
         let mut client = server.connect();
+        client.call(b"let in");
         client.send_bytes(&incomplete);
-        sent += incomplete.len() as u64;
+        sent += (incomplete.len() + frame(b"let in").len()) as u64;
         holders.push(client);
-        assert!(holders.len() < 100, "{}", server.stats());
-        let stats = server.stats_when(|stats| is_full(stats) || stats.bytes_in == sent);
+        let stats = server.stats_when(|stats| stats.bytes_in == sent);
         assert!(stats.buffered_bytes <= MEMORY as u64, "{stats}");
+        assert_eq!(stats.refused.total(), 0, "{stats}");
     }
-    assert!(holders.len() > 5, "{}", server.stats());
+    let evicted = server.stats().closed_like(&CloseReason::Evicted { input: 0, output: 0 });
+    assert!((30..60).contains(&evicted), "{}", server.stats());
     drop(holders);
     server.stats_when(|stats| stats.connections == 0 && stats.buffered_bytes == 0);
     server.connect().call(&payload(2, 500_000));

@@ -1,12 +1,11 @@
 //! Buffers: a [`Chunk`] holds bytes in order, a [`ChunkPool`] lends chunks to connections and keeps count.
 //!
 //! Whatever a connection owns in bytes is lent by the pool, so the pool's count is the memory that all connections take.
+//! The caller asks for room first ([`ChunkPool::has_room`]); a chunk for which there is room is lent without fail. So what
+//! needs several chunks gets all of them or none, and where there is no room, the caller decides what follows from it.
 
-use crate::error::CloseReason;
+pub(crate) use crate::config::CHUNK_LEN;
 use crate::planted::{Bug, planted};
-
-/// The capacity of the largest chunk, in bytes: a frame with a payload of 64 KiB, with room to spare for the next header.
-pub(crate) const CHUNK_LEN: usize = 68 << 10;
 
 /// The capacity of the smallest chunk, in bytes.
 const CHUNK_LEN_MIN: usize = 512;
@@ -113,12 +112,14 @@ impl Chunk {
 #[derive(Debug)]
 pub(crate) struct ChunkPool {
     shelves: [Shelf; CLASSES],
-    // Invariant: the capacities of all chunks that connections own, together.
+    // Invariant: the capacities of all chunks that connections own, together; with `joined`, at most lent_bytes_max.
     lent_bytes: usize,
     lent_bytes_max: usize,
     // Invariant: the capacities of all chunks on the shelves, together; at most idle_bytes_max.
     idle_bytes: usize,
     idle_bytes_max: usize,
+    /// A buffer for a frame longer than a chunk in one piece, kept for reuse; see [`take_joined`](Self::take_joined).
+    joined: Vec<u8>,
 }
 
 /// The unused chunks of one size.
@@ -129,22 +130,20 @@ struct Shelf {
     unneeded: usize,
 }
 
-/// A buffer could not be lent: all connections together have reached the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MemoryLimit {
-    pub(crate) observed: usize,
-    pub(crate) allowed: usize,
-}
-
-impl From<MemoryLimit> for CloseReason {
-    fn from(MemoryLimit { observed, allowed }: MemoryLimit) -> Self {
-        Self::MemoryLimit { observed, allowed }
-    }
-}
+/// Messages from elsewhere ([`Conn::send`](crate::conn::Conn::send)) leave this share of the limit to what connections
+/// need for themselves.
+const RESERVED_SHARE: usize = 8;
 
 impl ChunkPool {
     pub(crate) fn new(lent_bytes_max: usize, idle_bytes_max: usize) -> Self {
-        Self { shelves: Default::default(), lent_bytes: 0, lent_bytes_max, idle_bytes: 0, idle_bytes_max }
+        Self {
+            shelves: Default::default(),
+            lent_bytes: 0,
+            lent_bytes_max,
+            idle_bytes: 0,
+            idle_bytes_max,
+            joined: Vec::new(),
+        }
     }
 
     /// Bytes that connections own.
@@ -152,21 +151,35 @@ impl ChunkPool {
         self.lent_bytes
     }
 
-    /// Whether even the smallest chunk could be lent.
-    pub(crate) fn can_lend(&self) -> bool {
-        self.lent_bytes + CHUNK_LEN_MIN <= self.lent_bytes_max
-    }
-
-    /// Bytes kept for reuse.
+    /// Bytes of chunks kept for reuse.
     pub(crate) fn idle_bytes(&self) -> usize {
         self.idle_bytes
     }
 
-    /// An empty chunk of the smallest size that holds `len` bytes, or the largest there is.
-    pub(crate) fn lend(&mut self, len: usize) -> Result<Chunk, MemoryLimit> {
+    /// Bytes of a buffer kept for reuse, which the limit counts.
+    pub(crate) fn joined_bytes(&self) -> usize {
+        self.joined.capacity()
+    }
+
+    /// Whether chunks of so many bytes in all can be lent within the limit.
+    pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
+        if self.lent_bytes + self.joined.capacity() + bytes > self.lent_bytes_max {
+            self.joined = Vec::new();
+        }
+        self.lent_bytes + bytes <= self.lent_bytes_max
+    }
+
+    /// The same for a message from elsewhere, which leaves a share of the limit to the connections themselves.
+    pub(crate) fn has_room_for_message(&mut self, bytes: usize) -> bool {
+        self.has_room(bytes.saturating_add(self.lent_bytes_max / RESERVED_SHARE))
+    }
+
+    /// An empty chunk of the smallest size that holds `len` bytes, or the largest there is. There is room for it.
+    pub(crate) fn lend(&mut self, len: usize) -> Chunk {
         let class = class_of(len);
-        self.count_as_lent(capacity_of(class))?;
-        Ok(self.unshelve(class))
+        self.lent_bytes += capacity_of(class);
+        debug_assert!(self.lent_bytes <= self.lent_bytes_max, "{} bytes are lent", self.lent_bytes);
+        self.unshelve(class)
     }
 
     /// Takes a chunk back.
@@ -178,20 +191,20 @@ impl ChunkPool {
     }
 
     /// Makes `chunk`, which nobody owned, a connection's: the chunk itself if its bytes need its size, else a copy in a
-    /// smaller one. What stays with the caller is empty and of the largest size.
+    /// smaller one. What stays with the caller is empty and of the largest size. There is room for it.
     ///
     /// So a chunk at rest is at most twice its bytes, or of the smallest size.
-    pub(crate) fn keep(&mut self, chunk: &mut Chunk) -> Result<Chunk, MemoryLimit> {
+    pub(crate) fn keep(&mut self, chunk: &mut Chunk) -> Chunk {
         let class = class_of(chunk.len());
         if class < CLASSES - 1 {
-            let mut kept = self.lend(chunk.len())?;
+            let mut kept = self.lend(chunk.len());
             kept.append(chunk.as_slice());
             chunk.clear();
-            return Ok(kept);
+            return kept;
         }
-        self.count_as_lent(chunk.capacity())?;
+        self.lent_bytes += chunk.capacity();
         let empty = self.unshelve(class);
-        Ok(std::mem::replace(chunk, empty))
+        std::mem::replace(chunk, empty)
     }
 
     /// Puts the bytes of a connection's chunk into `work`, which is empty, and takes the connection's back: the reverse
@@ -213,8 +226,24 @@ impl ChunkPool {
         self.unshelve(CLASSES - 1)
     }
 
+    /// A buffer to join a frame in, for a handler that asks for one piece; it may hold an earlier frame's bytes.
+    ///
+    /// While it is out it is not counted: a handler that joins a frame takes the bytes of one frame beyond the limit, for
+    /// as long as it looks at it. There is one such frame at a time.
+    pub(crate) fn take_joined(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.joined)
+    }
+
+    /// Takes it back, and keeps it for reuse where the limit has room for it.
+    pub(crate) fn keep_joined(&mut self, joined: Vec<u8>) {
+        if self.lent_bytes + joined.capacity() <= self.lent_bytes_max {
+            self.joined = joined;
+        }
+    }
+
     /// Frees half of the chunks that were not needed since the last call; a burst's buffers are gone after some calls.
     pub(crate) fn trim(&mut self) {
+        self.joined = Vec::new();
         for shelf in &mut self.shelves {
             for chunk in shelf.idle.drain(..shelf.unneeded.div_ceil(2)) {
                 self.idle_bytes -= chunk.capacity();
@@ -223,13 +252,9 @@ impl ChunkPool {
         }
     }
 
-    fn count_as_lent(&mut self, capacity: usize) -> Result<(), MemoryLimit> {
-        let observed = self.lent_bytes + capacity;
-        if observed > self.lent_bytes_max {
-            return Err(MemoryLimit { observed, allowed: self.lent_bytes_max });
-        }
-        self.lent_bytes = observed;
-        Ok(())
+    #[cfg(test)]
+    pub(crate) fn set_limit(&mut self, lent_bytes_max: usize) {
+        self.lent_bytes_max = lent_bytes_max;
     }
 
     fn unshelve(&mut self, class: usize) -> Chunk {
@@ -261,6 +286,12 @@ fn capacity_of(class: usize) -> usize {
     if class == CLASSES - 1 { CHUNK_LEN } else { CHUNK_LEN_MIN << class }
 }
 
+/// What the chunks take that hold `len` bytes, in as many of the largest size as they fill, and one for the rest.
+pub(crate) fn capacity_for(len: usize) -> usize {
+    let full = len / CHUNK_LEN * CHUNK_LEN;
+    if full == len { full } else { full.saturating_add(capacity_of(class_of(len - full))) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,8 +304,9 @@ mod tests {
     fn a_lent_chunk_holds_what_was_asked_and_is_at_most_twice_that_or_the_smallest() {
         let mut pool = pool();
         for len in (0..CHUNK_LEN).step_by(37).chain([512, 513, 32_768, 32_769, CHUNK_LEN]) {
-            let chunk = pool.lend(len).unwrap();
+            let chunk = pool.lend(len);
             assert!(chunk.capacity() >= len);
+            assert!(len == 0 || chunk.capacity() == capacity_for(len));
             assert!(chunk.capacity() <= 2 * len + 4_096, "{len} took {}", chunk.capacity());
             pool.give_back(chunk);
         }
@@ -283,16 +315,40 @@ mod tests {
 
     #[test]
     fn more_than_the_largest_chunk_is_lent_in_several() {
-        assert_eq!(pool().lend(1 << 20).unwrap().capacity(), CHUNK_LEN);
+        assert_eq!(pool().lend(1 << 20).capacity(), CHUNK_LEN);
+        assert_eq!(capacity_for(2 * CHUNK_LEN + 1), 2 * CHUNK_LEN + CHUNK_LEN_MIN);
     }
 
     #[test]
-    fn nothing_is_lent_past_the_limit() {
+    fn room_ends_exactly_at_the_limit() {
         let mut pool = ChunkPool::new(1_024, 0);
-        let first = pool.lend(1_000).unwrap();
-        assert_eq!(pool.lend(1).err(), Some(MemoryLimit { observed: 1_536, allowed: 1_024 }));
+        assert!(pool.has_room(1_024) && !pool.has_room(1_025));
+        let first = pool.lend(1_000);
+        assert!(pool.has_room(0) && !pool.has_room(1));
         pool.give_back(first);
-        assert!(pool.lend(1).is_ok());
+        assert!(pool.has_room(1_024));
+    }
+
+    #[test]
+    fn messages_leave_a_share_of_the_limit_to_the_connections() {
+        let mut pool = ChunkPool::new(8_000, 0);
+        assert!(pool.has_room_for_message(7_000) && !pool.has_room_for_message(7_001));
+        assert!(!pool.has_room_for_message(usize::MAX));
+    }
+
+    #[test]
+    fn a_joined_frame_is_kept_within_the_limit_and_makes_room_for_chunks() {
+        let mut pool = ChunkPool::new(4_096, 0);
+        pool.keep_joined(Vec::with_capacity(3_000));
+        assert_eq!(pool.joined_bytes(), 3_000);
+        assert!(pool.has_room(1_096));
+        assert_eq!(pool.joined_bytes(), 3_000);
+        assert!(pool.has_room(1_097));
+        assert_eq!(pool.joined_bytes(), 0);
+        let chunk = pool.lend(2_000);
+        pool.keep_joined(Vec::with_capacity(2_049));
+        assert_eq!(pool.joined_bytes(), 0);
+        pool.give_back(chunk);
     }
 
     #[test]
@@ -302,7 +358,7 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let mut work = pool.work_chunk();
             work.append(&bytes);
-            let kept = pool.keep(&mut work).unwrap();
+            let kept = pool.keep(&mut work);
             assert_eq!(kept.as_slice(), bytes);
             assert!(kept.capacity() <= 2 * len + 4_096);
             assert!(work.is_empty() && work.capacity() == CHUNK_LEN);
@@ -317,18 +373,18 @@ mod tests {
     #[test]
     fn a_chunk_given_back_is_lent_again_and_empty() {
         let mut pool = pool();
-        let mut chunk = pool.lend(CHUNK_LEN).unwrap();
+        let mut chunk = pool.lend(CHUNK_LEN);
         chunk.append(b"old");
         pool.give_back(chunk);
         assert_eq!(pool.idle_bytes(), CHUNK_LEN);
-        assert!(pool.lend(CHUNK_LEN).unwrap().is_empty());
+        assert!(pool.lend(CHUNK_LEN).is_empty());
         assert_eq!(pool.idle_bytes(), 0);
     }
 
     #[test]
     fn no_more_is_kept_for_reuse_than_allowed() {
         let mut pool = ChunkPool::new(1 << 20, CHUNK_LEN);
-        let chunks: Vec<Chunk> = (0..3).map(|_| pool.lend(CHUNK_LEN).unwrap()).collect();
+        let chunks: Vec<Chunk> = (0..3).map(|_| pool.lend(CHUNK_LEN)).collect();
         chunks.into_iter().for_each(|chunk| pool.give_back(chunk));
         assert_eq!((pool.idle_bytes(), pool.lent_bytes()), (CHUNK_LEN, 0));
     }
@@ -336,11 +392,11 @@ mod tests {
     #[test]
     fn what_a_burst_left_is_given_back_and_what_is_used_stays() {
         let mut pool = pool();
-        let burst: Vec<Chunk> = (0..8).map(|_| pool.lend(CHUNK_LEN).unwrap()).collect();
+        let burst: Vec<Chunk> = (0..8).map(|_| pool.lend(CHUNK_LEN)).collect();
         burst.into_iter().for_each(|chunk| pool.give_back(chunk));
         for _ in 0..8 {
             pool.trim();
-            let used = pool.lend(CHUNK_LEN).unwrap();
+            let used = pool.lend(CHUNK_LEN);
             pool.give_back(used);
         }
         assert_eq!(pool.idle_bytes(), CHUNK_LEN);

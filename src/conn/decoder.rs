@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, MemoryLimit};
+use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, capacity_for};
 use crate::frame::{FrameError, HEADER_LEN, announced_len};
 use crate::planted::{Bug, planted};
 
@@ -63,7 +63,7 @@ impl Inbox {
         match self {
             Self::Empty => 0,
             Self::Bytes(chunk) => chunk.capacity(),
-            Self::Large(frame) => frame.chunks.iter().map(Chunk::capacity).sum(),
+            Self::Large(frame) => frame.capacity,
         }
     }
 
@@ -81,6 +81,8 @@ impl Inbox {
 pub(crate) struct LargeFrame {
     // Invariant: the chunks hold `received` bytes together; only the last may have room to spare, or be empty.
     pub(crate) chunks: VecDeque<Chunk>,
+    // Invariant: the sum of the chunks' capacities.
+    pub(crate) capacity: usize,
     received: usize,
     frame_len: usize,
 }
@@ -88,7 +90,7 @@ pub(crate) struct LargeFrame {
 impl LargeFrame {
     pub(crate) fn new(first: Chunk, frame_len: usize) -> Self {
         debug_assert!(first.len() < frame_len);
-        Self { received: first.len(), chunks: VecDeque::from([first]), frame_len }
+        Self { capacity: first.capacity(), received: first.len(), chunks: VecDeque::from([first]), frame_len }
     }
 
     pub(crate) fn received(&self) -> usize {
@@ -99,20 +101,31 @@ impl LargeFrame {
         self.frame_len - self.received
     }
 
-    /// Room for bytes still missing and no others, at most a chunk of it.
-    ///
+    /// Bytes of the chunk that is needed to read on; 0 if the last one has spare room.
+    pub(crate) fn room_needed(&self) -> usize {
+        let is_full = self.chunks.back().is_none_or(|last| last.spare_len() == 0);
+        if is_full { capacity_for(self.next_chunk_len()) } else { 0 }
+    }
+
     /// A new chunk is no longer than what has been received: capacity follows bytes, not the peer's word.
-    pub(crate) fn spare_mut(&mut self, pool: &mut ChunkPool) -> Result<&mut [u8], MemoryLimit> {
+    fn next_chunk_len(&self) -> usize {
+        self.missing().min(self.received).min(CHUNK_LEN)
+    }
+
+    /// Room for bytes still missing and no others, at most a chunk of it. The pool has [room](Self::room_needed) for that.
+    pub(crate) fn spare_mut(&mut self, pool: &mut ChunkPool) -> &mut [u8] {
         let missing = self.missing();
-        if self.chunks.back().is_none_or(|last| last.spare_len() == 0) {
-            self.chunks.push_back(pool.lend(missing.min(self.received))?);
+        if self.room_needed() > 0 {
+            let chunk = pool.lend(self.next_chunk_len());
+            self.capacity += chunk.capacity();
+            self.chunks.push_back(chunk);
         }
         let spare = match self.chunks.back_mut() {
             Some(last) => last.spare_mut(),
             None => &mut [],
         };
         let len = spare.len().min(missing);
-        Ok(&mut spare[..len])
+        &mut spare[..len]
     }
 
     /// Counts `len` bytes of the spare room as received.
@@ -245,17 +258,21 @@ mod tests {
         let mut pool = ChunkPool::new(1 << 30, 0);
         let bytes = stream(&[1 << 20]);
         for step in [1, 1_000, 100_000] {
-            let mut first = pool.lend(HEADER_LEN).unwrap();
+            let mut first = pool.lend(HEADER_LEN);
             first.append(&bytes[..HEADER_LEN]);
             let mut frame = LargeFrame::new(first, bytes.len());
             while frame.missing() > 0 {
                 let at = frame.received();
-                let spare = frame.spare_mut(&mut pool).unwrap();
+                let needed = frame.room_needed();
+                let lent_before = pool.lent_bytes();
+                let spare = frame.spare_mut(&mut pool);
                 let len = step.min(spare.len());
                 spare[..len].copy_from_slice(&bytes[at..at + len]);
                 frame.advance(len);
+                assert_eq!(pool.lent_bytes(), lent_before + needed);
                 let capacity: usize = frame.chunks.iter().map(Chunk::capacity).sum();
                 assert!(capacity <= 2 * frame.received() + 4_096);
+                assert_eq!(capacity, frame.capacity);
             }
             let joined: Vec<u8> = frame.chunks.iter().flat_map(Chunk::as_slice).copied().collect();
             assert_eq!(joined, bytes);
@@ -271,7 +288,7 @@ mod tests {
         let mut chunks: VecDeque<Chunk> = bytes
             .chunks(40_000)
             .map(|piece| {
-                let mut chunk = pool.lend(piece.len()).unwrap();
+                let mut chunk = pool.lend(piece.len());
                 chunk.append(piece);
                 chunk
             })

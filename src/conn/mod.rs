@@ -25,6 +25,7 @@ pub(crate) mod chunk;
 mod clocks;
 pub(crate) mod decoder;
 mod ending;
+mod memory;
 pub(crate) mod outbox;
 pub(crate) mod readiness;
 pub(crate) mod replies;
@@ -37,7 +38,7 @@ use std::time::Instant;
 
 use crate::conn::clocks::FrameClock;
 use crate::conn::decoder::{Frame, Inbox};
-use crate::conn::outbox::{Outbox, Sent};
+use crate::conn::outbox::Outbox;
 pub use crate::conn::readiness::{Readiness, Transport};
 
 use crate::conn::replies::{Flow, Replies, Verdict};
@@ -63,6 +64,12 @@ pub(crate) trait Sink {
     }
     /// The outbox was over its high watermark, and has fallen to its low one.
     fn on_low_water(&mut self, replies: &mut Replies<'_>);
+    /// The connection has buffers of `held` bytes, and needs `needed` more, for which the pool has no room: frees buffers of
+    /// others that hold more. Returns whether there is room now.
+    fn make_room(&mut self, held: usize, needed: usize, supplies: &mut Supplies) -> bool {
+        let _ = (held, needed, supplies);
+        false
+    }
 }
 
 /// One connection.
@@ -125,6 +132,11 @@ impl Backlog {
         self.inbox.is_empty() && self.outbox.is_empty() && !self.is_low_water_due
     }
 
+    /// Bytes that its buffers take.
+    pub(crate) fn capacity(&self) -> usize {
+        self.inbox.capacity() + self.outbox.capacity()
+    }
+
     /// Makes it as good as new, but for the memory it keeps.
     pub(crate) fn reset(&mut self) {
         self.has_frames = false;
@@ -154,14 +166,6 @@ impl Conn {
     pub(crate) fn note_ready(&mut self, readiness: Readiness) {
         self.edges |= Readiness { failed: readiness.failed && !planted(Bug::FailureUnseen), ..readiness };
         self.edges.readable |= readiness.read_closed;
-    }
-
-    /// Queues a frame that this connection did not ask for. It goes out when the connection runs next.
-    pub(crate) fn send(&mut self, payload: &[u8], supplies: &mut Supplies) -> Sent {
-        if !matches!(self.state, State::Open | State::Draining | State::HalfClosed) {
-            return Sent::Gone;
-        }
-        self.with_replies(supplies, |replies| replies.reply(payload))
     }
 
     /// Flushes what is owed when the connection runs next, then closes.
@@ -283,9 +287,8 @@ impl Conn {
     }
 
     /// Bytes that its buffers take.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |backlog| backlog.inbox.capacity() + backlog.outbox.capacity())
+        self.backlog.as_ref().map_or(0, |backlog| backlog.capacity())
     }
 
     /// The state's name, for a log line.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 
-use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, MemoryLimit};
+use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, capacity_for};
 use crate::conn::readiness::{SHORT_CALL_IS_LAST, Transport};
 use crate::conn::workbench::Budget;
 use crate::frame::HEADER_LEN;
@@ -23,6 +23,12 @@ pub enum Sent {
     Gone,
     /// It is not queued: no header can announce a payload of more than 4 GiB - 1.
     TooLong,
+    /// It is not queued: the buffers of all connections have no room for it within the memory limit. The connection goes
+    /// on.
+    ///
+    /// For a reply, connections that hold more than this one would are evicted first. For a message to another connection
+    /// none is, and an eighth of the limit is left to what connections need for themselves.
+    NoMemory,
 }
 
 /// A connection's queued, unsent output.
@@ -31,6 +37,8 @@ pub(crate) struct Outbox {
     // Invariant: no chunk is empty; `len` is the sum of their lengths.
     chunks: VecDeque<Chunk>,
     len: usize,
+    // Invariant: the sum of the chunks' capacities.
+    capacity: usize,
     // Invariant: set once `len` has reached the high watermark, until it has fallen to the low one.
     is_over: bool,
 }
@@ -65,11 +73,29 @@ impl Outbox {
 
     /// Bytes that the outbox's chunks take.
     pub(crate) fn capacity(&self) -> usize {
-        self.chunks.iter().map(Chunk::capacity).sum()
+        self.capacity
     }
 
-    /// Copies `bytes` to the end.
-    pub(crate) fn append(&mut self, mut bytes: &[u8], high: usize, pool: &mut ChunkPool) -> Result<(), MemoryLimit> {
+    /// Bytes of chunks that are needed, at most, to copy `len` bytes to the end.
+    pub(crate) fn room_needed(&self, len: usize) -> usize {
+        let Some(last) = self.chunks.back() else { return capacity_for(len) };
+        let rest = len.saturating_sub(last.spare_len());
+        match rest {
+            0 => 0,
+            _ if last.capacity() == CHUNK_LEN => capacity_for(rest),
+            // It is copied to a larger one, and given back only then.
+            _ => capacity_for(last.len().saturating_add(len)),
+        }
+    }
+
+    /// Copies `bytes` to the end. There is [room](Self::room_needed) for them.
+    pub(crate) fn append(&mut self, bytes: &[u8], high: usize, pool: &mut ChunkPool) {
+        self.append_before(0, bytes, high, pool);
+    }
+
+    /// Copies `bytes` to the end, before `more` others that follow at once. There is room for all of them, which one chunk
+    /// grows to in one step.
+    pub(crate) fn append_before(&mut self, more: usize, mut bytes: &[u8], high: usize, pool: &mut ChunkPool) {
         while !bytes.is_empty() {
             let copied = match self.chunks.back_mut() {
                 Some(last) if last.spare_len() > 0 => last.append(bytes),
@@ -78,35 +104,27 @@ impl Outbox {
             bytes = &bytes[copied..];
             self.grew_by(copied, high);
             if !bytes.is_empty() {
-                self.make_room(bytes.len(), pool)?;
+                self.make_room(bytes.len() + more, pool);
             }
         }
-        Ok(())
     }
 
-    /// Copies a frame to the end.
+    /// Copies a frame to the end. There is [room](Self::room_needed) for it.
     #[inline]
-    pub(crate) fn append_frame(
-        &mut self,
-        header: [u8; HEADER_LEN],
-        payload: &[u8],
-        high: usize,
-        pool: &mut ChunkPool,
-    ) -> Result<(), MemoryLimit> {
+    pub(crate) fn append_frame(&mut self, header: [u8; HEADER_LEN], payload: &[u8], high: usize, pool: &mut ChunkPool) {
         let frame_len = HEADER_LEN + payload.len();
         if self.chunks.is_empty() {
-            self.chunks.push_back(pool.lend(frame_len)?);
+            self.push(pool.lend(frame_len));
         }
         match self.chunks.back_mut() {
             Some(last) if last.spare_len() >= frame_len => {
                 last.append(&header);
                 last.append(payload);
                 self.grew_by(frame_len, high);
-                Ok(())
             }
             _ => {
-                self.append(&header, high, pool)?;
-                self.append(payload, high, pool)
+                self.append_before(payload.len(), &header, high, pool);
+                self.append(payload, high, pool);
             }
         }
     }
@@ -114,6 +132,7 @@ impl Outbox {
     /// Moves chunks to the end.
     pub(crate) fn append_chunks(&mut self, chunks: &mut VecDeque<Chunk>, high: usize) {
         let len = chunks.iter().map(Chunk::len).sum();
+        self.capacity += chunks.iter().map(Chunk::capacity).sum::<usize>();
         self.chunks.append(chunks);
         self.grew_by(len, high);
     }
@@ -180,13 +199,22 @@ impl Outbox {
             if !first.is_empty() {
                 return;
             }
-            self.chunks.pop_front().into_iter().for_each(|chunk| pool.give_back(chunk));
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.capacity -= chunk.capacity();
+                pool.give_back(chunk);
+            }
         }
+    }
+
+    fn push(&mut self, chunk: Chunk) {
+        self.capacity += chunk.capacity();
+        self.chunks.push_back(chunk);
     }
 
     pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
         self.chunks.drain(..).for_each(|chunk| pool.give_back(chunk));
         self.len = 0;
+        self.capacity = 0;
         self.is_over = false;
     }
 
@@ -199,38 +227,29 @@ impl Outbox {
     /// Sees to room for more bytes: the last chunk's own, if enough of it was sent; a last chunk that is not of the
     /// largest size grows to the next that holds them, so that what is queued lies in few pieces; otherwise another is
     /// added.
-    fn make_room(&mut self, len: usize, pool: &mut ChunkPool) -> Result<(), MemoryLimit> {
+    fn make_room(&mut self, len: usize, pool: &mut ChunkPool) {
         if let Some(last) = self.chunks.back_mut()
             && last.consumed_len() >= len.max(last.len())
         {
             // No more bytes are moved than were sent, so a byte is moved once on average.
             last.compact();
-            return Ok(());
+            return;
         }
         let grows = self.chunks.back().is_some_and(|last| last.capacity() < CHUNK_LEN);
         let last = if grows { self.chunks.pop_back() } else { None };
-        let Some(last) = last else {
-            self.chunks.push_back(pool.lend(len)?);
-            return Ok(());
-        };
-        match pool.lend(last.len() + len) {
-            Ok(mut larger) => {
-                larger.append(last.as_slice());
-                self.chunks.push_back(larger);
-                pool.give_back(last);
-                Ok(())
-            }
-            Err(limit) => {
-                self.chunks.push_back(last);
-                Err(limit)
-            }
-        }
+        let Some(last) = last else { return self.push(pool.lend(len)) };
+        let mut larger = pool.lend(last.len() + len);
+        larger.append(last.as_slice());
+        self.capacity -= last.capacity();
+        self.push(larger);
+        pool.give_back(last);
     }
 
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn invariants(&self, high: usize, low: usize) {
         assert!(self.chunks.iter().all(|chunk| !chunk.is_empty()));
         assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());
+        assert_eq!(self.capacity, self.chunks.iter().map(Chunk::capacity).sum::<usize>());
         assert!(!self.is_over || self.len > low);
         assert!(self.is_over || self.len < high);
     }
@@ -340,7 +359,7 @@ mod tests {
     }
 
     fn chunk_of(bytes: &[u8], pool: &mut ChunkPool) -> Chunk {
-        let mut chunk = pool.lend(bytes.len()).unwrap();
+        let mut chunk = pool.lend(bytes.len());
         chunk.append(bytes);
         chunk
     }
@@ -354,7 +373,7 @@ mod tests {
             let mut pool = ChunkPool::new(4 << 20, 0);
             let mut outbox = Outbox::default();
             for piece in all.chunks(piece) {
-                outbox.append(piece, HIGH, &mut pool).unwrap();
+                outbox.append(piece, HIGH, &mut pool);
                 outbox.invariants(HIGH, LOW);
             }
             let mut socket = Socket::with_room(all.len(), step);
@@ -372,7 +391,7 @@ mod tests {
         let mut pool = ChunkPool::new(1 << 20, 0);
         let mut outbox = Outbox::default();
         for piece in bytes(2_000).chunks(36) {
-            outbox.append(piece, HIGH, &mut pool).unwrap();
+            outbox.append(piece, HIGH, &mut pool);
         }
         assert_eq!(outbox.chunks.len(), 1);
         assert!(outbox.capacity() <= 2 * outbox.len() + 4_096);
@@ -385,7 +404,7 @@ mod tests {
             let payload = bytes(payload_len);
             let mut outbox = Outbox::default();
             for _ in 0..40 {
-                outbox.append_frame([1, 2, 3, 4], &payload, usize::MAX, &mut pool).unwrap();
+                outbox.append_frame([1, 2, 3, 4], &payload, usize::MAX, &mut pool);
             }
             outbox.invariants(usize::MAX, LOW);
             let queued: Vec<u8> = outbox.chunks.iter().flat_map(|chunk| chunk.as_slice().to_vec()).collect();
@@ -400,9 +419,9 @@ mod tests {
     fn it_is_over_from_the_high_watermark_down_to_the_low_one() {
         let mut pool = ChunkPool::new(1 << 20, 0);
         let mut outbox = Outbox::default();
-        outbox.append(&bytes(HIGH - 1), HIGH, &mut pool).unwrap();
+        outbox.append(&bytes(HIGH - 1), HIGH, &mut pool);
         assert!(!outbox.is_over());
-        outbox.append(&[1], HIGH, &mut pool).unwrap();
+        outbox.append(&[1], HIGH, &mut pool);
         assert!(outbox.is_over());
 
         for (room, is_over) in [(HIGH - LOW - 1, true), (1, false)] {
@@ -420,7 +439,7 @@ mod tests {
     fn a_flush_ends_when_its_budget_is_spent() {
         let mut pool = ChunkPool::new(1 << 20, 0);
         let mut outbox = Outbox::default();
-        outbox.append(&bytes(100), HIGH, &mut pool).unwrap();
+        outbox.append(&bytes(100), HIGH, &mut pool);
         outbox.append_chunks(&mut VecDeque::from([chunk_of(&bytes(50), &mut pool)]), HIGH);
         let mut socket = Socket::with_room(150, 100);
         let mut budget = Budget::to_write(25);
@@ -435,7 +454,7 @@ mod tests {
         {
             let mut pool = ChunkPool::new(4 << 20, 0);
             let mut outbox = Outbox::default();
-            outbox.append(&all, usize::MAX, &mut pool).unwrap();
+            outbox.append(&all, usize::MAX, &mut pool);
             let mut socket = Socket::with_room(usize::MAX, usize::MAX);
             let (asked, taken) = outbox.write_front(&mut socket, &Budget::to_write(budget)).unwrap();
             assert_eq!((asked, taken), (sent * CHUNK_LEN, Some(sent * CHUNK_LEN)), "{budget}");
@@ -447,19 +466,27 @@ mod tests {
     fn a_write_of_zero_is_an_error() {
         let mut pool = ChunkPool::new(1 << 20, 0);
         let mut outbox = Outbox::default();
-        outbox.append(b"x", HIGH, &mut pool).unwrap();
+        outbox.append(b"x", HIGH, &mut pool);
         let outcome = outbox.flush(&mut Zero, &mut Budget::to_write(1), LOW, &mut pool);
         assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::WriteZero));
     }
 
     #[test]
-    fn what_cannot_be_queued_for_want_of_memory_leaves_the_rest_in_order() {
-        let mut pool = ChunkPool::new(1_024, 0);
-        let mut outbox = Outbox::default();
-        outbox.append(&bytes(500), HIGH, &mut pool).unwrap();
-        assert!(outbox.append(&bytes(600), HIGH, &mut pool).is_err());
-        outbox.invariants(HIGH, LOW);
-        outbox.release(&mut pool);
-        assert_eq!(pool.lent_bytes(), 0);
+    fn append_never_takes_more_than_the_room_it_needs() {
+        // A pool that lends more than its limit fails an assertion.
+        for before in [0, 1, 508, 511, 512, 513, 30_000, 60_000, CHUNK_LEN - 2, CHUNK_LEN, CHUNK_LEN + 10] {
+            for sent in [0, before.min(1), before / 2, before.saturating_sub(1)] {
+                for len in [0, 1, 5, 508, 600, 33_000, CHUNK_LEN - 4, CHUNK_LEN, 3 * CHUNK_LEN + 1] {
+                    let mut pool = ChunkPool::new(1 << 20, 0);
+                    let mut outbox = Outbox::default();
+                    outbox.append(&bytes(before), usize::MAX, &mut pool);
+                    outbox.consume(sent, &mut pool);
+                    let needed = outbox.room_needed(HEADER_LEN + len);
+                    pool.set_limit(pool.lent_bytes() + needed);
+                    outbox.append_frame([0; HEADER_LEN], &bytes(len), usize::MAX, &mut pool);
+                    assert_eq!(outbox.capacity(), pool.lent_bytes());
+                }
+            }
+        }
     }
 }

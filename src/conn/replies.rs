@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use crate::conn::Backlog;
-use crate::conn::chunk::MemoryLimit;
+use crate::conn::chunk::capacity_for;
 use crate::conn::decoder::{Body, Frame};
 use crate::conn::outbox::Sent;
 use crate::conn::workbench::Supplies;
 use crate::error::CloseReason;
-use crate::frame::encode_header;
+use crate::frame::{HEADER_LEN, encode_header};
 
 /// Collects replies and wishes; the connection acts on them when the callback has returned.
 #[derive(Debug)]
@@ -88,6 +88,17 @@ impl<'a> Replies<'a> {
         matches!(*self.verdict, Verdict::GoOn)
     }
 
+    /// Bytes of buffers that the connection owns, with those of the frame that is handed over.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.supplies.handed_over_bytes + self.backlog.as_ref().map_or(0, |backlog| backlog.capacity())
+    }
+
+    /// Bytes of buffers that are needed, at most, to queue a copy of a frame of `frame_len` bytes.
+    pub(crate) fn room_needed(&self, frame_len: usize) -> usize {
+        let len = self.run.len() + frame_len;
+        self.backlog.as_ref().map_or_else(|| capacity_for(len), |backlog| backlog.outbox.room_needed(len))
+    }
+
     /// Queues a frame with a copy of `payload`.
     pub(crate) fn reply(&mut self, payload: &[u8]) -> Sent {
         if let Some(refusal) = self.refusal() {
@@ -96,42 +107,59 @@ impl<'a> Replies<'a> {
         let Ok(payload_len) = u32::try_from(payload.len()) else {
             return Sent::TooLong;
         };
-        self.stop_run();
+        if !self.supplies.pool.has_room(self.room_needed(HEADER_LEN + payload.len())) {
+            return Sent::NoMemory;
+        }
+        self.stop_run(HEADER_LEN + payload.len());
         let high = self.supplies.config.outbox_bytes_high;
         let backlog = self.supplies.backlog(self.backlog);
-        let queued = backlog.outbox.append_frame(encode_header(payload_len), payload, high, &mut self.supplies.pool);
-        self.obey(queued);
+        backlog.outbox.append_frame(encode_header(payload_len), payload, high, &mut self.supplies.pool);
         self.queued()
     }
 
     /// Queues a frame as it was received: where it lies, when that keeps the order, else as a copy.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn reply_frame(&mut self, mut frame: Frame<'_>) -> Sent {
+        if self.is_next_in_run(&frame) { self.extend_run(&frame) } else { self.reply_body(&mut frame) }
+    }
+
+    /// Whether all that is owed lies right before the frame, so that the answer is a longer run.
     #[inline]
-    pub(crate) fn reply_frame(&mut self, frame: Frame<'_>) -> Sent {
+    pub(crate) fn is_next_in_run(&self, frame: &Frame<'_>) -> bool {
         match frame.body {
-            // All that is owed lies right before it, and is below the mark: above, no frame is handed over.
-            Body::Whole { bytes, at } if self.run.end == at && self.queued_bytes() == 0 && self.goes_on() => {
-                debug_assert!(self.owed() < self.supplies.config.outbox_bytes_high);
-                self.run.end = at + bytes.len();
-                self.queued()
-            }
-            body => self.reply_body(body),
+            Body::Whole { at, .. } => self.run.end == at && self.queued_bytes() == 0 && self.goes_on(),
+            Body::Large { .. } => false,
         }
     }
 
-    /// The same for any frame. Apart, so that what is done for each of a row of small ones stays short.
+    /// Queues a frame that [is next in the run](Self::is_next_in_run).
+    #[inline]
+    pub(crate) fn extend_run(&mut self, frame: &Frame<'_>) -> Sent {
+        // What is owed is below the mark: above, no frame is handed over.
+        debug_assert!(self.owed() < self.supplies.config.outbox_bytes_high);
+        self.run.end += frame.frame_len();
+        self.queued()
+    }
+
+    /// The same for any frame, of which nothing is taken unless it is queued. Apart, so that what is done for each of a row
+    /// of small ones stays short.
     #[cold]
-    fn reply_body(&mut self, body: Body<'_>) -> Sent {
+    pub(crate) fn reply_body(&mut self, frame: &mut Frame<'_>) -> Sent {
         if let Some(refusal) = self.refusal() {
             return refusal;
         }
-        match body {
-            Body::Whole { bytes, at } if self.owed() == 0 => *self.run = at..at + bytes.len(),
+        match &mut frame.body {
+            Body::Whole { bytes, at } if self.owed() == 0 => *self.run = *at..*at + bytes.len(),
             Body::Whole { bytes, .. } => {
-                self.stop_run();
-                self.append(bytes);
+                if !self.supplies.pool.has_room(self.room_needed(bytes.len())) {
+                    return Sent::NoMemory;
+                }
+                self.stop_run(bytes.len());
+                self.append_before(0, bytes);
             }
             Body::Large { chunks, .. } => {
-                self.stop_run();
+                // Nothing of another frame is on the workbench meanwhile, and the chunks are the connection's already.
+                debug_assert!(self.run.start == self.run.end);
                 let high = self.supplies.config.outbox_bytes_high;
                 self.supplies.backlog(self.backlog).outbox.append_chunks(chunks, high);
             }
@@ -150,44 +178,33 @@ impl<'a> Replies<'a> {
         if !is_over {
             return None;
         }
+        if !self.supplies.pool.has_room(self.room_needed(0)) {
+            return Some(Sent::NoMemory);
+        }
         // Only the outbox knows that it was over its mark, and so tells when there is room again.
-        self.stop_run();
+        self.stop_run(0);
         Some(Sent::OverMark)
     }
 
     #[inline]
     fn queued(&mut self) -> Sent {
-        match *self.verdict {
-            Verdict::GoOn => {
-                self.supplies.counts.frames_out += 1;
-                Sent::Queued
-            }
-            Verdict::Close(_) | Verdict::Fail(_) => Sent::Gone,
-        }
+        self.supplies.counts.frames_out += 1;
+        Sent::Queued
     }
 
-    /// Copies what is to be sent from the workbench to the outbox, so that something else can be queued behind it.
-    pub(crate) fn stop_run(&mut self) {
+    /// Copies what is to be sent from the workbench to the outbox, so that `more` bytes can be queued behind it. There is
+    /// room for all of them.
+    pub(crate) fn stop_run(&mut self, more: usize) {
         if self.run.start == self.run.end {
             return;
         }
         let run = std::mem::replace(self.run, 0..0);
         let work = self.work;
-        self.append(&work[run]);
+        self.append_before(more, &work[run]);
     }
 
-    fn append(&mut self, bytes: &[u8]) {
+    fn append_before(&mut self, more: usize, bytes: &[u8]) {
         let high = self.supplies.config.outbox_bytes_high;
-        let backlog = self.supplies.backlog(self.backlog);
-        let queued = backlog.outbox.append(bytes, high, &mut self.supplies.pool);
-        self.obey(queued);
-    }
-
-    /// What cannot be queued for want of memory ends the connection: the bytes behind it would be out of order.
-    #[inline]
-    fn obey(&mut self, queued: Result<(), MemoryLimit>) {
-        if let Err(limit) = queued {
-            *self.verdict = Verdict::Fail(limit.into());
-        }
+        self.supplies.backlog(self.backlog).outbox.append_before(more, bytes, high, &mut self.supplies.pool);
     }
 }

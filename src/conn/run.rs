@@ -18,10 +18,10 @@ impl Conn {
         let mut budget = before;
         self.lay(bench);
         let is_reading_first = self.has_refilled();
-        self.flush(io, bench, &mut budget);
+        self.flush(io, bench, sink, &mut budget);
         if std::mem::take(&mut self.is_woken) && self.is_taking_output() {
             self.ask(bench, |replies| sink.on_wake(replies));
-            self.flush(io, bench, &mut budget);
+            self.flush(io, bench, sink, &mut budget);
         }
         if !is_reading_first {
             self.report_low_water(io, bench, sink, &mut budget);
@@ -33,7 +33,7 @@ impl Conn {
 
         let has_answered = bench.supplies.counts.frames_in > frames_in_before;
         let has_written = budget.write_bytes < before.write_bytes;
-        self.pack(bench, has_answered, has_written);
+        self.pack(bench, sink, has_answered, has_written);
         has_answered || has_written
     }
 
@@ -66,14 +66,14 @@ impl Conn {
         if let Stopped::Told(verdict) = stopped {
             self.obey(verdict);
         }
-        self.flush(io, bench, budget);
+        self.flush(io, bench, sink, budget);
         if !matches!(self.state, State::Open | State::Draining) {
             // The write has failed, or the handler has ended it: a FIN behind that must not be taken for its end.
             return false;
         }
         match stopped {
             Stopped::Starved => self.read(io, bench, sink, budget),
-            Stopped::Large { frame_len } => self.begin_large(bench, frame_len),
+            Stopped::Large { frame_len } => self.begin_large(bench, sink, frame_len),
             Stopped::OverMark => true,
             Stopped::BudgetSpent => {
                 bench.supplies.counts.frame_budgets_spent += 1;
@@ -105,12 +105,18 @@ impl Conn {
     }
 
     /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
-    pub(crate) fn flush(&mut self, io: &mut impl Transport, bench: &mut Workbench, budget: &mut Budget) {
+    pub(crate) fn flush(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        sink: &mut impl Sink,
+        budget: &mut Budget,
+    ) {
         let owes_nothing = bench.run.is_empty() && self.backlog.is_none();
         if owes_nothing || matches!(self.state, State::Closed(_)) {
             return bench.forget_decoded();
         }
-        let flushed = self.flush_outbox(io, bench, budget).and_then(|()| self.flush_run(io, bench, budget));
+        let flushed = self.flush_outbox(io, bench, budget).and_then(|()| self.flush_run(io, bench, sink, budget));
         bench.forget_decoded();
         if let Err(reason) = flushed {
             self.cut(reason);
@@ -147,9 +153,10 @@ impl Conn {
         &mut self,
         io: &mut impl Transport,
         bench: &mut Workbench,
+        sink: &mut impl Sink,
         budget: &mut Budget,
     ) -> Result<(), CloseReason> {
-        let Workbench { work, run, supplies, .. } = bench;
+        let Workbench { work, run, at, supplies } = bench;
         let mut unsent = &work.as_slice()[run.clone()];
         while !unsent.is_empty() && self.edges.writable {
             if !budget.may_write() {
@@ -164,9 +171,11 @@ impl Conn {
             budget.note_written(sent);
         }
         if !unsent.is_empty() {
-            let backlog = supplies.backlog(&mut self.backlog);
-            let high = supplies.config.outbox_bytes_high;
-            backlog.outbox.append(unsent, high, &mut supplies.pool).map_err(CloseReason::from)?;
+            let needed = supplies.backlog(&mut self.backlog).outbox.room_needed(unsent.len());
+            if self.has_room(needed, (work.len() - *at, unsent.len()), supplies, sink) {
+                let high = supplies.config.outbox_bytes_high;
+                supplies.backlog(&mut self.backlog).outbox.append(unsent, high, &mut supplies.pool);
+            }
         }
         Ok(())
     }
@@ -193,7 +202,7 @@ impl Conn {
         if let Some(backlog) = &mut self.backlog {
             backlog.has_refilled = backlog.outbox.is_over();
         }
-        self.flush(io, bench, budget);
+        self.flush(io, bench, sink, budget);
     }
 
     /// Reads behind the undecoded bytes. Returns whether anything came.
@@ -232,20 +241,12 @@ impl Conn {
     }
 
     /// Makes the bytes on the workbench the beginning of a frame that will not fit a chunk.
-    fn begin_large(&mut self, bench: &mut Workbench, frame_len: usize) -> bool {
+    fn begin_large(&mut self, bench: &mut Workbench, sink: &mut impl Sink, frame_len: usize) -> bool {
         // What was decoded before it is not its bytes, and may not count for the memory that it takes.
         bench.work.compact();
-        match bench.supplies.pool.keep(&mut bench.work) {
-            Ok(first) => {
-                let backlog = bench.supplies.backlog(&mut self.backlog);
-                backlog.inbox = Inbox::Large(LargeFrame::new(first, frame_len));
-                true
-            }
-            Err(limit) => {
-                self.cut(limit.into());
-                false
-            }
-        }
+        let Some(first) = self.keep(bench, sink) else { return false };
+        bench.supplies.backlog(&mut self.backlog).inbox = Inbox::Large(LargeFrame::new(first, frame_len));
+        true
     }
 
     /// Reads more of a large frame, straight to where it stays, and hands it over once it is whole.
@@ -259,14 +260,17 @@ impl Conn {
         if !self.may_read(bench, budget) {
             return false;
         }
+        let needed = match self.backlog.as_deref() {
+            Some(Backlog { inbox: Inbox::Large(frame), .. }) => frame.room_needed(),
+            _ => return false,
+        };
+        if !self.has_room(needed, (0, 0), &mut bench.supplies, sink) {
+            return false;
+        }
         let Some(Backlog { inbox: Inbox::Large(frame), .. }) = self.backlog.as_deref_mut() else {
             return false;
         };
-        let outcome = match frame.spare_mut(&mut bench.supplies.pool) {
-            Ok(spare) => self.edges.read(io, spare, budget),
-            Err(limit) => Err(limit.into()),
-        };
-        match outcome {
+        match self.edges.read(io, frame.spare_mut(&mut bench.supplies.pool), budget) {
             Ok(None) => return false,
             Ok(Some(0)) => {
                 let received = frame.received();
@@ -291,9 +295,10 @@ impl Conn {
         budget: &mut Budget,
     ) {
         let inbox = self.backlog.as_deref_mut().map(|backlog| std::mem::take(&mut backlog.inbox));
-        let Some(Inbox::Large(LargeFrame { mut chunks, .. })) = inbox else { return };
+        let Some(Inbox::Large(LargeFrame { mut chunks, capacity, .. })) = inbox else { return };
+        bench.supplies.handed_over_bytes = capacity;
         let frame_len = chunks.iter().map(Chunk::len).sum();
-        let mut joined = std::mem::take(&mut bench.supplies.joined);
+        let mut joined = bench.supplies.pool.take_joined();
         joined.clear();
         budget.frames = budget.frames.saturating_sub(1);
         bench.supplies.counts.frames_in += 1;
@@ -302,12 +307,13 @@ impl Conn {
             sink.on_frame(Frame { body }, replies);
         });
         chunks.drain(..).for_each(|chunk| bench.supplies.pool.give_back(chunk));
-        bench.supplies.joined = joined;
-        self.flush(io, bench, budget);
+        bench.supplies.pool.keep_joined(joined);
+        bench.supplies.handed_over_bytes = 0;
+        self.flush(io, bench, sink, budget);
     }
 
     /// Takes the undecoded bytes off the workbench and keeps them; notes what the deadlines need.
-    fn pack(&mut self, bench: &mut Workbench, has_answered: bool, has_written: bool) {
+    fn pack(&mut self, bench: &mut Workbench, sink: &mut impl Sink, has_answered: bool, has_written: bool) {
         debug_assert!(bench.run.is_empty());
         if bench.work.is_empty() && self.backlog.is_none() {
             // There is nothing to keep.
@@ -329,12 +335,8 @@ impl Conn {
         if !bench.work.is_empty() {
             let decoded = decode(bench.work.as_slice(), bench.supplies.config.payload_len_max);
             has_frames = decoded != Ok(Decoded::Incomplete);
-            match bench.supplies.pool.keep(&mut bench.work) {
-                Ok(chunk) => bench.supplies.backlog(&mut self.backlog).inbox = Inbox::Bytes(chunk),
-                Err(limit) => {
-                    bench.clear();
-                    self.cut(limit.into());
-                }
+            if let Some(chunk) = self.keep(bench, sink) {
+                bench.supplies.backlog(&mut self.backlog).inbox = Inbox::Bytes(chunk);
             }
         }
         if self.backlog.as_ref().is_some_and(|backlog| backlog.is_empty()) {
@@ -386,8 +388,13 @@ impl<'a> Frames<'a> {
             if replies.flow.pause_input_when_full {
                 return self.stop(Stopped::OverMark);
             }
+            let needed = replies.room_needed(0);
+            if !replies.supplies.pool.has_room(needed) {
+                // A flush takes the run off the workbench, whatever room there is.
+                return self.stop(Stopped::OverMark);
+            }
             // From the outbox, a reply to this frame is refused like any other.
-            replies.stop_run();
+            replies.stop_run(0);
         }
         if self.budget == 0 {
             return self.stop(Stopped::BudgetSpent);

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::conn::Backlog;
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool};
+use crate::conn::outbox::Sent;
 use crate::planted::{Bug, planted};
 
 /// Lies under whichever connection runs; between runs it is empty.
@@ -41,7 +42,7 @@ impl Workbench {
                 now,
                 pool,
                 allowance: usize::MAX,
-                joined: Vec::new(),
+                handed_over_bytes: 0,
                 backlogs: Vec::new(),
                 counts: ConnCounts::default(),
             },
@@ -82,8 +83,8 @@ pub(crate) struct Supplies {
     pub(crate) pool: ChunkPool,
     /// The most bytes, read and written, that the next run may move: the reactor's to set, by what is left of the turn.
     pub(crate) allowance: usize,
-    /// A frame longer than a chunk in one piece, for a handler that asked for it.
-    pub(crate) joined: Vec<u8>,
+    /// Bytes of the chunks of the long frame that is with its handler.
+    pub(crate) handed_over_bytes: usize,
     /// Empty backlogs, kept for reuse: the boxes are what is reused.
     #[allow(clippy::vec_box)]
     backlogs: Vec<Box<Backlog>>,
@@ -94,6 +95,17 @@ impl Supplies {
     /// The connection's backlog, which it gets now if it has none.
     pub(crate) fn backlog<'a>(&mut self, slot: &'a mut Option<Box<Backlog>>) -> &'a mut Backlog {
         slot.get_or_insert_with(|| self.backlogs.pop().unwrap_or_default())
+    }
+
+    /// Counts a frame that is not queued, and returns why.
+    pub(crate) fn refuse(&mut self, why: Sent) -> Sent {
+        match why {
+            Sent::OverMark => self.counts.frames_full += 1,
+            Sent::NoMemory => self.counts.frames_without_memory += 1,
+            Sent::Gone => self.counts.frames_gone += 1,
+            Sent::Queued | Sent::TooLong => {}
+        }
+        why
     }
 
     /// Takes an empty backlog back.
@@ -109,12 +121,11 @@ impl Supplies {
     pub(crate) fn trim(&mut self) {
         self.pool.trim();
         self.backlogs.truncate(self.backlogs.len() / 2);
-        self.joined = Vec::new();
     }
 
     /// Whether anything is kept that [`trim`](Self::trim) would give back.
     pub(crate) fn has_idle(&self) -> bool {
-        self.pool.idle_bytes() > 0 || !self.backlogs.is_empty() || self.joined.capacity() > 0
+        self.pool.idle_bytes() + self.pool.joined_bytes() > 0 || !self.backlogs.is_empty()
     }
 }
 
@@ -126,6 +137,9 @@ const BACKLOGS_MAX: usize = CHUNK_LEN / 300;
 pub(crate) struct ConnCounts {
     pub(crate) frames_in: u64,
     pub(crate) frames_out: u64,
+    pub(crate) frames_full: u64,
+    pub(crate) frames_without_memory: u64,
+    pub(crate) frames_gone: u64,
     pub(crate) pauses: u64,
     pub(crate) read_budgets_spent: u64,
     pub(crate) write_budgets_spent: u64,

@@ -287,6 +287,7 @@ impl Scene {
         assert!(work.is_empty() && run.is_empty() && *at == 0, "the workbench is not empty");
         assert_eq!(supplies.pool.lent_bytes(), self.conn.buffered_bytes(), "the accounting is wrong");
         assert!(supplies.pool.lent_bytes() <= self.setup.memory_bytes_max);
+        assert!(supplies.pool.lent_bytes() + supplies.pool.joined_bytes() <= self.setup.memory_bytes_max);
         assert!(supplies.pool.idle_bytes() <= self.setup.pool_bytes_max);
         let counts = &supplies.counts;
         assert_eq!(counts.frames_in - self.counted.0, self.model.frames as u64);
@@ -388,9 +389,7 @@ impl Scene {
                 assert_eq!(reason, content.reason(&self.socket.delivered, self.setup.payload_len_max));
                 assert_eq!(self.model.frames, content.frames.len());
             }
-            CloseReason::MemoryLimit { observed, allowed } => {
-                assert!(observed > allowed && allowed == self.setup.memory_bytes_max);
-            }
+            CloseReason::Evicted { input, output } => assert!(input + output > 0, "it held nothing"),
             _ => assert!(self.permitted.contains(&reason), "{reason:?} is none of {:?}", self.permitted),
         }
         let is_drained = reason == CloseReason::Drained && !self.may_drain_less;
@@ -419,7 +418,7 @@ fn is_orderly(reason: CloseReason) -> bool {
         | CloseReason::IdleTimeout
         | CloseReason::FrameTimeout
         | CloseReason::WriteTimeout
-        | CloseReason::MemoryLimit { .. }
+        | CloseReason::Evicted { .. }
         | CloseReason::WriteZero
         | CloseReason::Io(_)
         | CloseReason::AbortedByHandler

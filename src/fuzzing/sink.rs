@@ -66,7 +66,7 @@ impl Model {
                 self.longest = self.longest.max(frame_len);
             }
             Sent::OverMark => self.awaits_room = true,
-            Sent::Gone | Sent::TooLong => {}
+            Sent::Gone | Sent::TooLong | Sent::NoMemory => {}
         }
     }
 
@@ -126,8 +126,8 @@ impl Sink for Model {
         frame.payload_chunks().for_each(|piece| self.received.extend(piece));
         let act = self.acts.pop_front().unwrap_or(self.answer);
         let sent = self.answer(act, frame, replies);
-        let has_failed = *replies.verdict != Verdict::GoOn;
-        assert!(sent.is_none_or(|sent| sent == Sent::Queued) || has_failed, "the first reply was refused: {sent:?}");
+        let is_queued = sent.is_none_or(|sent| matches!(sent, Sent::Queued | Sent::NoMemory));
+        assert!(is_queued, "the first reply was refused: {sent:?}");
         match act {
             Act::Echo | Act::Copy | Act::Inspect | Act::Ignore => {}
             Act::Replies { count, payload_len } => {

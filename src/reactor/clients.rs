@@ -1,8 +1,10 @@
 //! The connections of a reactor, and the queue of those that have something to do.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::addr::{Dial, PeerAddr};
+use crate::config::Config;
 use crate::conn::outbox::Sent;
 use crate::conn::workbench::Supplies;
 use crate::conn::{Conn, Readiness};
@@ -10,6 +12,7 @@ use crate::error::{CloseReason, DialError};
 use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
 use crate::planted::{Bug, planted};
 use crate::reactor::deadlines::{Kind, Kinds};
+use crate::reactor::holders::Holders;
 use crate::reactor::slots::Slots;
 use crate::reactor::timers::Timers;
 
@@ -34,6 +37,7 @@ pub(crate) struct Clients<S, T> {
     /// What a handler has asked of the reactor.
     pub(crate) end: Option<End>,
     pub(crate) timers: Timers,
+    pub(crate) holders: Holders,
 }
 
 #[derive(Debug)]
@@ -81,8 +85,9 @@ pub(crate) enum Origin {
 }
 
 impl<S, T> Clients<S, T> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
+            holders: Holders::new(config, now),
             slots: Slots::new(),
             first: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -96,6 +101,18 @@ impl<S, T> Clients<S, T> {
 
     pub(crate) fn insert(&mut self, origin: Origin, seat: Seat<S, T>) -> ConnId {
         self.slots.insert(Client { is_queued: false, short_runs_due: 0, expired: Kinds::default(), origin, seat })
+    }
+
+    /// Frees the buffers of a connection and ends it; its slot is freed at the end of the turn.
+    fn evict(&mut self, index: u32, supplies: &mut Supplies) {
+        self.holders.set(index, 0, false, supplies.now);
+        let Some(id) = self.slots.id_of(index) else { return };
+        #[cfg(test)]
+        self.check_victim(id);
+        if let Some(conn) = self.conn_mut(id) {
+            conn.evict(supplies);
+            self.ended.push(id);
+        }
     }
 
     /// An event came. Returns whether it was about a connection that exists.
@@ -357,10 +374,11 @@ impl<S, T> Clients<S, T> {
 impl<S, T> Reach for Clients<S, T> {
     fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent {
         let Some(tenant) = self.slots.tenant_mut(to).and_then(Client::tenant_mut) else {
-            return Sent::Gone;
+            return supplies.refuse(Sent::Gone);
         };
         let sent = tenant.conn.send(payload, supplies);
-        if sent == Sent::Queued || tenant.conn.closed().is_some() {
+        if sent == Sent::Queued {
+            self.holders.set(to.index, tenant.conn.buffered_bytes(), false, supplies.now);
             self.queue(to);
         }
         sent
@@ -368,17 +386,32 @@ impl<S, T> Reach for Clients<S, T> {
 
     fn broadcast(&mut self, payload: &[u8], supplies: &mut Supplies) -> Broadcast {
         let mut reached = Broadcast::default();
-        let Self { slots, waiting, .. } = self;
+        let Self { slots, waiting, holders, .. } = self;
         for (id, client) in slots.iter_mut() {
             let Some(tenant) = client.tenant_mut() else { continue };
             let sent = tenant.conn.send(payload, supplies);
             count(&mut reached, sent);
-            let has_work = sent == Sent::Queued || tenant.conn.closed().is_some();
-            if has_work && !std::mem::replace(&mut client.is_queued, true) {
+            if sent != Sent::Queued {
+                continue;
+            }
+            holders.set(id.index, tenant.conn.buffered_bytes(), false, supplies.now);
+            if !std::mem::replace(&mut client.is_queued, true) {
                 waiting.push_back(id);
             }
         }
         reached
+    }
+
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, supplies: &mut Supplies) -> bool {
+        while !supplies.pool.has_room(needed) {
+            let Some(index) = self.holders.victim(of.index, held.saturating_add(needed), supplies.now) else {
+                // Where frames fit a chunk there always is another, or room.
+                debug_assert!(held + needed > supplies.config.modest_bytes_max(), "{held} + {needed} bytes");
+                return false;
+            };
+            self.evict(index, supplies);
+        }
+        true
     }
 
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
@@ -404,7 +437,7 @@ impl<S, T> Reach for Clients<S, T> {
         id
     }
 
-    fn set_timer(&mut self, at: std::time::Instant) -> TimerId {
+    fn set_timer(&mut self, at: Instant) -> TimerId {
         self.timers.set(at)
     }
 

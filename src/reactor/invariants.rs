@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
-use crate::reactor::clients::{Seat, Tenant};
+use crate::reactor::clients::{Clients, Seat, Tenant};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
 
@@ -36,6 +36,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             };
             conn.check_invariants(config);
             buffered += conn.buffered_bytes();
+            let noted = self.clients.holders.held(id.index);
+            assert_eq!(noted, conn.buffered_bytes(), "[{id}] is found at the memory limit by what it holds");
             let is_queued = self.clients.is_queued(id);
             queued += usize::from(is_queued);
             assert!(is_queued || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
@@ -74,6 +76,24 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             is_taking_frames: conn.is_taking_frames(),
             unsent_bytes: conn.unsent_bytes(),
         })
+    }
+}
+
+impl<S, T> Clients<S, T> {
+    /// A connection that is to be evicted holds something, and if that is much, no other one more, but for one that runs.
+    ///
+    /// The lists are exact to an eighth.
+    pub(crate) fn check_victim(&self, id: ConnId) {
+        let Some(Seat::Open(victim)) = self.slots.tenant(id).map(|client| &client.seat) else {
+            panic!("[{id}] is evicted, and is no connection")
+        };
+        let held = victim.conn.buffered_bytes();
+        assert!(held > 0, "[{id}] is evicted, and holds nothing");
+        for (other, client) in self.slots.iter() {
+            let Seat::Open(tenant) = &client.seat else { continue };
+            let more = tenant.conn.buffered_bytes();
+            assert!(!self.holders.goes_before(more, held), "[{id}] is evicted with {held}, [{other}] holds {more}");
+        }
     }
 }
 

@@ -41,7 +41,6 @@ struct Listening<L> {
 enum Refusal {
     ConnectionsMax(usize),
     PerIp(Prefix, usize),
-    Memory(usize),
 }
 
 impl fmt::Display for Refusal {
@@ -49,7 +48,6 @@ impl fmt::Display for Refusal {
         match self {
             Self::ConnectionsMax(limit) => write!(f, "{limit} connections"),
             Self::PerIp(prefix, limit) => write!(f, "{limit} connections from {prefix}"),
-            Self::Memory(limit) => write!(f, "{limit} bytes of buffers"),
         }
     }
 }
@@ -167,9 +165,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if let Some((prefix, max)) = self.listeners.per_ip.full(peer) {
             return Err(Refusal::PerIp(prefix, max));
         }
-        if !self.bench.supplies.pool.can_lend() {
-            return Err(Refusal::Memory(config.memory_bytes_max));
-        }
         Ok(())
     }
 
@@ -183,7 +178,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let counter = match refusal {
             Refusal::ConnectionsMax(_) => &mut refused.connections_max,
             Refusal::PerIp(..) => &mut refused.connections_per_ip_max,
-            Refusal::Memory(_) => &mut refused.memory,
         };
         *counter += 1;
         if self.gates.refused.passes(self.now(), Source::of(peer)) {

@@ -6,6 +6,7 @@ pub(crate) mod deadlines;
 pub(crate) mod dialler;
 pub(crate) mod expiry;
 pub(crate) mod handle;
+pub(crate) mod holders;
 #[cfg(test)]
 pub(crate) mod invariants;
 pub(crate) mod listener;
@@ -142,8 +143,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             handler,
             deadlines: Deadlines::new(&config, now),
             listeners: Listeners::new(&config),
+            clients: Clients::new(&config, now),
             bench: Workbench::new(config, now),
-            clients: Clients::new(),
             mailbox,
             stats: Stats::default(),
             gates: Gates::default(),
@@ -261,7 +262,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let supplies = &self.bench.supplies;
         stats.take_over(&supplies.counts);
         stats.buffered_bytes = supplies.pool.lent_bytes() as u64;
-        stats.pooled_bytes = supplies.pool.idle_bytes() as u64;
+        stats.pooled_bytes = (supplies.pool.idle_bytes() + supplies.pool.joined_bytes()) as u64;
         stats.dialling = self.clients.slots.len() as u64 - stats.connections;
         stats
     }

@@ -10,6 +10,7 @@ use crate::conn::Sink;
 use crate::conn::decoder::Frame;
 use crate::conn::replies::{Replies, Verdict};
 use crate::conn::run::Frames;
+use crate::conn::workbench::Supplies;
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Context, Handler, Reach};
 
@@ -67,6 +68,10 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
 
     fn on_low_water(&mut self, replies: &mut Replies<'_>) {
         self.call(replies, H::on_low_water);
+    }
+
+    fn make_room(&mut self, held: usize, needed: usize, supplies: &mut Supplies) -> bool {
+        self.reach.make_room(self.id, held, needed, supplies)
     }
 }
 

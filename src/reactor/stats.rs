@@ -33,6 +33,8 @@ pub struct Stats {
     pub frames_in: u64,
     /// Frames queued.
     pub frames_out: u64,
+    /// Frames that were to be sent and were not queued, by reason; each was reported to the handler as it happened.
+    pub dropped: Dropped,
     /// Bytes read.
     pub bytes_in: u64,
     /// Bytes written.
@@ -85,8 +87,6 @@ pub struct Refused {
     pub connections_max: u64,
     /// Over the limit for one IP address.
     pub connections_per_ip_max: u64,
-    /// The buffers had reached the memory limit.
-    pub memory: u64,
     /// The readiness queue would not take it, or the handler panicked in `on_open`.
     pub failed: u64,
 }
@@ -95,7 +95,27 @@ impl Refused {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.connections_max + self.connections_per_ip_max + self.memory + self.failed
+        self.connections_max + self.connections_per_ip_max + self.failed
+    }
+}
+
+/// Frames that were to be sent and were not queued.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// The outbox had reached its high watermark ([`Sent::OverMark`](crate::Sent::OverMark)).
+    pub full: u64,
+    /// The memory limit had no room for it ([`Sent::NoMemory`](crate::Sent::NoMemory)).
+    pub no_memory: u64,
+    /// The connection had ended, or was ending ([`Sent::Gone`](crate::Sent::Gone)).
+    pub gone: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.full + self.no_memory + self.gone
     }
 }
 
@@ -180,6 +200,8 @@ impl Stats {
     pub(crate) fn take_over(&mut self, counts: &ConnCounts) {
         self.frames_in = counts.frames_in;
         self.frames_out = counts.frames_out;
+        self.dropped =
+            Dropped { full: counts.frames_full, no_memory: counts.frames_without_memory, gone: counts.frames_gone };
         self.pauses = counts.pauses;
         self.read_budgets_spent = counts.read_budgets_spent;
         self.write_budgets_spent = counts.write_budgets_spent;
@@ -208,10 +230,11 @@ impl fmt::Display for Stats {
         }
         write!(
             f,
-            "; frames in {} out {}; bytes in {} out {}, buffered {}; pauses {}; calls: poll {}, accept {}, read {} \
+            "; frames in {} out {} dropped {}; bytes in {} out {}, buffered {}; pauses {}; calls: poll {}, accept {}, read {} \
              ({} would block), write {} ({} would block); turns {}: p50 {:?}, p99 {:?}, max {:?}, max {} bytes",
             self.frames_in,
             self.frames_out,
+            self.dropped.total(),
             self.bytes_in,
             self.bytes_out,
             self.buffered_bytes,
@@ -243,7 +266,7 @@ pub struct Histogram {
 /// Each power of two is divided in so many buckets.
 const PER_OCTAVE: usize = 8;
 const OCTAVE_BITS: u32 = PER_OCTAVE.trailing_zeros();
-const BUCKETS: usize = PER_OCTAVE * (u64::BITS as usize - OCTAVE_BITS as usize + 1);
+pub(crate) const BUCKETS: usize = PER_OCTAVE * (u64::BITS as usize - OCTAVE_BITS as usize + 1);
 
 impl Histogram {
     /// How many durations were recorded.
@@ -312,7 +335,7 @@ impl fmt::Debug for Histogram {
 }
 
 /// Values below [`PER_OCTAVE`] have a bucket each; above, the first [`OCTAVE_BITS`] bits behind the highest choose it.
-fn bucket_of(nanos: u64) -> usize {
+pub(crate) fn bucket_of(nanos: u64) -> usize {
     let octave = (u64::BITS - nanos.leading_zeros()).saturating_sub(OCTAVE_BITS + 1);
     octave as usize * PER_OCTAVE + (nanos >> octave) as usize
 }

@@ -36,6 +36,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             conn.release(&mut self.bench.supplies);
             return None;
         };
+        if conn.has_backlog() {
+            self.clients.holders.set(id.index, conn.buffered_bytes(), false, self.now());
+        }
         debug!("[{id}] open, {} {peer}", if origin == Origin::Accepted { "from" } else { "to" });
         self.stats.connections += 1;
         self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
@@ -64,8 +67,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if origin == Origin::Accepted {
             self.listeners.note_ended(&peer);
         }
-        self.count_out(id, &peer, &reason, conn.unsent_bytes());
+        let unsent_bytes = match reason {
+            // It has given its buffers back already.
+            CloseReason::Evicted { output, .. } => output,
+            _ => conn.unsent_bytes(),
+        };
+        self.count_out(id, &peer, &reason, unsent_bytes);
         conn.release(&mut self.bench.supplies);
+        self.clients.holders.set(id.index, 0, false, self.bench.supplies.now);
         self.deadlines.clear(id.index);
         let Self { handler, clients, bench, .. } = self;
         let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
@@ -96,7 +105,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let now = self.now();
         let (level, gate) = match (reason, reason.caused_by()) {
             (CloseReason::HandlerPanicked, _) => (Level::Error, &mut self.gates.panicked),
-            (CloseReason::MemoryLimit { .. }, _) | (_, CausedBy::PeerAbruptly) => {
+            (CloseReason::Evicted { .. }, _) | (_, CausedBy::PeerAbruptly) => {
                 (Level::Warn, &mut self.gates.closed_abruptly)
             }
             _ => return debug!("[{id}] {peer}: closed: {reason}"),

@@ -125,7 +125,10 @@ fn an_address_that_cannot_work_is_shown_with_its_form() {
 fn values_that_cannot_work_together_are_told_by_their_flags() {
     assert_usage_error(
         &["serve", "--memory", "1MiB"],
-        &["--memory is 1048576 and must be at least 16777220", "--max-frame"],
+        &[
+            "--memory is 1048576 and must be at least 16846852, for a frame of --max-frame (16777216) and a chunk of 69632; \
+             raise it or lower --max-frame",
+        ],
     );
     assert_usage_error(&["serve", "--max-connections", "0"], &["--max-connections is 0 and must be at least 1"]);
     assert_usage_error(&["serve", "--output-high-water", "0"], &["--output-high-water is 0 and must be at least 1"]);

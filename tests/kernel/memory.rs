@@ -92,13 +92,12 @@ impl<'a> Flooder<'a> {
 }
 
 /// Floods until told to end. Who is cut or refused comes again.
-fn flood(addr: SocketAddr, is_over: &AtomicBool) {
-    let bytes = Bytes::new();
-    let mut flooders: Vec<_> = (0..FLOODERS).map(|index| Flooder::new(addr, bytes.of(index))).collect();
+fn flood<'a>(addr: SocketAddr, count: usize, is_over: &AtomicBool, bytes: impl Fn(usize) -> (&'a [u8], bool)) {
+    let mut flooders: Vec<_> = (0..count).map(|index| Flooder::new(addr, bytes(index))).collect();
     while !is_over.load(Ordering::Relaxed) {
         for (index, flooder) in flooders.iter_mut().enumerate() {
             if !flooder.write() {
-                *flooder = Flooder::new(addr, bytes.of(index));
+                *flooder = Flooder::new(addr, bytes(index));
             }
         }
     }
@@ -138,12 +137,13 @@ fn a_flood_in_little_memory_ends_its_peers_and_neither_the_server_nor_others() {
 
     let is_over = AtomicBool::new(false);
     let (mut calls, mut longest, mut most_buffered, mut most_mapped) = (0, Duration::ZERO, 0, 0);
-    // Who needs more is cut, and who comes then is refused: of which there are more is a matter of who comes first.
-    let ended = |counters: &str| counter(counters, "memory limit") + counter(counters, "refused");
+    let ended = |counters: &str| counter(counters, "evicted");
     let counters = thread::scope(|scope| {
         // Also when the test fails.
         let _over = SetOnDrop(&is_over);
-        scope.spawn(|| flood(addr, &is_over));
+        let bytes = Bytes::new();
+        let is_over = &is_over;
+        scope.spawn(move || flood(addr, FLOODERS, is_over, |index| bytes.of(index)));
         let begun = Instant::now();
         loop {
             let asked = Instant::now();
@@ -172,4 +172,60 @@ fn a_flood_in_little_memory_ends_its_peers_and_neither_the_server_nor_others() {
     assert!(server.is_running());
     server.signal("TERM");
     assert_eq!(server.outcome().code, Some(0));
+}
+
+const HOARDERS: usize = 20;
+const SMALL: usize = 20;
+/// What the longest frame takes by default.
+const LONGEST: usize = 16 << 20;
+const EVICTED: u64 = 100;
+
+/// Hoarders at the memory limit, each with what it writes: small clients lose no echo and no connection.
+fn assert_small_clients_lose_nothing<'a>(bytes: impl Fn(usize) -> (&'a [u8], bool) + Send) {
+    let (mut server, addr) =
+        Process::serve(&["--memory", &MEMORY.to_string(), "--frame-timeout", "0", "--write-timeout", "0"]);
+    let mut small: Vec<Client> = (0..SMALL).map(|_| connect_and_ping(addr)).collect();
+    let is_over = AtomicBool::new(false);
+    let counters = thread::scope(|scope| {
+        let _over = SetOnDrop(&is_over);
+        let is_over = &is_over;
+        scope.spawn(move || flood(addr, HOARDERS, is_over, bytes));
+        let begun = Instant::now();
+        for round in 0_u64.. {
+            // Whole frames, and such as come in two parts, which have to be kept in between.
+            let payloads = [64, 1_000, 5_000, 60_000].map(|len| payload(round, len));
+            for (payload, client) in payloads.iter().cycle().zip(&mut small) {
+                client.call(payload);
+                client.send_bytes(&frame(payload)[..payload.len() / 2]);
+            }
+            let counters = server.counters();
+            assert!(counter(&counters, "buffered") <= MEMORY, "{counters}");
+            for (payload, client) in payloads.iter().cycle().zip(&mut small) {
+                client.send_bytes(&frame(payload)[payload.len() / 2..]);
+                client.expect(payload);
+            }
+            // Newcomers are served too.
+            connect_and_ping(addr);
+            if begun.elapsed() > FLOOD / 4 && counter(&counters, "evicted") >= EVICTED {
+                return counters;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{counters}");
+        }
+        unreachable!("rounds do not end")
+    });
+    assert_eq!(counter(&counters, "refused"), 0, "{counters}");
+    small.iter_mut().for_each(|client| client.call(b"still there"));
+    assert!(server.is_running());
+}
+
+#[test]
+fn hoarders_of_input_at_the_memory_limit_cost_small_clients_nothing() {
+    let hoard = frame(&payload(1, LONGEST))[..LONGEST / 16 * 15].to_vec();
+    assert_small_clients_lose_nothing(|_| (&hoard, false));
+}
+
+#[test]
+fn hoarders_of_output_at_the_memory_limit_cost_small_clients_nothing() {
+    let (long, short) = (frame(&payload(1, LONGEST)), frame(&payload(2, 500)).repeat(200));
+    assert_small_clients_lose_nothing(|index| (if index % 2 == 0 { &long } else { &short }, true));
 }

@@ -248,12 +248,8 @@ const EXIT_UNWRITTEN: i32 = 1;
 
 /// A setting that cannot work, told by the name of its flag.
 fn usage(error: &ConfigError) -> Failure {
-    let setting = error.setting();
-    let flag = FLAGS.iter().find(|(name, _)| *name == setting).map_or(setting, |(_, flag)| *flag);
-    let mut message = error.to_string().replacen(setting, flag, 1);
-    if flag == "--memory" {
-        message.push_str(": the longest frame (--max-frame) with its header");
-    }
+    // An error may name other settings too, with what they ask for.
+    let message = FLAGS.iter().fold(error.to_string(), |message, (setting, flag)| message.replace(setting, flag));
     let mut command = crate::command();
     command.build();
     match command.find_subcommand_mut("serve") {

@@ -19,8 +19,8 @@ fn bounded(style: Style, memory_bytes_max: usize) -> Driver {
     Driver::new(style, Config { memory_bytes_max, ..Config::default() })
 }
 
-fn ran_out(driver: &Driver) -> bool {
-    matches!(driver.conn.closed(), Some(CloseReason::MemoryLimit { .. }))
+fn is_evicted(driver: &Driver) -> bool {
+    matches!(driver.conn.closed(), Some(CloseReason::Evicted { .. }))
 }
 
 #[test]
@@ -104,33 +104,51 @@ fn four_gib_minus_one_announced_costs_a_few_kib() {
 }
 
 #[test]
-fn input_that_cannot_be_kept_closes_with_the_memory_limit() {
+fn input_without_room_evicts_where_no_other_holds_more() {
     for (payload_len, memory_bytes_max) in [(2_000, 1_024), (100_000, 1_024), (100_000, 30_000), (1 << 20, 200_000)] {
         let bytes = stream(&[payload_len]);
         let mut driver = bounded(Style::Echo, memory_bytes_max);
+        let mut sent = 0;
         for piece in bytes[..bytes.len() - 1].chunks(1_500) {
             driver.receive(piece);
+            sent += piece.len();
             assert!(driver.bench.supplies.pool.lent_bytes() <= memory_bytes_max);
-            if ran_out(&driver) {
+            if is_evicted(&driver) {
                 break;
             }
         }
-        let Some(CloseReason::MemoryLimit { observed, allowed }) = driver.conn.closed() else {
+        let Some(CloseReason::Evicted { input, output }) = driver.conn.closed() else {
             panic!("{:?}", driver.conn);
         };
-        assert!(observed > allowed && allowed == memory_bytes_max);
+        assert!(2 * sent + 4_096 > memory_bytes_max && input <= sent && input + 1_500 >= sent, "{input} of {sent}");
+        assert_eq!(output, 0);
         driver.at_rest();
     }
 }
 
 #[test]
-fn output_that_cannot_be_kept_closes_with_the_memory_limit() {
-    for style in [Style::Echo, Style::Copy, Style::Mixed] {
+fn echo_without_room_evicts_where_no_other_holds_more() {
+    let mut driver = bounded(Style::Echo, 2_048);
+    driver.socket.room = 10;
+    driver.receive(&stream(&[1_000; 8]));
+    let Some(CloseReason::Evicted { input, output }) = driver.conn.closed() else { panic!("{:?}", driver.conn) };
+    assert_eq!((input, output), (0, 8 * 1_004 - 10));
+    driver.at_rest();
+}
+
+#[test]
+fn reply_without_room_is_an_error_value_and_none_of_it_is_queued() {
+    for style in [Style::Copy, Style::Mixed] {
         let mut driver = bounded(style, 2_048);
         driver.socket.room = 10;
         driver.receive(&stream(&[1_000; 8]));
-        assert!(ran_out(&driver), "{:?}", driver.conn);
+        assert!(driver.sink.refused > 0 && driver.sink.replies > 0);
+        assert_eq!((driver.sink.frames, driver.conn.closed()), (8, None));
+        driver.take(1 << 20);
+        driver.sent_all();
         driver.at_rest();
+        driver.receive(&stream(&[1_000]));
+        driver.sent_all();
     }
 }
 
@@ -145,22 +163,44 @@ fn an_echo_that_the_socket_takes_costs_no_memory() {
 }
 
 #[test]
-fn a_send_that_cannot_be_kept_ends_the_connection() {
-    let mut driver = bounded(Style::Echo, 512);
-    assert_eq!(driver.send(&[1; 1_000]), Sent::Gone);
-    assert!(ran_out(&driver));
-    driver.conn.release(&mut driver.bench.supplies);
+fn message_without_room_is_an_error_value_and_the_connection_goes_on() {
+    let mut driver = bounded(Style::Echo, 8 << 10);
+    driver.socket.room = 0;
+    assert_eq!(driver.send(&[1; 5_000]), Sent::NoMemory);
+    assert_eq!(driver.send(&[2; 4_000]), Sent::Queued);
+    // What is left of the limit is less than an eighth of it.
+    assert_eq!(driver.send(&[3; 3_000]), Sent::NoMemory);
+    assert_eq!(driver.send(&[4; 88]), Sent::Queued);
+    assert_eq!(driver.conn.closed(), None);
+    driver.take(1 << 20);
+    driver.sent_all();
     driver.at_rest();
+    let counts = &driver.bench.supplies.counts;
+    assert_eq!((counts.frames_without_memory, counts.frames_full, counts.frames_gone), (2, 0, 0));
 }
 
 #[test]
-fn one_connections_end_by_the_memory_limit_leaves_the_memory_to_the_next() {
-    let mut driver = bounded(Style::Copy, 2_048);
+fn message_over_the_mark_is_refused_for_that_whatever_room_there_is() {
+    let mut driver = Driver::new(
+        Style::Echo,
+        Config { memory_bytes_max: 2_048, outbox_bytes_high: 500, outbox_bytes_low: 100, ..Config::default() },
+    );
+    driver.socket.room = 0;
+    assert_eq!(driver.send(&[1; 1_000]), Sent::Queued);
+    assert_eq!(driver.send(&[2; 1_000]), Sent::OverMark);
+}
+
+#[test]
+fn eviction_of_one_connection_leaves_its_memory_to_the_next() {
+    let mut driver = bounded(Style::Echo, 2_048);
+    driver.socket.room = 0;
     for _ in 0..10 {
         driver.receive(&stream(&[3_000]));
-        assert!(ran_out(&driver));
+        assert!(is_evicted(&driver));
         driver.reconnect();
+        driver.socket.room = 0;
     }
     driver.receive(&stream(&[1_000]));
+    driver.take(1 << 20);
     assert_eq!(driver.socket.written, stream(&[1_000]));
 }

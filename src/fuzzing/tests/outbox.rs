@@ -101,19 +101,20 @@ impl Pair {
 
     fn append(&mut self, len: usize) {
         let bytes = self.bytes(len);
-        let before = self.outbox.len();
-        let outcome = self.outbox.append(&bytes, self.high, &mut self.pool);
-        // What could not be queued for want of memory ends a connection; what could is in order.
-        let queued = self.outbox.len() - before;
-        assert!(outcome.is_err() || queued == len);
-        self.note(&bytes[..queued]);
+        if self.pool.has_room(self.outbox.room_needed(len)) {
+            self.outbox.append(&bytes, self.high, &mut self.pool);
+            self.note(&bytes);
+        }
     }
 
     fn move_in(&mut self, len: usize) {
         let bytes = self.bytes(len);
         let mut chunks = VecDeque::new();
         for piece in bytes.chunks(CHUNK_LEN) {
-            let Ok(mut chunk) = self.pool.lend(piece.len()) else { break };
+            if !self.pool.has_room(CHUNK_LEN) {
+                break;
+            }
+            let mut chunk = self.pool.lend(piece.len());
             chunk.append(piece);
             chunks.push_back(chunk);
         }

@@ -63,7 +63,7 @@ fn is_in_order(reason: &CloseReason) -> bool {
         | CloseReason::IdleTimeout
         | CloseReason::FrameTimeout
         | CloseReason::WriteTimeout
-        | CloseReason::MemoryLimit { .. }
+        | CloseReason::Evicted { .. }
         | CloseReason::WriteZero
         | CloseReason::Io(_)
         | CloseReason::AbortedByHandler
@@ -197,7 +197,8 @@ impl Rig {
             CloseReason::WriteTimeout => {
                 config.write_timeout.is_some_and(|timeout| may_be_misjudged || at - actor.last_read_at >= timeout)
             }
-            CloseReason::MemoryLimit { observed, allowed } => observed > allowed,
+            // That no other held more is checked where it is chosen.
+            CloseReason::Evicted { input, output } => input + output > 0,
             CloseReason::WriteZero => past.writes_of_zero > 0,
             CloseReason::Io(_) => false,
             CloseReason::ClosedByHandler => record.was_closed,

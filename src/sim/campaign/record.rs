@@ -27,8 +27,6 @@ pub(super) struct Record {
     pub(super) was_closed: bool,
     pub(super) was_aborted: bool,
     pub(super) has_panicked: bool,
-    /// A reply was not taken: only the memory limit may be the reason.
-    pub(super) is_unanswered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +66,6 @@ impl Record {
             was_closed: false,
             was_aborted: false,
             has_panicked: false,
-            is_unanswered: false,
         }
     }
 

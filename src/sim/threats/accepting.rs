@@ -1,4 +1,4 @@
-//! What the kernel can answer to an accept, and the limit of memory.
+//! What the kernel can answer to an accept.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::handler::Echo;
 use crate::net::{Net, Ready};
 use crate::reactor::Reactor;
-use crate::sim::threats::{PORT, SECOND, Scene, TURNS_MAX, frame, patient};
+use crate::sim::threats::{PORT, SECOND, TURNS_MAX, frame};
 use crate::sim::{Sim, SimListener, SimNet, SimStream};
 
 /// From when the kernel has what it lacked to when somebody who waits is let in.
@@ -175,48 +175,4 @@ fn an_accept_that_failed_for_its_peer_or_for_a_signal_is_followed_by_the_next_in
         assert_eq!(reactor.stats().accept_pauses, 0, "{kind}");
         drop(peer);
     }
-}
-
-/// What a connection takes for a part of a short frame: the smallest buffer.
-const HELD: u64 = 512;
-const ROOM: u64 = 16;
-
-#[test]
-fn at_the_memory_limit_one_more_is_refused_and_counted_and_below_it_let_in() {
-    let config = patient().payload_len_max(4_000).memory_bytes_max((HELD * ROOM) as usize);
-    let mut scene = Scene::new(config);
-    let part = &frame(&[7; 300])[..200];
-    let mut holders = Vec::new();
-    for held in 1..=ROOM {
-        let peer = scene.connect();
-        peer.send(part);
-        scene.settle();
-        holders.push(peer);
-        assert_eq!((scene.stats().buffered_bytes, scene.stats().refused.total()), (held * HELD, 0));
-    }
-    for refused in 1..=3 {
-        let peer = scene.connect();
-        assert!(peer.has_server_finished());
-        assert_eq!((scene.stats().refused.memory, scene.stats().refused.total()), (refused, refused));
-        assert_eq!(scene.stats().connections, ROOM);
-    }
-    for round in 0..3 {
-        // Whoever's frame is whole holds nothing any more.
-        holders[round].send(&frame(&[7; 300])[200..]);
-        scene.settle();
-        let peer = scene.connect();
-        assert_eq!(scene.stats().connections, ROOM + round as u64 + 1);
-        peer.send(part);
-        scene.settle();
-        assert_eq!(scene.stats().buffered_bytes, ROOM * HELD);
-        assert!(scene.connect().has_server_finished());
-        holders.push(peer);
-    }
-    assert_eq!(scene.stats().refused.memory, 6);
-    holders.iter().for_each(crate::sim::Peer::finish);
-    scene.settle();
-    scene.is_empty();
-    // A frame of all that is allowed has room again.
-    let peer = scene.connect();
-    scene.call(&peer, &[7; 4_000]);
 }

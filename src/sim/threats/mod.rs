@@ -7,6 +7,7 @@ mod events;
 mod fairness;
 mod floods;
 mod forever;
+mod memory;
 mod partitions;
 mod pauses;
 mod prefixes;

@@ -1,0 +1,256 @@
+//! Which connection to evict at the memory limit: found without a look at all of them.
+//!
+//! Connections that have buffers are in lists, one for each size and 12.5 % above it, in the order in which they last moved a
+//! frame or output. The lists are linked through an array by slot, so a change is O(1), and one that has no buffer costs
+//! nothing.
+//!
+//! Above what a connection needs whose frames fit a chunk, the largest goes first. Below, time counts too: of those that hold
+//! about the same, the one goes that has moved nothing for longest, so that many that hold a little each do not drive out
+//! one that will be done in a moment.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::reactor::stats::{BUCKETS, bucket_of};
+
+#[derive(Debug)]
+pub(crate) struct Holders {
+    epoch: Instant,
+    /// What a connection may need whose frames fit a chunk, in bytes.
+    modest_bytes_max: usize,
+    lists: Box<[List; BUCKETS]>,
+    /// By slot; grows to the highest slot that ever had a buffer.
+    nodes: Vec<Node>,
+}
+
+/// Those that hold about the same, the one that has held it for longest first.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    // Invariant: 0 exactly if the slot is in no list.
+    held: usize,
+    /// Nanoseconds since the epoch.
+    since: u64,
+    prev: u32,
+    next: u32,
+}
+
+const NONE: u32 = u32::MAX;
+const EMPTY: Node = Node { held: 0, since: 0, prev: NONE, next: NONE };
+
+/// How many of a list are looked at to find a place in it.
+const STEPS_MAX: usize = 16;
+
+/// Added to the time for which a buffer was held, so that size counts among those that are new.
+const MOMENT: Duration = Duration::from_millis(1);
+
+impl Holders {
+    pub(crate) fn new(config: &Config, epoch: Instant) -> Self {
+        Self {
+            epoch,
+            modest_bytes_max: config.modest_bytes_max(),
+            lists: Box::new([List { head: NONE, tail: NONE }; BUCKETS]),
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Notes that a connection holds so many bytes of buffers, and whether it has moved a frame or output since the last time.
+    pub(crate) fn set(&mut self, slot: u32, held: usize, has_moved: bool, now: Instant) {
+        let before = self.held(slot);
+        if held == 0 || before == 0 || has_moved || bucket(held) != bucket(before) {
+            let is_new = before == 0 || has_moved;
+            let since = if is_new { self.nanos(now) } else { self.nodes[slot as usize].since };
+            self.unlink(slot);
+            if held > 0 {
+                self.link(slot, held, since);
+            }
+        } else if let Some(node) = self.nodes.get_mut(slot as usize) {
+            node.held = held;
+        }
+    }
+
+    /// Bytes that a connection holds, as far as was noted.
+    pub(crate) fn held(&self, slot: u32) -> usize {
+        self.nodes.get(slot as usize).map_or(0, |node| node.held)
+    }
+
+    /// The slot of the connection to evict so that another, which runs in its slot, can hold `wanted` bytes; `None` if that
+    /// would be the one that holds the most.
+    pub(crate) fn victim(&self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
+        let first = |bucket: usize| {
+            let head = self.lists[bucket].head;
+            let slot = if head == running && head != NONE { self.nodes[head as usize].next } else { head };
+            (slot != NONE).then_some(slot)
+        };
+        let modest_bucket = bucket(self.modest_bytes_max);
+        if let Some(largest) = (modest_bucket + 1..BUCKETS).rev().find_map(first) {
+            return (self.held(largest) >= wanted).then_some(largest);
+        }
+        if bucket(wanted) > modest_bucket {
+            return None;
+        }
+        let now = self.nanos(now);
+        (0..=modest_bucket).filter_map(first).max_by_key(|slot| {
+            let Node { held, since, .. } = self.nodes[*slot as usize];
+            // Twice the size counts as much as four times the time.
+            (held as u128).pow(2) * (u128::from(now.saturating_sub(since)) + MOMENT.as_nanos())
+        })
+    }
+
+    /// Whether one that holds `more` bytes is evicted before one that holds `held`, however long they have.
+    #[cfg(test)]
+    pub(crate) fn goes_before(&self, more: usize, held: usize) -> bool {
+        bucket(more) > bucket(held) && bucket(more) > bucket(self.modest_bytes_max)
+    }
+
+    fn link(&mut self, slot: u32, held: usize, since: u64) {
+        let index = slot as usize;
+        if self.nodes.len() <= index {
+            self.nodes.resize(index + 1, EMPTY);
+        }
+        let (prev, next) = self.place_of(bucket(held), since);
+        self.nodes[index] = Node { held, since, prev, next };
+        let list = &mut self.lists[bucket(held)];
+        match prev {
+            NONE => list.head = slot,
+            prev => self.nodes[prev as usize].next = slot,
+        }
+        match next {
+            NONE => list.tail = slot,
+            next => self.nodes[next as usize].prev = slot,
+        }
+    }
+
+    /// Between which two slots one belongs: the newest is the last. One that has grown is older than others of its new size;
+    /// it is put before those, as far as a few steps tell, so that this stays O(1).
+    fn place_of(&self, bucket: usize, since: u64) -> (u32, u32) {
+        let List { head, tail } = self.lists[bucket];
+        if head != NONE && self.nodes[head as usize].since > since {
+            return (NONE, head);
+        }
+        let (mut prev, mut next) = (tail, NONE);
+        for _ in 0..STEPS_MAX {
+            if prev == NONE || self.nodes[prev as usize].since <= since {
+                break;
+            }
+            (prev, next) = (self.nodes[prev as usize].prev, prev);
+        }
+        (prev, next)
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let held = self.held(slot);
+        if held == 0 {
+            return;
+        }
+        let Node { prev, next, .. } = std::mem::replace(&mut self.nodes[slot as usize], EMPTY);
+        match prev {
+            NONE => self.lists[bucket(held)].head = next,
+            prev => self.nodes[prev as usize].next = next,
+        }
+        match next {
+            NONE => self.lists[bucket(held)].tail = prev,
+            next => self.nodes[next as usize].prev = prev,
+        }
+    }
+
+    /// Nanoseconds since the epoch, up to 584 years of them.
+    fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+fn bucket(held: usize) -> usize {
+    bucket_of(held as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+    const SECOND: Duration = Duration::from_secs(1);
+    /// A slot that holds nothing.
+    const OTHER: u32 = 9_999;
+
+    fn holders() -> (Holders, Instant) {
+        let epoch = Instant::now();
+        (Holders::new(&Config::default(), epoch), epoch)
+    }
+
+    /// The slots in the order in which they would go.
+    fn order(holders: &mut Holders, now: Instant) -> Vec<u32> {
+        std::iter::from_fn(|| {
+            let slot = holders.victim(OTHER, 0, now)?;
+            holders.set(slot, 0, false, now);
+            Some(slot)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_largest_goes_first_however_new_it_is() {
+        let (mut holders, epoch) = holders();
+        for (slot, held) in [(0, 3 * MIB), (1, MIB), (2, 15 * MIB), (3, 512), (4, 7 * MIB), (5, 16 * MIB + 1)] {
+            holders.set(slot, held, true, epoch + slot * SECOND);
+        }
+        assert_eq!(order(&mut holders, epoch + 9 * SECOND), [5, 2, 4, 0, 1, 3]);
+    }
+
+    #[test]
+    fn of_those_that_hold_little_the_one_goes_first_that_has_held_it_for_long() {
+        let (mut holders, epoch) = holders();
+        holders.set(0, 60_000, true, epoch + 10 * SECOND);
+        (1..=1_000).for_each(|slot| holders.set(slot, 30_000, true, epoch + slot * (SECOND / 1_000)));
+        let order = order(&mut holders, epoch + 10 * SECOND);
+        assert_eq!(order.iter().position(|slot| *slot == 0), Some(1_000), "the new one is the last");
+        assert_eq!(order[0], 1);
+    }
+
+    #[test]
+    fn who_moves_something_is_new_again_and_who_only_grows_is_not() {
+        let (mut holders, epoch) = holders();
+        (0..4).for_each(|slot| holders.set(slot, 10_000, true, epoch));
+        holders.set(4, 20_000, true, epoch + SECOND);
+        holders.set(0, 10_000, true, epoch + SECOND);
+        holders.set(1, 10_001, false, epoch + SECOND);
+        holders.set(2, 20_000, false, epoch + SECOND);
+        assert_eq!(holders.held(1), 10_001);
+        assert_eq!(order(&mut holders, epoch + 2 * SECOND), [2, 4, 1, 3, 0]);
+    }
+
+    #[test]
+    fn no_other_is_chosen_if_the_one_in_need_would_hold_the_most() {
+        let (mut holders, epoch) = holders();
+        holders.set(0, 3 * MIB, true, epoch);
+        holders.set(1, 512, true, epoch);
+        assert_eq!(holders.victim(OTHER, 3 * MIB, epoch), Some(0));
+        assert_eq!(holders.victim(OTHER, 3 * MIB + 1, epoch), None);
+        assert_eq!(holders.victim(0, 3 * MIB, epoch), None, "nor is it itself");
+        holders.set(0, 0, false, epoch);
+        assert_eq!(
+            holders.victim(OTHER, 4 * MIB, epoch),
+            None,
+            "one that holds little is not closed for one that wants much"
+        );
+        assert_eq!(holders.victim(OTHER, 100_000, epoch), Some(1), "of those that hold little, some other goes");
+        assert_eq!(holders.victim(1, 100_000, epoch), None);
+    }
+
+    #[test]
+    fn links_hold_whatever_is_taken_out() {
+        let (mut holders, epoch) = holders();
+        for taken in 0..4 {
+            (0..4).for_each(|slot| holders.set(slot, 1_000, true, epoch));
+            holders.set(taken, 0, false, epoch);
+            holders.set(taken, 0, false, epoch);
+            let rest: Vec<u32> = (0..4).filter(|slot| *slot != taken).collect();
+            assert_eq!(order(&mut holders, epoch), rest);
+        }
+    }
+}
