@@ -179,6 +179,27 @@ fn load_whose_result_is_not_read_is_ended_by_one_signal() {
     assert_eq!(status.signal(), Some(15), "{status:?}");
 }
 
+#[test]
+fn load_whose_log_goes_to_an_unread_stdout_runs_to_its_end_and_loses_nothing() {
+    let (mut reader, writer) = full_pipe();
+    // Far longer than the test takes: a signal ends it.
+    let args = ["load", "-c", "1", "-r", "100", "-d", "1h", "--warmup", "0", "--hlog", "-"];
+    let mut command = frameloop(&args);
+    let load = Process::start_onto(writer, &mut command);
+    // The load has the only end for writing.
+    drop(command);
+    // The first line of progress: seconds of the log wait by now.
+    load.stderr_line_with("measuring");
+    load.signal(&["INT"]);
+    // The summary is there before the log is read: the run is over.
+    load.stderr_line_with("frames");
+    let mut log = String::new();
+    reader.read_to_string(&mut log).unwrap();
+    assert_eq!(load.outcome().code, Some(0));
+    let seconds = log.lines().filter(|line| line.starts_with("Tag=response,")).count();
+    assert!(seconds >= 4, "{log}");
+}
+
 /// A server that accepts and says nothing; the command is under way when its connection is there.
 fn silent_server() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

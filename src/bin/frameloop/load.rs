@@ -14,7 +14,7 @@ use crate::failure::{Failure, conclude, usage};
 use crate::live::Live;
 use crate::results::expect::Expectation;
 use crate::results::file::Destination;
-use crate::results::hlog::LogFile;
+use crate::results::hlog::Background;
 use crate::results::{self, Results, figures, html};
 use crate::signals::{self, Action};
 use crate::{machine, values};
@@ -142,7 +142,9 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let Outputs { log, page, stdout_is_free } = Outputs::of(args)?;
     enough_descriptors(&plan, machine::raise_descriptor_limit())?;
     signals::set(Action::CountOne(EXIT_AT_ONCE));
-    let mut onlooker = Onlooker { live: Live::start()?, log: log.map(LogFile::Waiting) };
+    let log = log.map(Background::start).transpose();
+    let log = log.map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))?;
+    let mut onlooker = Onlooker { live: Live::start()?, log };
     let outcome = frameloop::load::run(&plan, &mut onlooker);
     onlooker.live.end();
     // Nothing is left to be ended early but the writing of results, which may have to wait for their reader.
@@ -267,7 +269,7 @@ fn failed(error: &LoadError) -> Failure {
 /// Shows how it goes, writes the log, and says when a signal has come: the first ends the load, and a second the program.
 struct Onlooker {
     live: Live,
-    log: Option<LogFile>,
+    log: Option<Background>,
 }
 
 impl Watch for Onlooker {
@@ -276,13 +278,13 @@ impl Watch for Onlooker {
     }
 
     fn on_start(&mut self, start: &Start) {
-        if let Some(log) = &mut self.log {
-            log.start(start);
+        if let Some(log) = &self.log {
+            log.begin(start);
         }
     }
 
     fn on_interval(&mut self, interval: &Interval) {
-        if let Some(log) = &mut self.log {
+        if let Some(log) = &self.log {
             log.interval(interval);
         }
     }

@@ -3,6 +3,7 @@
 //! Latencies are in nanoseconds; the column of maxima is in milliseconds, as those tools have it. What a run knows beside
 //! its latencies is one comment, which they skip.
 
+mod background;
 mod encoded;
 mod input;
 mod read;
@@ -22,8 +23,9 @@ use crate::failure::Failure;
 use crate::results::Results;
 use crate::results::facts::{Errors, Facts};
 
+pub(crate) use crate::results::hlog::background::Background;
 pub(crate) use crate::results::hlog::read::{Unit, parse};
-pub(crate) use crate::results::hlog::write::LogFile;
+use crate::results::hlog::write::LogFile;
 #[cfg(test)]
 pub(crate) use crate::results::hlog::write::Writer;
 
