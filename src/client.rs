@@ -139,13 +139,46 @@ impl<S: Read + Write> Client<S> {
             .write_all(&opening)
             .and_then(|()| self.stream.write_all(rest))
             .and_then(|()| self.stream.flush())
-            .map_err(
-            |error| {
-                if is_timeout(&error) { ClientError::SendTimeout(self.timeout) } else { ClientError::Lost(error) }
-            },
-        )?;
+            .map_err(|error| self.not_sent(error))?;
         self.is_inside_sent_frame = false;
         Ok(())
+    }
+
+    /// Sends a frame whose payload is read while it is sent, and which is never held as a whole.
+    ///
+    /// Nothing is received meanwhile: a server that answers a frame before it has all of it needs somebody else to read.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`ClientError::Payload`] if `payload` cannot be read or ends before `payload_len` bytes,
+    /// and then the stream is left in the middle of a frame.
+    pub fn send_from(&mut self, payload_len: u32, payload: impl Read) -> Result<(), ClientError> {
+        if self.is_inside_sent_frame {
+            return Err(ClientError::InsideSentFrame);
+        }
+        self.is_inside_sent_frame = true;
+        let mut payload = payload.take(u64::from(payload_len));
+        let mut missing = payload_len as usize;
+        let mut piece = vec![0; HEADER_LEN + missing.min(FIRST_BYTES_MAX)];
+        piece[..HEADER_LEN].copy_from_slice(&encode_header(payload_len));
+        let mut filled = HEADER_LEN;
+        loop {
+            let end = piece.len().min(filled + missing);
+            payload.read_exact(&mut piece[filled..end]).map_err(ClientError::Payload)?;
+            missing -= end - filled;
+            self.stream.write_all(&piece[..end]).map_err(|error| self.not_sent(error))?;
+            if missing == 0 {
+                break;
+            }
+            filled = 0;
+        }
+        self.stream.flush().map_err(|error| self.not_sent(error))?;
+        self.is_inside_sent_frame = false;
+        Ok(())
+    }
+
+    fn not_sent(&self, error: io::Error) -> ClientError {
+        if is_timeout(&error) { ClientError::SendTimeout(self.timeout) } else { ClientError::Lost(error) }
     }
 
     /// Waits for the next frame and returns its payload; `None` once the server has closed in order, between two frames.
@@ -205,6 +238,8 @@ pub enum ClientError {
     },
     /// The payload is longer than a header can announce; its length in bytes.
     PayloadTooLong(usize),
+    /// The payload to send could not be read.
+    Payload(io::Error),
     /// The server took nothing of a frame for this long.
     SendTimeout(Option<Duration>),
     /// An earlier frame was sent only in part, so no other can follow it.
@@ -234,6 +269,10 @@ impl fmt::Display for ClientError {
             Self::PayloadTooLong(len) => {
                 write!(f, "a frame of {len} bytes cannot be sent: a header announces at most {} bytes", u32::MAX)
             }
+            Self::Payload(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                f.write_str("the payload ended before the length that its header announces")
+            }
+            Self::Payload(source) => write!(f, "the payload cannot be read: {source}"),
             Self::SendTimeout(Some(waited)) => write!(f, "the server took nothing of a frame within {waited:?}"),
             Self::SendTimeout(None) => f.write_str("the server took nothing of a frame in time"),
             Self::InsideSentFrame => f.write_str("an earlier frame was sent only in part, so no other can follow it"),
@@ -256,7 +295,9 @@ impl fmt::Display for ClientError {
 impl error::Error for ClientError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Self::Resolve(source) | Self::Connect { source, .. } | Self::Lost(source) => Some(source),
+            Self::Resolve(source) | Self::Connect { source, .. } | Self::Payload(source) | Self::Lost(source) => {
+                Some(source)
+            }
             Self::ReplyTooLong(source) => Some(source),
             Self::PayloadTooLong(_)
             | Self::SendTimeout(_)
@@ -454,6 +495,26 @@ mod tests {
             client.send(b"!").unwrap();
             assert_eq!(client.stream.taken, WIRE, "{take_max} bytes a write");
         }
+    }
+
+    #[test]
+    fn a_payload_is_sent_while_it_is_read() {
+        for payload_len in [0, 1, FIRST_BYTES_MAX - 1, FIRST_BYTES_MAX, FIRST_BYTES_MAX + 1, 5 * FIRST_BYTES_MAX + 7] {
+            let payload: Vec<u8> = (0..payload_len).map(|at| at as u8).collect();
+            let mut client = Client::new(Script { take_max: 1_000, ..Script::new([]) });
+            // More than is announced is left where it is.
+            client.send_from(payload_len as u32, payload.as_slice().chain(&b"more"[..])).unwrap();
+            assert_eq!(client.stream.taken[..4], encode_header(payload_len as u32));
+            assert!(client.stream.taken[4..] == payload, "{payload_len}");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_ends_too_early_is_an_error_and_nothing_follows_it() {
+        let mut client = Client::new(Script::new([]));
+        let error = client.send_from(10, &b"hello"[..]).unwrap_err();
+        assert_eq!(error.to_string(), "the payload ended before the length that its header announces");
+        assert!(matches!(client.send(b"hello"), Err(ClientError::InsideSentFrame)));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 use std::{env, fs, thread};
 
-use crate::process::{Outcome, Process, frameloop, outcome, outcome_with_input};
+use crate::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
 
 /// Runs `connect` with `args` against an echo server of its own.
 fn echoed(args: &[&str], input: &[u8]) -> Outcome {
@@ -48,6 +49,180 @@ fn quit_and_exit_leave_before_the_rest_of_the_input() {
     assert_echoed(&[], b"one\nquit\ntwo\n", "one\n");
     assert_echoed(&["--hex"], b"6f6e65\nexit\n74776f\n", "6f6e65\n");
     assert_echoed(&[], b"quitter\n", "quitter\n");
+}
+
+#[test]
+fn a_word_that_leaves_may_end_as_on_windows_and_has_nothing_else_on_its_line() {
+    assert_echoed(&[], b"one\r\nquit\r\ntwo\r\n", "one\\r\n");
+    assert_echoed(&["--hex"], b"6f\r\nexit\r\n6f\r\n", "6f\n");
+    assert_echoed(&[], b"quit \n exit\nquit", "quit \n exit\n");
+}
+
+/// A frame as it is sent.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    [&u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat()
+}
+
+#[track_caller]
+fn assert_request(stream: &mut TcpStream, payload: &[u8]) {
+    let mut request = vec![0; 4 + payload.len()];
+    stream.read_exact(&mut request).unwrap();
+    assert_eq!(request, frame(payload));
+}
+
+#[test]
+fn a_frame_that_nobody_asked_for_is_marked_and_is_no_reply() {
+    let addr = server_that(|mut stream| {
+        stream.write_all(&frame(b"welcome")).unwrap();
+        assert_request(&mut stream, b"one");
+        stream
+            .write_all(&[frame(b"ONE"), frame(b"news\n"), frame(b""), frame(&[b'x'; 5_000])[..9].to_vec()].concat())
+            .unwrap();
+        // This one has begun before the request, and ends after it.
+        assert_request(&mut stream, b"two");
+        stream.write_all(&[&[b'x'; 4_995], frame(b"TWO").as_slice(), &frame(b"bye")].concat()).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let mut connect = Process::start(frameloop(&["connect", &addr]).stdin(Stdio::piped()));
+    assert_eq!(connect.stderr_line_with("unsolicited"), "unsolicited: welcome");
+    connect.stdin().write_all(b"one\n").unwrap();
+    assert_eq!(connect.stdout_line(), "ONE");
+    assert_eq!(connect.stderr_line_with("unsolicited"), r"unsolicited: news\n");
+    assert_eq!(connect.stderr_line_with("unsolicited"), "unsolicited: ");
+    connect.stdin().write_all(b"two\n").unwrap();
+    assert_eq!(connect.stdout_line(), "TWO");
+    assert_eq!(connect.stderr_line_with("unsolicited"), format!("unsolicited: {}... (5000 bytes)", "x".repeat(4_096)));
+    assert_eq!(connect.stderr_line_with("unsolicited"), "unsolicited: bye");
+    connect.close_stdin();
+    let ended = connect.outcome();
+    assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(0), "", ""));
+}
+
+#[test]
+fn frames_that_nobody_asked_for_are_taken_before_the_next_line_of_a_pipe() {
+    let addr = server_that(|mut stream| {
+        for number in 0..50 {
+            assert_request(&mut stream, format!("{number}").as_bytes());
+            let reply = frame(format!("reply {number}").as_bytes());
+            stream.write_all(&[reply, frame(b"news"), frame(b"more")].concat()).unwrap();
+        }
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let lines: String = (0..50).map(|number| format!("{number}\n")).collect();
+    let done = outcome_with_input(&mut frameloop(&["connect", &addr]), lines.as_bytes());
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(done.stdout, (0..50).map(|number| format!("reply {number}\n")).collect::<String>());
+    assert_eq!(done.stderr, "unsolicited: news\nunsolicited: more\n".repeat(50));
+}
+
+#[test]
+fn a_server_that_sends_unasked_for_ever_ends_it_after_the_timeout() {
+    for input in [b"".as_slice(), b"hi\n"] {
+        let addr = server_that(|mut stream| while stream.write_all(&frame(b"news").repeat(1_000)).is_ok() {});
+        let begun = Instant::now();
+        let done = outcome_with_input(&mut frameloop(&["connect", &addr, "--timeout", "200ms"]), input);
+        assert!(begun.elapsed() < PATIENCE / 2);
+        assert_eq!(done.code, Some(i32::from(!input.is_empty())), "{input:?}");
+        let complaint = "error: the server has sent unsolicited frames for 200ms without a pause: no reply could be told from them\n";
+        assert_eq!(done.stderr.ends_with(complaint), !input.is_empty());
+    }
+}
+
+/// The most memory that a process has had resident, in MiB; it runs still.
+#[cfg(target_os = "linux")]
+fn peak_mib(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}
+
+/// Runs a command whose stdout is read here, and asserts that its memory is bounded. Returns how much came, and all of it
+/// added up.
+#[cfg(target_os = "linux")]
+fn read_in_bounded_memory(command: &mut Command, expected_len: usize) -> (usize, u64) {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut process = Process::start_onto(writer, command);
+    // The last clones of the pipe's end are in the command.
+    command.stdout(Stdio::null());
+    process.close_stdin();
+    let (mut len, mut sum, mut peak) = (0, 0_u64, None);
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        // There is more than the pipe holds, so it runs still.
+        if len + (1 << 20) > expected_len && peak.is_none() {
+            peak = Some(peak_mib(&process));
+        }
+        match reader.read(&mut chunk).unwrap() {
+            0 => break,
+            read => {
+                sum += chunk[..read].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+                len += read;
+            }
+        }
+    }
+    let ended = process.outcome();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    assert!(peak.unwrap() <= 24, "{peak:?} MiB");
+    (len, sum)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_long_reply_is_shown_in_bounded_memory() {
+    const LEN: usize = 16 << 20;
+    for (args, shown) in [([].as_slice(), r"\x00"), (&["--hex"], "00")] {
+        let addr = server_that(|mut stream| {
+            stream.read_exact(&mut [0; 4]).unwrap();
+            stream.write_all(&u32::try_from(LEN).unwrap().to_be_bytes()).unwrap();
+            stream.write_all(&[0; LEN]).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let path = env::temp_dir().join(format!("frameloop-cli-{}-line", std::process::id()));
+        fs::write(&path, b"\n").unwrap();
+        let mut command = frameloop(&[&["connect", &addr], args].concat());
+        let (len, sum) = read_in_bounded_memory(command.stdin(fs::File::open(&path).unwrap()), shown.len() * LEN);
+        fs::remove_file(&path).unwrap();
+        let sum_of_one: u64 = shown.bytes().map(u64::from).sum();
+        assert_eq!((len, sum), (shown.len() * LEN + 1, sum_of_one * LEN as u64 + u64::from(b'\n')));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_long_file_is_sent_in_bounded_memory_while_its_reply_is_read() {
+    let path = env::temp_dir().join(format!("frameloop-cli-{}-long-file", std::process::id()));
+    let bytes: Vec<u8> = (0..64 << 20).map(|at: u32| (at % 251) as u8).collect();
+    let sum = bytes.iter().map(|byte| u64::from(*byte)).sum();
+    fs::write(&path, &bytes).unwrap();
+    // Sends back what it has, and reads no more until that is taken.
+    let echo = |mut stream: TcpStream| {
+        let mut chunk = [0; 4096];
+        while let Ok(len @ 1..) = stream.read(&mut chunk) {
+            stream.write_all(&chunk[..len]).unwrap();
+        }
+    };
+    // A file whose length is known, and a pipe.
+    for from_pipe in [false, true] {
+        let addr = server_that(echo);
+        let file = if from_pipe { "/dev/stdin" } else { path.to_str().unwrap() };
+        let mut command = frameloop(&["connect", &addr, "--file", file]);
+        let mut cat = from_pipe.then(|| Command::new("cat").arg(&path).stdout(Stdio::piped()).spawn().unwrap());
+        if let Some(cat) = &mut cat {
+            command.stdin(cat.stdout.take().unwrap());
+        }
+        assert_eq!(read_in_bounded_memory(&mut command, bytes.len()), (bytes.len(), sum));
+        let _ = cat.map(|mut cat| cat.wait());
+    }
+    fs::remove_file(&path).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_length_is_not_what_it_says_is_sent_as_it_is() {
+    let expected = fs::read("/proc/version").unwrap();
+    let (_server, addr) = Process::serve(&[]);
+    let output = frameloop(&["connect", &addr, "--file", "/proc/version"]).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout), (Some(0), expected));
 }
 
 #[test]

@@ -27,6 +27,13 @@ impl Prompt {
 
     /// The same by a command of the shell that connects to `addr`.
     fn run(command: &str, addr: &str) -> Option<Self> {
+        let mut prompt = Self::run_before(command, &format!("connected to {addr}"))?;
+        prompt.prompt = format!("{addr}> ");
+        Some(prompt)
+    }
+
+    /// The same by a command that shows a text before anything is typed.
+    fn run_before(command: &str, text: &str) -> Option<Self> {
         if Command::new("script").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             println!("skipped: there is no script(1) to make a terminal with");
             return None;
@@ -35,8 +42,8 @@ impl Prompt {
         script.args(["--quiet", "--return", "--command", command, "/dev/null"]);
         script.env_remove("FRAMELOOP_TIMEOUT").env_remove("RUST_LOG").env("TERM", "xterm").stdin(Stdio::piped());
         let script = Process::start(&mut script);
-        let before = script.stdout_up_to(&format!("connected to {addr}"));
-        Some(Self { script, prompt: format!("{addr}> "), before })
+        let before = script.stdout_up_to(text);
+        Some(Self { script, prompt: String::new(), before })
     }
 
     /// Types, once the prompt is there: before, the keys would go to a terminal that is not the editor's yet.
@@ -129,4 +136,89 @@ fn signal_at_the_prompt_leaves_the_terminal_as_it_was() {
     let shown = prompt.outcome().stdout;
     assert!(shown.contains("status 143"), "{shown}");
     assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
+}
+
+#[test]
+fn lines_typed_ahead_and_pasted_are_frames_of_their_own() {
+    let (_server, addr) = Process::serve(&[]);
+    let Some(mut prompt) = Prompt::open(&addr, "") else { return };
+    // Two lines and a half at once; the rest later.
+    prompt.types("one\rtwo\rthr");
+    prompt.shows("one");
+    prompt.shows("two");
+    prompt.types("ee\r");
+    prompt.shows("three");
+    // A paste, in brackets as a terminal puts them, with and without a newline at its end.
+    prompt.types("\x1b[200~four\rfive\n\x1b[201~\r\x1b[200~six\nseven\x1b[201~");
+    for line in ["four", "five"] {
+        prompt.shows(line);
+    }
+    prompt.types("ty\r");
+    for line in ["six", "seventy"] {
+        prompt.shows(line);
+    }
+    // Each is in the history.
+    prompt.types("\x1b[A\x1b[A\r");
+    prompt.shows("six");
+    prompt.types("\x1b[200~eight\nquit\nnine\x1b[201~\r");
+    prompt.shows("eight");
+    let ended = prompt.outcome();
+    assert_eq!(ended.code, Some(0));
+    assert!(!ended.stdout.contains("nine"), "{}", ended.stdout);
+}
+
+#[test]
+fn lines_typed_before_it_is_connected_are_frames() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    // The last is Ctrl-D.
+    for end in ["quit\r", "\x04"] {
+        // The terminal is there, and the prompt is not, as long as the pipe gives nothing.
+        let command = format!("sh -c 'echo ready; read line; exec {} connect {addr}'", env!("CARGO_BIN_EXE_frameloop"));
+        let Some(mut prompt) = Prompt::run_before(&command, "ready") else { return };
+        prompt.script.stdin().write_all(format!("go\rone\rtwo\r{end}").as_bytes()).unwrap();
+        let mut stream = listener.accept().unwrap().0;
+        for word in [b"one", b"two"] {
+            let mut frame = [0; 7];
+            stream.read_exact(&mut frame).unwrap();
+            assert_eq!(frame[4..], *word);
+            stream.write_all(&frame).unwrap();
+        }
+        assert_eq!(prompt.outcome().code, Some(0), "{end:?}");
+    }
+}
+
+#[test]
+fn a_frame_that_nobody_asked_for_is_shown_above_the_prompt() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let Some(mut prompt) = Prompt::open(&addr, "") else { return };
+    let mut stream = listener.accept().unwrap().0;
+    prompt.types("half ");
+    prompt.script.stdout_up_to("half ");
+    stream.write_all(b"\0\0\0\x04news").unwrap();
+    prompt.script.stdout_up_to("unsolicited: news");
+    prompt.script.stdin().write_all(b"a line\r").unwrap();
+    let mut frame = [0; 15];
+    stream.read_exact(&mut frame).unwrap();
+    assert_eq!(&frame, b"\0\0\0\x0bhalf a line");
+    stream.write_all(b"\0\0\0\x05reply").unwrap();
+    prompt.shows("reply");
+    prompt.types("quit\r");
+    assert_eq!(prompt.outcome().code, Some(0));
+}
+
+#[test]
+fn a_connection_that_is_lost_at_the_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let command = format!("sh -c '{} connect {addr}'; echo status $?; stty -a", env!("CARGO_BIN_EXE_frameloop"));
+    let Some(mut prompt) = Prompt::run(&command, &addr) else { return };
+    let stream = listener.accept().unwrap().0;
+    prompt.types("half a line");
+    prompt.script.stdout_up_to("half a line");
+    drop(stream);
+    let shown = prompt.outcome().stdout;
+    assert!(shown.contains("error: the connection was lost: the server closed it"), "{shown}");
+    assert!(shown.contains("status 1") && shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
 }

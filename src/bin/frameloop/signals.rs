@@ -223,9 +223,16 @@ fn end(code: i32) {
     process::exit(code);
 }
 
-fn clean_up() {
+/// Restores the terminal's settings, if they were kept, and goes to a line of its own.
+pub(crate) fn restore_terminal() {
     if let Some(settings) = lock(&SHARED.terminal).as_ref() {
         let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
+        // An editor has the terminal bracket what is pasted.
+        let _ = io::stdout().write_all(b"\x1b[?2004l\r\n");
     }
+}
+
+fn clean_up() {
+    restore_terminal();
     logging::finish(SAME / 2);
 }

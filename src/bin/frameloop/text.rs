@@ -36,6 +36,67 @@ impl Form {
     }
 }
 
+/// Shows a payload that comes piece by piece.
+///
+/// Rule: what showing a payload takes does not grow with it.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    form: Form,
+    /// Whether the form is chosen when all of it is there.
+    is_short: bool,
+    /// A short payload so far, or the bytes of a character that has not come to its end.
+    held: Vec<u8>,
+}
+
+impl Shown {
+    pub(crate) fn new(form: Form, payload_len: u32) -> Self {
+        Self { form, is_short: payload_len <= SHORT_BYTES, held: Vec::new() }
+    }
+
+    /// What the next bytes add to the line.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> String {
+        match self.form {
+            Form::Hex => Form::Hex.line_of(piece),
+            Form::Text if self.is_short => {
+                self.held.extend_from_slice(piece);
+                String::new()
+            }
+            Form::Text => {
+                self.held.extend_from_slice(piece);
+                let whole = whole_characters(&self.held);
+                let line = escaped(&self.held[..whole]);
+                self.held.drain(..whole);
+                line
+            }
+        }
+    }
+
+    /// What the end adds to the line.
+    pub(crate) fn finish(&mut self) -> String {
+        let held = std::mem::take(&mut self.held);
+        match self.form {
+            Form::Hex => String::new(),
+            Form::Text if self.is_short => Form::Text.line_of(&held),
+            Form::Text => escaped(&held),
+        }
+    }
+}
+
+/// How many of the bytes are not the beginning of a character that may go on.
+fn whole_characters(bytes: &[u8]) -> usize {
+    let tail = bytes.len().saturating_sub(3);
+    // Only the last three bytes can be such a beginning.
+    (tail..bytes.len())
+        .find(|at| {
+            std::str::from_utf8(&bytes[*at..])
+                .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+        })
+        .unwrap_or(bytes.len())
+}
+
+/// A text of up to so many bytes is shown as it is, if all of it is printable; a longer one is escaped while it comes.
+const SHORT_BYTES: u32 = 64 << 10;
+
 /// Pairs of digits, of either case, with blanks between them where the reader likes.
 fn from_hex(line: &[u8]) -> Result<Vec<u8>, String> {
     let mut payload = Vec::with_capacity(line.len() / 2);
@@ -130,6 +191,34 @@ mod tests {
             let line = text(&[b'a', byte, b'\\']);
             assert!(line.chars().all(is_printable), "{byte} is shown as {line:?}");
         }
+    }
+
+    #[test]
+    fn pieces_show_the_same_as_the_whole() {
+        let payload = "a\\b grüße 世界 👩‍💻\n"
+            .as_bytes()
+            .iter()
+            .chain(b"\xe2\x82\xff\xf0\x9f\0\xe2\x82")
+            .copied()
+            .collect::<Vec<u8>>();
+        for (form, payload_len) in
+            [(Form::Text, 10), (Form::Text, SHORT_BYTES + 1), (Form::Hex, 10), (Form::Hex, SHORT_BYTES + 1)]
+        {
+            for size in 1..=payload.len() {
+                let mut shown = Shown::new(form, payload_len);
+                let mut line: String = payload.chunks(size).map(|piece| shown.push(piece)).collect();
+                assert!(shown.held.len() <= 3 || shown.is_short);
+                line.push_str(&shown.finish());
+                assert_eq!(line, form.line_of(&payload), "{size}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_long_text_a_backslash_is_doubled_also_if_all_of_it_is_printable() {
+        let mut shown = Shown::new(Form::Text, SHORT_BYTES + 1);
+        let line = shown.push(b"a\\b") + &shown.finish();
+        assert_eq!(line, r"a\\b");
     }
 
     #[test]

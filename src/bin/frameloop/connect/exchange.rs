@@ -1,0 +1,353 @@
+//! Requests and their replies.
+//!
+//! Rule: a frame is the reply to a request only if it began after the request was sent and the request before it has its
+//! reply; every other frame is unsolicited, is shown as such, and is never taken for a reply.
+//!
+//! Frames carry no mark of what they answer. So before a request is sent, everything that has come is taken, and a short
+//! pause shows whether more is coming: as long as the last reply took, and at first long enough for a greeting. What an
+//! unasking server sends while a reply is awaited cannot be told from the reply.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+use std::{mem, thread};
+
+use frameloop::client::ClientError;
+
+use crate::connect::input::{Above, Input};
+use crate::connect::receive::Received;
+use crate::connect::upload::Upload;
+use crate::connect::{Event, Request};
+use crate::failure::Failure;
+use crate::text::{Form, Shown};
+use crate::{logging, output, signals};
+
+/// The main thread's ends of what it shares with the others.
+pub(super) struct Ends {
+    pub(super) events: Receiver<Event>,
+    pub(super) requests: SyncSender<Request>,
+    /// Whether the thread that reads has handed on everything.
+    pub(super) is_waiting: Arc<AtomicBool>,
+}
+
+pub(super) struct Exchange {
+    ends: Ends,
+    form: Form,
+    timeout: Option<Duration>,
+    /// The frame that is coming.
+    incoming: Incoming,
+    /// Whether a request waits for its reply to begin.
+    is_awaiting: bool,
+    /// Why no more will come, once that is known.
+    end: Option<ClientError>,
+    /// When the connection, or the last reply, came, and how long it is waited for more before a request.
+    quiet_since: Instant,
+    quiet: Duration,
+    /// Shows something above the prompt while a line is edited.
+    above: Option<Above>,
+    is_at_prompt: bool,
+}
+
+/// A frame of which something has come.
+enum Incoming {
+    None,
+    /// Its header is not complete.
+    Begun {
+        is_reply: bool,
+    },
+    Reply {
+        missing: u32,
+        sink: Sink,
+    },
+    Unsolicited {
+        payload_len: u32,
+        missing: u32,
+        front: Vec<u8>,
+    },
+}
+
+/// What becomes of a reply's bytes.
+enum Sink {
+    Raw,
+    Line(Shown),
+}
+
+impl Exchange {
+    pub(super) fn new(ends: Ends, form: Form, timeout: Option<Duration>) -> Self {
+        Self {
+            ends,
+            form,
+            timeout,
+            incoming: Incoming::None,
+            is_awaiting: false,
+            end: None,
+            quiet_since: Instant::now(),
+            quiet: GREETING_PAUSE,
+            above: None,
+            is_at_prompt: false,
+        }
+    }
+
+    /// Sends each line and shows its reply, until there is no more or a word says so.
+    pub(super) fn converse(
+        &mut self,
+        mut input: Input,
+        above: Option<Above>,
+        events: SyncSender<Event>,
+    ) -> Result<(), Failure> {
+        let is_prompt = input.is_prompt();
+        self.above = above;
+        let (ask, asked) = std::sync::mpsc::sync_channel::<Option<String>>(0);
+        thread::spawn(move || {
+            while let Ok(refusal) = asked.recv() {
+                let line = refusal.map_or(Ok(()), |refusal| input.refuse(&refusal)).and_then(|()| input.next());
+                if events.send(Event::Line(line)).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut refusal = None;
+        loop {
+            let is_asked = ask.send(refusal.take()).is_ok();
+            let line = if is_asked { self.line(is_prompt)? } else { None };
+            let Some(line) = line else { return self.farewell() };
+            match self.form.payload_of(line) {
+                Ok(payload) => {
+                    let form = self.form;
+                    self.call(Request::Payload(payload), |payload_len| Sink::Line(Shown::new(form, payload_len)))?;
+                }
+                Err(text) => refusal = Some(text),
+            }
+        }
+    }
+
+    /// Sends a file and writes the reply as it is.
+    pub(super) fn upload(&mut self, upload: Upload) -> Result<(), Failure> {
+        let path = upload.path.clone();
+        self.call(Request::Upload(upload), |_| Sink::Raw).map_err(|failure| match failure {
+            CallError::Client(error @ ClientError::Payload(_)) => {
+                Failure::run(format_args!("cannot send {}: {error}", path.display()))
+            }
+            other => other.into(),
+        })
+    }
+
+    /// The next line, while frames that nobody asked for are shown. At a prompt a lost connection does not wait for it.
+    fn line(&mut self, is_prompt: bool) -> Result<Option<Vec<u8>>, Failure> {
+        self.is_at_prompt = is_prompt;
+        loop {
+            if let Some(end) = self.end.take_if(|_| is_prompt) {
+                signals::restore_terminal();
+                return Err(end.into());
+            }
+            match self.ends.events.recv() {
+                Ok(Event::Line(line)) => {
+                    self.is_at_prompt = false;
+                    return line;
+                }
+                Ok(event) => self.take(event, |_| Sink::Raw)?,
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// The end of the input. What comes until then is shown; how the server closes does not matter any more.
+    fn farewell(&mut self) -> Result<(), Failure> {
+        match self.settle() {
+            Err(CallError::Client(end @ ClientError::ReplyTooLong(_))) => Err(end.into()),
+            Err(CallError::Failure(failure)) => Err(failure),
+            Ok(()) | Err(CallError::Client(_) | CallError::Restless(_)) => Ok(()),
+        }
+    }
+
+    /// Sends a request and waits for its reply.
+    fn call(&mut self, request: Request, sink: impl Fn(u32) -> Sink + Copy) -> Result<(), CallError> {
+        self.settle()?;
+        let begun = Instant::now();
+        self.is_awaiting = true;
+        // The thread that sends waits for it.
+        self.ends.requests.send(request).map_err(|_| ClientError::Closed)?;
+        let (mut is_sent, mut is_answered) = (false, false);
+        while !is_sent || !is_answered {
+            match self.event(if is_sent { self.timeout } else { None })? {
+                Some(Event::Sent(outcome)) => {
+                    outcome?;
+                    is_sent = true;
+                }
+                Some(event) => {
+                    let was_awaiting = self.is_awaiting;
+                    self.take(event, sink)?;
+                    if was_awaiting && !self.is_awaiting {
+                        self.quiet = begun.elapsed().min(QUIET_MAX);
+                    }
+                }
+                None => return Err(ClientError::ReplyTimeout(self.timeout).into()),
+            }
+            is_answered = !self.is_awaiting && !self.incoming.is_reply();
+            if let Some(end) = self.end.take_if(|_| !is_answered) {
+                return Err(end.into());
+            }
+        }
+        self.quiet_since = Instant::now();
+        Ok(())
+    }
+
+    /// Takes what has come, until nothing more comes. What began before a request is no reply to it.
+    fn settle(&mut self) -> Result<(), CallError> {
+        let begun = Instant::now();
+        loop {
+            if let Some(end) = self.end.take() {
+                return Err(end.into());
+            }
+            let mut left = self.quiet.saturating_sub(self.quiet_since.elapsed());
+            if !self.ends.is_waiting.load(Ordering::SeqCst) {
+                left = left.max(HANDING_ON_PAUSE);
+            }
+            match self.event(Some(left))? {
+                Some(event) => self.take(event, |_| Sink::Raw)?,
+                None if self.ends.is_waiting.load(Ordering::SeqCst) => return Ok(()),
+                None => continue,
+            }
+            let restless = self.timeout.map(|timeout| timeout.max(2 * GREETING_PAUSE));
+            if let Some(limit) = restless.filter(|limit| begun.elapsed() > *limit) {
+                return Err(CallError::Restless(limit));
+            }
+        }
+    }
+
+    /// The next event, or nothing if none came for so long.
+    fn event(&self, patience: Option<Duration>) -> Result<Option<Event>, CallError> {
+        match patience {
+            Some(patience) => match self.ends.events.recv_timeout(patience) {
+                Ok(event) => Ok(Some(event)),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(RecvTimeoutError::Disconnected) => Err(ClientError::Closed.into()),
+            },
+            None => self.ends.events.recv().map(Some).map_err(|_| ClientError::Closed.into()),
+        }
+    }
+
+    /// Takes what has come from the server.
+    fn take(&mut self, event: Event, sink: impl Fn(u32) -> Sink) -> Result<(), Failure> {
+        let Event::Received(received) = event else { return Ok(()) };
+        match (received, mem::replace(&mut self.incoming, Incoming::None)) {
+            (Received::Begun, _) => {
+                self.incoming = Incoming::Begun { is_reply: mem::take(&mut self.is_awaiting) };
+                Ok(())
+            }
+            (Received::Announced(payload_len), incoming) => {
+                let missing = payload_len;
+                let incoming = if incoming.is_reply() {
+                    Incoming::Reply { missing, sink: sink(payload_len) }
+                } else {
+                    Incoming::Unsolicited { payload_len, missing, front: Vec::new() }
+                };
+                self.proceed(incoming, &[])
+            }
+            (Received::Piece(piece), incoming) => self.proceed(incoming, &piece),
+            (Received::End(end), incoming) => {
+                // Whoever waits for the rest of it waits for the end.
+                self.incoming = incoming;
+                self.end = Some(end);
+                Ok(())
+            }
+        }
+    }
+
+    /// Shows the next bytes of a frame, and what belongs behind them if they are the last.
+    fn proceed(&mut self, incoming: Incoming, piece: &[u8]) -> Result<(), Failure> {
+        match incoming {
+            Incoming::Reply { missing, sink } => {
+                let missing = missing.saturating_sub(piece.len() as u32);
+                self.incoming = sink.write(piece, missing)?;
+                Ok(())
+            }
+            Incoming::Unsolicited { payload_len, missing, mut front } => {
+                let missing = missing.saturating_sub(piece.len() as u32);
+                front.extend_from_slice(&piece[..piece.len().min(FRONT_BYTES_MAX - front.len())]);
+                if missing > 0 {
+                    self.incoming = Incoming::Unsolicited { payload_len, missing, front };
+                } else {
+                    self.unsolicited(payload_len, &front);
+                }
+                Ok(())
+            }
+            Incoming::None | Incoming::Begun { .. } => Ok(()),
+        }
+    }
+
+    fn unsolicited(&mut self, payload_len: u32, front: &[u8]) {
+        let shown = self.form.line_of(front);
+        let rest =
+            if front.len() < payload_len as usize { format!("... ({payload_len} bytes)") } else { String::new() };
+        let line = format!("unsolicited: {shown}{rest}");
+        let above = self.above.as_mut().filter(|_| self.is_at_prompt);
+        if above.is_none_or(|above| above.print(format!("{line}\n")).is_err()) {
+            logging::say(&line);
+        }
+    }
+}
+
+impl Incoming {
+    fn is_reply(&self) -> bool {
+        matches!(self, Self::Begun { is_reply: true } | Self::Reply { .. })
+    }
+}
+
+impl Sink {
+    /// Writes the next bytes of a reply, of which so many are missing then.
+    fn write(mut self, piece: &[u8], missing: u32) -> Result<Incoming, Failure> {
+        match &mut self {
+            Self::Raw => output::bytes(piece)?,
+            Self::Line(shown) if missing > 0 => output::bytes(shown.push(piece).as_bytes())?,
+            Self::Line(shown) => {
+                let mut line = shown.push(piece);
+                line.push_str(&shown.finish());
+                output::line(&line)?;
+            }
+        }
+        Ok(if missing > 0 { Incoming::Reply { missing, sink: self } } else { Incoming::None })
+    }
+}
+
+/// Why a request has no reply.
+enum CallError {
+    Client(ClientError),
+    /// The server has sent frames for so long, without a pause in which to send a request.
+    Restless(Duration),
+    Failure(Failure),
+}
+
+impl From<ClientError> for CallError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Client(error) => error.into(),
+            CallError::Restless(waited) => Self::run(format_args!(
+                "the server has sent unsolicited frames for {waited:?} without a pause: no reply could be told from them"
+            )),
+            CallError::Failure(failure) => failure,
+        }
+    }
+}
+
+/// A server that greets does so within this time of the connection.
+const GREETING_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause before a request.
+const QUIET_MAX: Duration = Duration::from_millis(10);
+/// How long to wait for what was read and is being handed on, before looking again.
+const HANDING_ON_PAUSE: Duration = Duration::from_millis(1);
+/// How much of an unsolicited frame is shown.
+const FRONT_BYTES_MAX: usize = 4 << 10;

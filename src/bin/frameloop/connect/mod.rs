@@ -1,0 +1,174 @@
+//! `frameloop connect [ADDR]`: a frame for each line, or one for a file.
+
+mod exchange;
+mod input;
+mod receive;
+mod upload;
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueHint};
+use frameloop::client::{Client, ClientError};
+use frameloop::frame::PAYLOAD_LEN_MAX;
+
+use crate::address::{self, Address};
+use crate::connect::exchange::{Ends, Exchange};
+use crate::connect::input::Input;
+use crate::connect::receive::Received;
+use crate::connect::upload::Upload;
+use crate::failure::Failure;
+use crate::text::Form;
+use crate::values;
+
+/// Connect to a server and speak frames with it: from a prompt, a pipe or a file
+///
+/// On a terminal there is a prompt with line editing and the history of this session. Otherwise a line of stdin, without
+/// its newline, is a frame, and each reply is a line of stdout. An empty line is a frame of no bytes. Pasted lines, and
+/// lines typed ahead, are a frame each.
+///
+/// A frame that comes while no reply is awaited is a line on stderr that begins with "unsolicited: ".
+///
+/// `quit`, `exit`, the end of input, and Ctrl-D or Ctrl-C at the prompt leave. With --hex those words can be sent
+/// (71756974, 65786974), and with a blank behind them they are frames like any other.
+///
+/// A reply of printable UTF-8 and tabs is shown as it is. Any other is shown escaped: \n, \r, \\ for a backslash, and
+/// \xNN for each byte that is not printable. Where it matters which of the two it was, use --hex. A reply of more than
+/// 64 KiB is shown while it comes, and in it a backslash is always doubled.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ConnectArgs {
+    /// The server: IP:PORT, NAME:PORT or unix:PATH
+    #[arg(default_value = "127.0.0.1:7007", value_hint = ValueHint::Hostname)]
+    addr: Address,
+    /// Read and print hexadecimal: two digits a byte, blanks between bytes allowed
+    #[arg(long, env = "FRAMELOOP_HEX", value_parser = BoolishValueParser::new())]
+    hex: bool,
+    /// Send a file as one frame, and write the reply's raw bytes to stdout
+    ///
+    /// Both are streamed, whatever their length. What a pipe gives is first counted, in a temporary file.
+    #[arg(long, env = "FRAMELOOP_FILE", value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "hex")]
+    file: Option<PathBuf>,
+    /// How long to wait for the connection, and for each reply; 0 waits for ever
+    ///
+    /// A reply that keeps coming is waited for: what counts is how long not a byte of it came.
+    #[arg(long, env = "FRAMELOOP_TIMEOUT", value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = values::duration)]
+    timeout: Duration,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  frameloop connect                                a prompt, where a line is a frame
+  frameloop connect [::1]:7007                     over IPv6
+  frameloop connect unix:/run/frameloop.sock       over a Unix socket
+  echo hello | frameloop connect                   one frame, its reply on stdout
+  echo '00 ff' | frameloop connect --hex           bytes that are no text
+  frameloop connect --file in.bin > out.bin        a file as one frame";
+
+pub(crate) fn run(args: &ConnectArgs) -> Result<(), Failure> {
+    let upload = args.file.as_deref().map(Upload::open).transpose()?;
+    let timeout = values::on(args.timeout);
+    match &args.addr {
+        Address::Tcp(text) => speak(Client::connect(&address::resolve(text)?[..], timeout)?, args, upload),
+        Address::Unix(path) => speak(Client::connect_unix(path, timeout)?, args, upload),
+    }
+}
+
+/// What the main thread waits for.
+#[derive(Debug)]
+enum Event {
+    /// From the server.
+    Received(Received),
+    /// A line of input; `None` at its end.
+    Line(Result<Option<Vec<u8>>, Failure>),
+    /// What became of the request that was to be sent.
+    Sent(Result<(), ClientError>),
+}
+
+/// What the thread that sends is asked for.
+enum Request {
+    Payload(Vec<u8>),
+    Upload(Upload),
+}
+
+fn speak<S: Stream>(client: Client<S>, args: &ConnectArgs, upload: Option<Upload>) -> Result<(), Failure> {
+    let refusal = |error| Failure::run(format_args!("cannot read the connection: {error}"));
+    // Few, as each can be a large piece of a reply.
+    let (events, received) = mpsc::sync_channel(4);
+    let stream = client.stream().duplicate().map_err(refusal)?;
+    // A reply that is awaited too long is noticed where it is awaited.
+    stream.read_forever().map_err(refusal)?;
+    let payload_len_max = if upload.is_some() { PAYLOAD_LEN_MAX } else { PAYLOAD_LEN_MAX_OF_LINES };
+    let to_main = events.clone();
+    let is_waiting = Arc::new(AtomicBool::new(false));
+    let waits = Arc::clone(&is_waiting);
+    thread::spawn(move || receive::run(stream, payload_len_max, &to_main, &waits));
+    let (requests, to_send) = mpsc::sync_channel(0);
+    let to_main = events.clone();
+    thread::spawn(move || send_all(client, &to_send, &to_main));
+
+    let form = if args.hex { Form::Hex } else { Form::Text };
+    let mut exchange = Exchange::new(Ends { events: received, requests, is_waiting }, form, values::on(args.timeout));
+    if let Some(upload) = upload {
+        return exchange.upload(upload);
+    }
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        let (input, above) = Input::prompt(&args.addr)?;
+        exchange.converse(input, above, events)
+    } else {
+        exchange.converse(Input::pipe(), None, events)
+    }
+}
+
+/// Sends each request, and says what became of it.
+fn send_all<S: Stream>(mut client: Client<S>, requests: &Receiver<Request>, events: &SyncSender<Event>) {
+    while let Ok(request) = requests.recv() {
+        let outcome = match request {
+            Request::Payload(payload) => client.send(&payload),
+            Request::Upload(upload) => client.send_from(upload.payload_len, upload.payload),
+        };
+        if events.send(Event::Sent(outcome)).is_err() {
+            return;
+        }
+    }
+}
+
+/// A stream that two threads use, one to read and one to write.
+trait Stream: Read + Write + Send + Sized + 'static {
+    fn duplicate(&self) -> io::Result<Self>;
+
+    /// Takes the timeout of reading away.
+    fn read_forever(&self) -> io::Result<()>;
+}
+
+impl Stream for TcpStream {
+    fn duplicate(&self) -> io::Result<Self> {
+        self.try_clone()
+    }
+
+    fn read_forever(&self) -> io::Result<()> {
+        self.set_read_timeout(None)
+    }
+}
+
+impl Stream for UnixStream {
+    fn duplicate(&self) -> io::Result<Self> {
+        self.try_clone()
+    }
+
+    fn read_forever(&self) -> io::Result<()> {
+        self.set_read_timeout(None)
+    }
+}
+
+/// The longest reply to a line, in bytes: a header that announces more is the text of another protocol.
+const PAYLOAD_LEN_MAX_OF_LINES: u32 = 1 << 30;
