@@ -69,6 +69,9 @@ pub trait Handler {
 
     /// The peer has sent its last byte (FIN) and may still read.
     ///
+    /// Every whole frame was handed over before. On a connection that is paused this is called at once if there is none left;
+    /// otherwise after it has resumed, for which it has the write timeout.
+    ///
     /// By default the connection is closed once what it is owed is flushed. A handler that answers later, for example from
     /// another thread, keeps it open by doing nothing here, and closes it when it has answered.
     fn on_half_close(&mut self, conn: &mut Context<'_>, state: &mut Self::State) {

@@ -18,6 +18,8 @@ pub(crate) enum Bug {
     Spins,
     /// A short read counts as the last, although the peer has closed.
     ShortReadBeforeFin,
+    /// A short read counts as the last, although it may have stopped at urgent or ancillary data.
+    ShortReadAtMark,
     /// A read that a signal interrupts is taken for an error.
     InterruptedEnds,
     /// A message rings only once.

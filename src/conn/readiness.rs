@@ -27,6 +27,14 @@ pub trait Transport: Read + Write {
     ///
     /// What the socket answered.
     fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Whether a read of fewer bytes than were asked for has drained the socket, unless the kernel has reported an end or
+    /// urgent data.
+    ///
+    /// Not so on a Unix socket, where a read stops at ancillary data, behind which more may wait (`unix(7)`).
+    fn short_read_drains(&self) -> bool {
+        true
+    }
 }
 
 /// What the kernel reports about a connection.
@@ -39,6 +47,8 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer's FIN or an error is waiting to be read: a short read is not the last one.
     pub read_closed: bool,
+    /// Urgent data has come: a read stops at its mark, behind which more may wait (`tcp(7)`).
+    pub urgent: bool,
     /// The connection is broken: it was reset, or timed out. Where nothing is to be read or written, only this tells.
     pub failed: bool,
 }
@@ -49,6 +59,7 @@ impl std::ops::BitOrAssign for Readiness {
         self.readable |= more.readable;
         self.writable |= more.writable;
         self.read_closed |= more.read_closed;
+        self.urgent |= more.urgent;
         self.failed |= more.failed;
     }
 }
@@ -59,6 +70,7 @@ impl fmt::Display for Readiness {
             (self.readable, "readable"),
             (self.writable, "writable"),
             (self.read_closed, "read-closed"),
+            (self.urgent, "urgent"),
             (self.failed, "failed"),
         ];
         let mut separator = "";
@@ -71,7 +83,11 @@ impl fmt::Display for Readiness {
 }
 
 impl Readiness {
-    /// One read of no more than the budget allows, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`, `Ok(Some(0))` the peer's FIN.
+    /// One read of no more than the budget allows, repeated when a signal interrupts it. `Ok(None)` is `WouldBlock`,
+    /// `Ok(Some(0))` the peer's FIN.
+    ///
+    /// Rule: a short read uses up the edge only where nothing but an empty socket can shorten it. An end, urgent data and
+    /// ancillary data can. Once urgent data was seen, no short read of the connection counts as the last.
     pub(crate) fn read(
         &mut self,
         io: &mut impl Transport,
@@ -83,7 +99,10 @@ impl Readiness {
         loop {
             return match io.read(spare) {
                 Ok(len) => {
-                    let may_be_last = SHORT_CALL_IS_LAST && (!self.read_closed || planted(Bug::ShortReadBeforeFin));
+                    let may_stop = self.urgent || !io.short_read_drains();
+                    let may_be_last = SHORT_CALL_IS_LAST
+                        && (!self.read_closed || planted(Bug::ShortReadBeforeFin))
+                        && (!may_stop || planted(Bug::ShortReadAtMark));
                     let is_last = len == 0 || (len < spare.len() && may_be_last);
                     self.readable = !is_last;
                     budget.note_read(len);

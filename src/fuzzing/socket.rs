@@ -84,6 +84,7 @@ impl Socket {
             readable: self.edge.readable && readable,
             writable: self.edge.writable && writable,
             read_closed: self.edge.read_closed && readable,
+            urgent: false,
             failed: self.edge.failed && (readable || writable),
         };
         self.edge.readable &= !readable;

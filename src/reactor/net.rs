@@ -199,6 +199,7 @@ impl Net for Mio {
                 readable: event.is_readable() || failed,
                 writable: event.is_writable() || failed,
                 read_closed: event.is_read_closed() || failed,
+                urgent: event.is_priority(),
                 // Not a hang-up: on a Unix socket that comes with input still to be read.
                 failed: event.is_error(),
             };
@@ -256,7 +257,7 @@ impl Net for Mio {
             Connected::Tcp(stream, _) => stream,
             Connected::Unix(stream, _) => stream,
         };
-        self.poll.registry().register(source, Token(token), Interest::READABLE | Interest::WRITABLE)
+        self.poll.registry().register(source, Token(token), STREAM_INTEREST)
     }
 
     fn is_watched(&self, token: usize) -> bool {
@@ -271,6 +272,15 @@ impl Net for Mio {
 
 /// A poll that ends early is no fault, and a kernel may refuse a timeout that it cannot count (`kevent(2)`).
 const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Whether the readiness queue reports urgent data, at whose mark a read stops. Elsewhere it has to be expected at any time.
+const URGENT_DATA_IS_REPORTED: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// All that a connection is to be woken for.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// What keeps a write from raising SIGPIPE. Apple's systems have no such flag, and an option in its place that is set
 /// when a socket is made.
@@ -344,6 +354,11 @@ impl Transport for Stream {
     /// Never raises SIGPIPE either: the standard library's vectored write would (`sendmsg(2)`).
     fn write_pieces(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.socket().send_vectored_with_flags(pieces, NO_SIGNAL)
+    }
+
+    #[inline]
+    fn short_read_drains(&self) -> bool {
+        URGENT_DATA_IS_REPORTED && matches!(self.0, Connected::Tcp(..))
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {

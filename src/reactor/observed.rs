@@ -26,7 +26,7 @@ impl<S> Observed<'_, S> {
     }
 }
 
-impl<S: Read> Read for Observed<'_, S> {
+impl<S: Transport> Read for Observed<'_, S> {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let outcome = self.stream.read(buf);
@@ -34,7 +34,8 @@ impl<S: Read> Read for Observed<'_, S> {
         if let Ok(len) = outcome {
             self.stats.bytes_in += len as u64;
         }
-        trace!("[{}] recv({}) = {}", self.id, buf.len(), read_result(&outcome, buf.len()));
+        let drains = self.stream.short_read_drains();
+        trace!("[{}] recv({}) = {}", self.id, buf.len(), read_result(&outcome, buf.len(), drains));
         outcome
     }
 }
@@ -63,6 +64,11 @@ impl<S: Transport> Transport for Observed<'_, S> {
         outcome
     }
 
+    #[inline]
+    fn short_read_drains(&self) -> bool {
+        self.stream.short_read_drains()
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         let outcome = self.stream.shutdown_write();
         self.stats.shutdowns.count(&outcome);
@@ -74,10 +80,11 @@ impl<S: Transport> Transport for Observed<'_, S> {
     }
 }
 
-fn read_result(outcome: &io::Result<usize>, asked: usize) -> String {
+fn read_result(outcome: &io::Result<usize>, asked: usize, drains: bool) -> String {
     match outcome {
         Ok(0) => "0: the peer has sent FIN".into(),
-        Ok(len) if *len < asked => format!("{len}: less than there was room for, so the socket is drained"),
+        Ok(len) if *len < asked && drains => format!("{len}: less than there was room for, so the socket is drained"),
+        Ok(len) if *len < asked => format!("{len}: less than there was room for, and there may be more"),
         Ok(len) => format!("{len}: as much as there was room for, there may be more"),
         Err(error) => error_result(error),
     }

@@ -6,6 +6,7 @@
 /// |---|---|---|
 /// | a connection is registered | one event: writable, and whatever else is true by then | the same |
 /// | bytes arrive | readable, if the last read had found the socket empty: it answered `EAGAIN`, or less than was asked for | readable |
+/// | urgent data arrives | readable and urgent, once there is something to read | the same |
 /// | FIN arrives | readable and read-closed | the same |
 /// | RST arrives | readable, writable, read-closed and failed | the same |
 /// | the peer reads | writable, if the last write had found the socket full, once a third of its buffer is free | the same |
@@ -78,7 +79,8 @@ mod tests {
 
     const PORT: u16 = 7007;
     const CONN: usize = 9;
-    const NOTHING: Readiness = Readiness { readable: false, writable: false, read_closed: false, failed: false };
+    const NOTHING: Readiness =
+        Readiness { readable: false, writable: false, read_closed: false, urgent: false, failed: false };
     const INPUT: Readiness = Readiness { readable: true, ..NOTHING };
     const ROOM: Readiness = Readiness { writable: true, ..NOTHING };
     const FIN: Readiness = Readiness { readable: true, read_closed: true, ..NOTHING };
@@ -129,6 +131,21 @@ mod tests {
         assert_eq!(pair.stream.read(&mut [0; 9]).unwrap(), 2);
         pair.peer.send(b"l");
         assert_eq!(pair.polled(), [INPUT]);
+    }
+
+    #[test]
+    fn urgent_mark_ends_a_read_and_is_reported_even_if_input_was_before() {
+        let mut pair = Pair::new(Faults::default());
+        pair.peer.send(b"abc");
+        assert_eq!(pair.polled(), [INPUT]);
+        pair.peer.mark();
+        pair.peer.send(b"def");
+        assert_eq!(pair.polled(), [Readiness { urgent: true, ..INPUT }]);
+        assert_eq!(pair.stream.read(&mut [0; 9]).unwrap(), 3);
+        // More is there, and no edge will tell.
+        assert_eq!(pair.polled(), []);
+        assert_eq!(pair.stream.read(&mut [0; 9]).unwrap(), 3);
+        assert!(pair.stream.read(&mut [0; 9]).is_err());
     }
 
     #[test]

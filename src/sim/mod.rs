@@ -137,6 +137,11 @@ impl Sim {
         self.world.borrow_mut().send_buffer_bytes = bytes;
     }
 
+    /// From now on new connections are Unix sockets, or TCP again: what shortens a read of one is not reported.
+    pub fn set_local(&self, is_local: bool) {
+        self.world.borrow_mut().is_local = is_local;
+    }
+
     /// Sockets that the server has accepted and not closed.
     #[must_use]
     pub fn open_sockets(&self) -> usize {
@@ -195,6 +200,12 @@ impl Peer {
     #[must_use]
     pub fn receive_some(&self, len_max: usize) -> Vec<u8> {
         self.world.borrow_mut().peer_reads(self.socket, len_max)
+    }
+
+    /// Sends urgent data, or on a network of Unix sockets ancillary data: a read that has found something before it stops
+    /// there (`MSG_OOB`, `SCM_RIGHTS`). It is not part of the stream.
+    pub fn mark(&self) {
+        self.world.borrow_mut().peer_marks(self.socket);
     }
 
     /// Sends FIN.
@@ -350,6 +361,10 @@ impl Write for SimStream {
 }
 
 impl Transport for SimStream {
+    fn short_read_drains(&self) -> bool {
+        !self.world.borrow().sockets[self.socket].is_local
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.world.borrow_mut().shutdown_write(self.socket)
     }

@@ -20,6 +20,10 @@ pub(crate) struct Socket {
     pub(crate) in_flight: VecDeque<Packet>,
     /// Sent by the peer, not read by the server.
     inbound: VecDeque<u8>,
+    /// Where a read stops although more waits, in bytes that the server is to have read by then.
+    marks: VecDeque<u64>,
+    /// It is a Unix socket: what stops a read is ancillary data, and is not reported.
+    pub(crate) is_local: bool,
     /// Written by the server, not read by the peer.
     outbound: VecDeque<u8>,
     pub(crate) peer_has_finished: bool,
@@ -46,6 +50,8 @@ pub(crate) enum Link {
 #[derive(Debug)]
 pub(crate) enum Packet {
     Bytes(Vec<u8>),
+    /// Urgent data, or ancillary data on a Unix socket: a read that has found something stops here.
+    Mark,
     Fin,
 }
 
@@ -75,6 +81,8 @@ impl Socket {
             room: Edge::Raised,
             in_flight: VecDeque::new(),
             inbound: VecDeque::new(),
+            marks: VecDeque::new(),
+            is_local: false,
             outbound: VecDeque::new(),
             peer_has_finished: false,
             is_reset: false,
@@ -93,6 +101,11 @@ impl Socket {
 
     pub(crate) fn is_read_closed(&self) -> bool {
         self.peer_has_finished || self.is_reset
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_registered(&self) -> bool {
+        self.token.is_some()
     }
 
     /// Bytes that the peer has sent and the server has not read.
@@ -128,6 +141,14 @@ impl Socket {
             Packet::Bytes(bytes) => {
                 self.inbound.extend(bytes);
                 self.input.raise(edges)
+            }
+            Packet::Mark => {
+                self.marks.push_back(self.past.bytes_read + self.inbound.len() as u64);
+                // Urgent data is an edge, whatever was read before.
+                if !self.is_local {
+                    self.input = Edge::Raised;
+                }
+                !self.is_local
             }
             Packet::Fin => {
                 self.peer_has_finished = true;
@@ -173,8 +194,12 @@ impl Socket {
     // What the server's calls do.
 
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let available = self.inbound.len().min(buf.len());
-        if available < buf.len() {
+        while self.marks.front().is_some_and(|mark| *mark <= self.past.bytes_read) {
+            self.marks.pop_front();
+        }
+        let to_mark = self.marks.front().map_or(usize::MAX, |mark| (mark - self.past.bytes_read) as usize);
+        let available = self.inbound.len().min(to_mark).min(buf.len());
+        if available < buf.len() && available == self.inbound.len() {
             self.input.exhausted();
         }
         if available > 0 {
@@ -240,6 +265,7 @@ impl Socket {
                 readable: is_input,
                 writable: is_room,
                 read_closed: is_input && level.read_closed,
+                urgent: is_input && level.urgent,
                 failed: level.failed,
             },
         })
@@ -255,6 +281,7 @@ impl Socket {
             readable: read_closed || !self.inbound.is_empty(),
             writable: self.is_reset || self.room != Edge::Armed,
             read_closed,
+            urgent: !self.is_local && !self.marks.is_empty(),
             failed: self.is_reset,
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct World {
     /// The most events that a poll reports; others wait for the next.
     pub(crate) events_max: usize,
     pub(crate) send_buffer_bytes: usize,
+    /// New connections are Unix sockets.
+    pub(crate) is_local: bool,
     /// The kernel has no descriptors left.
     pub(crate) is_exhausted: bool,
     pub(crate) past: Past,
@@ -93,6 +95,7 @@ impl World {
             reported: Vec::new(),
             events_max: usize::MAX,
             send_buffer_bytes: 16 << 10,
+            is_local: false,
             is_exhausted: false,
             past: Past::default(),
         }
@@ -293,7 +296,9 @@ impl World {
     pub(crate) fn connect(&mut self, port: u16, peer: PeerAddr) -> Option<usize> {
         let index = self.listeners.iter().position(|queue| queue.port == port && queue.is_open)?;
         let socket = self.sockets.len();
-        self.sockets.push(Socket::new(peer));
+        let mut made = Socket::new(peer);
+        made.is_local = self.is_local;
+        self.sockets.push(made);
         self.listeners[index].queue.push_back(socket);
         self.knock(index);
         Some(socket)
@@ -303,6 +308,10 @@ impl World {
         if !bytes.is_empty() {
             self.fly(socket, Packet::Bytes(bytes.to_vec()));
         }
+    }
+
+    pub(crate) fn peer_marks(&mut self, socket: usize) {
+        self.fly(socket, Packet::Mark);
     }
 
     pub(crate) fn peer_finishes(&mut self, socket: usize) {

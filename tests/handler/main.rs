@@ -8,6 +8,7 @@ mod endings;
 mod panics;
 mod pausing;
 mod sending;
+mod short_reads;
 
 use std::sync::mpsc::Receiver;
 

@@ -12,6 +12,7 @@ mod faults;
 mod latency;
 mod limits;
 mod loops;
+mod recovery;
 mod stalls;
 
 use std::net::SocketAddr;

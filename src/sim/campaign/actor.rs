@@ -145,7 +145,13 @@ impl Actor {
             // No more than the frame.
             len = len.min(self.script.frame(whole).map_or(usize::MAX, |frame| frame.len()));
         }
-        let len = self.send_some(len, now);
+        // A read may have to stop in the middle.
+        let mark = if rng.chance(100) { rng.below(len + 1) } else { 0 };
+        let before = self.send_some(mark, now);
+        if before > 0 {
+            self.peer.mark();
+        }
+        let len = before + self.send_some(len - mark, now);
         if self.kind == Kind::HalfClosing && self.is_done_sending() {
             self.finish();
         }

@@ -47,6 +47,7 @@ each_is_found! {
     a_poll_that_sleeps_on_work_is_found: SleepsOnWork,
     a_connection_that_spins_is_found: Spins,
     a_short_read_taken_for_the_last_before_fin_is_found: ShortReadBeforeFin,
+    a_short_read_taken_for_the_last_at_a_mark_is_found: ShortReadAtMark,
     a_read_that_ends_with_a_signal_is_found: InterruptedEnds,
     a_bell_that_rings_only_once_is_found: BellStuck,
     a_short_write_whose_rest_is_dropped_is_found: ShortWriteDropsRest,

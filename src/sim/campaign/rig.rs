@@ -38,6 +38,7 @@ impl Rig {
         let sim = Sim::with_faults(rng.next_u64(), settings.faults);
         sim.set_edges(settings.edges);
         sim.set_send_buffer_bytes(settings.send_buffer_bytes);
+        sim.set_local(settings.is_local);
         let trace = Trace::new(&sim, lines_max);
         let handler = Obedient::new(rng.next_u64(), settings.config.frame_budget, trace.clone());
         let Ok(mut reactor) = Reactor::with_net(sim.net(), settings.config.clone(), handler) else {

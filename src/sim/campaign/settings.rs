@@ -11,6 +11,7 @@ pub(super) struct Settings {
     pub(super) edges: Edges,
     pub(super) faults: Faults,
     pub(super) send_buffer_bytes: usize,
+    pub(super) is_local: bool,
     pub(super) finale: Finale,
 }
 
@@ -33,6 +34,7 @@ impl Settings {
             edges: if rng.chance(500) { Edges::Noisy } else { Edges::Strict },
             faults: if has_faults { faults(rng) } else { Faults::default() },
             send_buffer_bytes: [100, 3_000, 16 << 10, 200_000][rng.below(4)],
+            is_local: rng.chance(200),
             finale: [Finale::Complete, Finale::Complete, Finale::Complete, Finale::Drain, Finale::Stop][rng.below(5)],
         }
     }

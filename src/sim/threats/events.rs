@@ -87,7 +87,7 @@ fn a_write_of_zero_closes_its_connection_and_no_other() {
 }
 
 /// Everything that an event can say, but for a failure: of that the kernel does not tell without one.
-const ALL: Readiness = Readiness { readable: true, writable: true, read_closed: true, failed: false };
+const ALL: Readiness = Readiness { readable: true, writable: true, read_closed: true, urgent: false, failed: false };
 
 fn report_about(scene: &Scene<Noting>, id: ConnId) {
     scene.sim.world.borrow_mut().report(Ready { token: Subject::Conn(id).token(), readiness: ALL });
