@@ -229,7 +229,11 @@ impl ConfigBuilder {
         backlog: u32,
         /// Sets `SO_REUSEPORT`, so that several processes can listen on one port (`socket(7)`). Default off.
         reuse_port: bool,
-        /// Sets `SO_KEEPALIVE` with this idle time before the first probe (`tcp(7)`). Default `None`: off.
+        /// Probes a peer that has been silent for this long, from 1 s to 32,767 s in whole seconds (`SO_KEEPALIVE`,
+        /// `tcp(7)`). Default `None`: off.
+        ///
+        /// Five probes follow, a fifth of this time apart but at least 1 s (`TCP_KEEPINTVL`, `TCP_KEEPCNT`). So a peer that
+        /// has vanished is found within twice this time, or within 5 s more than this time if that is longer.
         keepalive: Option<Duration>,
         /// Polls without sleeping for this long before it blocks. Default zero.
         spin: Duration,

@@ -88,7 +88,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FRAMELOOP_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "5s")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     drain_timeout: Duration,
-    /// Probe a connection that is silent for this long (SO_KEEPALIVE); 0 is off, else 1s or more
+    /// Probe a peer after this much silence (1s to 32767s, 0 = off)
+    ///
+    /// Five probes follow, a fifth of DURATION apart (at least 1s). A peer that has vanished is disconnected within twice
+    /// DURATION, or within DURATION + 5s if that is longer.
     #[arg(long, env = "FRAMELOOP_KEEPALIVE", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     keepalive: Duration,
