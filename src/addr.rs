@@ -1,9 +1,15 @@
 //! Addresses: where a reactor listens, where it dials, and who a peer is.
 
+mod explained;
+mod unix;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+
+pub(crate) use crate::addr::explained::{Explained, explain_listen, is_mapped};
+pub(crate) use crate::addr::unix::{UnixAddr, connect as connect_unix};
 
 /// Where somebody listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -11,15 +17,23 @@ use std::path::PathBuf;
 pub enum ListenAddr {
     /// An IPv4 or IPv6 address with a port; port 0 lets the kernel choose.
     Tcp(SocketAddr),
-    /// The path of a Unix stream socket (`unix(7)`).
+    /// The path of a Unix stream socket (`unix(7)`), of at most [`UNIX_LEN_MAX`](Self::UNIX_LEN_MAX) bytes.
+    ///
+    /// On Linux, `@name` is an abstract name, which is no file: any process of the same network namespace may connect, and
+    /// nothing is left behind. A file whose name begins with `@` is written `./@name`.
     Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// The most bytes of a Unix socket's path, or of an abstract name without its `@`: 107 on Linux.
+    pub const UNIX_LEN_MAX: usize = unix::LEN_MAX;
 }
 
 impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => addr.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path) => UnixAddr::of(path).fmt(f),
         }
     }
 }

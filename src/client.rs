@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{error, fmt, mem};
 
+use crate::addr::connect_unix;
 use crate::frame::{FrameError, HEADER_LEN, announced_len, encode_header};
 
 /// A blocking connection to a server that speaks frames.
@@ -63,7 +64,7 @@ impl Client<TcpStream> {
 }
 
 impl Client<UnixStream> {
-    /// Connects to the Unix stream socket at `path`.
+    /// Connects to the Unix stream socket at `path`; on Linux `@name` is an abstract name.
     ///
     /// `timeout` is as for [`connect`](Client::connect), except that connecting itself is not bounded: it waits only
     /// where the server's listen queue is full.
@@ -322,7 +323,7 @@ fn open_tcp(addr: SocketAddr, timeout: Option<Duration>) -> io::Result<TcpStream
 }
 
 fn open_unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream> {
-    let stream = UnixStream::connect(path)?;
+    let stream = connect_unix(path)?;
     stream.set_read_timeout(timeout)?;
     stream.set_write_timeout(timeout)?;
     Ok(stream)

@@ -14,7 +14,7 @@ use std::{io, thread};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::addr::{Dial, ListenAddr};
+use crate::addr::{Dial, ListenAddr, connect_unix};
 use crate::frame::encode_header;
 
 /// Dripping connections, until this is dropped.
@@ -125,7 +125,7 @@ impl Drip {
                 Ok(Self::Tcp(socket.into()))
             }
             ListenAddr::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
+                let stream = connect_unix(path)?;
                 stream.set_nonblocking(true)?;
                 Ok(Self::Unix(stream))
             }

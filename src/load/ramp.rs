@@ -81,7 +81,7 @@ impl Ramp {
 /// What an error counts as: those that need different remedies have different names.
 fn name_of(error: &DialError) -> &'static str {
     match error {
-        DialError::Io(ErrorKind::NotFound) => "not found",
+        DialError::Io(ErrorKind::NotFound | ErrorKind::NotADirectory) => "not found",
         DialError::Io(ErrorKind::PermissionDenied) => "not permitted",
         DialError::Io(ErrorKind::InvalidInput | ErrorKind::InvalidFilename) => "path too long",
         DialError::Io(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => "unreachable",

@@ -19,7 +19,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::addr::{ListenAddr, PeerAddr, UnixAddr};
 use crate::config::Config;
 use crate::conn::{Readiness, Transport};
 use crate::error::NotLocal;
@@ -235,7 +235,7 @@ impl Net for Mio {
                     Ok(()) | Err(_) => Ok(Stream::tcp(TcpStream::from_std(socket.into()))),
                 }
             }
-            ListenAddr::Unix(path) => UnixStream::connect(path).map(Stream::unix),
+            ListenAddr::Unix(path) => UnixStream::connect_addr(&UnixAddr::of(path).socket_addr()?).map(Stream::unix),
         }
     }
 

@@ -1,9 +1,14 @@
 //! The ADDR of a flag: a name or an IP address with a port, or the path of a Unix socket.
+//!
+//! Rule: a value that no machine could use is a usage error, which says why and what to write instead.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use frameloop::ListenAddr;
+use nix::net::if_::if_nameindex;
 
 use crate::failure::Failure;
 
@@ -12,8 +17,20 @@ use crate::failure::Failure;
 pub(crate) enum Address {
     /// A name or an IP address, a colon, and a port.
     Tcp(String),
-    /// The path of a Unix socket.
+    /// The path of a Unix socket, or `@` and an abstract name.
     Unix(PathBuf),
+}
+
+/// An address to listen on.
+pub(crate) fn to_listen_on(text: &str) -> Result<Address, String> {
+    let address = text.parse()?;
+    match text.parse::<SocketAddr>() {
+        Ok(addr) if addr.is_ipv6() && addr.ip().to_canonical().is_ipv4() => {
+            let plain = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+            Err(format!("an IPv4-mapped IPv6 address cannot be listened on: use {plain}"))
+        }
+        _ => Ok(address),
+    }
 }
 
 impl FromStr for Address {
@@ -23,7 +40,18 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path);
         }
-        if text.parse::<SocketAddr>().is_ok() {
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return match addr {
+                SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => Err(format!(
+                    "{0} is a link-local address and needs its interface: write [{0}%INTERFACE]:{1}, such as \
+                     [{0}%eth0]:{1} (ip address shows it)",
+                    v6.ip(),
+                    v6.port()
+                )),
+                _ => Ok(Self::Tcp(text.into())),
+            };
+        }
+        if Zoned::parse(text).is_some() {
             return Ok(Self::Tcp(text.into()));
         }
         let (name, port) = text.rsplit_once(':').ok_or(FORM)?;
@@ -45,7 +73,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(text) => f.write_str(text),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path) => ListenAddr::Unix(path.clone()).fmt(f),
         }
     }
 }
@@ -54,6 +82,9 @@ impl fmt::Display for Address {
 ///
 /// Rule: a program that connects to a name tries all its addresses, in the order of RFC 8305, before it reports a failure.
 pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, Failure> {
+    if let Some(zoned) = Zoned::parse(text) {
+        return zoned.resolve().map(|addr| vec![addr]);
+    }
     match text.to_socket_addrs().map(|addrs| interleaved(addrs.collect())) {
         Ok(addrs) if addrs.is_empty() => Err(Failure::run(format_args!("cannot resolve {text}: it has no address"))),
         Ok(addrs) => Ok(addrs),
@@ -77,11 +108,58 @@ fn interleaved(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-fn unix(path: &str) -> Result<Address, String> {
-    if path.is_empty() {
-        return Err(FORM.into());
+/// An IPv6 address with its zone: `[fe80::1%eth0]:7007`, or `[fe80::1%2]:7007` by number (RFC 4007, section 11).
+#[derive(Debug, Clone, Copy)]
+struct Zoned<'a> {
+    text: &'a str,
+    ip: Ipv6Addr,
+    zone: &'a str,
+    port: u16,
+}
+
+impl<'a> Zoned<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (inside, port) = text.strip_prefix('[')?.split_once("]:")?;
+        let (ip, zone) = inside.split_once('%')?;
+        let is_name = !zone.is_empty() && !zone.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/');
+        let has_digits_only = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        (is_name && has_digits_only).then_some(())?;
+        Some(Self { text, ip: ip.parse().ok()?, zone, port: port.parse().ok()? })
     }
-    Ok(Address::Unix(path.into()))
+
+    /// The address with the number of its interface, on this machine.
+    fn resolve(self) -> Result<SocketAddr, Failure> {
+        let Self { text, ip, zone, port } = self;
+        let failure = |why: &dyn fmt::Display| Failure::run(format_args!("cannot resolve {text}: {why}"));
+        let interfaces = if_nameindex().map_err(|error| failure(&error))?;
+        let mut names = Vec::new();
+        for interface in &interfaces {
+            let (name, index) = (interface.name().to_string_lossy(), interface.index());
+            if name == zone || zone.parse() == Ok(index) {
+                return Ok(SocketAddrV6::new(ip, port, 0, index).into());
+            }
+            names.push(name.into_owned());
+        }
+        Err(failure(&format_args!("this machine has no interface {zone}: it has {}", names.join(", "))))
+    }
+}
+
+fn unix(path: &str) -> Result<Address, String> {
+    let (what, name) = match path.strip_prefix('@') {
+        Some(_) if !cfg!(any(target_os = "linux", target_os = "android")) => {
+            return Err("abstract names (@) exist on Linux only: use a path, or ./@ for a file of such a name".into());
+        }
+        Some(name) => ("an abstract name", name),
+        None => ("a path", path),
+    };
+    match name.len() {
+        0 => Err(FORM.into()),
+        len if len > ListenAddr::UNIX_LEN_MAX => Err(format!(
+            "{what} of a Unix socket has at most {} bytes, and this one has {len}: use a shorter one",
+            ListenAddr::UNIX_LEN_MAX
+        )),
+        _ => Ok(Address::Unix(path.into())),
+    }
 }
 
 const FORM: &str = "expected an address such as 127.0.0.1:7007, [::1]:7007, localhost:7007 or unix:/run/frameloop.sock";
@@ -92,8 +170,16 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_as_it_was_given() {
-        for text in ["127.0.0.1:7007", "[::1]:0", "localhost:7007", "a-b.example:65535", "unix:/run/a:b.sock", "unix:a"]
-        {
+        for text in [
+            "127.0.0.1:7007",
+            "[::1]:0",
+            "localhost:7007",
+            "a-b.example:65535",
+            "unix:/run/a:b.sock",
+            "unix:a",
+            "unix:@a",
+            "unix:./@a",
+        ] {
             assert_eq!(text.parse::<Address>().map(|addr| addr.to_string()), Ok(text.to_owned()));
         }
     }
@@ -119,6 +205,71 @@ mod tests {
         }
         assert_eq!("localhost:65536".parse::<Address>(), Err("a port is at most 65535".into()));
         assert_eq!("127.0.0.1:70000".parse::<Address>(), Err("a port is at most 65535".into()));
+    }
+
+    #[test]
+    fn a_unix_path_has_at_most_107_bytes() {
+        assert_eq!(ListenAddr::UNIX_LEN_MAX, 107);
+        for (prefix, what) in [("", "a path"), ("@", "an abstract name")] {
+            for len in [1, 106, 107] {
+                let text = format!("unix:{prefix}{}", "a".repeat(len));
+                assert_eq!(text.parse::<Address>().map(|addr| addr.to_string()), Ok(text));
+            }
+            for len in [108, 109, 4_096] {
+                let text = format!("unix:{prefix}{}", "a".repeat(len));
+                let problem =
+                    format!("{what} of a Unix socket has at most 107 bytes, and this one has {len}: use a shorter one");
+                assert_eq!(text.parse::<Address>(), Err(problem));
+            }
+        }
+        // Bytes, not characters.
+        assert!(format!("unix:{}", "ä".repeat(54)).parse::<Address>().is_err());
+        assert_eq!("unix:@".parse::<Address>(), Err(FORM.into()));
+    }
+
+    #[test]
+    fn a_zone_is_the_name_or_the_number_of_an_interface() {
+        let loopback = if_nameindex().unwrap().iter().find(|interface| interface.name() == c"lo").unwrap().index();
+        for text in ["[fe80::1%lo]:7007".to_owned(), format!("[fe80::1%{loopback}]:7007")] {
+            assert!(text.parse::<Address>().is_ok(), "{text}");
+            let expected = SocketAddrV6::new("fe80::1".parse().unwrap(), 7007, 0, loopback);
+            assert_eq!(resolve(&text).unwrap(), [expected.into()]);
+        }
+        for text in ["[fe80::1%no-such]:7007", "[fe80::1%4294967295]:7007"] {
+            assert!(text.parse::<Address>().is_ok(), "{text}");
+            let failure = resolve(text).unwrap_err();
+            let Failure::Run(message) = failure else { panic!("{failure:?}") };
+            assert!(
+                message.starts_with(&format!("cannot resolve {text}: this machine has no interface ")),
+                "{message}"
+            );
+            assert!(message.contains("it has lo"), "{message}");
+        }
+        for text in ["[fe80::1%]:7007", "[fe80::1%a b]:7007", "[fe80::1%lo]:", "[fe80::1%lo]", "[1.2.3.4%lo]:1"] {
+            assert_eq!(text.parse::<Address>(), Err(FORM.into()), "{text}");
+        }
+        assert!("[fe80::1%lo]:65536".parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn a_link_local_address_needs_its_interface() {
+        for text in ["[fe80::1]:7007", "[febf::1]:7007"] {
+            let problem = text.parse::<Address>().unwrap_err();
+            assert!(problem.contains("%INTERFACE]:7007"), "{problem}");
+        }
+        assert!("[fec0::1]:7007".parse::<Address>().is_ok());
+    }
+
+    #[test]
+    fn a_mapped_address_can_be_connected_to_and_not_listened_on() {
+        for (text, plain) in [("[::ffff:127.0.0.1]:0", "127.0.0.1:0"), ("[::ffff:0:0]:7007", "0.0.0.0:7007")] {
+            assert!(text.parse::<Address>().is_ok());
+            let problem = format!("an IPv4-mapped IPv6 address cannot be listened on: use {plain}");
+            assert_eq!(to_listen_on(text), Err(problem));
+        }
+        for text in ["[::]:7007", "[::1]:7007", "127.0.0.1:7007", "[64:ff9b::1]:7007", "unix:a", "localhost:1"] {
+            assert_eq!(to_listen_on(text).map_err(|_| ()), text.parse().map_err(|_| ()));
+        }
     }
 
     #[test]

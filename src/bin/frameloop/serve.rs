@@ -27,7 +27,8 @@ pub(crate) struct ServeArgs {
     /// With port 0 the kernel chooses one. Of a name's addresses, the first that can be listened on is taken. Several in
     /// FRAMELOOP_LISTEN are separated by commas.
     #[arg(long, env = "FRAMELOOP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7007")]
-    #[arg(value_delimiter = ',', value_hint = ValueHint::Hostname, help_heading = "Listening")]
+    #[arg(value_delimiter = ',', value_parser = address::to_listen_on)]
+    #[arg(value_hint = ValueHint::Hostname, help_heading = "Listening")]
     listen: Vec<Address>,
     /// Length of the queue of connections that wait to be accepted
     #[arg(long, env = "FRAMELOOP_BACKLOG", value_name = "COUNT", default_value = "4096")]

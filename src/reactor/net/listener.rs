@@ -9,7 +9,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::addr::{ListenAddr, PeerAddr, UnixAddr, explain_listen, is_mapped};
 use crate::config::Config;
 use crate::reactor::net::owner::Owner;
 use crate::reactor::net::{OPTIONS_ARE_INHERITED, Stream, set_options};
@@ -32,9 +32,15 @@ enum ListenSocket {
 
 impl Listener {
     pub(crate) fn bind(addr: &ListenAddr, config: &Config) -> io::Result<(Self, ListenAddr)> {
+        Self::try_bind(addr, config).map_err(|error| explain_listen(addr, error))
+    }
+
+    fn try_bind(addr: &ListenAddr, config: &Config) -> io::Result<(Self, ListenAddr)> {
         let (domain, sock_addr) = match addr {
+            // The kernel would say that an argument is invalid, as to much else.
+            ListenAddr::Tcp(addr) if is_mapped(*addr) => return Err(io::ErrorKind::InvalidInput.into()),
             ListenAddr::Tcp(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
-            ListenAddr::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+            ListenAddr::Unix(path) => (Domain::UNIX, UnixAddr::of(path).sock_addr()?),
         };
         let protocol = matches!(addr, ListenAddr::Tcp(_)).then_some(Protocol::TCP);
         let socket = Socket::new(domain, Type::STREAM, protocol)?;
@@ -52,7 +58,10 @@ impl Listener {
         socket.bind(&sock_addr)?;
         // From here on the path is removed, whatever fails.
         let path = match addr {
-            ListenAddr::Unix(path) => Some(BoundPath::of(path)?),
+            ListenAddr::Unix(path) => match UnixAddr::of(path) {
+                UnixAddr::Path(path) => Some(BoundPath::of(path)?),
+                UnixAddr::Abstract(_) => None,
+            },
             ListenAddr::Tcp(_) => None,
         };
         // `build` has checked that the backlog fits.
