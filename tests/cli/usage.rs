@@ -24,7 +24,7 @@ fn help_goes_to_stdout_and_names_every_flag_its_variable_and_its_default() {
         ("--max-connections <COUNT>", "[default: as many as open files allow]"),
         ("--max-per-ip <COUNT>", "[default: 0]"),
         ("--ip-prefix <V4,V6>", "[default: 32,64]"),
-        ("--memory <SIZE>", "[default: a quarter of the machine's]"),
+        ("--memory <SIZE>", "[default: a quarter of the smallest memory limit]"),
         ("--output-high-water <SIZE>", "[default: 64KiB]"),
         ("--idle-timeout <DURATION>", "[default: 0]"),
         ("--frame-timeout <DURATION>", "[default: 30s]"),

@@ -10,6 +10,7 @@
 mod support;
 
 mod calls;
+mod container;
 mod cycles;
 mod descriptors;
 mod killed;

@@ -33,7 +33,12 @@ impl Process {
 
     /// The same, with a hard limit on descriptors.
     pub(crate) fn serve_with_descriptors(max: usize, args: &[&str]) -> (Self, SocketAddr) {
-        let script = format!("ulimit -n {max}; exec \"$0\" serve --listen 127.0.0.1:0 \"$@\"");
+        Self::serve_after(&format!("ulimit -n {max}"), args)
+    }
+
+    /// The same, in a shell that first runs `setup`, and goes on only if that succeeds.
+    pub(crate) fn serve_after(setup: &str, args: &[&str]) -> (Self, SocketAddr) {
+        let script = format!("{setup} && exec \"$0\" serve --listen 127.0.0.1:0 \"$@\"");
         Self::serve_by(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_frameloop")]), args)
     }
 

@@ -1,6 +1,4 @@
-//! What this machine gives: descriptors and memory.
-
-use std::fs;
+//! What this machine gives: descriptors.
 
 use log::warn;
 
@@ -24,19 +22,6 @@ pub(crate) fn descriptors_for(connections: usize, listeners: usize) -> u64 {
     DESCRIPTOR_RESERVE + listeners as u64 + connections as u64
 }
 
-/// A quarter of the machine's memory in bytes; 1 GiB where its size cannot be read.
-pub(crate) fn quarter_of_memory() -> usize {
-    let bytes = fs::read_to_string("/proc/meminfo").ok().and_then(|meminfo| memory_bytes(&meminfo));
-    bytes.and_then(|bytes| usize::try_from(bytes / 4).ok()).unwrap_or(MEMORY_ASSUMED / 4)
-}
-
-/// The line `MemTotal: 16384 kB` of `proc_meminfo(5)`, in bytes.
-fn memory_bytes(meminfo: &str) -> Option<u64> {
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = total.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 /// Descriptors kept for what is no connection: the standard streams, the readiness queue, the signals' sockets, a resolver.
 const DESCRIPTOR_RESERVE: u64 = 32;
 
@@ -44,7 +29,6 @@ const DESCRIPTOR_RESERVE: u64 = 32;
 const CONNECTIONS_MAX: u64 = i32::MAX as u64;
 
 const DESCRIPTORS_ASSUMED: u64 = 256;
-const MEMORY_ASSUMED: usize = 4 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -56,13 +40,5 @@ mod tests {
         assert_eq!(descriptors_for(990, 2), 1_024);
         assert_eq!(connections_within(16, 1), 1);
         assert_eq!(connections_within(u64::MAX, 1), i32::MAX as usize);
-    }
-
-    #[test]
-    fn the_total_of_the_memory_is_read_in_bytes() {
-        assert_eq!(memory_bytes("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
-        assert_eq!(memory_bytes("MemFree: 1 kB\n"), None);
-        assert_eq!(memory_bytes("MemTotal: many\n"), None);
-        assert_eq!(memory_bytes("MemTotal: 18446744073709551615 kB"), None);
     }
 }

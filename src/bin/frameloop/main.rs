@@ -16,6 +16,7 @@ mod load;
 mod logging;
 mod machine;
 mod man;
+mod memory_limit;
 mod output;
 mod page;
 mod report;

@@ -10,10 +10,11 @@ use log::{info, warn};
 
 use crate::address::{self, Address};
 use crate::failure::Failure;
+use crate::memory_limit::MemoryLimit;
 use crate::output::Announcements;
 use crate::signals::{self, Action, Wake};
 use crate::values::{self, PrefixLens, on};
-use crate::{logging, machine, streams};
+use crate::{logging, machine, memory_limit, streams};
 
 /// Serve: echo every frame back to its sender
 ///
@@ -60,9 +61,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FRAMELOOP_IP_PREFIX", value_name = "V4,V6", default_value = "32,64")]
     #[arg(value_parser = values::prefix_lens, help_heading = "Limits")]
     ip_prefix: PrefixLens,
-    /// Most memory for the buffers of all connections [default: a quarter of the machine's]
+    /// Memory for the buffers of all connections [default: a quarter of the smallest memory limit]
     ///
-    /// Where the machine's memory cannot be told, the default is 1GiB.
+    /// When it is reached, the connection that holds the most is closed. The limits are physical memory, those of the cgroup
+    /// (v1 or v2) and its parents, and RLIMIT_AS; 4GiB is assumed if none can be read.
     #[arg(long, env = "FRAMELOOP_MEMORY", value_name = "SIZE")]
     #[arg(value_parser = values::size::<usize>, help_heading = "Limits")]
     memory: Option<usize>,
@@ -173,13 +175,12 @@ impl ServeArgs {
                  start with a hard limit of {needed} (ulimit -Hn {needed} as root, or LimitNOFILE={needed} in a unit)"
             );
         }
-        Config::builder()
+        let builder = Config::builder()
             .payload_len_max(self.max_frame)
             .connections_max(connections)
             .connections_per_ip_max(Some(self.max_per_ip).filter(|max| *max > 0))
             .ipv4_prefix_len(self.ip_prefix.ipv4)
             .ipv6_prefix_len(self.ip_prefix.ipv6)
-            .memory_bytes_max(self.memory.unwrap_or_else(machine::quarter_of_memory))
             .outbox_bytes_high(self.output_high_water)
             .outbox_bytes_low(self.output_high_water / 4)
             .idle_timeout(on(self.idle_timeout))
@@ -190,8 +191,15 @@ impl ServeArgs {
             .backlog(self.backlog)
             .reuse_port(self.reuse_port)
             .keepalive(on(self.keepalive))
-            .spin(self.spin)
-            .build()
+            .spin(self.spin);
+        let memory = match self.memory {
+            Some(memory) => memory,
+            None => {
+                let least = builder.clone().memory_bytes_max(usize::MAX).build()?.memory_bytes_min();
+                memory_limit::default(&MemoryLimit::of_this_process(), least)
+            }
+        };
+        builder.memory_bytes_max(memory).build()
     }
 }
 
