@@ -25,13 +25,13 @@ fn load_with_few_ports(args: &str) -> Option<Output> {
 
 #[test]
 fn a_generator_without_ports_says_how_many_there_are_and_what_gives_more() {
-    let Some(output) = load_with_few_ports("-c 80 -n 200") else { return };
+    let Some(output) = load_with_few_ports("-c 80 -n 200 --source 127.0.0.1") else { return };
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");
     // One line, whatever its width.
     let text = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("there are 50 from one address to one destination"), "{text}");
-    assert!(text.contains("use --source"), "{text}");
+    assert!(text.contains("--source gives 1 addresses: give more"), "{text}");
     assert!(text.contains("frames 200"), "those that came up carry the load: {text}");
 }
 
@@ -42,9 +42,20 @@ fn with_several_sources_there_are_ports_for_all() {
 }
 
 #[test]
+fn loopback_target_has_ports_for_all_without_a_flag() {
+    // More connections than ports, and many more connections one after the other than ports.
+    for args in ["-c 80 -n 200 --expect errors==0", "-c 10 -n 2000 --churn --expect errors==0"] {
+        let Some(output) = load_with_few_ports(args) else { return };
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{args}: {stdout}");
+        assert!(!stdout.contains("waited for a free port"), "{args}: {stdout}");
+    }
+}
+
+#[test]
 fn a_churn_without_ports_waits_for_them_and_does_not_spin() {
     // Each connection leaves its port behind for a while (TIME_WAIT), and each frame takes a new one.
-    let Some(output) = load_with_few_ports("-c 10 -d 3s --churn --json") else { return };
+    let Some(output) = load_with_few_ports("-c 10 -d 3s --churn --source 127.0.0.1 --json") else { return };
     let stdout = String::from_utf8_lossy(&output.stdout);
     let result: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert!(result["generator"]["waits_for_port"].as_u64().unwrap() > 0, "{stdout}");
