@@ -189,6 +189,7 @@ impl Generator {
         if number == 0 {
             self.report_measuring();
         }
+        self.report_up();
         self.report(Report::Interval(interval));
     }
 

@@ -300,7 +300,7 @@ pub struct Progress {
     pub left: Option<Duration>,
     /// Frames answered since the measuring began.
     pub frames: u64,
-    /// What has gone wrong so far.
+    /// What else has gone wrong so far.
     pub errors: u64,
     /// The last whole second.
     pub last: Option<Interval>,

@@ -309,7 +309,8 @@ impl Run {
     fn take_interval(&mut self, thread: usize, interval: &Interval) {
         let Some(merged) = self.intervals.add(thread, interval) else { return };
         self.progress.frames += interval.frames;
-        self.progress.errors += interval.errors.total();
+        // Connections that were not made are counted where they are reported, whatever interval they are in.
+        self.progress.errors += interval.errors.total() - interval.errors.not_connected;
         self.progress.up = merged.connections;
         self.progress.last = Some(merged.clone());
     }

@@ -1,6 +1,9 @@
 //! The closed loop, the open loop and churn, against the library's own server.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use frameloop::load::{Plan, Progress, Stage, Stop, Unwatched, Watch, run};
 
@@ -108,4 +111,46 @@ fn connections_are_begun_at_their_rate() {
     // The first at once, the thirtieth 290 ms later.
     assert!(outcome.connecting.took >= Duration::from_millis(290), "{:?}", outcome.connecting);
     assert_eq!(outcome.connect.len(), 30);
+}
+
+/// Keeps the most errors that were shown at once.
+#[derive(Default)]
+struct MostErrors(u64);
+
+impl Watch for MostErrors {
+    fn on_progress(&mut self, progress: &Progress) {
+        self.0 = self.0.max(progress.errors + progress.not_connected);
+    }
+
+    fn wants_end(&mut self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn failed_connect_counts_once_in_the_progress() {
+    // It serves for half a second, so that the connections are up, and from then on nothing listens.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let serving = thread::spawn(move || {
+        let until = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < until {
+            let Ok((mut stream, _)) = listener.accept() else { continue };
+            stream.set_nonblocking(false).unwrap();
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(len @ 1..) = stream.read(&mut bytes) {
+                    let _ = stream.write_all(&bytes[..len]);
+                }
+            });
+        }
+    });
+    let stop = Stop::After(Duration::from_secs(3));
+    let mut watch = MostErrors::default();
+    let outcome = run(&Plan { churn: true, connections: 2, stop, ..plan(addr) }, &mut watch).unwrap();
+    serving.join().unwrap();
+    let total = outcome.errors.total();
+    assert!(outcome.errors.not_connected > 0, "{:?}", outcome.errors);
+    assert!(watch.0 > total / 4 && watch.0 <= total, "{} were shown of {:?}", watch.0, outcome.errors);
 }

@@ -1,10 +1,13 @@
 //! How a run goes, while it goes: a line that changes on a terminal, else a line every few seconds; on stderr.
+//!
+//! Rule: the line fits the terminal as it is now, with whole figures, and counts everything once.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use frameloop::load::{Progress, Stage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -62,7 +65,7 @@ impl Display {
     fn new() -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
                 bar.set_style(style);
             }
             bar
@@ -72,13 +75,15 @@ impl Display {
 
     fn show(&mut self, progress: &Progress) {
         if let Some(bar) = &self.bar {
-            bar.set_message(line(progress));
+            // Behind the spinner and a blank. In the last column a terminal may begin another line.
+            let columns = usize::from(Term::stderr().size().1).saturating_sub(3);
+            bar.set_message(line(progress, columns));
             return bar.tick();
         }
         let now = Instant::now();
         if now >= self.due {
             self.due = now + PLAIN_INTERVAL;
-            logging::say(&line(progress));
+            logging::say(&line(progress, usize::MAX));
         }
     }
 
@@ -89,38 +94,59 @@ impl Display {
     }
 }
 
-fn line(progress: &Progress) -> String {
+/// Something about a run, and how soon it is left out where there is little room: the highest first.
+type Part = (usize, String);
+
+fn parts(progress: &Progress) -> Vec<Part> {
     let stage = match progress.stage {
         Stage::Connecting => "connecting",
         Stage::WarmingUp => "warming up",
         Stage::Measuring => "measuring",
         _ => "ending",
     };
-    let mut line = format!("{stage} {}", duration(progress.elapsed));
+    let mut parts = vec![(0, stage.to_owned()), (1, format!(" {}", duration(progress.elapsed)))];
     if let Some(left) = progress.left {
-        line += &format!(", {} left", duration(left));
+        parts.push((6, format!(", {} left", duration(left))));
     }
-    line += &match progress.up == progress.asked {
+    let up = match progress.up == progress.asked {
         true => format!(" | {} up", count(progress.up)),
         false => format!(" | {} of {} up", count(progress.up), count(progress.asked)),
     };
+    parts.push((5, up));
     if let Some(last) = &progress.last {
         let seconds = last.length.as_secs_f64().max(1e-9);
-        line += &format!(" | {}/s", count((last.frames as f64 / seconds) as u64));
+        parts.push((3, format!(" | {}/s", count((last.frames as f64 / seconds) as u64))));
         let latencies = if last.response.count() > 0 { &last.response } else { &last.service };
         let histogram = latencies.histogram();
-        for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-            line += &format!(" {name} {}", latency(histogram.value_at_quantile(quantile) as f64));
+        for (rank, name, quantile) in [(7, "p50", 0.5), (4, "p99", 0.99), (8, "max", 1.0)] {
+            parts.push((rank, format!(" {name} {}", latency(histogram.value_at_quantile(quantile) as f64))));
         }
     }
-    if progress.errors + progress.not_connected > 0 {
-        line += &format!(" | {} errors", count(progress.errors + progress.not_connected));
+    let errors = progress.errors + progress.not_connected;
+    if errors > 0 {
+        parts.push((2, format!(" | {} errors", count(errors))));
     }
-    line
+    parts
 }
+
+/// The parts that have room in so many columns, whole: a number that is cut is another number.
+fn line(progress: &Progress, columns: usize) -> String {
+    let parts = parts(progress);
+    let len_up_to = |rank: usize| -> usize {
+        parts.iter().filter(|(other, _)| *other <= rank).map(|(_, text)| text.chars().count()).sum()
+    };
+    let rank = (0..RANKS).rev().find(|rank| len_up_to(*rank) <= columns).unwrap_or_default();
+    let line: String = parts.iter().filter(|(other, _)| *other <= rank).map(|(_, text)| text.as_str()).collect();
+    // Where not even the first has room, its beginning.
+    line.chars().take(columns).collect()
+}
+
+const RANKS: usize = 9;
 
 #[cfg(test)]
 mod tests {
+    use frameloop::load::Interval;
+
     use super::*;
 
     #[test]
@@ -129,11 +155,48 @@ mod tests {
         progress.asked = 20_000;
         progress.up = 12_345;
         progress.elapsed = Duration::from_millis(1_500);
-        assert_eq!(line(&progress), "connecting 1.50 s | 12,345 of 20,000 up");
+        assert_eq!(line(&progress, 80), "connecting 1.50 s | 12,345 of 20,000 up");
         progress.stage = Stage::Measuring;
         progress.up = 20_000;
         progress.left = Some(Duration::from_secs(8));
         progress.errors = 2;
-        assert_eq!(line(&progress), "measuring 1.50 s, 8.00 s left | 20,000 up | 2 errors");
+        assert_eq!(line(&progress, 80), "measuring 1.50 s, 8.00 s left | 20,000 up | 2 errors");
+    }
+
+    #[test]
+    fn line_in_any_width_has_whole_figures_and_keeps_what_matters() {
+        let mut progress = Progress::default();
+        progress.stage = Stage::Measuring;
+        (progress.asked, progress.up) = (1_000_000, 999_999);
+        progress.elapsed = Duration::from_millis(1_500);
+        progress.left = Some(Duration::from_secs(8));
+        (progress.errors, progress.not_connected) = (2, 1);
+        let mut interval = Interval::default();
+        interval.length = Duration::from_secs(1);
+        interval.frames = 1_234_567;
+        interval.service = [(97_700, 90), (4_630_000, 10)].into_iter().collect();
+        progress.last = Some(interval);
+        let whole = line(&progress, usize::MAX);
+        assert_eq!(
+            whole,
+            "measuring 1.50 s, 8.00 s left | 999,999 of 1,000,000 up | 1,234,567/s p50 97.7 us p99 4.63 ms max 4.63 ms \
+             | 3 errors"
+        );
+        let pieces = parts(&progress);
+        for columns in 0..=whole.len() {
+            let shown = line(&progress, columns);
+            assert!(shown.len() <= columns, "{columns}: {shown}");
+            if columns >= pieces[0].1.len() {
+                let mut rest = shown.as_str();
+                for (_, piece) in &pieces {
+                    rest = rest.strip_prefix(piece.as_str()).unwrap_or(rest);
+                }
+                assert_eq!(rest, "", "{columns}: {shown}");
+            }
+        }
+        assert_eq!(line(&progress, 17), "measuring 1.50 s");
+        assert_eq!(line(&progress, 30), "measuring 1.50 s | 3 errors");
+        assert_eq!(line(&progress, 60), "measuring 1.50 s | 1,234,567/s p99 4.63 ms | 3 errors");
+        assert_eq!((line(&progress, 15), line(&progress, 5)), ("measuring".into(), "measu".into()));
     }
 }

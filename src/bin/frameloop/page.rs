@@ -58,6 +58,23 @@ impl Page {
     }
 }
 
+/// Rows as lines: the first column to the left, the others to the right.
+///
+/// Rule: columns never touch. They have their usual widths, and more where something is longer.
+pub(crate) fn aligned(rows: &[Vec<String>], usual: &[usize]) -> Vec<String> {
+    let longest = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+    let gap = |at: usize| if at == 0 { 0 } else { 1 };
+    let widths: Vec<usize> =
+        usual.iter().enumerate().map(|(at, usual)| (*usual).max(longest(at).unwrap_or_default() + gap(at))).collect();
+    let line = |row: &Vec<String>| -> String {
+        let cells = row.iter().zip(&widths).enumerate();
+        cells
+            .map(|(at, (cell, width))| if at == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+            .collect()
+    };
+    rows.iter().map(line).collect()
+}
+
 /// The pieces between which a line may be broken: words, and numbers with their units.
 fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
@@ -81,3 +98,23 @@ pub(crate) const TIED: &str = "\u{a0}";
 pub(crate) const BOLD: &str = "1";
 pub(crate) const RED: &str = "1;31";
 pub(crate) const GREEN: &str = "32";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_never_touch_however_long_a_cell_is() {
+        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+        let long = "9".repeat(40);
+        let usual = [row(&["", "this", "ratio"]), row(&["rate", "1.00", "x2.00"])];
+        assert_eq!(aligned(&usual, &[6, 8, 7]), ["          this  ratio", "rate      1.00  x2.00"]);
+        for at in 0..3 {
+            let mut cells = ["name", "1.00", "x2.00"];
+            cells[at] = &long;
+            let lines = aligned(&[row(&["a", "this", "ratio"]), row(&cells)], &[4, 8, 7]);
+            assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), cells);
+            assert_eq!(lines[0].len(), lines[1].len());
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::results::Results;
 use crate::results::expect::Unit;
-use crate::results::figures::{COLUMNS, Figures};
+use crate::results::figures::{self, COLUMNS, Figures};
 
 /// A figure of both, and how many times the earlier one this one is.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,14 @@ impl Row {
 
     /// The ratio as a person reads it: `x1.09`.
     pub(crate) fn ratio_text(&self) -> String {
-        self.ratio().map_or_else(|| "-".into(), |ratio| format!("x{ratio:.2}"))
+        self.ratio().map_or_else(
+            || "-".into(),
+            |ratio| match ratio {
+                // Neither nothing at all, nor a row of digits.
+                0.005..999.5 => format!("x{ratio:.2}"),
+                _ => format!("x{}", figures::number(ratio)),
+            },
+        )
     }
 }
 

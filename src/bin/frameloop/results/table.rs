@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::page::{BOLD, Colour, GREEN, Page, RED, TIED};
+use crate::page::{BOLD, Colour, GREEN, Page, RED, TIED, aligned};
 use crate::results::facts::{Errors, Facts, Server, Thread};
 use crate::results::figures::{self, COLUMNS, Figures, counted};
 use crate::results::{LATENCIES, Results, compare, printable};
@@ -106,15 +106,12 @@ impl Table {
 
     fn latencies(&mut self, results: &Results) {
         self.line("");
-        let heads: String = COLUMNS.iter().map(|column| format!("{column:>9}")).collect();
-        self.line(&self.colour.paint(BOLD, &format!("{:<10}{heads}", "latency")));
-        for (name, histogram) in results.latencies() {
-            let cells = match Figures::of(histogram) {
-                Some(figures) => cells(&figures.columns()),
-                None => "        -".repeat(COLUMNS.len()),
-            };
-            self.line(&format!("  {name:<8}{cells}"));
-        }
+        let mut rows = vec![cells("latency", COLUMNS.map(str::to_owned))];
+        rows.extend(results.latencies().map(|(name, histogram)| {
+            let figures = Figures::of(histogram).map(|figures| figures.columns().map(shown));
+            cells(&format!("  {name}"), figures.unwrap_or_else(|| COLUMNS.map(|_| "-".into())))
+        }));
+        self.aligned(&rows, &[10, 9, 9, 9, 9, 9, 9, 9]);
         for (name, histogram) in results.latencies() {
             let (_, meaning) = LATENCIES.iter().find(|(latency, _)| *latency == name).unwrap_or(&("", ""));
             self.page.wrapped("  ", &format!("{name}: {meaning} ({})", figures::count(histogram.len())));
@@ -125,14 +122,14 @@ impl Table {
         let Some(server) = results.facts.server else { return };
         let Server { turn_p50_ns, turn_p99_ns, turn_max_ns, .. } = server;
         self.line("");
-        let heads: String = ["p50", "p99", "max"].iter().map(|column| format!("{column:>9}")).collect();
-        self.line(&self.colour.paint(BOLD, &format!("{:<28}{heads}", "the server's own figures")));
-        let turns = cells(&[turn_p50_ns, turn_p99_ns, turn_max_ns]);
-        self.line(&format!("  {:<26}{turns}", "a turn of its loop"));
-        if let Some(figures) = Figures::of(&results.service) {
-            let service = cells(&[figures.p50, figures.p99, figures.max]);
-            self.line(&format!("  {:<26}{service}", "beside service latency"));
-        }
+        let mut rows = vec![
+            cells("the server's own figures", ["p50", "p99", "max"].map(str::to_owned)),
+            cells("  a turn of its loop", [turn_p50_ns, turn_p99_ns, turn_max_ns].map(shown)),
+        ];
+        let service = Figures::of(&results.service);
+        let service = service.map(|figures| [figures.p50, figures.p99, figures.max].map(shown));
+        rows.extend(service.map(|figures| cells("  beside service latency", figures)));
+        self.aligned(&rows, &[28, 9, 9, 9]);
         self.line(&format!("  {}", costs(&server)));
     }
 
@@ -153,10 +150,13 @@ impl Table {
         self.line("");
         let title = printable(&baseline.title);
         self.line(&self.colour.paint(BOLD, &format!("beside the baseline, {title}")));
-        self.line(&format!("  {:<18}{:>14}{:>14}{:>9}", "", "this", "baseline", "ratio"));
-        for row in compare::rows(results, baseline) {
+        let mut rows = vec![["", "this", "baseline", "ratio"].map(str::to_owned).to_vec()];
+        rows.extend(compare::rows(results, baseline).into_iter().map(|row| {
             let (this, earlier) = (row.unit.show(row.this), row.unit.show(row.baseline));
-            self.line(&format!("  {:<18}{this:>14}{earlier:>14}{:>9}", row.name, row.ratio_text()));
+            vec![row.name.clone(), this, earlier, row.ratio_text()]
+        }));
+        for line in aligned(&rows, &[18, 14, 14, 9]) {
+            self.line(&format!("  {line}"));
         }
     }
 
@@ -185,8 +185,16 @@ impl Table {
         }
     }
 
+    /// Rows below heads, which are the first.
+    fn aligned(&mut self, rows: &[Vec<String>], usual: &[usize]) {
+        for (at, line) in aligned(rows, usual).iter().enumerate() {
+            let line = if at == 0 { self.colour.paint(BOLD, line) } else { line.clone() };
+            self.line(&line);
+        }
+    }
+
     fn row(&mut self, name: &str, text: &str) {
-        self.line(&format!("{name:<13}{text}"));
+        self.line(&format!("{name:<12} {text}"));
     }
 
     fn line(&mut self, text: &str) {
@@ -194,9 +202,13 @@ impl Table {
     }
 }
 
-/// Latencies, right-aligned.
-fn cells(latencies: &[u64]) -> String {
-    latencies.iter().map(|nanos| format!("{:>9}", figures::latency(*nanos as f64))).collect()
+/// A row: its name and its cells.
+fn cells<const N: usize>(name: &str, others: [String; N]) -> Vec<String> {
+    std::iter::once(name.to_owned()).chain(others).collect()
+}
+
+fn shown(nanos: u64) -> String {
+    figures::latency(nanos as f64)
 }
 
 /// What a frame costs the server.
@@ -246,6 +258,8 @@ const LABEL: &str = "             ";
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::page::WIDTH;
     use crate::results::expect::expectation;
@@ -277,6 +291,41 @@ mod tests {
         for results in [real, judged(), fixture::closed_loop(), fixture::churn()] {
             let text = text(&results, Colour::Never);
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_of_a_baseline_never_touch_whatever_the_numbers_are() {
+        let histogram = |nanos: &[u64]| {
+            let mut histogram = crate::results::histogram();
+            nanos.iter().for_each(|nanos| histogram.record(*nanos).unwrap());
+            histogram
+        };
+        let year = 366 * 24 * 3_600_000_000_000;
+        for (measured, earlier_measured) in [(1, u64::MAX / 2), (u64::MAX / 2, 1), (1, 1)] {
+            for (nanos, earlier_nanos) in [([1, year], [year, year]), ([year, year], [1, 1])] {
+                let mut results = fixture::made();
+                results.frames = 1 << 48;
+                results.measured = Duration::from_nanos(measured);
+                results.service = histogram(&nanos);
+                let mut earlier = results.clone();
+                earlier.measured = Duration::from_nanos(earlier_measured);
+                earlier.service = histogram(&earlier_nanos);
+                results.baseline = Some(Box::new(earlier));
+                let text = text(&results, Colour::Never);
+                let table: Vec<&str> =
+                    text.lines().skip_while(|line| !line.starts_with("beside the baseline")).collect();
+                let (head, rate) = (table[1], table[2].split_whitespace().collect::<Vec<_>>());
+                assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["this", "baseline", "ratio"]);
+                assert!(rate.len() == 4 && rate[1].ends_with("/s") && rate[2].ends_with("/s"), "{text}");
+                for row in table[3..].iter().take_while(|row| row.contains(" p") || row.contains(" m")) {
+                    // A name of two words, two latencies with their units, and a ratio.
+                    assert_eq!(row.split_whitespace().count(), 2 + 2 * 2 + 1, "{row}");
+                    assert_eq!(row.len(), head.len(), "{text}");
+                }
+                let latencies = text.lines().find(|line| line.starts_with("  service ")).unwrap();
+                assert_eq!(latencies.split_whitespace().count(), 1 + 2 * COLUMNS.len(), "{latencies}");
+            }
         }
     }
 

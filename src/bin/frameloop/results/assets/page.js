@@ -41,9 +41,17 @@
     };
     const logarithmic = { splits: (_, __, low, high) => marks(low, high), filter: (_, splits) => splits };
 
+    // Rule: every label is whole, within its plot, and apart from its neighbours.
+    const FONT = "12px system-ui, sans-serif";
+    const pen = document.createElement("canvas").getContext("2d");
+    const textWidth = (text) => { pen.font = FONT; return Math.ceil(pen.measureText(text).width); };
+    const widest = (texts) => Math.max(0, ...texts.map(textWidth));
+
     const X_AXIS = 32;
+    // The last mark may be at the right edge, with half of its label behind it.
+    const paddingFor = (labels) => [12, Math.max(28, Math.ceil(widest(labels) / 2) + 4), 0, 0];
     const axis = (values, more) => ({
-        stroke: colour("--ink-soft"), font: "12px system-ui, sans-serif",
+        stroke: colour("--ink-soft"), font: FONT,
         grid: { stroke: colour("--rule"), width: 1 }, ticks: { stroke: colour("--rule"), width: 1 },
         values: (_, splits) => splits.map((split) => split == null ? "" : values(split)), ...more,
     });
@@ -55,11 +63,14 @@
         const width = Math.max(240, document.getElementById(id).clientWidth);
         const height = Math.round(Math.min(320, Math.max(220, width * 0.55)));
         return {
-            width, height, padding: [12, 28, 0, 0], cursor: { drag: { x: false, y: false }, points: { size: 6 } },
+            width, height, padding: paddingFor([]), cursor: { drag: { x: false, y: false }, points: { size: 6 } },
             legend: { markers: { dash: (u, at) => u.series[at].dash ? "dashed" : "solid" } }, ...more,
         };
     };
-    const latencyAxis = () => axis(latency, { size: 62, ...logarithmic });
+    // As wide as the longest label, and usually the same for all plots, so that their times are below each other.
+    const Y_AXIS = 62;
+    const wideEnough = (usual) => (_, labels) => Math.max(usual, widest(labels ?? []) + 20);
+    const latencyAxis = () => axis(latency, { size: wideEnough(Y_AXIS), ...logarithmic });
     const latencyScale = { distr: 3, log: 10, range: (_, low, high) => [(low ?? 1) * 0.8, (high ?? 10) * 1.25] };
 
     function curves(id) {
@@ -68,13 +79,18 @@
             is_baseline ? name + " (baseline)" : name, "--" + name, latency,
             is_baseline ? { dash: [5, 4], width: 1.5, alpha: 0.75 } : {},
         ));
+        const end = Math.max(100, x[x.length - 1]);
+        const names = marks(1, end).map(percentile);
+        const padding = paddingFor(names);
         // On a narrow screen every second mark has its name, or every third.
         const namedWhereThereIsRoom = (u, splits) => {
-            const each = Math.max(1, Math.ceil(splits.length * 54 / (u.width - 90)));
+            const width = u.bbox.width > 0 ? u.bbox.width / devicePixelRatio : u.width - Y_AXIS - padding[1];
+            const decade = width / Math.log10(end);
+            const each = Math.max(1, Math.ceil((widest(names) + 10) / decade));
             return splits.map((split, at) => at % each === 0 ? percentile(split) : "");
         };
-        const end = Math.max(100, x[x.length - 1]);
         return new uPlot(options(id, {
+            padding,
             scales: { x: { time: false, distr: 3, log: 10, range: () => [1, end] }, y: latencyScale },
             axes: [
                 axis(percentile, { size: X_AXIS, ...logarithmic, values: namedWhereThereIsRoom }),
@@ -97,7 +113,9 @@
     ];
     const timeAxis = () => axis(seconds, { size: X_AXIS, incrs: STEPS });
     const timeSeries = { label: "at", value: (_, at) => seconds(at) };
+    const timePadding = (...times) => paddingFor(times.map((time) => seconds(Math.round(endOf(time)))));
     const ofTime = (id, more, columns) => new uPlot(options(id, {
+        padding: timePadding(data.time),
         scales: { x: timeScale(data.time), y: latencyScale }, axes: [timeAxis(), latencyAxis()], ...more,
     }), columns, document.getElementById(id));
 
@@ -120,11 +138,12 @@
             // The two have other times: where one has none, its line goes on.
             series[1].spanGaps = true;
         }
+        const times = [data.time, data.baseline].filter(Boolean);
         const scales = {
-            x: timeScale(...[data.time, data.baseline].filter(Boolean)),
+            x: timeScale(...times),
             y: { range: (_, low, high) => [0, Math.max(1, high ?? 1) * 1.1] },
         };
-        const axes = [timeAxis(), axis(rate, { size: 62 })];
+        const axes = [timeAxis(), axis(rate, { size: wideEnough(Y_AXIS) })];
         if (data.time.errors.some((count) => count > 0)) {
             // On the same times as the rate, with an axis of their own on the right.
             tables[0].push(data.time.errors);
@@ -137,10 +156,10 @@
             }));
             scales.errors = { range: (_, low, high) => [0, Math.max(1, high ?? 1) * 1.1] };
             axes.push(axis((count) => Number.isInteger(count) ? String(count) : "", {
-                scale: "errors", side: 1, size: 40, grid: { show: false }, stroke: colour("--bad"),
+                scale: "errors", side: 1, size: wideEnough(40), grid: { show: false }, stroke: colour("--bad"),
             }));
         }
-        return new uPlot(options(id, { scales, axes, series }), uPlot.join(tables), document.getElementById(id));
+        return new uPlot(options(id, { padding: timePadding(...times), scales, axes, series }), uPlot.join(tables), document.getElementById(id));
     }
 
     function heat(id) {
