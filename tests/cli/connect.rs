@@ -327,7 +327,9 @@ fn nobody_at_the_address_is_a_failure_in_one_line() {
     assert_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
 
     let missing = outcome(&mut frameloop(&["connect", "unix:/nonexistent.sock"]));
-    assert_lost(&missing, "cannot connect to unix:/nonexistent.sock: No such file or directory (os error 2)");
+    let expected =
+        "cannot connect to unix:/nonexistent.sock: there is no such file: start the server, or correct the path";
+    assert_lost(&missing, expected);
 
     // RFC 6761: no name below .invalid resolves.
     let unknown = outcome(&mut frameloop(&["connect", "nowhere.invalid:7007"]));
