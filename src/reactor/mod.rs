@@ -39,7 +39,7 @@ use crate::reactor::deadlines::Deadlines;
 use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listener::Listeners;
 use crate::reactor::log_gate::Gates;
-use crate::reactor::net::{Mio, Net};
+use crate::reactor::net::{Mio, Net, OneProcess};
 use crate::reactor::sink::guarded;
 use crate::reactor::slots::Subject;
 use crate::reactor::stats::Stats;
@@ -51,7 +51,8 @@ use crate::reactor::stats::Stats;
 /// and then calls `turn(Some(Duration::ZERO))`.
 ///
 /// After a `fork(2)` the sockets and the paths of Unix sockets belong to the process that made them: a child that drops its
-/// copy of the reactor closes descriptors and ends nothing. A daemon that forks into the background listens behind the fork.
+/// copy of the reactor closes descriptors and ends nothing. A child that drives it, as a daemon in the background does, owns
+/// what it accepts, dials and binds from there on; so a daemon listens behind the fork, and forks between two turns.
 ///
 /// ```
 /// use frameloop::{Config, Echo, ListenAddr, Reactor};
@@ -198,6 +199,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.polls += 1;
         let began = self.net.now();
         self.bench.supplies.now = began;
+        let _process = OneProcess::begin();
         let moved_before = self.stats.bytes_moved();
         let mut budget = TurnBudget::new(&self.bench.supplies.config);
 

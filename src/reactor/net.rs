@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::conn::{Readiness, Transport};
 use crate::error::NotLocal;
 pub use crate::reactor::net::listener::Listener;
+pub(crate) use crate::reactor::net::owner::OneProcess;
 use crate::reactor::net::owner::Owner;
 use crate::reactor::net::sources::Sources;
 
@@ -289,8 +290,8 @@ const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: i32 = 0;
 
-/// A connection's socket. Dropping it shuts it down and closes it, in the process that made it; any other process only
-/// closes its copy.
+/// A connection's socket. Dropping it shuts it down, unless both directions have ended, and closes it, in the process that
+/// made it; any other process only closes its copy.
 #[derive(Debug)]
 pub struct Stream(Connected);
 
@@ -315,24 +316,44 @@ impl Stream {
             Connected::Unix(stream, _) => SockRef::from(stream),
         }
     }
+
+    fn owner_mut(&mut self) -> &mut Owner {
+        let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &mut self.0;
+        owner
+    }
+
+    /// What the kernel reports as a reset has ended both ways.
+    #[cold]
+    fn note_failed(&mut self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::ConnectionReset {
+            self.owner_mut().note_reset();
+        }
+    }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &self.0;
-        if owner.is_this_process() {
-            // It fails if the peer has reset the connection, or was never reached.
+        if !owner.has_ended() && owner.is_this_process() {
+            // It fails if the peer was never reached.
             let _ = self.socket().shutdown(Shutdown::Both);
         }
     }
 }
 
 impl Read for Stream {
+    #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        let outcome = match &mut self.0 {
             Connected::Tcp(stream, _) => stream.read(buf),
             Connected::Unix(stream, _) => stream.read(buf),
+        };
+        match &outcome {
+            Ok(0) if !buf.is_empty() => self.owner_mut().note_peer_finished(),
+            Ok(_) => {}
+            Err(error) => self.note_failed(error),
         }
+        outcome
     }
 }
 
@@ -362,7 +383,9 @@ impl Transport for Stream {
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.socket().shutdown(Shutdown::Write)
+        self.socket().shutdown(Shutdown::Write)?;
+        self.owner_mut().note_finished();
+        Ok(())
     }
 }
 

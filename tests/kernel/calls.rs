@@ -5,64 +5,125 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::skip;
-use crate::support::{Client, End, PATIENCE, Process, descriptors, frame, holds_within, payload};
+use crate::stopped::state;
+use crate::support::{Client, End, PATIENCE, Process, announcement, descriptors, frame, holds_within, payload};
 
 const CONNECTIONS: u64 = 10;
 const EXCHANGES: u64 = 20;
 
-/// Lets clients come, exchange `request` with the server again and again, and go. Returns the server's system calls
+/// Lets clients come together, do what `meet` says with the server, and go together. Returns the server's system calls
 /// meanwhile by name, if they can be counted here.
-fn calls_of(request: &[u8]) -> Option<BTreeMap<String, u64>> {
+fn calls_of(meet: impl FnOnce(&mut [Client]), go: impl Fn(Client)) -> Option<BTreeMap<String, u64>> {
     let (server, addr) = Process::serve(&["-q"]);
     let baseline = descriptors(server.id());
     let strace = Strace::attach(server.id())?;
+    // While it is stopped, so that it finds all of them in one turn.
+    stop(&server);
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| Client::connect(addr)).collect();
+    server.signal("CONT");
+    meet(&mut clients);
+    stop(&server);
+    clients.into_iter().for_each(go);
+    server.signal("CONT");
+    assert!(holds_within(PATIENCE, || descriptors(server.id()) == baseline));
+    Some(strace.detach())
+}
+
+fn stop(server: &Process) {
+    server.signal("STOP");
+    assert!(holds_within(PATIENCE, || matches!(state(server), 'T' | 't')));
+}
+
+/// Exchanges `request` with the server again and again.
+fn exchange(clients: &mut [Client], request: &[u8]) {
     let mut reply = vec![0; request.len()];
     for _ in 0..EXCHANGES {
-        for client in &mut clients {
+        for client in &mut *clients {
             client.send_bytes(request);
             client.stream.read_exact(&mut reply).unwrap();
             assert!(reply == request);
         }
     }
-    for mut client in clients {
-        client.finish();
-        assert_eq!(client.end(), End::InOrder);
-    }
-    assert!(holds_within(PATIENCE, || descriptors(server.id()) == baseline));
-    Some(strace.detach())
+}
+
+/// Finishes, and leaves the rest to the kernel.
+fn finish(mut client: Client) {
+    client.finish();
+}
+
+fn total(calls: &BTreeMap<String, u64>, names: &[&str]) -> u64 {
+    names.iter().filter_map(|name| calls.get(*name)).sum()
 }
 
 #[track_caller]
 fn assert_least(calls: &BTreeMap<String, u64>) {
-    let total = |names: &[&str]| -> u64 { names.iter().filter_map(|name| calls.get(*name)).sum() };
+    let total = |names: &[&str]| total(calls, names);
     let exchanges = CONNECTIONS * EXCHANGES;
     // The last read of each connection finds the FIN.
     let reads = total(&["read", "readv", "recvfrom", "recvmsg"]);
     assert_eq!(reads, exchanges + CONNECTIONS, "reads: {calls:?}");
     assert_eq!(total(&["write", "writev", "sendto", "sendmsg"]), exchanges, "writes: {calls:?}");
-    assert_eq!(total(&["epoll_ctl"]), CONNECTIONS, "registrations: {calls:?}");
-    assert_eq!(total(&["close"]), CONNECTIONS, "{calls:?}");
-    // Each batch that is accepted ends with a call that finds nobody.
-    assert!(total(&["accept4"]) <= 2 * CONNECTIONS, "{calls:?}");
-    assert_eq!(total(&["accept", "ioctl", "setsockopt", "getsockopt", "getsockname", "shutdown"]), 0, "{calls:?}");
-    // With debug assertions, the standard library asks whether a descriptor is open before it closes it.
-    assert_eq!(total(&["fcntl"]), if cfg!(debug_assertions) { CONNECTIONS } else { 0 }, "{calls:?}");
+    assert_least_for_connections(calls);
+    // The peer has finished and awaits our FIN, which `close` does not send while another process holds the socket.
+    assert_eq!(total(&["shutdown"]), CONNECTIONS, "{calls:?}");
     // One for each of what the clients do; and buffers are given back when nobody does anything. Far more would be spinning.
     assert!(total(&["epoll_wait", "epoll_pwait", "epoll_pwait2"]) <= 2 * (exchanges + 2 * CONNECTIONS), "{calls:?}");
 }
 
+/// What connections cost that come together and go together, besides reads, writes, polls and `shutdown`.
+#[track_caller]
+fn assert_least_for_connections(calls: &BTreeMap<String, u64>) {
+    let total = |names: &[&str]| total(calls, names);
+    assert_eq!(total(&["epoll_ctl"]), CONNECTIONS, "registrations: {calls:?}");
+    assert_eq!(total(&["close"]), CONNECTIONS, "{calls:?}");
+    // Each batch that is accepted ends with a call that finds nobody.
+    assert!(total(&["accept4"]) <= 2 * CONNECTIONS, "{calls:?}");
+    assert_eq!(total(&["accept", "ioctl", "setsockopt", "getsockopt", "getsockname"]), 0, "{calls:?}");
+    // With debug assertions, the standard library asks whether a descriptor is open before it closes it.
+    assert_eq!(total(&["fcntl"]), if cfg!(debug_assertions) { CONNECTIONS } else { 0 }, "{calls:?}");
+    // Sockets belong to a process. It is asked for once in a turn that makes or ends some: one turn each here, or two, if
+    // the server was stopped in the middle of one.
+    assert!(total(&["getpid"]) <= 4, "{calls:?}");
+}
+
 #[test]
 fn a_frame_costs_a_read_and_a_write_and_a_connection_one_registration() {
-    if let Some(calls) = calls_of(&frame(&payload(1, 64))) {
+    let request = frame(&payload(1, 64));
+    if let Some(calls) = calls_of(|clients| exchange(clients, &request), finish) {
         assert_least(&calls);
     }
 }
 
 #[test]
 fn frames_that_come_together_cost_a_read_and_a_write_together() {
-    if let Some(calls) = calls_of(&frame(&payload(2, 32)).repeat(64)) {
+    let request = frame(&payload(2, 32)).repeat(64);
+    if let Some(calls) = calls_of(|clients| exchange(clients, &request), finish) {
         assert_least(&calls);
+    }
+}
+
+#[test]
+fn a_connection_whose_both_ends_have_finished_is_shut_down_once() {
+    let too_long = announcement(u32::MAX);
+    let meet = |clients: &mut [Client]| {
+        for client in clients {
+            client.send_bytes(&too_long);
+            assert_eq!(client.end(), End::InOrder);
+        }
+    };
+    if let Some(calls) = calls_of(meet, finish) {
+        assert_least_for_connections(&calls);
+        // To send our FIN; the peer's came behind it.
+        assert_eq!(total(&calls, &["shutdown"]), CONNECTIONS, "{calls:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_its_peer_reset_is_not_shut_down() {
+    let request = frame(&payload(3, 64));
+    if let Some(calls) = calls_of(|clients| exchange(clients, &request), Client::reset) {
+        assert_least_for_connections(&calls);
+        assert_eq!(total(&calls, &["shutdown"]), 0, "{calls:?}");
     }
 }
 

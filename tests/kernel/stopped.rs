@@ -25,7 +25,7 @@ fn while_stopped(server: &Process, since: Instant, act: impl FnOnce()) {
 }
 
 /// The state of a process: `R`, `S`, `T` ... (`proc_pid_stat(5)`).
-fn state(server: &Process) -> char {
+pub(crate) fn state(server: &Process) -> char {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
     stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
