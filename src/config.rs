@@ -38,6 +38,9 @@ pub struct Config {
     pub(crate) turn_budget_bytes: usize,
     pub(crate) accept_budget: usize,
     pub(crate) dial_budget: usize,
+    pub(crate) mailbox_max: usize,
+    pub(crate) dials_max: usize,
+    pub(crate) timers_max: usize,
     pub(crate) events_per_turn: usize,
     pub(crate) pool_bytes_max: usize,
     pub(crate) backlog: u32,
@@ -122,6 +125,9 @@ impl Default for Config {
             turn_budget_bytes: 1 << 20,
             accept_budget: 64,
             dial_budget: 64,
+            mailbox_max: 1 << 16,
+            dials_max: 1 << 16,
+            timers_max: 1 << 20,
             events_per_turn: 256,
             pool_bytes_max: 16 << 20,
             backlog: 4_096,
@@ -219,6 +225,14 @@ impl ConfigBuilder {
         accept_budget: usize,
         /// The most connections that are dialled in one turn. Default 64.
         dial_budget: usize,
+        /// The most messages from other threads that wait for the handler; [`Handle::send`](crate::Handle::send) returns one
+        /// beyond that to its sender. Default 65,536.
+        mailbox_max: usize,
+        /// The most dials that wait to be begun; [`Peers::dial`](crate::Peers::dial) refuses one beyond that. Default 65,536.
+        dials_max: usize,
+        /// The most timers that are set at a time; [`Peers::set_timer`](crate::Peers::set_timer) refuses one beyond that.
+        /// Default 1,048,576.
+        timers_max: usize,
         /// The most events that one poll returns. Default 256: with many more, what the kernel has just touched of a
         /// connection is no longer in the cache when its turn comes.
         events_per_turn: usize,
@@ -274,6 +288,9 @@ impl ConfigBuilder {
             ("frame_budget", c.frame_budget),
             ("accept_budget", c.accept_budget),
             ("dial_budget", c.dial_budget),
+            ("mailbox_max", c.mailbox_max),
+            ("dials_max", c.dials_max),
+            ("timers_max", c.timers_max),
             ("events_per_turn", c.events_per_turn),
         ] {
             at_least(name, value, 1)?;

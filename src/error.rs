@@ -21,6 +21,11 @@ pub enum Error {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// The reactor drains or has stopped, and listens nowhere any more.
+    Ending {
+        /// The address asked for.
+        addr: ListenAddr,
+    },
     /// The readiness queue could not be made, asked, or told of a descriptor.
     Poll(io::Error),
 }
@@ -30,6 +35,7 @@ impl fmt::Display for Error {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Listen { addr, source } => write!(f, "cannot listen on {addr}: {source}"),
+            Self::Ending { addr } => write!(f, "cannot listen on {addr}: the reactor drains or has stopped"),
             Self::Poll(source) => write!(f, "the readiness queue failed: {source}"),
         }
     }
@@ -39,6 +45,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Config(error) => Some(error),
+            Self::Ending { .. } => None,
             Self::Listen { source, .. } | Self::Poll(source) => Some(source),
         }
     }
@@ -312,6 +319,51 @@ impl From<&io::Error> for DialError {
         }
     }
 }
+
+/// Why a dial was refused at once, without an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DialRefused {
+    /// The reactor drains or has stopped.
+    Ending,
+    /// As many dials wait to be begun as allowed.
+    TooMany {
+        /// The limit, `dials_max`.
+        allowed: usize,
+    },
+}
+
+impl fmt::Display for DialRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ending => f.write_str("the reactor drains or has stopped"),
+            Self::TooMany { allowed } => write!(f, "{allowed} dials wait to be begun, as many as dials_max allows"),
+        }
+    }
+}
+
+impl std::error::Error for DialRefused {}
+
+/// Why a timer was not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimerRefused {
+    /// As many timers are set as allowed.
+    TooMany {
+        /// The limit, `timers_max`.
+        allowed: usize,
+    },
+}
+
+impl fmt::Display for TimerRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany { allowed } => write!(f, "{allowed} timers are set, as many as timers_max allows"),
+        }
+    }
+}
+
+impl std::error::Error for TimerRefused {}
 
 /// Whether a call failed because the process or the system has no descriptor left (`EMFILE`, `ENFILE`), for which there
 /// is no [`io::ErrorKind`].

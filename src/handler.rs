@@ -8,7 +8,7 @@ use crate::conn::decoder::Frame;
 use crate::conn::outbox::Sent;
 use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::Supplies;
-use crate::error::{CloseReason, DialError};
+use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
 use crate::frame::HEADER_LEN;
 
 /// Answers frames.
@@ -84,8 +84,8 @@ pub trait Handler {
         let _ = (peers, id, state, reason);
     }
 
-    /// A connection that was dialled did not come to be. Each [`Peers::dial`] ends in this or in
-    /// [`on_open`](Self::on_open) for the id that it returned, once.
+    /// A connection that was dialled did not come to be. Each [`Peers::dial`] that returned an id ends in this or
+    /// in [`on_open`](Self::on_open) for that id, once.
     fn on_dial_failed(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
         let _ = (peers, id, error);
     }
@@ -284,54 +284,109 @@ impl Context<'_> {
         self.replies.flow.pause_input_when_full = pauses;
     }
 
-    /// All other connections.
+    /// All connections by their ids, and what else the reactor can do.
     pub fn peers(&mut self) -> Peers<'_> {
-        Peers { reach: &mut *self.reach, supplies: &mut *self.replies.supplies }
+        Peers { reach: &mut *self.reach, about: About::Connection { id: self.id, replies: self.replies.reborrow() } }
+    }
+
+    /// Does what was said of this connection by its id.
+    fn tell_own(id: ConnId, replies: &mut Replies<'_>, reach: &mut dyn Reach, wish: Wish) -> bool {
+        match wish {
+            Wish::Close if *replies.verdict == Verdict::GoOn => {
+                *replies.verdict = Verdict::Close(CloseReason::ClosedByHandler);
+            }
+            Wish::Close => {}
+            Wish::Abort => *replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler),
+            Wish::Pause => replies.flow.is_paused = true,
+            Wish::Resume => replies.flow.is_paused = false,
+            Wish::Wake => return reach.tell(id, wish),
+        }
+        true
     }
 }
 
-/// Connections by their ids, during a callback that is about none of them, or [`Context::peers`]: all but its own.
+/// Connections by their ids, and what else the reactor can do.
+///
+/// Rule: an id means the same wherever it is used. In a callback about a connection ([`Context::peers`]) its own id is
+/// answered for like any other: a send to it is a reply. Only [`broadcast`](Self::broadcast) leaves that connection out.
 pub struct Peers<'a> {
-    pub(crate) reach: &'a mut dyn Reach,
-    pub(crate) supplies: &'a mut Supplies,
+    reach: &'a mut dyn Reach,
+    about: About<'a>,
 }
 
-impl Peers<'_> {
+/// What the callback is about.
+enum About<'a> {
+    /// No connection.
+    Reactor(&'a mut Supplies),
+    /// A connection, which is out of its slot while it runs.
+    Connection { id: ConnId, replies: Replies<'a> },
+}
+
+impl<'a> Peers<'a> {
+    /// In a callback about no connection.
+    pub(crate) fn new(reach: &'a mut dyn Reach, supplies: &'a mut Supplies) -> Self {
+        Self { reach, about: About::Reactor(supplies) }
+    }
+
+    fn tell(&mut self, to: ConnId, wish: Wish) -> bool {
+        match &mut self.about {
+            About::Connection { id, replies } if *id == to => Context::tell_own(to, replies, self.reach, wish),
+            About::Connection { .. } | About::Reactor(_) => self.reach.tell(to, wish),
+        }
+    }
+
+    fn supplies(&mut self) -> (&mut dyn Reach, &mut Supplies) {
+        let supplies = match &mut self.about {
+            About::Connection { replies, .. } => &mut *replies.supplies,
+            About::Reactor(supplies) => supplies,
+        };
+        (self.reach, supplies)
+    }
+
     /// When this turn began, by the reactor's clock.
     #[must_use]
     pub fn now(&self) -> Instant {
-        self.supplies.now
+        match &self.about {
+            About::Connection { replies, .. } => replies.supplies.now,
+            About::Reactor(supplies) => supplies.now,
+        }
     }
 
     /// Queues a frame with a copy of `payload`.
     pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Sent {
-        self.reach.send(to, payload, self.supplies)
+        match &mut self.about {
+            About::Connection { id, replies } if *id == to => replies.reply(payload),
+            About::Connection { replies, .. } => self.reach.send(to, payload, replies.supplies),
+            About::Reactor(supplies) => self.reach.send(to, payload, supplies),
+        }
     }
 
-    /// Queues a frame with a copy of `payload` on every one of these connections. None is closed for it.
+    /// Queues a frame with a copy of `payload` on every connection but the one that the callback is about, if any. None is
+    /// closed for it.
     pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
-        self.reach.broadcast(payload, self.supplies)
+        let (reach, supplies) = self.supplies();
+        reach.broadcast(payload, supplies)
     }
 
     /// Closes a connection once what it is owed is flushed. Returns whether there is such a connection.
     pub fn close(&mut self, id: ConnId) -> bool {
-        self.reach.tell(id, Wish::Close)
+        self.tell(id, Wish::Close)
     }
 
     /// Closes a connection at once; output that it is owed is lost. Returns whether there is such a connection.
     pub fn abort(&mut self, id: ConnId) -> bool {
-        self.reach.tell(id, Wish::Abort)
+        self.tell(id, Wish::Abort)
     }
 
     /// Hands over no further frame of a connection, and reads no more from it, until it is resumed. Returns whether there
     /// is such a connection.
     pub fn pause(&mut self, id: ConnId) -> bool {
-        self.reach.tell(id, Wish::Pause)
+        self.tell(id, Wish::Pause)
     }
 
     /// Ends a [`pause`](Self::pause). Returns whether there is such a connection.
     pub fn resume(&mut self, id: ConnId) -> bool {
-        self.reach.tell(id, Wish::Resume)
+        self.tell(id, Wish::Resume)
     }
 
     /// Lets [`Handler::on_wake`] be called for a connection when it runs next: once, however often this is called before.
@@ -339,7 +394,7 @@ impl Peers<'_> {
     ///
     /// Unlike with [`send`](Self::send), what is sent then need not be known yet, and is written right behind the callback.
     pub fn wake(&mut self, id: ConnId) -> bool {
-        self.reach.tell(id, Wish::Wake)
+        self.tell(id, Wish::Wake)
     }
 
     /// Begins to connect to somebody. The connection is a client's: the same state machine, limits and deadlines.
@@ -347,14 +402,25 @@ impl Peers<'_> {
     /// It has its id from now on, and takes a place among the connections; a frame can be sent once
     /// [`Handler::on_open`] is called with that id. If it cannot be made, [`Handler::on_dial_failed`] is.
     /// [`abort`](Self::abort) gives it up.
-    pub fn dial(&mut self, dial: Dial) -> ConnId {
+    ///
+    /// # Errors
+    ///
+    /// [`DialRefused::Ending`] while the reactor drains and after it has stopped, [`DialRefused::TooMany`] while as many
+    /// dials wait to be begun as `dials_max` allows. Then there is no id, and no callback.
+    pub fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
         self.reach.dial(dial)
     }
 
     /// Calls [`Handler::on_timer`], once, in the first turn that begins at `at` or later.
     ///
     /// A poll sleeps in whole milliseconds, rounded up (`epoll_wait(2)`), so that a turn can come a millisecond late.
-    pub fn set_timer(&mut self, at: Instant) -> TimerId {
+    /// An instant that has passed counts as now: the timer fires in the next turn.
+    ///
+    /// # Errors
+    ///
+    /// [`TimerRefused::TooMany`] while as many timers are set as `timers_max` allows.
+    pub fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
+        let at = at.max(self.now());
         self.reach.set_timer(at)
     }
 
@@ -411,8 +477,8 @@ pub(crate) trait Reach {
     /// there is room for these. Returns whether there is.
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, supplies: &mut Supplies) -> bool;
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool;
-    fn dial(&mut self, dial: Dial) -> ConnId;
-    fn set_timer(&mut self, at: Instant) -> TimerId;
+    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused>;
+    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;
     fn cancel_timer(&mut self, timer: TimerId) -> bool;
     fn end(&mut self, end: End);
 }

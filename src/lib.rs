@@ -99,9 +99,9 @@ pub use crate::addr::{Dial, ListenAddr, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::decoder::Frame;
 pub use crate::conn::outbox::Sent;
-pub use crate::error::{CausedBy, CloseReason, DialError, Error};
+pub use crate::error::{CausedBy, CloseReason, DialError, DialRefused, Error, TimerRefused};
 pub use crate::handler::{Broadcast, ConnId, Context, Echo, Handler, Peers, SourceId, TimerId};
-pub use crate::reactor::handle::{Gone, Handle, StatsError};
+pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::stats::{Calls, Histogram, Refused, Stats};
 pub use crate::reactor::{DrainReport, Reactor, Turn};
 

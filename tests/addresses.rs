@@ -210,7 +210,7 @@ fn an_abstract_name_is_served_dialled_and_gone_with_its_listener() {
     let nul = PathBuf::from(name.to_str().unwrap().replacen('@', "\0", 1));
     for path in [name.clone(), nul] {
         let dialled = server.reactor.stats().dialled;
-        server.reactor.peers().dial(Dial::to(ListenAddr::Unix(path)));
+        server.reactor.peers().dial(Dial::to(ListenAddr::Unix(path))).unwrap();
         server.turn_until("the dial", |reactor| reactor.stats().dialled > dialled);
     }
     assert!(refusal(addr).starts_with("another process listens on it: stop that, or use another name"));

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::{Act, Hooks, PATIENCE, Server, frame, listen, read_frame};
-use frameloop::{Config, Context, Echo, Frame, Gone, Handle, Handler, Peers, Reactor, Stats, StatsError, Turn};
+use frameloop::{Config, Context, Echo, Frame, Handle, HandleError, Handler, Peers, Reactor, Stats, StatsError, Turn};
 
 /// A reactor running on a thread of its own; joining it gives the reactor back.
 fn spawn<H>(handler: H) -> (Handle<H::Message>, SocketAddr, JoinHandle<Reactor<H>>)
@@ -180,10 +180,10 @@ fn after_the_reactor_everything_is_gone_and_the_message_comes_back() {
     let (sender, receiver) = channel();
     let returned = handle.send(Box::new(move |_| sender.send("the same").unwrap()));
     let mut other = Server::new(Config::default(), Hooks::default());
-    let Err(Gone(act)) = returned else { panic!("it was taken") };
+    let Err(HandleError::Finished(act)) = returned else { panic!("it was taken") };
     other.act(act);
     assert_eq!(receiver.recv().unwrap(), "the same");
-    assert_eq!((handle.drain(), handle.stop()), (Err(Gone(())), Err(Gone(()))));
+    assert_eq!((handle.drain(), handle.stop()), (Err(HandleError::Finished(())), Err(HandleError::Finished(()))));
     assert_eq!(stats_of(&handle).err(), Some(StatsError::Finished));
 }
 
@@ -208,7 +208,7 @@ fn stats_of_a_reactor_that_was_drained_or_stopped_fails_at_once() {
         // It exists still, and would not be turned again.
         assert_eq!(stats_of(&handle).err(), Some(StatsError::Finished));
         assert_eq!(handle.stats().err(), Some(StatsError::Finished), "on the thread that drove it");
-        assert_eq!((handle.drain(), handle.stop()), (Err(Gone(())), Err(Gone(()))));
+        assert_eq!((handle.drain(), handle.stop()), (Err(HandleError::Finished(())), Err(HandleError::Finished(()))));
         assert_eq!(reactor.stats().connections, 0);
     }
 }

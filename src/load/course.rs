@@ -180,7 +180,7 @@ impl Generator {
     }
 
     fn tick_at(&mut self, peers: &mut Peers<'_>, at: u64) {
-        self.next_tick = Some(peers.set_timer(self.clock.instant(at)));
+        self.next_tick = peers.set_timer(self.clock.instant(at)).ok();
     }
 
     fn report_interval(&mut self, number: usize, length: u64) {

@@ -171,7 +171,7 @@ impl Generator {
             return;
         }
         if std::mem::take(&mut self.is_busy) {
-            peers.set_timer(peers.now());
+            let _ = peers.set_timer(peers.now());
         } else {
             let after = schedule.due().saturating_sub(self.clock.now());
             self.pulse.set(Duration::from_nanos(after), peers);
@@ -349,7 +349,7 @@ impl Handler for Generator {
 
     fn on_source(&mut self, peers: &mut Peers<'_>, _: SourceId) {
         // Timers come after all events of a turn: the schedule is looked at once in a turn, and by them.
-        peers.set_timer(peers.now());
+        let _ = peers.set_timer(peers.now());
     }
 
     fn on_message(&mut self, peers: &mut Peers<'_>, order: Order) {

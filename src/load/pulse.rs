@@ -74,7 +74,7 @@ mod elsewhere {
         /// Wakes it once, `after` this long.
         pub(crate) fn set(&self, after: Duration, peers: &mut Peers<'_>) {
             let at = peers.now() + after;
-            peers.set_timer(at);
+            let _ = peers.set_timer(at);
         }
     }
 }

@@ -103,12 +103,15 @@ impl Generator {
                 return;
             }
             if let Some(due) = self.next_dial().filter(|due| *due > now) {
-                self.ramp.next = Some(peers.set_timer(self.clock.instant(due)));
+                self.ramp.next = peers.set_timer(self.clock.instant(due)).ok();
                 return;
             }
             let Some(lane) = self.ramp.to_dial.pop_front() else { return };
             let nth = self.ramp.dialled as usize * self.plan.threads + self.thread;
-            let id = peers.dial(self.destination.dial(nth));
+            let Ok(id) = peers.dial(self.destination.dial(nth)) else {
+                // The run ends.
+                return self.ramp.to_dial.push_front(lane);
+            };
             self.lanes[lane as usize].life = Life::Dialling { since: now };
             self.ramp.dialling.insert(id, lane);
             self.ramp.dialled += 1;
@@ -116,7 +119,7 @@ impl Generator {
                 self.ramp.crossed = Some(now);
             }
         }
-        self.ramp.next = Some(peers.set_timer(peers.now()));
+        self.ramp.next = peers.set_timer(peers.now()).ok();
     }
 
     /// When the next one may be dialled, where there is a rate.
@@ -165,7 +168,7 @@ impl Generator {
         if is_transient || is_churning {
             self.ramp.later.push(lane);
             if self.ramp.retry.is_none() {
-                self.ramp.retry = Some(peers.set_timer(self.clock.instant(self.clock.now() + RETRY)));
+                self.ramp.retry = peers.set_timer(self.clock.instant(self.clock.now() + RETRY)).ok();
             }
         }
         self.go_on_dialling(peers);

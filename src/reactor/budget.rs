@@ -11,7 +11,7 @@ use crate::conn::chunk::CHUNK_LEN;
 const RUN_COST: usize = TURN_BUDGET_MIN / 4;
 
 /// What a callback that is about no connection is charged with, in bytes: a timer, a message.
-const CALLBACK_COST: usize = 512;
+const CALLBACK_COST: usize = 128;
 
 /// What a connection that goes first can move at least, in bytes read and written: some small requests and their replies. If
 /// it has more than its share, it waits behind the others.

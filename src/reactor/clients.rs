@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::conn::outbox::Sent;
 use crate::conn::workbench::Supplies;
 use crate::conn::{Conn, Readiness};
-use crate::error::{CloseReason, DialError};
+use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
 use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
 use crate::planted::{Bug, planted};
 use crate::reactor::deadlines::{Kind, Kinds};
@@ -38,6 +38,12 @@ pub(crate) struct Clients<S, T> {
     pub(crate) end: Option<End>,
     pub(crate) timers: Timers,
     pub(crate) holders: Holders,
+    /// The reactor drains or has stopped.
+    pub(crate) is_ending: bool,
+    /// The connection that runs has asked to be woken.
+    is_runner_woken: bool,
+    dials_max: usize,
+    timers_max: usize,
 }
 
 #[derive(Debug)]
@@ -96,6 +102,10 @@ impl<S, T> Clients<S, T> {
             reserved: 0,
             end: None,
             timers: Timers::default(),
+            is_ending: false,
+            is_runner_woken: false,
+            dials_max: config.dials_max,
+            timers_max: config.timers_max,
         }
     }
 
@@ -214,9 +224,13 @@ impl<S, T> Clients<S, T> {
     }
 
     /// Puts it back after a run that moved `bytes`, into the queue if it wants to go on.
-    pub(crate) fn put_back(&mut self, id: ConnId, tenant: Tenant<S, T>, bytes: u64) {
+    pub(crate) fn put_back(&mut self, id: ConnId, mut tenant: Tenant<S, T>, bytes: u64) {
+        let is_woken = std::mem::take(&mut self.is_runner_woken);
+        if is_woken {
+            tenant.conn.wake();
+        }
         let has_ended = tenant.conn.closed().is_some();
-        let wants_turn = tenant.conn.wants_turn();
+        let wants_turn = tenant.conn.wants_turn() || is_woken;
         if let Some(client) = self.slots.tenant_mut(id) {
             client.seat = Seat::Open(tenant);
             client.short_runs_due = match bytes {
@@ -232,10 +246,17 @@ impl<S, T> Clients<S, T> {
     }
 
     /// The connection, once the handler has opened it: its slot was taken before.
-    pub(crate) fn seat_open(&mut self, id: ConnId, tenant: Tenant<S, T>) {
+    pub(crate) fn seat_open(&mut self, id: ConnId, mut tenant: Tenant<S, T>) {
+        let is_woken = std::mem::take(&mut self.is_runner_woken);
+        if is_woken {
+            tenant.conn.wake();
+        }
         if let Some(client) = self.slots.tenant_mut(id) {
             debug_assert!(matches!(client.seat, Seat::Out), "[{id}] names another connection");
             client.seat = Seat::Open(tenant);
+        }
+        if is_woken {
+            self.queue(id);
         }
     }
 
@@ -427,18 +448,33 @@ impl<S, T> Reach for Clients<S, T> {
             self.queue(id);
             return true;
         }
+        if matches!(client.seat, Seat::Out) && wish == Wish::Wake {
+            // It runs: it is woken when it is put back.
+            self.is_runner_woken = true;
+            return true;
+        }
         matches!(wish, Wish::Close | Wish::Abort) && self.fail(id, DialError::Cancelled)
     }
 
-    fn dial(&mut self, dial: Dial) -> ConnId {
+    /// Rule: a reactor that is ending takes on nothing new, so it ends whatever a handler asks for.
+    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
+        if self.is_ending || self.end.is_some() {
+            return Err(DialRefused::Ending);
+        }
+        if self.reserved >= self.dials_max {
+            return Err(DialRefused::TooMany { allowed: self.dials_max });
+        }
         let id = self.insert(Origin::Dialled, Seat::Reserved(dial));
         self.to_dial.push_back(id);
         self.reserved += 1;
-        id
+        Ok(id)
     }
 
-    fn set_timer(&mut self, at: Instant) -> TimerId {
-        self.timers.set(at)
+    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
+        if self.timers.len() >= self.timers_max {
+            return Err(TimerRefused::TooMany { allowed: self.timers_max });
+        }
+        Ok(self.timers.set(at))
     }
 
     fn cancel_timer(&mut self, timer: TimerId) -> bool {

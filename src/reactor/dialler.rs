@@ -113,7 +113,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.dials_failed += 1;
         self.deadlines.clear(id.index);
         let Self { handler, clients, bench, .. } = self;
-        let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+        let mut peers = Peers::new(clients, &mut bench.supplies);
         guarded(|| handler.on_dial_failed(&mut peers, id, &error));
     }
 }

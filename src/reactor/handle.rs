@@ -4,7 +4,7 @@
 //! does the thread that drives the reactor when it would wait for itself.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -37,6 +37,11 @@ struct Bell {
     /// There will be no further turn. Set under the lock of `phase`.
     is_finished: AtomicBool,
     phase: Mutex<Phase>,
+    /// Rule: whatever other threads can have wait for the reactor is bounded.
+    messages_waiting: AtomicUsize,
+    mailbox_max: usize,
+    is_drain_asked: AtomicBool,
+    is_stop_asked: AtomicBool,
 }
 
 /// Which thread a request waits for.
@@ -49,17 +54,35 @@ enum Phase {
     Finished,
 }
 
-/// The reactor has finished: it was drained, stopped or dropped.
+/// What was asked of a reactor was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gone<T>(pub T);
+#[non_exhaustive]
+pub enum HandleError<T> {
+    /// As many messages wait for the handler as `mailbox_max` allows: the message.
+    Full(T),
+    /// The reactor has finished, it was drained, stopped or dropped: the message.
+    Finished(T),
+}
 
-impl<T> fmt::Display for Gone<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reactor has finished")
+impl<T> HandleError<T> {
+    /// The message that was not taken.
+    pub fn into_message(self) -> T {
+        match self {
+            Self::Full(message) | Self::Finished(message) => message,
+        }
     }
 }
 
-impl<T: fmt::Debug> std::error::Error for Gone<T> {}
+impl<T> fmt::Display for HandleError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "as many messages wait for the handler as mailbox_max allows",
+            Self::Finished(_) => "the reactor has finished",
+        })
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for HandleError<T> {}
 
 /// A handle's [`stats`](Handle::stats) cannot be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +111,20 @@ impl<M> Handle<M> {
     ///
     /// # Errors
     ///
-    /// [`Gone`] with the message, if the reactor has finished.
-    pub fn send(&self, message: M) -> Result<(), Gone<M>> {
+    /// With the message: [`HandleError::Full`] while as many messages wait as `mailbox_max` allows,
+    /// [`HandleError::Finished`] if the reactor has finished.
+    pub fn send(&self, message: M) -> Result<(), HandleError<M>> {
+        let waiting = &self.bell.messages_waiting;
+        if waiting.fetch_add(1, Ordering::Relaxed) >= self.bell.mailbox_max {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            let is_finished = self.bell.is_finished.load(Ordering::Acquire);
+            return Err(if is_finished { HandleError::Finished(message) } else { HandleError::Full(message) });
+        }
         match self.ask(Request::Message(message)) {
-            Err(Request::Message(message)) => Err(Gone(message)),
+            Err(Request::Message(message)) => {
+                waiting.fetch_sub(1, Ordering::Relaxed);
+                Err(HandleError::Finished(message))
+            }
             Ok(()) | Err(Request::End(_) | Request::Stats(_)) => Ok(()),
         }
     }
@@ -100,18 +133,29 @@ impl<M> Handle<M> {
     ///
     /// # Errors
     ///
-    /// [`Gone`] if the reactor has finished.
-    pub fn drain(&self) -> Result<(), Gone<()>> {
-        self.ask(Request::End(End::Drain)).map_err(|_| Gone(()))
+    /// [`HandleError::Finished`] if the reactor has finished.
+    pub fn drain(&self) -> Result<(), HandleError<()>> {
+        self.ask_to_end(End::Drain, &self.bell.is_drain_asked)
     }
 
     /// Stops the reactor, as [`Reactor::stop`](crate::Reactor::stop) does.
     ///
     /// # Errors
     ///
-    /// [`Gone`] if the reactor has finished.
-    pub fn stop(&self) -> Result<(), Gone<()>> {
-        self.ask(Request::End(End::Stop)).map_err(|_| Gone(()))
+    /// [`HandleError::Finished`] if the reactor has finished.
+    pub fn stop(&self) -> Result<(), HandleError<()>> {
+        self.ask_to_end(End::Stop, &self.bell.is_stop_asked)
+    }
+
+    /// A reactor drains or stops once: what was asked for already is not queued again, so these requests are bounded too.
+    fn ask_to_end(&self, end: End, is_asked: &AtomicBool) -> Result<(), HandleError<()>> {
+        if self.bell.is_finished.load(Ordering::Acquire) {
+            return Err(HandleError::Finished(()));
+        }
+        if is_asked.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.ask(Request::End(end)).map_err(|_| HandleError::Finished(()))
     }
 
     /// Takes a snapshot of the reactor's counters in its next turn, and waits for that turn. It includes what was sent
@@ -189,13 +233,17 @@ pub(crate) struct Mailbox<M> {
 }
 
 impl<M> Mailbox<M> {
-    pub(crate) fn new<N: Net>(net: &mut N, token: usize) -> std::io::Result<Self> {
+    pub(crate) fn new<N: Net>(net: &mut N, token: usize, mailbox_max: usize) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
         let bell = Arc::new(Bell {
             has_rung: AtomicBool::new(false),
             wake: Box::new(net.waker(token)?),
             is_finished: AtomicBool::new(false),
             phase: Mutex::new(Phase::Fresh),
+            messages_waiting: AtomicUsize::new(0),
+            mailbox_max,
+            is_drain_asked: AtomicBool::new(false),
+            is_stop_asked: AtomicBool::new(false),
         });
         Ok(Self { receiver, handle: Handle { sender, bell }, has_more: false, driver: None })
     }
@@ -233,6 +281,10 @@ impl<M> Mailbox<M> {
         self.has_more = false;
     }
 
+    pub(crate) fn is_finished(&self) -> bool {
+        self.handle.bell.is_finished.load(Ordering::Relaxed)
+    }
+
     /// The waker's event came.
     pub(crate) fn note_rung(&mut self) {
         self.handle.bell.has_rung.swap(planted(Bug::BellStuck), Ordering::AcqRel);
@@ -250,6 +302,9 @@ impl<M> Mailbox<M> {
         }
         let request = self.receiver.try_recv().ok();
         self.has_more = request.is_some();
+        if matches!(request, Some(Request::Message(_))) {
+            self.handle.bell.messages_waiting.fetch_sub(1, Ordering::Relaxed);
+        }
         request
     }
 }

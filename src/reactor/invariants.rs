@@ -67,6 +67,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.clients.queue_lens().0
     }
 
+    pub(crate) fn clients_ids(&self) -> Vec<ConnId> {
+        self.clients.slots.iter().map(|(id, _)| id).collect()
+    }
+
     pub(crate) fn glimpse(&self, id: ConnId) -> Option<Glimpse> {
         let Seat::Open(Tenant { conn, .. }) = &self.clients.slots.tenant(id)?.seat else { return None };
         Some(Glimpse {

@@ -46,6 +46,17 @@ use crate::reactor::stats::Stats;
 
 /// A TCP server on the thread that calls it, for one [`Handler`].
 ///
+/// Rule: every connection that was opened gets its [`on_close`](Handler::on_close), and every dial its outcome, exactly once,
+/// however the reactor ends:
+///
+/// | end | connections | dials and listening | its handles |
+/// |---|---|---|---|
+/// | [`drain`](Self::drain) | what they sent is answered, output is flushed; the rest is closed at the drain timeout, whatever the handler does | refused from then on | work until the last connection has ended |
+/// | [`stop`](Self::stop) | closed in the next turn, or when it is dropped | refused | fail after that turn |
+/// | dropped, in any of these states | closed during the drop; `on_close` is called, with [`CloseReason::Cut`] | refused; open dials fail as cancelled | fail |
+///
+/// A panic in a callback ends nothing else, during a drop either.
+///
 /// Driven in one of three ways: [`run`](Self::run) until it is drained or stopped; [`turn`](Self::turn) by turn; or inside
 /// another loop, which waits for its descriptor ([`AsRawFd`]) to be readable or for [`next_deadline`](Self::next_deadline),
 /// and then calls `turn(Some(Duration::ZERO))`.
@@ -138,7 +149,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// [`Error::Poll`] if there is no waker to be had.
     pub fn with_net(mut net: N, config: Config, handler: H) -> Result<Self, Error> {
         let now = net.now();
-        let mailbox = Mailbox::new(&mut net, Subject::Waker.token()).map_err(Error::Poll)?;
+        let mailbox = Mailbox::new(&mut net, Subject::Waker.token(), config.mailbox_max).map_err(Error::Poll)?;
         Ok(Self {
             net,
             handler,
@@ -161,8 +172,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] with the address and what the kernel answered.
+    /// [`Error::Listen`] with the address and what the kernel answered; [`Error::Ending`] while the reactor drains and after
+    /// it has stopped.
     pub fn listen(&mut self, addr: &ListenAddr) -> Result<ListenAddr, Error> {
+        if self.life != Life::Running || self.clients.end.is_some() {
+            return Err(Error::Ending { addr: addr.clone() });
+        }
         let token = Subject::Listener(self.listeners.next_index()).token();
         let (listener, bound) = self
             .net
@@ -175,7 +190,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// All connections by their ids, and what else a handler can do: dial, set a timer. Between two turns.
     pub fn peers(&mut self) -> Peers<'_> {
-        Peers { reach: &mut self.clients, supplies: &mut self.bench.supplies }
+        Peers::new(&mut self.clients, &mut self.bench.supplies)
     }
 
     /// Turns until it is drained or stopped.
@@ -194,6 +209,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     ///
     /// [`Error::Poll`] if the readiness queue fails. Nothing that a peer does is an error.
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Turn, Error> {
+        if self.mailbox.is_finished() {
+            return Ok(Turn::Done);
+        }
         self.mailbox.note_driver();
         self.net.poll(self.sleep(timeout)).map_err(Error::Poll)?;
         self.stats.polls += 1;
@@ -237,6 +255,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             None => info!("draining {connections} connections, without a deadline"),
         }
         self.life = Life::Draining { deadline };
+        self.clients.is_ending = true;
         self.listeners.close();
         self.clients.drain_all();
     }
@@ -244,8 +263,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Closes everything at once.
     pub fn stop(&mut self) {
         if self.life != Life::Stopped {
-            info!("stopping, with {} connections", self.clients.slots.len());
+            if self.clients.slots.len() > 0 {
+                info!("stopping, with {} connections", self.clients.slots.len());
+            }
             self.life = Life::Stopped;
+            self.clients.is_ending = true;
             self.listeners.close();
             self.clients.cut_all(CloseReason::Cut);
         }
@@ -328,7 +350,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Listener(index) => listeners.note_ready(index),
                 Subject::Waker => mailbox.note_rung(),
                 Subject::Source(number) if net.is_watched(ready.token) => {
-                    let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+                    let mut peers = Peers::new(clients, &mut bench.supplies);
                     guarded(|| handler.on_source(&mut peers, SourceId(number)));
                 }
                 Subject::Source(_) => {}
@@ -381,6 +403,16 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// When this turn began.
     fn now(&self) -> Instant {
         self.bench.supplies.now
+    }
+}
+
+impl<H: Handler, N: Net> Drop for Reactor<H, N> {
+    /// Closes what is left, so that the handler hears of it.
+    fn drop(&mut self) {
+        self.mailbox.finish();
+        self.bench.supplies.now = self.net.now();
+        self.stop();
+        self.reap();
     }
 }
 

@@ -77,7 +77,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.clients.holders.set(id.index, 0, false, self.bench.supplies.now);
         self.deadlines.clear(id.index);
         let Self { handler, clients, bench, .. } = self;
-        let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+        let mut peers = Peers::new(clients, &mut bench.supplies);
         if !planted(Bug::CloseUntold) {
             guarded(|| handler.on_close(&mut peers, id, state, &reason));
         }

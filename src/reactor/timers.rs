@@ -18,7 +18,6 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.set.len() + self.firing.len()
     }

@@ -20,7 +20,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Some(Request::Message(message)) => {
                     self.stats.messages += 1;
                     let Self { handler, clients, bench, .. } = self;
-                    let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+                    let mut peers = Peers::new(clients, &mut bench.supplies);
                     guarded(|| handler.on_message(&mut peers, message));
                 }
                 Some(Request::End(end)) => self.clients.end(end),
@@ -39,7 +39,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         while let Some(timer) = self.clients.timers.next_firing() {
             let Self { handler, clients, bench, .. } = self;
-            let mut peers = Peers { reach: clients, supplies: &mut bench.supplies };
+            let mut peers = Peers::new(clients, &mut bench.supplies);
             guarded(|| handler.on_timer(&mut peers, timer));
         }
     }

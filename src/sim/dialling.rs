@@ -51,11 +51,11 @@ impl Handler for Caller {
 
     fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
         self.fired.push(timer);
-        peers.set_timer(peers.now());
+        peers.set_timer(peers.now()).unwrap();
     }
 
     fn on_message(&mut self, peers: &mut Peers<'_>, (): ()) {
-        peers.set_timer(peers.now() + TIMEOUT);
+        peers.set_timer(peers.now() + TIMEOUT).unwrap();
     }
 }
 
@@ -77,7 +77,7 @@ fn settle(sim: &Sim, reactor: &mut Reactor<Caller, SimNet>) {
 fn what_is_dialled_is_open_once_it_is_made_and_speaks_first() {
     let sim = Sim::new(1);
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(there(&sim));
+    let id = reactor.peers().dial(there(&sim)).unwrap();
     settle(&sim, &mut reactor);
     let far_end = sim.dialled().unwrap();
     let asked = [&encode_header(1)[..], b"?"].concat();
@@ -96,7 +96,7 @@ fn what_is_dialled_is_open_once_it_is_made_and_speaks_first() {
 fn a_dial_that_nobody_answers_fails_exactly_at_its_deadline() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(there(&sim));
+    let id = reactor.peers().dial(there(&sim)).unwrap();
     settle(&sim, &mut reactor);
     sim.advance(TIMEOUT - Duration::from_nanos(1));
     settle(&sim, &mut reactor);
@@ -112,7 +112,7 @@ fn a_dial_that_nobody_answers_fails_exactly_at_its_deadline() {
 fn a_dial_that_is_refused_fails_at_once() {
     let sim = Sim::with_faults(1, Faults { dial_refused: 1_000, ..Faults::default() });
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(there(&sim));
+    let id = reactor.peers().dial(there(&sim)).unwrap();
     settle(&sim, &mut reactor);
     assert_eq!(reactor.handler().failed[&id], DialError::Refused);
     assert_eq!(sim.open_sockets(), 0);
@@ -132,7 +132,7 @@ fn any_of_three(sim: &Sim) -> (Dial, Vec<SocketAddr>) {
 fn each_address_of_a_dial_has_the_whole_timeout() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(any_of_three(&sim).0);
+    let id = reactor.peers().dial(any_of_three(&sim).0).unwrap();
     for attempt in 0..3 {
         settle(&sim, &mut reactor);
         assert_eq!(reactor.next_deadline(), Some(sim.now() + TIMEOUT), "attempt {attempt}");
@@ -153,7 +153,7 @@ fn dial_of_several_addresses_opens_to_the_first_that_accepts() {
         let sim = Sim::with_faults(seed, Faults { dial_refused: 400, ..Faults::default() });
         let mut reactor = caller(&sim, Config::builder());
         let (dial, addrs) = any_of_three(&sim);
-        let id = reactor.peers().dial(dial);
+        let id = reactor.peers().dial(dial).unwrap();
         settle(&sim, &mut reactor);
         let attempts = reactor.stats().dials.total() as usize;
         match reactor.handler().opened.as_slice() {
@@ -172,7 +172,7 @@ fn dial_of_several_addresses_opens_to_the_first_that_accepts() {
 fn dial_without_an_address_fails_by_name() {
     let sim = Sim::new(1);
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(Dial::any_of(Vec::new()));
+    let id = reactor.peers().dial(Dial::any_of(Vec::new())).unwrap();
     settle(&sim, &mut reactor);
     assert_eq!(reactor.handler().failed[&id], DialError::NoAddress);
 }
@@ -182,7 +182,7 @@ fn dials_beyond_the_budget_wait_for_the_next_turn() {
     let sim = Sim::new(1);
     let mut reactor = caller(&sim, Config::builder().dial_budget(3));
     for _ in 0..10 {
-        reactor.peers().dial(there(&sim));
+        reactor.peers().dial(there(&sim)).unwrap();
     }
     for dialled in [3, 6, 9, 10] {
         let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
@@ -212,8 +212,8 @@ fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
         let mut far_ends = Vec::new();
         for _ in 0..100 {
             match rng.below(10) {
-                0..3 => dialled.push(reactor.peers().dial(there(&sim))),
-                3 => dialled.push(reactor.peers().dial(any_of_three(&sim).0)),
+                0..3 => dialled.push(reactor.peers().dial(there(&sim)).unwrap()),
+                3 => dialled.push(reactor.peers().dial(any_of_three(&sim).0).unwrap()),
                 4 => {
                     let any = rng.below(dialled.len());
                     if let Some(id) = dialled.get(any) {
@@ -277,7 +277,7 @@ impl Handler for Proxy {
             return;
         }
         for _ in 0..2 {
-            let dialled = conn.peers().dial(self.there.clone().unwrap());
+            let dialled = conn.peers().dial(self.there.clone().unwrap()).unwrap();
             assert_ne!(dialled, id);
             assert!(!self.dialled.contains(&dialled), "{dialled} was handed out twice");
             self.dialled.push(dialled);

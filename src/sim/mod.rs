@@ -28,12 +28,16 @@ mod campaign;
 mod dialling;
 mod edges;
 #[cfg(test)]
+mod ending;
+#[cfg(test)]
 mod fairness;
 mod faults;
 mod rng;
 mod socket;
 #[cfg(test)]
 mod threats;
+#[cfg(test)]
+mod timers;
 mod world;
 
 use std::cell::RefCell;

@@ -93,12 +93,12 @@ fn a_frame_sent_to_the_own_id_is_a_reply() {
     let hooks = Hooks::default().on_frame(|conn, mut frame| {
         let id = conn.id();
         assert_eq!(conn.send(id, frame.payload()), Sent::Queued);
-        assert_eq!(conn.peers().send(id, b"the others do not include it"), Sent::Gone);
+        assert_eq!(conn.peers().send(id, b"by its id"), Sent::Queued);
     });
     let mut server = server(hooks);
     let client = server.connect();
     server.write(&client, &frames(&[b"one", b"two"]));
-    server.expect(&client, &[b"one", b"two"]);
+    server.expect(&client, &[b"one", b"by its id", b"two", b"by its id"]);
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn a_refused_peer_sees_the_end_while_a_child_holds_the_descriptor() {
 fn a_peer_that_was_dialled_sees_the_end_while_a_child_holds_the_descriptor() {
     let mut reactor = reactor(Config::builder());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    reactor.peers().dial(Dial::to(listener.local_addr().unwrap()));
+    reactor.peers().dial(Dial::to(listener.local_addr().unwrap())).unwrap();
     let _ = reactor.turn(Some(Duration::from_millis(1))).unwrap();
     let (mut server, _) = listener.accept().unwrap();
     server.set_nonblocking(true).unwrap();

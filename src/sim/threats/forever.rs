@@ -77,7 +77,7 @@ fn a_timeout_without_end_never_comes() {
 fn a_dial_without_end_is_waited_for_until_it_is_given_up() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut scene = Scene::with(sim, Config::builder().connect_timeout(Duration::MAX), Echo);
-    let dialled = scene.reactor.peers().dial(Dial::to(scene.sim.addr(1)));
+    let dialled = scene.reactor.peers().dial(Dial::to(scene.sim.addr(1))).unwrap();
     for _ in 0..3 {
         scene.pass(CENTURY);
         assert_eq!((scene.stats().dialling, scene.reactor.next_deadline()), (1, None));
@@ -91,7 +91,7 @@ fn a_dial_without_end_is_waited_for_until_it_is_given_up() {
 fn a_timer_a_thousand_years_away_comes_then_and_not_before() {
     let mut scene = Scene::new(Config::builder());
     let at = scene.sim.now() + 10 * CENTURY;
-    scene.reactor.peers().set_timer(at);
+    scene.reactor.peers().set_timer(at).unwrap();
     for _ in 0..9 {
         scene.pass(CENTURY);
         assert_eq!(scene.reactor.next_deadline(), Some(at));

@@ -289,7 +289,7 @@ fn asking(handler: Asking) -> (Sim, Reactor<Asking, crate::sim::SimNet>, Peer) {
     let config = Config::builder().outbox_bytes_high(HIGH).outbox_bytes_low(HIGH / 4).build().unwrap();
     let mut reactor = Reactor::with_net(sim.net(), config, handler).unwrap();
     let ListenAddr::Tcp(addr) = sim.addr(9) else { panic!("no TCP address") };
-    reactor.peers().dial(Dial::to(addr));
+    reactor.peers().dial(Dial::to(addr)).unwrap();
     let _ = sim.settle(&mut reactor).unwrap();
     let far_end = sim.dialled().unwrap();
     (sim, reactor, far_end)
