@@ -72,7 +72,7 @@ const EMPTY_SUFFIXES: [&str; 5] = ["manager", "util", "utils", "helper", "helper
 /// Crates that an embedder gets with the library, itself included, at most.
 const CRATES_MAX: usize = 12;
 /// Crates that only the command line needs.
-const CLI_CRATES: [&str; 3] = ["clap", "env_logger", "rustyline"];
+const CLI_CRATES: [&str; 3] = ["clap", "env_logger", "signal-hook"];
 
 type Rule = fn(&Source) -> Vec<String>;
 

@@ -1,4 +1,4 @@
-//! Signals: blocked in all threads from the beginning of `main`, and taken by a thread of their own.
+//! Signals: blocked in all threads from the beginning of `main`, but for one thread that takes them.
 //!
 //! Rule: a signal that can be answered is never left to its default action while there is something to clean up; and
 //! however many come, they cost the loop a bounded amount of work.
@@ -12,9 +12,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::debug;
-use nix::sys::signal::{SigSet, Signal, raise};
+use log::{debug, warn};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::logging;
 
@@ -79,10 +81,11 @@ fn is_hangup_ignored() -> bool {
 }
 
 impl Blocked {
-    /// Starts the thread that takes them.
+    /// Installs their handlers, and starts the thread that takes them.
     pub(crate) fn take(self, action: Action) -> io::Result<()> {
         set(action);
-        thread::Builder::new().name("signals".into()).spawn(move || take(&self.0)).map(drop)
+        let taken = Signals::new(self.0.iter().map(|signal| signal as i32))?;
+        thread::Builder::new().name("signals".into()).spawn(move || take(&self.0, taken)).map(drop)
     }
 }
 
@@ -154,22 +157,26 @@ impl Wake {
     }
 }
 
-/// The thread's work.
-fn take(signals: &SigSet) {
+/// The thread's work: handlers run here and nowhere else, so that no signal interrupts the loop.
+fn take(signals: &SigSet, mut taken: Signals) {
     // A background process may restore its terminal too.
     let _ = SigSet::from(Signal::SIGTTOU).thread_block();
+    if let Err(error) = signals.thread_unblock() {
+        warn!("signals stay blocked: {error}");
+    }
+    let report = SigSet::from(Signal::SIGUSR1);
     let mut first = None;
-    loop {
-        match signals.wait() {
+    for number in taken.forever() {
+        match Signal::try_from(number) {
             Ok(Signal::SIGUSR1) => {
+                // Meanwhile the kernel keeps one of those that come.
+                let _ = report.thread_block();
                 on_report();
                 thread::sleep(STORM_PAUSE);
+                let _ = report.thread_unblock();
             }
             Ok(signal) => on_end(signal, &mut first),
-            Err(error) => {
-                debug!("waiting for signals: {error}");
-                thread::sleep(SAME);
-            }
+            Err(error) => debug!("signal {number}: {error}"),
         }
     }
 }
@@ -212,9 +219,10 @@ fn wake() {
 /// Ends the process as the signal does by default, so that its parent sees why.
 fn end_by(signal: Signal) {
     clean_up();
-    let _ = SigSet::from(signal).thread_unblock();
-    let _ = raise(signal);
-    // Process 1 has no default actions, and a parent may have had the signal ignored.
+    // Process 1 has no default actions.
+    if process::id() != 1 {
+        let _ = emulate_default_handler(signal as i32);
+    }
     process::exit(128 + signal as i32);
 }
 
