@@ -27,6 +27,7 @@ pub struct Config {
     pub(crate) outbox_bytes_high: usize,
     pub(crate) outbox_bytes_low: usize,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) reclaim_idle: Option<Duration>,
     pub(crate) frame_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) linger_timeout: Duration,
@@ -114,6 +115,7 @@ impl Default for Config {
             outbox_bytes_high: 64 << 10,
             outbox_bytes_low: 16 << 10,
             idle_timeout: None,
+            reclaim_idle: Some(Duration::from_secs(30)),
             frame_timeout: Some(Duration::from_secs(30)),
             write_timeout: Some(Duration::from_secs(30)),
             linger_timeout: Duration::from_secs(1),
@@ -167,7 +169,8 @@ impl ConfigBuilder {
     setters! {
         /// The largest payload that a peer may announce, in bytes. Default 16 MiB; at most 4 GiB - 1.
         payload_len_max: u32,
-        /// The most connections at a time; what is over is refused and counted. Default 10,000.
+        /// The most connections at a time; one more takes the place of an idle one ([`reclaim_idle`](Self::reclaim_idle)), or
+        /// is refused and counted. Default 10,000.
         connections_max: usize,
         /// The most connections at a time from addresses with one prefix, as long as
         /// [`ipv4_prefix_len`](Self::ipv4_prefix_len) and [`ipv6_prefix_len`](Self::ipv6_prefix_len) say. Default `None`:
@@ -195,6 +198,13 @@ impl ConfigBuilder {
         outbox_bytes_low: usize,
         /// Closes a connection on which no frame went in either direction for this long. Default `None`: never.
         idle_timeout: Option<Duration>,
+        /// When there are as many connections as [`connections_max`](Self::connections_max) allows, or the kernel has no
+        /// descriptor for another, closes the accepted connection that has been idle longest for each client that is
+        /// accepted, if it has been idle for this long, to the millisecond; with
+        /// [`CloseReason::Reclaimed`](crate::CloseReason::Reclaimed). Default 30 s; `None`: never.
+        ///
+        /// A frame in either direction, an incomplete frame, pending output and unread input are activity.
+        reclaim_idle: Option<Duration>,
         /// Closes a connection whose frame is not complete this long after its first byte. Default 30 s.
         frame_timeout: Option<Duration>,
         /// Closes a connection that is owed output and took nothing of it for this long. Default 30 s.
@@ -264,6 +274,7 @@ impl ConfigBuilder {
         c.keepalive = c.keepalive.filter(|idle| *idle != Duration::MAX);
         let timeouts = [
             ("idle_timeout", c.idle_timeout),
+            ("reclaim_idle", c.reclaim_idle),
             ("frame_timeout", c.frame_timeout),
             ("write_timeout", c.write_timeout),
             ("linger_timeout", Some(c.linger_timeout)),

@@ -85,6 +85,9 @@ pub enum CloseReason {
         /// Bytes queued and not sent, which are lost.
         output: usize,
     },
+    /// There were as many connections as allowed, or no descriptor left, and this one had been idle longest when a client
+    /// waited to be accepted.
+    Reclaimed,
     /// The kernel took zero bytes of a write that was not empty.
     WriteZero,
     /// A system call failed in another way.
@@ -116,7 +119,7 @@ pub enum CausedBy {
 
 impl CloseReason {
     /// How many kinds of reason there are.
-    pub(crate) const KINDS: usize = 15;
+    pub(crate) const KINDS: usize = 16;
 
     /// The names of the kinds, for counters, by [`kind`](Self::kind).
     pub(crate) const NAMES: [&'static str; Self::KINDS] = [
@@ -128,6 +131,7 @@ impl CloseReason {
         "frame timeout",
         "write timeout",
         "evicted",
+        "reclaimed",
         "write of zero",
         "i/o error",
         "closed by handler",
@@ -148,13 +152,14 @@ impl CloseReason {
             Self::FrameTimeout => 5,
             Self::WriteTimeout => 6,
             Self::Evicted { .. } => 7,
-            Self::WriteZero => 8,
-            Self::Io(_) => 9,
-            Self::ClosedByHandler => 10,
-            Self::AbortedByHandler => 11,
-            Self::HandlerPanicked => 12,
-            Self::Drained => 13,
-            Self::Cut => 14,
+            Self::Reclaimed => 8,
+            Self::WriteZero => 9,
+            Self::Io(_) => 10,
+            Self::ClosedByHandler => 11,
+            Self::AbortedByHandler => 12,
+            Self::HandlerPanicked => 13,
+            Self::Drained => 14,
+            Self::Cut => 15,
         }
     }
 
@@ -178,7 +183,7 @@ impl CloseReason {
             | Self::WriteZero
             | Self::Io(_) => CausedBy::PeerAbruptly,
             Self::ClosedByHandler | Self::AbortedByHandler | Self::HandlerPanicked => CausedBy::Handler,
-            Self::Evicted { .. } | Self::Drained | Self::Cut => CausedBy::Reactor,
+            Self::Evicted { .. } | Self::Reclaimed | Self::Drained | Self::Cut => CausedBy::Reactor,
         }
     }
 }
@@ -211,6 +216,7 @@ impl fmt::Display for CloseReason {
             Self::Evicted { input, output } => {
                 write!(f, "evicted at the memory limit, with {input} bytes of input and {output} of output pending")
             }
+            Self::Reclaimed => f.write_str("idle longest while the server was full and a client waited to be accepted"),
             Self::WriteZero => f.write_str("the kernel took nothing of a write"),
             Self::Io(kind) => write!(f, "a system call failed: {kind}"),
             Self::ClosedByHandler => f.write_str("the handler closed it"),

@@ -4,9 +4,13 @@
 
 mod support;
 
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use support::{Client, End, SLACK, Server, frame, patient, payload};
+use frameloop::{Config, Echo, ListenAddr, Reactor};
+use support::{Client, End, PATIENCE, SLACK, Server, frame, patient, payload};
 
 #[test]
 fn a_drain_answers_what_has_come_and_then_closes() {
@@ -159,5 +163,46 @@ mod by_signal {
         let (server, _) = Process::serve(&["--drain-timeout", "1h"]);
         server.signal("TERM");
         assert_eq!(server.outcome().drain_report(), (0, 0, 0));
+    }
+}
+
+/// Each has sent a frame before the drain begins, and none is accepted by then.
+#[test]
+fn clients_in_the_listen_queue_are_answered_over_tcp_and_unix() {
+    const COUNT: usize = 200;
+    let path = std::env::temp_dir().join(format!("frameloop-drain-{}.sock", std::process::id()));
+    for addr in [ListenAddr::Tcp(([127, 0, 0, 1], 0).into()), ListenAddr::Unix(path.clone())] {
+        for is_by_handle in [false, true] {
+            let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
+            let bound = reactor.listen(&addr).unwrap();
+            let mut clients: Vec<_> = (0..COUNT)
+                .map(|_| match &bound {
+                    ListenAddr::Tcp(addr) => Client::connect(*addr),
+                    ListenAddr::Unix(path) => {
+                        let stream = TcpStream::from(OwnedFd::from(UnixStream::connect(path).unwrap()));
+                        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                        Client { stream }
+                    }
+                    other => panic!("{other}"),
+                })
+                .collect();
+            clients.iter_mut().for_each(|client| client.send(b"before the drain"));
+            if is_by_handle {
+                reactor.handle().drain().unwrap();
+            } else {
+                reactor.drain();
+            }
+            let thread = std::thread::spawn(move || {
+                reactor.run().unwrap();
+                reactor.drain_report()
+            });
+            for mut client in clients {
+                client.expect(b"before the drain");
+                assert_eq!(client.end(), End::InOrder);
+            }
+            let report = thread.join().unwrap();
+            assert_eq!((report.drained, report.cut), (COUNT as u64, 0), "{bound}");
+            assert!(!path.exists());
+        }
     }
 }

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use frameloop::CloseReason;
 
 use support::{Client, End, Server, announcement, frame, patient, payload};
@@ -83,6 +85,37 @@ fn addresses_of_one_ipv4_prefix_count_as_one() {
     drop(first);
     server.stats_when_empty();
     Client::connect_from([127, 0, 0, 200], server.addr).call(b"let in");
+}
+
+/// Silent ones hold every slot; those that have a slot and use it keep it.
+#[test]
+fn full_server_serves_newcomers_in_place_of_silent_connections() {
+    const MAX: usize = 40;
+    let server = Server::start(patient().connections_max(MAX).reclaim_idle(Some(Duration::from_millis(200))));
+    // In the middle of a frame, so that it is active however slow this machine is.
+    let incomplete = frame(&payload(1, 1_000));
+    let mut active: Vec<_> = (0..10).map(|_| server.connect()).collect();
+    active.iter_mut().for_each(|client| client.send_bytes(&incomplete[..900]));
+    let mut silent: Vec<_> = (10..MAX).map(|_| server.connect()).collect();
+    server.stats_when(|stats| stats.connections == MAX as u64 && stats.bytes_in == 9_000);
+    let reclaimed = |stats: &frameloop::Stats| stats.closed_like(&CloseReason::Reclaimed);
+    let mut served = Vec::new();
+    while served.len() < 30 {
+        let (accepted, refused) = (MAX as u64 + served.len() as u64, server.stats().refused.total());
+        let mut client = server.connect();
+        let stats = server.stats_when(|stats| stats.accepted > accepted || stats.refused.total() > refused);
+        if stats.accepted > accepted {
+            client.send_bytes(&incomplete[..900]);
+            served.push(client);
+        }
+    }
+    let stats = server.stats();
+    assert_eq!((reclaimed(&stats), stats.connections), (30, MAX as u64), "{stats}");
+    silent.iter_mut().for_each(|client| assert_eq!(client.end(), End::InOrder));
+    for client in active.iter_mut().chain(&mut served) {
+        client.send_bytes(&incomplete[900..]);
+        client.expect(&payload(1, 1_000));
+    }
 }
 
 #[test]

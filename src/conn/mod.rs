@@ -205,6 +205,22 @@ impl Conn {
         }
     }
 
+    /// Whether nothing is under way that a connection which is open would finish: no incomplete frame, no pending output, no
+    /// unread input that is known of.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let is_open = match self.state {
+            State::Open => !self.edges.readable,
+            State::HalfClosed => true,
+            State::Draining | State::Flushing { .. } | State::Lingering { .. } | State::Closed(_) => false,
+        };
+        is_open && self.backlog.is_none() && !self.is_woken
+    }
+
+    /// Whether the peer's FIN was read, and the handler has not closed yet.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.state == State::HalfClosed
+    }
+
     /// Lets the next run look for itself what the socket has, whatever events there were.
     pub(crate) fn look_again(&mut self) {
         let is_large = self.backlog.as_ref().is_some_and(|backlog| matches!(backlog.inbox, Inbox::Large(_)));

@@ -28,6 +28,13 @@ pub trait Transport: Read + Write {
     /// What the socket answered.
     fn shutdown_write(&mut self) -> io::Result<()>;
 
+    /// Whether a read would find something: bytes, an end or an error. Nothing is taken.
+    ///
+    /// By default it is assumed.
+    fn has_input(&mut self) -> bool {
+        true
+    }
+
     /// Whether a read of fewer bytes than were asked for has drained the socket, unless the kernel has reported an end or
     /// urgent data.
     ///

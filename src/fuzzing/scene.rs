@@ -419,6 +419,7 @@ fn is_orderly(reason: CloseReason) -> bool {
         | CloseReason::FrameTimeout
         | CloseReason::WriteTimeout
         | CloseReason::Evicted { .. }
+        | CloseReason::Reclaimed
         | CloseReason::WriteZero
         | CloseReason::Io(_)
         | CloseReason::AbortedByHandler

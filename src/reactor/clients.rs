@@ -13,6 +13,7 @@ use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
 use crate::planted::{Bug, planted};
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::holders::Holders;
+use crate::reactor::reclaim::Reclaim;
 use crate::reactor::slots::Slots;
 use crate::reactor::timers::Timers;
 
@@ -38,6 +39,7 @@ pub(crate) struct Clients<S, T> {
     pub(crate) end: Option<End>,
     pub(crate) timers: Timers,
     pub(crate) holders: Holders,
+    pub(crate) reclaim: Reclaim,
     /// The reactor drains or has stopped.
     pub(crate) is_ending: bool,
     /// The connection that runs has asked to be woken.
@@ -49,13 +51,15 @@ pub(crate) struct Clients<S, T> {
 #[derive(Debug)]
 pub(crate) struct Client<S, T> {
     // Invariant: set exactly while the connection stands in `first` or `waiting`.
-    is_queued: bool,
+    pub(crate) is_queued: bool,
     /// After a long run, the short runs to come before the connection goes before others again.
     short_runs_due: u8,
     /// The deadlines that have come, and for which it has not had its last look.
     expired: Kinds,
-    // Here and not in the tenant, where it would take eight bytes.
+    // These two here and not in the tenant, where each would take eight bytes.
     pub(crate) origin: Origin,
+    /// The tick of its last frame or output, or of its beginning.
+    pub(crate) active_at: u32,
     pub(crate) seat: Seat<S, T>,
 }
 
@@ -94,6 +98,7 @@ impl<S, T> Clients<S, T> {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
             holders: Holders::new(config, now),
+            reclaim: Reclaim::new(config, now),
             slots: Slots::new(),
             first: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -110,7 +115,9 @@ impl<S, T> Clients<S, T> {
     }
 
     pub(crate) fn insert(&mut self, origin: Origin, seat: Seat<S, T>) -> ConnId {
-        self.slots.insert(Client { is_queued: false, short_runs_due: 0, expired: Kinds::default(), origin, seat })
+        let active_at = self.reclaim.now();
+        let client = Client { is_queued: false, short_runs_due: 0, expired: Kinds::default(), origin, active_at, seat };
+        self.slots.insert(client)
     }
 
     /// Frees the buffers of a connection and ends it; its slot is freed at the end of the turn.
@@ -223,8 +230,10 @@ impl<S, T> Clients<S, T> {
         }
     }
 
-    /// Puts it back after a run that moved `bytes`, into the queue if it wants to go on.
-    pub(crate) fn put_back(&mut self, id: ConnId, mut tenant: Tenant<S, T>, bytes: u64) {
+    /// Puts it back after a run that moved `bytes`, into the queue if it wants to go on. `has_moved` says whether frames or
+    /// output moved.
+    pub(crate) fn put_back(&mut self, id: ConnId, mut tenant: Tenant<S, T>, bytes: u64, has_moved: bool) {
+        let now = self.reclaim.now();
         let is_woken = std::mem::take(&mut self.is_runner_woken);
         if is_woken {
             tenant.conn.wake();
@@ -233,6 +242,9 @@ impl<S, T> Clients<S, T> {
         let wants_turn = tenant.conn.wants_turn() || is_woken;
         if let Some(client) = self.slots.tenant_mut(id) {
             client.seat = Seat::Open(tenant);
+            if has_moved {
+                client.active_at = now;
+            }
             client.short_runs_due = match bytes {
                 0..=SHORT_RUN_BYTES => client.short_runs_due.saturating_sub(1),
                 _ => LONG_RUN_MEMORY,

@@ -1,4 +1,8 @@
 //! The accept loop: its budget, the limits, and what happens when descriptors run out.
+//!
+//! Rule: a drain closes a listener only once its queue is empty. What waits there is accepted like any other connection, as far
+//! as the limits, the descriptors and the deadline of the drain allow, and is in its report in any case; of what comes
+//! meanwhile, no more than the queue holds.
 
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -7,14 +11,17 @@ use log::warn;
 
 use crate::addr::PeerAddr;
 use crate::config::{Config, after};
-use crate::handler::Handler;
+use crate::error::{CloseReason, is_out_of_descriptors};
+use crate::handler::{ConnId, Handler};
 use crate::planted::{Bug, planted};
-use crate::reactor::Reactor;
 use crate::reactor::clients::{Origin, Seat};
 use crate::reactor::log_gate::Source;
 use crate::reactor::net::Net;
 use crate::reactor::per_ip::{PerIp, Prefix};
+use crate::reactor::reclaim::Search;
 use crate::reactor::slots::Subject;
+use crate::reactor::stats::Refused;
+use crate::reactor::{Life, Reactor};
 
 /// After the kernel had no descriptor or memory for another connection, accepting is tried again this much later; at once
 /// if a connection of ours ends before. Connections wait in the listen queue meanwhile.
@@ -26,6 +33,10 @@ pub(crate) struct Listeners<L> {
     list: Vec<Listening<L>>,
     /// While accepting is paused.
     paused_until: Option<Instant>,
+    /// A connection was closed so that its descriptor could be used, and nothing was accepted since.
+    has_freed_descriptor: bool,
+    /// The length of a listen queue.
+    backlog: u32,
     per_ip: PerIp,
 }
 
@@ -34,6 +45,18 @@ struct Listening<L> {
     listener: L,
     /// The listen queue may hold connections: an edge came and was not used up.
     is_ready: bool,
+    /// While the reactor drains, the most connections that are still taken from the queue.
+    left: Option<u32>,
+}
+
+impl<L> Listening<L> {
+    fn may_accept(&self) -> bool {
+        self.is_ready && self.left != Some(0)
+    }
+
+    fn note_taken(&mut self) {
+        self.left = self.left.map(|left| left.saturating_sub(1));
+    }
 }
 
 /// Why a connection is closed as soon as it is accepted.
@@ -54,7 +77,13 @@ impl fmt::Display for Refusal {
 
 impl<L> Listeners<L> {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { list: Vec::new(), paused_until: None, per_ip: PerIp::new(config) }
+        Self {
+            list: Vec::new(),
+            paused_until: None,
+            has_freed_descriptor: false,
+            backlog: config.backlog,
+            per_ip: PerIp::new(config),
+        }
     }
 
     /// The number that the next listener will have.
@@ -63,13 +92,32 @@ impl<L> Listeners<L> {
     }
 
     pub(crate) fn push(&mut self, listener: L) {
-        self.list.push(Listening { listener, is_ready: false });
+        self.list.push(Listening { listener, is_ready: false, left: None });
     }
 
     pub(crate) fn note_ready(&mut self, index: usize) {
         if let Some(listening) = self.list.get_mut(index) {
             listening.is_ready = true;
         }
+    }
+
+    /// From here on, no more is accepted than may wait in the queues by now.
+    pub(crate) fn drain(&mut self) {
+        self.paused_until = None;
+        for listening in &mut self.list {
+            // An edge may be on its way.
+            listening.is_ready = true;
+            listening.left = Some(self.backlog);
+        }
+    }
+
+    /// Whether nothing is to be accepted by now.
+    fn is_drained(&self) -> bool {
+        !self.list.iter().any(Listening::may_accept)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.list.is_empty()
     }
 
     /// Stops listening.
@@ -108,26 +156,90 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.listeners.paused_until = None;
         for index in 0..self.listeners.list.len() {
             for _ in 0..self.bench.supplies.config.accept_budget {
-                let listening = &self.listeners.list[index];
-                if !listening.is_ready || self.listeners.paused_until.is_some() {
+                if !self.accept_one(index) {
                     break;
-                }
-                let outcome = self.net.accept(&listening.listener, &self.bench.supplies.config);
-                self.stats.accepts.count(&outcome);
-                match outcome {
-                    Ok((stream, peer)) => self.admit(stream, peer),
-                    Err(error) => self.accept_failed(index, &error),
                 }
             }
             if planted(Bug::AcceptBudgetLosesEdge) && self.listeners.paused_until.is_none() {
                 self.listeners.list[index].is_ready = false;
             }
         }
+        if self.life != Life::Running && self.listeners.is_drained() {
+            self.listeners.close();
+        }
     }
 
-    /// Lets a new connection in, or closes it at once.
-    fn admit(&mut self, mut stream: N::Stream, peer: PeerAddr) {
-        if let Err(refusal) = self.admission(&peer) {
+    /// Accepts one connection. Returns whether another may be accepted in this turn.
+    fn accept_one(&mut self, index: usize) -> bool {
+        let listening = &self.listeners.list[index];
+        if !listening.may_accept() || self.listeners.paused_until.is_some() {
+            return false;
+        }
+        let longest_idle = match self.is_full().then(|| self.clients.longest_idle()) {
+            Some(Search::Unfinished) => return false,
+            Some(Search::Found(id)) => Some(id),
+            Some(Search::Nothing) | None => None,
+        };
+        let listening = &mut self.listeners.list[index];
+        let outcome = self.net.accept(&listening.listener, &self.bench.supplies.config);
+        self.stats.accepts.count(&outcome);
+        match outcome {
+            Ok((stream, peer)) => {
+                listening.note_taken();
+                self.listeners.has_freed_descriptor = false;
+                self.admit(stream, peer, longest_idle);
+                true
+            }
+            Err(error) => self.accept_failed(index, &error),
+        }
+    }
+
+    /// Counts what is left in the listen queues as cut: the drain's deadline has come.
+    pub(crate) fn cut_queued(&mut self) {
+        // So that there are descriptors.
+        self.reap();
+        for index in 0..self.listeners.list.len() {
+            for _ in 0..self.listeners.list[index].left.unwrap_or(0) {
+                let outcome = self.net.accept(&self.listeners.list[index].listener, &self.bench.supplies.config);
+                self.stats.accepts.count(&outcome);
+                match outcome {
+                    Ok(_) => {
+                        self.stats.refused.failed += 1;
+                        self.report.cut += 1;
+                    }
+                    Err(error) if is_of_one(&error) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => {
+                        self.give_up(&error);
+                        break;
+                    }
+                }
+            }
+        }
+        self.listeners.close();
+    }
+
+    /// Nothing can be accepted before a drain ends: at least one that waits is counted.
+    fn give_up(&mut self, error: &io::Error) {
+        self.report.cut += 1;
+        warn!("clients that wait to be accepted are cut: {error}");
+    }
+
+    /// Whether there is no room for another connection.
+    fn is_full(&self) -> bool {
+        self.clients.sockets() >= self.bench.supplies.config.connections_max
+    }
+
+    /// Closes a connection so that another can be accepted.
+    fn reclaim(&mut self, id: ConnId) {
+        self.clients.cut(id, CloseReason::Reclaimed);
+        // The events of this turn were taken before.
+        self.reap();
+    }
+
+    /// Lets a new connection in, in place of the one that has been idle longest if there are too many, or closes it at once.
+    fn admit(&mut self, mut stream: N::Stream, peer: PeerAddr, longest_idle: Option<ConnId>) {
+        if let Err(refusal) = self.admission(&peer, longest_idle) {
             return self.refuse(&peer, refusal);
         }
         // The slot is taken before the handler sees the id: what it dials in `on_open` gets another.
@@ -136,19 +248,22 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.registrations.count(&registered);
         if let Err(error) = registered {
             self.clients.slots.remove(id);
-            self.stats.refused.failed += 1;
+            self.count_refused(|refused| &mut refused.failed);
             if self.gates.refused.passes(self.now(), Source::of(&peer)) {
                 warn!("refused {peer}: it cannot be registered: {error}");
             }
             return;
         }
         let tenant = self.welcome(id, stream, peer, Origin::Accepted);
-        let Some(tenant) = tenant.filter(|_| !planted(Bug::OpenUnpaired)) else {
+        let Some(mut tenant) = tenant.filter(|_| !planted(Bug::OpenUnpaired)) else {
             self.clients.slots.remove(id);
-            self.stats.refused.failed += 1;
+            self.count_refused(|refused| &mut refused.failed);
             return;
         };
         self.count_in(&tenant.peer);
+        if self.life != Life::Running {
+            tenant.conn.drain();
+        }
         let has_work = tenant.conn.wants_turn() || tenant.conn.is_ending();
         self.clients.seat_open(id, tenant);
         if has_work {
@@ -156,14 +271,17 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Whether there is room for a connection from `peer`.
-    fn admission(&self, peer: &PeerAddr) -> Result<(), Refusal> {
-        let config = &self.bench.supplies.config;
-        if self.clients.sockets() >= config.connections_max {
-            return Err(Refusal::ConnectionsMax(config.connections_max));
+    /// Makes room for a connection from `peer`, if there is none and it may be admitted.
+    fn admission(&mut self, peer: &PeerAddr, longest_idle: Option<ConnId>) -> Result<(), Refusal> {
+        let is_full = self.is_full();
+        if is_full && longest_idle.is_none() {
+            return Err(Refusal::ConnectionsMax(self.bench.supplies.config.connections_max));
         }
         if let Some((prefix, max)) = self.listeners.per_ip.full(peer) {
             return Err(Refusal::PerIp(prefix, max));
+        }
+        if let Some(id) = longest_idle.filter(|_| is_full) {
+            self.reclaim(id);
         }
         Ok(())
     }
@@ -174,38 +292,76 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn refuse(&mut self, peer: &PeerAddr, refusal: Refusal) {
-        let refused = &mut self.stats.refused;
-        let counter = match refusal {
+        self.count_refused(|refused| match refusal {
             Refusal::ConnectionsMax(_) => &mut refused.connections_max,
             Refusal::PerIp(..) => &mut refused.connections_per_ip_max,
-        };
-        *counter += 1;
+        });
         if self.gates.refused.passes(self.now(), Source::of(peer)) {
             warn!("refused {peer}: there are {refusal}, as many as allowed");
         }
     }
 
-    fn accept_failed(&mut self, index: usize, error: &io::Error) {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => self.listeners.list[index].is_ready = false,
-            // The peer has gone before it was accepted, or a signal came: the next one in the queue may be well
-            // (accept(2), "Error handling").
-            io::ErrorKind::Interrupted
+    fn count_refused(&mut self, counter: impl FnOnce(&mut Refused) -> &mut u64) {
+        *counter(&mut self.stats.refused) += 1;
+        self.report.cut += u64::from(self.life != Life::Running);
+    }
+
+    /// Returns whether another connection may be accepted in this turn.
+    fn accept_failed(&mut self, index: usize, error: &io::Error) -> bool {
+        let listening = &mut self.listeners.list[index];
+        if error.kind() == io::ErrorKind::WouldBlock {
+            listening.is_ready = false;
+            return false;
+        }
+        if is_of_one(error) {
+            listening.note_taken();
+            return true;
+        }
+        if is_out_of_descriptors(error) && !self.listeners.has_freed_descriptor {
+            match self.clients.longest_idle() {
+                Search::Found(id) => {
+                    self.reclaim(id);
+                    self.listeners.has_freed_descriptor = true;
+                    return false;
+                }
+                Search::Unfinished => return false,
+                Search::Nothing => {}
+            }
+        }
+        // Whatever else it is, trying again at once would spin.
+        if planted(Bug::ExhaustionSpins) {
+            return true;
+        }
+        self.pause_accepting(index, error);
+        false
+    }
+
+    fn pause_accepting(&mut self, index: usize, error: &io::Error) {
+        self.listeners.has_freed_descriptor = false;
+        self.listeners.list[index].is_ready &= !planted(Bug::ExhaustionLosesEdge);
+        if self.life == (Life::Draining { deadline: None }) && self.clients.sockets() == 0 {
+            // No descriptor of ours will be free, and no deadline comes.
+            self.listeners.list[index].left = Some(0);
+            return self.give_up(error);
+        }
+        self.stats.accept_pauses += 1;
+        self.listeners.paused_until = after(self.now(), ACCEPT_PAUSE);
+        if self.gates.accept_paused.passes(self.now(), Source::Local) {
+            warn!("accepting pauses, with {} connections open: {error}", self.clients.slots.len());
+        }
+    }
+}
+
+/// Whether an accept failed for its own connection, or for a signal: the next one in the queue may be well (accept(2), "Error
+/// handling").
+fn is_of_one(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown => {}
-            // EMFILE, ENFILE, ENOBUFS, ENOMEM. Whatever else it is, trying again at once would spin.
-            _ if planted(Bug::ExhaustionSpins) => {}
-            _ => {
-                self.listeners.list[index].is_ready &= !planted(Bug::ExhaustionLosesEdge);
-                self.stats.accept_pauses += 1;
-                self.listeners.paused_until = after(self.now(), ACCEPT_PAUSE);
-                if self.gates.accept_paused.passes(self.now(), Source::Local) {
-                    warn!("accepting pauses, with {} connections open: {error}", self.clients.slots.len());
-                }
-            }
-        }
-    }
+            | io::ErrorKind::NetworkDown
+    )
 }

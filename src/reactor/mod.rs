@@ -14,6 +14,7 @@ pub(crate) mod log_gate;
 pub(crate) mod net;
 pub(crate) mod observed;
 pub(crate) mod per_ip;
+pub(crate) mod reclaim;
 pub(crate) mod sink;
 pub(crate) mod slots;
 pub(crate) mod stats;
@@ -218,6 +219,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let began = self.net.now();
         self.bench.supplies.now = began;
         let _process = OneProcess::begin();
+        self.clients.reclaim.begin_turn(began);
         let moved_before = self.stats.bytes_moved();
         let mut budget = TurnBudget::new(&self.bench.supplies.config);
 
@@ -241,7 +243,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Ok(outlook)
     }
 
-    /// Stops accepting, answers what has come, flushes and closes; after the drain timeout what is left is cut.
+    /// Accepts what waits in the listen queues and stops listening, answers what has come, flushes and closes; after the drain
+    /// timeout what is left is cut.
     pub fn drain(&mut self) {
         if self.life != Life::Running {
             return;
@@ -256,7 +259,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         self.life = Life::Draining { deadline };
         self.clients.is_ending = true;
-        self.listeners.close();
+        self.listeners.drain();
         self.clients.drain_all();
     }
 
@@ -370,6 +373,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             && self.now() >= deadline
         {
             self.clients.cut_all(CloseReason::Cut);
+            self.cut_queued();
         }
     }
 
@@ -387,7 +391,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn outlook(&self) -> Turn {
-        let is_empty = self.clients.slots.len() == 0;
+        let is_empty = self.clients.slots.len() == 0 && self.listeners.is_closed();
         if is_empty && self.life != Life::Running { Turn::Done } else { Turn::Running }
     }
 

@@ -9,6 +9,7 @@ mod owner;
 mod sources;
 
 use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
@@ -386,6 +387,11 @@ impl Transport for Stream {
         self.socket().shutdown(Shutdown::Write)?;
         self.owner_mut().note_finished();
         Ok(())
+    }
+
+    fn has_input(&mut self) -> bool {
+        let found = self.socket().peek(&mut [MaybeUninit::uninit()]);
+        !found.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

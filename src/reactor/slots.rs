@@ -46,6 +46,11 @@ impl<T> Slots<T> {
         self.slab.len()
     }
 
+    /// One more than the highest index there may be.
+    pub(crate) fn end(&self) -> usize {
+        self.slab.capacity()
+    }
+
     /// Moves a tenant in, and allocates its id together with the slot.
     ///
     /// Rule: an id is handed out only with the slot that it names, so no callback can be given an id that another

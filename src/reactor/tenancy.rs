@@ -105,7 +105,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let now = self.now();
         let (level, gate) = match (reason, reason.caused_by()) {
             (CloseReason::HandlerPanicked, _) => (Level::Error, &mut self.gates.panicked),
-            (CloseReason::Evicted { .. }, _) | (_, CausedBy::PeerAbruptly) => {
+            (CloseReason::Evicted { .. } | CloseReason::Reclaimed, _) | (_, CausedBy::PeerAbruptly) => {
                 (Level::Warn, &mut self.gates.closed_abruptly)
             }
             _ => return debug!("[{id}] {peer}: closed: {reason}"),

@@ -107,7 +107,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 trace!("[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed");
             }
         }
-        self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before);
+        self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before, has_moved);
         has_moved
     }
 }

@@ -372,6 +372,11 @@ impl Transport for SimStream {
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.world.borrow_mut().shutdown_write(self.socket)
     }
+
+    fn has_input(&mut self) -> bool {
+        let socket = &self.world.borrow().sockets[self.socket];
+        socket.inbound_len() > 0 || socket.is_read_closed()
+    }
 }
 
 impl Drop for SimStream {

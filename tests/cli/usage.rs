@@ -22,6 +22,7 @@ fn help_goes_to_stdout_and_names_every_flag_its_variable_and_its_default() {
         ("--listen <ADDR>", "[default: 127.0.0.1:7007]"),
         ("--max-frame <SIZE>", "[default: 16MiB]"),
         ("--max-connections <COUNT>", "[default: as many as open files allow]"),
+        ("--reclaim-idle <DURATION>", "[default: 30s]"),
         ("--max-per-ip <COUNT>", "[default: 0]"),
         ("--ip-prefix <V4,V6>", "[default: 32,64]"),
         ("--memory <SIZE>", "[default: a quarter of the smallest memory limit]"),

@@ -51,6 +51,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FRAMELOOP_MAX_CONNECTIONS", value_name = "COUNT")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Limits")]
     max_connections: Option<usize>,
+    /// When full, close the connection idle longest, if for this long (0 = off)
+    ///
+    /// Full means --max-connections, or that no descriptor is left. A connection with a frame in either direction within this
+    /// time, an incomplete frame or pending output is never closed for another.
+    #[arg(long, env = "FRAMELOOP_RECLAIM_IDLE", value_name = "DURATION", default_value = "30s")]
+    #[arg(value_parser = values::duration, help_heading = "Limits")]
+    reclaim_idle: Duration,
     /// Most connections per address prefix at a time (0 = unlimited)
     #[arg(long, env = "FRAMELOOP_MAX_PER_IP", value_name = "COUNT", default_value = "0")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Limits")]
@@ -178,6 +185,7 @@ impl ServeArgs {
         let builder = Config::builder()
             .payload_len_max(self.max_frame)
             .connections_max(connections)
+            .reclaim_idle(on(self.reclaim_idle))
             .connections_per_ip_max(Some(self.max_per_ip).filter(|max| *max > 0))
             .ipv4_prefix_len(self.ip_prefix.ipv4)
             .ipv6_prefix_len(self.ip_prefix.ipv6)
@@ -271,9 +279,10 @@ fn usage(error: &ConfigError) -> Failure {
 }
 
 /// The flag that each setting comes from.
-const FLAGS: [(&str, &str); 14] = [
+const FLAGS: [(&str, &str); 15] = [
     ("payload_len_max", "--max-frame"),
     ("connections_max", "--max-connections"),
+    ("reclaim_idle", "--reclaim-idle"),
     ("connections_per_ip_max", "--max-per-ip"),
     ("memory_bytes_max", "--memory"),
     ("outbox_bytes_high", "--output-high-water"),

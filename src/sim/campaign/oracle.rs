@@ -11,6 +11,9 @@ use crate::sim::campaign::rig::Rig;
 /// The longest payload that a handler sends without being asked.
 const UNASKED_LEN_MAX: usize = 6_008;
 
+/// More than the clock of idle connections is rounded to.
+const TICK: Duration = Duration::from_millis(2);
+
 /// More turns than events can wait in a queue of the kernel's.
 const TURNS_UNTIL_TOLD: usize = 60;
 
@@ -64,6 +67,7 @@ fn is_in_order(reason: &CloseReason) -> bool {
         | CloseReason::FrameTimeout
         | CloseReason::WriteTimeout
         | CloseReason::Evicted { .. }
+        | CloseReason::Reclaimed
         | CloseReason::WriteZero
         | CloseReason::Io(_)
         | CloseReason::AbortedByHandler
@@ -80,7 +84,11 @@ impl Rig {
         assert_eq!(handler.open, self.reactor.stats().connections as usize, "on_open and on_close pair");
         assert_eq!(handler.open, self.sim.open_sockets(), "sockets are closed exactly when their connections end");
         let exhaustions = self.sim.world.borrow().past.exhaustions;
-        assert!(exhaustions <= 1, "an accept that failed for lack of descriptors was tried again at once");
+        // Once more when a drain ends.
+        assert!(
+            exhaustions <= 1 + usize::from(self.is_ending),
+            "an accept that failed for lack of descriptors was tried again at once"
+        );
         for index in 0..self.actors.len() {
             self.check_owed(&self.actors[index]);
             self.check_waited(index);
@@ -203,6 +211,12 @@ impl Rig {
             }
             // That no other held more is checked where it is chosen.
             CloseReason::Evicted { input, output } => input + output > 0,
+            CloseReason::Reclaimed => config.reclaim_idle.is_some_and(|idle| {
+                let is_idle = actor.overdue.still.lasts(at) + TICK >= idle;
+                let is_at_rest =
+                    script.incomplete_len(actor.sent) == 0 || script.frames_within(actor.sent) > record.taken;
+                may_be_misjudged || (is_idle && is_at_rest)
+            }),
             CloseReason::WriteZero => past.writes_of_zero > 0,
             CloseReason::Io(_) => false,
             CloseReason::ClosedByHandler => record.was_closed,

@@ -67,7 +67,12 @@ fn config(rng: &mut Rng) -> Config {
         .events_per_turn([1, 3, 1_024][rng.below(3)])
         .pool_bytes_max([0, 1 << 20][rng.below(2)]);
     match config.build() {
-        Ok(config) => config,
+        // Not by a number of its own: the seeds mean what they meant before.
+        Ok(config) => {
+            let max = config.connections_max;
+            let reclaim_idle = (max % 2 == 1).then_some(Duration::from_secs(1 + max as u64 % 5));
+            Config { reclaim_idle, ..config }
+        }
         Err(error) => panic!("a setting cannot work: {error}"),
     }
 }

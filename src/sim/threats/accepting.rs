@@ -144,7 +144,7 @@ fn when_a_connection_of_ours_ends_accepting_is_tried_at_once() {
     let (sim, failures, mut reactor) = failing();
     let served = sim.connect(PORT).unwrap();
     turn(&mut reactor, None);
-    failures.borrow_mut().lasting = Some(24);
+    failures.borrow_mut().lasting = Some(libc::EMFILE);
     let waiting = sim.connect(PORT).unwrap();
     turn(&mut reactor, Some(Duration::ZERO));
     assert_eq!(reactor.stats().accept_pauses, 1);
@@ -175,4 +175,46 @@ fn an_accept_that_failed_for_its_peer_or_for_a_signal_is_followed_by_the_next_in
         assert_eq!(reactor.stats().accept_pauses, 0, "{kind}");
         drop(peer);
     }
+}
+
+/// Compared with what the kernel lacks otherwise, where closing a connection need not help.
+#[test]
+fn idle_connection_gives_way_when_no_descriptor_is_left() {
+    for (errno, gives_way) in
+        [(libc::EMFILE, true), (libc::ENFILE, true), (libc::ENOMEM, false), (libc::ENOBUFS, false)]
+    {
+        let (sim, failures, mut reactor) = failing();
+        let served: Vec<_> = (0..3).map(|_| sim.connect(PORT).unwrap()).collect();
+        turn(&mut reactor, None);
+        sim.advance(31 * SECOND);
+        served[0].send(&frame(b"active"));
+        turn(&mut reactor, None);
+        failures.borrow_mut().once.push_back(io::Error::from_raw_os_error(errno));
+        let newcomer = sim.connect(PORT).unwrap();
+        newcomer.send(&frame(b"served"));
+        (0..3).for_each(|_| turn(&mut reactor, Some(Duration::ZERO)));
+        let stats = reactor.stats();
+        assert_eq!(newcomer.receive() == frame(b"served"), gives_way, "errno {errno}: {stats}");
+        let closed = served.iter().filter(|peer| peer.has_server_finished()).count();
+        assert_eq!((closed, stats.accept_pauses == 0), (usize::from(gives_way), gives_way), "errno {errno}: {stats}");
+        assert!(!served[0].has_server_finished());
+    }
+}
+
+/// The whole system lacks descriptors: what is closed here is used elsewhere.
+#[test]
+fn lasting_lack_of_descriptors_closes_few_idle_connections() {
+    let (sim, failures, mut reactor) = failing();
+    let served: Vec<_> = (0..100).map(|_| sim.connect(PORT).unwrap()).collect();
+    sleep_until_accepted(&mut reactor, 100);
+    sim.advance(31 * SECOND);
+    failures.borrow_mut().lasting = Some(libc::ENFILE);
+    let _newcomer = sim.connect(PORT).unwrap();
+    let (began, polls) = (sim.now(), reactor.stats().polls);
+    while sim.now() < began + SECOND && reactor.stats().polls - polls < 10_000 {
+        turn(&mut reactor, None);
+    }
+    let closed = served.iter().filter(|peer| peer.has_server_finished()).count();
+    assert!((1..=11).contains(&closed), "{closed} connections were closed in a second");
+    assert!(reactor.stats().polls - polls <= 50, "{}", reactor.stats());
 }

@@ -11,6 +11,8 @@ mod memory;
 mod partitions;
 mod pauses;
 mod prefixes;
+mod queued;
+mod reclaim;
 
 use std::time::Duration;
 

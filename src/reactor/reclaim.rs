@@ -1,0 +1,171 @@
+//! Which connection is closed when the server is full and a client waits to be accepted.
+//!
+//! Rule: a full server closes the accepted connection that has been idle longest, if it has been idle for `reclaim_idle`,
+//! for each client that it accepts in its place. An active connection is never closed for another: frames in either
+//! direction, an incomplete frame, pending output and unread input all count as activity.
+//!
+//! A run of a connection only stores the present tick. The order of the connections is collected when the server is full,
+//! some slots per turn, and holds until it is used up: whatever is not in it was active after it was begun.
+
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::conn::Transport;
+use crate::handler::ConnId;
+use crate::reactor::clients::{Clients, Origin, Seat};
+
+/// The time in ticks of 2^20 ns, about a millisecond: small enough for the unused bytes of a slot. It wraps after 52 days,
+/// which makes a connection that is idle for longer look younger, and nothing worse.
+const TICK_SHIFT: u32 = 20;
+
+/// The slots that are looked at in one turn; asking a socket costs as much as many slots.
+const STEPS_PER_TURN: usize = 4_096;
+const STEPS_PER_SOCKET: usize = 64;
+
+/// The connections by how long they have been idle.
+#[derive(Debug)]
+pub(crate) struct Reclaim {
+    epoch: Instant,
+    now: u32,
+    /// How long a connection must have been idle; `None`: none is closed for another.
+    idle_ticks_min: Option<u32>,
+    /// When the order was begun.
+    begun_at: Option<u32>,
+    /// The next slot to be collected, while there is one.
+    next_slot: Option<u32>,
+    /// By slot, the ticks for which it had been idle when the order was begun.
+    order: BinaryHeap<(u32, u32)>,
+    steps_left: usize,
+}
+
+/// What the search for the connection that has been idle longest has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Search {
+    Found(ConnId),
+    /// None has been idle for long enough.
+    Nothing,
+    /// It goes on in the next turn.
+    Unfinished,
+}
+
+impl Reclaim {
+    pub(crate) fn new(config: &Config, epoch: Instant) -> Self {
+        Self {
+            epoch,
+            now: 0,
+            // At least one: a connection that was active in this very tick is not idle.
+            idle_ticks_min: config.reclaim_idle.map(|idle| u32::try_from(ticks(idle)).unwrap_or(u32::MAX).max(1)),
+            begun_at: None,
+            next_slot: None,
+            order: BinaryHeap::new(),
+            steps_left: STEPS_PER_TURN,
+        }
+    }
+
+    /// A turn begins.
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        // The ticks wrap.
+        #[allow(clippy::cast_possible_truncation)]
+        let now = ticks(now.saturating_duration_since(self.epoch)) as u32;
+        self.now = now;
+        self.steps_left = STEPS_PER_TURN;
+    }
+
+    /// The present tick.
+    #[inline]
+    pub(crate) fn now(&self) -> u32 {
+        self.now
+    }
+
+    fn since_begun(&self) -> Option<u32> {
+        self.begun_at.map(|begun| self.now.wrapping_sub(begun))
+    }
+
+    /// How long a connection that was last active at a tick had been idle when the order was begun; `None` if it was active
+    /// since then.
+    fn idle_when_begun(&self, active_at: u32) -> Option<u32> {
+        self.now.wrapping_sub(active_at).checked_sub(self.since_begun()?)
+    }
+
+    fn take_steps(&mut self, steps: usize) -> bool {
+        let may_go_on = self.steps_left > 0;
+        self.steps_left = self.steps_left.saturating_sub(steps);
+        may_go_on
+    }
+}
+
+/// Whole ticks.
+fn ticks(duration: Duration) -> u128 {
+    duration.as_nanos() >> TICK_SHIFT
+}
+
+impl<S: Transport, T> Clients<S, T> {
+    /// The connection to be closed for one that is accepted. The longest idle is certain: the order is a heap by the times
+    /// when it was begun, and one that has been active since is left out when its turn comes.
+    pub(crate) fn longest_idle(&mut self) -> Search {
+        let Some(idle_min) = self.reclaim.idle_ticks_min else { return Search::Nothing };
+        loop {
+            while let Some(slot) = self.reclaim.next_slot {
+                if !self.reclaim.take_steps(1) {
+                    return Search::Unfinished;
+                }
+                self.collect(slot);
+            }
+            while let Some(&(idle, slot)) = self.reclaim.order.peek() {
+                let Some(since_begun) = self.reclaim.since_begun() else { break };
+                if idle.saturating_add(since_begun) < idle_min {
+                    return Search::Nothing;
+                }
+                if !self.reclaim.take_steps(1) {
+                    return Search::Unfinished;
+                }
+                if let Some(id) = self.slots.id_of(slot).filter(|id| self.is_idle_since(*id, idle)) {
+                    return Search::Found(id);
+                }
+                self.reclaim.order.pop();
+            }
+            // All others were active after the order was begun.
+            if self.reclaim.since_begun().is_some_and(|since_begun| since_begun < idle_min) {
+                return Search::Nothing;
+            }
+            self.reclaim.begun_at = Some(self.reclaim.now);
+            self.reclaim.next_slot = Some(0);
+        }
+    }
+
+    /// Takes a slot into the order, if it has a connection that was accepted.
+    fn collect(&mut self, slot: u32) {
+        self.reclaim.next_slot = (slot as usize + 1 < self.slots.end()).then_some(slot + 1);
+        let Some(client) = self.slots.id_of(slot).and_then(|id| self.slots.tenant(id)) else { return };
+        if client.origin == Origin::Accepted
+            && let Some(idle) = self.reclaim.idle_when_begun(client.active_at)
+        {
+            self.reclaim.order.push((idle, slot));
+        }
+    }
+
+    /// Whether a connection is the one that was taken into the order, and has been idle ever since.
+    ///
+    /// What its peer has sent may lie in the socket, unseen: the process was stopped, or a poll left events behind.
+    fn is_idle_since(&mut self, id: ConnId, idle: u32) -> bool {
+        let Some(client) = self.slots.tenant_mut(id) else { return false };
+        if client.origin != Origin::Accepted || self.reclaim.idle_when_begun(client.active_at) != Some(idle) {
+            return false;
+        }
+        let Seat::Open(tenant) = &mut client.seat else { return false };
+        let is_silent = !client.is_queued && tenant.conn.is_at_rest() && {
+            let has_input = !tenant.conn.is_half_closed() && tenant.stream.has_input();
+            self.reclaim.take_steps(STEPS_PER_SOCKET);
+            if has_input {
+                tenant.conn.look_again();
+                self.queue(id);
+            }
+            !has_input
+        };
+        if !is_silent && let Some(client) = self.slots.tenant_mut(id) {
+            client.active_at = self.reclaim.now;
+        }
+        is_silent
+    }
+}
