@@ -14,7 +14,8 @@ use crate::frame::HEADER_LEN;
 /// Answers frames.
 ///
 /// All callbacks run on the reactor's thread, one at a time; while one runs, no other connection is served. A callback
-/// that panics ends its own connection only, where panics unwind (`panic = "unwind"`, Rust's default).
+/// that panics ends its own connection only, where panics unwind (`panic = "unwind"`, Rust's default). Each panic is
+/// counted ([`Stats::handler_panics`](crate::Stats::handler_panics)) and logged as a warning with the callback's name.
 ///
 /// ```
 /// use frameloop::{Context, Frame, Handler};
@@ -343,7 +344,8 @@ impl<'a> Peers<'a> {
         (self.reach, supplies)
     }
 
-    /// When this turn began, by the reactor's clock.
+    /// When this turn began, by the reactor's clock; between two turns ([`Reactor::peers`](crate::Reactor::peers)), when
+    /// this was made.
     #[must_use]
     pub fn now(&self) -> Instant {
         match &self.about {

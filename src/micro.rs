@@ -14,6 +14,7 @@ use crate::conn::{Conn, Readiness, Transport};
 use crate::frame::encode_header;
 use crate::handler::{ConnId, Echo};
 use crate::reactor::clients::Clients;
+use crate::reactor::log_gate::LogGate;
 use crate::reactor::net::beginning;
 use crate::reactor::observed::Observed;
 use crate::reactor::sink::HandlerSink;
@@ -71,13 +72,14 @@ pub struct Echoing {
     bench: Workbench,
     stats: Stats,
     others: Clients<(), ()>,
+    gate: LogGate,
 }
 
 impl Default for Echoing {
     fn default() -> Self {
         let bench = Workbench::new(Config::default(), beginning());
         let others = Clients::new(&Config::default(), beginning());
-        Self { conn: Conn::new(), bench, stats: Stats::default(), others }
+        Self { conn: Conn::new(), bench, stats: Stats::default(), others, gate: LogGate::new(0, 0) }
     }
 }
 
@@ -93,11 +95,11 @@ impl Echoing {
     }
 
     fn run(&mut self, stream: &mut Memory<'_>) {
-        let Self { conn, bench, stats, others } = self;
+        let Self { conn, bench, stats, others, gate } = self;
         let id = ConnId { index: 0, generation: 1 };
         let mut io = Observed { stream, id, stats };
         let (handler, state) = (&mut Echo, &mut ());
-        let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others };
+        let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others, gate };
         conn.run(&mut io, bench, &mut sink);
     }
 }

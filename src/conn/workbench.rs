@@ -140,6 +140,7 @@ pub(crate) struct ConnCounts {
     pub(crate) frames_full: u64,
     pub(crate) frames_without_memory: u64,
     pub(crate) frames_gone: u64,
+    pub(crate) panics: u64,
     pub(crate) pauses: u64,
     pub(crate) read_budgets_spent: u64,
     pub(crate) write_budgets_spent: u64,

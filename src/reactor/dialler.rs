@@ -11,7 +11,7 @@ use crate::handler::{ConnId, Handler, Peers};
 use crate::reactor::clients::{Origin, Seat};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
-use crate::reactor::sink::guarded;
+use crate::reactor::sink::{About, guarded, noted};
 use crate::reactor::slots::Subject;
 use crate::reactor::{Life, Reactor};
 
@@ -112,8 +112,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         debug!("[{id}] not connected: {error}");
         self.stats.dials_failed += 1;
         self.deadlines.clear(id.index);
-        let Self { handler, clients, bench, .. } = self;
+        let Self { handler, clients, bench, gates, .. } = self;
         let mut peers = Peers::new(clients, &mut bench.supplies);
-        guarded(|| handler.on_dial_failed(&mut peers, id, &error));
+        let outcome = guarded(|| handler.on_dial_failed(&mut peers, id, &error));
+        noted(outcome, "on_dial_failed", About::Dial(id), &mut bench.supplies, &mut gates.panicked);
     }
 }

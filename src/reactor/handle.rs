@@ -265,20 +265,20 @@ impl<M> Mailbox<M> {
         }
     }
 
-    /// There will be no further turn: fails what waits for one, and every later request.
-    pub(crate) fn finish(&mut self) {
+    /// There will be no further turn: fails every later request, and returns those that wait for one.
+    pub(crate) fn finish(&mut self) -> Vec<Request<M>> {
         let bell = &self.handle.bell;
         if bell.is_finished.load(Ordering::Relaxed) {
-            return;
+            return Vec::new();
         }
         {
             let mut phase = bell.phase();
             *phase = Phase::Finished;
             bell.is_finished.store(true, Ordering::Release);
         }
-        // Dropping a request for stats ends the wait for it.
-        while self.receiver.try_recv().is_ok() {}
         self.has_more = false;
+        // Dropping a request for stats ends the wait for it.
+        self.receiver.try_iter().collect()
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -311,7 +311,7 @@ impl<M> Mailbox<M> {
 
 impl<M> Drop for Mailbox<M> {
     fn drop(&mut self) {
-        self.finish();
+        drop(self.finish());
     }
 }
 

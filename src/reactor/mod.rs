@@ -41,7 +41,7 @@ use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listener::Listeners;
 use crate::reactor::log_gate::Gates;
 use crate::reactor::net::{Mio, Net, OneProcess};
-use crate::reactor::sink::guarded;
+use crate::reactor::sink::{About, guarded, noted};
 use crate::reactor::slots::Subject;
 use crate::reactor::stats::Stats;
 
@@ -191,6 +191,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// All connections by their ids, and what else a handler can do: dial, set a timer. Between two turns.
     pub fn peers(&mut self) -> Peers<'_> {
+        // What waits for a deadline from here on must not count the time since the last turn.
+        self.bench.supplies.now = self.net.now();
         Peers::new(&mut self.clients, &mut self.bench.supplies)
     }
 
@@ -238,7 +240,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.turns.record(self.net.now().saturating_duration_since(began));
         let outlook = self.outlook();
         if outlook == Turn::Done {
-            self.mailbox.finish();
+            self.discard_requests();
         }
         Ok(outlook)
     }
@@ -339,7 +341,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.
     fn take_events(&mut self) {
-        let Self { net, clients, listeners, mailbox, handler, bench, .. } = self;
+        let Self { net, clients, listeners, mailbox, handler, bench, gates, .. } = self;
         let mut count = 0;
         for ready in net.events() {
             count += 1;
@@ -354,7 +356,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Waker => mailbox.note_rung(),
                 Subject::Source(number) if net.is_watched(ready.token) => {
                     let mut peers = Peers::new(clients, &mut bench.supplies);
-                    guarded(|| handler.on_source(&mut peers, SourceId(number)));
+                    let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number)));
+                    noted(outcome, "on_source", About::NoConn, &mut bench.supplies, &mut gates.panicked);
                 }
                 Subject::Source(_) => {}
             }

@@ -1,9 +1,13 @@
-//! Calls to the handler. A panic of the handler goes no further than here.
+//! Calls to the handler.
+//!
+//! Rule: a panic in a callback goes no further than here, is counted, and is logged as a warning that names the callback
+//! and the connection that it was called for.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 
-use log::{debug, trace};
+use log::{trace, warn};
 
 use crate::addr::PeerAddr;
 use crate::conn::Sink;
@@ -13,6 +17,7 @@ use crate::conn::run::Frames;
 use crate::conn::workbench::Supplies;
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Context, Handler, Reach};
+use crate::reactor::log_gate::{LogGate, Source};
 
 /// Lets a connection speak to the handler.
 pub(crate) struct HandlerSink<'a, H: Handler> {
@@ -21,17 +26,25 @@ pub(crate) struct HandlerSink<'a, H: Handler> {
     pub(crate) id: ConnId,
     pub(crate) peer: &'a PeerAddr,
     pub(crate) reach: &'a mut dyn Reach,
+    /// For the lines about panics.
+    pub(crate) gate: &'a mut LogGate,
 }
 
 impl<H: Handler> HandlerSink<'_, H> {
     /// A panic of the handler ends the connection and goes no further.
     #[inline]
-    fn call(&mut self, replies: &mut Replies<'_>, callback: impl FnOnce(&mut H, &mut Context<'_>, &mut H::State)) {
-        let Self { handler, state, id, peer, reach } = self;
+    fn call(
+        &mut self,
+        name: &str,
+        replies: &mut Replies<'_>,
+        callback: impl FnOnce(&mut H, &mut Context<'_>, &mut H::State),
+    ) {
+        let Self { handler, state, id, peer, reach, gate } = self;
         let outcome = guarded(|| {
             let mut context = Context { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
             callback(handler, &mut context, state);
         });
+        let outcome = noted(outcome, name, About::Conn(*id, peer), replies.supplies, gate);
         if outcome.is_none() && !matches!(replies.verdict, Verdict::Fail(_)) {
             // What was answered before is still flushed.
             *replies.verdict = Verdict::Close(CloseReason::HandlerPanicked);
@@ -43,14 +56,14 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     #[inline]
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
         trace!("[{}] frame: {} bytes of payload, handed over", self.id, frame.payload_len());
-        self.call(replies, |handler, context, state| handler.on_frame(context, state, frame));
+        self.call("on_frame", replies, |handler, context, state| handler.on_frame(context, state, frame));
     }
 
     /// One guard for all of them: one for each would cost as much as the frame.
     #[inline]
     fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
         let id = self.id;
-        self.call(replies, |handler, context, state| {
+        self.call("on_frame", replies, |handler, context, state| {
             while let Some(frame) = frames.next(&mut context.replies) {
                 trace!("[{id}] frame: {} bytes of payload, handed over", frame.payload_len());
                 handler.on_frame(context, state, frame);
@@ -59,15 +72,15 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     }
 
     fn on_half_close(&mut self, replies: &mut Replies<'_>) {
-        self.call(replies, H::on_half_close);
+        self.call("on_half_close", replies, H::on_half_close);
     }
 
     fn on_wake(&mut self, replies: &mut Replies<'_>) {
-        self.call(replies, H::on_wake);
+        self.call("on_wake", replies, H::on_wake);
     }
 
     fn on_low_water(&mut self, replies: &mut Replies<'_>) {
-        self.call(replies, H::on_low_water);
+        self.call("on_low_water", replies, H::on_low_water);
     }
 
     fn make_room(&mut self, held: usize, needed: usize, supplies: &mut Supplies) -> bool {
@@ -75,19 +88,66 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     }
 }
 
-/// Calls the handler; `None` if it panicked.
+/// Calls the handler. A panic of it goes to [`noted`].
 #[inline]
-pub(crate) fn guarded<R>(callback: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(callback)).map_err(|payload| log_panic(&*payload)).ok()
+pub(crate) fn guarded<R>(callback: impl FnOnce() -> R) -> thread::Result<R> {
+    catch_unwind(AssertUnwindSafe(callback))
 }
 
+/// What a callback is called for, as the log names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum About<'a> {
+    Conn(ConnId, &'a PeerAddr),
+    Dial(ConnId),
+    NoConn,
+}
+
+/// What `callback` returned; `None` if it panicked, which is counted and logged.
+#[inline]
+pub(crate) fn noted<R>(
+    outcome: thread::Result<R>,
+    callback: &str,
+    about: About<'_>,
+    supplies: &mut Supplies,
+    gate: &mut LogGate,
+) -> Option<R> {
+    outcome.map_err(|payload| note_panic(payload, callback, about, supplies, gate)).ok()
+}
+
+/// The most characters of a panic's message in the log.
+const PANIC_TEXT_MAX: usize = 1_000;
+
 #[cold]
-fn log_panic(payload: &(dyn Any + Send)) {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    // The message may hold what a peer has sent.
-    debug!("the handler panicked: {}", text.escape_debug());
+fn note_panic(
+    payload: Box<dyn Any + Send>,
+    callback: &str,
+    about: About<'_>,
+    supplies: &mut Supplies,
+    gate: &mut LogGate,
+) {
+    supplies.counts.panics += 1;
+    let source = match about {
+        About::Conn(_, peer) => Source::of(peer),
+        About::Dial(_) | About::NoConn => Source::Local,
+    };
+    if gate.passes(supplies.now, source) {
+        let prefix = match about {
+            About::Conn(id, peer) => format!("[{id}] {peer}: "),
+            About::Dial(id) => format!("[{id}] "),
+            About::NoConn => String::new(),
+        };
+        let text = payload.downcast_ref::<&str>().copied();
+        match text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)) {
+            // It may hold what a peer has sent.
+            Some(text) => {
+                let text: String = text.chars().take(PANIC_TEXT_MAX).flat_map(char::escape_debug).collect();
+                warn!("{prefix}{callback} panicked: {text}");
+            }
+            None => warn!("{prefix}{callback} panicked, without a message"),
+        }
+    }
+    // What was thrown may panic when it is dropped, and so may what that throws.
+    if let Err(another) = guarded(|| drop(payload)) {
+        std::mem::forget(another);
+    }
 }

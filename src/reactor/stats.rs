@@ -57,6 +57,9 @@ pub struct Stats {
     pub turn_bytes_max: u64,
     /// Messages from other threads.
     pub messages: u64,
+    /// Panics in callbacks of the handler. Each was caught, and logged as a warning with the callback's name and the
+    /// connection that it was called for, as far as there are not too many lines.
+    pub handler_panics: u64,
     /// Log lines about peers that were left out.
     pub log_lines_left_out: u64,
     /// `epoll_wait` and its like.
@@ -202,6 +205,7 @@ impl Stats {
         self.frames_out = counts.frames_out;
         self.dropped =
             Dropped { full: counts.frames_full, no_memory: counts.frames_without_memory, gone: counts.frames_gone };
+        self.handler_panics = counts.panics;
         self.pauses = counts.pauses;
         self.read_budgets_spent = counts.read_budgets_spent;
         self.write_budgets_spent = counts.write_budgets_spent;

@@ -1,6 +1,6 @@
 //! A connection's beginning and its end: each is counted, logged, and told to the handler, exactly once.
 
-use log::{Level, debug, log};
+use log::{debug, warn};
 
 use crate::addr::PeerAddr;
 use crate::conn::Conn;
@@ -11,7 +11,7 @@ use crate::reactor::clients::{Origin, Seat, Tenant};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::log_gate::Source;
 use crate::reactor::net::Net;
-use crate::reactor::sink::guarded;
+use crate::reactor::sink::{About, guarded, noted};
 use crate::reactor::{Life, Reactor};
 
 impl<H: Handler, N: Net> Reactor<H, N> {
@@ -25,13 +25,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     ) -> Option<Tenant<N::Stream, H::State>> {
         let mut conn = Conn::new();
         conn.pause_input_when_full(origin == Origin::Accepted);
-        let Self { handler, clients, bench, .. } = self;
-        let state = conn.with_replies(&mut bench.supplies, |replies| {
+        let Self { handler, clients, bench, gates, .. } = self;
+        let outcome = conn.with_replies(&mut bench.supplies, |replies| {
             guarded(|| {
                 let replies = replies.reborrow();
                 handler.on_open(&mut Context { id, peer: &peer, replies, reach: clients })
             })
         });
+        let state = noted(outcome, "on_open", About::Conn(id, &peer), &mut bench.supplies, &mut gates.panicked);
         let Some(state) = state else {
             conn.release(&mut self.bench.supplies);
             return None;
@@ -76,10 +77,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         conn.release(&mut self.bench.supplies);
         self.clients.holders.set(id.index, 0, false, self.bench.supplies.now);
         self.deadlines.clear(id.index);
-        let Self { handler, clients, bench, .. } = self;
+        let Self { handler, clients, bench, gates, .. } = self;
         let mut peers = Peers::new(clients, &mut bench.supplies);
         if !planted(Bug::CloseUntold) {
-            guarded(|| handler.on_close(&mut peers, id, state, &reason));
+            let outcome = guarded(|| handler.on_close(&mut peers, id, state, &reason));
+            noted(outcome, "on_close", About::Conn(id, &peer), &mut bench.supplies, &mut gates.panicked);
         }
     }
 
@@ -103,15 +105,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     fn log_closed(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason) {
         let now = self.now();
-        let (level, gate) = match (reason, reason.caused_by()) {
-            (CloseReason::HandlerPanicked, _) => (Level::Error, &mut self.gates.panicked),
+        match (reason, reason.caused_by()) {
             (CloseReason::Evicted { .. } | CloseReason::Reclaimed, _) | (_, CausedBy::PeerAbruptly) => {
-                (Level::Warn, &mut self.gates.closed_abruptly)
+                if self.gates.closed_abruptly.passes(now, Source::of(peer)) {
+                    warn!("[{id}] {peer}: closed: {reason}");
+                }
             }
-            _ => return debug!("[{id}] {peer}: closed: {reason}"),
-        };
-        if gate.passes(now, Source::of(peer)) {
-            log!(level, "[{id}] {peer}: closed: {reason}");
+            // A panic has had its line.
+            _ => debug!("[{id}] {peer}: closed: {reason}"),
         }
     }
 }

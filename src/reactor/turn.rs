@@ -10,7 +10,7 @@ use crate::reactor::clients::Tenant;
 use crate::reactor::handle::Request;
 use crate::reactor::net::Net;
 use crate::reactor::observed::Observed;
-use crate::reactor::sink::{HandlerSink, guarded};
+use crate::reactor::sink::{About, HandlerSink, guarded, noted};
 
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Calls the handler for messages, and takes up what else other threads have asked for.
@@ -19,15 +19,25 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             match self.mailbox.next() {
                 Some(Request::Message(message)) => {
                     self.stats.messages += 1;
-                    let Self { handler, clients, bench, .. } = self;
+                    let Self { handler, clients, bench, gates, .. } = self;
                     let mut peers = Peers::new(clients, &mut bench.supplies);
-                    guarded(|| handler.on_message(&mut peers, message));
+                    let outcome = guarded(|| handler.on_message(&mut peers, message));
+                    noted(outcome, "on_message", About::NoConn, &mut bench.supplies, &mut gates.panicked);
                 }
                 Some(Request::End(end)) => self.clients.end(end),
                 // Whoever asked may have gone; then nobody wants to know.
                 Some(Request::Stats(reply)) => drop(reply.send(self.stats())),
                 None => break,
             }
+        }
+    }
+
+    /// The reactor is done: what was asked of it and not taken up is dropped.
+    pub(super) fn discard_requests(&mut self) {
+        for request in self.mailbox.finish() {
+            let outcome = guarded(|| drop(request));
+            let Self { bench, gates, .. } = self;
+            noted(outcome, "dropping a message", About::NoConn, &mut bench.supplies, &mut gates.panicked);
         }
     }
 
@@ -38,9 +48,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.clients.timers.note_due(now);
         }
         while let Some(timer) = self.clients.timers.next_firing() {
-            let Self { handler, clients, bench, .. } = self;
+            let Self { handler, clients, bench, gates, .. } = self;
             let mut peers = Peers::new(clients, &mut bench.supplies);
-            guarded(|| handler.on_timer(&mut peers, timer));
+            let outcome = guarded(|| handler.on_timer(&mut peers, timer));
+            noted(outcome, "on_timer", About::NoConn, &mut bench.supplies, &mut gates.panicked);
         }
     }
 
@@ -90,12 +101,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let moved_before = self.stats.bytes_moved();
         let mut has_moved = false;
         if tenant.conn.closed().is_none() {
-            let Self { handler, clients, bench, stats, deadlines, .. } = self;
+            let Self { handler, clients, bench, stats, deadlines, gates, .. } = self;
             let Tenant { stream, conn, peer, state, .. } = &mut tenant;
             let had_backlog = conn.has_backlog();
             let before = log_enabled!(Level::Trace).then(|| conn.state_name());
             let mut io = Observed { stream, id, stats };
-            let mut sink = HandlerSink { handler, state, id, peer, reach: clients };
+            let mut sink = HandlerSink { handler, state, id, peer, reach: clients, gate: &mut gates.panicked };
             has_moved = conn.run(&mut io, bench, &mut sink);
             deadlines.follow(id.index, conn, had_backlog, has_moved, bench.supplies.now);
             if had_backlog || conn.has_backlog() {

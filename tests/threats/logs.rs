@@ -119,7 +119,7 @@ fn a_flood_of_handler_panics_is_told_in_ten_lines_a_second_and_a_count() {
     // Past the panic hook, which would tell each.
     let hooks = Hooks::default().on_frame(|_, _| resume_unwind(Box::new("a panic that is part of the test")));
     let mut server = Server::new(Config::default(), hooks);
-    assert_few_lines(&mut server, "the handler panicked", "handler panics", |server| {
+    assert_few_lines(&mut server, "on_frame panicked: a panic that is part of the test", "handler panics", |server| {
         let client = server.connect();
         server.write(&client, &frame(b"panic"));
         drop(server.read_to_end(&client));

@@ -1,6 +1,7 @@
 //! What must not hurt a reactor, in virtual time, where each figure is exact. `tests/threats/` has what a kernel decides.
 
 mod accepting;
+mod capture;
 mod deadlines;
 mod endings;
 mod events;
@@ -8,6 +9,7 @@ mod fairness;
 mod floods;
 mod forever;
 mod memory;
+mod panics;
 mod partitions;
 mod pauses;
 mod prefixes;
