@@ -12,7 +12,7 @@ use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
 use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
 use crate::planted::{Bug, planted};
 use crate::reactor::deadlines::{Kind, Kinds};
-use crate::reactor::holders::Holders;
+use crate::reactor::holders::{Holders, Holding};
 use crate::reactor::reclaim::Reclaim;
 use crate::reactor::slots::Slots;
 use crate::reactor::timers::Timers;
@@ -56,10 +56,11 @@ pub(crate) struct Client<S, T> {
     short_runs_due: u8,
     /// The deadlines that have come, and for which it has not had its last look.
     expired: Kinds,
-    // These two here and not in the tenant, where each would take eight bytes.
+    // These three are here and not in the tenant, where each would take eight bytes.
     pub(crate) origin: Origin,
     /// The tick of its last frame or output, or of its beginning.
     pub(crate) active_at: u32,
+    pub(crate) holding: Holding,
     pub(crate) seat: Seat<S, T>,
 }
 
@@ -116,14 +117,28 @@ impl<S, T> Clients<S, T> {
 
     pub(crate) fn insert(&mut self, origin: Origin, seat: Seat<S, T>) -> ConnId {
         let active_at = self.reclaim.now();
-        let client = Client { is_queued: false, short_runs_due: 0, expired: Kinds::default(), origin, active_at, seat };
-        self.slots.insert(client)
+        self.slots.insert(Client {
+            is_queued: false,
+            short_runs_due: 0,
+            expired: Kinds::default(),
+            origin,
+            active_at,
+            holding: Holding::default(),
+            seat,
+        })
+    }
+
+    /// Notes how many bytes of buffers a connection holds now, and whether it has moved a frame or output.
+    pub(crate) fn note_held(&mut self, id: ConnId, held: usize, has_moved: bool, now: Instant) {
+        if let Some(client) = self.slots.tenant_mut(id) {
+            self.holders.set(&mut client.holding, id.index, held, has_moved, now);
+        }
     }
 
     /// Frees the buffers of a connection and ends it; its slot is freed at the end of the turn.
     fn evict(&mut self, index: u32, supplies: &mut Supplies) {
-        self.holders.set(index, 0, false, supplies.now);
         let Some(id) = self.slots.id_of(index) else { return };
+        self.note_held(id, 0, false, supplies.now);
         #[cfg(test)]
         self.check_victim(id);
         if let Some(conn) = self.conn_mut(id) {
@@ -406,12 +421,11 @@ impl<S, T> Clients<S, T> {
 
 impl<S, T> Reach for Clients<S, T> {
     fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent {
-        let Some(tenant) = self.slots.tenant_mut(to).and_then(Client::tenant_mut) else {
-            return supplies.refuse(Sent::Gone);
-        };
-        let sent = tenant.conn.send(payload, supplies);
+        let Some(conn) = self.conn_mut(to) else { return supplies.refuse(Sent::Gone) };
+        let sent = conn.send(payload, supplies);
+        let held = conn.buffered_bytes();
         if sent == Sent::Queued {
-            self.holders.set(to.index, tenant.conn.buffered_bytes(), false, supplies.now);
+            self.note_held(to, held, false, supplies.now);
             self.queue(to);
         }
         sent
@@ -427,7 +441,8 @@ impl<S, T> Reach for Clients<S, T> {
             if sent != Sent::Queued {
                 continue;
             }
-            holders.set(id.index, tenant.conn.buffered_bytes(), false, supplies.now);
+            let held = tenant.conn.buffered_bytes();
+            holders.set(&mut client.holding, id.index, held, false, supplies.now);
             if !std::mem::replace(&mut client.is_queued, true) {
                 waiting.push_back(id);
             }

@@ -1,14 +1,16 @@
 //! Which connection to evict at the memory limit: found without a look at all of them.
 //!
 //! Connections that have buffers are in lists, one for each size and 12.5 % above it, in the order in which they last moved a
-//! frame or output. The lists are linked through an array by slot, so a change is O(1), and one that has no buffer costs
-//! nothing.
+//! frame or output. A node is linked into its list and lives as long as the connection has a buffer, so a change is O(1),
+//! and one that has no buffer costs nothing.
 //!
 //! Above what a connection needs whose frames fit a chunk, the largest goes first. Below, time counts too: of those that hold
 //! about the same, the one goes that has moved nothing for longest, so that many that hold a little each do not drive out
 //! one that will be done in a moment.
 
 use std::time::{Duration, Instant};
+
+use slab::Slab;
 
 use crate::config::Config;
 use crate::reactor::stats::{BUCKETS, bucket_of};
@@ -19,8 +21,17 @@ pub(crate) struct Holders {
     /// What a connection may need whose frames fit a chunk, in bytes.
     modest_bytes_max: usize,
     lists: Box<[List; BUCKETS]>,
-    /// By slot; grows to the highest slot that ever had a buffer.
-    nodes: Vec<Node>,
+    nodes: Slab<Node>,
+}
+
+/// A connection's node, if it has a buffer. The connection keeps it, and [`Holders::set`] changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holding(u32);
+
+impl Default for Holding {
+    fn default() -> Self {
+        Self(NONE)
+    }
 }
 
 /// Those that hold about the same, the one that has held it for longest first.
@@ -32,7 +43,7 @@ struct List {
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
-    // Invariant: 0 exactly if the slot is in no list.
+    slot: u32,
     held: usize,
     /// Nanoseconds since the epoch.
     since: u64,
@@ -41,10 +52,12 @@ struct Node {
 }
 
 const NONE: u32 = u32::MAX;
-const EMPTY: Node = Node { held: 0, since: 0, prev: NONE, next: NONE };
 
 /// How many of a list are looked at to find a place in it.
 const STEPS_MAX: usize = 16;
+
+/// The most nodes for which memory is kept while no connection has a buffer.
+const NODES_KEPT: usize = 64;
 
 /// Added to the time for which a buffer was held, so that size counts among those that are new.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -55,51 +68,59 @@ impl Holders {
             epoch,
             modest_bytes_max: config.modest_bytes_max(),
             lists: Box::new([List { head: NONE, tail: NONE }; BUCKETS]),
-            nodes: Vec::new(),
+            nodes: Slab::new(),
         }
     }
 
-    /// Notes that a connection holds so many bytes of buffers, and whether it has moved a frame or output since the last time.
-    pub(crate) fn set(&mut self, slot: u32, held: usize, has_moved: bool, now: Instant) {
-        let before = self.held(slot);
-        if held == 0 || before == 0 || has_moved || bucket(held) != bucket(before) {
-            let is_new = before == 0 || has_moved;
-            let since = if is_new { self.nanos(now) } else { self.nodes[slot as usize].since };
-            self.unlink(slot);
-            if held > 0 {
-                self.link(slot, held, since);
+    /// Notes that the connection in a slot holds so many bytes of buffers, and whether it has moved a frame or output since
+    /// the last time.
+    pub(crate) fn set(&mut self, holding: &mut Holding, slot: u32, held: usize, has_moved: bool, now: Instant) {
+        let before = self.node(*holding).copied();
+        match before {
+            None if held == 0 => {}
+            Some(node) if held > 0 && !has_moved && bucket(held) == bucket(node.held) => {
+                self.nodes[holding.0 as usize].held = held;
             }
-        } else if let Some(node) = self.nodes.get_mut(slot as usize) {
-            node.held = held;
+            _ => {
+                let since = before.filter(|_| !has_moved).map_or_else(|| self.nanos(now), |node| node.since);
+                self.unlink(std::mem::take(holding));
+                if held > 0 {
+                    *holding = self.link(slot, held, since);
+                }
+            }
         }
     }
 
     /// Bytes that a connection holds, as far as was noted.
-    pub(crate) fn held(&self, slot: u32) -> usize {
-        self.nodes.get(slot as usize).map_or(0, |node| node.held)
+    #[cfg(test)]
+    pub(crate) fn held(&self, holding: Holding) -> usize {
+        self.node(holding).map_or(0, |node| node.held)
+    }
+
+    fn node(&self, holding: Holding) -> Option<&Node> {
+        self.nodes.get(holding.0 as usize)
     }
 
     /// The slot of the connection to evict so that another, which runs in its slot, can hold `wanted` bytes; `None` if that
     /// would be the one that holds the most.
     pub(crate) fn victim(&self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
         let first = |bucket: usize| {
-            let head = self.lists[bucket].head;
-            let slot = if head == running && head != NONE { self.nodes[head as usize].next } else { head };
-            (slot != NONE).then_some(slot)
+            let head = self.nodes.get(self.lists[bucket].head as usize)?;
+            if head.slot == running { self.nodes.get(head.next as usize) } else { Some(head) }
         };
         let modest_bucket = bucket(self.modest_bytes_max);
         if let Some(largest) = (modest_bucket + 1..BUCKETS).rev().find_map(first) {
-            return (self.held(largest) >= wanted).then_some(largest);
+            return (largest.held >= wanted).then_some(largest.slot);
         }
         if bucket(wanted) > modest_bucket {
             return None;
         }
         let now = self.nanos(now);
-        (0..=modest_bucket).filter_map(first).max_by_key(|slot| {
-            let Node { held, since, .. } = self.nodes[*slot as usize];
-            // Twice the size counts as much as four times the time.
-            (held as u128).pow(2) * (u128::from(now.saturating_sub(since)) + MOMENT.as_nanos())
-        })
+        // Twice the size counts as much as four times the time.
+        let weight = |node: &&Node| {
+            (node.held as u128).pow(2) * (u128::from(now.saturating_sub(node.since)) + MOMENT.as_nanos())
+        };
+        (0..=modest_bucket).filter_map(first).max_by_key(weight).map(|node| node.slot)
     }
 
     /// Whether one that holds `more` bytes is evicted before one that holds `held`, however long they have.
@@ -108,25 +129,22 @@ impl Holders {
         bucket(more) > bucket(held) && bucket(more) > bucket(self.modest_bytes_max)
     }
 
-    fn link(&mut self, slot: u32, held: usize, since: u64) {
-        let index = slot as usize;
-        if self.nodes.len() <= index {
-            self.nodes.resize(index + 1, EMPTY);
-        }
+    fn link(&mut self, slot: u32, held: usize, since: u64) -> Holding {
         let (prev, next) = self.place_of(bucket(held), since);
-        self.nodes[index] = Node { held, since, prev, next };
+        let at = self.nodes.insert(Node { slot, held, since, prev, next }) as u32;
         let list = &mut self.lists[bucket(held)];
         match prev {
-            NONE => list.head = slot,
-            prev => self.nodes[prev as usize].next = slot,
+            NONE => list.head = at,
+            prev => self.nodes[prev as usize].next = at,
         }
         match next {
-            NONE => list.tail = slot,
-            next => self.nodes[next as usize].prev = slot,
+            NONE => list.tail = at,
+            next => self.nodes[next as usize].prev = at,
         }
+        Holding(at)
     }
 
-    /// Between which two slots one belongs: the newest is the last. One that has grown is older than others of its new size;
+    /// Between which two nodes one belongs: the newest is the last. One that has grown is older than others of its new size;
     /// it is put before those, as far as a few steps tell, so that this stays O(1).
     fn place_of(&self, bucket: usize, since: u64) -> (u32, u32) {
         let List { head, tail } = self.lists[bucket];
@@ -143,12 +161,8 @@ impl Holders {
         (prev, next)
     }
 
-    fn unlink(&mut self, slot: u32) {
-        let held = self.held(slot);
-        if held == 0 {
-            return;
-        }
-        let Node { prev, next, .. } = std::mem::replace(&mut self.nodes[slot as usize], EMPTY);
+    fn unlink(&mut self, holding: Holding) {
+        let Some(Node { held, prev, next, .. }) = self.nodes.try_remove(holding.0 as usize) else { return };
         match prev {
             NONE => self.lists[bucket(held)].head = next,
             prev => self.nodes[prev as usize].next = next,
@@ -156,6 +170,9 @@ impl Holders {
         match next {
             NONE => self.lists[bucket(held)].tail = prev,
             next => self.nodes[next as usize].prev = prev,
+        }
+        if self.nodes.is_empty() && self.nodes.capacity() > NODES_KEPT {
+            self.nodes = Slab::new();
         }
     }
 
@@ -178,13 +195,34 @@ mod tests {
     /// A slot that holds nothing.
     const OTHER: u32 = 9_999;
 
-    fn holders() -> (Holders, Instant) {
+    /// With what each slot keeps.
+    struct Scene {
+        holders: Holders,
+        holdings: Vec<Holding>,
+    }
+
+    impl Scene {
+        fn set(&mut self, slot: u32, held: usize, has_moved: bool, now: Instant) {
+            self.holders.set(&mut self.holdings[slot as usize], slot, held, has_moved, now);
+        }
+
+        fn held(&self, slot: u32) -> usize {
+            self.holders.held(self.holdings[slot as usize])
+        }
+
+        fn victim(&self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
+            self.holders.victim(running, wanted, now)
+        }
+    }
+
+    fn holders() -> (Scene, Instant) {
         let epoch = Instant::now();
-        (Holders::new(&Config::default(), epoch), epoch)
+        let holders = Holders::new(&Config::default(), epoch);
+        (Scene { holders, holdings: vec![Holding::default(); 1_001] }, epoch)
     }
 
     /// The slots in the order in which they would go.
-    fn order(holders: &mut Holders, now: Instant) -> Vec<u32> {
+    fn order(holders: &mut Scene, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| {
             let slot = holders.victim(OTHER, 0, now)?;
             holders.set(slot, 0, false, now);
@@ -252,5 +290,13 @@ mod tests {
             let rest: Vec<u32> = (0..4).filter(|slot| *slot != taken).collect();
             assert_eq!(order(&mut holders, epoch), rest);
         }
+    }
+
+    #[test]
+    fn nodes_that_nobody_needs_take_no_memory() {
+        let (mut scene, epoch) = holders();
+        (0..1_000).for_each(|slot| scene.set(slot, 1_000, true, epoch));
+        (0..1_000).for_each(|slot| scene.set(slot, 0, true, epoch));
+        assert!(scene.holders.nodes.capacity() <= NODES_KEPT);
     }
 }

@@ -36,7 +36,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             };
             conn.check_invariants(config);
             buffered += conn.buffered_bytes();
-            let noted = self.clients.holders.held(id.index);
+            let noted = self.clients.holders.held(client.holding);
             assert_eq!(noted, conn.buffered_bytes(), "[{id}] is found at the memory limit by what it holds");
             let is_queued = self.clients.is_queued(id);
             queued += usize::from(is_queued);

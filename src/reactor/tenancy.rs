@@ -38,7 +38,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return None;
         };
         if conn.has_backlog() {
-            self.clients.holders.set(id.index, conn.buffered_bytes(), false, self.now());
+            self.clients.note_held(id, conn.buffered_bytes(), false, self.now());
         }
         debug!("[{id}] open, {} {peer}", if origin == Origin::Accepted { "from" } else { "to" });
         self.stats.connections += 1;
@@ -50,7 +50,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Frees the slots of connections that have ended: only now, when no event of this turn can be about them any more.
     pub(crate) fn reap(&mut self) {
         while let Some(id) = self.clients.ended.pop() {
-            let Some(client) = self.clients.slots.remove(id) else { continue };
+            let Some(mut client) = self.clients.slots.remove(id) else { continue };
+            self.clients.holders.set(&mut client.holding, id.index, 0, false, self.bench.supplies.now);
             self.listeners.note_freed();
             match client.seat {
                 Seat::Open(tenant) => self.bury(id, client.origin, tenant),
@@ -75,7 +76,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         };
         self.count_out(id, &peer, &reason, unsent_bytes);
         conn.release(&mut self.bench.supplies);
-        self.clients.holders.set(id.index, 0, false, self.bench.supplies.now);
         self.deadlines.clear(id.index);
         let Self { handler, clients, bench, gates, .. } = self;
         let mut peers = Peers::new(clients, &mut bench.supplies);

@@ -110,7 +110,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             has_moved = conn.run(&mut io, bench, &mut sink);
             deadlines.follow(id.index, conn, had_backlog, has_moved, bench.supplies.now);
             if had_backlog || conn.has_backlog() {
-                clients.holders.set(id.index, conn.buffered_bytes(), has_moved, bench.supplies.now);
+                clients.note_held(id, conn.buffered_bytes(), has_moved, bench.supplies.now);
             }
             if let Some(before) = before {
                 let (undecoded, owed) = conn.held_bytes();
