@@ -80,10 +80,10 @@ pub enum CloseReason {
     WriteTimeout,
     /// All buffers together had reached the memory limit, and this connection held the most pending input and output.
     Evicted {
-        /// Bytes received and not handed over, which are lost.
-        input: usize,
-        /// Bytes queued and not sent, which are lost.
-        output: usize,
+        /// Bytes received and not handed over, which are lost; `u32::MAX` if there were more.
+        input: u32,
+        /// Bytes queued and not sent, which are lost; `u32::MAX` if there were more.
+        output: u32,
     },
     /// There were as many connections as allowed, or no descriptor left, and this one had been idle longest when a client
     /// waited to be accepted.

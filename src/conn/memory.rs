@@ -26,7 +26,7 @@ impl Conn {
             return true;
         }
         let (input, output) = self.held_bytes();
-        self.cut(CloseReason::Evicted { input: input + on_bench.0, output: output + on_bench.1 });
+        self.cut(evicted(input + on_bench.0, output + on_bench.1));
         self.release(supplies);
         false
     }
@@ -44,7 +44,7 @@ impl Conn {
     /// Closes at once to free its buffers for others, and gives them back; what is owed is lost.
     pub(crate) fn evict(&mut self, supplies: &mut Supplies) {
         let (input, output) = self.held_bytes();
-        self.cut(CloseReason::Evicted { input, output });
+        self.cut(evicted(input, output));
         self.release(supplies);
     }
 
@@ -65,4 +65,10 @@ impl Conn {
             replies.supplies.refuse(sent)
         })
     }
+}
+
+/// A reason as small as others, since every connection has room for one.
+fn evicted(input: usize, output: usize) -> CloseReason {
+    let count = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
+    CloseReason::Evicted { input: count(input), output: count(output) }
 }

@@ -71,7 +71,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         let unsent_bytes = match reason {
             // It has given its buffers back already.
-            CloseReason::Evicted { output, .. } => output,
+            CloseReason::Evicted { output, .. } => output as usize,
             _ => conn.unsent_bytes(),
         };
         self.count_out(id, &peer, &reason, unsent_bytes);

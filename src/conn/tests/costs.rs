@@ -8,6 +8,7 @@ use crate::conn::tests::driver::Driver;
 use crate::conn::tests::sink::Style;
 use crate::conn::tests::socket::Arrival;
 use crate::conn::tests::stream;
+use crate::error::CloseReason;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
 
@@ -117,5 +118,6 @@ fn an_idle_connection_owns_no_memory_after_anything_it_did() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Conn>() <= 96, "{} bytes", size_of::<Conn>());
+    assert!(size_of::<CloseReason>() <= 16, "{} bytes", size_of::<CloseReason>());
+    assert!(size_of::<Conn>() <= 64, "{} bytes", size_of::<Conn>());
 }

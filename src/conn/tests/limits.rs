@@ -120,6 +120,7 @@ fn input_without_room_evicts_where_no_other_holds_more() {
         let Some(CloseReason::Evicted { input, output }) = driver.conn.closed() else {
             panic!("{:?}", driver.conn);
         };
+        let input = input as usize;
         assert!(2 * sent + 4_096 > memory_bytes_max && input <= sent && input + 1_500 >= sent, "{input} of {sent}");
         assert_eq!(output, 0);
         driver.at_rest();
