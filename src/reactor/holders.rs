@@ -7,6 +7,9 @@
 //! Above what a connection needs whose frames fit a chunk, the largest goes first. Below, time counts too: of those that hold
 //! about the same, the one goes that has moved nothing for longest, so that many that hold a little each do not drive out
 //! one that will be done in a moment.
+//!
+//! Rule: of long frames that do not fit in the memory all together, one after another completes. If many of those were evicted
+//! while they made progress, and none was done in between, the largest is spared until it is done or makes none.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,17 @@ pub(crate) struct Holders {
     modest_bytes_max: usize,
     lists: Box<[List; BUCKETS]>,
     nodes: Slab<Node>,
+    /// Large ones that were evicted while they made progress, since one was done.
+    thwarted: u32,
+    spared: Option<Spared>,
+}
+
+/// The large one that is not evicted for others like it.
+#[derive(Debug, Clone, Copy)]
+struct Spared {
+    slot: u32,
+    since: u64,
+    progress_at: u64,
 }
 
 /// A connection's node, if it has a buffer. The connection keeps it, and [`Holders::set`] changes it.
@@ -47,6 +61,8 @@ struct Node {
     held: usize,
     /// Nanoseconds since the epoch.
     since: u64,
+    /// When it last grew, or moved a frame or output; the same.
+    progress_at: u64,
     prev: u32,
     next: u32,
 }
@@ -59,6 +75,15 @@ const STEPS_MAX: usize = 16;
 /// The most nodes for which memory is kept while no connection has a buffer.
 const NODES_KEPT: usize = 64;
 
+/// So many large ones are evicted in the midst of progress before one is spared.
+const THWARTED_MAX: u32 = 16;
+
+/// How long a large one may make no progress and still be spared: a chunk in this time is enough.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long one is spared at most.
+const SPARED_MAX: Duration = Duration::from_secs(30);
+
 /// Added to the time for which a buffer was held, so that size counts among those that are new.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -69,26 +94,49 @@ impl Holders {
             modest_bytes_max: config.modest_bytes_max(),
             lists: Box::new([List { head: NONE, tail: NONE }; BUCKETS]),
             nodes: Slab::new(),
+            thwarted: 0,
+            spared: None,
         }
     }
 
     /// Notes that the connection in a slot holds so many bytes of buffers, and whether it has moved a frame or output since
     /// the last time.
     pub(crate) fn set(&mut self, holding: &mut Holding, slot: u32, held: usize, has_moved: bool, now: Instant) {
-        let before = self.node(*holding).copied();
-        match before {
-            None if held == 0 => {}
-            Some(node) if held > 0 && !has_moved && bucket(held) == bucket(node.held) => {
-                self.nodes[holding.0 as usize].held = held;
+        let now = self.nanos(now);
+        let Some(before) = self.node(*holding).copied() else {
+            if held > 0 {
+                *holding = self.link(Node { slot, held, since: now, progress_at: now, prev: NONE, next: NONE });
             }
-            _ => {
-                let since = before.filter(|_| !has_moved).map_or_else(|| self.nanos(now), |node| node.since);
-                self.unlink(std::mem::take(holding));
-                if held > 0 {
-                    *holding = self.link(slot, held, since);
-                }
-            }
+            return;
+        };
+        if bucket(before.held) > self.modest_bucket() && bucket(held) <= self.modest_bucket() {
+            self.note_no_longer_large(slot, has_moved);
         }
+        let progress_at = if has_moved || held > before.held { now } else { before.progress_at };
+        if let Some(spared) = self.spared.as_mut().filter(|spared| spared.slot == slot) {
+            spared.progress_at = progress_at;
+        }
+        if held > 0 && !has_moved && bucket(held) == bucket(before.held) {
+            let node = &mut self.nodes[holding.0 as usize];
+            (node.held, node.progress_at) = (held, progress_at);
+            return;
+        }
+        let since = if has_moved { now } else { before.since };
+        self.unlink(std::mem::take(holding));
+        if held > 0 {
+            *holding = self.link(Node { held, since, progress_at, ..before });
+        }
+    }
+
+    fn note_no_longer_large(&mut self, slot: u32, is_done: bool) {
+        if is_done {
+            self.thwarted = 0;
+        }
+        self.spared = self.spared.filter(|spared| spared.slot != slot);
+    }
+
+    fn modest_bucket(&self) -> usize {
+        bucket(self.modest_bytes_max)
     }
 
     /// Bytes that a connection holds, as far as was noted.
@@ -103,24 +151,63 @@ impl Holders {
 
     /// The slot of the connection to evict so that another, which runs in its slot, can hold `wanted` bytes; `None` if that
     /// would be the one that holds the most.
-    pub(crate) fn victim(&self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
-        let first = |bucket: usize| {
-            let head = self.nodes.get(self.lists[bucket].head as usize)?;
-            if head.slot == running { self.nodes.get(head.next as usize) } else { Some(head) }
-        };
-        let modest_bucket = bucket(self.modest_bytes_max);
-        if let Some(largest) = (modest_bucket + 1..BUCKETS).rev().find_map(first) {
-            return (largest.held >= wanted).then_some(largest.slot);
+    pub(crate) fn victim(&mut self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
+        let now = self.nanos(now);
+        let modest_bucket = self.modest_bucket();
+        let is_modest = bucket(wanted) <= modest_bucket;
+        let spared = self.spare(now);
+        if let Some(&largest) =
+            (modest_bucket + 1..BUCKETS).rev().find_map(|bucket| self.first(bucket, running, spared))
+        {
+            let is_evicted = largest.held >= wanted || spared == Some(running);
+            self.thwarted += u32::from(!is_evicted || makes_progress(largest.progress_at, now));
+            return is_evicted.then_some(largest.slot);
         }
-        if bucket(wanted) > modest_bucket {
+        if !is_modest {
+            self.thwarted += 1;
             return None;
         }
-        let now = self.nanos(now);
-        // Twice the size counts as much as four times the time.
         let weight = |node: &&Node| {
+            // Twice the size counts as much as four times the time.
             (node.held as u128).pow(2) * (u128::from(now.saturating_sub(node.since)) + MOMENT.as_nanos())
         };
-        (0..=modest_bucket).filter_map(first).max_by_key(weight).map(|node| node.slot)
+        let of_modest =
+            || (0..=modest_bucket).filter_map(|bucket| self.first(bucket, running, None)).max_by_key(weight);
+        // It is spared for the sake of others that are large only.
+        spared.filter(|slot| *slot != running).or_else(|| of_modest().map(|node| node.slot))
+    }
+
+    /// The first of a list, but for two slots.
+    fn first(&self, bucket: usize, running: u32, spared: Option<u32>) -> Option<&Node> {
+        let mut node = self.nodes.get(self.lists[bucket].head as usize)?;
+        while node.slot == running || spared == Some(node.slot) {
+            node = self.nodes.get(node.next as usize)?;
+        }
+        Some(node)
+    }
+
+    /// The slot that is spared from now on, if one is.
+    fn spare(&mut self, now: u64) -> Option<u32> {
+        let largest =
+            (self.modest_bucket() + 1..BUCKETS).rev().find_map(|bucket| self.first(bucket, NONE, None)).copied();
+        if let Some(spared) = self.spared {
+            if now.saturating_sub(spared.since) > nanos(SPARED_MAX) {
+                (self.spared, self.thwarted) = (None, 0);
+            } else if !makes_progress(spared.progress_at, now) {
+                self.spared = None;
+            }
+        }
+        if self.spared.is_none() && self.thwarted >= THWARTED_MAX {
+            let spared = largest.filter(|node| makes_progress(node.progress_at, now));
+            self.spared = spared.map(|node| Spared { slot: node.slot, since: now, progress_at: node.progress_at });
+        }
+        self.spared.map(|spared| spared.slot)
+    }
+
+    /// Whether this one is spared.
+    #[cfg(test)]
+    pub(crate) fn is_spared(&self, slot: u32) -> bool {
+        self.spared.is_some_and(|spared| spared.slot == slot)
     }
 
     /// Whether one that holds `more` bytes is evicted before one that holds `held`, however long they have.
@@ -129,9 +216,10 @@ impl Holders {
         bucket(more) > bucket(held) && bucket(more) > bucket(self.modest_bytes_max)
     }
 
-    fn link(&mut self, slot: u32, held: usize, since: u64) -> Holding {
+    fn link(&mut self, node: Node) -> Holding {
+        let Node { held, since, .. } = node;
         let (prev, next) = self.place_of(bucket(held), since);
-        let at = self.nodes.insert(Node { slot, held, since, prev, next }) as u32;
+        let at = self.nodes.insert(Node { prev, next, ..node }) as u32;
         let list = &mut self.lists[bucket(held)];
         match prev {
             NONE => list.head = at,
@@ -176,10 +264,18 @@ impl Holders {
         }
     }
 
-    /// Nanoseconds since the epoch, up to 584 years of them.
     fn nanos(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+        nanos(now.saturating_duration_since(self.epoch))
     }
+}
+
+fn makes_progress(progress_at: u64, now: u64) -> bool {
+    now.saturating_sub(progress_at) <= nanos(PROGRESS_TIMEOUT)
+}
+
+/// Up to 584 years of them.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn bucket(held: usize) -> usize {
@@ -210,7 +306,7 @@ mod tests {
             self.holders.held(self.holdings[slot as usize])
         }
 
-        fn victim(&self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
+        fn victim(&mut self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
             self.holders.victim(running, wanted, now)
         }
     }
@@ -298,5 +394,54 @@ mod tests {
         (0..1_000).for_each(|slot| scene.set(slot, 1_000, true, epoch));
         (0..1_000).for_each(|slot| scene.set(slot, 0, true, epoch));
         assert!(scene.holders.nodes.capacity() <= NODES_KEPT);
+    }
+
+    /// Uploads of 16 MiB that all come at the same pace into 32 MiB, and begin again when they are evicted.
+    #[test]
+    fn of_long_frames_that_do_not_fit_together_one_after_another_completes() {
+        let (mut scene, epoch) = holders();
+        let mut held = [0; 20];
+        let (mut done, mut now) = (0, epoch);
+        for _ in 0..100_000 {
+            for slot in 0..20 {
+                while held.iter().sum::<usize>() + (64 << 10) > 32 * MIB {
+                    let victim = scene.victim(slot, held[slot as usize] + (64 << 10), now).unwrap_or(slot);
+                    held[victim as usize] = 0;
+                    scene.set(victim, 0, false, now);
+                }
+                held[slot as usize] += 64 << 10;
+                let is_done = held[slot as usize] == 16 * MIB;
+                held[slot as usize] *= usize::from(!is_done);
+                scene.set(slot, held[slot as usize], is_done, now);
+                done += u32::from(is_done);
+            }
+            now += SECOND / 1_000;
+        }
+        assert!(done > 20, "{done} were done");
+    }
+
+    #[test]
+    fn a_hoarder_is_spared_no_longer_than_it_makes_progress() {
+        let (mut scene, epoch) = holders();
+        scene.set(0, 15 * MIB, true, epoch);
+        scene.holders.thwarted = THWARTED_MAX;
+        scene.set(1, MIB, true, epoch);
+        assert_eq!(scene.victim(OTHER, 100, epoch), Some(1), "the largest is spared");
+        assert_eq!(scene.victim(0, 16 * MIB, epoch), Some(1), "and finds room by those that hold less");
+        scene.set(1, 0, true, epoch);
+        scene.set(2, 30_000, true, epoch);
+        assert_eq!(scene.victim(0, 16 * MIB, epoch), None, "but not by those that hold little");
+        assert_eq!(scene.victim(OTHER, 100, epoch), Some(0), "which go on");
+        scene.set(1, MIB, true, epoch);
+        assert_eq!(scene.victim(OTHER, 100, epoch + 2 * SECOND), Some(0));
+        // With a chunk now and then, it is spared for a while only.
+        scene.holders.thwarted = THWARTED_MAX;
+        let last = epoch + 2 * SECOND;
+        let spared = (0..100).take_while(|second| {
+            scene.set(0, (15 << 20) + *second as usize + 1, false, last + *second * SECOND);
+            scene.set(1, MIB, true, last + *second * SECOND);
+            scene.victim(OTHER, 100, last + *second * SECOND) == Some(1)
+        });
+        assert_eq!(spared.count(), 31);
     }
 }

@@ -313,7 +313,7 @@ fn long_reply_evicts_those_that_hold_more_and_is_an_error_value_otherwise() {
 
 #[test]
 fn broadcast_at_the_memory_limit_closes_nobody_and_reports_each() {
-    const RECIPIENTS: usize = 200;
+    const RECIPIENTS: usize = 500;
     const MESSAGE: usize = 30_000;
     let mut scene = Scene::with(sim_with_send_buffer(1_000), limited(), Downloads::default());
     let recipients: Vec<Peer> = (0..RECIPIENTS).map(|_| scene.connect()).collect();
