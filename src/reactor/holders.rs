@@ -160,11 +160,12 @@ impl Holders {
             (modest_bucket + 1..BUCKETS).rev().find_map(|bucket| self.first(bucket, running, spared))
         {
             let is_evicted = largest.held >= wanted || spared == Some(running);
-            self.thwarted += u32::from(!is_evicted || makes_progress(largest.progress_at, now));
+            let is_thwarted = !is_evicted || makes_progress(largest.progress_at, now);
+            self.thwarted = self.thwarted.saturating_add(u32::from(is_thwarted));
             return is_evicted.then_some(largest.slot);
         }
         if !is_modest {
-            self.thwarted += 1;
+            self.thwarted = self.thwarted.saturating_add(1);
             return None;
         }
         let weight = |node: &&Node| {

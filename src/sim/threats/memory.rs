@@ -183,6 +183,61 @@ fn thousand_hoarders_of_a_little_are_evicted_and_small_clients_served() {
     }
 }
 
+/// A client that uploads one long frame after another, in pieces, and begins again when it is evicted.
+struct Uploader {
+    peer: Peer,
+    sent: usize,
+    heard: usize,
+    done: usize,
+}
+
+impl Uploader {
+    fn go_on(&mut self, scene: &mut Scene<Echo>, bytes: &[u8]) {
+        if self.peer.is_reset() || self.peer.has_server_finished() {
+            (self.peer, self.sent, self.heard) = (scene.connect(), 0, 0);
+        }
+        let len = (64 * KIB).min(bytes.len() - self.sent);
+        self.peer.send(&bytes[self.sent..self.sent + len]);
+        self.sent += len;
+        self.heard += self.peer.receive().len();
+        if self.heard == bytes.len() {
+            (self.sent, self.heard) = (0, 0);
+            self.done += 1;
+        }
+    }
+}
+
+#[test]
+fn long_frames_that_do_not_fit_together_complete_one_after_another() {
+    for (uploaders, hoarders) in [(4, 0), (12, 0), (4, 12)] {
+        // Half of it is more than all others hold that hold little.
+        let config = patient().payload_len_max(8 * LONGEST as u32).memory_bytes_max(8 * MEMORY);
+        let mut scene = Scene::with(sim_with_send_buffer(1 << 20), config, Echo);
+        let bytes = frame(&vec![7; 8 * LONGEST]);
+        let mut uploads: Vec<Uploader> =
+            (0..uploaders).map(|_| Uploader { peer: scene.connect(), sent: 0, heard: 0, done: 0 }).collect();
+        let mut attackers: Vec<Peer> = Vec::new();
+        let mut rounds = 0;
+        while uploads.iter().map(|uploader| uploader.done).sum::<usize>() < 5 {
+            uploads.iter_mut().for_each(|uploader| uploader.go_on(&mut scene, &bytes));
+            // Whoever was evicted comes again now and then.
+            if rounds % 50 == 0 {
+                attackers.retain(|peer| !peer.is_reset() && !peer.has_server_finished());
+                while attackers.len() < hoarders {
+                    let peer = scene.connect();
+                    peer.send(&bytes[..bytes.len() / 16 * 15]);
+                    attackers.push(peer);
+                }
+            }
+            scene.settle();
+            scene.pass(Duration::from_millis(5));
+            rounds += 1;
+            assert!(rounds < 20_000, "{uploaders} beside {hoarders}: {}", scene.stats());
+        }
+        assert!(evicted(&scene) > 0);
+    }
+}
+
 #[test]
 fn newcomers_at_the_memory_limit_are_let_in_and_served() {
     let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), limited(), Echo);
