@@ -239,6 +239,35 @@ fn long_frames_that_do_not_fit_together_complete_one_after_another() {
 }
 
 #[test]
+fn clients_with_a_frame_in_flight_are_served_by_a_drain_at_the_memory_limit() {
+    let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), limited(), Echo);
+    let bytes = frame(&payload(6));
+    let small: Vec<Peer> = (0..SMALL).map(|_| scene.connect()).collect();
+    let attackers: Vec<Peer> = (0..ATTACKERS).map(|_| scene.connect()).collect();
+    small.iter().for_each(|peer| peer.send(&bytes[..10]));
+    attackers.iter().for_each(|peer| peer.send(&frame(&vec![7; LONGEST])[..100_000]));
+    scene.settle();
+    let evicted_before = evicted(&scene);
+    scene.reactor.drain();
+    scene.settle();
+    // All of them need more than they had when the drain began.
+    attackers.iter().for_each(|peer| peer.send(&vec![7; LONGEST / 2]));
+    small.iter().for_each(|peer| peer.send(&bytes[10..40_000]));
+    scene.settle();
+    small.iter().for_each(|peer| peer.send(&bytes[40_000..]));
+    scene.settle();
+    for (number, peer) in small.iter().enumerate() {
+        assert!(hear(&mut scene, peer) == bytes, "client {number}: {}", scene.stats());
+        peer.finish();
+    }
+    scene.settle();
+    assert!(scene.stats().buffered_bytes <= MEMORY as u64);
+    let report = scene.reactor.drain_report();
+    assert_eq!((report.drained, report.cut), (SMALL as u64, evicted(&scene) - evicted_before));
+    assert!(evicted(&scene) >= ATTACKERS as u64 - 4, "{}", scene.stats());
+}
+
+#[test]
 fn newcomers_at_the_memory_limit_are_let_in_and_served() {
     let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), limited(), Echo);
     let hoard = &frame(&vec![7; LONGEST])[..LONGEST - 100];
