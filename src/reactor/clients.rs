@@ -128,25 +128,6 @@ impl<S, T> Clients<S, T> {
         })
     }
 
-    /// Notes how many bytes of buffers a connection holds now, and whether it has moved a frame or output.
-    pub(crate) fn note_held(&mut self, id: ConnId, held: usize, has_moved: bool, now: Instant) {
-        if let Some(client) = self.slots.tenant_mut(id) {
-            self.holders.set(&mut client.holding, id.index, held, has_moved, now);
-        }
-    }
-
-    /// Frees the buffers of a connection and ends it; its slot is freed at the end of the turn.
-    fn evict(&mut self, index: u32, supplies: &mut Supplies) {
-        let Some(id) = self.slots.id_of(index) else { return };
-        self.note_held(id, 0, false, supplies.now);
-        #[cfg(test)]
-        self.check_victim(id);
-        if let Some(conn) = self.conn_mut(id) {
-            conn.evict(supplies);
-            self.ended.push(id);
-        }
-    }
-
     /// An event came. Returns whether it was about a connection that exists.
     pub(crate) fn note_ready(&mut self, id: ConnId, readiness: Readiness) -> bool {
         let Some(client) = self.slots.tenant_mut(id) else { return false };
@@ -451,15 +432,7 @@ impl<S, T> Reach for Clients<S, T> {
     }
 
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, supplies: &mut Supplies) -> bool {
-        while !supplies.pool.has_room(needed) {
-            let Some(index) = self.holders.victim(of.index, held.saturating_add(needed), supplies.now) else {
-                // Where frames fit a chunk there always is another, or room.
-                debug_assert!(held + needed > supplies.config.modest_bytes_max(), "{held} + {needed} bytes");
-                return false;
-            };
-            self.evict(index, supplies);
-        }
-        true
+        self.evict_for(of, held, needed, supplies)
     }
 
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
