@@ -115,3 +115,122 @@ fn bar(cases: usize) -> ProgressBar {
 const ENDED: &str = "the server's process has ended in this case: what it said last may tell why";
 /// Why a case is skipped that was asked for and could have been played.
 pub(crate) const OVER: &str = "a minute was over";
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::sync::{Arc, Mutex, mpsc};
+    use std::thread;
+
+    use super::*;
+    use crate::check::cases;
+    use crate::check::patience::Patience;
+    use crate::check::wire::Payloads;
+
+    /// A server that does this with each client, and lives as long as the tests.
+    fn server(serve: fn(TcpStream)) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            listener.incoming().flatten().for_each(|client| drop(thread::spawn(move || serve(client))))
+        });
+        addr
+    }
+
+    /// Sends bytes until the client is gone.
+    fn send_forever(mut client: TcpStream) {
+        while client.write_all(&[7; 64 << 10]).is_ok() {}
+    }
+
+    /// Answers a first frame, and then sends on as if there were no end of frames.
+    fn answer_and_send_forever(mut client: TcpStream) {
+        let mut frame = [0; 256];
+        if client.read(&mut frame).is_ok_and(|len| client.write_all(&frame[..len]).is_ok()) {
+            send_forever(client);
+        }
+    }
+
+    /// Answers rightly, in pieces of a byte, without a pause that would be too long for a reader, and reads on meanwhile.
+    fn drip_the_right_answer(mut client: TcpStream) {
+        client.set_nodelay(true).unwrap();
+        let (read, taken) = mpsc::channel::<Vec<u8>>();
+        let mut dripping = client.try_clone().unwrap();
+        thread::spawn(move || taken.iter().flatten().all(|byte| dripping.write_all(&[byte]).is_ok()));
+        let mut bytes = [0; 64 << 10];
+        while let Ok(len @ 1..) = client.read(&mut bytes) {
+            if read.send(bytes[..len].to_vec()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn drip_zeros(mut client: TcpStream) {
+        while client.write_all(&[0]).is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Reads, and answers nothing.
+    fn swallow(mut client: TcpStream) {
+        while client.read(&mut [0; 64 << 10]).is_ok_and(|len| len > 0) {}
+    }
+
+    /// Neither reads nor answers.
+    fn ignore(client: TcpStream) {
+        static IGNORED: Mutex<Vec<TcpStream>> = Mutex::new(Vec::new());
+        IGNORED.lock().unwrap().push(client);
+    }
+
+    fn target(addr: SocketAddr) -> Target {
+        Target {
+            addr,
+            patience: Patience::new(USUAL, WHOLE),
+            max_frame: 16 << 20,
+            process: None,
+            frame_timeout: Some(USUAL),
+            write_timeout: Some(USUAL),
+            own_descriptors: 1_100,
+            payloads: Payloads::new(1),
+            served: Arc::default(),
+        }
+    }
+
+    /// Plays each case alone, so that none is left out because of another.
+    #[track_caller]
+    fn assert_each_case_ends(name: &str, addr: SocketAddr) {
+        for case in cases::all() {
+            let grade = Grade::of(&mut target(addr), &[case], Level::Hardened);
+            assert!(grade.took < WHOLE + SLACK, "{}, with a server that {name}: {:?}", case.name, grade.took);
+        }
+    }
+
+    const USUAL: Duration = Duration::from_millis(60);
+    const WHOLE: Duration = Duration::from_millis(300);
+    /// What a minute has as well, behind the time in which cases are played.
+    const SLACK: Duration = Duration::from_secs(3);
+
+    #[test]
+    fn each_case_ends_in_time_with_a_server_that_sends_forever() {
+        assert_each_case_ends("sends forever", server(send_forever));
+        assert_each_case_ends("answers once and sends forever", server(answer_and_send_forever));
+    }
+
+    #[test]
+    fn each_case_ends_in_time_with_a_server_that_drips() {
+        assert_each_case_ends("drips zeros", server(drip_zeros));
+        assert_each_case_ends("drips the right answer", server(drip_the_right_answer));
+    }
+
+    #[test]
+    fn each_case_ends_in_time_with_a_server_that_stays_silent() {
+        assert_each_case_ends("reads and is silent", server(swallow));
+        assert_each_case_ends("does not read", server(ignore));
+    }
+
+    #[test]
+    fn each_case_ends_in_time_with_a_server_that_accepts_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_each_case_ends("accepts nothing", listener.local_addr().unwrap());
+    }
+}

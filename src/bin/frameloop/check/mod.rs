@@ -2,6 +2,9 @@
 //!
 //! The grader knows the wire by itself (`wire`) and uses the standard library's blocking sockets: it shares nothing with the
 //! server, so that no mistake of one is hidden by the other.
+//!
+//! Rule: whatever the server sends or does not, a run ends within its documented minute: every loop over what a server does
+//! looks at the time that is left.
 
 mod card;
 mod cases;
@@ -42,6 +45,8 @@ use crate::{machine, output, values};
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CheckArgs {
     /// Whom to grade: IP:PORT or NAME:PORT
+    ///
+    /// Of a name, all addresses are tried, and the first that accepts a connection is graded.
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:7007", value_parser = tcp, value_hint = ValueHint::Hostname)]
     addr: String,
 
@@ -75,6 +80,8 @@ pub(crate) struct CheckArgs {
     write_timeout: Duration,
 
     /// How long an answer may take
+    ///
+    /// A connect, or to take or bring a lot of bytes, may take twice as long. Whatever the server does, the run is over after a minute.
     #[arg(long, env = "FRAMELOOP_TIMEOUT", value_name = "DURATION", default_value = "2s")]
     #[arg(value_parser = wait, help_heading = "The grader")]
     timeout: Duration,
@@ -136,11 +143,15 @@ impl CheckArgs {
     }
 
     fn target(&self) -> Result<Target, Failure> {
+        let patience = Patience::new(self.timeout, WHOLE);
         let own_descriptors = machine::raise_descriptor_limit();
         let process = self.pid.map(Process::of).transpose().map_err(Failure::run)?;
-        let target = Target {
-            addr: first_of(&self.addr)?,
-            patience: Patience::new(self.timeout, WHOLE),
+        let addr = reachable(&self.addr, address::resolve(&self.addr)?, patience)?;
+        // The first case finds a server that has seen the grader come and go.
+        std::thread::sleep(AT_REST);
+        Ok(Target {
+            addr,
+            patience,
             max_frame: self.max_frame,
             process,
             frame_timeout: values::on(self.frame_timeout),
@@ -148,25 +159,22 @@ impl CheckArgs {
             own_descriptors,
             payloads: Payloads::new(self.seed),
             served: Arc::default(),
-        };
-        match std::net::TcpStream::connect_timeout(&target.addr, target.patience.long()) {
-            Ok(stream) => {
-                drop(stream);
-                // The first case finds a server that has seen this one come and go.
-                std::thread::sleep(AT_REST);
-                Ok(target)
-            }
-            Err(error) => {
-                Err(Failure::run(format_args!("cannot connect to {}: {error}: is the server running?", target.addr)))
-            }
-        }
+        })
     }
 }
 
-/// Of a name's addresses, the first.
-fn first_of(addr: &str) -> Result<SocketAddr, Failure> {
-    let first = address::resolve(addr)?.into_iter().next();
-    first.ok_or_else(|| Failure::run(format_args!("{addr} has no address")))
+/// Of a name's addresses, in their order, the first that accepts a connection: that one is graded.
+fn reachable(name: &str, addrs: Vec<SocketAddr>, patience: Patience) -> Result<SocketAddr, Failure> {
+    let mut failures = Vec::new();
+    for addr in addrs {
+        match std::net::TcpStream::connect_timeout(&addr, patience.long()) {
+            Ok(_) => return Ok(addr),
+            Err(error) if addr.to_string() == name => failures.push(error.to_string()),
+            Err(error) => failures.push(format!("{addr}: {error}")),
+        }
+    }
+    let failures = failures.join("; ");
+    Err(Failure::run(format_args!("cannot connect to {name}: {failures}: is the server running?")))
 }
 
 /// An address that is graded: of TCP, of which half of the cases are about.
@@ -197,3 +205,38 @@ const MAX_FRAME_MIN: u32 = 512;
 const WHOLE: Duration = Duration::from_secs(57);
 /// Time for a server to accept a connection, and to close it.
 const AT_REST: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Addresses at which nothing listens, of both families.
+    fn refusing() -> [SocketAddr; 2] {
+        ["127.0.0.1:0", "[::1]:0"].map(|addr| {
+            let bound = TcpListener::bind(addr).or_else(|_| TcpListener::bind("127.0.0.1:0"));
+            bound.unwrap().local_addr().unwrap()
+        })
+    }
+
+    #[test]
+    fn name_of_which_only_the_last_address_serves_is_graded_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let [v4, v6] = refusing();
+        let serves = listener.local_addr().unwrap();
+        let patience = Patience::new(Duration::from_secs(2), WHOLE);
+        assert_eq!(reachable("name:7007", vec![v6, v4, serves], patience).unwrap(), serves);
+        // The first that accepts, whatever is behind it.
+        assert_eq!(reachable("name:7007", vec![serves, v6], patience).unwrap(), serves);
+    }
+
+    #[test]
+    fn name_of_which_no_address_serves_is_reported_with_each() {
+        let [v4, v6] = refusing();
+        let patience = Patience::new(Duration::from_secs(2), WHOLE);
+        let Err(Failure::Run(message)) = reachable("name:7007", vec![v6, v4], patience) else { panic!("connected") };
+        assert!(message.starts_with(&format!("cannot connect to name:7007: {v6}: ")), "{message}");
+        assert!(message.contains(&format!("; {v4}: ")) && message.lines().count() == 1, "{message}");
+    }
+}

@@ -219,6 +219,10 @@ impl Peer {
     }
 
     fn read(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<usize> {
+        // A server that answers rightly, and a byte at a time, would be read for as long as it likes.
+        if self.patience.left().is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
         // None would wait for ever, and zero is refused.
         self.stream.set_read_timeout(Some(self.patience.at_most(wait).max(Duration::from_millis(1))))?;
         loop {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -144,15 +145,17 @@ fn flood_beside(target: &mut Target) -> Played {
     let mut bystander = target.connect_served()?;
     let flood = target.connect()?;
     let (writer, reader, end) = (flood.cloned()?, flood.cloned()?, flood.cloned()?);
+    let is_over = AtomicBool::new(false);
     let served = thread::scope(|scope| {
         scope.spawn(move || write_empty_frames(writer));
-        scope.spawn(move || discard(reader));
+        scope.spawn(|| discard(reader, &is_over));
         thread::sleep(SETTLING);
         let served = (0..BYSTANDER_FRAMES).try_for_each(|_| {
             let frame = target.payloads.frame(30);
             bystander.send(&frame)?;
             bystander.expect_within(&frame, target.patience.short())
         });
+        is_over.store(true, Ordering::Relaxed);
         let _ = end.shutdown(Shutdown::Both);
         served
     });
@@ -166,10 +169,10 @@ fn write_empty_frames(mut stream: TcpStream) {
     while stream.write_all(&frames).is_ok() {}
 }
 
-/// Reads until the connection ends.
-fn discard(mut stream: TcpStream) {
+/// Reads until the connection ends, or `is_over`: what a server sends on is read behind a shutdown as well.
+fn discard(mut stream: TcpStream, is_over: &AtomicBool) {
     let mut buffer = vec![0; 256 << 10];
-    while stream.read(&mut buffer).is_ok_and(|len| len > 0) {}
+    while !is_over.load(Ordering::Relaxed) && stream.read(&mut buffer).is_ok_and(|len| len > 0) {}
 }
 
 fn idle_memory(target: &mut Target) -> Played {
