@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use crate::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
@@ -346,4 +346,68 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
     process.stdin().write_all(b"hello\n").unwrap();
     let ended = process.outcome();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+/// Sends the first bytes, and then others one at a time, until the client is gone.
+fn drip(mut stream: TcpStream, first: &[u8], pause: Duration) {
+    let mut is_there = stream.write_all(first).is_ok();
+    while is_there {
+        thread::sleep(pause);
+        is_there = stream.write_all(&[0]).is_ok();
+    }
+}
+
+#[test]
+fn server_that_drips_ends_it_after_the_timeout() {
+    let pause = Duration::from_millis(20);
+    // A reply of which something comes all the time, a frame that began before the request, and a header.
+    let reply = server_that(move |mut stream| {
+        assert_request(&mut stream, b"hi");
+        drip(stream, &[0, 0, 255, 255], pause);
+    });
+    let unsolicited = server_that(move |stream| drip(stream, &[0, 0, 255, 255], pause));
+    let header = server_that(move |mut stream| {
+        assert_request(&mut stream, b"hi");
+        drip(stream, &[], Duration::from_millis(150));
+    });
+    for (addr, expected) in [
+        (
+            reply,
+            "bytes of the reply are missing, and less than 4096 came in 200ms: a slow server needs a longer --timeout",
+        ),
+        (unsolicited, "no reply within 200ms"),
+        (header, "no reply within 200ms"),
+    ] {
+        let done = outcome_with_input(&mut frameloop(&["connect", &addr, "--timeout", "200ms"]), b"hi\n");
+        assert_eq!(done.code, Some(1), "{done:?}");
+        assert!(done.stderr.trim_end().ends_with(expected), "{done:?}");
+    }
+}
+
+#[test]
+fn reply_that_comes_slowly_and_steadily_is_waited_for() {
+    let (parts, part) = (12, [b'x'; 4 << 10]);
+    let addr = server_that(move |mut stream| {
+        assert_request(&mut stream, b"hi");
+        stream.write_all(&(parts * part.len() as u32).to_be_bytes()).unwrap();
+        for _ in 0..parts {
+            thread::sleep(Duration::from_millis(100));
+            stream.write_all(&part).unwrap();
+        }
+        let _ = stream.read(&mut [0]);
+    });
+    let done = outcome_with_input(&mut frameloop(&["connect", &addr, "--timeout", "1s"]), b"hi\n");
+    assert_eq!((done.code, done.stdout.len()), (Some(0), parts as usize * part.len() + 1), "{}", done.stderr);
+}
+
+#[test]
+fn server_that_accepts_nothing_ends_it_after_the_timeout() {
+    // The system connects for it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    for args in [&["--timeout", "50ms"][..], &["--timeout", "50ms", "--file", env!("CARGO_BIN_EXE_frameloop")]] {
+        let done = outcome_with_input(&mut frameloop(&[&["connect", &addr], args].concat()), b"hi\n");
+        assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""), "{}", done.stderr);
+        assert!(done.stderr.contains("within 50ms"), "{}", done.stderr);
+    }
 }

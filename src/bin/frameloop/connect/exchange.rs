@@ -6,6 +6,9 @@
 //! Frames carry no mark of what they answer. So before a request is sent, everything that has come is taken, and a short
 //! pause shows whether more is coming: as long as the last reply took, and at first long enough for a greeting. What an
 //! unasking server sends while a reply is awaited cannot be told from the reply.
+//!
+//! Rule: each wait for a server ends after the timeout unless there was a step: the request was sent, a header was complete,
+//! or another 4 KiB of a payload came. So a reply of N bytes takes at most 2 + N / 4 KiB timeouts, however it drips.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +47,9 @@ pub(super) struct Exchange {
     /// When the connection, or the last reply, came, and how long it is waited for more before a request.
     quiet_since: Instant,
     quiet: Duration,
+    /// When the last step was, and how many bytes of a payload have come since.
+    step_at: Instant,
+    bytes_since_step: usize,
     /// Shows something above the prompt while a line is edited.
     above: Option<Above>,
     is_at_prompt: bool,
@@ -84,6 +90,8 @@ impl Exchange {
             end: None,
             quiet_since: Instant::now(),
             quiet: GREETING_PAUSE,
+            step_at: Instant::now(),
+            bytes_since_step: 0,
             above: None,
             is_at_prompt: false,
         }
@@ -157,7 +165,7 @@ impl Exchange {
         match self.settle() {
             Err(CallError::Client(end @ ClientError::ReplyTooLong(_))) => Err(end.into()),
             Err(CallError::Failure(failure)) => Err(failure),
-            Ok(()) | Err(CallError::Client(_) | CallError::Restless(_)) => Ok(()),
+            Ok(()) | Err(CallError::Client(_) | CallError::Restless(_) | CallError::TooSlow(..)) => Ok(()),
         }
     }
 
@@ -170,9 +178,11 @@ impl Exchange {
         self.ends.requests.send(request).map_err(|_| ClientError::Closed)?;
         let (mut is_sent, mut is_answered) = (false, false);
         while !is_sent || !is_answered {
-            match self.event(if is_sent { self.timeout } else { None })? {
+            let left = self.timeout.map(|timeout| timeout.saturating_sub(self.step_at.elapsed()));
+            match self.event(if is_sent { left } else { None })? {
                 Some(Event::Sent(outcome)) => {
                     outcome?;
+                    self.step();
                     is_sent = true;
                 }
                 Some(event) => {
@@ -182,7 +192,7 @@ impl Exchange {
                         self.quiet = begun.elapsed().min(QUIET_MAX);
                     }
                 }
-                None => return Err(ClientError::ReplyTimeout(self.timeout).into()),
+                None => return Err(self.too_late()),
             }
             is_answered = !self.is_awaiting && !self.incoming.is_reply();
             if let Some(end) = self.end.take_if(|_| !is_answered) {
@@ -216,6 +226,18 @@ impl Exchange {
         }
     }
 
+    fn step(&mut self) {
+        (self.step_at, self.bytes_since_step) = (Instant::now(), 0);
+    }
+
+    /// That there was no step for the timeout.
+    fn too_late(&self) -> CallError {
+        match (&self.incoming, self.timeout) {
+            (Incoming::Reply { missing, .. }, Some(timeout)) => CallError::TooSlow(*missing, timeout),
+            _ => ClientError::ReplyTimeout(self.timeout).into(),
+        }
+    }
+
     /// The next event, or nothing if none came for so long.
     fn event(&self, patience: Option<Duration>) -> Result<Option<Event>, CallError> {
         match patience {
@@ -237,6 +259,7 @@ impl Exchange {
                 Ok(())
             }
             (Received::Announced(payload_len), incoming) => {
+                self.step();
                 let missing = payload_len;
                 let incoming = if incoming.is_reply() {
                     Incoming::Reply { missing, sink: sink(payload_len) }
@@ -245,7 +268,13 @@ impl Exchange {
                 };
                 self.proceed(incoming, &[])
             }
-            (Received::Piece(piece), incoming) => self.proceed(incoming, &piece),
+            (Received::Piece(piece), incoming) => {
+                self.bytes_since_step += piece.len();
+                if self.bytes_since_step >= STEP_BYTES {
+                    self.step();
+                }
+                self.proceed(incoming, &piece)
+            }
             (Received::End(end), incoming) => {
                 // Whoever waits for the rest of it waits for the end.
                 self.incoming = incoming;
@@ -316,6 +345,8 @@ enum CallError {
     Client(ClientError),
     /// The server has sent frames for so long, without a pause in which to send a request.
     Restless(Duration),
+    /// So many bytes of it are missing, and few came in so long.
+    TooSlow(u32, Duration),
     Failure(Failure),
 }
 
@@ -338,6 +369,10 @@ impl From<CallError> for Failure {
             CallError::Restless(waited) => Self::run(format_args!(
                 "the server has sent unsolicited frames for {waited:?} without a pause: no reply could be told from them"
             )),
+            CallError::TooSlow(missing, waited) => Self::run(format_args!(
+                "{missing} bytes of the reply are missing, and less than {STEP_BYTES} came in {waited:?}: a slow server needs \
+                 a longer --timeout"
+            )),
             CallError::Failure(failure) => failure,
         }
     }
@@ -349,5 +384,7 @@ const GREETING_PAUSE: Duration = Duration::from_millis(20);
 const QUIET_MAX: Duration = Duration::from_millis(10);
 /// How long to wait for what was read and is being handed on, before looking again.
 const HANDING_ON_PAUSE: Duration = Duration::from_millis(1);
+/// How many bytes of a payload have to come within the timeout, if as many are missing.
+const STEP_BYTES: usize = 4 << 10;
 /// How much of an unsolicited frame is shown.
 const FRONT_BYTES_MAX: usize = 4 << 10;

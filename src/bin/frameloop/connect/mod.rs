@@ -59,7 +59,8 @@ pub(crate) struct ConnectArgs {
     file: Option<PathBuf>,
     /// How long to wait for the connection, and for each reply; 0 waits for ever
     ///
-    /// A reply that keeps coming is waited for: what counts is how long not a byte of it came.
+    /// Connecting may take it for each address of a name. A reply may take it until its header is complete, and again for
+    /// each 4 KiB of its payload, or the rest. A request is sent for as long as the server takes bytes of it.
     #[arg(long, env = "FRAMELOOP_TIMEOUT", value_name = "DURATION", default_value = "5s")]
     #[arg(value_parser = values::duration)]
     timeout: Duration,
