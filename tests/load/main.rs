@@ -8,6 +8,7 @@ mod support;
 
 mod cohorts;
 mod double;
+mod ends;
 mod faults;
 mod latency;
 mod limits;

@@ -34,10 +34,15 @@ pub(crate) struct LoadArgs {
     #[arg(value_parser = values::count::<usize>, help_heading = "Load")]
     connections: usize,
     /// How long to measure, after the warm-up
+    ///
+    /// Answers that are missing then are awaited for 5 s more. So a run takes at most --connect-timeout, --warmup,
+    /// --duration and 5 s together, whatever the server does, and the time that --connect-rate needs.
     #[arg(short, long, env = "FRAMELOOP_DURATION", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     duration: Duration,
     /// Measure until this many frames are answered, instead of for a time
+    ///
+    /// The run ends early when no frame is answered for 10 s.
     #[arg(short = 'n', long, env = "FRAMELOOP_FRAMES", value_name = "COUNT", conflicts_with = "duration")]
     #[arg(value_parser = values::count::<u64>, help_heading = "Load")]
     frames: Option<u64>,
