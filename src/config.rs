@@ -201,7 +201,7 @@ impl ConfigBuilder {
         /// When there are as many connections as [`connections_max`](Self::connections_max) allows, or the kernel has no
         /// descriptor for another, closes the accepted connection that has been idle longest for each client that is
         /// accepted, if it has been idle for this long, to the millisecond; with
-        /// [`CloseReason::Reclaimed`](crate::CloseReason::Reclaimed). Default 30 s; `None`: never.
+        /// [`CloseReason::Reclaimed`](crate::CloseReason::Reclaimed). Default 30 s; `None`, or more than 52 days: never.
         ///
         /// A frame in either direction, an incomplete frame, pending output and unread input are activity.
         reclaim_idle: Option<Duration>,

@@ -52,7 +52,7 @@ use crate::reactor::stats::Stats;
 ///
 /// | end | connections | dials and listening | its handles |
 /// |---|---|---|---|
-/// | [`drain`](Self::drain) | what they sent is answered, output is flushed; the rest is closed at the drain timeout, whatever the handler does | refused from then on | work until the last connection has ended |
+/// | [`drain`](Self::drain) | those that wait in the listen queues are accepted; what they sent is answered, output is flushed; the rest is closed at the drain timeout, whatever the handler does | refused from then on | work until the last connection has ended |
 /// | [`stop`](Self::stop) | closed in the next turn, or when it is dropped | refused | fail after that turn |
 /// | dropped, in any of these states | closed during the drop; `on_close` is called, with [`CloseReason::Cut`] | refused; open dials fail as cancelled | fail |
 ///
@@ -111,7 +111,9 @@ pub enum Turn {
 pub struct DrainReport {
     /// Connections that ended with everything they were owed flushed.
     pub drained: u64,
-    /// Connections that ended otherwise: at the deadline, by the stop, or by their own fault meanwhile.
+    /// Connections that ended otherwise: at the deadline, by the stop, or by their own fault meanwhile; and those that waited
+    /// in a listen queue when the drain began and could not be accepted, for a limit or until the deadline. A queue that cannot
+    /// be emptied counts as one.
     pub cut: u64,
     /// Output that was queued for those and not sent, in bytes.
     pub unsent_bytes: u64,

@@ -54,8 +54,11 @@ impl Reclaim {
         Self {
             epoch,
             now: 0,
-            // At least one: a connection that was active in this very tick is not idle.
-            idle_ticks_min: config.reclaim_idle.map(|idle| u32::try_from(ticks(idle)).unwrap_or(u32::MAX).max(1)),
+            // More than can be counted is never. At least one: a connection that was active in this very tick is not idle.
+            idle_ticks_min: config
+                .reclaim_idle
+                .and_then(|idle| u32::try_from(ticks(idle)).ok())
+                .map(|idle| idle.max(1)),
             begun_at: None,
             next_slot: None,
             order: BinaryHeap::new(),

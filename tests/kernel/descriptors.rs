@@ -72,6 +72,20 @@ fn while_it_lacks_descriptors_a_server_is_idle_and_logs_at_most_one_line_a_secon
     assert!(!waiting.iter().any(Client::has_input));
 }
 
+/// Each client waits for a descriptor, and nothing else makes room.
+#[test]
+fn idle_connections_give_way_when_no_descriptor_is_left() {
+    let (server, addr) = Process::serve(&["--max-connections", "1000", "--reclaim-idle", "100ms"]);
+    limit(server.id(), Resource::NOFILE, LIMIT);
+    let mut clients: Vec<_> = (0..2 * CLIENTS).map(|_| Client::connect(addr)).collect();
+    for client in &mut clients {
+        client.send(b"waiting");
+    }
+    clients.iter_mut().for_each(|client| client.expect(b"waiting"));
+    let closed = || clients.iter().filter(|client| client.has_input()).count();
+    assert!(holds_within(PATIENCE, || closed() >= 2 * CLIENTS - LIMIT as usize), "{} gave way", closed());
+}
+
 #[test]
 fn when_a_connection_has_ended_one_that_waits_is_accepted_within_200_milliseconds() {
     let mut scene = Exhausted::new();

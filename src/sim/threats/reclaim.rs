@@ -15,7 +15,7 @@ const IDLE: Duration = Duration::from_secs(30);
 fn full(max: usize, config: ConfigBuilder) -> (Scene<Noting>, Vec<Peer>) {
     let config = config.connections_max(max).reclaim_idle(Some(IDLE));
     let mut scene = Scene::with(Sim::new(7), config, Noting::default());
-    let peers = (0..max).map(|_| scene.connect()).collect();
+    let peers = (0..max).map(|_| scene.knock()).collect();
     scene.settle();
     (scene, peers)
 }
@@ -136,11 +136,31 @@ fn silent_connections_in_every_slot_give_way_to_newcomers() {
 
 #[test]
 fn without_reclaim_idle_a_full_server_refuses() {
-    let mut scene = Scene::new(patient().connections_max(2).reclaim_idle(None));
-    let peers = [scene.connect(), scene.connect()];
-    scene.pass(1_000 * IDLE);
-    assert!(scene.connect().has_server_finished());
-    assert_eq!((closed(&peers).len(), refused(&scene)), (0, 1));
+    const DAY: Duration = Duration::from_secs(86_400);
+    for never in [None, Some(Duration::MAX), Some(60 * DAY)] {
+        let mut scene = Scene::new(patient().connections_max(2).reclaim_idle(never));
+        let peers = [scene.connect(), scene.connect()];
+        for days in [1, 49, 10, 300] {
+            scene.pass(days * DAY);
+            assert!(scene.connect().has_server_finished());
+        }
+        assert_eq!((closed(&peers).len(), refused(&scene)), (0, 4));
+    }
+}
+
+/// The ticks begin again after 52 days.
+#[test]
+fn connection_that_is_idle_for_months_gives_way() {
+    let (mut scene, peers) = full(2, patient());
+    for turn in 1..=8 {
+        scene.pass(Duration::from_secs(11 * 86_400));
+        scene.call(&peers[0], b"active");
+        if turn == 8 {
+            scene.pass(2 * SECOND);
+            scene.call(&scene.sim.connect(PORT).unwrap(), b"served");
+        }
+    }
+    assert_eq!(closed(&peers), [1]);
 }
 
 #[test]
