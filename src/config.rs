@@ -30,6 +30,7 @@ pub struct Config {
     pub(crate) reclaim_idle: Option<Duration>,
     pub(crate) frame_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
+    pub(crate) write_rate_min: usize,
     pub(crate) linger_timeout: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) connect_timeout: Duration,
@@ -118,6 +119,7 @@ impl Default for Config {
             reclaim_idle: Some(Duration::from_secs(30)),
             frame_timeout: Some(Duration::from_secs(30)),
             write_timeout: Some(Duration::from_secs(30)),
+            write_rate_min: 4 << 10,
             linger_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
@@ -196,7 +198,8 @@ impl ConfigBuilder {
         outbox_bytes_high: usize,
         /// The low watermark: unsent output, in bytes, at which reading resumes. Default 16 KiB.
         outbox_bytes_low: usize,
-        /// Closes a connection on which no frame went in either direction for this long. Default `None`: never.
+        /// Closes a connection on which nothing moved for this long: no frame in either direction, and no byte of one.
+        /// Default `None`: never.
         idle_timeout: Option<Duration>,
         /// When there are as many connections as [`connections_max`](Self::connections_max) allows, or the kernel has no
         /// descriptor for another, closes the accepted connection that has been idle longest for each client that is
@@ -207,8 +210,19 @@ impl ConfigBuilder {
         reclaim_idle: Option<Duration>,
         /// Closes a connection whose frame is not complete this long after its first byte. Default 30 s.
         frame_timeout: Option<Duration>,
-        /// Closes a connection that is owed output and took nothing of it for this long. Default 30 s.
+        /// Closes a connection with a reset whose peer has pending output and accepts none of it, or less than
+        /// [`write_rate_min`](Self::write_rate_min), over a window of this length. Default 30 s.
+        ///
+        /// Output is pending until the peer's kernel has acknowledged it, also when it has left the outbox for the kernel's
+        /// send buffer. The first window begins when a write blocks, or with 16 KiB written; each further one where the last
+        /// has ended. So a peer that stops reading is closed within two windows.
         write_timeout: Option<Duration>,
+        /// The least that a peer accepts of its pending output, in bytes per second, measured over windows of
+        /// [`write_timeout`](Self::write_timeout); 0 is off. Default 4 KiB/s.
+        ///
+        /// A peer may fall behind by three quarters of what a window asks for, because what it reads is acknowledged in
+        /// steps.
+        write_rate_min: usize,
         /// How long, after our end of a stream was shut down, what the peer still sends is read and thrown away before
         /// the socket is closed. Default 1 s.
         ///

@@ -72,11 +72,11 @@ pub enum CloseReason {
     Reset,
     /// A header announced more than the limit.
     FrameTooLong(FrameError),
-    /// No frame in either direction for the idle timeout.
+    /// Nothing moved in either direction for the idle timeout.
     IdleTimeout,
     /// A frame was not complete within the frame timeout of its first byte.
     FrameTimeout,
-    /// Output was owed, and the peer took none of it for the write timeout.
+    /// Output was pending over a window of the write timeout, and the peer accepted none of it, or less than the least rate.
     WriteTimeout,
     /// All buffers together had reached the memory limit, and this connection held the most pending input and output.
     Evicted {
@@ -210,9 +210,9 @@ impl fmt::Display for CloseReason {
             }
             Self::Reset => f.write_str("the peer reset the connection"),
             Self::FrameTooLong(error) => error.fmt(f),
-            Self::IdleTimeout => f.write_str("no frame in either direction for the idle timeout"),
+            Self::IdleTimeout => f.write_str("nothing moved in either direction for the idle timeout"),
             Self::FrameTimeout => f.write_str("a frame was not complete within the frame timeout"),
-            Self::WriteTimeout => f.write_str("the peer took none of the output owed for the write timeout"),
+            Self::WriteTimeout => f.write_str("write timeout: the peer accepted too little of its pending output"),
             Self::Evicted { input, output } => {
                 write!(f, "evicted at the memory limit, with {input} bytes of input and {output} of output pending")
             }

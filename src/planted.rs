@@ -62,6 +62,8 @@ pub(crate) enum Bug {
     FrameClockRestarts,
     /// The wait for a peer to read is counted from its last sign of life.
     WriteClockRestarts,
+    /// That a peer accepts output is seen only where the kernel reports room for more.
+    AcceptedBytesUnseen,
     /// What moves on a connection does not put off its idle timeout.
     IdleClockStands,
 

@@ -63,7 +63,7 @@ impl Conn {
         backlog.finished_since = has_finished.then(|| backlog.finished_since.unwrap_or(now));
         backlog.stalled_since = match backlog.stalled_since {
             _ if backlog.outbox.is_empty() => None,
-            Some(since) if !has_written && !planted(Bug::WriteClockRestarts) => Some(since),
+            Some(since) if !has_written => Some(since),
             _ => Some(now),
         };
     }

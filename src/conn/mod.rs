@@ -83,6 +83,10 @@ pub(crate) struct Conn {
     is_woken: bool,
     /// The next run looks for the peer's end also while frames may not be handed over.
     is_looking: bool,
+    /// Its output is measured over a window of the write timeout.
+    is_watched: bool,
+    /// Bytes written since [`take_written`](Self::take_written).
+    written: u32,
     // Invariant: there is one exactly while a frame is incomplete or waits, or output is owed.
     backlog: Option<Box<Backlog>>,
 }
@@ -106,6 +110,9 @@ enum State {
     },
     Closed(CloseReason),
 }
+
+/// So many bytes are written before the kernel is asked how many of them the peer has acknowledged.
+pub(crate) const UNWATCHED_BYTES_MAX: u32 = 16 << 10;
 
 /// The part of a connection that an idle one does without.
 #[derive(Debug, Default)]
@@ -158,6 +165,8 @@ impl Conn {
             flow: Flow { is_paused: false, pause_input_when_full: true },
             is_woken: false,
             is_looking: false,
+            is_watched: false,
+            written: 0,
             backlog: None,
         }
     }
@@ -295,6 +304,28 @@ impl Conn {
     /// Output not yet sent, in bytes.
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.backlog.as_ref().map_or(0, |backlog| backlog.outbox.len())
+    }
+
+    /// Whether its output is to be measured and is not yet: some is pending, or so much was written that the kernel may hold
+    /// more of it than a peer may cost unnoticed.
+    #[inline]
+    pub(crate) fn is_to_be_watched(&self) -> bool {
+        !self.is_watched && (self.written >= UNWATCHED_BYTES_MAX || self.write_since().is_some())
+    }
+
+    /// Whether its output is measured over a window of the write timeout.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// Begins or ends to measure its output.
+    pub(crate) fn watch(&mut self, is_watched: bool) {
+        self.is_watched = is_watched;
+    }
+
+    /// Bytes written since the last call. 4 GiB - 1 stands for more.
+    pub(crate) fn take_written(&mut self) -> u32 {
+        std::mem::take(&mut self.written)
     }
 
     /// Whether it has a buffer, and so perhaps a deadline.

@@ -42,6 +42,29 @@ pub trait Transport: Read + Write {
     fn short_read_drains(&self) -> bool {
         true
     }
+
+    /// Bytes that were written and that the peer's kernel has not acknowledged; on a Unix socket, that the peer has not read.
+    /// `None`, as by default: there is no way to tell.
+    ///
+    /// # Errors
+    ///
+    /// What the socket answered.
+    fn unacknowledged_bytes(&self) -> io::Result<Option<usize>> {
+        Ok(None)
+    }
+
+    /// Lets the kernel take little of what the peer does not read yet, or as much as it likes, as in the beginning.
+    ///
+    /// Nothing happens by default.
+    fn limit_unsent(&mut self, is_limited: bool) {
+        let _ = is_limited;
+    }
+
+    /// Closes the connection with a reset: what was written and not received is lost, and takes no memory any more. Nothing
+    /// is read or written afterwards.
+    ///
+    /// Nothing happens by default.
+    fn reset(&mut self) {}
 }
 
 /// What the kernel reports about a connection.

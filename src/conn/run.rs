@@ -11,11 +11,10 @@ use crate::error::CloseReason;
 use crate::planted::{Bug, planted};
 
 impl Conn {
-    /// Does what can be done now, within one turn's budget. Returns whether frames or output moved.
-    pub(crate) fn run(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink) -> bool {
-        let before = Budget::new(&bench.supplies);
+    /// Does what can be done now, within one turn's budget. Returns what moved.
+    pub(crate) fn run(&mut self, io: &mut impl Transport, bench: &mut Workbench, sink: &mut impl Sink) -> Moved {
         let frames_in_before = bench.supplies.counts.frames_in;
-        let mut budget = before;
+        let mut budget = Budget::new(&bench.supplies);
         self.lay(bench);
         let is_reading_first = self.has_refilled();
         self.flush(io, bench, sink, &mut budget);
@@ -32,9 +31,9 @@ impl Conn {
         self.end(io, bench, &mut budget);
 
         let has_answered = bench.supplies.counts.frames_in > frames_in_before;
-        let has_written = budget.write_bytes < before.write_bytes;
-        self.pack(bench, sink, has_answered, has_written);
-        has_answered || has_written
+        self.written = self.written.saturating_add(u32::try_from(budget.written).unwrap_or(u32::MAX));
+        self.pack(bench, sink, has_answered, budget.written > 0);
+        Moved { frames: has_answered, read: budget.read, written: budget.written }
     }
 
     /// Puts the undecoded bytes on the workbench.
@@ -407,6 +406,29 @@ impl<'a> Frames<'a> {
     fn stop(&mut self, stopped: Stopped) -> Option<Frame<'a>> {
         self.stopped = stopped;
         None
+    }
+}
+
+/// What moved in a run.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moved {
+    /// Whole frames were handed over.
+    pub(crate) frames: bool,
+    /// Bytes read, of whole frames or not.
+    pub(crate) read: usize,
+    /// Bytes written.
+    pub(crate) written: usize,
+}
+
+impl Moved {
+    /// Whether frames or output moved.
+    pub(crate) fn has_output_or_frames(&self) -> bool {
+        self.frames || self.written > 0
+    }
+
+    /// Whether anything moved: a frame in progress counts.
+    pub(crate) fn has_any(&self) -> bool {
+        self.has_output_or_frames() || self.read > 0
     }
 }
 

@@ -157,6 +157,9 @@ pub(crate) struct Budget {
     pub(crate) write_bytes: usize,
     pub(crate) frames: usize,
     allowance: usize,
+    /// Bytes read, and bytes written, so far.
+    pub(crate) read: usize,
+    pub(crate) written: usize,
 }
 
 impl Budget {
@@ -167,13 +170,15 @@ impl Budget {
             write_bytes: config.write_budget_bytes,
             frames: if planted(Bug::FrameBudgetIgnored) { usize::MAX } else { config.frame_budget },
             allowance: supplies.allowance,
+            read: 0,
+            written: 0,
         }
     }
 
     /// A budget for writing alone.
     #[cfg(any(test, feature = "fuzzing", feature = "micro"))]
     pub(crate) fn to_write(write_bytes: usize) -> Self {
-        Self { read_bytes: 0, write_bytes, frames: 0, allowance: usize::MAX }
+        Self { read_bytes: 0, write_bytes, frames: 0, allowance: usize::MAX, read: 0, written: 0 }
     }
 
     pub(crate) fn may_read(&self) -> bool {
@@ -198,12 +203,14 @@ impl Budget {
 
     #[inline]
     pub(crate) fn note_read(&mut self, len: usize) {
+        self.read += len;
         self.read_bytes = self.read_bytes.saturating_sub(len);
         self.allowance = self.allowance.saturating_sub(len);
     }
 
     #[inline]
     pub(crate) fn note_written(&mut self, len: usize) {
+        self.written += len;
         self.write_bytes = self.write_bytes.saturating_sub(len);
         self.allowance = self.allowance.saturating_sub(len);
     }

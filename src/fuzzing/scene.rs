@@ -250,7 +250,8 @@ impl Scene {
             return;
         }
         let (frames, written) = (self.model.frames, self.socket.written.len());
-        let has_moved = self.conn.run(&mut self.socket, &mut self.bench, &mut self.model);
+        let moved = self.conn.run(&mut self.socket, &mut self.bench, &mut self.model);
+        let has_moved = moved.has_output_or_frames();
         assert_eq!(has_moved, self.model.frames > frames || self.socket.written.len() > written);
         if let Some(reason) = self.model.ended {
             self.permitted.push(reason);

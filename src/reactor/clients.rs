@@ -268,8 +268,12 @@ impl<S, T> Clients<S, T> {
         }
     }
 
+    pub(crate) fn tenant_mut(&mut self, id: ConnId) -> Option<&mut Tenant<S, T>> {
+        self.slots.tenant_mut(id)?.tenant_mut()
+    }
+
     pub(crate) fn conn_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
-        self.slots.tenant_mut(id)?.tenant_mut().map(|tenant| &mut tenant.conn)
+        self.tenant_mut(id).map(|tenant| &mut tenant.conn)
     }
 
     /// Ends a connection at once; its slot is freed at the end of the turn.

@@ -13,11 +13,12 @@ use crate::planted::{Bug, planted};
 /// What a connection can be late with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// No frame in either direction.
+    /// Nothing moved in either direction.
     Idle,
     /// A frame's first byte to its last.
     Frame,
-    /// Output owed, and nothing taken.
+    /// Output pending, in the outbox or the kernel, and too little of it acknowledged; or a FIN, and what came before is
+    /// left unread.
     Write,
     /// Our FIN sent, the peer's not received.
     Linger,
@@ -120,15 +121,17 @@ impl Deadlines {
         }
     }
 
-    /// Sets the deadlines of a connection after its run.
+    /// Sets the deadlines of a connection after its run, but for that of its output.
+    ///
+    /// Rule: a frame in progress is activity. Each of its bytes puts off the idle timeout; that it is completed is what the
+    /// frame timeout is for.
     pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, had_backlog: bool, has_moved: bool, now: Instant) {
         if has_moved && !planted(Bug::IdleClockStands) {
             self.set(Kind::Idle, slot, Some(now));
         }
-        // Without a backlog, before and after, it is in neither list.
+        // Without a backlog, before and after, it is not in the list.
         if had_backlog || conn.has_backlog() {
             self.set(Kind::Frame, slot, conn.frame_since());
-            self.set(Kind::Write, slot, conn.write_since());
         }
         if let Some(since) = conn.lingering_since() {
             self.set(Kind::Linger, slot, Some(since));
@@ -145,7 +148,6 @@ impl Deadlines {
         self.lists.iter().filter_map(|list| list.next(self.epoch)).min()
     }
 
-    #[cfg(test)]
     pub(crate) fn is_on(&self, kind: Kind) -> bool {
         self.lists[kind as usize].timeout.is_some()
     }

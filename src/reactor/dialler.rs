@@ -6,6 +6,7 @@ use log::debug;
 
 use crate::addr::{ListenAddr, PeerAddr};
 use crate::conn::Readiness;
+use crate::conn::run::Moved;
 use crate::error::DialError;
 use crate::handler::{ConnId, Handler, Peers};
 use crate::reactor::clients::{Origin, Seat};
@@ -70,11 +71,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Looks what became of a connection that is dialled; opens and runs it if it is made. Returns whether frames or output
     /// moved.
-    pub(crate) fn look_at_dial(&mut self, id: ConnId) -> bool {
-        let Some(client) = self.clients.slots.tenant_mut(id) else { return false };
-        let Seat::Dialling { stream, .. } = &client.seat else { return false };
+    pub(crate) fn look_at_dial(&mut self, id: ConnId) -> Moved {
+        let Some(client) = self.clients.slots.tenant_mut(id) else { return Moved::default() };
+        let Seat::Dialling { stream, .. } = &client.seat else { return Moved::default() };
         match self.net.is_connected(stream) {
-            Ok(false) => return false,
+            Ok(false) => return Moved::default(),
             Ok(true) => {
                 if let Seat::Dialling { stream, peer, edges, .. } = std::mem::replace(&mut client.seat, Seat::Out) {
                     return self.open_dialled(id, stream, peer, edges);
@@ -82,7 +83,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             }
             Err(error) => self.attempt_failed(id, DialError::from(&error)),
         }
-        false
+        Moved::default()
     }
 
     /// The connect timeout has passed, and the connection was not made when that was last looked at.
@@ -93,12 +94,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    fn open_dialled(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, edges: Readiness) -> bool {
+    fn open_dialled(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, edges: Readiness) -> Moved {
         self.deadlines.clear(id.index);
         let Some(mut tenant) = self.welcome(id, stream, peer, Origin::Dialled) else {
             self.stats.dials_failed += 1;
             self.clients.slots.remove(id);
-            return false;
+            return Moved::default();
         };
         self.stats.dialled += 1;
         tenant.conn.note_ready(edges);

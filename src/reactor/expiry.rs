@@ -1,8 +1,12 @@
 //! What happens at a deadline: the connection has a last look, and ends if it is its peer that is late.
 
+use crate::conn::Transport;
+use crate::conn::run::Moved;
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
+use crate::reactor::acceptance::{Look, Shown};
+use crate::reactor::clients::Tenant;
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
 
@@ -30,8 +34,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Closes a connection that has just run and is late all the same; `has_moved` says whether that run moved anything.
-    pub(crate) fn judge(&mut self, id: ConnId, has_moved: bool) {
+    /// Closes a connection that has just run and is late all the same; `moved` says what that run moved.
+    pub(crate) fn judge(&mut self, id: ConnId, moved: Moved) {
         let expired = self.clients.take_expired(id);
         if expired.is_empty() {
             return;
@@ -40,7 +44,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.dial_timed_out(id);
         }
         for kind in [Kind::Idle, Kind::Frame, Kind::Write] {
-            if expired.contains(kind) && self.is_late(id, kind, has_moved) {
+            if expired.contains(kind) && self.is_late(id, kind, moved) {
                 self.clients.cut(id, kind.reason());
             }
         }
@@ -48,33 +52,67 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Whether it is the peer that is late, and not we, now that the connection has looked.
     ///
-    /// As long as it has something to do without the peer, the peer is in time. Only with writing it may be late all the
-    /// same: who stands in the queue to read need not have found out that there is room.
-    fn is_late(&mut self, id: ConnId, kind: Kind, has_moved: bool) -> bool {
+    /// As long as it has something to do without the peer, the peer is in time. Only with its output it may be late all the
+    /// same: that is measured.
+    fn is_late(&mut self, id: ConnId, kind: Kind, moved: Moved) -> bool {
         let now = self.now();
         let is_queued = self.clients.is_queued(id);
         let Some(conn) = self.clients.conn_mut(id) else { return false };
         let (since, is_in_time) = match kind {
-            Kind::Idle => (Some(now), has_moved || is_queued),
+            Kind::Idle => (Some(now), moved.has_any() || is_queued),
             Kind::Frame => (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, conn.frame_since(), now)),
-            // Not whether this look has written: what it owes now may be owed since then.
-            Kind::Write => {
-                let is_over = |since| self.deadlines.is_over(kind, since, now);
-                let is_late = is_over(conn.stalled_since());
-                if !is_late && is_over(conn.finished_since()) {
-                    // Its peer has finished, and its handler leaves what came before that unread.
-                    conn.close(CloseReason::PeerFinished);
-                    self.clients.queue(id);
-                    return false;
-                }
-                (conn.write_since(), !is_late)
-            }
+            Kind::Write => return self.is_behind(id, moved),
             Kind::Linger | Kind::Connect => (conn.lingering_since(), false),
         };
         if is_in_time {
             self.deadlines.set(kind, id.index, since);
         }
         !is_in_time
+    }
+
+    /// Whether the peer has accepted too little of its output, now that a window has ended. If not, another begins as long
+    /// as output is pending.
+    fn is_behind(&mut self, id: ConnId, moved: Moved) -> bool {
+        let now = self.now();
+        let Self { clients, acceptance, deadlines, .. } = self;
+        let Some(Tenant { stream, conn, .. }) = clients.tenant_mut(id) else { return false };
+        let unsent = conn.unsent_bytes() as u64;
+        let written = u64::from(conn.take_written());
+        let finished_since = conn.finished_since();
+        let shown = match stream.unacknowledged_bytes() {
+            Ok(Some(unacknowledged)) => {
+                let (unacknowledged, just_written) = (unacknowledged as u64, moved.written as u64);
+                acceptance.look(id.index, Look { unacknowledged, unsent, written, just_written })
+            }
+            // The kernel does not say: only what it has taken can count.
+            Ok(None) | Err(_) if deadlines.is_over(Kind::Write, conn.stalled_since(), now) => Shown::Behind,
+            Ok(None) | Err(_) if unsent > 0 => Shown::Slow,
+            Ok(None) | Err(_) => Shown::Done,
+        };
+        if shown == Shown::Behind {
+            return true;
+        }
+        stream.limit_unsent(shown == Shown::Slow);
+        let is_given_up = deadlines.is_over(Kind::Write, finished_since, now);
+        if is_given_up {
+            // Its peer has finished, and its handler leaves what came before that unread.
+            conn.close(CloseReason::PeerFinished);
+        }
+        let next = match shown {
+            Shown::Fast | Shown::Slow => {
+                Some(finished_since.filter(|_| !is_given_up).map_or(now, |since| since.min(now)))
+            }
+            Shown::Done | Shown::Behind => finished_since.filter(|_| !is_given_up),
+        };
+        if next.is_none() {
+            acceptance.forget(id.index);
+            conn.watch(false);
+        }
+        deadlines.set(Kind::Write, id.index, next);
+        if is_given_up {
+            clients.queue(id);
+        }
+        false
     }
 }
 
@@ -95,7 +133,7 @@ mod tests {
     fn assert_kept(config: ConfigBuilder, then_sends: &[u8], reads: [(usize, bool); 3]) {
         let sim = Sim::new(1);
         sim.set_send_buffer_bytes(300);
-        let config = config.write_timeout(Some(TIMEOUT)).frame_timeout(None).build().unwrap();
+        let config = config.write_timeout(Some(TIMEOUT)).write_rate_min(0).frame_timeout(None).build().unwrap();
         let mut reactor = Reactor::with_net(sim.net(), config, Echo).unwrap();
         reactor.listen(&sim.addr(7007)).unwrap();
         let peer = sim.connect(7007).unwrap();

@@ -19,6 +19,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let mut buffered = 0;
         let mut dialling = 0;
         let mut queued = 0;
+        let mut watched = 0;
         for (id, client) in self.clients.slots.iter() {
             let conn = match &client.seat {
                 Seat::Open(tenant) => &tenant.conn,
@@ -41,12 +42,15 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let is_queued = self.clients.is_queued(id);
             queued += usize::from(is_queued);
             assert!(is_queued || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
-            for (kind, since) in [(Kind::Frame, conn.frame_since()), (Kind::Write, conn.write_since())] {
-                let is_set = self.deadlines.is_set(kind, id.index) || client.has_expired(kind);
-                let is_on = self.deadlines.is_on(kind);
-                assert_eq!(is_set, is_on && since.is_some(), "[{id}] {kind:?} deadline of {conn:?}");
-            }
+            let is_set = |kind| self.deadlines.is_set(kind, id.index) || client.has_expired(kind);
+            let is_due = self.deadlines.is_on(Kind::Frame) && conn.frame_since().is_some();
+            assert_eq!(is_set(Kind::Frame), is_due, "[{id}] frame deadline of {conn:?}");
+            assert_eq!(is_set(Kind::Write), conn.is_watched(), "[{id}] write deadline of {conn:?}");
+            let is_watched = conn.is_watched() || is_queued || !self.deadlines.is_on(Kind::Write);
+            assert!(is_watched || !conn.is_to_be_watched(), "[{id}] output without a deadline: {conn:?}");
+            watched += usize::from(conn.is_watched());
         }
+        assert!(self.acceptance.len() <= watched, "a window belongs to a connection that is watched");
         assert_eq!(supplies.pool.lent_bytes(), buffered, "the accounted bytes are those that connections own");
         assert!(buffered <= config.memory_bytes_max, "{buffered} bytes are buffered");
         let sleeps = queued > 0 && self.sleep(None) != Some(Duration::ZERO);

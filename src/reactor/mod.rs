@@ -1,5 +1,6 @@
 //! The loop: one thread, one readiness queue, every connection in a slot.
 
+mod acceptance;
 pub(crate) mod budget;
 pub(crate) mod clients;
 pub(crate) mod deadlines;
@@ -34,6 +35,7 @@ use crate::config::{Config, after};
 use crate::conn::workbench::Workbench;
 use crate::error::{CloseReason, Error};
 use crate::handler::{End, Handler, Peers, SourceId};
+use crate::reactor::acceptance::Acceptance;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::clients::Clients;
 use crate::reactor::deadlines::Deadlines;
@@ -83,6 +85,7 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     clients: Clients<N::Stream, H::State>,
     listeners: Listeners<N::Listener>,
     deadlines: Deadlines,
+    acceptance: Acceptance,
     mailbox: Mailbox<H::Message>,
     stats: Stats,
     gates: Gates,
@@ -157,6 +160,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             net,
             handler,
             deadlines: Deadlines::new(&config, now),
+            acceptance: Acceptance::new(&config),
             listeners: Listeners::new(&config),
             clients: Clients::new(&config, now),
             bench: Workbench::new(config, now),

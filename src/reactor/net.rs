@@ -4,14 +4,17 @@
 
 #[cfg(test)]
 mod held;
+mod kernel;
 mod listener;
 mod owner;
 mod sources;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod unix_queue;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -278,6 +281,11 @@ const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Whether the readiness queue reports urgent data, at whose mark a read stops. Elsewhere it has to be expected at any time.
 const URGENT_DATA_IS_REPORTED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
+/// What the kernel may hold for a peer that reads slowly, beyond what the peer's window allows, in bytes: two chunks
+/// (`TCP_NOTSENT_LOWAT`).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_BYTES_SLOW: u32 = 128 << 10;
+
 /// All that a connection is to be woken for.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
@@ -292,7 +300,8 @@ const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 const NO_SIGNAL: i32 = 0;
 
 /// A connection's socket. Dropping it shuts it down, unless both directions have ended, and closes it, in the process that
-/// made it; any other process only closes its copy.
+/// made it; any other process only closes its copy. One that was
+/// [reset](Transport::reset) is only closed.
 #[derive(Debug)]
 pub struct Stream(Connected);
 
@@ -309,6 +318,13 @@ impl Stream {
 
     fn unix(stream: UnixStream) -> Self {
         Self(Connected::Unix(stream, Owner::this_process()))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Connected::Tcp(stream, _) => stream.as_fd(),
+            Connected::Unix(stream, _) => stream.as_fd(),
+        }
     }
 
     fn socket(&self) -> SockRef<'_> {
@@ -392,6 +408,33 @@ impl Transport for Stream {
     fn has_input(&mut self) -> bool {
         let found = self.socket().peek(&mut [MaybeUninit::uninit()]);
         !found.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn unacknowledged_bytes(&self) -> io::Result<Option<usize>> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Connected::Unix(stream, _) = &self.0
+            && let Some(unread) = unix_queue::unread_bytes(stream.as_fd())
+        {
+            return Ok(Some(unread));
+        }
+        kernel::unacknowledged_bytes(self.fd())
+    }
+
+    fn limit_unsent(&mut self, is_limited: bool) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if matches!(self.0, Connected::Tcp(..)) {
+            // 0: the machine's setting (`tcp(7)`). Where it fails, the send buffer is the bound.
+            let _ = self.socket().set_tcp_notsent_lowat(if is_limited { UNSENT_BYTES_SLOW } else { 0 });
+        }
+        let _ = is_limited;
+    }
+
+    fn reset(&mut self) {
+        let Connected::Tcp(_, owner) = &self.0 else { return };
+        if owner.is_this_process() && kernel::disconnect(self.fd()).is_err() {
+            // Then the close sends RST, if no other process has the socket.
+            let _ = self.socket().set_linger(Some(Duration::ZERO));
+        }
     }
 }
 
@@ -485,6 +528,53 @@ mod tests {
         }
         let (stream, _client) = accepted(&Config::default());
         assert!(!stream.socket().keepalive().unwrap());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn limited_stream_takes_little_that_the_peer_does_not_read() {
+        let (mut stream, _client) = accepted(&Config::default());
+        // The client's window, and what is not sent.
+        let [limited, more] = [true, false].map(|is_limited| {
+            stream.limit_unsent(is_limited);
+            std::iter::from_fn(|| stream.write(&[7; 4 << 10]).ok()).sum::<usize>()
+        });
+        assert!(limited < 1 << 20, "{limited} bytes were taken");
+        assert!(more > limited, "{more} bytes were taken without a limit");
+        assert_eq!(stream.unacknowledged_bytes().unwrap().map(|bytes| bytes <= limited + more), Some(true));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn unacknowledged_bytes_are_those_that_the_peers_kernel_has_not() {
+        use std::io::Read;
+
+        let (mut stream, mut client) = accepted(&Config::default());
+        stream.write_all(&[7; 1_000]).unwrap();
+        client.read_exact(&mut [0; 1_000]).unwrap();
+        // On loopback the acknowledgement has come with the write.
+        assert_eq!(stream.unacknowledged_bytes().unwrap(), Some(0));
+        let mut taken = 0;
+        while let Ok(len) = stream.write(&[7; 64 << 10]) {
+            taken += len;
+        }
+        let pending = stream.unacknowledged_bytes().unwrap().unwrap();
+        assert!(pending > 0 && pending < taken, "{pending} of {taken} bytes");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn reset_reaches_the_peer_while_another_descriptor_is_open() {
+        use std::io::Read;
+
+        let (mut stream, mut client) = accepted(&Config::default());
+        while stream.write(&[7; 64 << 10]).is_ok() {}
+        let held = stream.fd().try_clone_to_owned().unwrap();
+        stream.reset();
+        drop(stream);
+        let outcome = client.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+        assert_eq!(outcome, Err(io::ErrorKind::ConnectionReset));
+        drop(held);
     }
 
     #[test]

@@ -69,6 +69,18 @@ impl<S: Transport> Transport for Observed<'_, S> {
         self.stream.short_read_drains()
     }
 
+    fn unacknowledged_bytes(&self) -> io::Result<Option<usize>> {
+        self.stream.unacknowledged_bytes()
+    }
+
+    fn limit_unsent(&mut self, is_limited: bool) {
+        self.stream.limit_unsent(is_limited);
+    }
+
+    fn reset(&mut self) {
+        self.stream.reset();
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         let outcome = self.stream.shutdown_write();
         self.stats.shutdowns.count(&outcome);

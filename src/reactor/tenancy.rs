@@ -3,7 +3,7 @@
 use log::{debug, warn};
 
 use crate::addr::PeerAddr;
-use crate::conn::Conn;
+use crate::conn::{Conn, Transport};
 use crate::error::{CausedBy, CloseReason};
 use crate::handler::{ConnId, Context, Handler, Peers};
 use crate::planted::{Bug, planted};
@@ -13,6 +13,32 @@ use crate::reactor::log_gate::Source;
 use crate::reactor::net::Net;
 use crate::reactor::sink::{About, guarded, noted};
 use crate::reactor::{Life, Reactor};
+
+/// Whether a connection that ends for this reason is closed with a reset.
+///
+/// Rule: a timeout, an eviction, a limit or an abort leaves nothing in the kernel: what the peer has not acknowledged is
+/// freed, and the peer sees a reset, not the orderly end of a stream that was cut short. What a drain cuts is sent as far as
+/// the kernel has taken it.
+fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
+    match reason {
+        CloseReason::WriteTimeout | CloseReason::Evicted { .. } => true,
+        // Where nothing is lost, FIN is enough.
+        CloseReason::IdleTimeout
+        | CloseReason::Reclaimed
+        | CloseReason::FrameTimeout
+        | CloseReason::FrameTooLong(_)
+        | CloseReason::AbortedByHandler => matches!(stream.unacknowledged_bytes(), Ok(Some(1..))),
+        CloseReason::PeerFinished
+        | CloseReason::TruncatedFrame { .. }
+        | CloseReason::Reset
+        | CloseReason::WriteZero
+        | CloseReason::Io(_)
+        | CloseReason::ClosedByHandler
+        | CloseReason::HandlerPanicked
+        | CloseReason::Drained
+        | CloseReason::Cut => false,
+    }
+}
 
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Tells the handler of a new connection. `None` if it panicked; then there is none.
@@ -63,9 +89,15 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Closes a connection and tells the handler. Its slot is free.
     fn bury(&mut self, id: ConnId, origin: Origin, tenant: Tenant<N::Stream, H::State>) {
-        let Tenant { stream, mut conn, peer, state } = tenant;
+        let Tenant { mut stream, mut conn, peer, state } = tenant;
         let reason = conn.closed().unwrap_or(CloseReason::Cut);
+        if is_reset(&reason, &stream) {
+            stream.reset();
+        }
         drop(stream);
+        if conn.is_watched() {
+            self.acceptance.forget(id.index);
+        }
         if origin == Origin::Accepted {
             self.listeners.note_ended(&peer);
         }

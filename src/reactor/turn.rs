@@ -2,11 +2,14 @@
 
 use log::{Level, log_enabled, trace};
 
+use crate::conn::Transport;
+use crate::conn::run::Moved;
 use crate::handler::{ConnId, Handler, Peers, Reach};
 use crate::planted::{Bug, planted};
 use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::clients::Tenant;
+use crate::reactor::deadlines::Kind;
 use crate::reactor::handle::Request;
 use crate::reactor::net::Net;
 use crate::reactor::observed::Observed;
@@ -90,27 +93,35 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         let moved_before = self.stats.bytes_moved();
         self.bench.supplies.allowance = allowance;
-        let has_moved = self.run_one(id);
+        let moved = self.run_one(id);
         budget.charge(self.stats.bytes_moved() - moved_before);
-        self.judge(id, has_moved);
+        self.judge(id, moved);
     }
 
-    /// Runs a connection. Returns whether frames or output moved.
-    pub(crate) fn run_one(&mut self, id: ConnId) -> bool {
+    /// Runs a connection. Returns what moved.
+    pub(crate) fn run_one(&mut self, id: ConnId) -> Moved {
         let Some(mut tenant) = self.clients.take(id) else { return self.look_at_dial(id) };
         let moved_before = self.stats.bytes_moved();
-        let mut has_moved = false;
+        let mut moved = Moved::default();
         if tenant.conn.closed().is_none() {
-            let Self { handler, clients, bench, stats, deadlines, gates, .. } = self;
+            let Self { handler, clients, bench, stats, deadlines, acceptance, gates, .. } = self;
             let Tenant { stream, conn, peer, state, .. } = &mut tenant;
             let had_backlog = conn.has_backlog();
             let before = log_enabled!(Level::Trace).then(|| conn.state_name());
             let mut io = Observed { stream, id, stats };
             let mut sink = HandlerSink { handler, state, id, peer, reach: clients, gate: &mut gates.panicked };
-            has_moved = conn.run(&mut io, bench, &mut sink);
-            deadlines.follow(id.index, conn, had_backlog, has_moved, bench.supplies.now);
+            moved = conn.run(&mut io, bench, &mut sink);
+            deadlines.follow(id.index, conn, had_backlog, moved.has_any(), bench.supplies.now);
+            let begins_anew = planted(Bug::WriteClockRestarts) && conn.is_watched();
+            if (conn.is_to_be_watched() || begins_anew) && deadlines.is_on(Kind::Write) {
+                let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
+                acceptance.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
+                deadlines.set(Kind::Write, id.index, Some(bench.supplies.now));
+                conn.take_written();
+                conn.watch(true);
+            }
             if had_backlog || conn.has_backlog() {
-                clients.note_held(id, conn.buffered_bytes(), has_moved, bench.supplies.now);
+                clients.note_held(id, conn.buffered_bytes(), moved.has_output_or_frames(), bench.supplies.now);
             }
             if let Some(before) = before {
                 let (undecoded, owed) = conn.held_bytes();
@@ -118,7 +129,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 trace!("[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed");
             }
         }
-        self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before, has_moved);
-        has_moved
+        self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before, moved.has_any());
+        moved
     }
 }

@@ -377,6 +377,14 @@ impl Transport for SimStream {
         let socket = &self.world.borrow().sockets[self.socket];
         socket.inbound_len() > 0 || socket.is_read_closed()
     }
+
+    fn unacknowledged_bytes(&self) -> io::Result<Option<usize>> {
+        Ok(Some(self.world.borrow().sockets[self.socket].outbound_len()))
+    }
+
+    fn reset(&mut self) {
+        self.world.borrow_mut().reset_by_server(self.socket);
+    }
 }
 
 impl Drop for SimStream {

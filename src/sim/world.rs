@@ -286,6 +286,13 @@ impl World {
         self.sockets[socket].shutdown_write(self.now)
     }
 
+    /// The server resets the connection, before it closes its descriptor.
+    pub(crate) fn reset_by_server(&mut self, socket: usize) {
+        let was_reset = self.sockets[socket].past.was_reset;
+        self.sockets[socket].reset();
+        self.sockets[socket].past.was_reset = was_reset;
+    }
+
     pub(crate) fn close(&mut self, socket: usize) {
         self.past.progress += 1;
         self.sockets[socket].close(self.now);

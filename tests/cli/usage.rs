@@ -30,6 +30,7 @@ fn help_goes_to_stdout_and_names_every_flag_its_variable_and_its_default() {
         ("--idle-timeout <DURATION>", "[default: 0]"),
         ("--frame-timeout <DURATION>", "[default: 30s]"),
         ("--write-timeout <DURATION>", "[default: 30s]"),
+        ("--write-rate-min <SIZE>", "[default: 4KiB]"),
         ("--drain-timeout <DURATION>", "[default: 5s]"),
         ("--backlog <COUNT>", "[default: 4096]"),
         ("--reuse-port", ""),

@@ -19,6 +19,7 @@ mod floods;
 mod lengths;
 mod logs;
 mod shutdown;
+mod slow_readers;
 mod streams;
 mod timed;
 mod turns;

@@ -80,7 +80,9 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = values::size::<usize>, help_heading = "Limits")]
     output_high_water: usize,
 
-    /// Disconnect a peer without a frame in either direction for this long; 0 is never
+    /// Disconnect a peer on whose connection nothing moves for this long (0 = off)
+    ///
+    /// Each byte of a frame in progress counts.
     #[arg(long, env = "FRAMELOOP_IDLE_TIMEOUT", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     idle_timeout: Duration,
@@ -88,10 +90,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FRAMELOOP_FRAME_TIMEOUT", value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     frame_timeout: Duration,
-    /// Disconnect a peer that is owed output and takes none for this long; 0 is never
+    /// Reset a connection whose peer accepts none of its pending output, or less than --write-rate-min, for this long
+    /// (0 = off)
+    ///
+    /// Output is pending until the peer's kernel acknowledges it. It is measured over windows of DURATION, so a peer that
+    /// stops reading is disconnected within twice DURATION.
     #[arg(long, env = "FRAMELOOP_WRITE_TIMEOUT", value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     write_timeout: Duration,
+    /// The least that a peer accepts per second while output is pending (0 = off)
+    ///
+    /// Measured over windows of --write-timeout.
+    #[arg(long, env = "FRAMELOOP_WRITE_RATE_MIN", value_name = "SIZE", default_value = "4KiB")]
+    #[arg(value_parser = values::size::<usize>, help_heading = "Timeouts")]
+    write_rate_min: usize,
     /// After SIGINT or SIGTERM, how long to flush what is owed before what is left is cut; 0 cuts at once
     ///
     /// A second signal, at least 100ms later, ends the server at once.
@@ -194,6 +206,7 @@ impl ServeArgs {
             .idle_timeout(on(self.idle_timeout))
             .frame_timeout(on(self.frame_timeout))
             .write_timeout(on(self.write_timeout))
+            .write_rate_min(self.write_rate_min)
             .drain_timeout(self.drain_timeout)
             .turn_budget_bytes(self.turn_budget)
             .backlog(self.backlog)
@@ -279,7 +292,7 @@ fn usage(error: &ConfigError) -> Failure {
 }
 
 /// The flag that each setting comes from.
-const FLAGS: [(&str, &str); 15] = [
+const FLAGS: [(&str, &str); 16] = [
     ("payload_len_max", "--max-frame"),
     ("connections_max", "--max-connections"),
     ("reclaim_idle", "--reclaim-idle"),
@@ -290,6 +303,7 @@ const FLAGS: [(&str, &str); 15] = [
     ("idle_timeout", "--idle-timeout"),
     ("frame_timeout", "--frame-timeout"),
     ("write_timeout", "--write-timeout"),
+    ("write_rate_min", "--write-rate-min"),
     ("drain_timeout", "--drain-timeout"),
     ("turn_budget_bytes", "--turn-budget"),
     ("backlog", "--backlog"),

@@ -123,7 +123,8 @@ impl Driver {
             return;
         }
         let (frames, written) = (self.sink.frames, self.socket.written.len());
-        let has_moved = self.conn.run(&mut self.socket, &mut self.bench, &mut self.sink);
+        let moved = self.conn.run(&mut self.socket, &mut self.bench, &mut self.sink);
+        let has_moved = moved.has_output_or_frames();
         assert_eq!(has_moved, self.sink.frames > frames || self.socket.written.len() > written);
         self.turns += 1;
         self.invariants();

@@ -24,11 +24,11 @@ pub(super) struct Overdue {
     reset: usize,
     frame: Wait<usize>,
     write: Wait<u64>,
-    idle: Wait<(u64, usize)>,
+    idle: Wait<(u64, usize, u64)>,
     /// Of a handler that has paused, to take what came before the peer's end.
     finished: Wait<(usize, usize)>,
     /// The same, also while it stands in the queue.
-    still: Wait<(u64, usize)>,
+    still: Wait<(u64, usize, u64)>,
 }
 
 /// How long something has been waited for, as far as the oracle has seen.
@@ -121,7 +121,7 @@ impl Rig {
     ///
     /// The wait for a frame is not counted while the server has not read what there is, is held back or has something to do.
     fn check_waited(&mut self, index: usize) {
-        let Self { actors, reactor, sim, settings, .. } = self;
+        let Self { actors, reactor, sim, settings, looked_at, .. } = self;
         let (actor, config, now) = (&mut actors[index], &settings.config, sim.now());
         let record = &reactor.handler().records[actor.number];
         let Some(glimpse) = record.open_id().and_then(|id| reactor.glimpse(id)) else { return };
@@ -143,13 +143,15 @@ impl Rig {
 
         let is_over = actor.overdue.frame.is_over(frame, now, config.frame_timeout);
         assert!(!is_over, "{actor} did not complete a frame in time, and is still there");
-        let is_over = actor.overdue.write.is_over(write.then_some(written), now, config.write_timeout);
+        // The window in which it stopped, and the next; each may end in a step of time as long as it is.
+        let windows = config.write_timeout.map(|timeout| 4 * timeout);
+        let is_over = actor.overdue.write.is_over(write.then_some(written), *looked_at, windows);
         assert!(!is_over, "{actor} took nothing in time, and is still there");
         let is_left = record.is_paused && socket.peer_has_finished && glimpse.is_taking_frames && !glimpse.is_queued;
         let finished = is_left.then_some((record.taken, record.resumes));
-        let is_over = actor.overdue.finished.is_over(finished, now, config.write_timeout);
+        let is_over = actor.overdue.finished.is_over(finished, *looked_at, windows);
         assert!(!is_over, "{actor} has finished, is paused for too long, and is still there");
-        let moved = (written, record.taken);
+        let moved = (written, record.taken, socket.past.bytes_read);
         actor.overdue.still.is_over(Some(moved), now, None);
         let is_over = actor.overdue.idle.is_over(idle.then_some(moved), now, config.idle_timeout);
         assert!(!is_over, "{actor} was idle for too long, and is still there");
@@ -207,7 +209,8 @@ impl Rig {
                 may_be_misjudged || is_late
             }),
             CloseReason::WriteTimeout => {
-                config.write_timeout.is_some_and(|timeout| may_be_misjudged || at - actor.last_read_at >= timeout)
+                let is_slow = config.write_rate_min > 0;
+                config.write_timeout.is_some_and(|timeout| is_slow || at - actor.last_read_at >= timeout)
             }
             // That no other held more is checked where it is chosen.
             CloseReason::Evicted { input, output } => input + output > 0,

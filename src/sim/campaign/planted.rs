@@ -65,6 +65,7 @@ each_is_found! {
     a_generation_ignored_is_found: GenerationIgnored,
     a_frame_deadline_counted_from_the_last_byte_is_found: FrameClockRestarts,
     a_write_deadline_that_input_puts_off_is_found: WriteClockRestarts,
+    accepted_output_that_is_not_seen_is_found: AcceptedBytesUnseen,
     an_idle_deadline_that_nothing_puts_off_is_found: IdleClockStands,
     an_accept_not_resumed_after_exhaustion_is_found: ExhaustionLosesEdge,
     an_accept_tried_again_at_once_is_found: ExhaustionSpins,

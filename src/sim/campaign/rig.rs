@@ -29,6 +29,8 @@ pub(super) struct Rig {
     pub(super) is_ending: bool,
     /// Steps taken.
     pub(super) steps: usize,
+    /// The time that has passed, of each step no more than a write timeout: in one step there is one look.
+    pub(super) looked_at: Instant,
 }
 
 impl Rig {
@@ -45,7 +47,19 @@ impl Rig {
             panic!("no reactor")
         };
         assert!(reactor.listen(&sim.addr(PORT)).is_ok());
-        Self { sim, reactor, settings, rng, actors: Vec::new(), trace, messages: 0, is_ending: false, steps: 0 }
+        let looked_at = sim.now();
+        Self {
+            sim,
+            reactor,
+            settings,
+            rng,
+            actors: Vec::new(),
+            trace,
+            messages: 0,
+            is_ending: false,
+            steps: 0,
+            looked_at,
+        }
     }
 
     pub(super) fn run(&mut self, steps: usize) {
@@ -158,6 +172,7 @@ impl Rig {
         };
         let step = Duration::from_micros(micros);
         self.sim.advance(step);
+        self.looked_at += self.settings.config.write_timeout.map_or(step, |timeout| step.min(timeout));
         self.trace.note(format!("{step:?} later"));
     }
 

@@ -59,6 +59,7 @@ fn config(rng: &mut Rng) -> Config {
         .idle_timeout(timeout(rng, 300, [5, 20]))
         .frame_timeout(timeout(rng, 900, [2, 30]))
         .write_timeout(timeout(rng, 900, [3, 30]))
+        .write_rate_min([0, 0, 50][rng.below(3)])
         .read_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
         .write_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
         .frame_budget([1, 7, 2_048][rng.below(3)])

@@ -15,6 +15,7 @@ mod pauses;
 mod prefixes;
 mod queued;
 mod reclaim;
+mod slow_readers;
 
 use std::time::Duration;
 

@@ -1,0 +1,191 @@
+//! What peers accept of their output, measured in windows of the write timeout.
+//!
+//! Rule: a peer's progress is measured as bytes that its kernel has acknowledged, never as events of its own socket; and
+//! output has a deadline until it is acknowledged, wherever it waits.
+//!
+//! Output that was pending when a window began and still is when it ends was pending all the time, because bytes are
+//! acknowledged in order. Only then does the window count.
+
+use std::collections::HashMap;
+
+use crate::config::Config;
+use crate::planted::{Bug, planted};
+
+/// The windows of the connections whose output is watched.
+#[derive(Debug)]
+pub(crate) struct Acceptance {
+    /// What a peer is to accept in a window, in bytes.
+    due: u64,
+    // Invariant: one for each connection that is watched.
+    windows: HashMap<u32, Window>,
+}
+
+/// One peer's window.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    /// Bytes written and not acknowledged when it began.
+    unacknowledged: u64,
+    /// Bytes queued and not written when it began.
+    unsent: u64,
+    /// By how many bytes the peer is behind.
+    behind: u64,
+}
+
+/// What is known of a connection's output at the end of a window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    /// Bytes written and not acknowledged.
+    pub(crate) unacknowledged: u64,
+    /// Bytes queued and not written.
+    pub(crate) unsent: u64,
+    /// Bytes written since the window began.
+    pub(crate) written: u64,
+    /// Bytes of these that were written just now, which the peer had no time for.
+    pub(crate) just_written: u64,
+}
+
+/// What a window has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// The peer has accepted everything.
+    Done,
+    /// The peer has accepted all there was when the window began, or all that it could; another window begins.
+    Fast,
+    /// The peer accepts enough, and output was pending all the time; another window begins.
+    Slow,
+    /// The peer accepts too little.
+    Behind,
+}
+
+impl Acceptance {
+    pub(crate) fn new(config: &Config) -> Self {
+        let window = config.write_timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
+        // More than any number of bytes becomes the highest one.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let due = (window * config.write_rate_min as f64) as u64;
+        Self { due, windows: HashMap::new() }
+    }
+
+    /// A first window begins.
+    pub(crate) fn begin(&mut self, slot: u32, unacknowledged: u64, unsent: u64) {
+        self.windows.insert(slot, Window { unacknowledged, unsent, behind: 0 });
+    }
+
+    /// A window ends, and unless this is the last, another begins.
+    pub(crate) fn look(&mut self, slot: u32, look: Look) -> Shown {
+        let pending = look.unacknowledged.saturating_add(look.unsent);
+        let shown = match self.windows.get_mut(&slot) {
+            _ if pending == 0 => Shown::Done,
+            Some(window) => window.end(look, self.due),
+            None => {
+                self.begin(slot, look.unacknowledged, look.unsent);
+                Shown::Fast
+            }
+        };
+        if matches!(shown, Shown::Done | Shown::Behind) {
+            self.windows.remove(&slot);
+        }
+        shown
+    }
+
+    /// The connection has ended.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.windows.remove(&slot);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.windows.len()
+    }
+}
+
+impl Window {
+    fn end(&mut self, look: Look, due: u64) -> Shown {
+        let accepted = match look.written {
+            written if planted(Bug::AcceptedBytesUnseen) => written,
+            // Where the kernel counts overhead, it may seem to hold more than there was: then nothing is known.
+            written => (self.unacknowledged + written).checked_sub(look.unacknowledged).unwrap_or(due.max(1)),
+        };
+        let had_all = accepted >= self.unacknowledged.saturating_add(self.unsent);
+        let had_what_there_was = look.unacknowledged <= look.just_written;
+        let behind = match had_all || had_what_there_was {
+            true => 0,
+            false => self.behind.saturating_add(due).saturating_sub(accepted),
+        };
+        let is_stuck = accepted == 0;
+        *self = Self { unacknowledged: look.unacknowledged, unsent: look.unsent, behind };
+        // What is read shows in steps, so that a peer may seem to be behind by one.
+        match had_all || had_what_there_was {
+            true => Shown::Fast,
+            false if is_stuck || behind > due / 4 * 3 => Shown::Behind,
+            false => Shown::Slow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A peer that is owed more than it can ever read in 100 windows, and reads as a test says; the kernel shows that in steps.
+    fn windows_until_closed(timeout: u64, rate: usize, step: u64, reads: impl Fn(u64) -> u64) -> Option<u64> {
+        const FULL: u64 = 4 << 20;
+        let timeout = Duration::from_secs(timeout);
+        let config = Config::builder().write_timeout(Some(timeout)).write_rate_min(rate).build().unwrap();
+        let mut acceptance = Acceptance::new(&config);
+        acceptance.begin(1, FULL, 64 << 10);
+        let shown_by = |window: u64| (0..window).map(&reads).sum::<u64>() / step * step;
+        (1..=100).find(|&window| {
+            let written = shown_by(window) - shown_by(window - 1);
+            let look = Look { unacknowledged: FULL, unsent: 64 << 10, written, just_written: 0 };
+            acceptance.look(1, look) == Shown::Behind
+        })
+    }
+
+    #[test]
+    fn peer_that_reads_8_kib_per_timeout_is_behind_within_3_windows() {
+        for timeout in [3, 5, 10, 30, 300] {
+            let closed = windows_until_closed(timeout, 4 << 10, 1, |_| 8 << 10);
+            assert!(closed.is_some_and(|windows| windows <= 3), "{timeout} s: {closed:?}");
+        }
+    }
+
+    #[test]
+    fn steady_peer_above_the_rate_is_never_behind_whatever_the_steps() {
+        for timeout in [3, 30] {
+            for rate in [5_000, 10_000, 20_000, 100_000] {
+                let per_window = rate * timeout;
+                for step in [1, 4_096, per_window / 2, per_window * 3 / 4] {
+                    let closed = windows_until_closed(timeout, 4 << 10, step, |_| per_window);
+                    assert_eq!(closed, None, "{timeout} s, {rate} B/s in steps of {step}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn peer_that_accepts_nothing_is_behind_after_one_window_also_without_a_rate() {
+        for rate in [0, 1, 4 << 10, usize::MAX] {
+            assert_eq!(windows_until_closed(30, rate, 1, |_| 0), Some(1));
+        }
+        assert_eq!(windows_until_closed(30, 0, 1, |_| 1), None);
+        // What it has read before does not help it.
+        assert_eq!(windows_until_closed(30, 4 << 10, 1, |window| if window < 5 { 1 << 20 } else { 0 }), Some(6));
+    }
+
+    #[test]
+    fn peer_that_catches_up_is_in_time_however_little_it_was() {
+        let mut acceptance = Acceptance::new(&Config::default());
+        acceptance.begin(1, 100, 0);
+        // 50 bytes more are pending since then.
+        let look = Look { unacknowledged: 50, unsent: 0, written: 50, just_written: 0 };
+        assert_eq!(acceptance.look(1, look), Shown::Fast);
+        // What there was in the kernel was accepted; the rest was written only now.
+        let look = Look { unacknowledged: 9_000, unsent: 10_000, written: 9_000, just_written: 9_000 };
+        assert_eq!(acceptance.look(1, look), Shown::Fast);
+        assert_eq!(acceptance.look(1, Look { unacknowledged: 0, unsent: 0, written: 0, just_written: 0 }), Shown::Done);
+        assert_eq!(acceptance.len(), 0);
+    }
+}
