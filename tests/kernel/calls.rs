@@ -127,7 +127,7 @@ fn a_connection_that_its_peer_reset_is_not_shut_down() {
     }
 }
 
-/// An strace attached to a process; killed when it is dropped, which leaves the process running.
+/// An strace attached to a process's first thread, which is the reactor's; killed when it is dropped, which leaves the process running.
 struct Strace {
     child: Child,
     stderr: BufReader<ChildStderr>,
@@ -137,7 +137,8 @@ impl Strace {
     /// `None`, and a line that says why, where that is not possible.
     fn attach(pid: u32) -> Option<Self> {
         let mut command = Command::new("strace");
-        command.args(["-f", "-c", "-p", &pid.to_string()]).stdin(Stdio::null()).stderr(Stdio::piped());
+        // Without `-f`: the thread for signals waits in a read, which a stop interrupts.
+        command.args(["-c", "-p", &pid.to_string()]).stdin(Stdio::null()).stderr(Stdio::piped());
         let Ok(mut child) = command.spawn() else {
             skip("strace is not installed");
             return None;
