@@ -72,6 +72,8 @@ pub(crate) struct Deadlines {
 struct List {
     /// `None`: this kind is off.
     timeout: Option<Duration>,
+    /// The same, up to `NOT_SET`.
+    timeout_nanos: u64,
     head: u32,
     tail: u32,
     /// By slot; grows to the highest slot that ever had a deadline of this kind.
@@ -92,7 +94,10 @@ const EMPTY: Node = Node { since: NOT_SET, prev: NONE, next: NONE };
 
 impl Deadlines {
     pub(crate) fn new(config: &Config, epoch: Instant) -> Self {
-        let list = |timeout| List { timeout, head: NONE, tail: NONE, nodes: Vec::new() };
+        let list = |timeout: Option<Duration>| {
+            let timeout_nanos = timeout.map_or(NOT_SET, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(NOT_SET));
+            List { timeout, timeout_nanos, head: NONE, tail: NONE, nodes: Vec::new() }
+        };
         Self {
             epoch,
             lists: [
@@ -145,7 +150,9 @@ impl Deadlines {
 
     /// The earliest deadline of all.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.lists.iter().filter_map(|list| list.next(self.epoch)).min()
+        // In nanoseconds, so that a turn with deadlines costs little more than one without.
+        let due = self.lists.iter().map(List::due).min().filter(|due| *due != NOT_SET)?;
+        after(self.epoch, Duration::from_nanos(due))
     }
 
     pub(crate) fn is_on(&self, kind: Kind) -> bool {
@@ -166,7 +173,8 @@ impl Deadlines {
     /// A slot whose deadline of this kind has come, which is thereby taken away.
     pub(crate) fn expired(&mut self, kind: Kind, now: Instant) -> Option<u32> {
         let list = &mut self.lists[kind as usize];
-        let is_due = list.next(self.epoch).is_some_and(|due| due <= now);
+        let due = list.due();
+        let is_due = due != NOT_SET && due <= nanos(now.saturating_duration_since(self.epoch));
         is_due.then(|| {
             let slot = list.head;
             list.unlink(slot);
@@ -180,12 +188,9 @@ impl List {
         self.nodes.get(slot as usize).map_or(NOT_SET, |node| node.since)
     }
 
-    fn next(&self, epoch: Instant) -> Option<Instant> {
-        let since = self.since(self.head);
-        if since == NOT_SET {
-            return None;
-        }
-        after(after(epoch, Duration::from_nanos(since))?, self.timeout?)
+    /// When the earliest deadline comes; `NOT_SET` if there is none, or if it is further away than can be counted.
+    fn due(&self) -> u64 {
+        self.since(self.head).saturating_add(self.timeout_nanos)
     }
 
     fn link(&mut self, slot: u32, since: u64) {
