@@ -214,7 +214,7 @@ impl ConfigBuilder {
         /// [`write_rate_min`](Self::write_rate_min), over a window of this length. Default 30 s.
         ///
         /// Output is pending until the peer's kernel has acknowledged it, also when it has left the outbox for the kernel's
-        /// send buffer. The first window begins when a write blocks, or with 16 KiB written; each further one where the last
+        /// send buffer. The first window begins when a write blocks, or with 64 KiB written; each further one where the last
         /// has ended. So a peer that stops reading is closed within two windows.
         write_timeout: Option<Duration>,
         /// The least that a peer accepts of its pending output, in bytes per second, measured over windows of

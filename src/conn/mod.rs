@@ -112,7 +112,7 @@ enum State {
 }
 
 /// So many bytes are written before the kernel is asked how many of them the peer has acknowledged.
-pub(crate) const UNWATCHED_BYTES_MAX: u32 = 16 << 10;
+pub(crate) const UNWATCHED_BYTES_MAX: u32 = 64 << 10;
 
 /// The part of a connection that an idle one does without.
 #[derive(Debug, Default)]

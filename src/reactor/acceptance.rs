@@ -83,14 +83,18 @@ impl Acceptance {
             }
         };
         if matches!(shown, Shown::Done | Shown::Behind) {
-            self.windows.remove(&slot);
+            self.forget(slot);
         }
         shown
     }
 
-    /// The connection has ended.
+    /// The connection has ended, or its output is not to be measured any more.
     pub(crate) fn forget(&mut self, slot: u32) {
         self.windows.remove(&slot);
+        // So that idle connections do not pay for a burst.
+        if self.windows.len() < self.windows.capacity() / 8 {
+            self.windows.shrink_to(2 * self.windows.len());
+        }
     }
 
     #[cfg(test)]
