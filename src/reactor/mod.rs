@@ -268,6 +268,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.life = Life::Draining { deadline };
         self.clients.is_ending = true;
         self.listeners.drain();
+        self.bench.supplies.now = now;
+        // Now, so that a client which has seen its end finds no listener, unless the queue is long.
+        self.accept();
         self.clients.drain_all();
     }
 

@@ -149,3 +149,15 @@ fn drain_without_descriptors_ends_and_counts_what_is_left() {
     assert_eq!((scene.reactor.drain_report().drained, scene.reactor.drain_report().cut), (0, 1));
     assert_eq!(scene.closed(&CloseReason::Drained), 0);
 }
+
+#[test]
+fn listener_with_a_short_queue_is_closed_before_any_client_sees_an_end() {
+    let mut scene = Scene::with(Sim::new(7), Config::builder(), Draining);
+    let open = scene.connect();
+    let peers: Vec<_> = (0..10).map(|_| scene.knock()).collect();
+    peers.iter().for_each(|peer| peer.send(&frame(b"before the drain")));
+    scene.reactor.drain();
+    assert!(scene.sim.connect(PORT).is_none() && !open.has_server_finished());
+    run(&mut scene, |_| {});
+    assert_eq!((answered(&peers), scene.reactor.drain_report().drained), (10, 11));
+}
