@@ -321,7 +321,9 @@ fn an_idle_reactor_has_no_deadline_and_no_work() {
 
 #[test]
 fn a_reactor_that_had_a_burst_is_without_a_deadline_again_once_its_buffers_are_given_back() {
-    let mut server = Server::new(Config::default(), Echo);
+    // After so long it looks whether the client has acknowledged everything, once.
+    let config = Config::builder().write_timeout(Some(Duration::from_secs(1))).build().unwrap();
+    let mut server = Server::new(config, Echo);
     let client = server.connect();
     server.write(&client, &frame(&common::pattern(100_000)));
     server.expect(&client, &[&common::pattern(100_000)]);
