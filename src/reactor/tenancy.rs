@@ -16,7 +16,7 @@ use crate::reactor::{Life, Reactor};
 
 /// Whether a connection that ends for this reason is closed with a reset.
 ///
-/// Rule: a timeout, an eviction, a limit or an abort leaves nothing in the kernel: what the peer has not acknowledged is
+/// Rule: a timeout, an eviction or an abort leaves nothing in the kernel: what the peer has not acknowledged is
 /// freed, and the peer sees a reset, not the orderly end of a stream that was cut short. What a drain cuts is sent as far as
 /// the kernel has taken it.
 fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
@@ -26,9 +26,10 @@ fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
         CloseReason::IdleTimeout
         | CloseReason::Reclaimed
         | CloseReason::FrameTimeout
-        | CloseReason::FrameTooLong(_)
         | CloseReason::AbortedByHandler => matches!(stream.unacknowledged_bytes(), Ok(Some(1..))),
+        // These have sent FIN behind what was owed, and waited for the peer.
         CloseReason::PeerFinished
+        | CloseReason::FrameTooLong(_)
         | CloseReason::TruncatedFrame { .. }
         | CloseReason::Reset
         | CloseReason::WriteZero
