@@ -50,7 +50,7 @@ fn an_address_that_no_machine_could_use_is_a_usage_error_of_every_command() {
         (&long, &["a path of a Unix socket has at most 107 bytes", "this one has 205", "use a shorter one"]),
         ("[fe80::1]:7007", &["fe80::1 is a link-local address and needs its interface", "[fe80::1%eth0]:7007"]),
         ("[fe80::1%]:7007", &["[fe80::1%]:7007", "expected an address such as"]),
-        ("unix:@", &["unix:@", "expected an address such as"]),
+        ("unix:@", &["the abstract name behind unix:@ is empty", "expected one such as unix:@frameloop"]),
     ];
     for (addr, needles) in cases {
         assert_error(&mut frameloop(&["serve", "--listen", addr]), USAGE, needles);

@@ -58,6 +58,17 @@ impl MemoryLimit {
         let smallest = limits.filter(|limit| limit.bytes > 0).min_by_key(|limit| limit.bytes);
         smallest.unwrap_or(Self { bytes: ASSUMED, source: Source::Assumed })
     }
+
+    fn quarter(&self) -> usize {
+        usize::try_from(self.bytes / 4).unwrap_or(usize::MAX)
+    }
+
+    /// Logs which limit decided, if a quarter of it is what is used.
+    pub(crate) fn log_default(&self, memory: usize) {
+        if memory == self.quarter() {
+            info!("--memory is {memory} bytes, a quarter of {self}");
+        }
+    }
 }
 
 /// Where no limit can be read.
@@ -66,9 +77,8 @@ const ASSUMED: u64 = 4 << 30;
 /// The default of `--memory`: a quarter of the limit, but as much as a server needs, `least`, if there is so much at all. With
 /// less, the settings are refused, and the refusal says what to do.
 pub(crate) fn default(limit: &MemoryLimit, least: usize) -> usize {
-    let quarter = usize::try_from(limit.bytes / 4).unwrap_or(usize::MAX);
+    let quarter = limit.quarter();
     if quarter >= least {
-        info!("--memory is {quarter} bytes, a quarter of {limit}");
         return quarter;
     }
     let can_be_raised = limit.bytes >= least as u64;

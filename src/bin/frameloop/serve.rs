@@ -150,7 +150,8 @@ Examples:
   frameloop serve -vv                                              every step of every connection";
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let config = args.config(machine::raise_descriptor_limit()).map_err(|error| usage(&error))?;
+    let limit = MemoryLimit::of_this_process();
+    let (config, memory) = args.config(machine::raise_descriptor_limit(), &limit).map_err(|error| usage(&error))?;
     // Resolving a name can take long: meanwhile a signal ends the process at once. From here on it drains.
     let addresses = args.listen.iter().map(candidates).collect::<Result<Vec<_>, _>>()?;
     signals::set(Action::Count);
@@ -160,6 +161,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut bound = Vec::with_capacity(addresses.len());
     for (address, candidates) in args.listen.iter().zip(&addresses) {
         bound.push(listen(&mut reactor, address, candidates)?);
+    }
+    if args.memory.is_none() {
+        limit.log_default(memory);
     }
 
     // Only now: whoever reads this line may connect, and may send a signal.
@@ -182,8 +186,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 impl ServeArgs {
-    /// The reactor's settings, of which a process with `descriptors` can have as many open files.
-    fn config(&self, descriptors: u64) -> Result<Config, ConfigError> {
+    /// The reactor's settings for a process with this limit of open files and of memory; and the memory for buffers among
+    /// them, in bytes.
+    fn config(&self, descriptors: u64, limit: &MemoryLimit) -> Result<(Config, usize), ConfigError> {
         let listeners = self.listen.len();
         let room = machine::connections_within(descriptors, listeners);
         let connections = self.max_connections.unwrap_or(room);
@@ -217,10 +222,10 @@ impl ServeArgs {
             Some(memory) => memory,
             None => {
                 let least = builder.clone().memory_bytes_max(usize::MAX).build()?.memory_bytes_min();
-                memory_limit::default(&MemoryLimit::of_this_process(), least)
+                memory_limit::default(limit, least)
             }
         };
-        builder.memory_bytes_max(memory).build()
+        Ok((builder.memory_bytes_max(memory).build()?, memory))
     }
 }
 
