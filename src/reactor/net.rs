@@ -455,8 +455,8 @@ fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
 /// Probes that a silent peer has for its answer.
 const KEEPALIVE_PROBES: u32 = 5;
 
-/// All that decides when a dead peer is found, and nothing left to the machine's settings, which on Linux would add 11
-/// minutes (`tcp(7)`: 9 probes, 75 s apart). The probes together take as long as the silence before them, or 5 s.
+/// Rule: the setting decides when a dead peer is found, and nothing is left to the machine's settings, which on Linux would
+/// add 11 minutes (`tcp(7)`: 9 probes, 75 s apart). The probes together take as long as the silence before them, or 5 s.
 fn keepalive(idle: Duration) -> TcpKeepalive {
     let interval = Duration::from_secs((idle.as_secs() / u64::from(KEEPALIVE_PROBES)).max(1));
     TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(KEEPALIVE_PROBES)
