@@ -126,7 +126,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             if let Some(before) = before {
                 let (undecoded, owed) = conn.held_bytes();
                 let after = conn.state_name();
-                trace!("[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed");
+                trace!(
+                    target: "frameloop::reactor",
+                    "[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed"
+                );
             }
         }
         self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before, moved.has_any());

@@ -166,6 +166,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         limit.log_default(memory);
     }
 
+    // What was logged of the start comes first, if stderr takes it.
+    logging::finish(START_LOGGED);
     // Only now: whoever reads this line may connect, and may send a signal.
     let announcements = Announcements::start();
     for addr in bound {
@@ -280,6 +282,9 @@ fn run_until_done(
         }
     }
 }
+
+/// How long the lines for scripts wait for the log of the start.
+const START_LOGGED: Duration = Duration::from_millis(100);
 
 /// The exit code when a last line is not written.
 const EXIT_UNWRITTEN: i32 = 1;
