@@ -166,14 +166,14 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         limit.log_default(memory);
     }
 
-    // What was logged of the start comes first, if stderr takes it.
-    logging::finish(START_LOGGED);
+    logging::finish(LOG_PATIENCE);
     // Only now: whoever reads this line may connect, and may send a signal.
     let announcements = Announcements::start();
     for addr in bound {
         announcements.line(&format!("listening on {addr}"));
     }
     run_until_done(&mut reactor, &mut wake, on(args.stats_interval))?;
+    logging::finish(LOG_PATIENCE);
     let report = reactor.drain_report();
     let (drained, cut, unsent) = (report.drained, report.cut, report.unsent_bytes);
     announcements.line(&format!("drained {drained} connections, cut {cut} ({unsent} bytes unsent)"));
@@ -283,8 +283,8 @@ fn run_until_done(
     }
 }
 
-/// How long the lines for scripts wait for the log of the start.
-const START_LOGGED: Duration = Duration::from_millis(100);
+/// How long a line for scripts waits for what was logged before it.
+const LOG_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The exit code when a last line is not written.
 const EXIT_UNWRITTEN: i32 = 1;
