@@ -66,6 +66,15 @@ fn assert_same(loaded: &str, log: &str, what: &str) {
     assert_eq!(loaded, reported, "{what}");
 }
 
+/// Tries all cases at once, as most of each is waiting.
+fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, attempt: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| attempt(case));
+        }
+    });
+}
+
 #[test]
 fn report_of_a_log_equals_what_the_run_printed() {
     let scratch = Scratch::new("equal");
@@ -121,7 +130,7 @@ fn report_equals_a_run_whose_server_stalls() {
             });
         }
     });
-    for rate in [&["--depth", "2"][..], &["-r", "2k"]] {
+    at_once([&["--depth", "2"][..], &["-r", "2k"]], |rate| {
         let log = scratch.path(rate[0]);
         let args = ["load", &addr, "-c", "4", "-d", "1s", "--warmup", "0", "--json", "--hlog", &log];
         let done = run(&[&args, rate, &["--expect", "max<3s", "--expect", "unanswered==0"]].concat());
@@ -136,15 +145,15 @@ fn report_equals_a_run_whose_server_stalls() {
         // The table says it as well.
         let table = run(&["report", &log]).stdout;
         assert!(table.contains("an unanswered frame has waited for up to"), "{table}");
-    }
+    });
 }
 
 #[test]
 fn report_equals_a_run_ended_by_each_signal() {
     let scratch = Scratch::new("signals");
     let (_server, addr) = Process::serve(&[]);
-    for (signal, warmup, stage) in [("INT", "0", "measuring"), ("HUP", "0", "measuring"), ("TERM", "1h", "warming up")]
-    {
+    let cases = [("INT", "0", "measuring"), ("HUP", "0", "measuring"), ("TERM", "1h", "warming up")];
+    at_once(cases, |(signal, warmup, stage)| {
         let log = scratch.path(&format!("{signal}.hlog"));
         let args = ["load", &addr, "-d", "1h", "--warmup", warmup, "-r", "500", "--json", "--hlog", &log];
         let process = Process::start(&mut frameloop(&args));
@@ -154,7 +163,7 @@ fn report_equals_a_run_ended_by_each_signal() {
         assert_eq!(done.code, Some(0), "{signal}: {}", done.stderr);
         assert_eq!(json(&done.stdout)["was_interrupted"], true);
         assert_same(&done.stdout, &log, signal);
-    }
+    });
 }
 
 #[test]

@@ -95,8 +95,11 @@ fn unix_reader_above_the_rate_stays_and_one_below_is_closed() {
 fn sockets_of(port: u16) -> Vec<(String, usize)> {
     const LISTEN: &str = "0A";
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    rows.filter(|row| row[1].ends_with(&format!(":{port:04X}")) && row[3] != LISTEN)
+    let port = format!(":{port:04X}");
+    // The table can be long, with the closed sockets of other tests.
+    let lines = table.lines().skip(1).filter(|line| line.contains(&port));
+    let rows = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[1].ends_with(&port) && row[3] != LISTEN)
         .map(|row| (row[3].to_owned(), usize::from_str_radix(row[4].split(':').next().unwrap(), 16).unwrap()))
         .collect()
 }
@@ -111,13 +114,15 @@ fn peers_that_never_read_small_replies_leave_nothing_in_the_kernel() {
     let mut peers: Vec<TcpStream> = Vec::new();
     let mut held_max = 0;
     let held = || sockets_of(server.addr.port()).iter().map(|(_, bytes)| bytes).sum::<usize>();
-    for _ in 0..PEERS {
+    for number in 0..PEERS {
         let mut client = Client::connect_narrow(server.addr);
         // All of it, or what the server takes before the kernel holds no more replies.
-        client.stream.set_write_timeout(Some(TIMEOUT)).unwrap();
+        client.stream.set_write_timeout(Some(Duration::from_millis(10))).unwrap();
         let _ = client.stream.write_all(&requests);
         peers.push(client.stream);
-        held_max = held_max.max(held());
+        if number % 10 == 0 {
+            held_max = held_max.max(held());
+        }
     }
     assert!(held_max > 100_000, "{held_max} bytes of replies are in the kernel");
     let is_freed = || held() == 0 && sockets_of(server.addr.port()).iter().all(|(state, _)| state != FIN_WAIT_1);
