@@ -114,6 +114,9 @@ enum State {
 /// So many bytes are written before the kernel is asked how many of them the peer has acknowledged.
 pub(crate) const UNWATCHED_BYTES_MAX: u32 = 64 << 10;
 
+/// With fewer bytes on their way to a peer, its output is not measured yet: it accepts small replies as they come.
+const WATCHED_BYTES_MIN: usize = 16 << 10;
+
 /// The part of a connection that an idle one does without.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
@@ -316,6 +319,18 @@ impl Conn {
     /// Whether its output is measured over a window of the write timeout.
     pub(crate) fn is_watched(&self) -> bool {
         self.is_watched
+    }
+
+    /// Puts off the measuring if all output is written, and little of it is on its way; `unacknowledged` is what the kernel
+    /// holds, as far as it is known, of which the last run wrote `just_written`. Returns whether it was put off.
+    pub(crate) fn watch_later(&mut self, unacknowledged: Option<usize>, just_written: usize) -> bool {
+        let Some(unacknowledged) = unacknowledged else { return false };
+        let is_little = self.write_since().is_none() && unacknowledged.max(just_written) < WATCHED_BYTES_MIN;
+        if let (true, Ok(unacknowledged)) = (is_little, u32::try_from(unacknowledged)) {
+            // Still at most so many bytes are held unwatched.
+            self.written = unacknowledged;
+        }
+        is_little
     }
 
     /// Begins or ends to measure its output.

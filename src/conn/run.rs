@@ -104,6 +104,7 @@ impl Conn {
     }
 
     /// Sends what is owed: first the outbox, then what lies on the workbench; what is left of that goes to the outbox.
+    #[inline]
     pub(crate) fn flush(
         &mut self,
         io: &mut impl Transport,
@@ -113,8 +114,19 @@ impl Conn {
     ) {
         let owes_nothing = bench.run.is_empty() && self.backlog.is_none();
         if owes_nothing || matches!(self.state, State::Closed(_)) {
-            return bench.forget_decoded();
+            bench.forget_decoded();
+        } else {
+            self.flush_owed(io, bench, sink, budget);
         }
+    }
+
+    fn flush_owed(
+        &mut self,
+        io: &mut impl Transport,
+        bench: &mut Workbench,
+        sink: &mut impl Sink,
+        budget: &mut Budget,
+    ) {
         let flushed = self.flush_outbox(io, bench, budget).and_then(|()| self.flush_run(io, bench, sink, budget));
         bench.forget_decoded();
         if let Err(reason) = flushed {
@@ -424,6 +436,11 @@ impl Moved {
     /// Whether frames or output moved.
     pub(crate) fn has_output_or_frames(&self) -> bool {
         self.frames || self.written > 0
+    }
+
+    /// Bytes read and written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.read + self.written
     }
 
     /// Whether anything moved: a frame in progress counts.

@@ -80,8 +80,7 @@ impl TurnBudget {
     }
 
     /// A run has moved so many bytes.
-    pub(crate) fn charge(&mut self, moved: u64) {
-        let moved = usize::try_from(moved).unwrap_or(usize::MAX);
+    pub(crate) fn charge(&mut self, moved: usize) {
         self.left = self.left.saturating_sub(moved.max(RUN_COST));
     }
 }
@@ -116,7 +115,7 @@ mod tests {
             let mut budget = budget_of(bytes);
             let mut moved = 0;
             while let Some(allowance) = budget.admit_first(1_000, true) {
-                budget.charge(allowance as u64);
+                budget.charge(allowance);
                 moved += allowance;
             }
             assert!(moved <= bytes - bytes / 4 && moved > bytes / 4, "{moved} of {bytes}");
@@ -131,7 +130,7 @@ mod tests {
                 let mut budget = budget_of(bytes);
                 let mut moved = 0;
                 while let Some(allowance) = budget.admit_next(is_long) {
-                    budget.charge(allowance.min(run) as u64);
+                    budget.charge(allowance.min(run));
                     moved += allowance.min(run);
                 }
                 assert!(moved <= bytes, "{moved} of {bytes}");
@@ -160,7 +159,7 @@ mod tests {
             for left in (1..=count).rev() {
                 let allowance = budget.admit_first(left, false).unwrap();
                 assert!(allowance >= MIB / count, "{allowance}, {count}");
-                budget.charge(allowance as u64);
+                budget.charge(allowance);
             }
         }
     }

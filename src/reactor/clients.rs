@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::addr::{Dial, PeerAddr};
 use crate::config::Config;
 use crate::conn::outbox::Sent;
+use crate::conn::run::Moved;
 use crate::conn::workbench::Supplies;
 use crate::conn::{Conn, Readiness};
 use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
@@ -194,9 +195,12 @@ impl<S, T> Clients<S, T> {
         self.waiting.pop_front()
     }
 
-    /// A connection's turn has come: from here on it may be queued again. Returns whether it is still there.
-    pub(crate) fn dequeue(&mut self, id: ConnId) -> bool {
-        self.slots.tenant_mut(id).map(|client| client.is_queued = false).is_some()
+    /// A connection's turn has come: from here on it may be queued again. Returns the deadlines for which it now has its
+    /// last look, if it is still there.
+    pub(crate) fn dequeue(&mut self, id: ConnId) -> Option<Kinds> {
+        let client = self.slots.tenant_mut(id)?;
+        client.is_queued = false;
+        Some(std::mem::take(&mut client.expired))
     }
 
     /// A deadline of a connection has come: it is to have a last look, in its turn.
@@ -207,11 +211,6 @@ impl<S, T> Clients<S, T> {
             tenant.conn.look_again();
         }
         self.queue(id);
-    }
-
-    /// The deadlines for which a connection has now had its last look.
-    pub(crate) fn take_expired(&mut self, id: ConnId) -> Kinds {
-        self.slots.tenant_mut(id).map_or_else(Kinds::default, |client| std::mem::take(&mut client.expired))
     }
 
     /// Takes a connection out of its slot. If it stands in the queue, it keeps its place.
@@ -226,9 +225,8 @@ impl<S, T> Clients<S, T> {
         }
     }
 
-    /// Puts it back after a run that moved `bytes`, into the queue if it wants to go on. `has_moved` says whether frames or
-    /// output moved.
-    pub(crate) fn put_back(&mut self, id: ConnId, mut tenant: Tenant<S, T>, bytes: u64, has_moved: bool) {
+    /// Puts it back after a run, into the queue if it wants to go on.
+    pub(crate) fn put_back(&mut self, id: ConnId, mut tenant: Tenant<S, T>, moved: Moved) {
         let now = self.reclaim.now();
         let is_woken = std::mem::take(&mut self.is_runner_woken);
         if is_woken {
@@ -238,10 +236,10 @@ impl<S, T> Clients<S, T> {
         let wants_turn = tenant.conn.wants_turn() || is_woken;
         if let Some(client) = self.slots.tenant_mut(id) {
             client.seat = Seat::Open(tenant);
-            if has_moved {
+            if moved.has_any() {
                 client.active_at = now;
             }
-            client.short_runs_due = match bytes {
+            client.short_runs_due = match moved.bytes() {
                 0..=SHORT_RUN_BYTES => client.short_runs_due.saturating_sub(1),
                 _ => LONG_RUN_MEMORY,
             };
@@ -372,7 +370,7 @@ impl<S, T> Clients<S, T> {
 }
 
 /// The most bytes, read and written, of a run that counts as short: some small requests.
-pub(crate) const SHORT_RUN_BYTES: u64 = 4 << 10;
+pub(crate) const SHORT_RUN_BYTES: usize = 4 << 10;
 
 /// How many short runs make a long one forgotten: with one, a small frame before each burst would let all bursts go first.
 const LONG_RUN_MEMORY: u8 = 4;

@@ -7,7 +7,7 @@ use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
 use crate::reactor::acceptance::{Look, Shown};
 use crate::reactor::clients::Tenant;
-use crate::reactor::deadlines::Kind;
+use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::net::Net;
 
 /// The most deadlines of a kind that are taken up in one turn: what closing so many connections takes.
@@ -34,12 +34,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Closes a connection that has just run and is late all the same; `moved` says what that run moved.
-    pub(crate) fn judge(&mut self, id: ConnId, moved: Moved) {
-        let expired = self.clients.take_expired(id);
-        if expired.is_empty() {
-            return;
-        }
+    /// Closes a connection that has just run and is late all the same: `expired` had come before that run, and `moved` says
+    /// what it moved.
+    pub(crate) fn judge(&mut self, id: ConnId, expired: Kinds, moved: Moved) {
         if expired.contains(Kind::Connect) {
             self.dial_timed_out(id);
         }

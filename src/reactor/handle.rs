@@ -223,6 +223,11 @@ impl Bell {
     }
 }
 
+thread_local! {
+    /// Asked for in each turn: `thread::current` counts references.
+    static THIS_THREAD: ThreadId = thread::current().id();
+}
+
 /// The reactor's end of its handles.
 pub(crate) struct Mailbox<M> {
     receiver: Receiver<Request<M>>,
@@ -255,7 +260,7 @@ impl<M> Mailbox<M> {
     /// The calling thread drives the reactor's next turn.
     #[inline]
     pub(crate) fn note_driver(&mut self) {
-        let thread = thread::current().id();
+        let thread = THIS_THREAD.with(|id| *id);
         if self.driver != Some(thread) {
             self.driver = Some(thread);
             let mut phase = self.handle.bell.phase();

@@ -325,9 +325,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// When a turn is due even if nothing becomes ready; in the past if there is something to do already.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.has_work() {
-            return Some(self.now());
-        }
+        if self.has_work() { Some(self.now()) } else { self.next_due() }
+    }
+
+    /// When the earliest deadline or timer comes.
+    fn next_due(&self) -> Option<Instant> {
         let drain = match self.life {
             Life::Draining { deadline } => deadline,
             Life::Running | Life::Stopped => None,
@@ -341,11 +343,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// How long the poll may sleep.
     fn sleep(&self, timeout: Option<Duration>) -> Option<Duration> {
-        let until_deadline = self.next_deadline().map(|due| due.saturating_duration_since(self.net.now()));
-        match (timeout, until_deadline) {
-            (Some(timeout), Some(until)) => Some(timeout.min(until)),
-            (timeout, until) => timeout.or(until),
+        if self.has_work() || timeout == Some(Duration::ZERO) {
+            return Some(Duration::ZERO);
         }
+        let until_due = self.next_due().map(|due| due.saturating_duration_since(self.net.now()));
+        timeout.into_iter().chain(until_due).min()
     }
 
     /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.

@@ -88,20 +88,18 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Takes a connection off the queue and runs it, within `allowance` bytes.
     fn run_admitted(&mut self, id: ConnId, allowance: usize, budget: &mut TurnBudget) {
-        if !self.clients.dequeue(id) {
-            return;
-        }
-        let moved_before = self.stats.bytes_moved();
+        let Some(expired) = self.clients.dequeue(id) else { return };
         self.bench.supplies.allowance = allowance;
         let moved = self.run_one(id);
-        budget.charge(self.stats.bytes_moved() - moved_before);
-        self.judge(id, moved);
+        budget.charge(moved.bytes());
+        if !expired.is_empty() {
+            self.judge(id, expired, moved);
+        }
     }
 
     /// Runs a connection. Returns what moved.
     pub(crate) fn run_one(&mut self, id: ConnId) -> Moved {
         let Some(mut tenant) = self.clients.take(id) else { return self.look_at_dial(id) };
-        let moved_before = self.stats.bytes_moved();
         let mut moved = Moved::default();
         if tenant.conn.closed().is_none() {
             let Self { handler, clients, bench, stats, deadlines, acceptance, gates, .. } = self;
@@ -114,11 +112,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             deadlines.follow(id.index, conn, had_backlog, moved.has_any(), bench.supplies.now);
             let begins_anew = planted(Bug::WriteClockRestarts) && conn.is_watched();
             if (conn.is_to_be_watched() || begins_anew) && deadlines.is_on(Kind::Write) {
-                let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
-                acceptance.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
-                deadlines.set(Kind::Write, id.index, Some(bench.supplies.now));
-                conn.take_written();
-                conn.watch(true);
+                let unacknowledged = io.unacknowledged_bytes().ok().flatten();
+                if !conn.watch_later(unacknowledged, moved.written) {
+                    acceptance.begin(id.index, unacknowledged.unwrap_or(0) as u64, conn.unsent_bytes() as u64);
+                    deadlines.set(Kind::Write, id.index, Some(bench.supplies.now));
+                    conn.take_written();
+                    conn.watch(true);
+                }
             }
             if had_backlog || conn.has_backlog() {
                 clients.note_held(id, conn.buffered_bytes(), moved.has_output_or_frames(), bench.supplies.now);
@@ -132,7 +132,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 );
             }
         }
-        self.clients.put_back(id, tenant, self.stats.bytes_moved() - moved_before, moved.has_any());
+        self.clients.put_back(id, tenant, moved);
         moved
     }
 }

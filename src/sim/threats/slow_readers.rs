@@ -152,6 +152,28 @@ fn peer_costs_no_more_than_64_kib_in_the_kernel_unwatched() {
     assert_eq!(scene.sleep_until(|stats| stats.connections == 0), Config::default().write_timeout.unwrap());
 }
 
+/// Else each poll would have a timeout, which costs the loop more than a small reply.
+#[test]
+fn peer_that_reads_small_replies_as_they_come_is_not_watched_and_still_costs_no_more_when_it_stops() {
+    for len in [64, 4_096, 12_000] {
+        let mut scene = Scene::with(sim_with_send_buffer(16 << 20), Config::builder(), Echo);
+        let peer = scene.connect();
+        for number in 0..2_000 {
+            peer.send(&frame(&vec![7; len]));
+            scene.settle();
+            assert_eq!(scene.reactor.next_deadline(), None, "behind {number} replies of {len} bytes");
+            assert_eq!(peer.receive().len(), len + 4);
+        }
+        // It reads no more.
+        let replies_unwatched = (64 << 10) / (len + 4);
+        for _ in 0..=replies_unwatched {
+            peer.send(&frame(&vec![7; len]));
+            scene.settle();
+        }
+        assert_eq!(scene.sleep_until(|stats| stats.connections == 0), Config::default().write_timeout.unwrap());
+    }
+}
+
 #[test]
 fn reader_that_catches_up_within_each_window_stays_whatever_it_was_owed() {
     let timeout = 30 * SECOND;
