@@ -149,17 +149,14 @@ fn file_at(path: &Path) -> io::Result<(u64, u64)> {
 mod tests {
     use super::*;
 
-    fn path_of(name: &str) -> PathBuf {
-        std::env::temp_dir().join(format!("frameloop-{name}-{}.sock", std::process::id()))
-    }
-
     fn bind(path: &Path) -> Listener {
         Listener::bind(&ListenAddr::Unix(path.into()), &Config::default()).unwrap().0
     }
 
     #[test]
     fn dropping_a_unix_listener_removes_its_path() {
-        let path = path_of("listener");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("listener");
         let listener = bind(&path);
         assert!(path.exists());
         drop(listener);
@@ -168,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_path_that_is_another_servers_by_now_stays() {
-        let path = path_of("taken");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
         let first = bind(&path);
         std::fs::remove_file(&path).unwrap();
         let _second = bind(&path);
@@ -178,7 +176,8 @@ mod tests {
 
     #[test]
     fn a_process_that_did_not_bind_removes_no_path_and_shuts_nothing_down() {
-        let path = path_of("forked");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("forked");
         let mut listener = bind(&path);
         let ListenSocket::Unix(socket) = &listener.socket else { panic!("no Unix socket") };
         // What a forked child has: a copy of the descriptor, and another process id.
@@ -196,7 +195,8 @@ mod tests {
 
     #[test]
     fn a_dropped_listener_refuses_while_a_child_holds_it() {
-        let path = path_of("held");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("held");
         let any_port: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (tcp, ListenAddr::Tcp(addr)) = Listener::bind(&any_port.into(), &Config::default()).unwrap() else {
             panic!("no TCP address")
