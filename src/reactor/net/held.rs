@@ -162,7 +162,8 @@ fn the_peer_sees_every_end_while_a_child_holds_the_descriptor() {
         client.write_all(&bytes).unwrap();
         assert_end_is_seen(&mut tcp, &mut client, what);
 
-        let path = std::env::temp_dir().join(format!("frameloop-held-{}.sock", std::process::id()));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("held");
         let mut unix = reactor(config);
         unix.listen(&ListenAddr::Unix(path.clone())).unwrap();
         let mut client = UnixStream::connect(&path).unwrap();
