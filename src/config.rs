@@ -214,8 +214,9 @@ impl ConfigBuilder {
         /// [`write_rate_min`](Self::write_rate_min), over a window of this length. Default 30 s.
         ///
         /// Output is pending until the peer's kernel has acknowledged it, also when it has left the outbox for the kernel's
-        /// send buffer. The first window begins when a write blocks, or with 64 KiB written; each further one where the last
-        /// has ended. So a peer that stops reading is closed within two windows.
+        /// send buffer. The first window begins when a write blocks, or when 64 KiB may be unacknowledged; each further one
+        /// where the last has ended. So a peer that stops reading is closed within two windows, unless less than 64 KiB are
+        /// unacknowledged.
         write_timeout: Option<Duration>,
         /// The least that a peer accepts of its pending output, in bytes per second, measured over windows of
         /// [`write_timeout`](Self::write_timeout); 0 is off. Default 4 KiB/s.

@@ -42,7 +42,7 @@ use crate::conn::outbox::Outbox;
 pub use crate::conn::readiness::{Readiness, Transport};
 
 use crate::conn::replies::{Flow, Replies, Verdict};
-use crate::conn::run::Frames;
+use crate::conn::run::{Frames, Moved};
 use crate::conn::workbench::Supplies;
 use crate::error::CloseReason;
 use crate::planted::{Bug, planted};
@@ -85,7 +85,7 @@ pub(crate) struct Conn {
     is_looking: bool,
     /// Its output is measured over a window of the write timeout.
     is_watched: bool,
-    /// Bytes written since [`take_written`](Self::take_written).
+    /// Bytes written since [`take_written`](Self::take_written), or the most that may be unacknowledged.
     written: u32,
     // Invariant: there is one exactly while a frame is incomplete or waits, or output is owed.
     backlog: Option<Box<Backlog>>,
@@ -111,10 +111,10 @@ enum State {
     Closed(CloseReason),
 }
 
-/// So many bytes are written before the kernel is asked how many of them the peer has acknowledged.
+/// The most bytes that may be unacknowledged, for all that is known, without a deadline. Then the kernel is asked.
 pub(crate) const UNWATCHED_BYTES_MAX: u32 = 64 << 10;
 
-/// With fewer bytes on their way to a peer, its output is not measured yet: it accepts small replies as they come.
+/// With fewer bytes unacknowledged than these, the peer accepts its replies as they come, and they need no deadline yet.
 const WATCHED_BYTES_MIN: usize = 16 << 10;
 
 /// The part of a connection that an idle one does without.
@@ -309,8 +309,8 @@ impl Conn {
         self.backlog.as_ref().map_or(0, |backlog| backlog.outbox.len())
     }
 
-    /// Whether its output is to be measured and is not yet: some is pending, or so much was written that the kernel may hold
-    /// more of it than a peer may cost unnoticed.
+    /// Whether its output is to be measured and is not yet: some is unsent, or more may be unacknowledged than a peer may
+    /// cost unnoticed.
     #[inline]
     pub(crate) fn is_to_be_watched(&self) -> bool {
         !self.is_watched && (self.written >= UNWATCHED_BYTES_MAX || self.write_since().is_some())
@@ -321,16 +321,22 @@ impl Conn {
         self.is_watched
     }
 
-    /// Puts off the measuring if all output is written, and little of it is on its way; `unacknowledged` is what the kernel
-    /// holds, as far as it is known, of which the last run wrote `just_written`. Returns whether it was put off.
-    pub(crate) fn watch_later(&mut self, unacknowledged: Option<usize>, just_written: usize) -> bool {
-        let Some(unacknowledged) = unacknowledged else { return false };
-        let is_little = self.write_since().is_none() && unacknowledged.max(just_written) < WATCHED_BYTES_MIN;
-        if let (true, Ok(unacknowledged)) = (is_little, u32::try_from(unacknowledged)) {
-            // Still at most so many bytes are held unwatched.
-            self.written = unacknowledged;
+    /// Puts off measuring its output if its last run wrote little, nothing is unsent and little is unacknowledged. Returns
+    /// whether it was put off.
+    ///
+    /// The kernel is not asked behind each large write: such a connection has a window all the time.
+    pub(crate) fn watch_later(&mut self, io: &impl Transport, moved: Moved) -> bool {
+        if self.write_since().is_some() || moved.written >= WATCHED_BYTES_MIN {
+            return false;
         }
-        is_little
+        match io.unacknowledged_bytes_max() {
+            Ok(Some(bytes)) if bytes < WATCHED_BYTES_MIN => {
+                // Counted on from there, so that no more than `UNWATCHED_BYTES_MAX` are ever without a deadline.
+                self.written = u32::try_from(bytes).unwrap_or(u32::MAX);
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
     }
 
     /// Begins or ends to measure its output.

@@ -53,6 +53,16 @@ pub trait Transport: Read + Write {
         Ok(None)
     }
 
+    /// At least as many bytes as [`unacknowledged_bytes`](Self::unacknowledged_bytes), where that costs less to find out. As
+    /// many by default.
+    ///
+    /// # Errors
+    ///
+    /// What the socket answered.
+    fn unacknowledged_bytes_max(&self) -> io::Result<Option<usize>> {
+        self.unacknowledged_bytes()
+    }
+
     /// Lets the kernel take little of what the peer does not read yet, or as much as it likes, as in the beginning.
     ///
     /// Nothing happens by default.

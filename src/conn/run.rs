@@ -424,7 +424,7 @@ impl<'a> Frames<'a> {
 /// What moved in a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Moved {
-    /// Whole frames were handed over.
+    /// Whole frames were delivered to the handler.
     pub(crate) frames: bool,
     /// Bytes read, of whole frames or not.
     pub(crate) read: usize,

@@ -133,7 +133,8 @@ mod tests {
 
     use super::*;
 
-    /// A peer that is owed more than it can ever read in 100 windows, and reads as a test says; the kernel shows that in steps.
+    /// A peer with more pending output than it can read in 100 windows. It reads as a test says, and the kernel shows that
+    /// in steps.
     fn windows_until_closed(timeout: u64, rate: usize, step: u64, reads: impl Fn(u64) -> u64) -> Option<u64> {
         const FULL: u64 = 4 << 20;
         let timeout = Duration::from_secs(timeout);

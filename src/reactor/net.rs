@@ -300,8 +300,7 @@ const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 const NO_SIGNAL: i32 = 0;
 
 /// A connection's socket. Dropping it shuts it down, unless both directions have ended, and closes it, in the process that
-/// made it; any other process only closes its copy. One that was
-/// [reset](Transport::reset) is only closed.
+/// made it; any other process only closes its copy. One that was [reset](Transport::reset) is only closed.
 #[derive(Debug)]
 pub struct Stream(Connected);
 
@@ -417,6 +416,10 @@ impl Transport for Stream {
         {
             return Ok(Some(unread));
         }
+        kernel::unacknowledged_bytes(self.fd())
+    }
+
+    fn unacknowledged_bytes_max(&self) -> io::Result<Option<usize>> {
         kernel::unacknowledged_bytes(self.fd())
     }
 

@@ -73,6 +73,10 @@ impl<S: Transport> Transport for Observed<'_, S> {
         self.stream.unacknowledged_bytes()
     }
 
+    fn unacknowledged_bytes_max(&self) -> io::Result<Option<usize>> {
+        self.stream.unacknowledged_bytes_max()
+    }
+
     fn limit_unsent(&mut self, is_limited: bool) {
         self.stream.limit_unsent(is_limited);
     }

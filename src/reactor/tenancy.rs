@@ -27,7 +27,7 @@ fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
         | CloseReason::Reclaimed
         | CloseReason::FrameTimeout
         | CloseReason::AbortedByHandler => matches!(stream.unacknowledged_bytes(), Ok(Some(1..))),
-        // These have sent FIN behind what was owed, and waited for the peer.
+        // These have sent FIN behind their pending output, and waited for the peer.
         CloseReason::PeerFinished
         | CloseReason::FrameTooLong(_)
         | CloseReason::TruncatedFrame { .. }

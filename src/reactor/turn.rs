@@ -111,14 +111,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             moved = conn.run(&mut io, bench, &mut sink);
             deadlines.follow(id.index, conn, had_backlog, moved.has_any(), bench.supplies.now);
             let begins_anew = planted(Bug::WriteClockRestarts) && conn.is_watched();
-            if (conn.is_to_be_watched() || begins_anew) && deadlines.is_on(Kind::Write) {
-                let unacknowledged = io.unacknowledged_bytes().ok().flatten();
-                if !conn.watch_later(unacknowledged, moved.written) {
-                    acceptance.begin(id.index, unacknowledged.unwrap_or(0) as u64, conn.unsent_bytes() as u64);
-                    deadlines.set(Kind::Write, id.index, Some(bench.supplies.now));
-                    conn.take_written();
-                    conn.watch(true);
-                }
+            let is_due = (conn.is_to_be_watched() || begins_anew) && deadlines.is_on(Kind::Write);
+            if is_due && !conn.watch_later(&io, moved) {
+                let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
+                acceptance.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
+                deadlines.set(Kind::Write, id.index, Some(bench.supplies.now));
+                conn.take_written();
+                conn.watch(true);
             }
             if had_backlog || conn.has_backlog() {
                 clients.note_held(id, conn.buffered_bytes(), moved.has_output_or_frames(), bench.supplies.now);

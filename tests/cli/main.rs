@@ -15,3 +15,12 @@ mod results;
 mod serve;
 mod streams;
 mod usage;
+
+/// Tries all cases at once, as most of each is waiting.
+fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, attempt: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| attempt(case));
+        }
+    });
+}

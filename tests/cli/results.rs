@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::at_once;
 use crate::process::{Outcome, Process, frameloop, outcome};
 
 /// A folder of a test's own, which goes with the test.
@@ -64,15 +65,6 @@ fn assert_same(loaded: &str, log: &str, what: &str) {
         assert_eq!(*value, reported[name], "{what}: {name}");
     }
     assert_eq!(loaded, reported, "{what}");
-}
-
-/// Tries all cases at once, as most of each is waiting.
-fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, attempt: impl Fn(T) + Sync) {
-    std::thread::scope(|scope| {
-        for case in cases {
-            scope.spawn(|| attempt(case));
-        }
-    });
 }
 
 #[test]

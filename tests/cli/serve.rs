@@ -10,6 +10,7 @@ use std::{env, fs, io, thread};
 
 use frameloop::frame::{HEADER_LEN, encode_header};
 
+use crate::at_once;
 use crate::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
 
 /// Within this time two signals are one.
@@ -180,6 +181,27 @@ fn a_signal_drains_and_the_last_line_tells_how_it_went() {
         assert_eq!(drain_report(&server.outcome()), (1, 0, 0), "SIG{signal}");
         assert_eq!(client.read(&mut reply).unwrap(), 0, "the drain ended the connection in order");
     }
+}
+
+#[test]
+fn log_and_lines_for_scripts_are_in_order_on_one_pipe() {
+    const CLIENTS: usize = 300;
+    // Which thread is faster is chance.
+    at_once(0..6, |_| {
+        let script = "exec \"$0\" serve -v --listen 127.0.0.1:0 2>&1";
+        let command = ["-c", script, env!("CARGO_BIN_EXE_frameloop")];
+        let server = Process::start(Command::new("/bin/sh").args(command).env_clear());
+        assert!(server.stdout_line().contains("] listening on "));
+        assert!(server.stdout_line().contains("] --memory is "));
+        let addr = server.listening_on();
+        let _clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(&addr).unwrap()).collect();
+        server.signal(&["TERM"]);
+        // The end of a drain logs a line for each client, just before the last line.
+        let end = server.outcome().stdout;
+        assert_eq!(end.matches(": closed: ").count(), CLIENTS, "{end}");
+        let last = end.lines().last().unwrap_or_default();
+        assert!(last.starts_with("drained "), "{last}");
+    });
 }
 
 #[test]

@@ -15,6 +15,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::at_once;
 use crate::process::{PATIENCE, Process, frameloop, outcome};
 
 /// Arguments whose result is on stdout, each with the exit code of a success.
@@ -83,7 +84,7 @@ fn verdict_stands_whatever_becomes_of_stdout() {
         (&[load, &["--json"]].concat(), 99),
         (&["load", &addr, "-d", "100ms", "-c", "1", "--warmup", "0", "--connect-timeout", "1s"], 1),
     ];
-    let attempt = |(args, code): (&[&str], i32)| {
+    at_once(failing, |(args, code)| {
         let whole = outcome(&mut frameloop(args));
         assert_eq!(whole.code, Some(code), "{args:?}: {whole:?}");
         let (reader, writer) = pipe().unwrap();
@@ -95,9 +96,7 @@ fn verdict_stands_whatever_becomes_of_stdout() {
         let full = frameloop(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(full.status.code(), Some(code), "{args:?}");
         assert!(String::from_utf8_lossy(&full.stderr).contains("error: cannot write to stdout"), "{args:?}: {full:?}");
-    };
-    // At once, as most of each is waiting.
-    std::thread::scope(|scope| failing.map(|case| scope.spawn(move || attempt(case))).map(|done| done.join().unwrap()));
+    });
 }
 
 fn set_nonblocking(fd: impl AsFd, is_nonblocking: bool) {

@@ -1,7 +1,8 @@
 //! What frames and connections cost in system calls, as the kernel sees it: counted from outside by strace.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use crate::skip;
@@ -127,7 +128,31 @@ fn a_connection_that_its_peer_reset_is_not_shut_down() {
     }
 }
 
-/// An strace attached to a process's first thread, which is the reactor's; killed when it is dropped, which leaves the process running.
+#[test]
+fn small_replies_read_at_once_over_a_unix_socket_cost_no_query_of_its_queue() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("calls");
+    let (server, _addr) = Process::serve(&["-q", "--listen", &format!("unix:{}", path.display())]);
+    let Some(strace) = Strace::attach(server.id()) else { return };
+    let mut clients: Vec<UnixStream> = (0..CONNECTIONS).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    let request = frame(&payload(4, 4 << 10));
+    let mut reply = vec![0; request.len()];
+    for _ in 0..EXCHANGES {
+        // One after the other, so that a connection has one exchange in a run.
+        for client in &mut clients {
+            client.write_all(&request).unwrap();
+            client.read_exact(&mut reply).unwrap();
+            assert!(reply == request);
+        }
+    }
+    let calls = strace.detach();
+    // 80 KiB each: at 64 KiB the kernel is asked how much is unacknowledged, by the cheaper way.
+    assert_eq!(total(&calls, &["ioctl"]), CONNECTIONS, "{calls:?}");
+    assert_eq!(total(&calls, &["socket"]), 0, "{calls:?}");
+}
+
+/// An strace attached to a process's first thread, which is the reactor's; killed when it is dropped, which leaves the
+/// process running.
 struct Strace {
     child: Child,
     stderr: BufReader<ChildStderr>,

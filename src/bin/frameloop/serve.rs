@@ -94,7 +94,7 @@ pub(crate) struct ServeArgs {
     /// (0 = off)
     ///
     /// Output is pending until the peer's kernel acknowledges it. It is measured over windows of DURATION, so a peer that
-    /// stops reading is disconnected within twice DURATION.
+    /// stops reading is disconnected within twice DURATION. Less than 64KiB may stay unacknowledged without a timeout.
     #[arg(long, env = "FRAMELOOP_WRITE_TIMEOUT", value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     write_timeout: Duration,

@@ -1,8 +1,8 @@
 //! How much of what was written to a Unix socket its peer has not read, in bytes (`sock_diag(7)`).
 //!
 //! `SIOCOUTQ` counts whole buffers there, of up to 48 KiB and with their overhead, so that a peer that reads slowly would
-//! seem to read nothing for seconds. The length of the peer's receive queue is exact. It is asked for once in a write
-//! timeout at most.
+//! seem to read nothing for seconds. The length of the peer's receive queue is exact. It is asked for when a window of the
+//! write timeout begins or ends.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -12,7 +12,7 @@ use crate::sim::threats::{SECOND, Scene, frame, sim_with_send_buffer};
 const SEND_BUFFERS: [usize; 2] = [4 << 20, 16 << 10];
 
 /// A peer with more pending output than it reads in a test, in the outbox and in the kernel.
-fn owed(send_buffer: usize, timeout: Duration, rate: usize) -> (Scene<Echo>, Peer) {
+fn with_pending_output(send_buffer: usize, timeout: Duration, rate: usize) -> (Scene<Echo>, Peer) {
     let config = Config::builder().write_timeout(Some(timeout)).write_rate_min(rate).frame_timeout(None);
     let mut scene = Scene::with(sim_with_send_buffer(send_buffer), config, Echo);
     let peer = scene.connect();
@@ -55,7 +55,7 @@ fn reader_of_8_kib_per_timeout_is_closed_within_3_windows() {
     for send_buffer in SEND_BUFFERS {
         for timeout in [3 * SECOND, 5 * SECOND, 30 * SECOND] {
             for reads_per_timeout in [1, 8] {
-                let (mut scene, peer) = owed(send_buffer, timeout, Config::default().write_rate_min);
+                let (mut scene, peer) = with_pending_output(send_buffer, timeout, Config::default().write_rate_min);
                 let read = ((8 << 10) / reads_per_timeout as usize, timeout / reads_per_timeout);
                 let closed = read_until_closed(&mut scene, &peer, read, 10 * timeout);
                 let windows = closed.map(|after| after.as_secs_f64() / timeout.as_secs_f64());
@@ -74,7 +74,7 @@ fn steady_reader_above_the_rate_outlives_the_write_timeout() {
         for timeout in [3 * SECOND, 30 * SECOND] {
             for rate in [5_000, 10_000, 20_000, 100_000] {
                 for pace in [SECOND / 10, SECOND, 2 * SECOND] {
-                    let (mut scene, peer) = owed(send_buffer, timeout, Config::default().write_rate_min);
+                    let (mut scene, peer) = with_pending_output(send_buffer, timeout, Config::default().write_rate_min);
                     let read = ((f64::from(rate) * pace.as_secs_f64()) as usize, pace);
                     let closed = read_until_closed(&mut scene, &peer, read, 8 * timeout);
                     assert_eq!(closed, None, "{rate} B/s each {pace:?}, {timeout:?}, {send_buffer}");
@@ -111,7 +111,7 @@ fn steady_reader_of_64_kib_per_second_gets_all_of_16_mib() {
 #[test]
 fn reader_without_a_rate_stays_for_a_byte_per_window_and_no_longer() {
     let timeout = 30 * SECOND;
-    let (mut scene, peer) = owed(4 << 20, timeout, 0);
+    let (mut scene, peer) = with_pending_output(4 << 20, timeout, 0);
     assert_eq!(read_until_closed(&mut scene, &peer, (1, timeout), 8 * timeout), None);
     let stopped = scene.sim.now();
     scene.sleep_until(|stats| stats.connections == 0);
@@ -152,7 +152,7 @@ fn peer_costs_no_more_than_64_kib_in_the_kernel_unwatched() {
     assert_eq!(scene.sleep_until(|stats| stats.connections == 0), Config::default().write_timeout.unwrap());
 }
 
-/// Else each poll would have a timeout, which costs the loop more than a small reply.
+/// A window for it would give each poll a timeout.
 #[test]
 fn peer_that_reads_small_replies_as_they_come_is_not_watched_and_still_costs_no_more_when_it_stops() {
     for len in [64, 4_096, 12_000] {
