@@ -42,7 +42,7 @@ use crate::reactor::deadlines::Deadlines;
 use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listener::Listeners;
 use crate::reactor::log_gate::Gates;
-use crate::reactor::net::{Mio, Net, OneProcess};
+use crate::reactor::net::{Mio, Net};
 use crate::reactor::sink::{About, guarded, noted};
 use crate::reactor::slots::Subject;
 use crate::reactor::stats::Stats;
@@ -226,7 +226,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.polls += 1;
         let began = self.net.now();
         self.bench.supplies.now = began;
-        let _process = OneProcess::begin();
         self.clients.reclaim.begin_turn(began);
         let moved_before = self.stats.bytes_moved();
         let mut budget = TurnBudget::new(&self.bench.supplies.config);

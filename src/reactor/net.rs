@@ -28,7 +28,6 @@ use crate::config::Config;
 use crate::conn::{Readiness, Transport};
 use crate::error::NotLocal;
 pub use crate::reactor::net::listener::Listener;
-pub(crate) use crate::reactor::net::owner::OneProcess;
 use crate::reactor::net::owner::Owner;
 use crate::reactor::net::sources::Sources;
 
@@ -127,6 +126,7 @@ pub struct Mio {
 
 impl Mio {
     pub(crate) fn new(config: &Config) -> io::Result<Self> {
+        kernel::count_forks()?;
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(config.events_per_turn),

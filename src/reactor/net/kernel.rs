@@ -1,10 +1,40 @@
-//! The two system calls that no safe crate has: all unsafe code of the library.
+//! The two system calls and the one library call that no safe crate has: all unsafe code of the library.
 //!
-//! Rule: `unsafe` stands in this file only, and each block is one call of the kernel with nothing but values and one pointer
-//! to a local variable.
+//! Rule: `unsafe` stands in this file only, and each block is one call with nothing but values, one pointer to a local
+//! variable, or one to a function that touches nothing but an atomic counter.
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How many forks lie between this process and the one that called [`count_forks`] first.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Counts forks from here on, in each child (`pthread_atfork(3)`).
+///
+/// # Errors
+///
+/// What the C library answered: there was no memory.
+#[allow(unsafe_code)]
+pub(super) fn count_forks() -> io::Result<()> {
+    extern "C" fn note_forked() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+
+    static OUTCOME: OnceLock<i32> = OnceLock::new();
+    // SAFETY: the function lives as long as the program and is async-signal-safe, as a child of several threads requires:
+    // it adds to an atomic counter. It is registered once.
+    match OUTCOME.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(note_forked)) }) {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(*error)),
+    }
+}
+
+/// How many forks have led to this process. Two processes of one line of descent differ in it.
+pub(super) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
 
 /// Bytes written to a socket that its peer's kernel has not acknowledged (`SIOCOUTQ`, `tcp(7)`). On a Unix socket the kernel
 /// counts buffers that the peer has not read to their end, with their overhead. `None`: not on this system.
@@ -47,4 +77,27 @@ pub(super) fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn disconnect(_socket: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn fork_is_counted_in_the_child_alone() {
+        count_forks().unwrap();
+        let before = forks();
+        // SAFETY: the child calls nothing but `_exit(2)`, which is async-signal-safe, behind a load of an atomic counter.
+        let status = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::_exit(i32::from(forks() != before + 1));
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            status
+        };
+        assert_eq!((status, forks()), (0, before));
+    }
 }

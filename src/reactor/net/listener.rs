@@ -180,7 +180,7 @@ mod tests {
         let path = dir.path().join("forked");
         let mut listener = bind(&path);
         let ListenSocket::Unix(socket) = &listener.socket else { panic!("no Unix socket") };
-        // What a forked child has: a copy of the descriptor, and another process id.
+        // What a forked child has: a copy of the descriptor, and one more fork.
         let copy: std::os::fd::OwnedFd = std::os::fd::AsFd::as_fd(socket).try_clone_to_owned().unwrap();
         listener.owner = Owner::another_process();
         if let Some(path) = &mut listener.path {
