@@ -126,7 +126,7 @@ pub struct Mio {
 
 impl Mio {
     pub(crate) fn new(config: &Config) -> io::Result<Self> {
-        kernel::count_forks()?;
+        kernel::watch_forks()?;
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(config.events_per_turn),
@@ -299,8 +299,8 @@ const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: i32 = 0;
 
-/// A connection's socket. Dropping it shuts it down, unless both directions have ended, and closes it, in the process that
-/// made it; any other process only closes its copy. One that was [reset](Transport::reset) is only closed.
+/// A connection's socket. Dropping it ends it, also while a forked child has a copy, in the process that made it; any other
+/// process only closes its copy. One that was [reset](Transport::reset) is only closed.
 #[derive(Debug)]
 pub struct Stream(Connected);
 
@@ -350,7 +350,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &self.0;
-        if !owner.has_ended() && owner.is_this_process() {
+        if owner.must_shut_down() {
             // It fails if the peer was never reached.
             let _ = self.socket().shutdown(Shutdown::Both);
         }

@@ -12,7 +12,7 @@ use crate::conn::decoder::Frame;
 use crate::frame::encode_header;
 use crate::handler::{Context, Handler};
 use crate::reactor::Reactor;
-use crate::reactor::net::{Connected, Listener, Mio, Net, Ready, Stream};
+use crate::reactor::net::{Connected, Listener, Mio, Net, Ready, Stream, kernel};
 
 /// The operating system's sockets, each of which a forked child holds as well: a copy of the descriptor, which is what a
 /// child inherits.
@@ -102,6 +102,8 @@ const SHORT: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn reactor(config: ConfigBuilder) -> Reactor<Obedient, Forked> {
+    // What each copy of a descriptor stands for.
+    assert_eq!(kernel::fork(), 0);
     let config = config.drain_timeout(SHORT).linger_timeout(SHORT).build().unwrap();
     let net = Forked { net: Mio::new(&config).unwrap(), held_by_child: Vec::new() };
     Reactor::with_net(net, config, Obedient).unwrap()

@@ -1,31 +1,38 @@
 //! The two system calls and the one library call that no safe crate has: all unsafe code of the library.
 //!
 //! Rule: `unsafe` stands in this file only, and each block is one call with nothing but values, one pointer to a local
-//! variable, or one to a function that touches nothing but an atomic counter.
+//! variable, or pointers to functions that set nothing but atomics.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// How many forks lie between this process and the one that called [`count_forks`] first.
+/// How many forks have led to this process since the first call of [`watch_forks`].
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// Counts forks from here on, in each child (`pthread_atfork(3)`).
+/// Whether this process has forked, or was forked, since then.
+static HAS_FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Notes forks from here on, in the parent and in the child (`pthread_atfork(3)`).
 ///
 /// # Errors
 ///
 /// What the C library answered: there was no memory.
 #[allow(unsafe_code)]
-pub(super) fn count_forks() -> io::Result<()> {
-    extern "C" fn note_forked() {
+pub(super) fn watch_forks() -> io::Result<()> {
+    extern "C" fn in_parent() {
+        HAS_FORKED.store(true, Ordering::Relaxed);
+    }
+    extern "C" fn in_child() {
+        HAS_FORKED.store(true, Ordering::Relaxed);
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
 
     static OUTCOME: OnceLock<i32> = OnceLock::new();
-    // SAFETY: the function lives as long as the program and is async-signal-safe, as a child of several threads requires:
-    // it adds to an atomic counter. It is registered once.
-    match OUTCOME.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(note_forked)) }) {
+    // SAFETY: both functions live as long as the program and are async-signal-safe, as a child of several threads requires:
+    // they set atomics. They are registered once.
+    match OUTCOME.get_or_init(|| unsafe { libc::pthread_atfork(None, Some(in_parent), Some(in_child)) }) {
         0 => Ok(()),
         error => Err(io::Error::from_raw_os_error(*error)),
     }
@@ -34,6 +41,11 @@ pub(super) fn count_forks() -> io::Result<()> {
 /// How many forks have led to this process. Two processes of one line of descent differ in it.
 pub(super) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
+}
+
+/// Whether another process may have copies of this one's descriptors.
+pub(super) fn has_forked() -> bool {
+    HAS_FORKED.load(Ordering::Relaxed)
 }
 
 /// Bytes written to a socket that its peer's kernel has not acknowledged (`SIOCOUTQ`, `tcp(7)`). On a Unix socket the kernel
@@ -79,25 +91,32 @@ pub(super) fn disconnect(_socket: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Forks a child, which ends with 0 if it is one fork further from the first process. Returns how it ended.
+#[cfg(test)]
+#[allow(unsafe_code)]
+pub(super) fn fork() -> i32 {
+    watch_forks().unwrap();
+    let before = forks();
+    // SAFETY: the child calls nothing but `_exit(2)`, which is async-signal-safe, behind a load of an atomic.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(i32::from(forks() != before + 1));
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        status
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    #[allow(unsafe_code)]
-    fn fork_is_counted_in_the_child_alone() {
-        count_forks().unwrap();
+    fn fork_is_counted_in_the_child_and_known_to_both() {
         let before = forks();
-        // SAFETY: the child calls nothing but `_exit(2)`, which is async-signal-safe, behind a load of an atomic counter.
-        let status = unsafe {
-            let child = libc::fork();
-            if child == 0 {
-                libc::_exit(i32::from(forks() != before + 1));
-            }
-            let mut status = 0;
-            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
-            status
-        };
-        assert_eq!((status, forks()), (0, before));
+        assert_eq!(fork(), 0);
+        assert_eq!((forks(), has_forked()), (before, true));
     }
 }

@@ -1,8 +1,9 @@
 //! Which process a socket belongs to, and what its peer knows of its end.
 //!
 //! Rule: only the process that made a socket ends it. That process removes the path that it bound, and calls `shutdown(2)`
-//! before `close(2)` unless there is nothing left to tell, so that the peer sees the end even while a forked child holds a
-//! copy of the descriptor. Any other process only closes its copy.
+//! before `close(2)`, so that the peer sees the end even while a forked child holds a copy of the descriptor. It omits the
+//! call where both directions have ended, and where the peer has finished and there was no fork: then `close(2)` sends our
+//! FIN. Any other process only closes its copy.
 
 use crate::reactor::net::kernel;
 
@@ -20,7 +21,7 @@ const FINISHED: u8 = 0x40;
 const PEER_FINISHED: u8 = 0x80;
 
 impl Owner {
-    /// Counted by [`kernel::count_forks`], which must have been called before the first socket was made.
+    /// Counted by [`kernel::watch_forks`], which must have been called before the first socket was made.
     pub(crate) fn this_process() -> Self {
         Self::of(kernel::forks())
     }
@@ -49,9 +50,11 @@ impl Owner {
         self.0[2] |= FINISHED | PEER_FINISHED;
     }
 
-    /// Whether both directions have ended, so that `shutdown(2)` would tell the peer nothing.
-    pub(crate) fn has_ended(self) -> bool {
-        self.0[2] & (FINISHED | PEER_FINISHED) == FINISHED | PEER_FINISHED
+    /// Whether `shutdown(2)` is needed for the peer to see the end.
+    pub(crate) fn must_shut_down(self) -> bool {
+        let is_finished_by_peer = self.0[2] & PEER_FINISHED != 0;
+        let is_finished = self.0[2] & FINISHED != 0;
+        !(is_finished_by_peer && (is_finished || !kernel::has_forked())) && self.is_this_process()
     }
 
     /// What a forked child sees of its parent.
@@ -66,17 +69,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owner_stays_the_same_whatever_has_ended() {
+    fn owner_stays_the_same_whatever_has_ended() {
+        assert_eq!(kernel::fork(), 0);
         let notes: [fn(&mut Owner); 3] = [Owner::note_finished, Owner::note_peer_finished, Owner::note_reset];
-        for (note, ends) in notes.into_iter().zip([false, false, true]) {
+        for (note, must_shut_down) in notes.into_iter().zip([true, true, false]) {
             let mut owner = Owner::this_process();
             note(&mut owner);
             assert!(owner.is_this_process());
-            assert_eq!(owner.has_ended(), ends);
+            assert_eq!(owner.must_shut_down(), must_shut_down);
         }
         let mut owner = Owner::this_process();
         owner.note_finished();
         owner.note_peer_finished();
-        assert!(owner.is_this_process() && owner.has_ended());
+        assert!(owner.is_this_process() && !owner.must_shut_down());
+        assert!(!Owner::another_process().must_shut_down());
     }
 }
