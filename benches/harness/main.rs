@@ -73,15 +73,11 @@ fn run(options: &Options) -> Result<bool> {
     };
     let text = report::markdown(&results);
     print!("{text}");
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_string(&results)? + "\n")?;
-    }
-    if let Some(path) = &options.markdown {
-        std::fs::write(path, &text)?;
-    }
-    if let Some(folder) = &options.plots {
-        plots::write(&results, folder)?;
-    }
+    let folder = &options.output;
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("result.json"), serde_json::to_string(&results)? + "\n")?;
+    std::fs::write(folder.join("result.md"), &text)?;
+    plots::write(&results, folder)?;
     let failed = |row: &RowResult| {
         row.of.iter().any(|(name, outcome)| [FRAMELOOP, FLOOR].contains(&name.as_str()) && outcome.is_failed())
     };

@@ -19,10 +19,9 @@ cargo bench --bench peers -- [OPTIONS]
                      `listening on 127.0.0.1:PORT`
   --previous BINARY  also measure another build of frameloop in the same run, to compare the two
   --check            measure nothing: check that each server answers as it should
-  --json FILE        also write the figures, with every sample, as JSON
-  --markdown FILE    also write the tables to a file
-  --plots FOLDER     also draw them, as SVG
-  --from FILE        measure nothing: show the figures of a JSON file";
+  --output FOLDER    write result.json (every sample), result.md and the plots (SVG) there
+                     (default target/figures)
+  --from FILE        measure nothing: show the figures of a result.json";
 
 /// What is to be measured, and how long.
 #[derive(Clone, Debug)]
@@ -37,9 +36,7 @@ pub(crate) struct Options {
     pub(crate) server: Option<String>,
     /// Another build of frameloop, to compare with this one.
     pub(crate) previous: Option<String>,
-    pub(crate) json: Option<PathBuf>,
-    pub(crate) markdown: Option<PathBuf>,
-    pub(crate) plots: Option<PathBuf>,
+    pub(crate) output: PathBuf,
     pub(crate) from: Option<PathBuf>,
     pub(crate) check: bool,
     /// As it was typed.
@@ -57,9 +54,7 @@ impl Options {
             run_in: 1.0,
             server: None,
             previous: None,
-            json: None,
-            markdown: None,
-            plots: None,
+            output: "target/figures".into(),
             from: None,
             check: false,
             command: String::new(),
@@ -96,9 +91,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Option<Options>> {
             "--server" => options.server = Some(value()?),
             "--previous" => options.previous = Some(value()?),
             "--check" => options.check = true,
-            "--json" => options.json = Some(value()?.into()),
-            "--markdown" => options.markdown = Some(value()?.into()),
-            "--plots" => options.plots = Some(value()?.into()),
+            "--output" => options.output = value()?.into(),
             "--from" => options.from = Some(value()?.into()),
             "--help" | "-h" => {
                 println!("{HELP}");

@@ -23,7 +23,6 @@ type Panel = (String, Vec<(String, Spread)>);
 
 /// Writes every picture that there are figures for.
 pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder)?;
     let panels = |kind: &str, unit: &str, of: &dyn Fn(&RowResult, &str) -> Option<Spread>| -> Vec<Panel> {
         let rows = results.rows.iter().filter(|row| row.kind == kind);
         let panel = |row: &RowResult| {
@@ -49,12 +48,21 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
 fn draw(path: &Path, panels: &[Panel]) -> Result<()> {
     let down = panels.len().div_ceil(ACROSS);
     let size = (PANEL.0 * u32::try_from(ACROSS)?, PANEL.1 * u32::try_from(down)?);
-    let root = SVGBackend::new(path, size).into_drawing_area();
+    let mut svg = String::new();
+    let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     root.fill(&WHITE).map_err(text)?;
     for (area, panel) in root.split_evenly((down, ACROSS)).iter().zip(panels) {
         draw_panel(area, panel)?;
     }
-    root.present().map_err(text)
+    root.present().map_err(text)?;
+    drop(root);
+    Ok(std::fs::write(path, compact(&svg))?)
+}
+
+/// The same picture without attributes that state a default, one line per label.
+fn compact(svg: &str) -> String {
+    let defaults = [" opacity=\"1\"", " stroke-width=\"1\"", "\n"];
+    defaults.iter().fold(svg.to_owned(), |svg, default| svg.replace(default, "")).replace("<text", "\n<text")
 }
 
 fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, (title, dots): &Panel) -> Result<()> {
