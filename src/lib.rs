@@ -71,6 +71,7 @@
 //! Linux is tested and measured. Other Unixes differ by `cfg` where their kernels do, and have not been run.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 #[cfg(not(unix))]
 compile_error!("frameloop needs a Unix: it waits on descriptors, and listens on Unix sockets");

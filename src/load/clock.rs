@@ -1,5 +1,7 @@
 //! The clock that latencies are taken with, and the only place here that reads it.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::time::{Duration, Instant, SystemTime};
 
 /// Counts nanoseconds from one instant, the same for all threads of a run.

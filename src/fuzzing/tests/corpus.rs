@@ -47,6 +47,7 @@ fn decoder_seeds() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+#[allow(clippy::too_many_lines)]
 fn connection_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let plain = script::of(&[]).0;
     let narrow = Setup { outbox_bytes_high: 60, outbox_bytes_low: 15, room: 0, ..plain.clone() };
