@@ -5,11 +5,11 @@ use std::net::Ipv6Addr;
 
 use crate::addr::ListenAddr;
 use crate::frame::HEADER_LEN;
-use crate::load::answers::NOT_MADE;
+use crate::load::dialer::DialPace;
 use crate::load::machine;
 use crate::load::outcome::Connecting;
 use crate::load::plan::Plan;
-use crate::load::ramp::DialPace;
+use crate::load::report::NOT_MADE;
 use crate::load::summary::Seen;
 
 /// A limit that was reached.
@@ -52,13 +52,12 @@ impl Found {
     pub(crate) fn of(seen: &Seen) -> Self {
         let mut found = Self { overflows: seen.overflows, ..Self::default() };
         for end in &seen.ends {
-            let ledger = &end.ledger;
-            found.turned_away += ledger.turned_away;
-            found.ended_unanswered += ledger.ended_unanswered;
-            found.never_answered += ledger.never_answered;
+            found.turned_away += end.turned_away;
+            found.ended_unanswered += end.ended_unanswered;
+            found.never_answered += end.never_answered;
             found.ended += end.ended.values().sum::<u64>();
-            found.answered_len_max = found.answered_len_max.max(ledger.answered_len_max.saturating_sub(HEADER_LEN));
-            found.lost_len_min = found.lost_len_min.into_iter().chain(ledger.lost_len_min).min();
+            found.answered_len_max = found.answered_len_max.max(end.answered_len_max.saturating_sub(HEADER_LEN));
+            found.lost_len_min = found.lost_len_min.into_iter().chain(end.lost_len_min).min();
         }
         found
     }

@@ -1,8 +1,10 @@
-//! The clock that latencies are taken with, and the only place here that reads it.
+//! The clock that latencies are measured with, and the only place here that reads it.
 
 #![allow(clippy::disallowed_methods)]
 
 use std::time::{Duration, Instant, SystemTime};
+
+use crate::handler::{ConnId, Context};
 
 /// Counts nanoseconds from one instant, the same for all threads of a run.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,35 @@ impl Clock {
     /// The instant that is `nanos` after the start.
     pub(crate) fn instant(&self, nanos: u64) -> Instant {
         self.epoch + Duration::from_nanos(nanos)
+    }
+}
+
+/// When frames arrived. The frames that a connection reads in one turn share a reading of the clock.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    clock: Clock,
+    turn: Option<(ConnId, Instant)>,
+    uses: u32,
+    nanos: u64,
+}
+
+/// So many frames share a reading of the clock at most.
+const USES_MAX: u32 = 64;
+
+impl Arrivals {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, turn: None, uses: 0, nanos: 0 }
+    }
+
+    /// When the frame that `conn` delivers arrived.
+    #[inline]
+    pub(crate) fn time(&mut self, conn: &Context<'_>) -> u64 {
+        let turn = Some((conn.id(), conn.now()));
+        if self.turn != turn || self.uses == USES_MAX {
+            (self.turn, self.uses, self.nanos) = (turn, 0, self.clock.now());
+        }
+        self.uses += 1;
+        self.nanos
     }
 }
 

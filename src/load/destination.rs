@@ -7,7 +7,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::addr::{Dial, ListenAddr, PeerAddr};
-use crate::load::plan::{Plan, Sources};
+use crate::load::plan::Plan;
+use crate::load::sources::Sources;
 
 /// The target's addresses and the sources of a run; each thread has its own copy.
 #[derive(Debug, Clone)]

@@ -1,11 +1,9 @@
-//! The cohort that drips: plain sockets on one thread of their own, a byte a second each, of a frame that never ends.
+//! Slow senders: plain sockets on a thread of their own that send a byte per second each, of a frame that never ends.
 //!
-//! They are no connections of a reactor, because a reactor sends whole frames; and so they do not disturb the loops that
-//! measure.
+//! A reactor sends whole frames only. On their own thread they do not disturb the loops that measure either.
 
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -17,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::addr::{Dial, ListenAddr, connect_unix};
 use crate::frame::encode_header;
 
-/// Dripping connections, until this is dropped.
+/// Connections that drip until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Drips {
     shared: Arc<Shared>,
@@ -33,14 +31,7 @@ struct Shared {
     ended: AtomicU64,
 }
 
-/// What drips, until its peer ends it.
-enum Drip {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 impl Drips {
-    /// Begins to connect, and to drip.
     pub(crate) fn start(dials: Vec<Dial>, timeout: Duration) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
@@ -48,12 +39,12 @@ impl Drips {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Whether each has been dialled, with or without success.
+    /// Whether each has been dialed, with or without success.
     pub(crate) fn is_settled(&self) -> bool {
         self.shared.is_settled.load(Ordering::Acquire)
     }
 
-    /// How many were connected, how many could not be, and how many the server has ended since.
+    /// How many have connected, how many could not, and how many the server has closed since.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.shared.up), count(&self.shared.failed), count(&self.shared.ended))
@@ -76,7 +67,7 @@ fn drip(dials: &[Dial], timeout: Duration, shared: &Shared) {
         if shared.is_over.load(Ordering::Acquire) {
             return;
         }
-        match Drip::connect(dial, timeout) {
+        match connect(dial, timeout) {
             Ok(drip) => drips.push(drip),
             Err(_) => drop(shared.failed.fetch_add(1, Ordering::Relaxed)),
         }
@@ -84,13 +75,12 @@ fn drip(dials: &[Dial], timeout: Duration, shared: &Shared) {
     }
     shared.is_settled.store(true, Ordering::Release);
 
-    // A header that announces more than will ever come, and then payload.
     let header = encode_header(PAYLOAD_LEN);
     let mut at = 0;
     while !shared.is_over.load(Ordering::Acquire) {
-        let byte = [header.get(at).copied().unwrap_or(0x55)];
-        drips.retain_mut(|drip| {
-            let is_alive = drip.send(byte);
+        let byte = header.get(at).copied().unwrap_or(0x55);
+        drips.retain(|drip| {
+            let is_alive = send(drip, byte);
             shared.ended.fetch_add(u64::from(!is_alive), Ordering::Relaxed);
             is_alive
         });
@@ -99,48 +89,38 @@ fn drip(dials: &[Dial], timeout: Duration, shared: &Shared) {
     }
 }
 
-/// Longer than anybody waits for at a byte a second, and within what servers allow.
+/// At a byte per second it takes 17 hours; within the limit of most servers.
 const PAYLOAD_LEN: u32 = 60_000;
 
-impl Drip {
-    fn connect(dial: &Dial, timeout: Duration) -> io::Result<Self> {
-        let mut dial = dial.clone();
-        let mut outcome = Err(ErrorKind::NotFound.into());
-        while let (Err(_), Some(to)) = (&outcome, dial.take_next()) {
-            outcome = Self::connect_to(&to, dial.source(), timeout);
-        }
-        outcome
+/// Connects to the first address of `dial` that accepts.
+fn connect(dial: &Dial, timeout: Duration) -> io::Result<Socket> {
+    let mut dial = dial.clone();
+    let mut outcome = Err(ErrorKind::NotFound.into());
+    while let (Err(_), Some(to)) = (&outcome, dial.take_next()) {
+        outcome = connect_to(&to, dial.source(), timeout);
     }
+    outcome
+}
 
-    fn connect_to(to: &ListenAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Self> {
-        match to {
-            ListenAddr::Tcp(to) => {
-                let socket = Socket::new(Domain::for_address(*to), Type::STREAM, Some(Protocol::TCP))?;
-                if let Some(from) = from {
-                    socket.bind(&std::net::SocketAddr::new(from, 0).into())?;
-                }
-                socket.connect_timeout(&(*to).into(), timeout)?;
-                socket.set_nonblocking(true)?;
-                socket.set_tcp_nodelay(true)?;
-                Ok(Self::Tcp(socket.into()))
+fn connect_to(to: &ListenAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Socket> {
+    let socket = match to {
+        ListenAddr::Tcp(to) => {
+            let socket = Socket::new(Domain::for_address(*to), Type::STREAM, Some(Protocol::TCP))?;
+            if let Some(from) = from {
+                socket.bind(&SocketAddr::new(from, 0).into())?;
             }
-            ListenAddr::Unix(path) => {
-                let stream = connect_unix(path)?;
-                stream.set_nonblocking(true)?;
-                Ok(Self::Unix(stream))
-            }
+            socket.connect_timeout(&(*to).into(), timeout)?;
+            socket.set_tcp_nodelay(true)?;
+            socket
         }
-    }
+        ListenAddr::Unix(path) => connect_unix(path)?.into(),
+    };
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
 
-    /// Returns whether the connection is still there.
-    fn send(&mut self, byte: [u8; 1]) -> bool {
-        let outcome = match self {
-            Self::Tcp(stream) => stream.write(&byte),
-            Self::Unix(stream) => stream.write(&byte),
-        };
-        match outcome {
-            Ok(_) => true,
-            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
-        }
-    }
+/// Sends a byte. Returns whether the connection is still open.
+fn send(mut socket: &Socket, byte: u8) -> bool {
+    let outcome = socket.write_all(&[byte]);
+    outcome.is_ok() || outcome.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

@@ -1,394 +1,341 @@
-//! The handler that puts load on: what it sends when, and what it makes of the answers.
+//! The load of one thread: a handler that dials, sends frames, and checks the responses.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
-
-use hdrhistogram::Histogram;
 
 use crate::conn::decoder::Frame;
 use crate::conn::outbox::Sent;
 use crate::error::{CloseReason, DialError};
 use crate::frame::HEADER_LEN;
 use crate::handler::{ConnId, Context, Handler, Peers, SourceId, TimerId};
-use crate::load::answers::{Ledger, Stamped};
-use crate::load::clock::Clock;
-use crate::load::course::{Course, EndCause, Order, Report};
+use crate::load::clock::{Arrivals, Clock};
 use crate::load::destination::Destination;
-use crate::load::lane::{Lane, Life, Stamp};
-use crate::load::machine;
-use crate::load::outcome::{Cohort, Fault, FaultKind};
-use crate::load::payload::Table;
-use crate::load::plan::{Plan, Stop};
-use crate::load::pulse::Pulse;
-use crate::load::ramp::Ramp;
-use crate::load::schedule::Schedule;
-use crate::load::tally::{Tally, histogram};
+use crate::load::dialer::{Dialer, Dialing};
+use crate::load::link::Stamp;
+use crate::load::links::Links;
+use crate::load::outcome::Cohort;
+use crate::load::pacer::{Pacer, Schedule};
+use crate::load::payload::Payloads;
+use crate::load::phase::{EndCause, INTERVAL, Phase, Step};
+use crate::load::plan::Plan;
+use crate::load::report::{Report, Reporter};
 
-/// What a thread is given.
+/// What a thread's generator is made from.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct Seed {
     pub(crate) plan: Arc<Plan>,
     pub(crate) destination: Destination,
     pub(crate) clock: Clock,
-    pub(crate) table: Arc<Table>,
+    pub(crate) payloads: Arc<Payloads>,
     pub(crate) thread: usize,
     pub(crate) reports: Sender<(usize, Report)>,
 }
 
-/// A thread's handler.
+/// A command of the run to its threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Command {
+    /// Open the connections.
+    Connect,
+    /// Put load on from `load` on, and measure from `measure` on; nanoseconds of the run's clock.
+    Begin { load: u64, measure: u64 },
+    /// Send no more frames.
+    End,
+}
+
 #[derive(Debug)]
 pub(crate) struct Generator {
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) destination: Destination,
-    pub(crate) clock: Clock,
-    pub(crate) thread: usize,
-    pub(crate) table: Arc<Table>,
-    // Those that carry load come first.
-    pub(crate) lanes: Vec<Lane>,
-    pub(crate) active: usize,
-    /// Connections that carry load and are open.
-    pub(crate) active_up: usize,
-    /// Connections that are open.
-    pub(crate) up: u64,
-    pub(crate) reported_up: u64,
-    pub(crate) ramp: Ramp,
-    pub(crate) course: Course,
-    /// Goes on with the course.
-    pub(crate) next_tick: Option<TimerId>,
-    /// The window that is measured, from `measure` to before `until`.
-    pub(crate) measure: u64,
-    pub(crate) until: u64,
-    /// Frames that are to be answered in the window, where that is what ends it.
-    pub(crate) quota: Option<u64>,
-    /// Of those, how many were.
-    pub(crate) answered: u64,
-    /// Frames that were sent, or are due and wait for room, and are not answered.
-    pub(crate) in_flight: u64,
-    /// The open loop's.
-    pub(crate) schedule: Option<Schedule>,
-    pub(crate) pulse: Pulse,
-    next_lane: usize,
-    /// Something was sent or answered since the schedule was looked at.
-    pub(crate) is_busy: bool,
-    pub(crate) stamp: Stamped,
-    /// Of the interval under way.
-    pub(crate) tally: Tally,
-    /// Of connections made before the measuring began.
-    pub(crate) connect: Histogram<u64>,
-    pub(crate) failed: BTreeMap<&'static str, u64>,
-    pub(crate) ended: BTreeMap<&'static str, u64>,
-    pub(crate) ledger: Ledger,
-    pub(crate) cohort_ends: [u64; 2],
-    pub(crate) faults: Vec<Fault>,
-    pub(crate) late: u64,
-    pub(crate) late_max: u64,
-    pub(crate) waits_for_port: u64,
-    pub(crate) last_made: u64,
-    pub(crate) reports: Sender<(usize, Report)>,
+    plan: Arc<Plan>,
+    thread: usize,
+    clock: Clock,
+    arrivals: Arrivals,
+    links: Links,
+    dialer: Dialer,
+    phase: Phase,
+    pacer: Pacer,
+    report: Reporter,
 }
 
-/// A frame that is handed over so much after it was due is late, in nanoseconds.
-const LATE: u64 = 1_000_000;
-
 impl Generator {
-    pub(crate) fn new(share: Share) -> std::io::Result<Self> {
-        let Share { plan, destination, clock, table, thread, reports } = share;
-        let fast_dials = destination.fast_dials(machine::ports());
-        let lanes = lanes_of(&plan, thread);
-        let quota = match plan.stop {
-            Stop::Frames(frames) => Some(share_of(frames, plan.threads as u64, thread as u64)),
-            Stop::After(_) => None,
-        };
+    pub(crate) fn new(seed: Seed) -> std::io::Result<Self> {
+        let Seed { plan, destination, clock, payloads, thread, reports } = seed;
+        let links = Links::new(&plan, thread, payloads);
         Ok(Self {
-            ramp: Ramp::new(lanes.len(), clock.now(), fast_dials.map(|all| all / plan.threads as u64)),
-            active: lanes.iter().filter(|lane| lane.cohort == Cohort::Active).count(),
-            active_up: 0,
-            up: 0,
-            reported_up: 0,
-            pulse: Pulse::new()?,
+            dialer: Dialer::new(&plan, thread, links.len(), destination, clock.now()),
+            phase: Phase::new(&plan, thread),
+            pacer: Pacer::new()?,
+            report: Reporter::new(thread, reports),
+            arrivals: Arrivals::new(clock),
+            links,
             plan,
-            destination,
-            clock,
             thread,
-            table,
-            lanes,
-            course: Course::Connecting,
-            next_tick: None,
-            measure: u64::MAX,
-            until: u64::MAX,
-            quota,
-            answered: 0,
-            in_flight: 0,
-            schedule: None,
-            next_lane: 0,
-            is_busy: false,
-            stamp: Stamped::default(),
-            tally: Tally::new(),
-            connect: histogram(),
-            failed: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            ledger: Ledger::default(),
-            cohort_ends: [0; 2],
-            faults: Vec::new(),
-            late: 0,
-            late_max: 0,
-            waits_for_port: 0,
-            last_made: 0,
-            reports,
+            clock,
         })
     }
 
-    /// Fills every connection that carries load, for the closed loop.
-    pub(crate) fn send_first(&mut self, peers: &mut Peers<'_>) {
-        for lane in 0..self.active {
-            let Life::Open(id) = self.lanes[lane].life else { continue };
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    pub(crate) fn pacer(&self) -> &Pacer {
+        &self.pacer
+    }
+
+    /// Dials more links, and reports when each has been dialed.
+    fn continue_dialing(&mut self, peers: &mut Peers<'_>) {
+        self.dialer.dial(&self.clock, peers);
+        if !self.dialer.is_settled() {
+            let is_settled = self.dialer.settle();
+            self.report.report_dialing(self.links.open(), is_settled, self.clock.now());
+        }
+    }
+
+    fn begin(&mut self, peers: &mut Peers<'_>, load: u64, measure: u64) {
+        self.phase.begin(load, measure);
+        self.phase.arm(&self.clock, peers);
+        if !self.links.has_active_open() {
+            return self.end_load(peers, load, EndCause::AllLost);
+        }
+        match self.plan.rate {
+            Some(rate) => {
+                self.pacer.start(Schedule::new(rate, self.plan.threads, self.thread, load));
+                self.send_due(peers);
+            }
+            None => self.fill_links(peers),
+        }
+    }
+
+    /// Sends as many frames on each active link as may be in flight: the closed loop.
+    fn fill_links(&mut self, peers: &mut Peers<'_>) {
+        for index in self.links.active() {
+            let Some(id) = self.links.connection(index) else { continue };
             for _ in 0..self.plan.depth {
-                if self.may_send() {
-                    let now = self.clock.now();
-                    self.send(lane, now, now, |payload| peers.send(id, payload));
-                }
+                self.send_now(index, |payload| peers.send(id, payload));
             }
         }
     }
 
-    /// Wakes the connections for which a frame is due by now, and sees to it that this is looked at again: the open loop.
-    ///
-    /// A loop that is busy looks in its next turn, which does not sleep: a timer that interrupts it would cost as much as
-    /// a frame. One that has nothing to do lets a timer wake it.
-    pub(crate) fn send_due(&mut self, peers: &mut Peers<'_>) {
-        let Some(mut schedule) = self.schedule else { return };
+    /// Sends a link's next frame, if one may be sent: the closed loop.
+    fn send_now(&mut self, index: usize, send: impl FnOnce(&[u8]) -> Sent) {
+        if self.phase.may_send(self.links.in_flight()) {
+            self.links.send(index, Stamp::sent_at(self.clock.now()), send);
+        }
+    }
+
+    /// Wakes the connections that have a frame due by now, and sets a timer for the next one: the open loop.
+    fn send_due(&mut self, peers: &mut Peers<'_>) {
         let now = self.clock.now();
-        while self.may_send() && schedule.due() < self.until {
-            let Some(due) = schedule.take(now) else { break };
-            self.late_max = self.late_max.max(now - due);
-            self.late += u64::from(now - due > LATE);
-            self.send_to_next(peers, due);
-        }
-        self.schedule = Some(schedule);
-        if !self.is_loading() || schedule.due() >= self.until {
-            return;
-        }
-        if std::mem::take(&mut self.is_busy) {
-            let _ = peers.set_timer(peers.now());
-        } else {
-            let after = schedule.due().saturating_sub(self.clock.now());
-            self.pulse.set(Duration::from_nanos(after), peers);
-        }
-    }
-
-    /// Whether another frame may be sent without more being answered in the end than were asked for.
-    #[inline]
-    fn may_send(&self) -> bool {
-        self.is_loading() && self.quota.is_none_or(|quota| self.answered + self.in_flight < quota)
-    }
-
-    /// Whether all frames are answered that were asked for.
-    #[inline]
-    pub(crate) fn has_enough(&self) -> bool {
-        self.quota == Some(self.answered)
-    }
-
-    /// Hands a lane's next frame over. Returns whether its connection took it.
-    #[inline]
-    fn send(&mut self, lane: usize, due: u64, now: u64, over: impl FnOnce(&[u8]) -> Sent) -> bool {
-        let lane = &mut self.lanes[lane];
-        let is_taken = over(self.table.payload(lane.number, lane.sent)) == Sent::Queued;
-        if is_taken {
-            lane.push(Stamp { due, sent: now });
-            self.in_flight += 1;
-        }
-        is_taken
-    }
-
-    /// Lets the next connection in turn that is there send a frame that is due.
-    fn send_to_next(&mut self, peers: &mut Peers<'_>, due: u64) {
-        self.is_busy = true;
-        for _ in 0..self.active {
-            let lane = &mut self.lanes[self.next_lane];
-            self.next_lane = (self.next_lane + 1) % self.active;
-            let Life::Open(id) = lane.life else { continue };
-            lane.wait(due);
-            peers.wake(id);
-            self.in_flight += 1;
-            return;
-        }
-        // None is open: the last of them has just ended.
-        self.charge(&[Stamp::waiting(due)], self.clock.now());
-    }
-
-    /// Sends what is due on a connection, as far as there is room.
-    fn send_waiting(&mut self, conn: &mut Context<'_>, lane: usize) {
-        while let Some(due) = self.lanes[lane].first_waiting() {
-            let now = self.clock.now();
-            if !self.send(lane, due, now, |payload| conn.reply(payload)) {
-                return;
+        while self.phase.may_send(self.links.in_flight())
+            && let Some(due) = self.pacer.take(now, self.phase.until())
+        {
+            match self.links.enqueue(due) {
+                Some(id) => drop(peers.wake(id)),
+                // None is open: the last one has just closed.
+                None => self.report.charge(&[Stamp::waiting(due)], now, &self.phase),
             }
-            self.lanes[lane].end_wait();
-            // It was counted when it began to wait.
-            self.in_flight -= 1;
+        }
+        if self.phase.is_loading() {
+            self.pacer.rearm(self.phase.until(), &self.clock, peers);
         }
     }
 
-    /// Sends as much as the connection takes, of which nothing will be read.
-    fn send_deaf(&mut self, conn: &mut Context<'_>, lane: usize) {
-        let lane = &mut self.lanes[lane];
-        while conn.reply(self.table.payload(lane.number, lane.sent)) == Sent::Queued {
-            lane.sent = lane.sent.wrapping_add(1);
+    fn on_phase_timer(&mut self, peers: &mut Peers<'_>) {
+        let now = self.clock.now();
+        match self.phase.on_timer(now) {
+            Step::EndLoad { until, cause } => return self.end_load(peers, until, cause),
+            Step::EndRun => return self.end_if_done(peers, now),
+            Step::ReportInterval(number) => self.report.report_interval(number, INTERVAL, self.links.open()),
+            Step::Wait => {}
+        }
+        self.phase.arm(&self.clock, peers);
+    }
+
+    /// Sends no more frames, and waits for the responses of those in flight.
+    fn end_load(&mut self, peers: &mut Peers<'_>, until: u64, cause: EndCause) {
+        if self.phase.is_ending() {
+            return;
+        }
+        self.phase.set_until(until);
+        // Also what came due since the last check: without it, the end of a stall would not be charged.
+        self.send_due(peers);
+        self.phase.end_load(self.clock.now(), cause);
+        self.phase.arm(&self.clock, peers);
+        self.end_if_done(peers, until);
+    }
+
+    /// Ends the load if all frames are answered, and the run if no responses are awaited, or have been for too long.
+    fn end_if_done(&mut self, peers: &mut Peers<'_>, now: u64) {
+        if self.phase.is_loading() && self.phase.has_enough() {
+            return self.end_load(peers, now, EndCause::Planned);
+        }
+        let is_awaiting = self.links.in_flight() > 0 || (self.plan.churn && self.dialer.dialing().len() > 0);
+        if let Some((cause, intervals)) = self.phase.end_run(is_awaiting, now) {
+            self.charge_unanswered();
+            self.report.report_end(intervals, cause, &self.phase, &self.links, &self.dialer, &self.pacer);
+            peers.stop();
+        }
+    }
+
+    /// Charges what is not answered when the run ends.
+    fn charge_unanswered(&mut self) {
+        let now = self.clock.now();
+        for index in self.links.active() {
+            let unanswered = self.links.take_unanswered(index);
+            self.report.on_never_answered(&unanswered);
+            self.report.charge(&unanswered.stamps, now, &self.phase);
+        }
+        if self.plan.churn {
+            // Then connecting is a part of the load.
+            let is_active = |dialing: &&Dialing| self.links.active().contains(&(dialing.link as usize));
+            let unfinished = self.dialer.dialing().filter(is_active);
+            unfinished.for_each(|dialing| self.report.on_dial_unfinished(now - dialing.since));
+        }
+    }
+
+    /// An active link was closed that was to stay open.
+    fn on_lost(&mut self, index: usize, reason: &CloseReason) {
+        let lost = self.links.take_unanswered(index);
+        self.report.charge(&lost.stamps, self.clock.now(), &self.phase);
+        // A connection that we aborted is counted as a fault. After the end a server may close a connection that is idle.
+        if *reason != CloseReason::AbortedByHandler && !(self.phase.is_ending() && lost.stamps.is_empty()) {
+            self.report.on_lost(&lost, reason.name(), self.dialer.is_settled());
         }
     }
 }
 
 impl Handler for Generator {
-    /// The index of the lane.
+    /// The index of the link.
     type State = u32;
-    type Message = Order;
+    type Message = Command;
 
     fn on_open(&mut self, conn: &mut Context<'_>) -> u32 {
-        let Some(index) = self.made(conn.id()) else {
-            // Nobody else is dialled, and nobody is listened for.
+        let now = self.clock.now();
+        let Some(Dialing { link, since }) = self.dialer.on_open(conn.id(), conn.peer_addr()) else {
+            // There are no listeners, and only the dialer dials.
             conn.abort();
             return u32::MAX;
         };
-        self.destination.prefer(conn.peer_addr());
-        let lane = index as usize;
-        match self.lanes[lane].cohort {
-            Cohort::Active => {
-                self.active_up += 1;
-                if self.plan.churn && self.may_send() {
-                    let now = self.clock.now();
-                    self.send(lane, now, now, |payload| conn.reply(payload));
-                }
-            }
+        let index = link as usize;
+        self.report.on_open(since, now, self.phase.has_measured(now));
+        match self.links.on_open(index, conn.id()) {
+            Cohort::Active if self.plan.churn => self.send_now(index, |payload| conn.reply(payload)),
             Cohort::Deaf => {
                 conn.pause();
-                self.send_deaf(conn, lane);
+                self.links.send_unread(index, |payload| conn.reply(payload));
             }
-            Cohort::Idle | Cohort::Drip => {}
+            Cohort::Active | Cohort::Idle | Cohort::Drip => {}
         }
-        self.go_on_dialling(&mut conn.peers());
-        if self.is_ending() {
-            // A connection of churn that was awaited.
+        self.continue_dialing(&mut conn.peers());
+        if self.phase.is_ending() {
+            // With churn, this connection was awaited.
             self.end_if_done(&mut conn.peers(), self.clock.now());
         }
-        index
+        link
     }
 
     #[inline]
-    fn on_frame(&mut self, conn: &mut Context<'_>, lane: &mut u32, frame: Frame<'_>) {
-        let now = self.stamp(conn);
-        let index = *lane as usize;
-        let lane = &mut self.lanes[index];
-        if let Err(kind) = self.table.check(lane.number, lane.answered, &frame) {
-            return self.fault(conn, index, kind);
-        }
-        let Some(stamp) = lane.pop() else {
-            return self.fault(conn, index, FaultKind::Unasked);
+    fn on_frame(&mut self, conn: &mut Context<'_>, link: &mut u32, frame: Frame<'_>) {
+        let now = self.arrivals.time(conn);
+        let index = *link as usize;
+        let stamp = match self.links.receive(index, &frame) {
+            Ok(stamp) => stamp,
+            Err(fault) => {
+                self.report.on_fault(fault);
+                // The frames behind it cannot be matched to requests.
+                return conn.abort();
+            }
         };
-        self.count(stamp, now, HEADER_LEN + frame.payload_len());
+        self.pacer.on_answer();
+        let timing = self.phase.on_answer(stamp.due, now);
+        self.report.on_answer(HEADER_LEN + frame.payload_len(), stamp, now, timing, &self.phase);
         if self.plan.churn {
             conn.close();
-        } else if self.schedule.is_none() && self.may_send() {
-            self.send(index, now, now, |payload| conn.reply(payload));
+        } else if !self.phase.is_open_loop() && self.phase.may_send(self.links.in_flight()) {
+            self.links.send(index, Stamp::sent_at(now), |payload| conn.reply(payload));
         }
-        if self.in_flight == 0 || self.has_enough() {
+        if self.links.in_flight() == 0 || self.phase.has_enough() {
             self.end_if_done(&mut conn.peers(), now + 1);
         }
     }
 
-    fn on_wake(&mut self, conn: &mut Context<'_>, lane: &mut u32) {
-        self.send_waiting(conn, *lane as usize);
+    fn on_wake(&mut self, conn: &mut Context<'_>, link: &mut u32) {
+        self.links.send_waiting(*link as usize, &self.clock, |payload| conn.reply(payload));
     }
 
-    fn on_low_water(&mut self, conn: &mut Context<'_>, lane: &mut u32) {
-        let lane = *lane as usize;
-        match self.lanes[lane].cohort {
-            Cohort::Deaf => self.send_deaf(conn, lane),
-            Cohort::Active | Cohort::Idle | Cohort::Drip => self.send_waiting(conn, lane),
+    fn on_low_water(&mut self, conn: &mut Context<'_>, link: &mut u32) {
+        let index = *link as usize;
+        match self.links.cohort(index) {
+            Cohort::Deaf => self.links.send_unread(index, |payload| conn.reply(payload)),
+            Cohort::Active | Cohort::Idle | Cohort::Drip => {
+                self.links.send_waiting(index, &self.clock, |payload| conn.reply(payload));
+            }
         }
     }
 
-    fn on_close(&mut self, peers: &mut Peers<'_>, _: ConnId, lane: u32, reason: &CloseReason) {
-        let index = lane as usize;
-        let Some(Lane { cohort, answered, .. }) = self.lanes.get(index) else { return };
-        let has_churned = self.plan.churn && *answered > 0;
-        self.up -= 1;
-        self.active_up -= usize::from(*cohort == Cohort::Active);
-        if self.course == Course::Over {
+    fn on_close(&mut self, peers: &mut Peers<'_>, _: ConnId, link: u32, reason: &CloseReason) {
+        let index = link as usize;
+        let Some(cohort) = self.links.on_close(index) else { return };
+        if self.phase.is_over() {
             return;
         }
-        if has_churned {
-            self.lanes[index].bury();
-        } else {
-            self.lose(index, reason);
+        let is_active = cohort == Cohort::Active;
+        // With churn, a connection closes when its frame is answered.
+        if is_active && !(self.plan.churn && self.links.has_answers(index)) {
+            self.on_lost(index, reason);
         }
-        if self.is_ending() {
+        if self.phase.is_ending() {
             return self.end_if_done(peers, self.clock.now());
         }
-        if self.plan.churn && self.is_loading() && self.lanes[index].cohort == Cohort::Active {
-            self.dial_again(peers, lane);
+        if !self.phase.is_loading() {
+            return;
         }
-        if self.active_up == 0 && self.is_loading() && !self.plan.churn {
-            // Nobody is left to put load on.
-            self.end(peers, self.clock.now(), EndCause::AllLost);
+        if !self.plan.churn {
+            if !self.links.has_active_open() {
+                self.end_load(peers, self.clock.now(), EndCause::AllLost);
+            }
+        } else if is_active {
+            self.dialer.enqueue(link);
+            self.dialer.dial(&self.clock, peers);
         }
     }
 
     fn on_dial_failed(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
-        self.not_made(peers, id, error);
+        let Some(link) = self.dialer.on_failed(id) else { return };
+        if self.phase.is_over() || (self.phase.is_ending() && !self.plan.churn) {
+            return;
+        }
+        let is_churning = self.plan.churn && self.phase.is_loading();
+        // Ports come back when the kernel has forgotten the connections that used them.
+        let is_transient = *error == DialError::QueueFull || (*error == DialError::NoPort && is_churning);
+        self.report.on_dial_failed(error, is_transient);
+        if self.phase.is_ending() {
+            return self.end_if_done(peers, self.clock.now());
+        }
+        if is_transient || is_churning {
+            self.dialer.retry(link, &self.clock, peers);
+        }
+        self.continue_dialing(peers);
     }
 
     fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
-        if self.next_tick == Some(timer) {
-            self.tick(peers);
-        } else if !self.dial_on_timer(peers, timer) {
+        if self.phase.is_timer(timer) {
+            self.on_phase_timer(peers);
+        } else if !self.dialer.on_timer(timer) {
             self.send_due(peers);
+        } else if !self.phase.is_ending() {
+            self.dialer.dial(&self.clock, peers);
         }
     }
 
     fn on_source(&mut self, peers: &mut Peers<'_>, _: SourceId) {
-        // Timers come after all events of a turn: the schedule is looked at once in a turn, and by them.
+        // Timers fire after all events of a turn, so that frames that are due are sent once per turn.
         let _ = peers.set_timer(peers.now());
     }
 
-    fn on_message(&mut self, peers: &mut Peers<'_>, order: Order) {
-        match order {
-            Order::Connect => self.go_on_dialling(peers),
-            Order::Begin { load, measure } => self.begin(peers, load, measure),
-            Order::End => self.end(peers, self.clock.now(), EndCause::Ordered),
+    fn on_message(&mut self, peers: &mut Peers<'_>, command: Command) {
+        match command {
+            Command::Connect => self.continue_dialing(peers),
+            Command::Begin { load, measure } => self.begin(peers, load, measure),
+            Command::End => self.end_load(peers, self.clock.now(), EndCause::Interrupted),
         }
-    }
-}
-
-/// The lanes of a thread: those that carry load first.
-fn lanes_of(plan: &Plan, thread: usize) -> Vec<Lane> {
-    let cohorts = [(Cohort::Active, plan.connections), (Cohort::Idle, plan.idle), (Cohort::Deaf, plan.deaf)];
-    let mut first = 0;
-    let mut lanes = Vec::new();
-    for (cohort, count) in cohorts {
-        let numbers = (first..first + count).filter(|number| number % plan.threads == thread);
-        lanes.extend(numbers.map(|number| Lane::new(number as u32, cohort)));
-        first += count;
-    }
-    lanes
-}
-
-/// One of `parts` parts of `whole`, the first ones one larger where it does not divide.
-fn share_of(whole: u64, parts: u64, nth: u64) -> u64 {
-    whole / parts + u64::from(nth < whole % parts)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn threads_share_the_connections_and_the_frames() {
-        let plan = Plan { connections: 10, idle: 3, deaf: 1, threads: 3, ..Plan::default() };
-        let mut numbers: Vec<u32> = (0..3).flat_map(|thread| lanes_of(&plan, thread)).map(|lane| lane.number).collect();
-        numbers.sort_unstable();
-        assert_eq!(numbers, (0..14).collect::<Vec<u32>>());
-        assert_eq!((0..3).map(|nth| share_of(11, 3, nth)).collect::<Vec<_>>(), [4, 4, 3]);
     }
 }

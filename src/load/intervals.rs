@@ -1,14 +1,12 @@
-//! The intervals of a run: put together from those of its threads, summed up, handed on, and kept in bounded memory.
+//! The intervals of a run: merged from those of its threads, summed up, reported, and kept in bounded memory.
 //!
-//! Rule: what a run keeps does not grow with its length. An interval is handed on when it is complete; of what is kept,
-//! there are at most [`KEPT_MAX`], and beyond that two neighbors become one.
+//! Rule: what a run keeps does not grow with its length. An interval is reported when it is complete; at most [`KEPT_MAX`]
+//! are kept, and beyond that two neighbors become one.
 
 use std::collections::VecDeque;
 
-use hdrhistogram::Histogram;
-
-use crate::load::outcome::{Errors, Interval};
-use crate::load::tally::{self, histogram};
+use crate::load::counts::Counts;
+use crate::load::outcome::Interval;
 
 /// The most intervals that are kept: as many as a plot has columns.
 const KEPT_MAX: usize = 600;
@@ -16,32 +14,22 @@ const KEPT_MAX: usize = 600;
 /// Intervals in their order.
 #[derive(Debug)]
 pub(crate) struct Intervals {
-    /// Those that not all threads have reported.
+    /// Those that some thread has not reported yet.
     open: VecDeque<Interval>,
     /// How many intervals each thread has reported, and whether there will be more.
     reported: Vec<(usize, bool)>,
     /// How many are complete.
     complete: usize,
-    pub(crate) total: Total,
+    /// The sum of all complete intervals.
+    pub(crate) total: Counts,
     pub(crate) kept: Timeline,
-}
-
-/// What all complete intervals came to.
-#[derive(Debug)]
-pub(crate) struct Total {
-    pub(crate) frames: u64,
-    pub(crate) bytes: u64,
-    pub(crate) errors: Errors,
-    pub(crate) connect: Histogram<u64>,
-    pub(crate) service: Histogram<u64>,
-    pub(crate) response: Histogram<u64>,
 }
 
 /// Intervals of a run, in bounded memory.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     intervals: Vec<Interval>,
-    /// So many intervals are one of these, and so many are in the last: a power of two.
+    /// How many seconds each of them spans (a power of two), and how many the last one has so far.
     together: usize,
     in_last: usize,
 }
@@ -52,19 +40,12 @@ impl Intervals {
             open: VecDeque::new(),
             reported: vec![(0, false); threads],
             complete: 0,
-            total: Total {
-                frames: 0,
-                bytes: 0,
-                errors: Errors::default(),
-                connect: histogram(),
-                service: histogram(),
-                response: histogram(),
-            },
+            total: Counts::default(),
             kept: Timeline::default(),
         }
     }
 
-    /// A thread has reported its next interval. Returns what is known of that interval by now.
+    /// A thread has reported its next interval. Returns the sum of what was reported of that interval so far.
     pub(crate) fn add(&mut self, thread: usize, interval: &Interval) -> Option<&Interval> {
         let (reported, _) = &mut self.reported[thread];
         let at = reported.checked_sub(self.complete)?;
@@ -74,7 +55,7 @@ impl Intervals {
         }
         let merged = &mut self.open[at];
         merged.begin = interval.begin;
-        tally::merge(merged, interval);
+        merge(merged, interval);
         Some(merged)
     }
 
@@ -94,17 +75,6 @@ impl Intervals {
         self.total.add(&interval);
         self.kept.push(&interval);
         Some(interval)
-    }
-}
-
-impl Total {
-    fn add(&mut self, interval: &Interval) {
-        self.frames += interval.frames;
-        self.bytes += interval.bytes;
-        self.errors.add(&interval.errors);
-        interval.connect.add_to(&mut self.connect);
-        interval.service.add_to(&mut self.service);
-        interval.response.add_to(&mut self.response);
     }
 }
 
@@ -140,19 +110,30 @@ impl Timeline {
     }
 }
 
+/// Adds the same interval of another thread.
+fn merge(to: &mut Interval, other: &Interval) {
+    to.length = to.length.max(other.length);
+    to.connections += other.connections;
+    add(to, other);
+}
+
 /// Adds the interval that follows.
 fn append(to: &mut Interval, next: &Interval) {
     to.length += next.length;
-    to.frames += next.frames;
-    to.bytes += next.bytes;
     to.connections = next.connections;
-    to.errors.add(&next.errors);
-    for (to, next) in
-        [(&mut to.connect, &next.connect), (&mut to.service, &next.service), (&mut to.response, &next.response)]
-    {
-        to.merge(next);
-        *to = to.reduced();
+    add(to, next);
+    for latencies in [&mut to.connect, &mut to.service, &mut to.response] {
+        *latencies = latencies.reduced();
     }
+}
+
+fn add(to: &mut Interval, other: &Interval) {
+    to.frames += other.frames;
+    to.bytes += other.bytes;
+    to.errors.add(&other.errors);
+    to.connect.merge(&other.connect);
+    to.service.merge(&other.service);
+    to.response.merge(&other.response);
 }
 
 #[cfg(test)]
@@ -160,14 +141,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::load::tally::{Tally, record};
+    use crate::load::counts::record;
 
     fn interval(number: u64, frames: u64) -> Interval {
-        let mut tally = Tally::new();
-        tally.frames = frames;
+        let mut counts = Counts { frames, ..Counts::default() };
         // Each has other latencies: nothing but the reduction bounds what is kept.
-        (0..frames).for_each(|frame| record(&mut tally.service, 50_000 + 7_919 * frame + 13 * number));
-        tally.take(Duration::from_secs(number), Duration::from_secs(1), 5)
+        (0..frames).for_each(|frame| record(&mut counts.service, 50_000 + 7_919 * frame + 13 * number));
+        counts.take(Duration::from_secs(number), Duration::from_secs(1), 5)
     }
 
     #[test]

@@ -1,11 +1,14 @@
-//! What the system tells of this process and of itself. Nothing of it is needed: where a file is not there, nothing is said.
+//! What the kernel reports of this process and of the machine; `None` where it does not.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A thread's processor time, wherever it is asked from (`/proc/PID/task/TID/schedstat`, first field).
+use procfs_core::FromRead;
+use procfs_core::process::{Schedstat, Status};
+
+/// A thread's processor time, readable from any thread.
 #[derive(Debug, Clone)]
 pub(crate) struct ThreadClock {
     path: Option<PathBuf>,
@@ -14,32 +17,28 @@ pub(crate) struct ThreadClock {
 impl ThreadClock {
     /// Of the thread that calls this.
     pub(crate) fn of_this_thread() -> Self {
-        let path = fs::read_link("/proc/thread-self").ok();
-        Self { path: path.map(|thread| PathBuf::from("/proc").join(thread).join("schedstat")) }
+        let thread = fs::read_link("/proc/thread-self").ok();
+        Self { path: thread.map(|thread| Path::new("/proc").join(thread).join("schedstat")) }
     }
 
     /// Nanoseconds on a processor.
     pub(crate) fn nanos(&self) -> Option<u64> {
-        let text = fs::read_to_string(self.path.as_ref()?).ok()?;
-        text.split_whitespace().next()?.parse().ok()
+        Some(Schedstat::from_file(self.path.as_ref()?).ok()?.sum_exec_runtime)
     }
 }
 
-/// Bytes of this process that are resident (`proc_pid_statm(5)`, second field, in pages).
+/// Resident bytes of this process.
 pub(crate) fn resident_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    Some(kibibytes * 1024)
+    Some(Status::from_file("/proc/self/status").ok()?.vmrss? * 1024)
 }
 
-/// Whether a socket can be bound to this address, as far as is known.
+/// Whether the address is one of this machine, as far as is known.
 pub(crate) fn is_local(ip: IpAddr) -> bool {
     let bound = UdpSocket::bind((ip, 0));
     !bound.is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
-/// How many ports there are for one source and one destination.
+/// How many ports there are from one source to one destination.
 pub(crate) fn ports() -> Option<u64> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ends = text.split_whitespace().map(str::parse::<u64>);
@@ -47,13 +46,13 @@ pub(crate) fn ports() -> Option<u64> {
     (last + 1).checked_sub(first)
 }
 
-/// Times that a listen queue of this network namespace was full when somebody came (`ListenOverflows` of `TcpExt`,
+/// How often a listen queue of this network namespace was full when a connection arrived (`ListenOverflows` of `TcpExt`,
 /// `proc_net(5)`).
 pub(crate) fn listen_overflows() -> Option<u64> {
     overflows_of(&fs::read_to_string("/proc/net/netstat").ok()?)
 }
 
-/// Two lines of a kind: the names, and their values.
+/// The counters of a group are two lines: their names, and their values.
 fn overflows_of(netstat: &str) -> Option<u64> {
     let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
     let (names, values) = (lines.next()?, lines.next()?);

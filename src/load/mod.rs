@@ -26,33 +26,37 @@
 //! # Ok::<(), frameloop::load::LoadError>(())
 //! ```
 
-mod answers;
 mod causes;
 mod clock;
-mod course;
+mod counts;
 mod destination;
+mod dialer;
 mod drip;
 mod generator;
 mod intervals;
-mod lane;
+mod link;
+mod links;
 mod machine;
 mod outcome;
 mod own_server;
+mod pacer;
 mod payload;
+mod phase;
 mod plan;
-mod pulse;
-mod ramp;
 mod recorded;
-mod schedule;
+mod report;
+mod run;
+mod sources;
 mod summary;
-mod tally;
-mod threads;
+mod thread;
+mod wakeup;
 
 pub use crate::load::causes::Cause;
 pub use crate::load::outcome::{
     Cohort, Connecting, Errors, Fault, FaultKind, GeneratorSide, Interval, Outcome, Progress, ServerSide, Stage, Start,
     ThreadUse,
 };
-pub use crate::load::plan::{LoadError, Plan, Sources, Stop};
+pub use crate::load::plan::{LoadError, Plan, Stop};
 pub use crate::load::recorded::Recorded;
-pub use crate::load::threads::{Unwatched, Watch, run};
+pub use crate::load::run::{Unwatched, Watch, run};
+pub use crate::load::sources::Sources;

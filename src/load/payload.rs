@@ -10,7 +10,7 @@ use crate::load::outcome::FaultKind;
 
 /// The bytes of all payloads.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct Payloads {
     bytes: Vec<u8>,
     payload_len: RangeInclusive<u32>,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Table {
 /// So many offsets into the table: the chance that two frames that are taken for one another are equal.
 const OFFSETS: usize = 1 << 16;
 
-impl Table {
+impl Payloads {
     pub(crate) fn new(payload_len: RangeInclusive<u32>) -> Self {
         let len = OFFSETS + *payload_len.end() as usize;
         let byte = |at: u64| (mix((at / 8) ^ 0x5bd1_e995_7f4a_7c15) >> (at % 8 * 8)) as u8;
@@ -86,26 +86,26 @@ mod tests {
     use crate::conn::decoder::Body;
     use crate::frame::{HEADER_LEN, encode_header};
 
-    fn check(table: &Table, connection: u32, frame: u32, payload: &[u8]) -> Result<(), FaultKind> {
+    fn check(payloads: &Payloads, connection: u32, frame: u32, payload: &[u8]) -> Result<(), FaultKind> {
         let mut bytes = encode_header(payload.len() as u32).to_vec();
         bytes.extend(payload);
-        table.check(connection, frame, &Frame { body: Body::Whole { bytes: &bytes, at: 0 } })
+        payloads.check(connection, frame, &Frame { body: Body::Whole { bytes: &bytes, at: 0 } })
     }
 
     #[test]
     fn lengths_fill_their_range_evenly() {
-        let table = Table::new(10..=13);
+        let payloads = Payloads::new(10..=13);
         let mut counts = [0_u32; 4];
-        (0..40_000).for_each(|frame| counts[table.payload(1, frame).len() - 10] += 1);
+        (0..40_000).for_each(|frame| counts[payloads.payload(1, frame).len() - 10] += 1);
         assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
     }
 
     #[test]
     fn payloads_differ_from_frame_to_frame_and_from_connection_to_connection() {
-        let table = Table::new(64..=64);
+        let payloads = Payloads::new(64..=64);
         let payloads: HashSet<&[u8]> = (0..100)
             .flat_map(|conn| (0..10).map(move |frame| (conn, frame)))
-            .map(|(c, f)| table.payload(c, f))
+            .map(|(c, f)| payloads.payload(c, f))
             .collect();
         // Two of a thousand may share one of 65,536 offsets.
         assert!(payloads.len() >= 980, "{}", payloads.len());
@@ -113,21 +113,21 @@ mod tests {
 
     #[test]
     fn a_wrong_byte_and_a_wrong_length_are_named() {
-        let table = Table::new(300..=300);
-        let mut payload = table.payload(7, 9).to_vec();
-        assert_eq!(check(&table, 7, 9, &payload), Ok(()));
+        let payloads = Payloads::new(300..=300);
+        let mut payload = payloads.payload(7, 9).to_vec();
+        assert_eq!(check(&payloads, 7, 9, &payload), Ok(()));
         payload[260] ^= 1;
         let (expected, got) = (payload[260] ^ 1, payload[260]);
-        assert_eq!(check(&table, 7, 9, &payload), Err(FaultKind::Byte { offset: 260, expected, got }));
+        assert_eq!(check(&payloads, 7, 9, &payload), Err(FaultKind::Byte { offset: 260, expected, got }));
         let length = FaultKind::Length { expected: 300, got: 299 };
-        assert_eq!(check(&table, 7, 9, &payload[..299]), Err(length));
-        assert_ne!(check(&table, 7, 10, table.payload(7, 9)), Ok(()));
+        assert_eq!(check(&payloads, 7, 9, &payload[..299]), Err(length));
+        assert_ne!(check(&payloads, 7, 10, payloads.payload(7, 9)), Ok(()));
     }
 
     #[test]
     fn an_empty_payload_is_what_it_is() {
-        let table = Table::new(0..=0);
-        assert_eq!(check(&table, 0, 0, &[]), Ok(()));
+        let payloads = Payloads::new(0..=0);
+        assert_eq!(check(&payloads, 0, 0, &[]), Ok(()));
         assert_eq!(HEADER_LEN, 4);
     }
 }

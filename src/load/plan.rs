@@ -1,13 +1,13 @@
 //! What a run is to do.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::time::Duration;
 use std::{fmt, io};
 
 use crate::addr::ListenAddr;
 use crate::error::Error;
+use crate::load::sources::Sources;
 
 /// What a run is to do; the defaults are those of the command line.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,105 +182,6 @@ const CONNECTIONS_MAX: usize = 100_000_000;
 const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 1e9;
 
-/// Addresses to connect from: networks, and single addresses as the smallest of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sources {
-    networks: Vec<Network>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
-    first: IpAddr,
-    /// How many addresses of it are used; the first and the last of an IPv4 network are not.
-    count: u128,
-}
-
-impl Sources {
-    /// Whether none is given: then the kernel chooses.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.networks.is_empty()
-    }
-
-    /// How many addresses there are.
-    #[must_use]
-    pub fn count(&self) -> u128 {
-        self.networks.iter().map(|network| network.count).fold(0, u128::saturating_add)
-    }
-
-    /// The first address of each network.
-    pub(crate) fn first_addrs(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.networks.iter().map(|network| network.first)
-    }
-
-    /// The address for the `nth` connection, in turn.
-    #[must_use]
-    pub fn nth(&self, nth: usize) -> Option<IpAddr> {
-        let mut nth = (nth as u128).checked_rem(self.count())?;
-        for network in &self.networks {
-            if nth < network.count {
-                return Some(network.at(nth));
-            }
-            nth -= network.count;
-        }
-        None
-    }
-}
-
-impl Network {
-    fn new(ip: IpAddr, prefix: u32) -> Self {
-        let (bits, width) = match ip {
-            IpAddr::V4(ip) => (u128::from(ip.to_bits()), 32),
-            IpAddr::V6(ip) => (ip.to_bits(), 128),
-        };
-        let host_bits = width - prefix;
-        let size = 1_u128.checked_shl(host_bits).unwrap_or(u128::MAX);
-        let base = bits & !(size - 1);
-        // RFC 919: an IPv4 network's last address is its broadcast address, and its first one names it.
-        let (skipped, count) = if width == 32 && host_bits > 1 { (1, size - 2) } else { (0, size) };
-        Self { first: ip_of(ip, base + skipped), count }
-    }
-
-    fn at(&self, nth: u128) -> IpAddr {
-        match self.first {
-            IpAddr::V4(first) => ip_of(self.first, u128::from(first.to_bits()) + nth),
-            IpAddr::V6(first) => ip_of(self.first, first.to_bits() + nth),
-        }
-    }
-}
-
-/// The address with these bits, of the same family as `like`.
-#[allow(clippy::cast_possible_truncation)]
-fn ip_of(like: IpAddr, bits: u128) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => Ipv4Addr::from_bits(bits as u32).into(),
-        IpAddr::V6(_) => Ipv6Addr::from_bits(bits).into(),
-    }
-}
-
-impl FromStr for Sources {
-    type Err = String;
-
-    /// A list of addresses and networks, separated by commas: `127.0.0.0/8`, or `10.0.0.5,10.0.0.6`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let networks = text.split(',').map(|item| network(item).ok_or_else(|| FORM.to_owned()));
-        Ok(Self { networks: networks.collect::<Result<_, _>>()? })
-    }
-}
-
-fn network(text: &str) -> Option<Network> {
-    let (ip, prefix) = match text.split_once('/') {
-        Some((ip, prefix)) => (ip, Some(prefix)),
-        None => (text, None),
-    };
-    let ip: IpAddr = ip.parse().ok()?;
-    let width = if ip.is_ipv4() { 32 } else { 128 };
-    let prefix = prefix.map_or(Some(width), |prefix| prefix.parse().ok())?;
-    (prefix <= width).then(|| Network::new(ip, prefix))
-}
-
-const FORM: &str = "expected addresses or networks such as 127.0.0.0/8 or 10.0.0.5,10.0.0.6";
-
 /// Why a run could not be made.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -329,30 +230,6 @@ impl From<Error> for LoadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ips(text: &str, count: usize) -> Vec<String> {
-        let sources: Sources = text.parse().unwrap();
-        (0..count).filter_map(|nth| sources.nth(nth)).map(|ip| ip.to_string()).collect()
-    }
-
-    #[test]
-    fn sources_are_used_in_turn() {
-        assert_eq!(ips("10.0.0.5,10.0.0.9", 3), ["10.0.0.5", "10.0.0.9", "10.0.0.5"]);
-        assert_eq!(ips("127.0.0.0/8", 3), ["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
-        assert_eq!(ips("10.1.2.3/30,::1", 4), ["10.1.2.1", "10.1.2.2", "::1", "10.1.2.1"]);
-        assert_eq!(ips("10.0.0.4/31", 2), ["10.0.0.4", "10.0.0.5"]);
-        assert_eq!(ips("fd00::/127", 3), ["fd00::", "fd00::1", "fd00::"]);
-        assert_eq!("127.0.0.0/8".parse::<Sources>().unwrap().count(), (1 << 24) - 2);
-        assert_eq!("::/0".parse::<Sources>().unwrap().nth(1), Some("::1".parse().unwrap()));
-        assert_eq!(Sources::default().nth(7), None);
-    }
-
-    #[test]
-    fn what_is_no_source_is_answered_with_the_form() {
-        for text in ["", "127.0.0.1/33", "localhost", "127.0.0.1,", "10.0.0.0/x", "::/129"] {
-            assert_eq!(text.parse::<Sources>(), Err(FORM.into()), "{text}");
-        }
-    }
 
     #[test]
     fn a_plan_that_cannot_work_says_what_was_asked_and_what_is_allowed() {

@@ -63,7 +63,7 @@ impl Recorded {
     /// The histogram of them.
     #[must_use]
     pub fn histogram(&self) -> Histogram<u64> {
-        let mut histogram = crate::load::tally::histogram();
+        let mut histogram = histogram();
         self.add_to(&mut histogram);
         histogram
     }
@@ -114,6 +114,17 @@ impl FromIterator<(u64, u64)> for Recorded {
         Self::of_groups(&pairs, |value| value)
     }
 }
+
+/// A histogram of nanoseconds with three significant digits and no upper bound.
+pub(crate) fn histogram() -> Histogram<u64> {
+    let Ok(mut histogram) = Histogram::new_with_bounds(1, SECOND, 3) else {
+        unreachable!("three digits are from 0 to 5, and a second is more than 2 nanoseconds");
+    };
+    histogram.auto(true);
+    histogram
+}
+
+const SECOND: u64 = 1_000_000_000;
 
 /// Of a value, so many leading bits tell its group: 128 groups for each power of two.
 const GROUP_BITS: u32 = 8;

@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
-use crate::load::answers::Ledger;
 use crate::load::causes::{Found, causes, slow_ports};
 use crate::load::clock::{nanos, time_of_day};
-use crate::load::course::{EndCause, ThreadEnd};
-use crate::load::intervals::{Intervals, Total};
+use crate::load::counts::Counts;
 use crate::load::outcome::{Cohort, Connecting, Fault, GeneratorSide, Interval, Outcome, ServerSide, ThreadUse};
+use crate::load::phase::EndCause;
 use crate::load::plan::{Plan, Stop};
-use crate::load::tally::histogram;
+use crate::load::recorded::histogram;
+use crate::load::report::ThreadTotals;
 
 /// What a run has collected.
 #[derive(Debug, Default)]
@@ -22,9 +22,9 @@ pub(crate) struct Seen {
     pub(crate) begun: Option<SystemTime>,
     pub(crate) was_interrupted: bool,
     pub(crate) intervals: Vec<Interval>,
-    pub(crate) total: Option<Total>,
+    pub(crate) total: Option<Counts>,
     pub(crate) connect: Option<Histogram<u64>>,
-    pub(crate) ends: Vec<ThreadEnd>,
+    pub(crate) ends: Vec<ThreadTotals>,
     pub(crate) threads: Vec<ThreadUse>,
     /// Dripping connections: up, failed, ended by the server.
     pub(crate) drips: Option<(u64, u64, u64)>,
@@ -48,10 +48,10 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     let end = seen.ends.iter().map(|end| end.window.1).max().unwrap_or_default();
     let measured = Duration::from_nanos(end - begin);
     let generator = generator(&seen);
-    let (ended_early, frames_after_end) = (ended_early(plan, &seen, measured), sum(&seen, |ledger| ledger.after_end));
-    let wait_max = seen.ends.iter().map(|end| end.ledger.wait_max).max().unwrap_or_default();
+    let (ended_early, frames_after_end) = (ended_early(plan, &seen, measured), sum(&seen, |end| end.after_end));
+    let wait_max = seen.ends.iter().map(|end| end.wait_max).max().unwrap_or_default();
     let found = Found::of(&seen);
-    let total = seen.total.unwrap_or_else(|| Intervals::new(0).total);
+    let total = seen.total.unwrap_or_default();
     let longest = total.response.max().max(total.service.max());
     let mut taints = taints(plan, &generator, total.frames, longest);
     taints.extend(seen.ends.iter().find_map(|end| end.slow_pace).map(|pace| slow_ports(plan, &pace)));
@@ -84,8 +84,8 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     }
 }
 
-fn sum(seen: &Seen, of: fn(&Ledger) -> u64) -> u64 {
-    seen.ends.iter().map(|end| of(&end.ledger)).sum()
+fn sum(seen: &Seen, of: fn(&ThreadTotals) -> u64) -> u64 {
+    seen.ends.iter().map(of).sum()
 }
 
 /// Why the run ended before its time by itself.
@@ -130,14 +130,14 @@ fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
     Connecting {
         asked: plan.connections_total() as u64,
         // Those that the server refused were made, and counted, and are not up.
-        up: seen.up.saturating_sub(sum(seen, |ledger| ledger.ended_up)),
-        turned_away: sum(seen, |ledger| ledger.turned_away + ledger.ended_unanswered),
+        up: seen.up.saturating_sub(sum(seen, |end| end.ended_up)),
+        turned_away: sum(seen, |end| end.turned_away + end.ended_unanswered),
         failed,
         took: Duration::from_nanos(seen.connected_at),
     }
 }
 
-fn cohorts(plan: &Plan, ends: &[ThreadEnd], drips: Option<(u64, u64, u64)>) -> Vec<(Cohort, u64, u64)> {
+fn cohorts(plan: &Plan, ends: &[ThreadTotals], drips: Option<(u64, u64, u64)>) -> Vec<(Cohort, u64, u64)> {
     let count = |cohort| {
         let of_threads = ends.iter().flat_map(|end| &end.cohorts).filter(|(of, _, _)| *of == cohort);
         of_threads.fold((0, 0), |(up, ended), (_, more_up, more_ended)| (up + more_up, ended + more_ended))

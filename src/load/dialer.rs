@@ -1,0 +1,177 @@
+//! Opens the connections of a thread: some at a time, at a rate if there is one, and again with churn.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::addr::PeerAddr;
+use crate::handler::{ConnId, Peers, TimerId};
+use crate::load::clock::Clock;
+use crate::load::destination::Destination;
+use crate::load::machine;
+use crate::load::plan::Plan;
+
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    destination: Destination,
+    thread: usize,
+    threads: usize,
+    /// Nanoseconds between two dials of this thread, where there is a rate.
+    interval: Option<f64>,
+    /// Links to dial.
+    queue: VecDeque<u32>,
+    queue_timer: Option<TimerId>,
+    /// Links whose dial failed, to be dialed again when `retry_timer` fires.
+    retries: Vec<u32>,
+    retry_timer: Option<TimerId>,
+    dialing: HashMap<ConnId, Dialing>,
+    /// How many were dialed since `begun`.
+    dialed: u64,
+    begun: u64,
+    /// Each link has been dialed once, with or without success.
+    is_settled: bool,
+    /// After so many dials the kernel has to search for ports, and when that many had been dialed.
+    fast_dials: Option<u64>,
+    slow_since: Option<u64>,
+}
+
+/// A link that is being dialed, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dialing {
+    pub(crate) link: u32,
+    pub(crate) since: u64,
+}
+
+/// How long a connection took to open, on average and in nanoseconds, before and after half of the ports were used up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DialPace {
+    pub(crate) before: f64,
+    pub(crate) after: f64,
+}
+
+/// Dialing counts as slow from so many nanoseconds on, and so many times as slow as before.
+const SLOW: u64 = 1_000_000_000;
+const SLOWER: f64 = 4.0;
+
+/// The most that are dialed in one turn: the last of them is dialed that much later than its latency counts from.
+const BATCH: usize = 16;
+/// The most that are in progress at a time: far fewer than a listen queue holds (`net.core.somaxconn` is 4,096).
+const DIALING_MAX: usize = 512;
+/// From a failed dial to the next attempt, in nanoseconds.
+const RETRY: u64 = 20_000_000;
+
+impl Dialer {
+    pub(crate) fn new(plan: &Plan, thread: usize, links: usize, destination: Destination, begun: u64) -> Self {
+        let threads = plan.threads;
+        Self {
+            fast_dials: destination.fast_dials(machine::ports()).map(|all| all / threads as u64),
+            destination,
+            thread,
+            threads,
+            interval: plan.connect_rate.map(|rate| 1e9 * threads as f64 / rate),
+            queue: (0..links as u32).collect(),
+            queue_timer: None,
+            retries: Vec::new(),
+            retry_timer: None,
+            dialing: HashMap::new(),
+            dialed: 0,
+            begun,
+            is_settled: false,
+            slow_since: None,
+        }
+    }
+
+    /// Dials some of the links in the queue, and sets a timer for the others.
+    pub(crate) fn dial(&mut self, clock: &Clock, peers: &mut Peers<'_>) {
+        if self.queue_timer.is_some() {
+            return;
+        }
+        let now = clock.now();
+        for _ in 0..BATCH {
+            if self.dialing.len() >= DIALING_MAX || self.queue.is_empty() {
+                // The next one that opens or fails continues.
+                return;
+            }
+            if let Some(due) = self.next_due().filter(|due| *due > now) {
+                self.queue_timer = peers.set_timer(clock.instant(due)).ok();
+                return;
+            }
+            let Some(link) = self.queue.pop_front() else { return };
+            let nth = self.dialed as usize * self.threads + self.thread;
+            let Ok(id) = peers.dial(self.destination.dial(nth)) else {
+                // The reactor is stopping.
+                return self.queue.push_front(link);
+            };
+            self.dialing.insert(id, Dialing { link, since: now });
+            self.dialed += 1;
+            if self.fast_dials == Some(self.dialed) {
+                self.slow_since = Some(now);
+            }
+        }
+        self.queue_timer = peers.set_timer(peers.now()).ok();
+    }
+
+    /// When the next link may be dialed, where there is a rate.
+    fn next_due(&self) -> Option<u64> {
+        Some(self.begun + (self.interval? * self.dialed as f64) as u64)
+    }
+
+    /// A connection has opened.
+    pub(crate) fn on_open(&mut self, id: ConnId, to: &PeerAddr) -> Option<Dialing> {
+        let dialing = self.dialing.remove(&id)?;
+        self.destination.prefer(to);
+        Some(dialing)
+    }
+
+    /// A dial has failed. Returns its link.
+    pub(crate) fn on_failed(&mut self, id: ConnId) -> Option<u32> {
+        self.dialing.remove(&id).map(|dialing| dialing.link)
+    }
+
+    /// Dials a link again, after a pause.
+    pub(crate) fn retry(&mut self, link: u32, clock: &Clock, peers: &mut Peers<'_>) {
+        self.retries.push(link);
+        if self.retry_timer.is_none() {
+            self.retry_timer = peers.set_timer(clock.instant(clock.now() + RETRY)).ok();
+        }
+    }
+
+    /// Puts a link into the queue again.
+    pub(crate) fn enqueue(&mut self, link: u32) {
+        self.queue.push_back(link);
+    }
+
+    /// A timer has fired. Returns whether it was the dialer's, and so the queue is to be dialed.
+    pub(crate) fn on_timer(&mut self, timer: TimerId) -> bool {
+        if self.queue_timer == Some(timer) {
+            self.queue_timer = None;
+        } else if self.retry_timer == Some(timer) {
+            self.retry_timer = None;
+            self.queue.extend(std::mem::take(&mut self.retries));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Updates and returns whether each link has been dialed once, with or without success.
+    pub(crate) fn settle(&mut self) -> bool {
+        self.is_settled = self.queue.is_empty() && self.retries.is_empty() && self.dialing.is_empty();
+        self.is_settled
+    }
+
+    pub(crate) fn dialing(&self) -> impl ExactSizeIterator<Item = &Dialing> {
+        self.dialing.values()
+    }
+
+    /// The pace of dialing, if it became slow when half of the ports were used up. The last connection opened at `last`.
+    pub(crate) fn slow_pace(&self, last: u64) -> Option<DialPace> {
+        let (fast_dials, slow_since) = self.fast_dials.zip(self.slow_since)?;
+        let slow = last.saturating_sub(slow_since);
+        let before = (slow_since - self.begun) as f64 / fast_dials.max(1) as f64;
+        let after = slow as f64 / (self.dialed - fast_dials).max(1) as f64;
+        (slow >= SLOW && after >= SLOWER * before).then_some(DialPace { before, after })
+    }
+}

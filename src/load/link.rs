@@ -1,0 +1,190 @@
+//! One connection of the generator, and the connections that replace it: when its frames were due and when they were sent.
+
+use std::collections::VecDeque;
+
+use crate::handler::ConnId;
+use crate::load::outcome::Cohort;
+
+/// When a frame was due, and when it was passed to its connection, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) due: u64,
+    pub(crate) sent: u64,
+}
+
+/// `Stamp::sent` of a frame that was due and not sent.
+const NOT_SENT: u64 = u64::MAX;
+
+impl Stamp {
+    /// Of a frame that is sent as soon as it is due.
+    #[inline]
+    pub(crate) fn sent_at(now: u64) -> Self {
+        Self { due: now, sent: now }
+    }
+
+    /// Of a frame that is due and waits until its connection takes it.
+    pub(crate) fn waiting(due: u64) -> Self {
+        Self { due, sent: NOT_SENT }
+    }
+
+    /// When the frame was sent, unless it waits.
+    #[inline]
+    pub(crate) fn sent(self) -> Option<u64> {
+        (self.sent != NOT_SENT).then_some(self.sent)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// The number among all links of the run; it determines the payloads.
+    pub(crate) number: u32,
+    pub(crate) cohort: Cohort,
+    pub(crate) state: LinkState,
+    /// Frames sent on the present connection.
+    pub(crate) sent: u32,
+    /// Frames answered on the present connection.
+    pub(crate) answered: u32,
+    /// Of the frame that is answered next. The others are in `more`: most links have one frame in flight.
+    first: Stamp,
+    /// When the first frame was due that the connection has not taken yet, or `NONE_DUE`.
+    first_due: u64,
+    more: Option<Box<Queues>>,
+}
+
+const NONE_DUE: u64 = u64::MAX;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    New,
+    Open(ConnId),
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    in_flight: VecDeque<Stamp>,
+    /// When the other frames were due that the connection has not taken yet.
+    waiting: VecDeque<u64>,
+}
+
+impl Link {
+    pub(crate) fn new(number: u32, cohort: Cohort) -> Self {
+        Self {
+            number,
+            cohort,
+            state: LinkState::New,
+            sent: 0,
+            answered: 0,
+            first: Stamp::default(),
+            first_due: NONE_DUE,
+            more: None,
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.sent - self.answered
+    }
+
+    /// A frame was sent.
+    #[inline]
+    pub(crate) fn push(&mut self, stamp: Stamp) {
+        if self.in_flight() == 0 {
+            self.first = stamp;
+        } else {
+            self.more.get_or_insert_default().in_flight.push_back(stamp);
+        }
+        self.sent += 1;
+    }
+
+    /// The oldest frame in flight was answered. `None` if none is in flight.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Stamp> {
+        if self.in_flight() == 0 {
+            return None;
+        }
+        let stamp = self.first;
+        if let Some(next) = self.more.as_mut().and_then(|queues| queues.in_flight.pop_front()) {
+            self.first = next;
+        }
+        self.answered += 1;
+        Some(stamp)
+    }
+
+    /// A frame is due; it waits until the connection takes it.
+    pub(crate) fn push_waiting(&mut self, due: u64) {
+        if self.first_waiting().is_some() {
+            self.more.get_or_insert_default().waiting.push_back(due);
+        } else {
+            self.first_due = due;
+        }
+    }
+
+    /// When the first frame was due that waits.
+    pub(crate) fn first_waiting(&self) -> Option<u64> {
+        (self.first_due != NONE_DUE).then_some(self.first_due)
+    }
+
+    /// The first frame that waited was sent, or never will be.
+    pub(crate) fn pop_waiting(&mut self) {
+        let next = self.more.as_mut().and_then(|queues| queues.waiting.pop_front());
+        self.first_due = next.unwrap_or(NONE_DUE);
+    }
+
+    /// Takes the stamps of all frames in flight and all that wait: they will not be answered.
+    pub(crate) fn take_unanswered(&mut self) -> Vec<Stamp> {
+        let mut unanswered: Vec<Stamp> = std::iter::from_fn(|| self.pop()).collect();
+        while let Some(due) = self.first_waiting() {
+            unanswered.push(Stamp::waiting(due));
+            self.pop_waiting();
+        }
+        unanswered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_answered_in_the_order_in_which_they_were_sent() {
+        let mut link = Link::new(0, Cohort::Active);
+        assert_eq!(link.pop(), None);
+        for at in 0..5 {
+            link.push(Stamp::sent_at(at));
+        }
+        assert_eq!([link.pop(), link.pop()], [Some(Stamp::sent_at(0)), Some(Stamp::sent_at(1))]);
+        link.push(Stamp::sent_at(5));
+        let rest: Vec<Stamp> = std::iter::from_fn(|| link.pop()).collect();
+        assert_eq!(rest, [Stamp::sent_at(2), Stamp::sent_at(3), Stamp::sent_at(4), Stamp::sent_at(5)]);
+        assert_eq!((link.sent, link.answered), (6, 6));
+    }
+
+    #[test]
+    fn one_frame_in_flight_takes_no_memory_of_its_own() {
+        let mut link = Link::new(0, Cohort::Active);
+        for at in 0..100 {
+            link.push_waiting(at);
+            assert_eq!(link.first_waiting(), Some(at));
+            link.pop_waiting();
+            link.push(Stamp::sent_at(at));
+            assert_eq!(link.pop(), Some(Stamp::sent_at(at)));
+        }
+        assert!(link.more.is_none());
+        assert!(size_of::<Link>() <= 64, "{}", size_of::<Link>());
+    }
+
+    #[test]
+    fn unanswered_are_the_frames_in_flight_and_those_that_wait() {
+        let mut link = Link::new(0, Cohort::Active);
+        link.push(Stamp::sent_at(1));
+        link.push(Stamp::sent_at(2));
+        link.push_waiting(3);
+        link.push_waiting(4);
+        assert_eq!(
+            link.take_unanswered(),
+            [Stamp::sent_at(1), Stamp::sent_at(2), Stamp::waiting(3), Stamp::waiting(4)]
+        );
+        assert_eq!((Stamp::sent_at(2).sent(), Stamp::waiting(3).sent()), (Some(2), None));
+        assert_eq!((link.in_flight(), link.first_waiting()), (0, None));
+    }
+}

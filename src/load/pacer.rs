@@ -1,0 +1,136 @@
+//! The pacer of the open loop: when frames are due, evenly spaced over all connections of all threads together.
+
+use std::io;
+use std::time::Duration;
+
+use crate::handler::Peers;
+use crate::load::clock::Clock;
+use crate::load::wakeup::Wakeup;
+
+/// A thread's pacer. In the closed loop it has no schedule and does nothing.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    schedule: Option<Schedule>,
+    wakeup: Wakeup,
+    /// A frame was sent or answered since the reactor was last woken.
+    is_busy: bool,
+    late: u64,
+    late_max: u64,
+}
+
+/// A frame that is sent so much after it was due is late, in nanoseconds.
+const LATE: u64 = 1_000_000;
+
+impl Pacer {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { schedule: None, wakeup: Wakeup::new()?, is_busy: false, late: 0, late_max: 0 })
+    }
+
+    pub(crate) fn start(&mut self, schedule: Schedule) {
+        self.schedule = Some(schedule);
+    }
+
+    /// The wakeup, which the reactor has to watch.
+    pub(crate) fn wakeup(&self) -> &Wakeup {
+        &self.wakeup
+    }
+
+    /// Takes the next frame if it is due at `now` and was due before `until`. Returns when it was due.
+    pub(crate) fn take(&mut self, now: u64, until: u64) -> Option<u64> {
+        let schedule = self.schedule.as_mut().filter(|schedule| schedule.due() < until)?;
+        let due = schedule.take(now)?;
+        self.late_max = self.late_max.max(now - due);
+        self.late += u64::from(now - due > LATE);
+        self.is_busy = true;
+        Some(due)
+    }
+
+    #[inline]
+    pub(crate) fn on_answer(&mut self) {
+        self.is_busy = true;
+    }
+
+    /// Lets the reactor wake up for the next frame that is due before `until`.
+    ///
+    /// A busy loop checks in its next turn, which does not sleep: a timer that interrupts it would cost as much as a
+    /// frame. An idle one is woken by a timer.
+    pub(crate) fn rearm(&mut self, until: u64, clock: &Clock, peers: &mut Peers<'_>) {
+        let Some(due) = self.schedule.as_ref().map(Schedule::due).filter(|due| *due < until) else { return };
+        if std::mem::take(&mut self.is_busy) {
+            let _ = peers.set_timer(peers.now());
+        } else {
+            self.wakeup.set(Duration::from_nanos(due.saturating_sub(clock.now())), peers);
+        }
+    }
+
+    /// How many frames were sent late, and by how many nanoseconds at most.
+    pub(crate) fn lateness(&self) -> (u64, u64) {
+        (self.late, self.late_max)
+    }
+}
+
+/// One thread's share of a schedule. With n threads, each takes every n-th frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    begin: u64,
+    /// Nanoseconds between two frames of this thread.
+    step: f64,
+    offset: f64,
+    next: u64,
+}
+
+impl Schedule {
+    /// `rate` frames per second in all, from `begin` on.
+    pub(crate) fn new(rate: f64, threads: usize, thread: usize, begin: u64) -> Self {
+        let apart = 1e9 / rate;
+        Self { begin, step: apart * threads as f64, offset: apart * thread as f64, next: 0 }
+    }
+
+    /// When the next frame is due.
+    fn due(&self) -> u64 {
+        // Computed from its number, not from the previous frame: rounding errors do not add up.
+        self.begin + (self.offset + self.step * self.next as f64) as u64
+    }
+
+    /// Takes the next frame if it is due at `now`. Returns when it was due.
+    #[inline]
+    fn take(&mut self, now: u64) -> Option<u64> {
+        let due = self.due();
+        if due > now {
+            return None;
+        }
+        self.next += 1;
+        Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_share_a_schedule_evenly() {
+        let mut all: Vec<u64> = (0..3)
+            .flat_map(|thread| {
+                let mut schedule = Schedule::new(1e6, 3, thread, 5_000);
+                std::iter::from_fn(move || schedule.take(104_999)).collect::<Vec<_>>()
+            })
+            .collect();
+        all.sort_unstable();
+        assert_eq!(all, (5..105).map(|micros| micros * 1_000).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn a_schedule_does_not_drift() {
+        let mut schedule = Schedule::new(3.0, 1, 0, 0);
+        schedule.next = 3 * 86_400;
+        assert_eq!(schedule.due(), 86_400 * 1_000_000_000);
+    }
+
+    #[test]
+    fn what_was_missed_is_still_due() {
+        let mut schedule = Schedule::new(1_000.0, 1, 0, 0);
+        let taken: Vec<u64> = std::iter::from_fn(|| schedule.take(3_500_000)).collect();
+        assert_eq!(taken, [0, 1_000_000, 2_000_000, 3_000_000]);
+    }
+}

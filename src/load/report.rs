@@ -1,0 +1,277 @@
+//! What a thread reports to the run: intervals while it measures, and its totals at the end.
+//!
+//! Rule: each frame that belongs to the result is in the latencies once, also when it is answered after the end or never:
+//! then its wait until it was given up is a lower bound. So a stall cannot be hidden by ending the run, or by the
+//! connection's end.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::error::DialError;
+use crate::load::counts::{Counts, record};
+use crate::load::dialer::{DialPace, Dialer};
+use crate::load::link::Stamp;
+use crate::load::links::{Links, Unanswered};
+use crate::load::outcome::{Cohort, Errors, Fault, Interval};
+use crate::load::pacer::Pacer;
+use crate::load::phase::{EndCause, INTERVAL, Phase, Timing};
+use crate::load::recorded::{Recorded, histogram};
+
+/// A report of a thread to the run.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// How many connections are open, and how many could not be opened so far.
+    Open { open: u64, failed: u64 },
+    /// Each link was dialed; the last connection opened at `last_opened`.
+    Settled { last_opened: u64 },
+    /// The measuring begins: latencies of the connections that opened before. Each thread reports this once.
+    Measuring { connect: Recorded },
+    /// The next second of what is measured.
+    Interval(Box<Interval>),
+    /// The thread has measured, and its last interval is reported.
+    Over(Box<ThreadTotals>),
+}
+
+/// What a thread has counted over the whole run.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadTotals {
+    /// Begin and end of what was measured; empty if the measuring had not begun.
+    pub(crate) window: (u64, u64),
+    pub(crate) cause: EndCause,
+    /// Errors that are in no interval.
+    pub(crate) errors: Errors,
+    /// Connections that could not be opened, by the name of the error.
+    pub(crate) failed: BTreeMap<&'static str, u64>,
+    /// Connections that closed unasked, by reason.
+    pub(crate) ended: BTreeMap<&'static str, u64>,
+    /// The first wrong responses.
+    pub(crate) faults: Vec<Fault>,
+    /// How many connections of a cohort there were, and how many the server has closed.
+    pub(crate) cohorts: Vec<(Cohort, u64, u64)>,
+    /// Frames of the result that were answered after the end.
+    pub(crate) after_end: u64,
+    /// The longest wait of a frame that was not answered, in nanoseconds.
+    pub(crate) wait_max: u64,
+    /// Connections that the server closed before they had sent a frame.
+    pub(crate) turned_away: u64,
+    /// Connections that the server closed before it had answered their first frame.
+    pub(crate) ended_unanswered: u64,
+    /// Of those two, how many closed after all had been dialed, and so were counted as open.
+    pub(crate) ended_up: u64,
+    /// The longest frame that was answered, and the shortest payload that was next on a connection when it closed.
+    pub(crate) answered_len_max: usize,
+    pub(crate) lost_len_min: Option<usize>,
+    /// Connections that were open to the end, and never had a response to what they sent.
+    pub(crate) never_answered: u64,
+    /// Frames that were sent late, and by how many nanoseconds at most.
+    pub(crate) late: u64,
+    pub(crate) late_max: u64,
+    pub(crate) waits_for_port: u64,
+    pub(crate) slow_pace: Option<DialPace>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    sender: Sender<(usize, Report)>,
+    thread: usize,
+    /// Of the interval under way.
+    counts: Counts,
+    /// Latencies of connections that opened before the measuring began.
+    connect: Histogram<u64>,
+    totals: ThreadTotals,
+    /// When `Report::Open` was last sent while connecting.
+    open_reported: u64,
+    last_opened: u64,
+}
+
+/// How often `Report::Open` is sent while connecting, in nanoseconds.
+const OPEN_INTERVAL: u64 = 100_000_000;
+
+/// So many wrong responses are kept.
+const FAULTS_MAX: usize = 10;
+
+/// The name of what was still being dialed at the end.
+pub(crate) const NOT_MADE: &str = "not made by the end";
+
+impl Reporter {
+    pub(crate) fn new(thread: usize, sender: Sender<(usize, Report)>) -> Self {
+        Self {
+            sender,
+            thread,
+            counts: Counts::default(),
+            connect: histogram(),
+            totals: ThreadTotals::default(),
+            open_reported: 0,
+            last_opened: 0,
+        }
+    }
+
+    /// A connection has opened that was dialed at `since`.
+    pub(crate) fn on_open(&mut self, since: u64, now: u64, has_measured: bool) {
+        record(if has_measured { &mut self.counts.connect } else { &mut self.connect }, now - since);
+        self.last_opened = now;
+    }
+
+    /// A dial has failed. If the error is transient, it is no error of the run.
+    pub(crate) fn on_dial_failed(&mut self, error: &DialError, is_transient: bool) {
+        match is_transient {
+            true => self.totals.waits_for_port += u64::from(*error == DialError::NoPort),
+            false => self.count_failed(name_of(error)),
+        }
+    }
+
+    /// A dial is still in progress at the end: it is charged with its wait.
+    pub(crate) fn on_dial_unfinished(&mut self, wait: u64) {
+        record(&mut self.counts.connect, wait);
+        self.count_failed(NOT_MADE);
+    }
+
+    fn count_failed(&mut self, name: &'static str) {
+        self.counts.errors.not_connected += 1;
+        *self.totals.failed.entry(name).or_default() += 1;
+    }
+
+    /// A frame was answered.
+    #[inline]
+    pub(crate) fn on_answer(&mut self, frame_len: usize, stamp: Stamp, now: u64, timing: Timing, phase: &Phase) {
+        self.totals.answered_len_max = self.totals.answered_len_max.max(frame_len);
+        match timing {
+            Timing::NotMeasured => return,
+            Timing::Measured => {
+                self.counts.frames += 1;
+                self.counts.bytes += frame_len as u64;
+            }
+            Timing::AfterEnd => self.totals.after_end += 1,
+        }
+        self.record(stamp, now, phase);
+    }
+
+    /// These frames will not be answered: they are charged with how long they have waited.
+    pub(crate) fn charge(&mut self, unanswered: &[Stamp], now: u64, phase: &Phase) {
+        self.counts.errors.unanswered += unanswered.len() as u64;
+        for stamp in unanswered {
+            self.totals.wait_max = self.totals.wait_max.max(now - stamp.due);
+            if phase.counts(stamp.due, now) {
+                self.record(*stamp, now, phase);
+            }
+        }
+    }
+
+    #[inline]
+    fn record(&mut self, stamp: Stamp, now: u64, phase: &Phase) {
+        if let Some(sent) = stamp.sent() {
+            record(&mut self.counts.service, now - sent);
+        }
+        if phase.is_open_loop() {
+            record(&mut self.counts.response, now - stamp.due);
+        }
+    }
+
+    pub(crate) fn on_fault(&mut self, fault: Fault) {
+        self.counts.errors.wrong += 1;
+        if self.totals.faults.len() < FAULTS_MAX {
+            self.totals.faults.push(fault);
+        }
+    }
+
+    /// An active link was closed unasked.
+    pub(crate) fn on_lost(&mut self, lost: &Unanswered, reason: &'static str, is_settled: bool) {
+        self.counts.errors.ended += 1;
+        let totals = &mut self.totals;
+        *totals.ended.entry(reason).or_default() += 1;
+        if lost.had_sent && !lost.stamps.is_empty() {
+            totals.lost_len_min = totals.lost_len_min.into_iter().chain([lost.next_len]).min();
+        }
+        if !lost.had_answers {
+            totals.turned_away += u64::from(!lost.had_sent);
+            totals.ended_unanswered += u64::from(lost.had_sent);
+            totals.ended_up += u64::from(is_settled);
+        }
+    }
+
+    /// A link was open to the end.
+    pub(crate) fn on_never_answered(&mut self, unanswered: &Unanswered) {
+        self.totals.never_answered += u64::from(!unanswered.had_answers && !unanswered.stamps.is_empty());
+    }
+
+    /// Reports the progress of dialing, not more often than it is shown.
+    pub(crate) fn report_dialing(&mut self, open: u64, is_settled: bool, now: u64) {
+        if is_settled || now >= self.open_reported + OPEN_INTERVAL {
+            self.open_reported = now;
+            self.report_open(open);
+        }
+        if is_settled {
+            self.send(Report::Settled { last_opened: self.last_opened });
+        }
+    }
+
+    /// Reports the interval with this number.
+    pub(crate) fn report_interval(&mut self, number: usize, length: u64, open: u64) {
+        let begin = Duration::from_nanos(number as u64 * INTERVAL);
+        let interval = Box::new(self.counts.take(begin, Duration::from_nanos(length), open));
+        if number == 0 {
+            self.report_measuring();
+        }
+        self.report_open(open);
+        self.send(Report::Interval(interval));
+    }
+
+    /// Reports the last interval, before which `intervals` were reported, and the totals.
+    pub(crate) fn report_end(
+        &mut self,
+        intervals: usize,
+        cause: EndCause,
+        phase: &Phase,
+        links: &Links,
+        dialer: &Dialer,
+        pacer: &Pacer,
+    ) {
+        let window @ (begin, end) = phase.window();
+        if end > begin {
+            self.report_interval(intervals, (end - begin).saturating_sub(intervals as u64 * INTERVAL), links.open());
+        } else {
+            self.report_measuring();
+        }
+        let (late, late_max) = pacer.lateness();
+        let totals = ThreadTotals {
+            window,
+            cause,
+            errors: std::mem::take(&mut self.counts.errors),
+            cohorts: [Cohort::Idle, Cohort::Deaf].map(|cohort| links.opened_and_closed(cohort)).into(),
+            late,
+            late_max,
+            slow_pace: dialer.slow_pace(self.last_opened),
+            ..std::mem::take(&mut self.totals)
+        };
+        self.send(Report::Over(Box::new(totals)));
+    }
+
+    fn report_measuring(&self) {
+        self.send(Report::Measuring { connect: Recorded::of(&self.connect) });
+    }
+
+    fn report_open(&self, open: u64) {
+        self.send(Report::Open { open, failed: self.totals.failed.values().sum() });
+    }
+
+    fn send(&self, report: Report) {
+        // It fails only if the run is over.
+        let _ = self.sender.send((self.thread, report));
+    }
+}
+
+/// The name that an error is counted by: errors with different remedies have different names.
+fn name_of(error: &DialError) -> &'static str {
+    match error {
+        DialError::Io(ErrorKind::NotFound | ErrorKind::NotADirectory) => "not found",
+        DialError::Io(ErrorKind::PermissionDenied) => "not permitted",
+        DialError::Io(ErrorKind::InvalidInput | ErrorKind::InvalidFilename) => "path too long",
+        DialError::Io(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => "unreachable",
+        DialError::Io(ErrorKind::TimedOut) => "timed out",
+        other => other.name(),
+    }
+}

@@ -1,0 +1,327 @@
+//! A run: starts its threads, tells them what to do in each phase, and collects their reports.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::addr::ListenAddr;
+use crate::load::clock::{Clock, nanos, time_of_day};
+use crate::load::destination::Destination;
+use crate::load::drip::Drips;
+use crate::load::generator::{Command, Seed};
+use crate::load::intervals::Intervals;
+use crate::load::machine;
+use crate::load::outcome::{Interval, Outcome, Progress, Stage, Start};
+use crate::load::own_server::{OwnServer, Snapshot, between};
+use crate::load::payload::Payloads;
+use crate::load::plan::{LoadError, Plan, Stop};
+use crate::load::recorded::{Recorded, histogram};
+use crate::load::report::Report;
+use crate::load::summary::{Seen, summary};
+use crate::load::thread::Thread;
+
+/// Watches a run while it is under way.
+pub trait Watch {
+    /// Called some ten times per second.
+    fn on_progress(&mut self, progress: &Progress);
+
+    /// Called once before the first interval, or at the end of a run that has none.
+    fn on_start(&mut self, start: &Start) {
+        let _ = start;
+    }
+
+    /// Called with each second of what is measured, as soon as it is complete, in order.
+    fn on_interval(&mut self, interval: &Interval) {
+        let _ = interval;
+    }
+
+    /// Whether to end the run: then no more frames are sent, and the outcome holds what was measured.
+    fn wants_end(&mut self) -> bool;
+}
+
+/// Ignores the progress of a run, and never ends it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn on_progress(&mut self, _: &Progress) {}
+
+    fn wants_end(&mut self) -> bool {
+        false
+    }
+}
+
+/// Runs a plan.
+///
+/// # Errors
+///
+/// [`LoadError`] if the plan cannot work, or a reactor or a thread cannot be set up. What the server does, or does not, is in
+/// the outcome.
+pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Result<Outcome, LoadError> {
+    plan.check()?;
+    if let Some(source) = plan.sources.first_addrs().find(|source| !machine::is_local(*source)) {
+        return Err(LoadError::SourceNotLocal(source));
+    }
+    let resident = machine::resident_bytes();
+    let (target, server) = match &plan.target {
+        Some(target) => (target.clone(), None),
+        None => {
+            let server = OwnServer::start(plan)?;
+            (server.addr.clone(), Some(server))
+        }
+    };
+    let plan = Arc::new(Plan { target: Some(target.clone()), ..plan.clone() });
+    let mut run = Run::start(&plan, &target, server)?;
+    run.seen.resident.0 = resident;
+    run.connect(watch);
+    run.load(watch);
+    run.report_intervals(watch);
+    if !run.is_started {
+        run.report_start(watch);
+    }
+    let seen = run.finish()?;
+    Ok(summary(&plan, seen))
+}
+
+struct Run {
+    plan: Arc<Plan>,
+    clock: Clock,
+    threads: Vec<Thread>,
+    reports: Receiver<(usize, Report)>,
+    drips: Option<Drips>,
+    server: Option<OwnServer>,
+    /// What the run's own server had done when the stage under way began, and when that was.
+    server_begun: Option<(Snapshot, u64)>,
+    progress: Progress,
+    /// When the stage under way began, and when it ends.
+    stage_begun: u64,
+    stage_ends: Option<u64>,
+    /// For each thread, how many connections are open and how many failed.
+    open: Vec<(u64, u64)>,
+    /// Threads that have dialed all their links.
+    settled: usize,
+    overflows: Option<u64>,
+    intervals: Intervals,
+    /// Latencies of the connections that opened before the measuring began.
+    connect: Histogram<u64>,
+    /// `Watch::on_start` was called.
+    is_started: bool,
+    seen: Seen,
+}
+
+/// How often a [`Watch`] is called.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Run {
+    fn start(plan: &Arc<Plan>, target: &ListenAddr, server: Option<OwnServer>) -> Result<Self, LoadError> {
+        let clock = Clock::start();
+        let payloads = Arc::new(Payloads::new(RangeInclusive::clone(&plan.payload_len)));
+        let destination = Destination::new(plan, target, machine::ports(), std::process::id());
+        let (sender, reports) = channel();
+        let mut threads = Vec::new();
+        for thread in 0..plan.threads {
+            threads.push(Thread::start(Seed {
+                plan: Arc::clone(plan),
+                destination: destination.clone(),
+                clock,
+                payloads: Arc::clone(&payloads),
+                thread,
+                reports: sender.clone(),
+            })?);
+        }
+        let drips = match plan.drip {
+            0 => None,
+            count => {
+                let first = plan.connections + plan.idle + plan.deaf;
+                let dials = (first..first + count).map(|nth| destination.dial(nth)).collect();
+                Some(Drips::start(dials, plan.connect_timeout).map_err(LoadError::Thread)?)
+            }
+        };
+        Ok(Self {
+            plan: Arc::clone(plan),
+            clock,
+            open: vec![(0, 0); threads.len()],
+            threads,
+            reports,
+            drips,
+            server,
+            server_begun: None,
+            progress: Progress { asked: plan.connections_total() as u64, ..Progress::default() },
+            stage_begun: 0,
+            stage_ends: None,
+            settled: 0,
+            overflows: machine::listen_overflows(),
+            intervals: Intervals::new(plan.threads),
+            connect: histogram(),
+            is_started: false,
+            seen: Seen::default(),
+        })
+    }
+
+    /// Opens the connections, until each is open or has failed.
+    fn connect(&mut self, watch: &mut dyn Watch) {
+        self.send(Command::Connect);
+        let is_settled = |run: &Self| run.is_settled() && run.drips.as_ref().is_none_or(Drips::is_settled);
+        while !is_settled(self) && !self.seen.was_interrupted {
+            self.wait(watch);
+        }
+        (self.seen.up, _) = self.open_and_failed();
+        self.seen.resident.1 = machine::resident_bytes();
+    }
+
+    /// Puts load on, and measures, until every thread is over.
+    fn load(&mut self, watch: &mut dyn Watch) {
+        if !self.seen.was_interrupted {
+            let load = self.clock.now();
+            let measure = load + nanos(self.plan.warmup);
+            self.enter(Stage::WarmingUp, load, Some(measure));
+            self.seen.begun = Some(time_of_day() + self.plan.warmup);
+            self.snapshot_server(load);
+            self.send(Command::Begin { load, measure });
+        }
+        while self.seen.ends.len() < self.threads.len() {
+            self.wait(watch);
+            let now = self.clock.now();
+            match (self.progress.stage, self.stage_ends) {
+                (Stage::WarmingUp, Some(measure)) if now >= measure && self.seen.ends.is_empty() => {
+                    self.snapshot_server(now);
+                    let until = match self.plan.stop {
+                        Stop::After(duration) => Some(measure + nanos(duration)),
+                        Stop::Frames(_) => None,
+                    };
+                    self.enter(Stage::Measuring, measure, until);
+                }
+                (Stage::Measuring, Some(until)) if now >= until => self.enter_ending(now),
+                _ => {}
+            }
+        }
+        self.enter_ending(self.clock.now());
+    }
+
+    /// Records what the run's own server has done so far.
+    fn snapshot_server(&mut self, now: u64) {
+        self.server_begun = self.server.as_ref().and_then(OwnServer::snapshot).map(|snapshot| (snapshot, now));
+    }
+
+    /// The run's own server is asked what it did when the measuring ends, not when all connections are closed.
+    fn enter_ending(&mut self, now: u64) {
+        if self.progress.stage == Stage::Ending {
+            return;
+        }
+        self.enter(Stage::Ending, now, None);
+        let end = self.server.as_ref().and_then(OwnServer::snapshot);
+        let elapsed = |from| Duration::from_nanos(now.saturating_sub(from));
+        self.seen.server =
+            self.server_begun.take().zip(end).map(|((begin, from), end)| between(&begin, &end, elapsed(from)));
+    }
+
+    fn finish(mut self) -> Result<Seen, LoadError> {
+        for thread in self.threads {
+            self.seen.threads.push(thread.join()?);
+        }
+        self.seen.drips = self.drips.as_ref().map(Drips::counts);
+        let overflows = machine::listen_overflows();
+        self.seen.overflows = self.overflows.zip(overflows).map(|(before, after)| after.saturating_sub(before));
+        let Intervals { total, kept, .. } = self.intervals;
+        let _ = self.connect.add(&total.connect);
+        self.seen.connect = Some(self.connect);
+        self.seen.total = Some(total);
+        self.seen.intervals = kept.into_vec();
+        Ok(self.seen)
+    }
+
+    /// Collects reports for a tenth of a second, and shows the progress.
+    fn wait(&mut self, watch: &mut dyn Watch) {
+        // Threads that have connected should not wait for long for drips that have not.
+        let is_connected = self.progress.stage == Stage::Connecting && self.is_settled();
+        let until = self.clock.now() + nanos(if is_connected { PROGRESS_INTERVAL / 20 } else { PROGRESS_INTERVAL });
+        loop {
+            let left = Duration::from_nanos(until.saturating_sub(self.clock.now()));
+            match self.reports.recv_timeout(left) {
+                Ok((thread, report)) => self.on_report(thread, report),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+            if self.is_settled() && self.progress.stage == Stage::Connecting {
+                break;
+            }
+        }
+        self.report_intervals(watch);
+        let now = self.clock.now();
+        self.progress.elapsed = Duration::from_nanos(now.saturating_sub(self.stage_begun));
+        self.progress.left = self.stage_ends.map(|ends| Duration::from_nanos(ends.saturating_sub(now)));
+        watch.on_progress(&self.progress);
+        if !self.seen.was_interrupted && watch.wants_end() {
+            self.seen.was_interrupted = true;
+            self.send(Command::End);
+        }
+    }
+
+    fn on_report(&mut self, thread: usize, report: Report) {
+        match report {
+            Report::Open { open, failed } => {
+                self.open[thread] = (open, failed);
+                (self.progress.up, self.progress.not_connected) = self.open_and_failed();
+            }
+            Report::Settled { last_opened } => {
+                self.settled += 1;
+                self.seen.connected_at = self.seen.connected_at.max(last_opened);
+            }
+            Report::Measuring { connect } => connect.add_to(&mut self.connect),
+            Report::Interval(interval) => self.on_interval(thread, &interval),
+            Report::Over(totals) => {
+                self.intervals.end_of(thread);
+                self.seen.ends.push(*totals);
+            }
+        }
+    }
+
+    fn on_interval(&mut self, thread: usize, interval: &Interval) {
+        let Some(merged) = self.intervals.add(thread, interval) else { return };
+        self.progress.frames += interval.frames;
+        // Connections that could not be opened are counted by `Report::Open`, in whatever interval they are.
+        self.progress.errors += interval.errors.total() - interval.errors.not_connected;
+        self.progress.up = merged.connections;
+        self.progress.last = Some(merged.clone());
+    }
+
+    /// Whether the threads have dialed all links, with or without success.
+    fn is_settled(&self) -> bool {
+        self.settled == self.threads.len()
+    }
+
+    /// How many connections are open, and how many could not be opened, as far as was reported.
+    fn open_and_failed(&self) -> (u64, u64) {
+        let (drips_up, drips_failed, _) = self.drips.as_ref().map(Drips::counts).unwrap_or_default();
+        self.open.iter().fold((drips_up, drips_failed), |(up, failed), (open, more)| (up + open, failed + more))
+    }
+
+    /// Passes the intervals that are complete to `watch`.
+    fn report_intervals(&mut self, watch: &mut dyn Watch) {
+        while let Some(interval) = self.intervals.take_complete() {
+            if !self.is_started {
+                self.report_start(watch);
+            }
+            watch.on_interval(&interval);
+        }
+    }
+
+    fn report_start(&mut self, watch: &mut dyn Watch) {
+        self.is_started = true;
+        let begun = *self.seen.begun.get_or_insert_with(time_of_day);
+        let took = Duration::from_nanos(self.seen.connected_at);
+        watch.on_start(&Start { plan: Plan::clone(&self.plan), begun, took, connect: Recorded::of(&self.connect) });
+    }
+
+    fn enter(&mut self, stage: Stage, begun: u64, ends: Option<u64>) {
+        self.progress.stage = stage;
+        self.stage_begun = begun;
+        self.stage_ends = ends;
+    }
+
+    fn send(&self, command: Command) {
+        self.threads.iter().for_each(|thread| thread.send(command));
+    }
+}

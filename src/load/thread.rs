@@ -1,0 +1,165 @@
+//! A thread of a run: a generator on a reactor of its own.
+
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{Builder, JoinHandle};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::frame::HEADER_LEN;
+use crate::load::generator::{Command, Generator, Seed};
+use crate::load::machine::ThreadClock;
+use crate::load::outcome::ThreadUse;
+use crate::load::plan::{LoadError, Plan};
+use crate::reactor::handle::Handle;
+use crate::reactor::stats::Stats;
+use crate::reactor::{Reactor, Turn};
+
+pub(crate) struct Thread {
+    handle: Handle<Command>,
+    thread: JoinHandle<Result<ThreadUse, Error>>,
+}
+
+impl Thread {
+    pub(crate) fn start(seed: Seed) -> Result<Self, LoadError> {
+        let (sender, receiver) = channel();
+        let name = format!("load-{}", seed.thread);
+        let thread = Builder::new().name(name).spawn(move || drive(seed, &sender)).map_err(LoadError::Thread)?;
+        match receiver.recv() {
+            Ok(handle) => Ok(Self { handle, thread }),
+            // The thread has failed, and returns why.
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error.into()),
+                Ok(Ok(_)) | Err(_) => Err(LoadError::Thread(std::io::Error::other("it ended before it began"))),
+            },
+        }
+    }
+
+    pub(crate) fn send(&self, command: Command) {
+        // A thread that has failed returns its error when it is joined.
+        let _ = self.handle.send(command);
+    }
+
+    /// Stops the thread and waits for its end. Returns what it used.
+    pub(crate) fn join(self) -> Result<ThreadUse, LoadError> {
+        let _ = self.handle.stop();
+        match self.thread.join() {
+            Ok(used) => Ok(used?),
+            Err(_) => Err(LoadError::Thread(std::io::Error::other("it panicked"))),
+        }
+    }
+}
+
+/// Runs the reactor until the run is over, and measures what the thread used while the run was measured.
+fn drive(seed: Seed, ready: &Sender<Handle<Command>>) -> Result<ThreadUse, Error> {
+    let config = config(&seed.plan)?;
+    let clock = seed.clock;
+    let cpu = ThreadClock::of_this_thread();
+    let generator = Generator::new(seed).map_err(Error::Poll)?;
+    let mut reactor = Reactor::new(config, generator)?;
+    let wakeup = reactor.handler().pacer().wakeup().clone();
+    wakeup.watch(&mut reactor)?;
+    let _ = ready.send(reactor.handle());
+
+    let mut begun: Option<(u64, Option<u64>, Stats)> = None;
+    let mut used: Option<ThreadUse> = None;
+    loop {
+        let turn = reactor.turn(None)?;
+        let phase = reactor.handler().phase();
+        if begun.is_none() && phase.is_loading() && phase.has_measured(clock.now()) {
+            begun = Some((clock.now(), cpu.nanos(), reactor.stats()));
+        } else if used.is_none() && phase.is_ending() {
+            used = begun.as_ref().map(|begun| thread_use(begun, clock.now(), cpu.nanos(), &reactor.stats()));
+        }
+        if turn == Turn::Done {
+            return Ok(used.unwrap_or_default());
+        }
+    }
+}
+
+fn thread_use(begun: &(u64, Option<u64>, Stats), now: u64, cpu: Option<u64>, stats: &Stats) -> ThreadUse {
+    let (from, cpu_begun, stats_begun) = begun;
+    let elapsed = now.saturating_sub(*from).max(1) as f64;
+    let turns = stats.turns.since(&stats_begun.turns);
+    ThreadUse {
+        cpu: cpu.zip(*cpu_begun).map(|(end, begin)| (end - begin) as f64 / elapsed),
+        turn_p99: turns.quantile(0.99),
+        turn_max: turns.max(),
+    }
+}
+
+/// The settings of a thread's reactor. The timeouts that protect a server from its peers are off: here they would hide what
+/// the server does.
+fn config(plan: &Plan) -> Result<Config, Error> {
+    let largest = *plan.payload_len.end();
+    let frame_len = HEADER_LEN + largest as usize;
+    let connections = plan.connections_total();
+    // All frames in flight fit, so that a frame of the closed loop is never refused.
+    let high = (plan.depth * frame_len).max(64 << 10) + 1;
+    let all = connections.saturating_mul(high.saturating_add(2 * frame_len));
+    Config::builder()
+        .payload_len_max(largest.max(Config::default().payload_len_max))
+        .connections_max(connections.max(1))
+        .memory_bytes_max(all.max(1 << 30))
+        .outbox_bytes_high(high)
+        .outbox_bytes_low(high / 4)
+        .frame_timeout(None)
+        .write_timeout(None)
+        .connect_timeout(plan.connect_timeout)
+        .spin(plan.spin)
+        .build()
+        .map_err(Error::Config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::RangeInclusive;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::addr::ListenAddr;
+    use crate::load::clock::Clock;
+    use crate::load::destination::Destination;
+    use crate::load::payload::Payloads;
+
+    /// Runs the generator of `plan` on this thread until all connections are open. Returns the heap bytes that it has then.
+    fn heap_of(plan: Plan) -> u64 {
+        let connections = plan.connections_total();
+        // Connections open without being accepted, and so take no descriptor at that end.
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(i32::try_from(connections).unwrap()).unwrap();
+        let target = ListenAddr::Tcp(listener.local_addr().unwrap().as_socket().unwrap());
+        let (reports, _reported) = channel();
+        let seed = Seed {
+            clock: Clock::start(),
+            payloads: Arc::new(Payloads::new(RangeInclusive::clone(&plan.payload_len))),
+            destination: Destination::new(&plan, &target, None, 0),
+            plan: Arc::new(plan),
+            thread: 0,
+            reports,
+        };
+        let config = config(&seed.plan).unwrap();
+        let mut reactor = Reactor::new(config, Generator::new(seed).unwrap()).unwrap();
+        reactor.handle().send(Command::Connect).unwrap();
+        let heap = allocation_counter::measure(|| {
+            while reactor.stats().connections < connections as u64 {
+                let turn = reactor.turn(Some(Duration::from_secs(10))).unwrap();
+                assert_eq!(turn, Turn::Running);
+            }
+        });
+        u64::try_from(heap.bytes_current).unwrap()
+    }
+
+    #[test]
+    #[cfg_attr(not(target_os = "linux"), ignore = "a listen queue is shorter there")]
+    fn an_idle_connection_of_the_generator_takes_at_most_256_bytes() {
+        const MORE: usize = 256;
+        let [few, many] =
+            [MORE, 2 * MORE].map(|idle| heap_of(Plan { connections: 1, idle: idle - 1, ..Plan::default() }));
+        let link = size_of::<crate::load::link::Link>() as u64;
+        let bytes = (many - few) / MORE as u64 + link;
+        println!("an idle connection takes {bytes} bytes");
+        assert!(bytes <= 256, "an idle connection takes {bytes} bytes of heap");
+    }
+}
