@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
+mod support;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use common::{Hooks, PATIENCE, Server, frame};
 use frameloop::client::Client;
 use frameloop::{Config, Dial, Echo, Error, ListenAddr, Reactor};
+use support::stepped::{Hooks, PATIENCE, Server, frame};
 
 /// A directory that is gone at the end of its test.
 struct Directory(PathBuf);

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
+mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,10 +10,10 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use common::{Hooks, PATIENCE, Server, frame, pattern, read_frame};
 use frameloop::{Config, Echo, Handler, Reactor, Turn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use support::stepped::{Hooks, PATIENCE, Server, frame, pattern, read_frame};
 
 #[test]
 fn run_returns_when_it_is_drained() {
@@ -296,7 +296,7 @@ fn a_source_with_the_number_of_one_that_was_closed_has_an_id_of_its_own() {
 fn the_deadline_is_past_while_work_waits_and_none_afterwards() {
     let mut server = Server::new(Config::builder().frame_budget(1).build().unwrap(), Echo);
     let client = server.connect();
-    server.write(&client, &common::frames(&[b"1", b"2", b"3"]));
+    server.write(&client, &support::stepped::frames(&[b"1", b"2", b"3"]));
     assert_eq!(server.reactor.turn(Some(PATIENCE)).unwrap(), Turn::Running);
     assert_eq!(server.reactor.stats().frames_in, 1);
     assert!(server.reactor.next_deadline().is_some_and(|due| due <= Instant::now()));
@@ -355,13 +355,13 @@ fn all_frames_of_a_fill_are_answered_with_one_write() {
     let mut copying = Server::new(Config::default(), hooks);
     let batch = vec![&[7; 32][..]; 64];
     let client = echoing.connect();
-    echoing.write(&client, &common::frames(&batch));
+    echoing.write(&client, &support::stepped::frames(&batch));
     echoing.expect(&client, &batch);
     let calls = echoing.reactor.stats();
     assert_eq!((calls.frames_in, calls.reads.total(), calls.writes.total()), (64, 1, 1));
 
     let client = copying.connect();
-    copying.write(&client, &common::frames(&batch));
+    copying.write(&client, &support::stepped::frames(&batch));
     copying.expect(&client, &batch);
     let calls = copying.reactor.stats();
     assert_eq!((calls.frames_in, calls.reads.total(), calls.writes.total()), (64, 1, 1));

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
+mod support;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{Act, Hooks, PATIENCE, Server, frame, listen, read_frame};
 use frameloop::{Config, Context, Echo, Frame, Handle, HandleError, Handler, Peers, Reactor, Stats, StatsError, Turn};
+use support::stepped::{Act, Hooks, PATIENCE, Server, frame, listen, read_frame};
 
 /// A reactor running on a thread of its own; joining it gives the reactor back.
 fn spawn<H>(handler: H) -> (Handle<H::Message>, SocketAddr, JoinHandle<Reactor<H>>)
@@ -325,8 +325,8 @@ fn a_reactor_that_had_a_burst_is_without_a_deadline_again_once_its_buffers_are_g
     let config = Config::builder().write_timeout(Some(Duration::from_secs(1))).build().unwrap();
     let mut server = Server::new(config, Echo);
     let client = server.connect();
-    server.write(&client, &frame(&common::pattern(100_000)));
-    server.expect(&client, &[&common::pattern(100_000)]);
+    server.write(&client, &frame(&support::stepped::pattern(100_000)));
+    server.expect(&client, &[&support::stepped::pattern(100_000)]);
     assert!(server.reactor.next_deadline().is_some());
     server.turn_until("the last buffers to be given back", |reactor| reactor.next_deadline().is_none());
     assert_eq!(server.reactor.stats().pooled_bytes, 0);

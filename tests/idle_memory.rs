@@ -5,13 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
+mod support;
 
 use std::net::TcpStream;
 
 use allocation_counter::measure;
-use common::{Server, frame, pattern};
 use frameloop::{Config, Echo};
+use support::stepped::{Server, frame, pattern};
 
 /// Connections that this process may hold, both ends of each, up to `wanted`.
 fn affordable(wanted: usize) -> usize {

@@ -4,16 +4,13 @@
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "support/example.rs"]
-mod example;
 mod support;
 
 use std::path::Path;
 use std::process::Command;
 use std::{env, fs, thread};
 
-use example::example;
-use support::Process;
+use support::{Process, example};
 
 /// The files of each rung, and its chapter.
 const RUNGS: [(&str, &str); 7] = [

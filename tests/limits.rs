@@ -186,7 +186,7 @@ mod of_descriptors {
         }
 
         // The first of the queue are served, and nobody else.
-        let line = server.stderr_line_with(0, "accepting pauses");
+        let line = server.stderr_line_with("accepting pauses");
         let room = open_connections(&line);
         assert!((LIMIT / 2..LIMIT).contains(&room), "{line}");
         // An inherited descriptor may have a number beyond the limit.

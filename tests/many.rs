@@ -191,7 +191,7 @@ mod seen_from_outside {
         bystander.call(b"all of them are in the listen queue by now, or further");
         assert!(holds_within(support::PATIENCE, || descriptors(server.id()) == before + CLIENTS));
 
-        clients.kill();
+        drop(clients);
         let are_gone = holds_within(Duration::from_secs(5), || descriptors(server.id()) == before);
         assert!(are_gone, "{} of {CLIENTS} connections are left", descriptors(server.id()) - before);
         bystander.call(b"unharmed");

@@ -4,13 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
+mod support;
 
 use std::net::TcpStream;
 
 use allocation_counter::{AllocationInfo, measure};
-use common::{Hooks, Server, frame, frames, pattern};
 use frameloop::{Config, Echo, Handler, Sent};
+use support::stepped::{Hooks, Server, frame, frames, pattern};
 
 /// Sends `request` and waits for as many bytes.
 fn exchange<H: Handler>(server: &mut Server<H>, client: &TcpStream, request: &[u8], received: &mut [u8]) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
-use crate::process::{Process, frameloop, outcome};
+use crate::support::process::{Process, frameloop, outcome};
 
 const USAGE: i32 = 2;
 const FAILURE: i32 = 1;
@@ -80,7 +80,8 @@ fn a_zone_by_name_is_listened_on_and_connected_to() {
     let server = Process::start(&mut frameloop(&["serve", "--listen", "[::1%lo]:0"]));
     let addr = server.listening_on();
     let port = addr.rsplit(':').next().unwrap();
-    let called = crate::process::outcome_with_input(&mut frameloop(&["connect", &format!("[::1%lo]:{port}")]), b"hi\n");
+    let called =
+        crate::support::process::outcome_with_input(&mut frameloop(&["connect", &format!("[::1%lo]:{port}")]), b"hi\n");
     assert_eq!((called.code, called.stdout.as_str()), (Some(0), "hi\n"), "{called:?}");
 }
 
@@ -94,7 +95,7 @@ fn a_socket_file_is_told_to_be_live_or_left_behind() {
     let what = format!("cannot listen on {addr}: ");
     assert_error(&mut serve(), FAILURE, &[&what, "another server listens on it: stop that, or use another path"]);
 
-    first.signal(&["KILL"]);
+    first.signal("KILL");
     first.outcome();
     assert_error(&mut serve(), FAILURE, &[&what, "nothing listens on it", "remove it (rm "]);
     let connect = format!("cannot connect to {addr}: nothing listens on it, its server has ended");

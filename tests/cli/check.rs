@@ -7,7 +7,8 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::process::{Outcome, Process, frameloop, outcome};
+use crate::serve;
+use crate::support::process::{Outcome, Process, frameloop, outcome};
 
 /// Grades a server. The end of a run is the grader's own promise, so nothing bounds it here.
 fn check(args: &[&str]) -> Outcome {
@@ -76,7 +77,7 @@ fn the_projects_own_server_holds_every_case_of_every_level() {
 
 #[test]
 fn a_server_with_a_small_limit_is_graded_within_it() {
-    let (_server, addr) = Process::serve(&["-q", "--max-frame", "512"]);
+    let (_server, addr) = serve(&["-q", "--max-frame", "512"]);
     let cases = "one-frame,header-2-2,binary-payload,large-frame,slow-reader,never-reads-beside,length-over-limit";
     let result = graded(&check(&[&addr, "--max-frame", "512", "--case", cases, "--json"]));
     assert_eq!(with_outcome(&result, "holds").len(), 7, "{result:#}");
@@ -84,7 +85,7 @@ fn a_server_with_a_small_limit_is_graded_within_it() {
 
 #[test]
 fn what_looks_at_the_process_is_skipped_without_its_number() {
-    let (_server, addr) = Process::serve(&["-q"]);
+    let (_server, addr) = serve(&["-q"]);
     let done = check(&[&addr, "--case", "one-frame", "--case", "idle-cpu,stalled-frame", "--json"]);
     let result = graded(&done);
     assert_eq!(done.code, Some(0));
@@ -96,7 +97,7 @@ fn what_looks_at_the_process_is_skipped_without_its_number() {
 
 #[test]
 fn where_nothing_can_be_played_that_is_no_success() {
-    let (_server, addr) = Process::serve(&["-q"]);
+    let (_server, addr) = serve(&["-q"]);
     let done = check(&[&addr, "--case", "idle-cpu"]);
     assert_eq!(done.code, Some(1));
     assert_eq!(done.stderr, "error: nothing was played, for the reasons that the score card tells\n");
@@ -158,7 +159,7 @@ fn where_nobody_listens_it_is_told_in_one_line() {
 
 #[test]
 fn a_process_that_is_not_there_is_told_before_anything_is_played() {
-    let (_server, addr) = Process::serve(&["-q"]);
+    let (_server, addr) = serve(&["-q"]);
     let done = check(&[&addr, "--pid", "4294967295"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""));
     assert!(done.stderr.starts_with("error: the figures of process 4294967295 cannot be read"), "{}", done.stderr);

@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use crate::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
+use crate::serve;
+use crate::support::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
 
 /// Runs `connect` with `args` against an echo server of its own.
 fn echoed(args: &[&str], input: &[u8]) -> Outcome {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     outcome_with_input(&mut frameloop(&[&["connect", &addr], args].concat()), input)
 }
 
@@ -220,7 +221,7 @@ fn a_long_file_is_sent_in_bounded_memory_while_its_reply_is_read() {
 #[test]
 fn a_file_whose_length_is_not_what_it_says_is_sent_as_it_is() {
     let expected = fs::read("/proc/version").unwrap();
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let output = frameloop(&["connect", &addr, "--file", "/proc/version"]).output().unwrap();
     assert_eq!((output.status.code(), output.stdout), (Some(0), expected));
 }
@@ -238,7 +239,7 @@ fn a_file_is_one_frame_and_its_reply_is_raw() {
     let path = env::temp_dir().join(format!("frameloop-cli-{}-file", std::process::id()));
     let bytes: Vec<u8> = (0..3 << 20).map(|n: u32| n.to_le_bytes()[n as usize % 3]).collect();
     fs::write(&path, &bytes).unwrap();
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let output = frameloop(&["connect", &addr, "--file", path.to_str().unwrap()]).output().unwrap();
     fs::remove_file(&path).unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
@@ -264,7 +265,7 @@ fn a_file_too_long_for_a_frame_is_not_read() {
 
 #[test]
 fn a_frame_over_the_servers_limit_loses_the_connection() {
-    let (_server, addr) = Process::serve(&["--max-frame", "8"]);
+    let (_server, addr) = serve(&["--max-frame", "8"]);
     let lost = outcome_with_input(&mut frameloop(&["connect", &addr]), b"short\nmuch too long\nshort\n");
     assert_eq!((lost.code, lost.stdout.as_str()), (Some(1), "short\n"));
     assert!(lost.stderr.starts_with("error: the connection was lost: "), "{lost:?}");
@@ -339,7 +340,7 @@ fn nobody_at_the_address_is_a_failure_in_one_line() {
 
 #[test]
 fn a_reader_that_has_seen_enough_ends_it_quietly() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut process = Process::start_onto(writer, frameloop(&["connect", &addr]).stdin(Stdio::piped()));

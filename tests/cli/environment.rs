@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::process::{Process, frameloop, outcome};
+use crate::serve;
+use crate::support::process::{frameloop, outcome};
 
 fn with_variables(args: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = frameloop(args);
@@ -12,7 +13,7 @@ fn with_variables(args: &[&str], variables: &[(&str, &str)]) -> Command {
 
 #[test]
 fn typed_flag_overrides_the_variables_that_it_conflicts_with() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let file = std::env::temp_dir().join(format!("frameloop-environment-{}", std::process::id()));
     std::fs::write(&file, "hi").unwrap();
     let file = file.to_str().unwrap();

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::process::{Outcome, Process, frameloop, outcome};
+use crate::serve;
+use crate::support::process::{Outcome, Process, frameloop, outcome};
 
 /// A short run against a server of its own.
 const SHORT: [&str; 5] = ["load", "-n", "500", "--warmup", "0"];
@@ -96,7 +97,7 @@ fn socket2_holder() -> (socket2::Socket, String) {
 
 #[test]
 fn several_generators_on_one_server_become_one_result() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let folder = std::env::temp_dir().join(format!("frameloop-load-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = |name: &str| folder.join(name).display().to_string();
@@ -145,11 +146,11 @@ fn more_connections_than_descriptors_are_told_before_anything_starts() {
 
 #[test]
 fn ctrl_c_ends_a_run_early_with_the_whole_summary() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let run = Process::start(&mut frameloop(&["load", &addr, "-d", "1h", "--warmup", "0"]));
     // Plain lines are written every few seconds: the first says that it is under way.
     run.stderr_line_with("measuring");
-    run.signal(&["INT"]);
+    run.signal("INT");
     let done = run.outcome();
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(done.stdout.contains("50 of 50 up") && done.stdout.contains("errors       none"), "{}", done.stdout);
@@ -165,10 +166,10 @@ fn what_came_due_while_the_generator_stood_still_over_the_end_is_asked_and_charg
     let (mut client, _) = listener.accept().unwrap();
     // Its first frame is there, so its second is running.
     client.peek(&mut [0]).unwrap();
-    stopped.signal(&["STOP"]);
+    stopped.signal("STOP");
     // Another run is as long: at its end, that second is over.
     assert_eq!(outcome(frameloop(&["load"]).args(rest)).code, Some(0));
-    stopped.signal(&["CONT"]);
+    stopped.signal("CONT");
     std::io::copy(&mut client.try_clone().unwrap(), &mut client).unwrap();
     let result: Value = serde_json::from_str(&stopped.outcome().stdout).unwrap();
     let response = &result["latency"]["response"];

@@ -3,18 +3,26 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod addresses;
 mod check;
 mod connect;
 mod environment;
 mod load;
-mod process;
 mod prompt;
 mod report;
 mod results;
 mod serve;
 mod streams;
 mod usage;
+
+/// A server on a port of its own, and its address.
+fn serve(args: &[&str]) -> (support::Process, String) {
+    let (server, addr) = support::Process::serve(args);
+    (server, addr.to_string())
+}
 
 /// Tries all cases at once, as most of each is waiting.
 fn at_once<T: Send>(cases: impl IntoIterator<Item = T>, attempt: impl Fn(T) + Sync) {

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::{Outcome, Process};
+use crate::serve;
+use crate::support::process::{Outcome, Process};
 
 /// A prompt on a terminal of its own.
 struct Prompt {
@@ -64,7 +65,7 @@ impl Prompt {
 
 #[test]
 fn a_line_is_answered_and_quit_leaves() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let Some(mut prompt) = Prompt::open(&addr, "") else { return };
     prompt.types("hello\r");
     prompt.shows("hello");
@@ -74,7 +75,7 @@ fn a_line_is_answered_and_quit_leaves() {
 
 #[test]
 fn a_line_is_edited_and_the_history_brings_it_back() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let Some(mut prompt) = Prompt::open(&addr, "") else { return };
     prompt.types("hallo\x02\x02\x02\x02\x04e\r");
     prompt.shows("hello");
@@ -86,7 +87,7 @@ fn a_line_is_edited_and_the_history_brings_it_back() {
 
 #[test]
 fn the_end_of_input_and_an_interrupt_leave() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     for key in ["\x04", "\x03"] {
         let Some(mut prompt) = Prompt::open(&addr, "") else { return };
         prompt.types("hello\r");
@@ -98,7 +99,7 @@ fn the_end_of_input_and_an_interrupt_leave() {
 
 #[test]
 fn a_line_that_is_not_hexadecimal_can_be_typed_again() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let Some(mut prompt) = Prompt::open(&addr, "--hex") else { return };
     prompt.types("zz\r");
     prompt.shows("expected two hexadecimal digits a byte, and found zz");
@@ -123,7 +124,7 @@ fn a_lost_connection_says_so() {
 
 #[test]
 fn signal_at_the_prompt_leaves_the_terminal_as_it_was() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let command = format!(
         "sh -c 'echo process $$; exec {} connect {addr}'; echo status $?; stty -a",
         env!("CARGO_BIN_EXE_frameloop")
@@ -140,7 +141,7 @@ fn signal_at_the_prompt_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn lines_typed_ahead_and_pasted_are_frames_of_their_own() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let Some(mut prompt) = Prompt::open(&addr, "") else { return };
     // Two lines and a half at once; the rest later.
     prompt.types("one\rtwo\rthr");

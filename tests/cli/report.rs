@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::Value;
 
-use crate::process::{Outcome, frameloop, outcome, outcome_with_input};
+use crate::support::process::{Outcome, frameloop, outcome, outcome_with_input};
 
 const A: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/machine-a.hlog");
 const B: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/machine-b.hlog");

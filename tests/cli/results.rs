@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::at_once;
-use crate::process::{Outcome, Process, frameloop, outcome};
+use crate::serve;
+use crate::support::process::{Outcome, Process, frameloop, outcome};
 
 /// A folder of a test's own, which goes with the test.
 struct Scratch(PathBuf);
@@ -70,7 +71,7 @@ fn assert_same(loaded: &str, log: &str, what: &str) {
 #[test]
 fn report_of_a_log_equals_what_the_run_printed() {
     let scratch = Scratch::new("equal");
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let shapes: [&[&str]; 12] = [
         &["-d", "1300ms", "--warmup", "200ms"],
         &["-d", "400ms", "--warmup", "0", "--threads", "3"],
@@ -143,14 +144,14 @@ fn report_equals_a_run_whose_server_stalls() {
 #[test]
 fn report_equals_a_run_ended_by_each_signal() {
     let scratch = Scratch::new("signals");
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let cases = [("INT", "0", "measuring"), ("HUP", "0", "measuring"), ("TERM", "1h", "warming up")];
     at_once(cases, |(signal, warmup, stage)| {
         let log = scratch.path(&format!("{signal}.hlog"));
         let args = ["load", &addr, "-d", "1h", "--warmup", warmup, "-r", "500", "--json", "--hlog", &log];
         let process = Process::start(&mut frameloop(&args));
         process.stderr_line_with(stage);
-        process.signal(&[signal]);
+        process.signal(signal);
         let done = process.outcome();
         assert_eq!(done.code, Some(0), "{signal}: {}", done.stderr);
         assert_eq!(json(&done.stdout)["was_interrupted"], true);
@@ -161,13 +162,13 @@ fn report_equals_a_run_ended_by_each_signal() {
 #[test]
 fn run_that_is_killed_leaves_what_it_has_measured() {
     let scratch = Scratch::new("killed");
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let log = scratch.path("run.hlog");
     fs::write(&log, "an earlier log").unwrap();
     let process = Process::start(&mut frameloop(&["load", &addr, "-d", "1h", "--warmup", "0", "--hlog", &log]));
     // The first line comes after five seconds, of which some are complete.
     process.stderr_line_with("measuring");
-    process.signal(&["KILL"]);
+    process.signal("KILL");
     let _ = process.outcome();
     assert_eq!(fs::read_to_string(&log).unwrap(), "an earlier log");
     assert_eq!(scratch.names(), ["run.hlog", "run.hlog.partial"]);
@@ -250,7 +251,7 @@ fn sources_that_cannot_be_used_are_refused_with_the_cause() {
 
 #[test]
 fn frames_above_the_servers_limit_are_named_as_the_cause() {
-    let (_server, addr) = Process::serve(&["--max-frame", "1KiB"]);
+    let (_server, addr) = serve(&["--max-frame", "1KiB"]);
     for (size, words) in [("20KiB", "at a frame of 20480 bytes or more"), ("0..4KiB", "and answered none above")] {
         let failed = run(&["load", &addr, "-c", "20", "-n", "5000", "--warmup", "0", "-s", size]);
         assert_eq!(failed.code, Some(1), "{size}");
@@ -262,7 +263,7 @@ fn frames_above_the_servers_limit_are_named_as_the_cause() {
 
 #[test]
 fn up_excludes_connections_that_the_server_refused() {
-    let (_server, addr) = Process::serve(&["--max-connections", "4"]);
+    let (_server, addr) = serve(&["--max-connections", "4"]);
     let done = run(&["load", &addr, "-c", "10", "-n", "500", "--warmup", "0", "--json"]);
     let value = json(&done.stdout);
     let connections = &value["connections"];

@@ -11,7 +11,8 @@ use std::{env, fs, io, thread};
 use frameloop::frame::{HEADER_LEN, encode_header};
 
 use crate::at_once;
-use crate::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
+use crate::serve;
+use crate::support::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
 
 /// Within this time two signals are one.
 const PAIR: Duration = Duration::from_millis(100);
@@ -119,7 +120,7 @@ fn listeners_and_limits_can_come_from_the_environment_and_flags_win() {
 
 #[test]
 fn a_port_in_use_is_a_failure_in_one_line() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let second = outcome(&mut frameloop(&["serve", "--listen", &addr]));
     assert_eq!((second.code, second.stdout.as_str()), (Some(1), ""), "{second:?}");
     assert!(second.stderr.contains(&format!("error: cannot listen on {addr}: ")), "{second:?}");
@@ -127,14 +128,14 @@ fn a_port_in_use_is_a_failure_in_one_line() {
 
 #[test]
 fn no_listener_is_told_when_one_of_them_fails() {
-    let (_server, addr) = Process::serve(&[]);
+    let (_server, addr) = serve(&[]);
     let second = outcome(&mut frameloop(&["serve", "--listen", "127.0.0.1:0", "--listen", &addr]));
     assert_eq!((second.code, second.stdout.as_str()), (Some(1), ""), "{second:?}");
 }
 
 #[test]
 fn a_port_can_be_shared_by_those_that_agree_to() {
-    let (_server, addr) = Process::serve(&["--reuse-port"]);
+    let (_server, addr) = serve(&["--reuse-port"]);
     let second = Process::start(&mut frameloop(&["serve", "--reuse-port", "--listen", &addr]));
     assert_eq!(second.listening_on(), addr);
 }
@@ -155,7 +156,7 @@ fn a_socket_path_is_removed_at_the_end() {
     let server = Process::start(&mut frameloop(&["serve", "--listen", &socket.addr()]));
     server.listening_on();
     assert!(fs::symlink_metadata(&socket.0).unwrap().file_type().is_socket());
-    server.signal(&["TERM"]);
+    server.signal("TERM");
     assert_eq!(drain_report(&server.outcome()), (0, 0, 0));
     assert!(!socket.0.exists());
 }
@@ -171,13 +172,13 @@ fn an_address_of_another_machine_is_a_failure() {
 #[test]
 fn a_signal_drains_and_the_last_line_tells_how_it_went() {
     for signal in ["TERM", "INT"] {
-        let (server, addr) = Process::serve(&[]);
+        let (server, addr) = serve(&[]);
         let mut client = TcpStream::connect(&addr).unwrap();
         client.write_all(b"\0\0\0\x02hi").unwrap();
         let mut reply = [0; 6];
         client.read_exact(&mut reply).unwrap();
 
-        server.signal(&[signal]);
+        server.signal(signal);
         assert_eq!(drain_report(&server.outcome()), (1, 0, 0), "SIG{signal}");
         assert_eq!(client.read(&mut reply).unwrap(), 0, "the drain ended the connection in order");
     }
@@ -195,7 +196,7 @@ fn log_and_lines_for_scripts_are_in_order_on_one_pipe() {
         assert!(server.stdout_line().contains("] --memory is "));
         let addr = server.listening_on();
         let _clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(&addr).unwrap()).collect();
-        server.signal(&["TERM"]);
+        server.signal("TERM");
         // The end of a drain logs a line for each client, just before the last line.
         let end = server.outcome().stdout;
         assert_eq!(end.matches(": closed: ").count(), CLIENTS, "{end}");
@@ -206,9 +207,9 @@ fn log_and_lines_for_scripts_are_in_order_on_one_pipe() {
 
 #[test]
 fn a_reader_that_is_stuck_is_cut_at_the_drain_timeout() {
-    let (server, addr) = Process::serve(&["--max-frame", "64MiB", "--drain-timeout", "100ms"]);
+    let (server, addr) = serve(&["--max-frame", "64MiB", "--drain-timeout", "100ms"]);
     let _client = stuck_reader(&addr);
-    server.signal(&["TERM"]);
+    server.signal("TERM");
     let (drained, cut, unsent) = drain_report(&server.outcome());
     assert_eq!((drained, cut), (0, 1));
     assert!(unsent > 0);
@@ -216,12 +217,12 @@ fn a_reader_that_is_stuck_is_cut_at_the_drain_timeout() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let (server, addr) = Process::serve(&["--max-frame", "64MiB", "--drain-timeout", "1h"]);
+    let (server, addr) = serve(&["--max-frame", "64MiB", "--drain-timeout", "1h"]);
     let _client = stuck_reader(&addr);
-    server.signal(&["INT"]);
+    server.signal("INT");
     server.stderr_line_with("draining");
     thread::sleep(PAIR);
-    server.signal(&["TERM"]);
+    server.signal("TERM");
     let (drained, cut, unsent) = drain_report(&server.outcome());
     assert_eq!((drained, cut), (0, 1));
     assert!(unsent > 0);
@@ -229,10 +230,10 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn two_signals_at_once_are_one() {
-    let (server, addr) = Process::serve(&["--max-frame", "64MiB", "--drain-timeout", "1h"]);
+    let (server, addr) = serve(&["--max-frame", "64MiB", "--drain-timeout", "1h"]);
     let mut client = stuck_reader(&addr);
     // Of two different kinds: the kernel may merge two of one kind before the process has run.
-    server.signal(&["INT", "TERM"]);
+    server.signal("INT TERM");
     server.stderr_line_with("draining");
     let read = io::copy(&mut client, &mut io::sink()).unwrap();
     assert_eq!(read, 64 << 20);
@@ -242,20 +243,20 @@ fn two_signals_at_once_are_one() {
 
 #[test]
 fn sigusr1_logs_the_counters_at_the_default_level_and_the_server_goes_on() {
-    let (server, addr) = Process::serve(&[]);
+    let (server, addr) = serve(&[]);
     for _ in 0..2 {
-        server.signal(&["USR1"]);
+        server.signal("USR1");
         let line = server.stderr_line_with("frameloop::serve");
         assert!(line.contains("INFO") && line.contains("accepted"), "{line}");
     }
     assert!(TcpStream::connect(&addr).is_ok());
-    server.signal(&["TERM"]);
+    server.signal("TERM");
     assert_eq!(server.outcome().code, Some(0));
 }
 
 #[test]
 fn counters_are_logged_at_an_interval() {
-    let (server, _) = Process::serve(&["--stats-interval", "10ms"]);
+    let (server, _) = serve(&["--stats-interval", "10ms"]);
     for _ in 0..3 {
         assert!(server.stderr_line_with("frameloop::serve").contains("accepted"));
     }
@@ -263,11 +264,13 @@ fn counters_are_logged_at_an_interval() {
 
 #[test]
 fn quiet_logs_the_counters_that_are_asked_for_and_nothing_else() {
-    for (args, signals) in [(["--stats-interval", "10ms"], &[][..]), (["--stats-interval", "0"], &["USR1"])] {
-        let (server, _) = Process::serve(&[&["-q"][..], &args].concat());
-        server.signal(signals);
+    for (args, is_asked) in [(["--stats-interval", "10ms"], false), (["--stats-interval", "0"], true)] {
+        let (server, _) = serve(&[&["-q"][..], &args].concat());
+        if is_asked {
+            server.signal("USR1");
+        }
         server.stderr_line_with("accepted");
-        server.signal(&["TERM"]);
+        server.signal("TERM");
         let ended = server.outcome();
         assert!(ended.code == Some(0) && ended.stderr.lines().all(|line| line.contains("accepted")), "{ended:?}");
     }
@@ -301,10 +304,10 @@ fn invalid_rust_log_is_a_warning_in_the_log() {
 #[test]
 fn verbosity_grows_from_connections_to_their_steps() {
     for (flag, level) in [("-v", "DEBUG"), ("-vv", "TRACE")] {
-        let (server, addr) = Process::serve(&[flag]);
+        let (server, addr) = serve(&[flag]);
         drop(TcpStream::connect(&addr).unwrap());
         server.stderr_line_with(level);
-        server.signal(&["TERM"]);
+        server.signal("TERM");
         let ended = server.outcome();
         assert!(flag == "-vv" || !ended.stderr.contains("TRACE"), "{ended:?}");
     }
@@ -312,10 +315,10 @@ fn verbosity_grows_from_connections_to_their_steps() {
 
 #[test]
 fn the_log_has_no_colour_without_a_terminal() {
-    let (server, addr) = Process::serve(&["-vv"]);
+    let (server, addr) = serve(&["-vv"]);
     drop(TcpStream::connect(&addr).unwrap());
     server.stderr_line_with("TRACE");
-    server.signal(&["TERM"]);
+    server.signal("TERM");
     let ended = server.outcome();
     assert!(!ended.stderr.contains('\x1b') && !ended.stdout.contains('\x1b'), "{ended:?}");
 }
@@ -339,7 +342,7 @@ fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
     let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     assert_eq!(open_files.split_whitespace().collect::<Vec<_>>(), ["256", "256", "files"]);
 
-    server.signal(&["TERM"]);
+    server.signal("TERM");
     let ended = server.outcome();
     assert!(!ended.stderr.contains("--max-connections"), "{ended:?}");
 }
@@ -369,7 +372,7 @@ fn a_server_whose_stdout_is_gone_serves_on_and_does_not_panic() {
     reader.read_line(&mut line).unwrap();
     drop(reader);
     assert!(TcpStream::connect(line.trim_end().strip_prefix("listening on ").unwrap()).is_ok());
-    server.signal(&["TERM"]);
+    server.signal("TERM");
     let ended = server.outcome();
     assert!(ended.code == Some(0) && !ended.stderr.contains("panicked"), "{ended:?}");
 
@@ -378,7 +381,7 @@ fn a_server_whose_stdout_is_gone_serves_on_and_does_not_panic() {
     let mut command = frameloop(&["serve", "--listen", "127.0.0.1:0", "--stats-interval", "1ms"]);
     let server = Process::start_onto(writer, &mut command);
     server.stderr_line_with("accepted");
-    server.signal(&["TERM"]);
+    server.signal("TERM");
     let ended = server.outcome();
     assert!(ended.code == Some(0) && !ended.stderr.contains("panicked"), "{ended:?}");
 }
@@ -386,7 +389,7 @@ fn a_server_whose_stdout_is_gone_serves_on_and_does_not_panic() {
 #[test]
 fn a_refused_address_is_logged_with_the_prefix_that_counts() {
     for (prefix, shown) in [("32,64", "1 connections from 127.0.0.1,"), ("24,64", "1 connections from 127.0.0.0/24,")] {
-        let (server, addr) = Process::serve(&["--max-per-ip", "1", "--ip-prefix", prefix]);
+        let (server, addr) = serve(&["--max-per-ip", "1", "--ip-prefix", prefix]);
         let _clients = [(); 2].map(|()| TcpStream::connect(&addr).unwrap());
         let line = server.stderr_line_with("refused");
         assert!(line.contains("WARN") && line.contains(shown), "{line}");

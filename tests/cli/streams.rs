@@ -3,20 +3,19 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, File};
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::io::{Read, pipe};
 use std::net::TcpListener;
-use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::at_once;
-use crate::process::{PATIENCE, Process, frameloop, outcome};
+use crate::serve;
+use crate::support::process::{PATIENCE, Process, frameloop, full_pipe, outcome, set_nonblocking};
 
 /// Arguments whose result is on stdout, each with the exit code of a success.
 const PRINTING: [&[&str]; 9] = [
@@ -99,22 +98,6 @@ fn verdict_stands_whatever_becomes_of_stdout() {
     });
 }
 
-fn set_nonblocking(fd: impl AsFd, is_nonblocking: bool) {
-    let mut flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).unwrap());
-    flags.set(OFlag::O_NONBLOCK, is_nonblocking);
-    fcntl(&fd, FcntlArg::F_SETFL(flags)).unwrap();
-}
-
-/// A pipe that holds one page, and is full.
-fn full_pipe() -> (PipeReader, PipeWriter) {
-    let (reader, mut writer) = pipe().unwrap();
-    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-    set_nonblocking(&writer, true);
-    while writer.write(&[b'\n'; 4096]).is_ok() {}
-    set_nonblocking(&writer, false);
-    (reader, writer)
-}
-
 #[test]
 fn nonblocking_stdout_gets_everything() {
     for args in [&["completions", "bash"][..], &["man", "load"], &["serve", "--help"]] {
@@ -133,51 +116,32 @@ fn nonblocking_stdout_gets_everything() {
     }
 }
 
-/// Waits for the end of a process.
-#[track_caller]
-fn end(child: &mut Child) -> ExitStatus {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(begun.elapsed() < PATIENCE, "it does not end");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn load_whose_log_is_not_read_measures_and_prints_its_result() {
     let (_reader, writer) = full_pipe();
     let args = ["load", "-vv", "-n", "5000", "--warmup", "0", "--json"];
-    let mut child = frameloop(&args).stdout(Stdio::piped()).stderr(writer).spawn().unwrap();
-    let status = end(&mut child);
-    let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-    assert_eq!(status.code(), Some(0), "{text}");
-    let result: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(result["frames"], 5_000, "{text}");
+    let load = Process::spawn(frameloop(&args).stdout(Stdio::piped()).stderr(writer)).unwrap().outcome();
+    assert_eq!(load.code, Some(0), "{load:?}");
+    let result: serde_json::Value = serde_json::from_str(&load.stdout).unwrap();
+    assert_eq!(result["frames"], 5_000, "{load:?}");
 }
 
 #[test]
 fn load_whose_result_is_not_read_is_ended_by_one_signal() {
-    let (server, addr) = Process::serve(&["-v"]);
+    let (server, addr) = serve(&["-v"]);
     let (_reader, writer) = full_pipe();
     let args = ["load", &addr, "-n", "10", "-c", "1", "--warmup", "0"];
-    let mut child = frameloop(&args).stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+    let mut load = Process::spawn(frameloop(&args).stdout(writer).stderr(Stdio::null())).unwrap();
     // Its connection is closed, so the run is over.
     server.stderr_line_with("closed: ");
     let begun = Instant::now();
-    let status = loop {
-        // One that comes before the result is written is for the run, which is over as well.
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
-        thread::sleep(Duration::from_millis(200));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
+    while load.is_running() {
         assert!(begun.elapsed() < PATIENCE, "it does not end");
-    };
-    assert_eq!(status.signal(), Some(15), "{status:?}");
+        // One that comes before the result is written is for the run, which is over as well.
+        load.signal("TERM");
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(load.status().signal(), Some(15));
 }
 
 #[test]
@@ -191,7 +155,7 @@ fn load_whose_log_goes_to_an_unread_stdout_runs_to_its_end_and_loses_nothing() {
     drop(command);
     // The first line of progress: seconds of the log wait by now.
     load.stderr_line_with("measuring");
-    load.signal(&["INT"]);
+    load.signal("INT");
     // The summary is there before the log is read: the run is over.
     load.stderr_line_with("frames");
     let mut log = String::new();
@@ -225,10 +189,10 @@ fn check_and_connect_end_by_the_signal() {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_frameloop"));
             command.args(&args).env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-            let mut child = command.spawn().unwrap();
+            let mut child = Process::spawn(&mut command).unwrap();
             let _accepted = listener.accept().unwrap();
             kill(Pid::from_raw(child.id() as i32), signal).unwrap();
-            assert_eq!(end(&mut child).signal(), Some(signal as i32), "{args:?}");
+            assert_eq!(child.status().signal(), Some(signal as i32), "{args:?}");
         }
     }
 }
@@ -260,10 +224,11 @@ fn as_process_1_every_command_ends_by_signals() {
         for signal in [Signal::SIGINT, Signal::SIGTERM] {
             let mut command = Command::new("unshare");
             command.args(unshare).arg(env!("CARGO_BIN_EXE_frameloop")).args(&args).env_clear();
-            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = Process::spawn(&mut command).unwrap();
             let _accepted = listener.accept().unwrap();
             kill(first_child(child.id()), signal).unwrap();
-            let code = end(&mut child).code();
+            let code = child.status().code();
             // A load reports what it saw: a frame without an answer.
             let expected = if args[0] == "load" { [Some(0), Some(1)] } else { [Some(128 + signal as i32); 2] };
             assert!(expected.contains(&code), "{args:?}: {code:?} by {signal}");

@@ -1,6 +1,6 @@
 //! Help, version, completions, manual pages, and what is answered to arguments that cannot work.
 
-use crate::process::{frameloop, outcome};
+use crate::support::process::{frameloop, outcome};
 
 /// Asserts that the arguments are refused as usage, and that stderr says so with `needles` in it.
 #[track_caller]

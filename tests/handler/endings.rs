@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use frameloop::{CloseReason, Config, ConnId, Peers, Sent, Turn};
 
-use crate::common::{End, Hooks, Server, frame, frames, pattern, reset};
+use crate::support::stepped::{End, Hooks, Server, frame, frames, pattern, reset};
 use crate::{all, server};
 
 /// Lets one connection come and end, and says how it ended. Another one is served before and after.

@@ -2,18 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod endings;
 mod panics;
 mod pausing;
 mod sending;
 mod short_reads;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::sync::mpsc::Receiver;
 
-use common::{Hooks, Server};
 use frameloop::Config;
+use support::stepped::{Hooks, Server};
 
 fn server(hooks: Hooks) -> Server<Hooks> {
     Server::new(Config::default(), hooks)

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 
 use frameloop::{CloseReason, Config, Sent};
 
-use crate::common::{Hooks, Server, frame, frames, pattern};
+use crate::support::stepped::{Hooks, Server, frame, frames, pattern};
 use crate::{all, server};
 
 /// A handler that panics in a callback of the connection that came first, and the reason that this gives.

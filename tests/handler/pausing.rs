@@ -4,8 +4,8 @@ use std::net::Shutdown;
 
 use frameloop::{CloseReason, Sent};
 
-use crate::common::{Hooks, frame, frames, reset};
 use crate::server;
+use crate::support::stepped::{Hooks, frame, frames, reset};
 
 #[test]
 fn a_paused_connection_is_handed_no_frame_until_it_is_resumed() {

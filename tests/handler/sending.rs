@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 
 use frameloop::{Broadcast, CloseReason, Config, ConnId, Context, Frame, Handler, Sent};
 
-use crate::common::{End, Hooks, Server, frame, frames, pattern, reset};
+use crate::support::stepped::{End, Hooks, Server, frame, frames, pattern, reset};
 use crate::{all, server};
 
 #[test]

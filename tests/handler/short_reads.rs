@@ -13,7 +13,7 @@ use frameloop::{Config, Echo, ListenAddr};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use socket2::SockRef;
 
-use crate::common::{Server, frame, pattern};
+use crate::support::stepped::{Server, frame, pattern};
 
 /// What is sent: 61 bytes, and the urgent or ancillary data before each of them in turn.
 fn request() -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! What frames and connections cost in system calls, as the kernel sees it: counted from outside by strace.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::skip;
 use crate::stopped::state;
@@ -152,10 +152,7 @@ fn small_replies_read_at_once_over_a_unix_socket_cost_no_query_of_its_queue() {
 
 /// An strace attached to a process's first thread, which is the reactor's; killed when it is dropped, which leaves the
 /// process running.
-struct Strace {
-    child: Child,
-    stderr: BufReader<ChildStderr>,
-}
+struct Strace(Process);
 
 impl Strace {
     /// `None`, and a line that says why, where that is not possible.
@@ -163,34 +160,22 @@ impl Strace {
         let mut command = Command::new("strace");
         // Without `-f`: the thread for signals waits in a read, which a stop interrupts.
         command.args(["-c", "-p", &pid.to_string()]).stdin(Stdio::null()).stderr(Stdio::piped());
-        let Ok(mut child) = command.spawn() else {
+        let Ok(strace) = Process::spawn(&mut command) else {
             skip("strace is not installed");
             return None;
         };
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut strace = Self { child, stderr };
-        let mut line = String::new();
-        strace.stderr.read_line(&mut line).unwrap();
+        let line = strace.stderr_line_with("");
         if !line.contains("attached") {
             skip(&format!("strace may not attach to a process: {}", line.trim()));
             return None;
         }
-        Some(strace)
+        Some(Self(strace))
     }
 
     /// On SIGINT it lets go of the process and prints how often each call was made.
-    fn detach(mut self) -> BTreeMap<String, u64> {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("sh").args(["-c", "kill -INT \"$0\"", &pid]).status().unwrap().success());
-        let lines = self.stderr.by_ref().lines().map(Result::unwrap);
-        lines.filter_map(|line| count_of(&line)).collect()
-    }
-}
-
-impl Drop for Strace {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn detach(self) -> BTreeMap<String, u64> {
+        self.0.signal("INT");
+        self.0.outcome().stderr.lines().filter_map(count_of).collect()
     }
 }
 

@@ -52,7 +52,7 @@ impl Drop for Cgroup {
 /// peers that would fill four times the limit.
 fn assert_stays_within_the_limit(setup: &str, named: &str) {
     let (mut server, addr) = Process::serve_after(setup, &["-v"]);
-    let line = server.stderr_line_with(0, "--memory is ");
+    let line = server.stderr_line_with("--memory is ");
     assert!(line.contains(&format!("--memory is {} bytes, a quarter of {named}", LIMIT / 4)), "{line}");
 
     let mut small = connect_and_ping(addr);
@@ -95,7 +95,7 @@ fn server_with_little_address_space_stays_within_it() {
 #[test]
 fn default_memory_below_the_longest_frame_is_raised_with_a_warning() {
     let (server, addr) = Process::serve_after("ulimit -v 61440", &[]);
-    let line = server.stderr_line_with(0, "a quarter of RLIMIT_AS");
+    let line = server.stderr_line_with("a quarter of RLIMIT_AS");
     assert!(line.contains("is 15728640 bytes, but --max-frame and --output-high-water need 16846852"), "{line}");
     connect_and_ping(addr);
     server.signal("TERM");

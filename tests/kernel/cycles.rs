@@ -96,10 +96,7 @@ fn run(addr: SocketAddr, cycles: std::ops::Range<u64>) {
 fn serve_with_frugal_allocator() -> (Process, SocketAddr) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_frameloop"));
     command.args(["serve", "-q", "--listen", "127.0.0.1:0"]).env_clear();
-    command.env("MALLOC_MMAP_THRESHOLD_", "4096").env("MALLOC_TRIM_THRESHOLD_", "0");
-    let server = Process::start(&mut command);
-    let line = server.stdout_line_with("listening on ");
-    (server, line.strip_prefix("listening on ").unwrap().parse().unwrap())
+    Process::serve_by(command.env("MALLOC_MMAP_THRESHOLD_", "4096").env("MALLOC_TRIM_THRESHOLD_", "0"))
 }
 
 /// The least memory of its own that a process has while nothing is asked of it: buffers kept for reuse are given back by

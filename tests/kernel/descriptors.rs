@@ -29,7 +29,7 @@ impl Exhausted {
         limit(server.id(), Resource::NOFILE, LIMIT);
         let mut served: Vec<_> = (0..CLIENTS).map(|_| Client::connect(addr)).collect();
         served.iter_mut().for_each(|client| client.send(b"waiting"));
-        let line = server.stderr_line_with(0, "accepting pauses");
+        let line = server.stderr_line_with("accepting pauses");
         let room = line.split_once("with ").and_then(|(_, rest)| rest.split(' ').next());
         let waiting = served.split_off(room.and_then(|room| room.parse().ok()).unwrap());
         served.iter_mut().for_each(|client| client.expect(b"waiting"));

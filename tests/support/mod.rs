@@ -7,9 +7,11 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+mod example;
 mod parts;
 #[cfg(feature = "cli")]
-mod process;
+pub(crate) mod process;
+pub(crate) mod stepped;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,9 +23,10 @@ use std::{fs, thread};
 use frameloop::{CloseReason, Config, ConfigBuilder, DrainReport, Echo, Handle, ListenAddr, Reactor, Stats};
 
 pub(crate) use self::client::{Client, End, announcement, frame, payload, replies_and_end};
+pub(crate) use self::example::example;
 pub(crate) use self::parts::{ADDR, addr_of_part, counter, part, skip};
 #[cfg(feature = "cli")]
-pub(crate) use self::process::{CpuTime, Outcome, Process, connect_and_ping};
+pub(crate) use self::process::{CpuTime, Outcome, Process};
 
 /// How long a test waits for what must come. It bounds a failure; no test waits it out when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -151,6 +154,13 @@ pub(crate) fn holds_within(patience: Duration, mut is_so: impl FnMut() -> bool) 
         thread::sleep(pause);
         pause = (2 * pause).min(Duration::from_millis(5));
     }
+}
+
+/// Pings until a served client has its answer: then the server has taken in what came before.
+pub(crate) fn connect_and_ping(addr: SocketAddr) -> Client {
+    let mut client = Client::connect(addr);
+    client.call(b"ping");
+    client
 }
 
 /// The resident memory of a process, in bytes.

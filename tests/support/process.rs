@@ -1,34 +1,61 @@
-//! The binary as a child process, for what can only be seen from outside: signals, limits of descriptors, memory.
+//! Child processes: their lines are waited for, and they do not outlive their test.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::os::fd::AsFd;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Client, PATIENCE};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+
+pub(crate) use super::PATIENCE;
+
+/// The binary, with nothing of the developer's environment that it would read.
+pub(crate) fn frameloop(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_frameloop"));
+    command.args(args).env_clear().stdin(Stdio::null());
+    command
+}
 
 /// A running child, killed when it is dropped.
 pub(crate) struct Process {
     child: Child,
-    stdout: Lines,
-    stderr: Lines,
+    stdout: Option<Stream>,
+    stderr: Option<Stream>,
 }
 
-/// What became of a process that ended by itself.
+/// What became of a process that ended by itself, with the output that was not taken before.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
-    pub(crate) stdout: Vec<String>,
-    pub(crate) stderr: Vec<String>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end.
+pub(crate) fn outcome(command: &mut Command) -> Outcome {
+    Process::start(command).outcome()
+}
+
+/// Runs a command to its end, with something on its stdin.
+pub(crate) fn outcome_with_input(command: &mut Command, input: &[u8]) -> Outcome {
+    let mut process = Process::start(command.stdin(Stdio::piped()));
+    // A process that has ended reads no more.
+    let _ = process.stdin().write_all(input);
+    process.close_stdin();
+    process.outcome()
 }
 
 impl Process {
     /// `frameloop serve` on a port of its own, once it listens.
     pub(crate) fn serve(args: &[&str]) -> (Self, SocketAddr) {
-        Self::serve_by(Command::new(env!("CARGO_BIN_EXE_frameloop")).args(["serve", "--listen", "127.0.0.1:0"]), args)
+        Self::serve_by(frameloop(&["serve", "--listen", "127.0.0.1:0"]).args(args))
     }
 
     /// The same, with a hard limit on descriptors.
@@ -39,63 +66,100 @@ impl Process {
     /// The same, in a shell that first runs `setup`, and goes on only if that succeeds.
     pub(crate) fn serve_after(setup: &str, args: &[&str]) -> (Self, SocketAddr) {
         let script = format!("{setup} && exec \"$0\" serve --listen 127.0.0.1:0 \"$@\"");
-        Self::serve_by(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_frameloop")]), args)
+        let mut command = Command::new("/bin/sh");
+        Self::serve_by(command.args(["-c", &script, env!("CARGO_BIN_EXE_frameloop")]).args(args).env_clear())
     }
 
-    fn serve_by(command: &mut Command, args: &[&str]) -> (Self, SocketAddr) {
-        // Nothing of the developer's environment that the binary would heed.
-        let server = Self::start(command.args(args).env_clear());
-        let line = server.stdout_line_with("listening on ");
-        let addr = line.strip_prefix("listening on ").unwrap().parse().unwrap();
+    /// A server and the address that it prints.
+    pub(crate) fn serve_by(command: &mut Command) -> (Self, SocketAddr) {
+        let server = Self::start(command);
+        let addr = server.listening_on().parse().unwrap();
         (server, addr)
     }
 
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = Lines::of(child.stdout.take().unwrap());
-        let stderr = Lines::of(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        Self::start_onto(Stdio::piped(), command)
+    }
+
+    /// Starts a child whose stdout is something else than a pipe to this test.
+    pub(crate) fn start_onto(stdout: impl Into<Stdio>, command: &mut Command) -> Self {
+        Self::spawn(command.stdout(stdout).stderr(Stdio::piped())).unwrap()
+    }
+
+    /// Starts a child with the streams that the command has.
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.spawn()?;
+        let (stdout, stderr) = (child.stdout.take().map(Stream::of), child.stderr.take().map(Stream::of));
+        Ok(Self { child, stdout, stderr })
+    }
+
+    /// The address of the next line of stdout, `listening on ADDRESS`.
+    #[track_caller]
+    pub(crate) fn listening_on(&self) -> String {
+        let line = self.stdout_line();
+        line.strip_prefix("listening on ").unwrap_or_else(|| panic!("no address in {line:?}")).to_owned()
+    }
+
+    /// The next line of stdout.
+    #[track_caller]
+    pub(crate) fn stdout_line(&self) -> String {
+        self.stdout_up_to("\n")
+    }
+
+    /// What stdout shows before the next `end`.
+    #[track_caller]
+    pub(crate) fn stdout_up_to(&self, end: &str) -> String {
+        self.stdout.as_ref().unwrap().up_to(end)
+    }
+
+    /// The next line of stdout that contains `text`.
+    #[track_caller]
+    pub(crate) fn stdout_line_with(&self, text: &str) -> String {
+        self.stdout.as_ref().unwrap().line_with(text)
+    }
+
+    /// The next line of stderr that contains `text`.
+    #[track_caller]
+    pub(crate) fn stderr_line_with(&self, text: &str) -> String {
+        self.stderr.as_ref().unwrap().line_with(text)
+    }
+
+    /// Whether `text` is in stdout by now.
+    pub(crate) fn has_shown(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.stdout.as_ref().unwrap().shared.0.lock().unwrap().all).contains(text)
+    }
+
+    /// How many lines of stderr there are by now.
+    pub(crate) fn stderr_len(&self) -> usize {
+        self.stderr.as_ref().unwrap().shared.0.lock().unwrap().all.iter().filter(|byte| **byte == b'\n').count()
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The first line of stdout that contains `text`; waits for it.
-    #[track_caller]
-    pub(crate) fn stdout_line_with(&self, text: &str) -> String {
-        self.stdout.first_with(0, text)
+    pub(crate) fn stdin(&mut self) -> &mut ChildStdin {
+        self.child.stdin.as_mut().unwrap()
     }
 
-    /// Whether there is a line of stdout by now that contains `text`.
-    pub(crate) fn has_stdout_line_with(&self, text: &str) -> bool {
-        self.stdout.has_line_with(text)
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
     }
 
-    /// The first line of stderr, behind the first `skipped`, that contains `text`; waits for it.
-    #[track_caller]
-    pub(crate) fn stderr_line_with(&self, skipped: usize, text: &str) -> String {
-        self.stderr.first_with(skipped, text)
-    }
-
-    /// How many lines of stderr there are by now.
-    pub(crate) fn stderr_len(&self) -> usize {
-        self.stderr.count()
-    }
-
-    /// Sends a signal, by its name without `SIG`.
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status();
-        assert!(status.unwrap().success(), "kill -s {name} {pid}");
+    /// Sends signals one right after the other: their names without `SIG`, and spaces between them.
+    pub(crate) fn signal(&self, names: &str) {
+        for name in names.split(' ') {
+            kill(Pid::from_raw(self.id() as i32), Signal::from_str(&format!("SIG{name}")).unwrap()).unwrap();
+        }
     }
 
     /// The line of counters that SIGUSR1 asks for.
     #[track_caller]
     pub(crate) fn counters(&self) -> String {
-        let before = self.stderr_len();
+        let stderr = self.stderr.as_ref().unwrap();
+        stderr.rest_by_now();
         self.signal("USR1");
-        self.stderr_line_with(before, "accepted ")
+        stderr.line_with("accepted ")
     }
 
     /// Whether it still runs.
@@ -108,18 +172,25 @@ impl Process {
         CpuTime::of(self.id())
     }
 
-    /// Kills it with SIGKILL.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn outcome(mut self) -> Outcome {
-        let (stdout, stderr) = (self.stdout.all_to_the_end(), self.stderr.all_to_the_end());
-        // Its streams are closed, so it has ended or is about to.
-        Outcome { code: self.child.wait().unwrap().code(), stdout, stderr }
+        let rest = |stream: &Option<Stream>| stream.as_ref().map_or_else(String::new, Stream::rest);
+        let (stdout, stderr) = (rest(&self.stdout), rest(&self.stderr));
+        Outcome { code: self.status().code(), stdout, stderr }
+    }
+
+    /// Waits for its end, wherever its output goes.
+    #[track_caller]
+    pub(crate) fn status(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it has not ended within {PATIENCE:?}");
+            thread::sleep(Duration::from_micros(200));
+        }
     }
 }
 
@@ -135,7 +206,7 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn drain_report(&self) -> (u64, u64, u64) {
         assert_eq!(self.code, Some(0), "{self:?}");
-        let line = self.stdout.last().unwrap();
+        let line = self.stdout.lines().last().unwrap();
         let parts: Vec<&str> = line.split(' ').collect();
         let ["drained", drained, "connections,", "cut", cut, unsent, "bytes", "unsent)"] = parts[..] else {
             panic!("{line:?} is not about a drain");
@@ -154,11 +225,8 @@ pub(crate) struct CpuTime {
 
 impl CpuTime {
     fn of(pid: u32) -> Self {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        // The name, in brackets, may hold anything; behind it come the fields from the third on (proc_pid_stat(5)).
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Self { taken: Duration::from_millis(ticks * MILLIS_PER_TICK), at: Instant::now(), pid }
+        let clock = clock_getcpuclockid(Pid::from_raw(pid as i32)).unwrap();
+        Self { taken: clock_gettime(clock).unwrap().into(), at: Instant::now(), pid }
     }
 
     /// The share of one processor that was taken from then to now, in percent.
@@ -168,66 +236,107 @@ impl CpuTime {
     }
 }
 
-/// Linux tells times in hundredths of a second to user space (`USER_HZ`).
-const MILLIS_PER_TICK: u64 = 10;
+/// Changes whether calls on a descriptor wait.
+pub(crate) fn set_nonblocking(fd: impl AsFd, is_nonblocking: bool) {
+    let mut flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).unwrap());
+    flags.set(OFlag::O_NONBLOCK, is_nonblocking);
+    fcntl(&fd, FcntlArg::F_SETFL(flags)).unwrap();
+}
 
-/// A stream's lines, collected by a thread: the child never waits for its reader, and a test that waits in vain fails
-/// instead of hanging.
-struct Lines(Arc<(Mutex<Collected>, Condvar)>);
+/// The ends of a pipe that holds one page, and is full.
+pub(crate) fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = pipe().unwrap();
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    set_nonblocking(&writer, true);
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    set_nonblocking(&writer, false);
+    (reader, writer)
+}
+
+/// A stream, read by a thread: the child never waits for its reader, and a test that waits in vain fails instead of
+/// hanging.
+struct Stream {
+    shared: Arc<(Mutex<Collected>, Condvar)>,
+}
 
 #[derive(Default)]
 struct Collected {
-    lines: Vec<String>,
+    all: Vec<u8>,
+    /// How much of it a test has taken.
+    taken: usize,
     has_ended: bool,
 }
 
-impl Lines {
-    fn of(stream: impl Read + Send + 'static) -> Self {
+impl Stream {
+    fn of(mut stream: impl Read + Send + 'static) -> Self {
         let shared = Arc::<(Mutex<Collected>, Condvar)>::default();
-        let lines = Self(Arc::clone(&shared));
+        let stream_end = Self { shared: Arc::clone(&shared) };
         thread::spawn(move || {
-            let (collected, changed) = &*shared;
-            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                collected.lock().unwrap().lines.push(String::from_utf8_lossy(&line).into_owned());
-                changed.notify_all();
+            let mut chunk = [0; 4096];
+            loop {
+                let len = stream.read(&mut chunk).unwrap_or(0);
+                let mut collected = shared.0.lock().unwrap();
+                collected.all.extend_from_slice(&chunk[..len]);
+                collected.has_ended = len == 0;
+                shared.1.notify_all();
+                if len == 0 {
+                    return;
+                }
             }
-            collected.lock().unwrap().has_ended = true;
-            changed.notify_all();
         });
-        lines
+        stream_end
     }
 
-    fn count(&self) -> usize {
-        self.0.0.lock().unwrap().lines.len()
-    }
-
-    fn has_line_with(&self, text: &str) -> bool {
-        self.0.0.lock().unwrap().lines.iter().any(|line| line.contains(text))
+    /// Takes what comes up to `end`, and `end`; returns the first.
+    #[track_caller]
+    fn up_to(&self, end: &str) -> String {
+        let found =
+            |all: &Collected| all.all[all.taken..].windows(end.len()).position(|window| window == end.as_bytes());
+        let mut collected = self.wait_until(|all| all.has_ended || found(all).is_some());
+        let Some(len) = found(&collected) else {
+            panic!("the stream ended before {end:?}, after {:?}", collected.take())
+        };
+        let text = String::from_utf8_lossy(&collected.all[collected.taken..][..len]).into_owned();
+        collected.taken += len + end.len();
+        text
     }
 
     #[track_caller]
-    fn first_with(&self, skipped: usize, text: &str) -> String {
-        let found = |all: &Collected| all.lines.iter().skip(skipped).find(|line| line.contains(text)).cloned();
-        let all = self.wait_until(|all| all.has_ended || found(all).is_some());
-        found(&all).unwrap_or_else(|| panic!("no line with {text:?} behind {skipped} in {:?}", all.lines))
+    fn line_with(&self, text: &str) -> String {
+        loop {
+            let line = self.up_to("\n");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn rest_by_now(&self) -> String {
+        self.shared.0.lock().unwrap().take()
     }
 
     #[track_caller]
-    fn all_to_the_end(&self) -> Vec<String> {
-        let mut all = self.wait_until(|all| all.has_ended);
-        assert!(all.has_ended, "it has not ended within {PATIENCE:?}");
-        std::mem::take(&mut all.lines)
+    fn rest(&self) -> String {
+        self.wait_until(|all| all.has_ended).take()
     }
 
+    /// Waits for as long as something comes at least every [`PATIENCE`].
+    #[track_caller]
     fn wait_until(&self, is_so: impl Fn(&Collected) -> bool) -> std::sync::MutexGuard<'_, Collected> {
-        let (collected, changed) = &*self.0;
-        changed.wait_timeout_while(collected.lock().unwrap(), PATIENCE, |all| !is_so(all)).unwrap().0
+        let mut collected = self.shared.0.lock().unwrap();
+        while !is_so(&collected) {
+            let (next, timeout) = self.shared.1.wait_timeout(collected, PATIENCE).unwrap();
+            collected = next;
+            assert!(!timeout.timed_out() || is_so(&collected), "nothing came after {:?}", collected.take());
+        }
+        collected
     }
 }
 
-/// Pings until a served client has its answer: then the server has taken in what came before.
-pub(crate) fn connect_and_ping(addr: SocketAddr) -> Client {
-    let mut client = Client::connect(addr);
-    client.call(b"ping");
-    client
+impl Collected {
+    fn take(&mut self) -> String {
+        let rest = String::from_utf8_lossy(&self.all[self.taken..]).into_owned();
+        self.taken = self.all.len();
+        rest
+    }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use frameloop::{CloseReason, Config, Echo};
 
-use crate::common::{Hooks, PATIENCE, Server};
+use crate::support::stepped::{Hooks, PATIENCE, Server};
 
 const SUB_MILLISECOND: Duration = Duration::from_micros(999);
 const DAYS_25: Duration = Duration::from_secs(25 * 24 * 3_600);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use allocation_counter::{AllocationInfo, measure};
 use frameloop::{CloseReason, Config, ConfigBuilder, Stats};
 
-use crate::common::{self, Hooks};
 use crate::status_bytes;
+use crate::support::stepped::{self, Hooks};
 use crate::support::{Client, End, PATIENCE, Process, announcement, connect_and_ping, counter, holds_within};
 
 /// What every constructor sets.
@@ -31,8 +31,8 @@ fn constructors() -> [(&'static str, Config); 3] {
 }
 
 /// A server that has answered already, so that what it needs once is there.
-fn warm(config: &Config) -> common::Server<Hooks> {
-    let mut server = common::Server::new(config.clone(), Hooks::default());
+fn warm(config: &Config) -> stepped::Server<Hooks> {
+    let mut server = stepped::Server::new(config.clone(), Hooks::default());
     let client = server.connect();
     server.echo(&client, b"warm");
     drop(client);
@@ -41,7 +41,7 @@ fn warm(config: &Config) -> common::Server<Hooks> {
 }
 
 /// Writes, and lets the server take it. Asks it nothing: that would be counted among its allocations.
-fn write_and_turn(server: &mut common::Server<Hooks>, client: &TcpStream, bytes: &[u8]) {
+fn write_and_turn(server: &mut stepped::Server<Hooks>, client: &TcpStream, bytes: &[u8]) {
     server.write(client, bytes);
     let _ = server.turn();
     for _ in 0..3 {
@@ -150,7 +150,7 @@ fn the_command_lines_defaults_are_guarded_as_well() {
         if announced > MAX {
             clients.iter_mut().for_each(|client| assert_eq!(client.end(), End::InOrder, "{announced}"));
             drop(clients);
-            let line = server.stderr_line_with(0, &format!("a frame of {announced} bytes was announced"));
+            let line = server.stderr_line_with(&format!("a frame of {announced} bytes was announced"));
             assert!(line.contains(&format!("at most {MAX} are allowed")), "{line}");
         } else if announced > 1 {
             clients.iter_mut().for_each(|client| client.send_bytes(&[7; SENT]));

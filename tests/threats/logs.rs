@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::capture::{Line, log_of, sum_so_far};
-use crate::common::{Hooks, PATIENCE, Server, frame, reset};
+use crate::support::stepped::{Hooks, PATIENCE, Server, frame, reset};
 use crate::support::{self, Client, Process, connect_and_ping};
 
 /// Seen without being asked for.
@@ -256,8 +256,8 @@ fn whatever_peers_send_each_line_of_the_servers_log_is_one_of_its_own() {
     assert_eq!(bystander.end(), support::End::InOrder);
     server.signal("TERM");
     let outcome = server.outcome();
-    assert!(outcome.stderr.len() > 30, "{outcome:?}");
-    for line in &outcome.stderr {
+    assert!(outcome.stderr.lines().count() > 30, "{outcome:?}");
+    for line in outcome.stderr.lines() {
         let is_own = line.starts_with('[') && line.contains("Z ") && line.contains(" frameloop");
         assert!(is_own && !line.contains("forged") && !line.contains(char::is_control), "{line:?}");
     }
@@ -280,14 +280,14 @@ fn noisy_address_hides_no_line_about_twenty_others() {
             count
         });
         // Its lines are being left out by now.
-        server.stderr_line_with(0, "were left out");
+        server.stderr_line_with("were left out");
         let lines: Vec<String> = (1..=20)
             .map(|host| {
                 let mut client = Client::connect_from([127, 8, 0, host], addr);
                 client.send_bytes(b"GET / HTTP/1.1\r\n\r\n");
                 let _ = client.receive();
                 drop(client);
-                server.stderr_line_with(0, &format!(" 127.8.0.{host}:"))
+                server.stderr_line_with(&format!(" 127.8.0.{host}:"))
             })
             .collect();
         is_over.store(true, Ordering::Relaxed);

@@ -2,20 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write, pipe};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, process, thread};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use crate::support::{PATIENCE, SLACK, frame};
+use crate::support::process::{full_pipe, set_nonblocking};
+use crate::support::{PATIENCE, Process, SLACK, frame};
 
 /// More than a pipe holds, in lines of the log at its highest level.
 const FRAMES: usize = 2_000;
@@ -25,7 +21,7 @@ const EXIT_WAIT: Duration = Duration::from_secs(1);
 
 /// A server on a Unix socket, so that its streams can be anything.
 pub(crate) struct Server {
-    child: Child,
+    process: Process,
     path: PathBuf,
 }
 
@@ -39,8 +35,8 @@ impl Server {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("frameloop-streams-{}-{number}.sock", process::id()));
         command.args(["--listen", &format!("unix:{}", path.display())]).args(args).env_clear();
-        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().unwrap();
-        Self { child, path }
+        let process = Process::spawn(command.stdin(Stdio::null()).stdout(stdout).stderr(stderr)).unwrap();
+        Self { process, path }
     }
 
     /// A client, once the server accepts.
@@ -56,27 +52,19 @@ impl Server {
         }
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
     }
 
     /// How it ended, and how long that took from now.
     fn end(mut self) -> (ExitStatus, Duration) {
         let begun = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status, begun.elapsed());
-            }
-            assert!(begun.elapsed() < PATIENCE, "the server does not end");
-            thread::sleep(Duration::from_millis(1));
-        }
+        (self.process.status(), begun.elapsed())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -92,21 +80,6 @@ pub(crate) fn echo(client: &mut UnixStream) {
 fn echo_many(server: &Server) {
     let mut client = server.connect();
     (0..FRAMES).for_each(|_| echo(&mut client));
-}
-
-fn set_nonblocking(fd: impl AsFd, is_nonblocking: bool) {
-    let mut flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).unwrap());
-    flags.set(OFlag::O_NONBLOCK, is_nonblocking);
-    fcntl(&fd, FcntlArg::F_SETFL(flags)).unwrap();
-}
-
-/// The ends of a pipe that takes no more.
-pub(crate) fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
-    let (reader, mut writer) = pipe().unwrap();
-    set_nonblocking(&writer, true);
-    while writer.write(&[b'\n'; 4096]).is_ok() {}
-    set_nonblocking(&writer, false);
-    (reader, writer)
 }
 
 fn dev_full() -> File {
@@ -137,11 +110,11 @@ fn unread_stderr_stops_no_client_and_dropped_lines_are_counted_in_the_log_and_th
         echo(&mut client);
         thread::sleep(Duration::from_millis(1));
     }
-    server.signal(Signal::SIGUSR1);
+    server.signal("USR1");
     thread::sleep(Duration::from_millis(1));
     echo(&mut client);
     drop(client);
-    server.signal(Signal::SIGTERM);
+    server.signal("TERM");
     assert_eq!(server.end().0.code(), Some(0));
     let lines = lines.join().unwrap();
     let count = |line: &str, before: &str| -> Option<u64> {
@@ -173,7 +146,7 @@ fn stderr_that_takes_nothing_stops_no_client() {
     };
     for server in [Server::start(&["-vv"], Stdio::null(), dev_full()), closed(&["-vv"])] {
         echo_many(&server);
-        server.signal(Signal::SIGTERM);
+        server.signal("TERM");
         assert_eq!(server.end().0.code(), Some(0));
     }
 }
@@ -190,7 +163,7 @@ fn nonblocking_stderr_gets_every_line_whole() {
         reader.read_to_string(&mut text).unwrap();
         text
     });
-    server.signal(Signal::SIGTERM);
+    server.signal("TERM");
     assert_eq!(server.end().0.code(), Some(0));
     let text = text.join().unwrap();
     assert!(text.len() > 100_000, "{} bytes fit into a pipe", text.len());
@@ -207,7 +180,7 @@ fn unread_stdout_stops_no_client_and_is_waited_for_one_second_at_the_end() {
     let mut client = server.connect();
     echo(&mut client);
     drop(client);
-    server.signal(Signal::SIGTERM);
+    server.signal("TERM");
     let (status, took) = server.end();
     assert_eq!(status.code(), Some(1), "the lines are not written");
     assert!((EXIT_WAIT - Duration::from_millis(100)..EXIT_WAIT + SLACK).contains(&took), "{took:?}");
@@ -220,7 +193,7 @@ fn unread_stdout_and_stderr_are_waited_for_one_second_together() {
     let mut client = server.connect();
     echo(&mut client);
     drop(client);
-    server.signal(Signal::SIGTERM);
+    server.signal("TERM");
     let (status, took) = server.end();
     assert_eq!(status.code(), Some(1));
     assert!(took < 2 * EXIT_WAIT, "{took:?}");
@@ -238,7 +211,7 @@ fn full_or_closed_stdout_is_reported_and_stops_no_client() {
         let server = if is_full { Server::start(&[], dev_full(), writer) } else { closed(writer) };
         let lines = collect(reader);
         echo(&mut server.connect());
-        server.signal(Signal::SIGTERM);
+        server.signal("TERM");
         assert_eq!(server.end().0.code(), Some(1));
         let lines = lines.join().unwrap();
         assert!(lines.iter().any(|line| line.contains("WARN") && line.contains("cannot write to stdout")), "{lines:?}");
@@ -252,11 +225,11 @@ fn second_signal_ends_a_server_whose_output_is_not_read() {
     let server = Server::start(&["-v", "--drain-timeout", "1h"], writer.try_clone().unwrap(), writer);
     let mut client = server.connect();
     echo(&mut client);
-    server.signal(Signal::SIGTERM);
+    server.signal("TERM");
     // A drain sends FIN to a client that has been answered.
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
     thread::sleep(crate::support::PAIR);
-    server.signal(Signal::SIGTERM);
+    server.signal("TERM");
     let (status, took) = server.end();
     assert_eq!(status.code(), Some(1));
     assert!(took < EXIT_WAIT, "{took:?}");
@@ -278,7 +251,7 @@ fn signal_at_any_moment_of_the_start_kills_no_server_and_leaves_no_socket() {
 
     let (mut killed, count) = (0, starts());
     for round in 0..count {
-        let signal = if round % 2 == 0 { Signal::SIGTERM } else { Signal::SIGINT };
+        let signal = if round % 2 == 0 { "TERM" } else { "INT" };
         let (mut reader, writer) = pipe().unwrap();
         let begun = Instant::now();
         let server = Server::start(&[], writer, Stdio::null());
@@ -312,7 +285,7 @@ impl Server {
     fn end_leaving_its_path(mut self) -> (ExitStatus, Duration) {
         let begun = Instant::now();
         self.path = PathBuf::from("/nonexistent");
-        let status = self.child.wait().unwrap();
+        let status = self.process.status();
         (status, begun.elapsed())
     }
 }
@@ -327,7 +300,7 @@ fn storm_of_sigusr1_is_answered_with_few_lines() {
     echo(&mut client);
     let begun = Instant::now();
     for round in 0..SIGNALS {
-        server.signal(Signal::SIGUSR1);
+        server.signal("USR1");
         if round % 1_000 == 0 {
             echo(&mut client);
         }
@@ -337,7 +310,7 @@ fn storm_of_sigusr1_is_answered_with_few_lines() {
     echo(&mut client);
     thread::sleep(Duration::from_millis(150));
     drop(client);
-    server.signal(Signal::SIGTERM);
+    server.signal("TERM");
     assert_eq!(server.end().0.code(), Some(0));
     let lines = lines.join().unwrap();
     let most = 2 + took.as_millis() / 100 + 2;

@@ -11,9 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, iter, process, thread};
 
-use nix::sys::signal::Signal;
-
-use crate::streams::{Server, echo, full_pipe};
+use crate::streams::{Server, echo};
+use crate::support::process::full_pipe;
 use crate::support::{ADDR, Client, Process, addr_of_part, connect_and_ping, frame, part};
 use crate::{ROUNDS, support};
 
@@ -136,12 +135,12 @@ fn during_a_burst_of_twenty_thousand_connects_those_who_are_there_have_a_p99_of_
         let parts: Vec<_> =
             (0..PARTS).map(|_| Process::start(part("timed::part_of_a_burst").env(ADDR, addr.to_string()))).collect();
         let line = format!("connected {}", BURST / PARTS);
-        let are_connected = || parts.iter().all(|part| part.has_stdout_line_with(&line));
+        let are_connected = || parts.iter().all(|part| part.has_shown(&line));
         let took = round_trips(&mut pingers, |_| !are_connected() && begun.elapsed() < support::PATIENCE);
         assert!(are_connected(), "the burst was not over within {:?}", support::PATIENCE);
         let figures = (p99(&took), took[took.len() - 1], begun.elapsed());
         measured.push(figures);
-        parts.into_iter().for_each(Process::kill);
+        parts.into_iter().for_each(drop);
         drop(server);
         if figures.0 <= PROMISED {
             return println!("p99, the longest and the whole burst: {measured:?}");
@@ -215,7 +214,7 @@ fn storm(stderr: impl Into<Stdio>, signals: u32, pause: Duration) -> (Duration, 
     let troubled = thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..signals {
-                server.signal(Signal::SIGUSR1);
+                server.signal("USR1");
                 thread::sleep(pause);
             }
         });

@@ -5,11 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod beasts;
-#[path = "../support/example.rs"]
-mod example;
-#[path = "../cli/process.rs"]
-#[allow(dead_code)]
-mod process;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -19,8 +16,8 @@ use std::thread;
 use serde_json::Value;
 
 use beasts::{BEASTS, Beast, DEADLINES};
-use example::example;
-use process::{Process, frameloop, outcome};
+use support::example;
+use support::process::{Process, frameloop, outcome};
 
 #[test]
 fn each_beast_fails_its_own_cases_and_no_others() {

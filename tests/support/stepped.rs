@@ -1,8 +1,5 @@
 //! A reactor that the test turns on its own thread, a handler made of closures, and clients that never block.
 
-// Each test binary uses a part of this.
-#![allow(dead_code)]
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
@@ -10,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use frameloop::{CloseReason, Config, ConnId, Context, Frame, Handler, ListenAddr, Peers, Reactor, SourceId, Turn};
 
-/// Nothing that is waited for takes this long, unless it never comes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use super::PATIENCE;
+pub(crate) use super::client::frame;
 
 /// A reactor listening on a port of its own.
 pub(crate) struct Server<H: Handler> {
@@ -251,8 +248,6 @@ impl Hooks {
         self
     }
 
-    // Not every test that shares this module wakes anybody.
-    #[allow(dead_code)]
     pub(crate) fn on_wake(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
         self.on_wake = Box::new(hook);
         self
@@ -320,18 +315,8 @@ pub(crate) fn listen<H: Handler>(reactor: &mut Reactor<H>) -> SocketAddr {
     }
 }
 
-/// A frame, made without the crate's own encoder.
-pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
-    frames(&[payload])
-}
-
 pub(crate) fn frames(payloads: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for payload in payloads {
-        bytes.extend_from_slice(&u32::try_from(payload.len()).unwrap().to_be_bytes());
-        bytes.extend_from_slice(payload);
-    }
-    bytes
+    payloads.iter().flat_map(|payload| frame(payload)).collect()
 }
 
 /// `len` bytes that tell where they stand.
