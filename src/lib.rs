@@ -95,6 +95,8 @@ mod planted;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+#[cfg(test)]
+mod tests;
 
 pub use crate::addr::{Dial, ListenAddr, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};

@@ -22,22 +22,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#[cfg(test)]
-mod campaign;
-#[cfg(test)]
-mod dialling;
 mod edges;
-#[cfg(test)]
-mod ending;
-#[cfg(test)]
-mod fairness;
 mod faults;
 mod rng;
 mod socket;
-#[cfg(test)]
-mod threats;
-#[cfg(test)]
-mod timers;
 mod world;
 
 use std::cell::RefCell;
@@ -64,7 +52,7 @@ use crate::sim::world::World;
 /// A simulated network with its clock.
 #[derive(Debug, Clone)]
 pub struct Sim {
-    world: Rc<RefCell<World>>,
+    pub(crate) world: Rc<RefCell<World>>,
 }
 
 impl Sim {
@@ -179,7 +167,7 @@ const SETTLE_TURNS_MAX: usize = 100_000;
 #[derive(Debug)]
 pub struct Peer {
     world: Rc<RefCell<World>>,
-    socket: usize,
+    pub(crate) socket: usize,
 }
 
 impl Peer {

@@ -1,4 +1,4 @@
-//! What must not hurt a server, on real sockets: each figure as an assertion. `src/sim/threats/` has those that virtual time
+//! What must not hurt a server, on real sockets: each figure as an assertion. `src/tests/sim/threats/` has those that virtual time
 //! makes exact.
 //!
 //! Figures of wall time depend on what else a machine does. A promise of milliseconds has several rounds to be kept in; what

@@ -1,5 +1,5 @@
 //! Signals: how soon a server has ended. What its report says is in `tests/drain.rs`, and each figure in virtual time in
-//! `src/sim/threats/endings.rs`.
+//! `src/tests/sim/threats/endings.rs`.
 
 use std::net::SocketAddr;
 use std::thread;

@@ -1,6 +1,6 @@
 //! Measurements: how long others wait beside a flooder, and in a burst of connects.
 //!
-//! That they wait for a bounded amount of work is asserted in virtual time (`src/sim/threats/fairness.rs`). How long that
+//! That they wait for a bounded amount of work is asserted in virtual time (`src/tests/sim/threats/fairness.rs`). How long that
 //! takes depends on the machine, so it is measured only where `FRAMELOOP_TEST_TIMED` is set.
 
 use std::io::{Read, Write, stderr};

@@ -25,8 +25,8 @@ mod script;
 mod settings;
 mod trace;
 
-use crate::sim::campaign::quiet::quietly;
-use crate::sim::campaign::rig::Rig;
+use crate::tests::sim::campaign::quiet::quietly;
+use crate::tests::sim::campaign::rig::Rig;
 
 const SEEDS: u64 = 256;
 const STEPS: usize = 3_000;

@@ -1,7 +1,5 @@
 //! Who runs when: what one client waits for beside others that always have more to do.
 
-#![allow(clippy::unwrap_used)]
-
 use std::time::Duration;
 
 use crate::config::Config;

@@ -1,7 +1,7 @@
 //! That the campaign bites: each of these bugs breaks it.
 
 use crate::planted::{Bug, plant};
-use crate::sim::campaign::{SEEDS, STEPS, TRACE_LINES, run};
+use crate::tests::sim::campaign::{SEEDS, STEPS, TRACE_LINES, run};
 
 /// The ordinary campaign, with a bug: it is found, and at the seed that is printed.
 fn assert_found(bug: Bug) {

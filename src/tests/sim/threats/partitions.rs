@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::frame::{announced_len, encode_header};
 use crate::handler::Echo;
 use crate::sim::Peer;
-use crate::sim::threats::{Scene, patient, sim_with_send_buffer};
+use crate::tests::sim::threats::{Scene, patient, sim_with_send_buffer};
 
 const LEN: usize = 16;
 

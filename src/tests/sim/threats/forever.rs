@@ -6,8 +6,8 @@ use crate::addr::Dial;
 use crate::config::Config;
 use crate::handler::Echo;
 use crate::reactor::Turn;
-use crate::sim::threats::{SECOND, Scene, frame, patient, sim_with_send_buffer};
 use crate::sim::{Faults, Sim};
+use crate::tests::sim::threats::{SECOND, Scene, frame, patient, sim_with_send_buffer};
 
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 

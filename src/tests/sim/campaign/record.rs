@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::error::CloseReason;
 use crate::frame::{HEADER_LEN, encode_header};
 use crate::handler::ConnId;
-use crate::sim::campaign::script::Script;
+use crate::tests::sim::campaign::script::Script;
 
 /// One peer, as its handler sees it.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::frame::{HEADER_LEN, decode_header, encode_header};
 use crate::sim::Rng;
-use crate::sim::campaign::deed::Deed;
+use crate::tests::sim::campaign::deed::Deed;
 
 /// The bytes that a peer will send.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use crate::Frame;
 use crate::config::Config;
 use crate::handler::{Context, Echo, Handler};
-use crate::sim::threats::{Scene, frame, patient, sim_with_send_buffer};
 use crate::sim::{Peer, Sim};
+use crate::tests::sim::threats::{Scene, frame, patient, sim_with_send_buffer};
 
 const PINGERS: usize = 100;
 /// A budget ends a turn after the call that crosses it, by at most a chunk.

@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::handler::Echo;
 use crate::net::{Net, Ready};
 use crate::reactor::Reactor;
-use crate::sim::threats::{PORT, SECOND, TURNS_MAX, frame};
 use crate::sim::{Sim, SimListener, SimNet, SimStream};
+use crate::tests::sim::threats::{PORT, SECOND, TURNS_MAX, frame};
 
 /// From when the kernel has what it lacked to when somebody who waits is let in.
 const PROMISED: Duration = Duration::from_millis(200);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::config::{Config, ConfigBuilder};
 use crate::error::CloseReason;
 use crate::handler::{Broadcast, Context, Handler, Peers};
-use crate::sim::threats::{SECOND, Scene, frame, patient, sim_with_send_buffer};
 use crate::sim::{Peer, Sim};
+use crate::tests::sim::threats::{SECOND, Scene, frame, patient, sim_with_send_buffer};
 use crate::{Echo, Frame, Sent};
 
 const KIB: usize = 1 << 10;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::error::CloseReason;
 use crate::handler::{Context, Handler, Peers};
-use crate::sim::threats::{PORT, SECOND, Scene, TURNS_MAX, frame};
 use crate::sim::{Peer, Sim};
+use crate::tests::sim::threats::{PORT, SECOND, Scene, TURNS_MAX, frame};
 use crate::{Frame, Turn};
 
 /// Echoes; drains when it is asked to.

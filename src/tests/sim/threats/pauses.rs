@@ -8,8 +8,8 @@ use crate::error::CloseReason;
 use crate::frame::encode_header;
 use crate::handler::{ConnId, Context, Handler, Peers};
 use crate::reactor::Reactor;
-use crate::sim::threats::{SECOND, Scene, frame, sim_with_send_buffer};
 use crate::sim::{Peer, Sim};
+use crate::tests::sim::threats::{SECOND, Scene, frame, sim_with_send_buffer};
 use crate::{Frame, ListenAddr, Sent};
 
 const HIGH: usize = 4_000;

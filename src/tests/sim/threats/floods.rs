@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::CloseReason;
 use crate::handler::{Context, Handler};
 use crate::sim::Sim;
-use crate::sim::threats::{Scene, frame, patient, sim_with_send_buffer};
+use crate::tests::sim::threats::{Scene, frame, patient, sim_with_send_buffer};
 
 const EMPTY_FRAMES: usize = 10_000_000;
 const BYTES: usize = 4 * EMPTY_FRAMES;

@@ -6,8 +6,8 @@ use crate::addr::Dial;
 use crate::config::{Config, ConfigBuilder};
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Context, Echo, Handler};
-use crate::sim::threats::{Noting, PORT, SECOND, Scene, frame, patient};
 use crate::sim::{Peer, Rng, Sim};
+use crate::tests::sim::threats::{Noting, PORT, SECOND, Scene, frame, patient};
 use crate::{Frame, ListenAddr};
 
 const IDLE: Duration = Duration::from_secs(30);

@@ -5,8 +5,8 @@ use crate::error::CloseReason;
 use crate::handler::{ConnId, Echo};
 use crate::net::{Readiness, Ready};
 use crate::reactor::slots::Subject;
-use crate::sim::threats::{Noting, SECOND, Scene, TURNS_MAX, frame, patient};
 use crate::sim::{Edges, Faults, Peer, Sim};
+use crate::tests::sim::threats::{Noting, SECOND, Scene, TURNS_MAX, frame, patient};
 
 /// Three peers, whose streams are cut at different places and echoed under some faults. Returns how many calls it took.
 fn echo_under(seed: u64, faults: Faults, edges: Edges) -> u64 {

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Reactor, Turn};
-use crate::sim::campaign::actor::{Actor, Kind};
-use crate::sim::campaign::obedient::Obedient;
-use crate::sim::campaign::record::Record;
-use crate::sim::campaign::settings::{Finale, Settings};
-use crate::sim::campaign::trace::Trace;
 use crate::sim::{Faults, Rng, Sim, SimNet};
+use crate::tests::sim::campaign::actor::{Actor, Kind};
+use crate::tests::sim::campaign::obedient::Obedient;
+use crate::tests::sim::campaign::record::Record;
+use crate::tests::sim::campaign::settings::{Finale, Settings};
+use crate::tests::sim::campaign::trace::Trace;
 
 const PORT: u16 = 7007;
 

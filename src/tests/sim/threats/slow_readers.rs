@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::CloseReason;
 use crate::handler::Echo;
 use crate::sim::Peer;
-use crate::sim::threats::{SECOND, Scene, frame, sim_with_send_buffer};
+use crate::tests::sim::threats::{SECOND, Scene, frame, sim_with_send_buffer};
 
 /// What the kernel holds for a fast network (`net.ipv4.tcp_wmem`), and what it holds in the beginning.
 const SEND_BUFFERS: [usize; 2] = [4 << 20, 16 << 10];

@@ -12,8 +12,8 @@ use crate::handler::{ConnId, Context, Handler, Peers, SourceId, TimerId};
 use crate::reactor::Reactor;
 use crate::reactor::handle::Handle;
 use crate::sim::Peer;
-use crate::sim::threats::capture::warnings_of;
-use crate::sim::threats::{SECOND, Scene, frame, patient, sim_with_send_buffer};
+use crate::tests::sim::threats::capture::warnings_of;
+use crate::tests::sim::threats::{SECOND, Scene, frame, patient, sim_with_send_buffer};
 
 /// Panics, once, where it is to; otherwise it echoes, and answers `large` with more than the peer takes.
 #[derive(Default)]

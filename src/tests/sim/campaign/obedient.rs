@@ -9,9 +9,9 @@ use crate::error::CloseReason;
 use crate::frame::HEADER_LEN;
 use crate::handler::{Broadcast, ConnId, Context, Handler, Peers};
 use crate::sim::Rng;
-use crate::sim::campaign::deed::Deed;
-use crate::sim::campaign::record::{Life, Owed, Record, TO_ALL, UNASKED, unasked};
-use crate::sim::campaign::trace::Trace;
+use crate::tests::sim::campaign::deed::Deed;
+use crate::tests::sim::campaign::record::{Life, Owed, Record, TO_ALL, UNASKED, unasked};
+use crate::tests::sim::campaign::trace::Trace;
 use crate::{Frame, PeerAddr, Sent};
 
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use crate::error::CloseReason;
 use crate::handler::Echo;
 use crate::reactor::Turn;
 use crate::sim::Peer;
-use crate::sim::threats::{SECOND, Scene, TURNS_MAX, frame, patient, sim_with_send_buffer};
+use crate::tests::sim::threats::{SECOND, Scene, TURNS_MAX, frame, patient, sim_with_send_buffer};
 
 type End = fn(&Peer);
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::sim::threats::{PORT, Scene, patient};
+use crate::tests::sim::threats::{PORT, Scene, patient};
 
 const MAX: usize = 5;
 

@@ -1,0 +1,5 @@
+//! Tests of the crate's parts from the inside.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod sim;
