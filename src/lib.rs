@@ -91,7 +91,6 @@ pub mod load;
 #[cfg(feature = "micro")]
 #[doc(hidden)]
 pub mod micro;
-mod planted;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use crate::conn::workbench::Workbench;
 use crate::conn::{Conn, State};
-use crate::planted::{Bug, planted};
 
 /// Since when a frame is incomplete.
 ///
@@ -26,7 +25,7 @@ impl FrameClock {
 
     /// Goes on for the same frame, or begins anew for another.
     fn go_on(&mut self, is_same_frame: bool, stands: bool, now: Instant) {
-        let since = self.since.filter(|_| is_same_frame && !planted(Bug::FrameClockRestarts)).unwrap_or(now);
+        let since = self.since.filter(|_| is_same_frame).unwrap_or(now);
         self.since = match self.stands_since {
             Some(stood) if is_same_frame && !stands => since.checked_add(now.saturating_duration_since(stood)),
             _ => Some(since),

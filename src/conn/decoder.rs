@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, capacity_for};
 use crate::frame::{FrameError, HEADER_LEN, announced_len};
-use crate::planted::{Bug, planted};
 
 /// What lies at the front of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +27,6 @@ pub(crate) enum Decoded {
 /// [`FrameError`] at the fourth byte of a header that announces more than `payload_len_max`.
 #[inline]
 pub(crate) fn decode(bytes: &[u8], payload_len_max: u32) -> Result<Decoded, FrameError> {
-    let payload_len_max = payload_len_max + u32::from(planted(Bug::LimitOffByOne));
     let Some(payload_len) = announced_len(bytes, payload_len_max)? else {
         return Ok(Decoded::Incomplete);
     };

@@ -5,7 +5,6 @@ use crate::conn::run::READ_LEN_MIN;
 use crate::conn::workbench::{Budget, Workbench};
 use crate::conn::{Backlog, Conn, Sink, State, Transport};
 use crate::error::CloseReason;
-use crate::planted::{Bug, planted};
 
 impl Conn {
     /// Looks for the peer's end although no frame may be handed over.
@@ -94,14 +93,12 @@ impl Conn {
             State::Flushing { reason, peer_still_sends: true } if !owes => {
                 // A peer that reads no more cannot be told either; its answer is awaited all the same.
                 self.state = match io.shutdown_write() {
-                    Ok(()) if !planted(Bug::LingerSkipped) => State::Lingering { reason, since: now },
-                    Ok(()) | Err(_) => State::Closed(reason),
+                    Ok(()) => State::Lingering { reason, since: now },
+                    Err(_) => State::Closed(reason),
                 };
                 self.edges.readable = true;
             }
-            State::Flushing { reason, peer_still_sends: false } if !owes || planted(Bug::FinDropsOutput) => {
-                self.state = State::Closed(reason)
-            }
+            State::Flushing { reason, peer_still_sends: false } if !owes => self.state = State::Closed(reason),
             State::Open
             | State::Draining
             | State::HalfClosed

@@ -7,7 +7,6 @@ use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, capacity_for};
 use crate::conn::readiness::{SHORT_CALL_IS_LAST, Transport};
 use crate::conn::workbench::Budget;
 use crate::frame::HEADER_LEN;
-use crate::planted::{Bug, planted};
 
 /// What became of a frame that was to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -267,7 +266,6 @@ pub(crate) fn write_some(io: &mut impl Write, bytes: &[u8]) -> io::Result<Option
 fn some(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
     loop {
         match write() {
-            Ok(0) if planted(Bug::ZeroWriteIgnored) => return Ok(None),
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(len) => return Ok(Some(len)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

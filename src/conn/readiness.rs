@@ -5,7 +5,6 @@ use std::io::{self, IoSlice, Read, Write};
 
 use crate::conn::workbench::Budget;
 use crate::error::CloseReason;
-use crate::planted::{Bug, planted};
 
 /// A nonblocking byte stream in both directions.
 pub trait Transport: Read + Write {
@@ -140,17 +139,15 @@ impl Readiness {
             return match io.read(spare) {
                 Ok(len) => {
                     let may_stop = self.urgent || !io.short_read_drains();
-                    let may_be_last = SHORT_CALL_IS_LAST
-                        && (!self.read_closed || planted(Bug::ShortReadBeforeFin))
-                        && (!may_stop || planted(Bug::ShortReadAtMark));
+                    let may_be_last = SHORT_CALL_IS_LAST && !self.read_closed && !may_stop;
                     let is_last = len == 0 || (len < spare.len() && may_be_last);
                     self.readable = !is_last;
                     budget.note_read(len);
                     Ok(Some(len))
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted && !planted(Bug::InterruptedEnds) => continue,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.readable = planted(Bug::Spins);
+                    self.readable = false;
                     Ok(None)
                 }
                 Err(error) => Err(reason_of(&error)),

@@ -8,7 +8,6 @@ use crate::conn::replies::{Replies, Verdict};
 use crate::conn::workbench::{Budget, Workbench};
 use crate::conn::{Backlog, Conn, Sink, State, Transport};
 use crate::error::CloseReason;
-use crate::planted::{Bug, planted};
 
 impl Conn {
     /// Does what can be done now, within one turn's budget. Returns what moved.
@@ -156,7 +155,7 @@ impl Conn {
             Err(error) => return Err(reason_of(&error)),
         }
         *is_pause_counted &= outbox.is_over();
-        *is_low_water_due |= was_over && !outbox.is_over() && !planted(Bug::LowWaterUntold);
+        *is_low_water_due |= was_over && !outbox.is_over();
         Ok(())
     }
 
@@ -178,7 +177,7 @@ impl Conn {
             let sent = write_some(io, &unsent[..asked]).map_err(|error| reason_of(&error))?;
             self.edges.writable = sent.is_some_and(|sent| sent == asked || !SHORT_CALL_IS_LAST);
             let sent = sent.unwrap_or(0);
-            unsent = if planted(Bug::ShortWriteDropsRest) { &[] } else { &unsent[sent..] };
+            unsent = &unsent[sent..];
             budget.note_written(sent);
         }
         if !unsent.is_empty() {
@@ -359,7 +358,6 @@ impl Conn {
     pub(crate) fn may_read(&mut self, bench: &mut Workbench, budget: &Budget) -> bool {
         let is_spent = !budget.may_read();
         bench.supplies.counts.read_budgets_spent += u64::from(is_spent && self.edges.readable);
-        self.edges.readable &= !(is_spent && planted(Bug::EdgeForgotten));
         self.edges.readable && !is_spent
     }
 
@@ -385,7 +383,7 @@ impl<'a> Frames<'a> {
     /// The next one, unless something stops them: then there is none any more in this step.
     #[inline]
     pub(crate) fn next(&mut self, replies: &mut Replies<'_>) -> Option<Frame<'a>> {
-        if (replies.flow.is_paused && !planted(Bug::PauseIgnored)) || !replies.goes_on() {
+        if replies.flow.is_paused || !replies.goes_on() {
             return None;
         }
         let begin = self.at;

@@ -6,7 +6,6 @@ use crate::config::Config;
 use crate::conn::Backlog;
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool};
 use crate::conn::outbox::Sent;
-use crate::planted::{Bug, planted};
 
 /// Lies under whichever connection runs; between runs it is empty.
 ///
@@ -28,10 +27,7 @@ pub(crate) struct Workbench {
 }
 
 impl Workbench {
-    pub(crate) fn new(mut config: Config, now: Instant) -> Self {
-        if planted(Bug::WatermarkIgnored) {
-            config.outbox_bytes_high = usize::MAX;
-        }
+    pub(crate) fn new(config: Config, now: Instant) -> Self {
         let mut pool = ChunkPool::new(config.memory_bytes_max, config.pool_bytes_max);
         Self {
             work: pool.work_chunk(),
@@ -168,7 +164,7 @@ impl Budget {
         Self {
             read_bytes: config.read_budget_bytes,
             write_bytes: config.write_budget_bytes,
-            frames: if planted(Bug::FrameBudgetIgnored) { usize::MAX } else { config.frame_budget },
+            frames: config.frame_budget,
             allowance: supplies.allowance,
             read: 0,
             written: 0,

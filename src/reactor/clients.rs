@@ -11,7 +11,6 @@ use crate::conn::workbench::Supplies;
 use crate::conn::{Conn, Readiness};
 use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
 use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
-use crate::planted::{Bug, planted};
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::holders::{Holders, Holding};
 use crate::reactor::reclaim::Reclaim;
@@ -138,7 +137,7 @@ impl<S, T> Clients<S, T> {
             Seat::Reserved(_) | Seat::Out | Seat::Failed(_) => {}
         }
         let goes_first = client.short_runs_due == 0;
-        if !std::mem::replace(&mut client.is_queued, true) || planted(Bug::QueuedTwice) {
+        if !std::mem::replace(&mut client.is_queued, true) {
             if goes_first { self.first.push_back(id) } else { self.waiting.push_back(id) }
         }
         true
@@ -170,7 +169,7 @@ impl<S, T> Clients<S, T> {
 
     /// Whether anything is to be done without an event.
     pub(crate) fn has_work(&self) -> bool {
-        let is_awaited = !self.is_idle() && !planted(Bug::SleepsOnWork);
+        let is_awaited = !self.is_idle();
         is_awaited || !self.ended.is_empty() || !self.to_dial.is_empty() || self.end.is_some()
     }
 
@@ -246,7 +245,7 @@ impl<S, T> Clients<S, T> {
         }
         if has_ended {
             self.ended.push(id);
-        } else if wants_turn && !planted(Bug::WaitingNotQueued) {
+        } else if wants_turn {
             self.queue(id);
         }
     }

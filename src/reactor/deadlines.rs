@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, after};
 use crate::conn::Conn;
 use crate::error::CloseReason;
-use crate::planted::{Bug, planted};
 
 /// What a connection can be late with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +130,7 @@ impl Deadlines {
     /// Rule: a frame in progress is activity. Each of its bytes puts off the idle timeout; that it is completed is what the
     /// frame timeout is for.
     pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, had_backlog: bool, has_moved: bool, now: Instant) {
-        if has_moved && !planted(Bug::IdleClockStands) {
+        if has_moved {
             self.set(Kind::Idle, slot, Some(now));
         }
         // Without a backlog, before and after, it is not in the list.

@@ -13,7 +13,6 @@ use crate::addr::PeerAddr;
 use crate::config::{Config, after};
 use crate::error::{CloseReason, is_out_of_descriptors};
 use crate::handler::{ConnId, Handler};
-use crate::planted::{Bug, planted};
 use crate::reactor::clients::{Origin, Seat};
 use crate::reactor::log_gate::Source;
 use crate::reactor::net::Net;
@@ -160,9 +159,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                     break;
                 }
             }
-            if planted(Bug::AcceptBudgetLosesEdge) && self.listeners.paused_until.is_none() {
-                self.listeners.list[index].is_ready = false;
-            }
         }
         if self.life != Life::Running && self.listeners.is_drained() {
             self.listeners.close();
@@ -255,7 +251,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return;
         }
         let tenant = self.welcome(id, stream, peer, Origin::Accepted);
-        let Some(mut tenant) = tenant.filter(|_| !planted(Bug::OpenUnpaired)) else {
+        let Some(mut tenant) = tenant else {
             self.clients.slots.remove(id);
             self.count_refused(|refused| &mut refused.failed);
             return;
@@ -329,16 +325,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             }
         }
         // Whatever else it is, trying again at once would spin.
-        if planted(Bug::ExhaustionSpins) {
-            return true;
-        }
         self.pause_accepting(index, error);
         false
     }
 
     fn pause_accepting(&mut self, index: usize, error: &io::Error) {
         self.listeners.has_freed_descriptor = false;
-        self.listeners.list[index].is_ready &= !planted(Bug::ExhaustionLosesEdge);
         if self.life == (Life::Draining { deadline: None }) && self.clients.sockets() == 0 {
             // No descriptor of ours will be free, and no deadline comes.
             self.listeners.list[index].left = Some(0);

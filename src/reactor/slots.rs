@@ -3,7 +3,6 @@
 use slab::Slab;
 
 use crate::handler::ConnId;
-use crate::planted::{Bug, planted};
 
 /// Connections by slot, each with the generation that tells the slot's tenants apart.
 ///
@@ -84,7 +83,7 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn tenant_mut(&mut self, id: ConnId) -> Option<&mut T> {
         match self.slab.get_mut(id.index as usize) {
-            Some(slot) if slot.generation == id.generation || planted(Bug::GenerationIgnored) => Some(&mut slot.tenant),
+            Some(slot) if slot.generation == id.generation => Some(&mut slot.tenant),
             Some(_) | None => None,
         }
     }

@@ -6,7 +6,6 @@ use crate::addr::PeerAddr;
 use crate::conn::{Conn, Transport};
 use crate::error::{CausedBy, CloseReason};
 use crate::handler::{ConnId, Context, Handler, Peers};
-use crate::planted::{Bug, planted};
 use crate::reactor::clients::{Origin, Seat, Tenant};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::log_gate::Source;
@@ -112,10 +111,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.deadlines.clear(id.index);
         let Self { handler, clients, bench, gates, .. } = self;
         let mut peers = Peers::new(clients, &mut bench.supplies);
-        if !planted(Bug::CloseUntold) {
-            let outcome = guarded(|| handler.on_close(&mut peers, id, state, &reason));
-            noted(outcome, "on_close", About::Conn(id, &peer), &mut bench.supplies, &mut gates.panicked);
-        }
+        let outcome = guarded(|| handler.on_close(&mut peers, id, state, &reason));
+        noted(outcome, "on_close", About::Conn(id, &peer), &mut bench.supplies, &mut gates.panicked);
     }
 
     /// Counts and logs the end of a connection.

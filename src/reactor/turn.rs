@@ -5,7 +5,6 @@ use log::{Level, log_enabled, trace};
 use crate::conn::Transport;
 use crate::conn::run::Moved;
 use crate::handler::{ConnId, Handler, Peers, Reach};
-use crate::planted::{Bug, planted};
 use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::clients::Tenant;
@@ -72,9 +71,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             };
             let Some(id) = self.clients.next_first() else { break };
             self.run_admitted(id, allowance, budget);
-            if planted(Bug::FreedInMidBatch) {
-                self.reap();
-            }
         }
         for _ in 0..waiting {
             let Some(allowance) = budget.admit_next(self.clients.is_next_long()) else {
@@ -110,8 +106,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let mut sink = HandlerSink { handler, state, id, peer, reach: clients, gate: &mut gates.panicked };
             moved = conn.run(&mut io, bench, &mut sink);
             deadlines.follow(id.index, conn, had_backlog, moved.has_any(), bench.supplies.now);
-            let begins_anew = planted(Bug::WriteClockRestarts) && conn.is_watched();
-            let is_due = (conn.is_to_be_watched() || begins_anew) && deadlines.is_on(Kind::Write);
+            let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write);
             if is_due && !conn.watch_later(&io, moved) {
                 let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
                 acceptance.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);

@@ -10,14 +10,12 @@
 //! | `actor.rs`, `script.rs` | the peers, and what they say |
 //! | `obedient.rs`, `deed.rs`, `record.rs` | the handler, what it does, and what it writes down |
 //! | `oracle.rs` | what must be so |
-//! | `planted.rs` | that it bites |
 //! | `trace.rs`, `quiet.rs` | what is told of a failure, and what is not |
 
 mod actor;
 mod deed;
 mod obedient;
 mod oracle;
-mod planted;
 mod quiet;
 mod record;
 mod rig;
