@@ -16,7 +16,7 @@ const CRATES: [(&str, &[&str]); 3] = [
 ];
 /// The library's modules by layer: each imports from lower layers or its own. `net` is a list of re-exports in `lib.rs`.
 const LAYERS: [&str; 5] =
-    ["frame config error addr planted", "conn", "handler", "reactor", "client sim load fuzzing micro net"];
+    ["frame config error addr", "conn", "handler", "reactor", "client sim load fuzzing micro net"];
 /// Beginnings and ends of paths, and the only places where they may occur.
 const PLACES: [(&str, &[&str]); 7] = [
     ("mio::", &["src/reactor/", "src/net/"]),

@@ -104,10 +104,9 @@ impl Acceptance {
 
 impl Window {
     fn end(&mut self, look: Look, due: u64) -> Shown {
-        let accepted = match look.written {
-            // Where the kernel counts overhead, it may seem to hold more than there was: then nothing is known.
-            written => (self.unacknowledged + written).checked_sub(look.unacknowledged).unwrap_or(due.max(1)),
-        };
+        let accepted = (self.unacknowledged + look.written).checked_sub(look.unacknowledged);
+        // Where the kernel counts overhead, it may seem to hold more than there was: then nothing is known.
+        let accepted = accepted.unwrap_or(due.max(1));
         let had_all = accepted >= self.unacknowledged.saturating_add(self.unsent);
         let had_what_there_was = look.unacknowledged <= look.just_written;
         let behind = match had_all || had_what_there_was {

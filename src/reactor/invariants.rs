@@ -71,6 +71,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.clients.queue_lens().0
     }
 
+    /// Ids of connections begin again after so many more.
+    pub(crate) fn wrap_generations_after(&mut self, count: u32) {
+        self.clients.slots.wrap_after(count);
+    }
+
     pub(crate) fn clients_ids(&self) -> Vec<ConnId> {
         self.clients.slots.iter().map(|(id, _)| id).collect()
     }

@@ -41,6 +41,12 @@ impl<T> Slots<T> {
         }
     }
 
+    /// The generations begin again after so many more.
+    #[cfg(test)]
+    pub(crate) fn wrap_after(&mut self, count: u32) {
+        self.next_generation = self.generation_max - count;
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }

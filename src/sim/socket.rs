@@ -103,6 +103,12 @@ impl Socket {
         self.peer_has_finished || self.is_reset
     }
 
+    /// It was closed with its listener, and never accepted.
+    #[cfg(test)]
+    pub(crate) fn is_dropped_from_queue(&self) -> bool {
+        !self.is_accepted && self.past.closed_at.is_some()
+    }
+
     #[cfg(test)]
     pub(crate) fn is_registered(&self) -> bool {
         self.token.is_some()

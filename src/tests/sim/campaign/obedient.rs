@@ -1,8 +1,10 @@
 //! The campaign's handler: does what frames ask for and what comes to its mind, and writes down what must follow from it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::panic_any;
+use std::rc::Rc;
 
 use crate::conn::chunk::CHUNK_LEN;
 use crate::error::CloseReason;
@@ -25,7 +27,8 @@ pub(super) struct Obedient {
     pub(super) records: Vec<Record>,
     numbers: HashMap<ConnId, usize>,
     ids: Vec<ConnId>,
-    pub(super) open: usize,
+    /// How many connections are open; outlives the reactor.
+    pub(super) open: Rc<Cell<usize>>,
     pub(super) paused: Vec<usize>,
     /// Half-closed, and kept open to be answered later.
     pub(super) kept: Vec<usize>,
@@ -62,7 +65,7 @@ impl Obedient {
             records: Vec::new(),
             numbers: HashMap::new(),
             ids: Vec::new(),
-            open: 0,
+            open: Rc::default(),
             paused: Vec::new(),
             kept: Vec::new(),
             serial: 0,
@@ -239,7 +242,7 @@ impl Handler for Obedient {
             self.records[number].life = Life::Stillborn;
         }
         self.act(number, conn, deed);
-        self.open += 1;
+        self.open.set(self.open.get() + 1);
         number
     }
 
@@ -296,7 +299,7 @@ impl Handler for Obedient {
         self.trace.note(format!("    {} ends: {reason}", record.name));
         let was_open = record.life == Life::Open(id);
         record.life = Life::Ended { reason: *reason, at: peers.now() };
-        self.open = self.open.wrapping_sub(1);
+        self.open.set(self.open.get().wrapping_sub(1));
         self.just_ended.push(number);
         self.expect(was_open, number, "closed without being open");
         let sent = peers.send(id, b"too late");

@@ -22,8 +22,13 @@ const TURNS_UNTIL_TOLD: usize = 60;
 pub(super) struct Overdue {
     /// Turns since it has reset the connection.
     reset: usize,
+    /// Turns since it has finished, with its connection paused and nothing before its FIN to be handed over.
+    fin: usize,
     frame: Wait<usize>,
     write: Wait<u64>,
+    /// For its peer to take enough, in bytes; with what it had taken before, and the least that it must take.
+    rate: Wait<()>,
+    taken: (u64, u64),
     idle: Wait<(u64, usize, u64)>,
     /// Of a handler that has paused, to take what came before the peer's end.
     finished: Wait<(usize, usize)>,
@@ -81,8 +86,9 @@ impl Rig {
         self.reactor.check_invariants();
         let handler = self.reactor.handler();
         assert!(handler.broken.is_empty(), "{}", handler.broken.join("; "));
-        assert_eq!(handler.open, self.reactor.stats().connections as usize, "on_open and on_close pair");
-        assert_eq!(handler.open, self.sim.open_sockets(), "sockets are closed exactly when their connections end");
+        let open = handler.open.get();
+        assert_eq!(open, self.reactor.stats().connections as usize, "on_open and on_close pair");
+        assert_eq!(open, self.sim.open_sockets(), "sockets are closed exactly when their connections end");
         let exhaustions = self.sim.world.borrow().past.exhaustions;
         // Once more when a drain ends.
         assert!(
@@ -147,7 +153,21 @@ impl Rig {
         let windows = config.write_timeout.map(|timeout| 4 * timeout);
         let is_over = actor.overdue.write.is_over(write.then_some(written), *looked_at, windows);
         assert!(!is_over, "{actor} took nothing in time, and is still there");
+        let (pending, taken) = (socket.outbound_len() as u64, written - socket.outbound_len() as u64);
+        let is_waiting = glimpse.unsent_bytes > 0 && !glimpse.is_queued;
+        let is_over = actor.overdue.rate.is_over(is_waiting.then_some(()), *looked_at, windows);
+        if is_over || actor.overdue.rate.lasts(*looked_at).is_zero() {
+            actor.overdue.rate.since = Some(((), *looked_at));
+            // Of a peer that takes less than the send buffer held then, output is pending all the time.
+            let due = config.write_timeout.map_or(0.0, |window| window.as_secs_f64() * config.write_rate_min as f64);
+            let (taken_before, least) = std::mem::replace(&mut actor.overdue.taken, (taken, pending.min(due as u64)));
+            assert!(!is_over || taken - taken_before >= least, "{actor} took too little in time, and is still there");
+        }
         let is_left = record.is_paused && socket.peer_has_finished && glimpse.is_taking_frames && !glimpse.is_queued;
+        let is_fin_next =
+            |fin| actor.script.frames_within(fin) == record.taken && actor.script.incomplete_len(fin) == 0;
+        actor.overdue.fin += usize::from(is_left && actor.fin_at.is_some_and(is_fin_next));
+        assert!(actor.overdue.fin < TURNS_UNTIL_TOLD, "{actor} has finished behind its last frame, and is not noticed");
         let finished = is_left.then_some((record.taken, record.resumes));
         let is_over = actor.overdue.finished.is_over(finished, *looked_at, windows);
         assert!(!is_over, "{actor} has finished, is paused for too long, and is still there");
@@ -167,17 +187,31 @@ impl Rig {
         let Life::Ended { reason, at } = record.life else { panic!("{actor} has ended, and was not told so") };
         assert!(self.is_deserved(actor, record, &reason, at), "{actor} did not deserve its end: {reason}");
         let world = self.sim.world.borrow();
-        let past = &world.sockets[actor.peer.socket].past;
+        let socket = &world.sockets[actor.peer.socket];
+        let past = &socket.past;
+        let is_cut = matches!(reason, CloseReason::WriteTimeout | CloseReason::Evicted { .. });
+        assert!(!is_cut || socket.is_reset, "{actor} was not reset: {reason}");
         let is_zero = past.writes_of_zero > 0;
         assert!(!is_zero || reason == CloseReason::WriteZero, "{actor}: a write took nothing, and {reason}");
 
-        let may_be_cut = record.was_aborted || self.is_ending || self.settings.config.idle_timeout.is_some();
+        // Also by the write timeout, while our FIN is on its way.
+        let may_be_cut = record.was_aborted
+            || self.is_ending
+            || self.settings.config.idle_timeout.is_some()
+            || self.accepts_too_little(actor, at);
         if is_in_order(&reason) && !may_be_cut {
             let Some((closed_at, peer_was_done)) = past.closed_at else { panic!("{actor}: the socket is still open") };
             let lingered = past.finished_at.map_or(Duration::ZERO, |finished| closed_at - finished);
             let was_waited_for = peer_was_done || lingered >= self.settings.config.linger_timeout;
             assert!(was_waited_for, "{actor} was not waited for after our FIN: {reason}");
         }
+    }
+
+    /// Whether a peer may be closed by the write timeout, as far as is known.
+    fn accepts_too_little(&self, actor: &Actor, at: Instant) -> bool {
+        let config = &self.settings.config;
+        let is_slow = config.write_rate_min > 0;
+        config.write_timeout.is_some_and(|timeout| is_slow || at - actor.last_read_at >= timeout)
     }
 
     fn is_deserved(&self, actor: &Actor, record: &Record, reason: &CloseReason, at: Instant) -> bool {
@@ -208,10 +242,7 @@ impl Rig {
                 let is_late = script.incomplete_len(actor.sent) > 0 && at - actor.frame_began_at >= timeout;
                 may_be_misjudged || is_late
             }),
-            CloseReason::WriteTimeout => {
-                let is_slow = config.write_rate_min > 0;
-                config.write_timeout.is_some_and(|timeout| is_slow || at - actor.last_read_at >= timeout)
-            }
+            CloseReason::WriteTimeout => self.accepts_too_little(actor, at),
             // That no other held more is checked where it is chosen.
             CloseReason::Evicted { input, output } => input + output > 0,
             CloseReason::Reclaimed => config.reclaim_idle.is_some_and(|idle| {

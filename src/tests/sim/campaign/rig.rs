@@ -14,6 +14,8 @@ const PORT: u16 = 7007;
 
 /// More turns without any progress than there are ever needed to come to rest.
 const IDLE_TURNS_MAX: usize = 1_000;
+/// So many connections are opened before the generations of ids begin again.
+const GENERATIONS_UNTIL_WRAP: u32 = 20;
 /// More rounds than there are ever needed for everybody to say what is left to say.
 const ROUNDS_MAX: usize = 10_000;
 
@@ -47,6 +49,7 @@ impl Rig {
             panic!("no reactor")
         };
         assert!(reactor.listen(&sim.addr(PORT)).is_ok());
+        reactor.wrap_generations_after(GENERATIONS_UNTIL_WRAP);
         let looked_at = sim.now();
         Self {
             sim,
@@ -68,6 +71,7 @@ impl Rig {
             Finale::Complete => self.complete(),
             Finale::Drain => self.drain(),
             Finale::Stop => self.stop(),
+            Finale::Drop => self.drop_reactor(),
         }
     }
 
@@ -93,10 +97,13 @@ impl Rig {
 
     fn turn(&mut self, timeout: Option<Duration>) {
         self.reactor.handler_mut().begin_turn();
+        let accepted_before = self.reactor.stats().accepted;
         let outcome = self.reactor.turn(timeout);
         let expected = if self.is_ending { Turn::Done } else { Turn::Running };
         let is_expected = outcome.as_ref().is_ok_and(|turn| *turn == expected || *turn == Turn::Running);
         assert!(is_expected, "the turn ended with {outcome:?}");
+        let accepted = self.reactor.stats().accepted - accepted_before;
+        assert!(accepted <= self.settings.config.accept_budget as u64, "{accepted} were accepted in one turn");
         self.check();
     }
 
@@ -182,8 +189,11 @@ impl Rig {
     }
 
     fn send_message(&mut self) {
-        self.messages += 1;
-        let _ = self.reactor.handle().send(());
+        let waiting = self.messages - self.reactor.handler().messages;
+        let is_full = waiting >= self.settings.config.mailbox_max as u64;
+        let is_sent = self.reactor.handle().send(()).is_ok();
+        assert_ne!(is_sent, is_full, "a message is refused exactly while the mailbox is full");
+        self.messages += u64::from(is_sent);
     }
 
     /// For a while, the kernel has no descriptors; not where nothing goes wrong.
@@ -286,6 +296,7 @@ impl Rig {
     fn drain(&mut self) {
         self.trace.note("the reactor drains");
         let before = self.reactor.stats();
+        let waiting = self.sim.world.borrow().listeners[0].queue.clone();
         let deadline = self.now() + self.settings.config.drain_timeout;
         self.is_ending = true;
         self.reactor.drain();
@@ -300,6 +311,10 @@ impl Rig {
         let newcomers = after.accepted + after.refused.total() - before.accepted - before.refused.total();
         let uncounted = (report.drained + report.cut).checked_sub(before.connections + newcomers);
         assert!(matches!(uncounted, Some(0 | 1)), "a drain reports on all connections");
+        let is_dropped = |socket: &usize| self.sim.world.borrow().sockets[*socket].is_dropped_from_queue();
+        let may_be_unseen = self.settings.faults.would_block > 0;
+        let is_counted = uncounted == Some(1) || may_be_unseen || !waiting.iter().any(is_dropped);
+        assert!(is_counted, "clients that waited to be accepted were dropped by the drain, and not counted");
         self.finish();
     }
 
@@ -310,6 +325,19 @@ impl Rig {
         self.reactor.stop();
         self.turn(Some(Duration::ZERO));
         self.finish();
+    }
+
+    /// The reactor is dropped: everybody is gone at once, and the handler was called for each.
+    fn drop_reactor(&mut self) {
+        self.trace.note("the reactor is dropped");
+        let handler = Obedient::new(0, 0, self.trace.clone());
+        let Ok(other) = Reactor::with_net(self.sim.net(), self.settings.config.clone(), handler) else {
+            panic!("no reactor")
+        };
+        let open = self.reactor.handler().open.clone();
+        drop(std::mem::replace(&mut self.reactor, other));
+        assert_eq!(open.get(), 0, "on_close is called for each connection, however the reactor ends");
+        assert_eq!(self.sim.open_sockets(), 0, "nobody is left");
     }
 
     /// Nobody is left, nothing is kept, and whoever listens has heard everything.

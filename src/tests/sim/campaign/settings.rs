@@ -24,6 +24,8 @@ pub(super) enum Finale {
     Drain,
     /// It stops.
     Stop,
+    /// It is dropped.
+    Drop,
 }
 
 impl Settings {
@@ -35,7 +37,12 @@ impl Settings {
             faults: if has_faults { faults(rng) } else { Faults::default() },
             send_buffer_bytes: [100, 3_000, 16 << 10, 200_000][rng.below(4)],
             is_local: rng.chance(200),
-            finale: [Finale::Complete, Finale::Complete, Finale::Complete, Finale::Drain, Finale::Stop][rng.below(5)],
+            finale: match rng.below(6) {
+                0..=2 => Finale::Complete,
+                3 => Finale::Drain,
+                4 => Finale::Stop,
+                _ => Finale::Drop,
+            },
         }
     }
 
@@ -51,9 +58,9 @@ fn config(rng: &mut Rng) -> Config {
         rng.chance(per_mille).then_some(Duration::from_secs(seconds[rng.below(2)]))
     };
     let config = Config::builder()
-        .payload_len_max([40, 3_000, 199_000][rng.below(3)])
+        .payload_len_max([40, 3_000, 400_000][rng.below(3)])
         .connections_max(rng.between(2, 24))
-        .memory_bytes_max([400_000, 4 << 20][rng.below(2)])
+        .memory_bytes_max([600_000, 4 << 20][rng.below(2)])
         .outbox_bytes_high(high)
         .outbox_bytes_low(high / 4)
         .idle_timeout(timeout(rng, 300, [5, 20]))
@@ -65,6 +72,7 @@ fn config(rng: &mut Rng) -> Config {
         .frame_budget([1, 7, 2_048][rng.below(3)])
         .turn_budget_bytes([16 << 10, 40_000, 1 << 20][rng.below(3)])
         .accept_budget(rng.between(1, 8))
+        .mailbox_max(2)
         .events_per_turn([1, 3, 1_024][rng.below(3)])
         .pool_bytes_max([0, 1 << 20][rng.below(2)]);
     match config.build() {
