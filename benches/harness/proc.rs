@@ -1,9 +1,11 @@
-//! What the kernel tells of a process and of the machine.
+//! What the kernel reports of a process and of the machine.
 
 use std::fs;
 
 use nix::sys::time::TimeValLike;
 use nix::unistd::Pid;
+use procfs_core::process::{LimitValue, Limits, SmapsRollup};
+use procfs_core::{CpuInfo, FromRead};
 
 use crate::Result;
 
@@ -16,13 +18,11 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
     Ok(u64::try_from(used.num_nanoseconds())?)
 }
 
-/// Resident bytes. `smaps_rollup` walks the pages; the figure in `status` is
-/// kept in batches for each CPU and may be off by more than a small row.
+/// Resident bytes. `smaps_rollup` walks the pages; the figure in `status` is kept in batches for each CPU and may be off by
+/// more than a small row.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let kib = field(&text, "Rss:").ok_or("smaps_rollup has no Rss")?;
-    let number = kib.split_whitespace().next().unwrap_or_default();
-    Ok(number.parse::<u64>()? * 1024)
+    let rollup = SmapsRollup::from_file(format!("/proc/{pid}/smaps_rollup"))?.memory_map_rollup.0;
+    Ok(*rollup.first().and_then(|map| map.extension.map.get("Rss")).ok_or("smaps_rollup has no Rss")?)
 }
 
 /// How many descriptors a process has open.
@@ -38,14 +38,12 @@ pub(crate) fn children_ns() -> Result<u64> {
     Ok(u64::try_from(micros.iter().sum::<i64>())? * 1_000)
 }
 
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name))
-}
-
 /// The hard limit: the helpers and frameloop raise their own soft one.
 pub(crate) fn descriptor_limit() -> usize {
-    let text = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    field(&text, "Max open files").and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(1024)
+    match Limits::from_file("/proc/self/limits").map(|limits| limits.max_open_files.hard_limit) {
+        Ok(LimitValue::Value(max)) => max as usize,
+        Ok(LimitValue::Unlimited) | Err(_) => 1024,
+    }
 }
 
 /// CPUs this process may use.
@@ -55,9 +53,8 @@ pub(crate) fn cpus() -> usize {
 
 /// One line: processor and kernel.
 pub(crate) fn machine() -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        field(&cpuinfo, "model name").map_or("unknown processor", |name| name.trim_start_matches([' ', '\t', ':']));
+    let cpuinfo = CpuInfo::from_file("/proc/cpuinfo").ok();
+    let model = cpuinfo.as_ref().and_then(|info| info.model_name(0)).unwrap_or("unknown processor");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!("{} × {model}, Linux {}", cpus(), kernel.trim())
 }

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use procfs_core::FromRead;
+use procfs_core::process::Status;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -72,12 +74,10 @@ pub(crate) fn block() -> io::Result<Blocked> {
     Ok(Blocked(signals))
 }
 
-/// Whether SIGHUP was ignored when the process began, as `nohup` has it: then it stays so.
+/// Whether SIGHUP was ignored when the process began, as `nohup` does it: then it stays ignored.
 fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // A bit for each signal (`proc_pid_status(5)`); SIGHUP is the first.
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+    // A bit for each signal; SIGHUP is the first.
+    Status::from_file("/proc/self/status").is_ok_and(|status| status.sigign & 1 == 1)
 }
 
 impl Blocked {
