@@ -1,8 +1,8 @@
-//! Where connections go to, and which address of our own each comes from.
+//! The addresses that connections are dialed to and from.
 //!
 //! Rule: connections are spread evenly over the source addresses, and over more than one as soon as those of one would be
-//! slow to connect. The kernel chooses every second port of the ephemeral range first, and then probes the others one by
-//! one (`__inet_hash_connect`), so that from half of the range on a connection takes milliseconds of processor time.
+//! slow to connect. The kernel first chooses every second port of the ephemeral range, and then probes the others one by
+//! one (`__inet_hash_connect`): from half of the range on, a connection takes milliseconds of processor time.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -25,13 +25,13 @@ enum SourceChoice {
     Kernel,
     /// Each of these in turn.
     InTurn(Sources),
-    /// Addresses of 127.0.0.0/8, the next one after so many connections each, from number `first` on. The first address is
-    /// the kernel's choice if so many connections are never needed at a time.
+    /// Addresses of 127.0.0.0/8 from number `first` on, `per_source` connections from each. The kernel chooses the first
+    /// address if one is enough for all connections at a time.
     Loopback { per_source: usize, first: u32, begins_with_kernel: bool },
 }
 
-/// Ports of one source that are used before the next source is, as a divisor of the ephemeral range: well before the half
-/// from which on connecting is slow.
+/// Of the ephemeral range, this part is used of one source before the next source: well below the half from which on
+/// connecting is slow.
 const SHARE_OF_RANGE: u64 = 3;
 
 impl Destination {
@@ -57,7 +57,7 @@ impl Destination {
         Self { to: to.clone(), addrs, sources }
     }
 
-    /// How the `nth` connection of the run is dialled; with churn, and after failures, there are more than connections.
+    /// How the `nth` connection of the run is dialed. With churn and after failures there are more dials than links.
     pub(crate) fn dial(&self, nth: usize) -> Dial {
         let dial = match self.addrs.as_slice() {
             [] => Dial::to(self.to.clone()),
@@ -80,7 +80,7 @@ impl Destination {
         }
     }
 
-    /// A connection was made to this address: of several, it is tried first from now on.
+    /// A connection to this address has opened: of several, it is tried first from now on.
     pub(crate) fn prefer(&mut self, made_to: &PeerAddr) {
         let Some(made_to) = made_to.socket_addr() else { return };
         if let Some(at @ 1..) = self.addrs.iter().position(|addr| *addr == made_to) {
@@ -103,8 +103,8 @@ fn is_loopback_v4(addr: &SocketAddr) -> bool {
     matches!(addr.ip(), IpAddr::V4(ip) if ip.is_loopback())
 }
 
-/// Where an instance's own addresses of the loopback network begin: 4,096 instances with 4,094 addresses each. 127.0.0.1,
-/// which the kernel chooses by itself, is none of them.
+/// The number of an instance's first address of the loopback network: 4,096 instances have 4,094 addresses each, without
+/// 127.0.0.1, which the kernel chooses by itself.
 fn first_source(instance: u32) -> u32 {
     2 + (instance % 4_096) * 4_094
 }

@@ -220,7 +220,7 @@ impl Handler for Generator {
             Cohort::Active if self.plan.churn => self.send_now(index, |payload| conn.reply(payload)),
             Cohort::Deaf => {
                 conn.pause();
-                self.links.send_unread(index, |payload| conn.reply(payload));
+                self.links.send_more(index, &self.clock, |payload| conn.reply(payload));
             }
             Cohort::Active | Cohort::Idle | Cohort::Drip => {}
         }
@@ -258,28 +258,19 @@ impl Handler for Generator {
     }
 
     fn on_wake(&mut self, conn: &mut Context<'_>, link: &mut u32) {
-        self.links.send_waiting(*link as usize, &self.clock, |payload| conn.reply(payload));
+        self.links.send_more(*link as usize, &self.clock, |payload| conn.reply(payload));
     }
 
     fn on_low_water(&mut self, conn: &mut Context<'_>, link: &mut u32) {
-        let index = *link as usize;
-        match self.links.cohort(index) {
-            Cohort::Deaf => self.links.send_unread(index, |payload| conn.reply(payload)),
-            Cohort::Active | Cohort::Idle | Cohort::Drip => {
-                self.links.send_waiting(index, &self.clock, |payload| conn.reply(payload));
-            }
-        }
+        self.on_wake(conn, link);
     }
 
     fn on_close(&mut self, peers: &mut Peers<'_>, _: ConnId, link: u32, reason: &CloseReason) {
         let index = link as usize;
-        let Some(cohort) = self.links.on_close(index) else { return };
-        if self.phase.is_over() {
-            return;
-        }
+        let Some((cohort, has_answers)) = self.links.on_close(index) else { return };
         let is_active = cohort == Cohort::Active;
         // With churn, a connection closes when its frame is answered.
-        if is_active && !(self.plan.churn && self.links.has_answers(index)) {
+        if is_active && !(self.plan.churn && has_answers) {
             self.on_lost(index, reason);
         }
         if self.phase.is_ending() {
@@ -300,7 +291,7 @@ impl Handler for Generator {
 
     fn on_dial_failed(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
         let Some(link) = self.dialer.on_failed(id) else { return };
-        if self.phase.is_over() || (self.phase.is_ending() && !self.plan.churn) {
+        if self.phase.is_ending() && !self.plan.churn {
             return;
         }
         let is_churning = self.plan.churn && self.phase.is_loading();

@@ -99,22 +99,14 @@ impl Links {
         link.cohort
     }
 
-    /// A link's connection has closed. Returns its cohort, or `None` if there is no such link.
-    pub(crate) fn on_close(&mut self, index: usize) -> Option<Cohort> {
+    /// A link's connection has closed. Returns its cohort and whether it had a frame answered, or `None` if there is no
+    /// such link.
+    pub(crate) fn on_close(&mut self, index: usize) -> Option<(Cohort, bool)> {
         let link = self.links.get_mut(index)?;
         link.state = LinkState::Closed;
         self.open -= 1;
         self.active_open -= usize::from(link.cohort == Cohort::Active);
-        Some(link.cohort)
-    }
-
-    pub(crate) fn cohort(&self, index: usize) -> Cohort {
-        self.links[index].cohort
-    }
-
-    /// Whether a frame was answered on the link's last connection.
-    pub(crate) fn has_answers(&self, index: usize) -> bool {
-        self.links[index].answered > 0
+        Some((link.cohort, link.answered > 0))
     }
 
     /// Passes a link's next frame to `send`. Returns whether its connection took it.
@@ -144,8 +136,14 @@ impl Links {
         None
     }
 
-    /// Sends the frames that wait on a link, until its connection takes no more.
-    pub(crate) fn send_waiting(&mut self, index: usize, clock: &Clock, mut send: impl FnMut(&[u8]) -> Sent) {
+    /// Sends the frames that wait on a link, and on a deaf one any number, until its connection takes no more.
+    pub(crate) fn send_more(&mut self, index: usize, clock: &Clock, mut send: impl FnMut(&[u8]) -> Sent) {
+        if self.links[index].cohort == Cohort::Deaf {
+            let link = &mut self.links[index];
+            while send(self.payloads.payload(link.number, link.sent)) == Sent::Queued {
+                link.sent = link.sent.wrapping_add(1);
+            }
+        }
         while let Some(due) = self.links[index].first_waiting() {
             if !self.send(index, Stamp { due, sent: clock.now() }, &mut send) {
                 return;
@@ -153,14 +151,6 @@ impl Links {
             self.links[index].pop_waiting();
             // It was counted when it began to wait.
             self.in_flight -= 1;
-        }
-    }
-
-    /// Sends frames on a deaf link until its connection takes no more; their responses are never read.
-    pub(crate) fn send_unread(&mut self, index: usize, mut send: impl FnMut(&[u8]) -> Sent) {
-        let link = &mut self.links[index];
-        while send(self.payloads.payload(link.number, link.sent)) == Sent::Queued {
-            link.sent = link.sent.wrapping_add(1);
         }
     }
 

@@ -1,19 +1,20 @@
-//! A load generator on the same reactor: connections dialled out, a handler like any other.
+//! A load generator on the same reactor: a handler like any other, whose connections are all dialed.
 //!
-//! [`run`] does what a [`Plan`] says: it opens the connections, puts load on them, checks every byte that comes back, and
-//! says in an [`Outcome`] what it has seen, what of that may be its own fault, and what stopped it short of what was asked.
+//! [`run`] executes a [`Plan`]: it opens the connections, puts load on them, and compares every byte that comes back with
+//! what was sent. The [`Outcome`] holds what was measured, which of it may be the generator's own doing, and which limits
+//! kept connections from opening.
 //!
-//! Two ways to put load on. In the *closed loop* each connection has so many frames in flight, and sends the next when one
-//! is answered: it finds the most that a server can do. In the *open loop* frames are due on a schedule, whatever the server
-//! does: it finds how long somebody waits who comes at a given rate. There, *response* latency counts from when a frame was
-//! due, and *service* latency from when it was handed to its connection; a server that stalls for a second makes everybody
-//! wait who was due in that second, and only the first of the two shows it.
+//! In the *closed loop* each connection has a number of frames in flight, and sends the next when one is answered: that
+//! finds the throughput of a server. In the *open loop* frames are due on a schedule, whatever the server does: that finds
+//! the latency at a given rate. There, *response* latency counts from when a frame was due, and *service* latency from when
+//! it was sent. When a server stalls for a second, all frames that are due in that second wait, and only response latency
+//! shows it.
 //!
 //! ```
 //! use std::time::Duration;
 //! use frameloop::load::{Plan, Stop, Unwatched, run};
 //!
-//! // No target: a server of its own.
+//! // Without a target the run starts its own server.
 //! let plan = Plan {
 //!     connections: 4,
 //!     stop: Stop::Frames(1_000),

@@ -1,4 +1,4 @@
-//! A server of the run's own, for a run without a target.
+//! The server that a run without a target starts.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,7 +26,7 @@ pub(crate) struct OwnServer {
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
-/// What it had done at a moment.
+/// The counters of the server at a moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     stats: Stats,
@@ -49,7 +49,6 @@ impl OwnServer {
         let handle = reactor.handle();
         let (sender, receiver) = sync_channel(1);
         let run = move || {
-            // The other end waits for it.
             let _ = sender.send(ThreadClock::of_this_thread());
             reactor.run()
         };

@@ -1,21 +1,20 @@
-//! What is sent, and so must come back.
+//! The payloads that are sent, and must come back.
 //!
-//! A payload is a pure function of its connection and its number: a slice of one table of random bytes, at an offset that is
-//! a hash of both. Making one is a copy, checking one a comparison, and nothing that was sent has to be kept.
+//! A payload is a pure function of its connection's and its own number: a slice of one table of random bytes, at an offset
+//! that is a hash of both. To make one is a copy, to check one a comparison, and no payload has to be stored.
 
 use std::ops::RangeInclusive;
 
 use crate::conn::decoder::Frame;
 use crate::load::outcome::FaultKind;
 
-/// The bytes of all payloads.
 #[derive(Debug)]
 pub(crate) struct Payloads {
     bytes: Vec<u8>,
     payload_len: RangeInclusive<u32>,
 }
 
-/// So many offsets into the table: the chance that two frames that are taken for one another are equal.
+/// Offsets into the table. The chance that two payloads are equal, and mistaken for each other, is one in so many.
 const OFFSETS: usize = 1 << 16;
 
 impl Payloads {
@@ -25,7 +24,6 @@ impl Payloads {
         Self { bytes: (0..len as u64).map(byte).collect(), payload_len }
     }
 
-    /// The payload of a connection's frame.
     #[inline]
     pub(crate) fn payload(&self, connection: u32, frame: u32) -> &[u8] {
         let hash = mix(u64::from(connection) << 32 | u64::from(frame));
@@ -33,7 +31,7 @@ impl Payloads {
         &self.bytes[offset..offset + self.len_of(hash)]
     }
 
-    /// Compares a frame with what it must be.
+    /// Compares a response with the payload that was sent.
     #[inline]
     pub(crate) fn check(&self, connection: u32, frame: u32, received: &Frame<'_>) -> Result<(), FaultKind> {
         let expected = self.payload(connection, frame);

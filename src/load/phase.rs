@@ -125,10 +125,6 @@ impl Phase {
         matches!(self.state, State::Ending { .. } | State::Over)
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.state == State::Over
-    }
-
     /// Whether the measuring has begun by `now`.
     pub(crate) fn has_measured(&self, now: u64) -> bool {
         self.measure <= now

@@ -1,4 +1,4 @@
-//! What a run is to do.
+//! The plan of a run.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -9,47 +9,47 @@ use crate::addr::ListenAddr;
 use crate::error::Error;
 use crate::load::sources::Sources;
 
-/// What a run is to do; the defaults are those of the command line.
+/// The plan of a run; the defaults are those of the command line.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Plan {
-    /// Whom to load. `None`: a server of the run's own, on a thread of this process and a port of the kernel's choice.
+    /// The server to load. `None`: the run starts its own, on a thread of this process and a port that the kernel chooses.
     pub target: Option<ListenAddr>,
-    /// Further addresses of the target's name: a connection that cannot be made to one is tried at the next.
+    /// Further addresses of the target's name: when a connection to one fails, the next is tried.
     pub other_addrs: Vec<SocketAddr>,
     /// Connections that carry the load.
     pub connections: usize,
     /// When the load ends.
     pub stop: Stop,
-    /// How long payloads are, in bytes; drawn evenly from the range.
+    /// The length of payloads, in bytes; drawn evenly from the range.
     pub payload_len: RangeInclusive<u32>,
     /// Frames in flight on a connection, in the closed loop.
     pub depth: usize,
-    /// Frames a second for all connections together: the open loop. `None` is the closed loop.
+    /// Frames per second for all connections together: the open loop. `None` is the closed loop.
     pub rate: Option<f64>,
-    /// Connections that are begun a second. `None`: as fast as they are made.
+    /// Connections to dial per second. `None`: as fast as they open.
     pub connect_rate: Option<f64>,
-    /// How long load is put on before it is measured.
+    /// How long load is put on before the measuring begins.
     pub warmup: Duration,
     /// Threads, each with a reactor of its own.
     pub threads: usize,
-    /// Addresses of our own to connect from, in turn.
+    /// Addresses of this machine to connect from, in turn.
     pub sources: Sources,
-    /// Connections beside the active ones that send nothing.
+    /// Further connections that send nothing.
     pub idle: usize,
-    /// Connections beside the active ones that send a byte a second of a frame that never ends.
+    /// Further connections that send a byte per second of a frame that never ends.
     pub drip: usize,
-    /// Connections beside the active ones that send frames and never read.
+    /// Further connections that send frames and never read.
     pub deaf: usize,
-    /// Each connection ends after one frame, and another begins.
+    /// Close each connection after one frame, and open another.
     pub churn: bool,
     /// How long to poll without sleeping before the thread blocks.
     pub spin: Duration,
-    /// How long a connection may take to be made.
+    /// How long a connection may take to open.
     pub connect_timeout: Duration,
-    /// How long answers are awaited after the last frame was sent.
+    /// How long to wait for responses after the last frame was sent.
     pub patience: Duration,
-    /// A run that is to have a number of frames answered is given up when none was for so long.
+    /// With [`Stop::Frames`], the run ends early when no frame is answered for this long.
     pub stall_timeout: Duration,
 }
 
@@ -96,65 +96,52 @@ impl Plan {
         self.connections + self.idle + self.drip + self.deaf
     }
 
-    /// Checks that it can work.
+    /// Checks that the plan can work.
     ///
     /// # Errors
     ///
-    /// [`LoadError::Plan`] says what cannot, with what was asked for and what is allowed.
+    /// [`LoadError::Plan`] names the value that cannot, and what is allowed.
     pub fn check(&self) -> Result<(), LoadError> {
-        let refuse = |message: String| Err(LoadError::Plan(message));
-        for (name, value) in [("connections", self.connections), ("depth", self.depth), ("threads", self.threads)] {
-            if value == 0 {
-                return refuse(format!("{name} is 0 and must be at least 1"));
-            }
-        }
-        if self.threads > self.connections {
-            let Self { threads, connections, .. } = self;
-            return refuse(format!("threads is {threads} and must be at most the {connections} connections"));
-        }
-        if self.connections_total() > CONNECTIONS_MAX {
-            let total = self.connections_total();
-            return refuse(format!("connections are {total} in all and must be at most {CONNECTIONS_MAX}"));
-        }
-        for (name, rate) in [("rate", self.rate), ("connect rate", self.connect_rate)] {
-            if rate.is_some_and(|rate| !(RATE_MIN..=RATE_MAX).contains(&rate)) {
-                let rate = rate.unwrap_or_default();
-                return refuse(format!("{name} is {rate} a second and must be from {RATE_MIN} to {RATE_MAX}"));
-            }
-        }
-        if self.payload_len.is_empty() {
-            let (min, max) = (self.payload_len.start(), self.payload_len.end());
-            return refuse(format!("size is {min}..{max}, and must begin with the smaller"));
-        }
-        if self.churn && self.rate.is_some() {
-            return refuse("churn has no schedule: it cannot be combined with a rate".into());
-        }
-        if self.churn && self.depth > 1 {
-            return refuse(format!(
-                "depth is {} and must be 1 with churn, where a connection has one frame",
-                self.depth
-            ));
-        }
-        if self.rate.is_some() && self.depth > 1 {
-            return refuse(format!("depth is {} and must be 1 with a rate, where the schedule decides", self.depth));
-        }
-        self.check_sources()?;
-        match self.stop {
-            Stop::After(duration) if duration.is_zero() => refuse("duration is 0 s and must be more".into()),
-            Stop::Frames(0) => refuse("frames is 0 and must be at least 1".into()),
-            Stop::After(_) | Stop::Frames(_) => Ok(()),
+        let (connections, threads, depth) = (self.connections, self.threads, self.depth);
+        let (total, has_rate) = (self.connections_total(), self.rate.is_some());
+        let (min, max) = (self.payload_len.start(), self.payload_len.end());
+        let zero = |name, value| (value == 0, format!("{name} is 0 and must be at least 1"));
+        let rate = |name, rate: Option<f64>| {
+            let rate = rate.unwrap_or(RATE_MIN);
+            let is_bad = !(RATE_MIN..=RATE_MAX).contains(&rate);
+            (is_bad, format!("{name} is {rate} a second and must be from {RATE_MIN} to {RATE_MAX}"))
+        };
+        let mistakes = [
+            zero("connections", connections),
+            zero("depth", depth),
+            zero("threads", threads),
+            (threads > connections, format!("threads is {threads} and must be at most the {connections} connections")),
+            (total > CONNECTIONS_MAX, format!("connections are {total} in all and must be at most {CONNECTIONS_MAX}")),
+            rate("rate", self.rate),
+            rate("connect rate", self.connect_rate),
+            (min > max, format!("size is {min}..{max}, and must begin with the smaller")),
+            (self.churn && has_rate, "churn has no schedule: it cannot be combined with a rate".into()),
+            (
+                self.churn && depth > 1,
+                format!("depth is {depth} and must be 1 with churn, where a connection has one frame"),
+            ),
+            (has_rate && depth > 1, format!("depth is {depth} and must be 1 with a rate, where the schedule decides")),
+            (self.stop == Stop::After(Duration::ZERO), "duration is 0 s and must be more".into()),
+            (self.stop == Stop::Frames(0), "frames is 0 and must be at least 1".into()),
+        ];
+        match mistakes.into_iter().find(|(is_made, _)| *is_made) {
+            Some((_, message)) => Err(LoadError::Plan(message)),
+            None => self.check_sources(),
         }
     }
-}
 
-impl Plan {
     /// Rule: a source that cannot be used for any address of the target is an error before anything starts.
     fn check_sources(&self) -> Result<(), LoadError> {
         if self.sources.is_empty() {
             return Ok(());
         }
         let family = |is_v4: bool| if is_v4 { "IPv4" } else { "IPv6" };
-        // A run's own server has an IPv4 address.
+        // The run's own server has an IPv4 address.
         let (target, is_v4) = match &self.target {
             Some(ListenAddr::Unix(path)) => {
                 return Err(LoadError::Plan(format!(
@@ -177,12 +164,12 @@ impl Plan {
     }
 }
 
-/// A connection's number is 32 bits of what its payloads depend on; this is far more than any machine has ports for.
+/// A connection's number is a `u32`; this is far more than any machine has ports for.
 const CONNECTIONS_MAX: usize = 100_000_000;
 const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 1e9;
 
-/// Why a run could not be made.
+/// Why a run could not start, or failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoadError {

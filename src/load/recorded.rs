@@ -1,23 +1,23 @@
-//! Latencies as they were recorded, in little memory.
+//! Recorded latencies in little memory.
 
 use hdrhistogram::Histogram;
 
-/// Latencies as they were recorded: each value with its count, in the order of the values.
+/// Recorded latencies: each value with its count, in the order of the values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// For each value how much larger it is than the one before, and its count, both as LEB128.
+    /// For each value its distance from the previous one and its count, both as LEB128.
     bytes: Vec<u8>,
 }
 
 impl Recorded {
-    /// What a histogram holds.
+    /// The latencies of a histogram.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         let pairs = histogram.iter_recorded();
         Self::of_pairs(pairs.map(|at| (at.value_iterated_to(), at.count_at_value())))
     }
 
-    /// Of values that rise.
+    /// `pairs` are in ascending order.
     fn of_pairs(pairs: impl Iterator<Item = (u64, u64)>) -> Self {
         let mut recorded = Self::default();
         let mut last = 0;
@@ -38,7 +38,7 @@ impl Recorded {
         self.bytes.push(number as u8);
     }
 
-    /// Values in nanoseconds, and how often each was seen.
+    /// Values in nanoseconds, with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let mut rest = self.bytes.as_slice();
         let mut value = 0;
@@ -48,19 +48,19 @@ impl Recorded {
         })
     }
 
-    /// Whether nothing was recorded.
+    /// Whether no latency was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// How many were recorded.
+    /// How many latencies were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.iter().map(|(_, count)| count).fold(0, u64::saturating_add)
     }
 
-    /// The histogram of them.
+    /// The histogram of the latencies.
     #[must_use]
     pub fn histogram(&self) -> Histogram<u64> {
         let mut histogram = histogram();
@@ -68,7 +68,7 @@ impl Recorded {
         histogram
     }
 
-    /// Adds them to a histogram that resizes itself.
+    /// Adds the latencies to a histogram that resizes itself.
     pub fn add_to(&self, histogram: &mut Histogram<u64>) {
         for (value, count) in self.iter() {
             // It resizes itself, so that no value is out of its range.
@@ -76,7 +76,7 @@ impl Recorded {
         }
     }
 
-    /// Adds what another has recorded.
+    /// Adds the latencies of another.
     pub fn merge(&mut self, other: &Self) {
         if other.is_empty() {
             return;
@@ -84,8 +84,8 @@ impl Recorded {
         *self = self.iter().chain(other.iter()).collect();
     }
 
-    /// The same with values that differ by less than 1 % taken together, as the largest of them. The longest stays what it
-    /// is.
+    /// The same latencies with less precision: values that differ by less than 1 % become the largest of them. The longest
+    /// stays exact.
     #[must_use]
     pub fn reduced(&self) -> Self {
         let pairs: Vec<(u64, u64)> = self.iter().collect();
@@ -95,7 +95,7 @@ impl Recorded {
         })
     }
 
-    /// Takes neighbors of one group together, as the last of them.
+    /// Merges neighbors of one group into the last of them.
     fn of_groups(pairs: &[(u64, u64)], group: impl Fn(u64) -> u64) -> Self {
         let groups = pairs.chunk_by(|(a, _), (b, _)| group(*a) == group(*b)).filter_map(|pairs| {
             let count = pairs.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
@@ -105,11 +105,11 @@ impl Recorded {
     }
 }
 
-/// Values in nanoseconds, and how often each was seen; a value may come several times.
+/// Takes values in nanoseconds with their counts; a value may occur several times.
 impl FromIterator<(u64, u64)> for Recorded {
     fn from_iter<I: IntoIterator<Item = (u64, u64)>>(pairs: I) -> Self {
         let mut pairs: Vec<(u64, u64)> = pairs.into_iter().collect();
-        // This sort makes use of parts that are in order already, which is what they are made of.
+        // This sort is fast where parts are sorted already, as they are in `merge`.
         pairs.sort_by_key(|(value, _)| *value);
         Self::of_groups(&pairs, |value| value)
     }
@@ -126,10 +126,10 @@ pub(crate) fn histogram() -> Histogram<u64> {
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Of a value, so many leading bits tell its group: 128 groups for each power of two.
+/// So many leading bits of a value determine its group: 128 groups for each power of two.
 const GROUP_BITS: u32 = 8;
 
-/// Takes a number off the front.
+/// Decodes a number and removes it from the front.
 fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     let mut shift = 0;

@@ -1,6 +1,6 @@
-//! How a run goes, while it goes: a line that changes on a terminal, else a line every few seconds; on stderr.
+//! The progress of a load run on stderr: on a terminal a line that is updated, else a line every few seconds.
 //!
-//! Rule: the line fits the terminal as it is now, with whole figures, and counts everything once.
+//! Rule: the line fits the present width of the terminal, with whole figures, and counts everything once.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -15,9 +15,9 @@ use crate::failure::Failure;
 use crate::logging;
 use crate::results::figures::{count, duration, latency};
 
-/// Shows progress, on a thread of its own: a terminal that is stopped, or a reader that is, must not stop the load.
+/// Shows progress from its own thread, so that a stopped terminal or reader does not stop the load.
 pub(crate) struct Live {
-    /// Room for one: what is not shown in time is old.
+    /// Its capacity is 1: progress that is not shown in time is dropped.
     progress: Option<SyncSender<Progress>>,
     ended: Receiver<()>,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Live {
 /// How often a plain line is written.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the terminal may take to be left as it was.
+/// How long to wait until the terminal is restored.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Live {
@@ -48,7 +48,7 @@ impl Live {
         }
     }
 
-    /// Leaves the terminal as it was.
+    /// Restores the terminal.
     pub(crate) fn end(&mut self) {
         self.progress = None;
         let _ = self.ended.recv_timeout(PATIENCE);
@@ -75,7 +75,7 @@ impl Display {
 
     fn show(&mut self, progress: &Progress) {
         if let Some(bar) = &self.bar {
-            // Behind the spinner and a blank. In the last column a terminal may begin another line.
+            // Without the spinner, a blank, and the last column, where a terminal may begin another line.
             let columns = usize::from(Term::stderr().size().1).saturating_sub(3);
             bar.set_message(line(progress, columns));
             return bar.tick();
@@ -94,7 +94,7 @@ impl Display {
     }
 }
 
-/// Something about a run, and how soon it is left out where there is little room: the highest first.
+/// A part of the line, and its rank: where the line is too long, the highest ranks are left out first.
 type Part = (usize, String);
 
 fn parts(progress: &Progress) -> Vec<Part> {
@@ -129,7 +129,7 @@ fn parts(progress: &Progress) -> Vec<Part> {
     parts
 }
 
-/// The parts that have room in so many columns, whole: a number that is cut is another number.
+/// The parts that fit into so many columns. They are whole, because a number that is cut is another number.
 fn line(progress: &Progress, columns: usize) -> String {
     let parts = parts(progress);
     let len_up_to = |rank: usize| -> usize {
@@ -137,7 +137,7 @@ fn line(progress: &Progress, columns: usize) -> String {
     };
     let rank = (0..RANKS).rev().find(|rank| len_up_to(*rank) <= columns).unwrap_or_default();
     let line: String = parts.iter().filter(|(other, _)| *other <= rank).map(|(_, text)| text.as_str()).collect();
-    // Where not even the first has room, its beginning.
+    // If not even the first part fits, its beginning.
     line.chars().take(columns).collect()
 }
 

@@ -1,6 +1,7 @@
-//! `frameloop load`: arguments to a plan, a look at the run while it goes on, and what it came to.
+//! `frameloop load`: its arguments, the display of a run's progress, and where the results go.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub(crate) struct LoadArgs {
     /// Length of a payload; A..B draws evenly from A to B
     #[arg(short, long, env = "FRAMELOOP_SIZE", value_name = "SIZE", default_value = "64")]
     #[arg(value_parser = values::size_range, help_heading = "Load")]
-    size: values::SizeRange,
+    size: RangeInclusive<u32>,
     /// Frames in flight on a connection: the closed loop
     #[arg(long, env = "FRAMELOOP_DEPTH", value_name = "COUNT", default_value = "1")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Load")]
@@ -149,18 +150,18 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     signals::set(Action::CountOne(EXIT_AT_ONCE));
     let log = log.map(Background::start).transpose();
     let log = log.map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))?;
-    let mut onlooker = Onlooker { live: Live::start()?, log };
-    let outcome = frameloop::load::run(&plan, &mut onlooker);
-    onlooker.live.end();
-    // Nothing is left to be ended early but the writing of results, which may have to wait for their reader.
+    let mut watcher = Watcher { live: Live::start()?, log };
+    let outcome = frameloop::load::run(&plan, &mut watcher);
+    watcher.live.end();
+    // From here on a signal ends the program: writing results may have to wait for their reader.
     signals::set(Action::Default);
     let outcome = outcome.map_err(|error| failed(&error))?;
 
     let mut results = Results::of(&outcome);
     let holds = results.judge(&args.expect);
-    // First what needs no file: what was measured is not lost where a file cannot be written.
+    // The output that needs no file comes first, so that results are not lost if a file cannot be written.
     let printed = results::show(&results, args.json, stdout_is_free);
-    let logged = onlooker.log.map_or(Ok(()), |log| log.finish(&results));
+    let logged = watcher.log.map_or(Ok(()), |log| log.finish(&results));
     let paged = page.map_or(Ok(()), |page| html::write(page, &results));
     conclude(printed, conclude(logged, conclude(paged, verdict(&outcome, args, holds))))
 }
@@ -169,7 +170,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
 struct Outputs {
     log: Option<Destination>,
     page: Option<Destination>,
-    /// No other output is written to stdout, so the summary is.
+    /// The summary goes to stdout, because no other output does.
     stdout_is_free: bool,
 }
 
@@ -215,7 +216,7 @@ impl LoadArgs {
             other_addrs: other_addrs.unwrap_or_default(),
             connections: self.connections,
             stop: self.frames.map_or(Stop::After(self.duration), Stop::Frames),
-            payload_len: self.size.0.clone(),
+            payload_len: self.size.clone(),
             depth: self.depth,
             rate: self.rate,
             connect_rate: self.connect_rate,
@@ -235,7 +236,7 @@ impl LoadArgs {
     }
 }
 
-/// Where the server is: the address that is tried first, and the others of its name.
+/// The addresses of the server: the one that is tried first, and the others of its name.
 fn target(address: &Address) -> Result<(ListenAddr, Vec<SocketAddr>), Failure> {
     match address {
         Address::Unix(path) => Ok((ListenAddr::Unix(path.clone()), Vec::new())),
@@ -247,9 +248,9 @@ fn target(address: &Address) -> Result<(ListenAddr, Vec<SocketAddr>), Failure> {
     }
 }
 
-/// Said before anything starts.
+/// Checks that there are enough descriptors for all connections.
 fn enough_descriptors(plan: &Plan, limit: u64) -> Result<(), Failure> {
-    // A server of its own has the other ends of them.
+    // The run's own server has the other ends of the connections.
     let ends = if plan.target.is_some() { 1 } else { 2 };
     let needed = machine::descriptors_for(ends * plan.connections_total(), 2 * plan.threads);
     if needed <= limit {
@@ -271,13 +272,13 @@ fn failed(error: &LoadError) -> Failure {
     }
 }
 
-/// Shows how it goes, writes the log, and says when a signal has come: the first ends the load, and a second the program.
-struct Onlooker {
+/// Shows the progress, writes the log, and ends the run on a signal; a second signal ends the program.
+struct Watcher {
     live: Live,
     log: Option<Background>,
 }
 
-impl Watch for Onlooker {
+impl Watch for Watcher {
     fn on_progress(&mut self, progress: &Progress) {
         self.live.show(progress);
     }
@@ -299,5 +300,5 @@ impl Watch for Onlooker {
     }
 }
 
-/// The exit code of a run that was ended before it had a result.
+/// The exit code of a run that a second signal ended.
 const EXIT_AT_ONCE: i32 = 1;

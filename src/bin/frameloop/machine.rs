@@ -1,4 +1,4 @@
-//! What this machine gives: descriptors.
+//! The limit of open descriptors.
 
 use log::warn;
 
@@ -10,22 +10,22 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
     })
 }
 
-/// How many connections `descriptors` have room for beside `listeners`, and at least one.
+/// How many connections `descriptors` suffice for in addition to `listeners`; at least one.
 pub(crate) fn connections_within(descriptors: u64, listeners: usize) -> usize {
     let taken = DESCRIPTOR_RESERVE + listeners as u64;
     let room = descriptors.saturating_sub(taken).clamp(1, CONNECTIONS_MAX);
     usize::try_from(room).unwrap_or(usize::MAX)
 }
 
-/// How many descriptors `connections` need beside `listeners`.
+/// How many descriptors `connections` and `listeners` need.
 pub(crate) fn descriptors_for(connections: usize, listeners: usize) -> u64 {
     DESCRIPTOR_RESERVE + listeners as u64 + connections as u64
 }
 
-/// Descriptors kept for what is no connection: the standard streams, the readiness queue, the signals' sockets, a resolver.
+/// Descriptors for everything else: the standard streams, the readiness queue, the signals' sockets, a resolver.
 const DESCRIPTOR_RESERVE: u64 = 32;
 
-/// More than any machine has room for, and where a platform knows no limit, a number all the same.
+/// More than any machine can hold; the maximum where a platform has no limit.
 const CONNECTIONS_MAX: u64 = i32::MAX as u64;
 
 const DESCRIPTORS_ASSUMED: u64 = 256;

@@ -15,21 +15,17 @@ pub(crate) fn size<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     T::try_from(bytes).map_err(|_| format!("{bytes} bytes are more than {}", max_of::<T>()))
 }
 
-/// Lengths to draw from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SizeRange(pub(crate) RangeInclusive<u32>);
-
 /// A SIZE, or two of them as in `64..1KiB`: from the first to the second, both included.
-pub(crate) fn size_range(text: &str) -> Result<SizeRange, String> {
+pub(crate) fn size_range(text: &str) -> Result<RangeInclusive<u32>, String> {
     let Some((min, max)) = text.split_once("..") else {
         let len = size(text)?;
-        return Ok(SizeRange(len..=len));
+        return Ok(len..=len);
     };
     let (min, max) = (size(min)?, size(max)?);
     if min > max {
         return Err(format!("{min} bytes are more than {max}: the smaller comes first"));
     }
-    Ok(SizeRange(min..=max))
+    Ok(min..=max)
 }
 
 /// An N/s: `100`, `10k`, `0.5`, with or without `/s`.
@@ -157,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_range_of_sizes_is_two_of_them() {
-        assert_eq!(size_range("64"), Ok(SizeRange(64..=64)));
-        assert_eq!(size_range("0..1KiB"), Ok(SizeRange(0..=1_024)));
+        assert_eq!(size_range("64"), Ok(64..=64));
+        assert_eq!(size_range("0..1KiB"), Ok(0..=1_024));
         assert_eq!(size_range("2..1"), Err("2 bytes are more than 1: the smaller comes first".into()));
         assert_eq!(size_range("1.."), Err("expected a size such as 64, 64KiB, 1MiB or 16mb".into()));
     }
