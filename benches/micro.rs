@@ -6,8 +6,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use frameloop::frame::encode_header;
 use frameloop::micro::{Echoing, Queue, decode_all};
+use frameloop::wire::encode_header;
 
 /// Frames with such payloads, one after the other.
 fn frames(payload_len: usize, count: usize) -> Vec<u8> {

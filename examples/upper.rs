@@ -10,7 +10,7 @@ impl Handler for Upper {
 
     fn on_open(&mut self, _conn: &mut Context<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, _state: &mut (), mut frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Context<'_>, _state: &mut (), frame: Frame<'_>) {
         let _ = conn.reply(&frame.payload().to_ascii_uppercase());
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use std::{error, fmt, mem};
 
 use crate::addr::connect_unix;
-use crate::frame::{FrameError, HEADER_LEN, announced_len, encode_header};
+use crate::wire::{FrameError, HEADER_LEN, announced_len, encode_header};
 
 /// A blocking connection to a server that speaks frames.
 ///

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::frame::HEADER_LEN;
+use crate::wire::HEADER_LEN;
 
 /// The capacity of the largest chunk, in bytes: a frame with a payload of 64 KiB, with room to spare for the next header.
 pub(crate) const CHUNK_LEN: usize = 68 << 10;

@@ -6,7 +6,7 @@ use std::{fmt, io};
 
 use crate::addr::ListenAddr;
 use crate::config::ConfigError;
-use crate::frame::FrameError;
+use crate::wire::FrameError;
 
 /// Why the reactor cannot start or go on. No peer can cause one.
 #[derive(Debug)]

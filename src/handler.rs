@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::addr::{Dial, PeerAddr};
-use crate::conn::decoder::Frame;
-use crate::conn::outbox::Sent;
-use crate::conn::replies::{Replies, Verdict};
-use crate::conn::workbench::Supplies;
+use crate::conn::frame::Frame;
+use crate::conn::output::Sent;
+use crate::conn::shared::Shared;
+use crate::conn::sink::{Replies, Verdict};
 use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
-use crate::frame::HEADER_LEN;
+use crate::wire::HEADER_LEN;
 
 /// Answers frames.
 ///
@@ -196,7 +196,7 @@ impl Context<'_> {
     /// When this turn began, by the reactor's clock.
     #[must_use]
     pub fn now(&self) -> Instant {
-        self.replies.supplies.now
+        self.replies.shared.now
     }
 
     /// Queues a frame with a copy of `payload`.
@@ -214,16 +214,19 @@ impl Context<'_> {
     /// Queues the frame as it came. Nothing is copied as long as frames are answered so, in their order.
     #[inline]
     pub fn reply_frame(&mut self, frame: Frame<'_>) -> Sent {
-        if self.replies.is_next_in_run(&frame) { self.replies.extend_run(&frame) } else { self.reply_body(frame) }
+        match self.replies.echo(&frame) {
+            Some(sent) => sent,
+            None => self.queue_frame(frame),
+        }
     }
 
     #[cold]
-    fn reply_body(&mut self, mut frame: Frame<'_>) -> Sent {
-        let sent = self.replies.reply_body(&mut frame);
+    fn queue_frame(&mut self, mut frame: Frame<'_>) -> Sent {
+        let sent = self.replies.queue_frame(&mut frame);
         if sent == Sent::Queued {
             return sent;
         }
-        self.not_queued(sent, frame.frame_len(), |replies| replies.reply_body(&mut frame))
+        self.not_queued(sent, frame.frame_len(), |replies| replies.queue_frame(&mut frame))
     }
 
     /// A reply that is not queued: for want of memory it is tried again, once connections are evicted that hold more than
@@ -233,23 +236,23 @@ impl Context<'_> {
         let mut sent = sent;
         if sent == Sent::NoMemory {
             let (held, needed) = (self.replies.buffered_bytes(), self.replies.room_needed(frame_len));
-            if self.reach.make_room(self.id, held, needed, self.replies.supplies) {
+            if self.reach.make_room(self.id, held, needed, self.replies.shared) {
                 sent = again(&mut self.replies);
             }
         }
-        self.replies.supplies.refuse(sent)
+        self.replies.shared.count_refused(sent)
     }
 
     /// Queues a frame with a copy of `payload` on any connection, this one or another.
     pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Sent {
-        if to == self.id { self.reply(payload) } else { self.reach.send(to, payload, self.replies.supplies) }
+        if to == self.id { self.reply(payload) } else { self.reach.send(to, payload, self.replies.shared) }
     }
 
     /// Queues a frame with a copy of `payload` on every connection, this one included. None is closed for it.
     pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
-        let mut reached = self.reach.broadcast(payload, self.replies.supplies);
+        let mut reached = self.reach.broadcast(payload, self.replies.shared);
         let sent = self.replies.reply(payload);
-        count(&mut reached, self.replies.supplies.refuse(sent));
+        count(&mut reached, self.replies.shared.count_refused(sent));
         reached
     }
 
@@ -318,15 +321,15 @@ pub struct Peers<'a> {
 /// What the callback is about.
 enum About<'a> {
     /// No connection.
-    Reactor(&'a mut Supplies),
+    Reactor(&'a mut Shared),
     /// A connection, which is out of its slot while it runs.
     Connection { id: ConnId, replies: Replies<'a> },
 }
 
 impl<'a> Peers<'a> {
     /// In a callback about no connection.
-    pub(crate) fn new(reach: &'a mut dyn Reach, supplies: &'a mut Supplies) -> Self {
-        Self { reach, about: About::Reactor(supplies) }
+    pub(crate) fn new(reach: &'a mut dyn Reach, shared: &'a mut Shared) -> Self {
+        Self { reach, about: About::Reactor(shared) }
     }
 
     fn tell(&mut self, to: ConnId, wish: Wish) -> bool {
@@ -336,12 +339,12 @@ impl<'a> Peers<'a> {
         }
     }
 
-    fn supplies(&mut self) -> (&mut dyn Reach, &mut Supplies) {
-        let supplies = match &mut self.about {
-            About::Connection { replies, .. } => &mut *replies.supplies,
-            About::Reactor(supplies) => supplies,
+    fn shared(&mut self) -> (&mut dyn Reach, &mut Shared) {
+        let shared = match &mut self.about {
+            About::Connection { replies, .. } => &mut *replies.shared,
+            About::Reactor(shared) => shared,
         };
-        (self.reach, supplies)
+        (self.reach, shared)
     }
 
     /// When this turn began, by the reactor's clock; between two turns ([`Reactor::peers`](crate::Reactor::peers)), when
@@ -349,8 +352,8 @@ impl<'a> Peers<'a> {
     #[must_use]
     pub fn now(&self) -> Instant {
         match &self.about {
-            About::Connection { replies, .. } => replies.supplies.now,
-            About::Reactor(supplies) => supplies.now,
+            About::Connection { replies, .. } => replies.shared.now,
+            About::Reactor(shared) => shared.now,
         }
     }
 
@@ -358,16 +361,16 @@ impl<'a> Peers<'a> {
     pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Sent {
         match &mut self.about {
             About::Connection { id, replies } if *id == to => replies.reply(payload),
-            About::Connection { replies, .. } => self.reach.send(to, payload, replies.supplies),
-            About::Reactor(supplies) => self.reach.send(to, payload, supplies),
+            About::Connection { replies, .. } => self.reach.send(to, payload, replies.shared),
+            About::Reactor(shared) => self.reach.send(to, payload, shared),
         }
     }
 
     /// Queues a frame with a copy of `payload` on every connection but the one that the callback is about, if any. None is
     /// closed for it.
     pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
-        let (reach, supplies) = self.supplies();
-        reach.broadcast(payload, supplies)
+        let (reach, shared) = self.shared();
+        reach.broadcast(payload, shared)
     }
 
     /// Closes a connection once what it is owed is flushed. Returns whether there is such a connection.
@@ -473,11 +476,11 @@ pub(crate) enum End {
 
 /// The connections of a reactor, whatever their sockets are.
 pub(crate) trait Reach {
-    fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent;
-    fn broadcast(&mut self, payload: &[u8], supplies: &mut Supplies) -> Broadcast;
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Sent;
+    fn broadcast(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast;
     /// Evicts connections that hold more than one would that has `held` bytes of buffers and needs `needed` more, until
     /// there is room for these. Returns whether there is.
-    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, supplies: &mut Supplies) -> bool;
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool;
     fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused>;
     fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;

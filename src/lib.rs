@@ -16,7 +16,7 @@
 //!
 //!     fn on_open(&mut self, _conn: &mut Context<'_>) {}
 //!
-//!     fn on_frame(&mut self, conn: &mut Context<'_>, _state: &mut (), mut frame: Frame<'_>) {
+//!     fn on_frame(&mut self, conn: &mut Context<'_>, _state: &mut (), frame: Frame<'_>) {
 //!         let _ = conn.reply(&frame.payload().to_ascii_uppercase());
 //!     }
 //! }
@@ -48,7 +48,7 @@
 //! | talk to it from other threads | [`Handle`] |
 //! | see what it does | [`Stats`], and the `log` crate's levels `debug` and `trace`. The loop's thread calls your logger: one that waits, for a pipe or a disk, stalls every connection, so give it a queue and a thread |
 //! | know why a connection ended | [`CloseReason`] |
-//! | speak the wire format | [`frame`], [`client`] |
+//! | speak the wire format | [`wire`], [`client`] |
 //!
 //! # What a peer cannot do
 //!
@@ -81,7 +81,6 @@ pub mod client;
 mod config;
 mod conn;
 mod error;
-pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -96,11 +95,12 @@ mod reactor;
 pub mod sim;
 #[cfg(test)]
 mod tests;
+pub mod wire;
 
 pub use crate::addr::{Dial, ListenAddr, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
-pub use crate::conn::decoder::Frame;
-pub use crate::conn::outbox::Sent;
+pub use crate::conn::frame::Frame;
+pub use crate::conn::output::Sent;
 pub use crate::error::{CausedBy, CloseReason, DialError, DialRefused, Error, TimerRefused};
 pub use crate::handler::{Broadcast, ConnId, Context, Echo, Handler, Peers, SourceId, TimerId};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
@@ -109,6 +109,6 @@ pub use crate::reactor::{DrainReport, Reactor, Turn};
 
 /// What a reactor needs of the world: see [`Net`](net::Net).
 pub mod net {
-    pub use crate::conn::{Readiness, Transport};
+    pub use crate::conn::io::{Readiness, Transport};
     pub use crate::reactor::net::{Listener, Mio, Net, Ready, Stream};
 }

@@ -6,12 +6,13 @@ use std::io::{self, IoSlice, Read, Write};
 
 use crate::addr::PeerAddr;
 use crate::config::Config;
+use crate::conn::Conn;
 use crate::conn::chunk::ChunkPool;
-use crate::conn::decoder::{Decoded, decode};
-use crate::conn::outbox::{Flushed, Outbox};
-use crate::conn::workbench::{Budget, Workbench};
-use crate::conn::{Conn, Readiness, Transport};
-use crate::frame::encode_header;
+use crate::conn::input::ReadBuffer;
+use crate::conn::io::{Budget, Readiness, Transport};
+use crate::conn::output::Output;
+use crate::conn::shared::Shared;
+use crate::conn::turn::run;
 use crate::handler::{ConnId, Echo};
 use crate::reactor::clients::Clients;
 use crate::reactor::log_gate::LogGate;
@@ -19,6 +20,8 @@ use crate::reactor::net::beginning;
 use crate::reactor::observed::Observed;
 use crate::reactor::sink::HandlerSink;
 use crate::reactor::stats::Stats;
+use crate::wire::encode_header;
+use crate::wire::{Decoded, decode};
 
 /// How many whole frames lie at the front of `bytes`, of which there are at most a chunk's.
 #[must_use]
@@ -32,10 +35,10 @@ pub fn decode_all(mut bytes: &[u8]) -> usize {
     frames
 }
 
-/// An outbox, its pool, and a socket that takes some bytes a write.
+/// A queue of pending output, its pool, and a socket that accepts some bytes per write.
 #[derive(Debug)]
 pub struct Queue {
-    outbox: Outbox,
+    output: Output,
     pool: ChunkPool,
     socket: Memory<'static>,
 }
@@ -45,21 +48,24 @@ impl Queue {
     #[must_use]
     pub fn new(write_len_max: usize) -> Self {
         let socket = Memory { unread: &[], taken: 0, write_len_max };
-        Self { outbox: Outbox::default(), pool: ChunkPool::new(usize::MAX, 16 << 20), socket }
+        Self { output: Output::default(), pool: ChunkPool::new(usize::MAX, 16 << 20), socket }
     }
 
     /// Queues a frame.
     pub fn append(&mut self, payload: &[u8]) {
         let header = encode_header(payload.len() as u32);
-        self.outbox.append_frame(header, payload, usize::MAX, &mut self.pool);
+        self.output.append_frame(header, payload, usize::MAX, &mut self.pool);
     }
 
-    /// Flushes until all is sent, each time that the socket takes more. Returns how often that was.
+    /// Writes until everything is sent, each time that the socket is writable again. Returns how often that was.
     pub fn flush(&mut self) -> usize {
         let mut budget = Budget::to_write(usize::MAX);
-        let mut flushes = 1;
-        while !matches!(self.outbox.flush(&mut self.socket, &mut budget, 0, &mut self.pool), Ok(Flushed::All)) {
+        let mut flushes = 0;
+        while !self.output.is_empty() {
             flushes += 1;
+            let mut readiness = Readiness { writable: true, ..Readiness::default() };
+            let written = self.output.write(&mut self.socket, &mut readiness, &mut budget, 0, &mut self.pool);
+            debug_assert!(written.is_ok());
         }
         flushes
     }
@@ -69,7 +75,8 @@ impl Queue {
 #[derive(Debug)]
 pub struct Echoing {
     conn: Conn,
-    bench: Workbench,
+    read_buffer: ReadBuffer,
+    shared: Shared,
     stats: Stats,
     others: Clients<(), ()>,
     gate: LogGate,
@@ -77,9 +84,10 @@ pub struct Echoing {
 
 impl Default for Echoing {
     fn default() -> Self {
-        let bench = Workbench::new(Config::default(), beginning());
+        let shared = Shared::new(Config::default(), beginning());
+        let read_buffer = ReadBuffer::new();
         let others = Clients::new(&Config::default(), beginning());
-        Self { conn: Conn::new(), bench, stats: Stats::default(), others, gate: LogGate::new(0, 0) }
+        Self { conn: Conn::new(), read_buffer, shared, stats: Stats::default(), others, gate: LogGate::new(0, 0) }
     }
 }
 
@@ -89,18 +97,18 @@ impl Echoing {
         let mut socket = Memory { unread: request, taken: 0, write_len_max: usize::MAX };
         self.conn.note_ready(Readiness { readable: true, ..Readiness::default() });
         while self.conn.wants_turn() {
-            self.run(&mut socket);
+            self.turn(&mut socket);
         }
         socket.taken
     }
 
-    fn run(&mut self, stream: &mut Memory<'_>) {
-        let Self { conn, bench, stats, others, gate } = self;
+    fn turn(&mut self, stream: &mut Memory<'_>) {
+        let Self { conn, read_buffer, shared, stats, others, gate } = self;
         let id = ConnId { index: 0, generation: 1 };
         let mut io = Observed { stream, id, stats };
         let (handler, state) = (&mut Echo, &mut ());
         let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others, gate };
-        conn.run(&mut io, bench, &mut sink);
+        run(conn, &mut io, read_buffer, shared, &mut sink);
     }
 }
 

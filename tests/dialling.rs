@@ -34,7 +34,7 @@ impl Handler for Caller {
         let _ = conn.reply(conn.id().to_string().as_bytes());
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), mut frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
         self.replies.insert(conn.id(), frame.payload().to_vec());
         conn.close();
     }

@@ -82,7 +82,7 @@ fn every_case_of_the_grader_is_in_its_page_with_what_it_does_and_its_chapter() {
 
 #[test]
 fn every_reason_to_close_is_in_the_operations_page() {
-    let Err(too_long) = frameloop::frame::announced_len(&[0, 0, 0, 9], 8) else { panic!("9 bytes are within 8") };
+    let Err(too_long) = frameloop::wire::announced_len(&[0, 0, 0, 9], 8) else { panic!("9 bytes are within 8") };
     let reasons = [
         CloseReason::PeerFinished,
         CloseReason::TruncatedFrame { received: 2 },
@@ -130,9 +130,8 @@ fn every_test_that_the_reliability_page_names_is_in_its_file() {
 
 #[test]
 fn a_test_that_is_not_there_is_missed() {
-    let here =
-        "`tests/docs.rs`: `a_test_that_is_not_there_is_missed`, `missing_tests`; `src/frame.rs`: `announced_len`";
-    assert_eq!(missing_tests(here), ["tests/docs.rs: missing_tests", "src/frame.rs: announced_len"]);
+    let here = "`tests/docs.rs`: `a_test_that_is_not_there_is_missed`, `missing_tests`; `src/wire.rs`: `announced_len`";
+    assert_eq!(missing_tests(here), ["tests/docs.rs: missing_tests", "src/wire.rs: announced_len"]);
     assert_eq!(missing_tests("`no/such/file.rs`: `a_test`"), ["no/such/file.rs: a_test"]);
     assert_eq!(missing_tests("none"), ["none is no list of files and tests"]);
 }

@@ -348,7 +348,7 @@ fn a_small_message_costs_two_system_calls_and_a_connection_one_registration() {
 
 #[test]
 fn all_frames_of_a_fill_are_answered_with_one_write() {
-    let hooks = Hooks::default().on_frame(|conn, mut frame| {
+    let hooks = Hooks::default().on_frame(|conn, frame| {
         assert_eq!(conn.reply(frame.payload()), frameloop::Sent::Queued);
     });
     let mut echoing = Server::new(Config::default(), Echo);

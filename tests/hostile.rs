@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use frameloop::frame::Protocol;
+use frameloop::wire::Protocol;
 use frameloop::{CausedBy, CloseReason, Stats};
 
 use support::{

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use frameloop::frame::encode_header;
+use frameloop::wire::encode_header;
 use frameloop::{Config, ConfigBuilder};
 
 use crate::support::{PATIENCE, Server, frame, payload};

@@ -38,7 +38,7 @@ fn allocations<H: Handler>(handler: H, request: &[u8], exchanges: usize) -> Allo
 
 /// Answers with a copy.
 fn copying() -> Hooks {
-    Hooks::default().on_frame(|conn, mut frame| assert_eq!(conn.reply(frame.payload()), Sent::Queued))
+    Hooks::default().on_frame(|conn, frame| assert_eq!(conn.reply(frame.payload()), Sent::Queued))
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_message_to_another_connection_allocates_nothing() {
     let mut server = Server::new(Config::default(), Hooks::default());
     let (first, first_id) = server.connect_with_id();
     let second = server.connect();
-    let hooks = Hooks::default().on_frame(move |conn, mut frame| {
+    let hooks = Hooks::default().on_frame(move |conn, frame| {
         assert_eq!(conn.send(first_id, frame.payload()), Sent::Queued);
     });
     let Hooks { on_frame, .. } = hooks;

@@ -1,230 +1,107 @@
 //! One connection: a state machine between a socket and a handler.
 //!
-//! It never sees a poll, a token or the clock: it is given something to read from and write to, the present instant, and a
-//! [`Sink`] for whole frames. So every transition is tested without a socket.
+//! It never sees a poll, a token or the clock: it is given something to read from and write to, the current time, and a
+//! [`Sink`](sink::Sink) for whole frames. So every transition is tested without a socket.
 //!
-//! ```text
-//!            drain            at rest: socket drained, no frame under way
-//!   Open ------------> Draining ----------------------------+
-//!    |  \                  |                                |
-//!    |   \ FIN between     | FIN                            v
-//!    |    \ frames         +-------------------------> Flushing
-//!    |     v                                           ^    |  outbox empty
-//!    |    HalfClosed --- closed, or drain -------------+    |
-//!    |                                                 |    +-- peer still sends --> Lingering
-//!    +-- closed, a length over the limit, FIN in a frame    |    (our FIN is sent;       |
-//!                                                           |     input is discarded)    | FIN, RST
-//!                                                           +-- peer has finished        | or deadline
-//!                                                           v                            v
-//!   any state -- RST, error, deadline, abort, panic ---> Closed(reason) <----------------+
-//! ```
-//!
-//! Paused reading is not a state: it follows from the outbox ([`Outbox::is_over`]) and the [`Flow`].
+//! Read [`state`] first, then [`turn`], [`input`] and [`output`]. This type is `Conn`, because `Connection` is what a
+//! handler sees of it.
 
+pub(crate) mod buffers;
 pub(crate) mod chunk;
-mod clocks;
-pub(crate) mod decoder;
-mod ending;
-mod memory;
-pub(crate) mod outbox;
-pub(crate) mod readiness;
-pub(crate) mod replies;
-pub(crate) mod run;
-#[cfg(test)]
-mod tests;
-pub(crate) mod workbench;
+pub(crate) mod frame;
+pub(crate) mod input;
+pub(crate) mod io;
+pub(crate) mod output;
+pub(crate) mod shared;
+pub(crate) mod sink;
+pub(crate) mod state;
+pub(crate) mod turn;
 
 use std::time::Instant;
 
-use crate::conn::clocks::FrameClock;
-use crate::conn::decoder::{Frame, Inbox};
-use crate::conn::outbox::Outbox;
-pub use crate::conn::readiness::{Readiness, Transport};
-
-use crate::conn::replies::{Flow, Replies, Verdict};
-use crate::conn::run::{Frames, Moved};
-use crate::conn::workbench::Supplies;
+use crate::conn::buffers::Buffers;
+use crate::conn::io::{Readiness, Transport};
+use crate::conn::output::Sent;
+use crate::conn::shared::Shared;
+use crate::conn::sink::{Flow, Replies, Verdict};
+use crate::conn::state::State;
 use crate::error::CloseReason;
+use crate::wire::HEADER_LEN;
 
-/// Receives what a connection brings, on behalf of a handler.
-pub(crate) trait Sink {
-    fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>);
-    /// The frames of one fill.
-    fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
-        while let Some(frame) = frames.next(replies) {
-            self.on_frame(frame, replies);
-        }
-    }
-    /// The peer has sent its last byte, and every whole frame has been handed over.
-    fn on_half_close(&mut self, replies: &mut Replies<'_>);
-    /// The connection was woken.
-    fn on_wake(&mut self, replies: &mut Replies<'_>) {
-        let _ = replies;
-    }
-    /// The outbox was over its high watermark, and has fallen to its low one.
-    fn on_low_water(&mut self, replies: &mut Replies<'_>);
-    /// The connection has buffers of `held` bytes, and needs `needed` more, for which the pool has no room: frees buffers of
-    /// others that hold more. Returns whether there is room now.
-    fn make_room(&mut self, held: usize, needed: usize, supplies: &mut Supplies) -> bool {
-        let _ = (held, needed, supplies);
-        false
-    }
-}
-
-/// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
     state: State,
-    /// What the kernel has reported and has not been used up.
-    edges: Readiness,
+    /// What the kernel has reported and was not used up.
+    readiness: Readiness,
     flow: Flow,
-    /// The handler is to be asked what it has to say when the connection runs next.
+    /// The next turn calls the handler's `on_wake`.
     is_woken: bool,
-    /// The next run looks for the peer's end also while frames may not be handed over.
+    /// The next turn looks for the peer's FIN or RST even if no frame may be delivered.
     is_looking: bool,
     /// Its output is measured over a window of the write timeout.
     is_watched: bool,
     /// Bytes written since [`take_written`](Self::take_written), or the most that may be unacknowledged.
     written: u32,
-    // Invariant: there is one exactly while a frame is incomplete or waits, or output is owed.
-    backlog: Option<Box<Backlog>>,
+    // Invariant: present exactly while a frame is incomplete or waits, or output is pending.
+    buffers: Option<Box<Buffers>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    /// The reactor drains: what the socket holds is still answered, then everything is flushed.
-    Draining,
-    /// The peer has sent FIN, and may still read.
-    HalfClosed,
-    /// No frame is taken any more; what is owed is sent, then FIN.
-    Flushing {
-        reason: CloseReason,
-        peer_still_sends: bool,
-    },
-    /// Our FIN is sent. Closing now, with input unread, would send RST and could destroy what is on its way.
-    Lingering {
-        reason: CloseReason,
-        since: Instant,
-    },
-    Closed(CloseReason),
-}
-
-/// The most bytes that may be unacknowledged, for all that is known, without a deadline. Then the kernel is asked.
+/// The most bytes that may be unacknowledged, for all that is known, without a deadline. Above that, the kernel is asked.
 pub(crate) const UNWATCHED_BYTES_MAX: u32 = 64 << 10;
 
-/// With fewer bytes unacknowledged than these, the peer accepts its replies as they come, and they need no deadline yet.
+/// With fewer unacknowledged bytes than this, the peer accepts its replies as they come, and needs no deadline yet.
 const WATCHED_BYTES_MIN: usize = 16 << 10;
-
-/// The part of a connection that an idle one does without.
-#[derive(Debug, Default)]
-pub(crate) struct Backlog {
-    inbox: Inbox,
-    /// The inbox holds whole frames, or a header to refuse.
-    has_frames: bool,
-    outbox: Outbox,
-    /// The pause that the outbox asks for was counted.
-    is_pause_counted: bool,
-    /// The outbox has fallen to its low watermark, and the handler was not called for that yet.
-    is_low_water_due: bool,
-    /// The handler has filled the outbox above the mark when it was called for that.
-    has_refilled: bool,
-    frame_clock: FrameClock,
-    /// Since when output is owed and nothing of it was taken.
-    stalled_since: Option<Instant>,
-    /// Since when the peer has finished and a handler that has paused leaves what came before unread.
-    finished_since: Option<Instant>,
-}
-
-impl Backlog {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inbox.is_empty() && self.outbox.is_empty() && !self.is_low_water_due
-    }
-
-    /// Bytes that its buffers take.
-    pub(crate) fn capacity(&self) -> usize {
-        self.inbox.capacity() + self.outbox.capacity()
-    }
-
-    /// Makes it as good as new, but for the memory it keeps.
-    pub(crate) fn reset(&mut self) {
-        self.has_frames = false;
-        self.is_pause_counted = false;
-        self.is_low_water_due = false;
-        self.has_refilled = false;
-        self.frame_clock = FrameClock::default();
-        self.stalled_since = None;
-        self.finished_since = None;
-    }
-}
 
 impl Conn {
     pub(crate) fn new() -> Self {
         Self {
             state: State::Open,
-            // A socket is writable when it is new; whether it is readable, the first event tells.
-            edges: Readiness { writable: true, ..Readiness::default() },
+            // A new socket is writable; the first event reports whether it is readable.
+            readiness: Readiness { writable: true, ..Readiness::default() },
             flow: Flow { is_paused: false, pause_input_when_full: true },
             is_woken: false,
             is_looking: false,
             is_watched: false,
             written: 0,
-            backlog: None,
+            buffers: None,
         }
     }
 
     /// The kernel reported readiness.
     pub(crate) fn note_ready(&mut self, readiness: Readiness) {
-        self.edges |= readiness;
-        self.edges.readable |= readiness.read_closed;
+        self.readiness |= readiness;
+        self.readiness.readable |= readiness.read_closed;
     }
 
-    /// Flushes what is owed when the connection runs next, then closes.
+    /// Closes the connection once its pending output is flushed, in its next turns.
     pub(crate) fn close(&mut self, reason: CloseReason) {
-        self.state = match self.state {
-            State::Open | State::Draining => State::Flushing { reason, peer_still_sends: true },
-            State::HalfClosed => {
-                let reason = match reason {
-                    // To close behind the peer's FIN is only to agree.
-                    CloseReason::ClosedByHandler | CloseReason::Drained => CloseReason::PeerFinished,
-                    other => other,
-                };
-                State::Flushing { reason, peer_still_sends: false }
-            }
-            ending @ (State::Flushing { .. } | State::Lingering { .. } | State::Closed(_)) => ending,
-        }
+        self.state.close_requested(reason);
     }
 
-    /// Closes at once; what is owed is lost.
-    pub(crate) fn cut(&mut self, reason: CloseReason) {
-        self.state = match self.state {
-            State::Lingering { reason, .. } | State::Closed(reason) => State::Closed(reason),
-            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } => State::Closed(reason),
-        }
+    /// Closes at once; pending output is lost.
+    pub(crate) fn abort(&mut self, reason: CloseReason) {
+        self.state.failed(reason);
     }
 
-    /// Answers what the socket holds by now, then flushes and closes.
+    /// Delivers the frames that the socket holds by now, then flushes and closes.
     pub(crate) fn drain(&mut self) {
-        match self.state {
-            State::Open => {
-                self.state = State::Draining;
-                // What came before the drain is looked for even if its event has not been seen yet.
-                self.edges.readable = true;
-            }
-            State::HalfClosed => self.close(CloseReason::Drained),
-            State::Draining | State::Flushing { .. } | State::Lingering { .. } | State::Closed(_) => {}
-        }
+        // Input that came before the drain is looked for even if its event was not seen yet.
+        self.readiness.readable |= self.state == State::Open;
+        self.state.drain_begun();
     }
 
-    /// Whether nothing is under way that a connection which is open would finish: no incomplete frame, no pending output, no
-    /// unread input that is known of.
+    /// Whether an open connection has nothing to finish: no incomplete frame, no pending output, no known unread input.
     pub(crate) fn is_at_rest(&self) -> bool {
         let is_open = match self.state {
-            State::Open => !self.edges.readable,
+            State::Open => !self.readiness.readable,
             State::HalfClosed => true,
-            State::Draining | State::Flushing { .. } | State::Lingering { .. } | State::Closed(_) => false,
+            State::Draining
+            | State::Flushing { .. }
+            | State::FlushingAfterFin { .. }
+            | State::Lingering { .. }
+            | State::Closed(_) => false,
         };
-        is_open && self.backlog.is_none() && !self.is_woken
+        is_open && self.buffers.is_none() && !self.is_woken
     }
 
     /// Whether the peer's FIN was read, and the handler has not closed yet.
@@ -232,84 +109,63 @@ impl Conn {
         self.state == State::HalfClosed
     }
 
-    /// Lets the next run look for itself what the socket has, whatever events there were.
+    /// Lets the next turn try to read and write, whatever events there were.
     pub(crate) fn look_again(&mut self) {
-        let is_large = self.backlog.as_ref().is_some_and(|backlog| matches!(backlog.inbox, Inbox::Large(_)));
-        // Of a large frame that is held back nothing is read, so that events alone tell what is there.
-        self.edges.readable |= !(is_large && self.is_held());
-        self.edges.writable = true;
+        // Nothing of a large frame is read while reading is paused, so only events report what is there.
+        self.readiness.readable |= !(self.is_input_large() && self.is_held());
+        self.readiness.writable = true;
         self.is_looking = true;
     }
 
-    /// Pauses or resumes the handing over of frames.
+    /// Pauses or resumes the delivery of frames.
     pub(crate) fn pause(&mut self, is_paused: bool) {
         self.flow.is_paused = is_paused;
     }
 
-    /// Lets pending output pause input, or not.
+    /// Sets whether pending output pauses reading.
     pub(crate) fn pause_input_when_full(&mut self, pauses: bool) {
         self.flow.pause_input_when_full = pauses;
     }
 
-    /// Lets the handler speak when the connection runs next.
+    /// Lets the next turn call the handler's `on_wake`.
     pub(crate) fn wake(&mut self) {
         self.is_woken = true;
     }
 
     /// Whether there is something to do that no event will announce.
     pub(crate) fn wants_turn(&self) -> bool {
-        let backlog = self.backlog.as_deref();
-        let owes = backlog.is_some_and(|backlog| !backlog.outbox.is_empty());
-        let has_frames = backlog.is_some_and(|backlog| backlog.has_frames);
+        let has_output = self.unsent_bytes() > 0;
+        let has_frames = self.buffers.as_ref().is_some_and(|buffers| buffers.input.has_frames());
         match self.state {
             State::Open | State::Draining => {
-                (owes && self.edges.writable)
-                    || (!self.is_held() && (has_frames || self.edges.readable))
+                (has_output && self.readiness.writable)
+                    || (!self.is_held() && (has_frames || self.readiness.readable))
                     || self.has_low_water_to_report()
             }
-            State::HalfClosed => (owes && self.edges.writable) || self.has_low_water_to_report(),
-            State::Flushing { .. } => owes && self.edges.writable,
-            State::Lingering { .. } => self.edges.readable,
+            State::HalfClosed => (has_output && self.readiness.writable) || self.has_low_water_to_report(),
+            State::Flushing { .. } | State::FlushingAfterFin { .. } => has_output && self.readiness.writable,
+            State::Lingering { .. } => self.readiness.readable,
             State::Closed(_) => false,
         }
     }
 
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
     /// The reason, once the connection has ended.
+    #[inline]
     pub(crate) fn closed(&self) -> Option<CloseReason> {
-        match self.state {
-            State::Closed(reason) => Some(reason),
-            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } | State::Lingering { .. } => {
-                None
-            }
-        }
+        self.state.closed()
     }
 
-    /// Whether frames are still to come.
-    #[cfg(test)]
-    pub(crate) fn is_taking_frames(&self) -> bool {
-        matches!(self.state, State::Open | State::Draining)
-    }
-
-    /// Whether it is on its way to its end, so that a run takes it further.
-    pub(crate) fn is_ending(&self) -> bool {
-        !matches!(self.state, State::Open | State::HalfClosed)
-    }
-
-    /// Since when input is only discarded.
-    pub(crate) fn lingering_since(&self) -> Option<Instant> {
-        match self.state {
-            State::Lingering { since, .. } => Some(since),
-            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } | State::Closed(_) => None,
-        }
-    }
-
-    /// Output not yet sent, in bytes.
+    /// Pending output, in bytes.
     pub(crate) fn unsent_bytes(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |backlog| backlog.outbox.len())
+        self.buffers.as_ref().map_or(0, |buffers| buffers.output.len())
     }
 
-    /// Whether its output is to be measured and is not yet: some is unsent, or more may be unacknowledged than a peer may
-    /// cost unnoticed.
+    /// Whether its output is to be measured and is not yet: some is unsent, or more may be unacknowledged than is permitted
+    /// without a deadline.
     #[inline]
     pub(crate) fn is_to_be_watched(&self) -> bool {
         !self.is_watched && (self.written >= UNWATCHED_BYTES_MAX || self.write_since().is_some())
@@ -320,17 +176,17 @@ impl Conn {
         self.is_watched
     }
 
-    /// Puts off measuring its output if its last run wrote little, nothing is unsent and little is unacknowledged. Returns
-    /// whether it was put off.
+    /// Postpones measuring its output if its last turn wrote little, nothing is unsent and little is unacknowledged. Returns
+    /// whether it was postponed.
     ///
-    /// The kernel is not asked behind each large write: such a connection has a window all the time.
-    pub(crate) fn watch_later(&mut self, io: &impl Transport, moved: Moved) -> bool {
-        if self.write_since().is_some() || moved.written >= WATCHED_BYTES_MIN {
+    /// The kernel is not asked after each large write: such a connection has a window all the time.
+    pub(crate) fn watch_later(&mut self, io: &impl Transport, just_written: usize) -> bool {
+        if self.write_since().is_some() || just_written >= WATCHED_BYTES_MIN {
             return false;
         }
         match io.unacknowledged_bytes_max() {
             Ok(Some(bytes)) if bytes < WATCHED_BYTES_MIN => {
-                // Counted on from there, so that no more than `UNWATCHED_BYTES_MAX` are ever without a deadline.
+                // Counting continues from there, so that no more than `UNWATCHED_BYTES_MAX` are ever without a deadline.
                 self.written = u32::try_from(bytes).unwrap_or(u32::MAX);
                 true
             }
@@ -338,7 +194,7 @@ impl Conn {
         }
     }
 
-    /// Begins or ends to measure its output.
+    /// Starts or stops measuring its output.
     pub(crate) fn watch(&mut self, is_watched: bool) {
         self.is_watched = is_watched;
     }
@@ -348,14 +204,14 @@ impl Conn {
         std::mem::take(&mut self.written)
     }
 
-    /// Whether it has a buffer, and so perhaps a deadline.
-    pub(crate) fn has_backlog(&self) -> bool {
-        self.backlog.is_some()
+    /// Whether it has buffers, and so perhaps a deadline.
+    pub(crate) fn has_buffers(&self) -> bool {
+        self.buffers.is_some()
     }
 
-    /// Bytes that its buffers take.
+    /// The capacity of its buffers, in bytes.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |backlog| backlog.capacity())
+        self.buffers.as_ref().map_or(0, |buffers| buffers.capacity())
     }
 
     /// The state's name, for a log line.
@@ -363,70 +219,78 @@ impl Conn {
         match self.state {
             State::Open if self.flow.is_paused => "Open (paused by the handler)",
             State::Open if self.is_held() => "Open (paused by backpressure)",
-            State::Open => "Open",
-            State::Draining => "Draining",
-            State::HalfClosed => "HalfClosed",
-            State::Flushing { .. } => "Flushing",
-            State::Lingering { .. } => "Lingering",
-            State::Closed(_) => "Closed",
+            state => state.name(),
         }
     }
 
-    /// What it holds between turns, for a log line: bytes received and not handed over, and bytes owed.
+    /// Pending input and pending output between turns, in bytes.
     pub(crate) fn held_bytes(&self) -> (usize, usize) {
-        self.backlog.as_ref().map_or((0, 0), |backlog| {
-            let undecoded = match &backlog.inbox {
-                Inbox::Empty => 0,
-                Inbox::Bytes(chunk) => chunk.len(),
-                Inbox::Large(frame) => frame.received(),
-            };
-            (undecoded, backlog.outbox.len())
-        })
+        self.buffers.as_ref().map_or((0, 0), |buffers| (buffers.input.len(), buffers.output.len()))
     }
 
-    /// Gives its buffers back.
-    pub(crate) fn release(&mut self, supplies: &mut Supplies) {
-        if let Some(mut backlog) = self.backlog.take() {
-            std::mem::take(&mut backlog.inbox).release(&mut supplies.pool);
-            backlog.outbox.release(&mut supplies.pool);
-            backlog.is_low_water_due = false;
-            supplies.shelve_backlog(backlog);
-        }
-    }
-
-    /// Whether no frame may be handed over for now: backpressure, or the handler's wish.
+    /// Whether no frame may be delivered for now: backpressure, or the handler has paused.
+    #[inline]
     pub(crate) fn is_held(&self) -> bool {
         self.flow.is_paused || self.is_full()
     }
 
-    /// Whether the handler may still send.
-    fn is_taking_output(&self) -> bool {
-        matches!(self.state, State::Open | State::Draining | State::HalfClosed)
-    }
-
-    fn has_refilled(&self) -> bool {
-        self.backlog.as_ref().is_some_and(|backlog| backlog.has_refilled)
-    }
-
-    /// Whether there is room again of which the handler does not know.
-    fn has_low_water_to_report(&self) -> bool {
-        self.backlog.as_ref().is_some_and(|backlog| backlog.is_low_water_due && !backlog.outbox.is_over())
-    }
-
-    /// Whether pending output pauses input.
+    /// Whether pending output pauses reading.
+    #[inline]
     fn is_full(&self) -> bool {
-        self.flow.pause_input_when_full && self.backlog.as_ref().is_some_and(|backlog| backlog.outbox.is_over())
+        self.flow.pause_input_when_full && self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full())
     }
 
-    /// Lets somebody speak about this connection outside the frames on the workbench, and does what was said.
-    pub(crate) fn with_replies<R>(
-        &mut self,
-        supplies: &mut Supplies,
-        callback: impl FnOnce(&mut Replies<'_>) -> R,
-    ) -> R {
+    fn is_input_large(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.input.is_large())
+    }
+
+    fn was_refilled(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.output.was_refilled)
+    }
+
+    fn has_low_water_to_report(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.output.has_low_water_to_report())
+    }
+
+    /// Releases its buffers.
+    pub(crate) fn release(&mut self, shared: &mut Shared) {
+        if let Some(buffers) = self.buffers.take() {
+            shared.release(buffers);
+        }
+    }
+
+    /// Closes at once, to free its buffers for others. `unsaved` are its input and output outside of its own buffers, which
+    /// are lost too.
+    pub(crate) fn evict(&mut self, unsaved: (usize, usize), shared: &mut Shared) {
+        let (input, output) = self.held_bytes();
+        let count = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.abort(CloseReason::Evicted { input: count(input + unsaved.0), output: count(output + unsaved.1) });
+        self.release(shared);
+    }
+
+    /// Queues a frame from another connection's callback or from the reactor. The next turn sends it.
+    ///
+    /// Rule: a message that finds no room is lost for its sender. No connection ends because of it, neither this one nor
+    /// another.
+    pub(crate) fn send(&mut self, payload: &[u8], shared: &mut Shared) -> Sent {
+        if !self.state.takes_output() {
+            return shared.count_refused(Sent::Gone);
+        }
+        let is_full = self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
+        self.with_replies(shared, |replies| {
+            let needed = replies.room_needed(HEADER_LEN + payload.len());
+            // Above the high-water mark it is refused for that, whatever room there is.
+            let has_room = is_full || needed == 0 || replies.shared.pool.has_room_for_message(needed);
+            let sent = if has_room { replies.reply(payload) } else { Sent::NoMemory };
+            replies.shared.count_refused(sent)
+        })
+    }
+
+    /// Calls `callback` outside the delivery of frames from the read buffer, and acts on what it wants.
+    pub(crate) fn with_replies<R>(&mut self, shared: &mut Shared, callback: impl FnOnce(&mut Replies<'_>) -> R) -> R {
         let mut verdict = Verdict::GoOn;
-        let mut run = 0..0;
-        let mut replies = Replies::new(&[], &mut run, &mut self.backlog, supplies, &mut self.flow, &mut verdict);
+        let mut echo = 0..0;
+        let mut replies = Replies::new(&[], &mut echo, &mut self.buffers, shared, &mut self.flow, &mut verdict);
         let outcome = callback(&mut replies);
         self.obey(verdict);
         outcome
@@ -436,22 +300,69 @@ impl Conn {
         match verdict {
             Verdict::GoOn => {}
             Verdict::Close(reason) => self.close(reason),
-            Verdict::Fail(reason) => self.cut(reason),
+            Verdict::Fail(reason) => self.abort(reason),
         }
+    }
+
+    /// Sets the clocks after a turn in which frames were `delivered` or bytes `written`.
+    fn turn_ended(&mut self, has_frames: bool, delivered: bool, written: bool, shared: &mut Shared) {
+        let (takes_frames, is_full) = (self.state.takes_frames(), self.is_full());
+        let is_unread = self.is_held() && self.readiness.readable;
+        let is_finished = takes_frames && self.flow.is_paused && self.readiness.read_closed;
+        let Some(Buffers { input, output }) = self.buffers.as_deref_mut() else { return };
+        input.turn_ended(has_frames, delivered, is_unread, is_finished, shared.now);
+        let is_pause = output.turn_ended(takes_frames && is_full, written, shared.now);
+        shared.counts.pauses += u64::from(is_pause);
+    }
+
+    /// When the incomplete frame began, if the frame timeout applies to it now.
+    pub(crate) fn frame_since(&self) -> Option<Instant> {
+        self.buffers.as_ref().and_then(|buffers| buffers.input.frame_since())
+    }
+
+    /// Since when output is pending and none of it was sent.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.buffers.as_ref().and_then(|buffers| buffers.output.stalled_since())
+    }
+
+    /// Since when the peer has finished and input before its FIN is unread, because the handler has paused.
+    pub(crate) fn finished_since(&self) -> Option<Instant> {
+        self.buffers.as_ref().and_then(|buffers| buffers.input.finished_since())
+    }
+
+    /// Since when writing waits for the peer, or input before a FIN for the handler.
+    pub(crate) fn write_since(&self) -> Option<Instant> {
+        let (stalled, finished) = (self.stalled_since(), self.finished_since());
+        stalled.zip(finished).map(|(stalled, finished)| stalled.min(finished)).or(stalled).or(finished)
     }
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl Conn {
-    /// What must be true between two runs.
-    pub(crate) fn check_invariants(&self, config: &crate::config::Config) {
-        let Some(backlog) = self.backlog.as_deref() else { return };
-        let (undecoded, _) = self.held_bytes();
-        // One that was cut from outside a run is released when its slot is freed.
-        let is_cut = self.closed().is_some();
-        assert!(is_cut || !backlog.is_empty(), "an idle connection owns no buffer: {self:?}");
-        let capacity = backlog.inbox.capacity();
-        assert!(capacity <= 2 * undecoded + 4_096, "{capacity} bytes are held for {undecoded} received");
-        backlog.outbox.invariants(config.outbox_bytes_high, config.outbox_bytes_low);
+    /// What must be true between two turns.
+    pub(crate) fn check(&self, config: &crate::config::Config) {
+        let Some(Buffers { input, output }) = self.buffers.as_deref() else { return };
+        // One that was aborted outside a turn is released when its slot is freed.
+        let is_empty = self.buffers.as_ref().is_some_and(|buffers| buffers.is_empty());
+        assert!(self.closed().is_some() || !is_empty, "an idle connection owns no buffer: {self:?}");
+        let (capacity, len) = (input.capacity(), input.len());
+        assert!(capacity <= 2 * len + 4_096, "{capacity} bytes are held for {len} received");
+        output.check(config.outbox_bytes_high, config.outbox_bytes_low);
+    }
+
+    /// What must be true right after a turn.
+    pub(crate) fn check_after_turn(&self, config: &crate::config::Config) {
+        self.check(config);
+        let Some(Buffers { input, output }) = self.buffers.as_deref() else { return };
+        assert!(self.state.takes_frames() || input.is_empty());
+        if self.closed().is_none() {
+            input.check_after_turn(self.is_held() && self.readiness.readable, config.payload_len_max);
+            assert_eq!(output.stalled_since().is_some(), !output.is_empty());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.readiness
     }
 }

@@ -3,16 +3,20 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use crate::conn::outbox::Sent;
-use crate::conn::workbench::Workbench;
-use crate::conn::{Conn, Readiness};
+use crate::conn::Conn;
+use crate::conn::input::ReadBuffer;
+use crate::conn::io::Readiness;
+use crate::conn::output::Sent;
+use crate::conn::shared::Shared;
+use crate::conn::state::State;
+use crate::conn::turn::run;
 use crate::error::CloseReason;
-use crate::frame::encode_header;
 use crate::fuzzing::script::{Act, LONGEST, Setup, Step, TIMEOUT};
 use crate::fuzzing::sink::Model;
 use crate::fuzzing::socket::{End, Fault, Socket};
 use crate::fuzzing::stream::{Content, Rest};
 use crate::reactor::net::beginning;
+use crate::wire::encode_header;
 
 /// Plays a script to its end, and beyond: until everything is delivered, answered and closed.
 pub(super) fn play(setup: &Setup, steps: &[Step]) {
@@ -31,7 +35,8 @@ pub(super) struct Scene {
     setup: Setup,
     pub(super) conn: Conn,
     pub(super) socket: Socket,
-    pub(super) bench: Workbench,
+    read_buffer: ReadBuffer,
+    pub(super) shared: Shared,
     pub(super) model: Model,
     /// What the peer has to send, or has sent.
     stream: Vec<u8>,
@@ -70,11 +75,11 @@ const TURNS_MAX: usize = 1_000_000;
 
 impl Scene {
     pub(super) fn new(setup: &Setup) -> Self {
-        Self::on(Workbench::new(setup.config(), beginning()), setup)
+        Self::on(ReadBuffer::new(), Shared::new(setup.config(), beginning()), setup)
     }
 
-    fn on(bench: Workbench, setup: &Setup) -> Self {
-        let counts = &bench.supplies.counts;
+    fn on(read_buffer: ReadBuffer, shared: Shared, setup: &Setup) -> Self {
+        let counts = &shared.counts;
         Self {
             setup: setup.clone(),
             conn: Conn::new(),
@@ -89,14 +94,15 @@ impl Scene {
             compared_in: 0,
             compared_out: 0,
             counted: (counts.frames_in, counts.frames_out),
-            bench,
+            read_buffer,
+            shared,
         }
     }
 
     /// Another connection on the same workbench, which must be as good as new.
     pub(super) fn reconnect(mut self) -> Self {
         self.release();
-        Self::on(self.bench, &self.setup)
+        Self::on(self.read_buffer, self.shared, &self.setup)
     }
 
     /// Takes a step, if the connection has not ended.
@@ -191,7 +197,7 @@ impl Scene {
             Step::Pause(is_paused) => self.conn.pause(is_paused),
             Step::Send { payload_len } => {
                 let payload = vec![0xee; payload_len.min(LONGEST)];
-                let sent = self.conn.send(&payload, &mut self.bench.supplies);
+                let sent = self.conn.send(&payload, &mut self.shared);
                 self.model.note(sent, [&payload[..]]);
                 assert_ne!(sent, Sent::TooLong);
             }
@@ -200,7 +206,7 @@ impl Scene {
                 self.permitted.push(CloseReason::ClosedByHandler);
             }
             Step::Drain => {
-                if self.conn.state_name() == "Open" {
+                if self.conn.state() == State::Open && !self.conn.is_held() {
                     self.owed_by_drain = self.content().frames.len();
                 }
                 self.conn.drain();
@@ -208,7 +214,7 @@ impl Scene {
                 self.permitted.push(CloseReason::Drained);
             }
             Step::Cut => {
-                self.conn.cut(CloseReason::Cut);
+                self.conn.abort(CloseReason::Cut);
                 self.permitted.push(CloseReason::Cut);
             }
             _ => {}
@@ -218,23 +224,23 @@ impl Scene {
 
     /// As the reactor does it: who is late is cut.
     fn pass(&mut self, duration: Duration) {
-        self.bench.supplies.now += duration;
+        self.shared.now += duration;
         let now = self.now();
         let is_late = |since: Option<Instant>| since.is_some_and(|since| since + TIMEOUT <= now);
         for (since, reason) in [
             (self.conn.frame_since(), CloseReason::FrameTimeout),
             (self.conn.stalled_since(), CloseReason::WriteTimeout),
-            (self.conn.lingering_since(), CloseReason::Cut),
+            (self.conn.state().lingering_since(), CloseReason::Cut),
         ] {
             if is_late(since) {
-                self.conn.cut(reason);
+                self.conn.abort(reason);
                 self.permitted.push(reason);
             }
         }
     }
 
     fn now(&self) -> Instant {
-        self.bench.supplies.now
+        self.shared.now
     }
 
     fn event(&mut self, readable: bool, writable: bool) {
@@ -250,8 +256,9 @@ impl Scene {
             return;
         }
         let (frames, written) = (self.model.frames, self.socket.written.len());
-        let moved = self.conn.run(&mut self.socket, &mut self.bench, &mut self.model);
+        let moved = run(&mut self.conn, &mut self.socket, &mut self.read_buffer, &mut self.shared, &mut self.model);
         let has_moved = moved.has_output_or_frames();
+        self.conn.check_after_turn(&self.shared.config);
         assert_eq!(has_moved, self.model.frames > frames || self.socket.written.len() > written);
         if let Some(reason) = self.model.ended {
             self.permitted.push(reason);
@@ -261,7 +268,7 @@ impl Scene {
             let owed_max = self.setup.outbox_bytes_high + self.model.longest.max(1);
             assert!(self.conn.unsent_bytes() < owed_max, "{} bytes are owed", self.conn.unsent_bytes());
             let is_over = self.conn.unsent_bytes() > self.setup.outbox_bytes_low;
-            let is_told = !self.model.awaits_room || is_over || self.conn.is_ending();
+            let is_told = !self.model.awaits_room || is_over || self.conn.state().is_ending();
             assert!(is_told, "nobody was told that there is room: {:?}", self.conn);
         }
         self.check();
@@ -284,13 +291,13 @@ impl Scene {
 
     /// What holds between any two steps.
     fn check(&mut self) {
-        let Workbench { work, run, at, supplies } = &self.bench;
-        assert!(work.is_empty() && run.is_empty() && *at == 0, "the workbench is not empty");
-        assert_eq!(supplies.pool.lent_bytes(), self.conn.buffered_bytes(), "the accounting is wrong");
-        assert!(supplies.pool.lent_bytes() <= self.setup.memory_bytes_max);
-        assert!(supplies.pool.lent_bytes() + supplies.pool.joined_bytes() <= self.setup.memory_bytes_max);
-        assert!(supplies.pool.idle_bytes() <= self.setup.pool_bytes_max);
-        let counts = &supplies.counts;
+        let shared = &self.shared;
+        assert!(self.read_buffer.is_empty(), "the read buffer is not empty");
+        assert_eq!(shared.pool.used_bytes(), self.conn.buffered_bytes(), "the accounting is wrong");
+        assert!(shared.pool.used_bytes() <= self.setup.memory_bytes_max);
+        assert!(shared.pool.used_bytes() + shared.pool.joined_bytes() <= self.setup.memory_bytes_max);
+        assert!(shared.pool.free_bytes() <= self.setup.pool_bytes_max);
+        let counts = &shared.counts;
         assert_eq!(counts.frames_in - self.counted.0, self.model.frames as u64);
         assert_eq!(counts.frames_out - self.counted.1, self.model.replies);
 
@@ -301,8 +308,8 @@ impl Scene {
         (self.compared_in, self.compared_out) = (received.len(), written.len());
         if self.conn.closed().is_none() {
             assert_eq!(written.len() + self.conn.unsent_bytes(), self.model.expected.len(), "output is lost");
-            assert_eq!(self.socket.is_shut_down(), self.conn.state_name() == "Lingering");
-            self.conn.check_invariants(&supplies.config);
+            assert_eq!(self.socket.is_shut_down(), matches!(self.conn.state(), State::Lingering { .. }));
+            self.conn.check(&shared.config);
         }
     }
 
@@ -316,13 +323,16 @@ impl Scene {
         assert!(!owes || self.socket.waits_to_write(), "output waits for nothing: {conn:?}");
         let is_broken = matches!(self.socket.end, Some(End::Failed(_)));
         assert!(owes || !is_broken, "it was told that it is broken, and lives on: {conn:?}");
-        match conn.state_name() {
-            "Open" | "Draining" | "Lingering" => {
+        match conn.state() {
+            State::Open if conn.is_held() => {}
+            State::Open | State::Draining | State::Lingering { .. } => {
                 let is_held = conn.unsent_bytes() > self.setup.outbox_bytes_low;
                 assert!(is_held || self.socket.is_drained(), "input waits for nothing: {conn:?}");
             }
-            "Flushing" => assert!(owes, "its end waits for nothing: {conn:?}"),
-            _ => {}
+            State::Flushing { .. } | State::FlushingAfterFin { .. } => {
+                assert!(owes, "its end waits for nothing: {conn:?}");
+            }
+            State::HalfClosed | State::Closed(_) => {}
         }
     }
 
@@ -335,14 +345,14 @@ impl Scene {
         for _ in 0..=self.stream.len() {
             self.take(&Step::Pause(false));
             self.take(&Step::Settle);
-            if !self.conn.state_name().contains("paused") {
+            if !(self.conn.state() == State::Open && self.conn.is_held()) {
                 break;
             }
         }
         self.everything_is_answered();
         self.take(&Step::Fin);
         self.take(&Step::Settle);
-        if self.conn.state_name() == "HalfClosed" {
+        if self.conn.state() == State::HalfClosed {
             self.take(&Step::Close);
             self.take(&Step::Settle);
         }
@@ -360,18 +370,21 @@ impl Scene {
             Rest::Part(len) => len,
             Rest::TooLong { .. } => 0,
         };
-        match conn.state_name() {
-            "Open" | "Draining" => {
+        match conn.state() {
+            State::Open | State::Draining => {
+                assert!(conn.state() == State::Draining || !conn.is_held(), "it is paused: {conn:?}");
                 assert_eq!((self.model.frames, conn.held_bytes().0), (content.frames.len(), rest), "{conn:?}");
-                assert!(conn.state_name() == "Open" || rest > 0, "the drain waits for nothing: {conn:?}");
+                assert!(conn.state() == State::Open || rest > 0, "the drain waits for nothing: {conn:?}");
             }
-            "HalfClosed" => {
+            State::HalfClosed => {
                 assert_eq!((self.model.frames, rest), (content.frames.len(), 0));
             }
-            "Lingering" => {}
-            state => panic!("it is {state} with nothing in its way: {conn:?}"),
+            State::Lingering { .. } => {}
+            State::Flushing { .. } | State::FlushingAfterFin { .. } | State::Closed(_) => {
+                panic!("it goes no further, with nothing in its way: {conn:?}");
+            }
         }
-        assert_eq!(conn.has_backlog(), conn.held_bytes().0 > 0);
+        assert_eq!(conn.has_buffers(), conn.held_bytes().0 > 0);
     }
 
     /// What has arrived.
@@ -402,8 +415,8 @@ impl Scene {
     }
 
     fn release(&mut self) {
-        self.conn.release(&mut self.bench.supplies);
-        assert_eq!((self.conn.buffered_bytes(), self.bench.supplies.pool.lent_bytes()), (0, 0));
+        self.conn.release(&mut self.shared);
+        assert_eq!((self.conn.buffered_bytes(), self.shared.pool.used_bytes()), (0, 0));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::conn::chunk::CHUNK_LEN;
-use crate::frame::HEADER_LEN;
+use crate::wire::HEADER_LEN;
 
 /// What holds for the whole script.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::conn::Sink;
-use crate::conn::decoder::Frame;
-use crate::conn::outbox::Sent;
-use crate::conn::replies::{Replies, Verdict};
+use crate::conn::frame::Frame;
+use crate::conn::output::Sent;
+use crate::conn::sink::Sink;
+use crate::conn::sink::{Replies, Verdict};
 use crate::error::CloseReason;
-use crate::frame::encode_header;
 use crate::fuzzing::script::{Act, LONGEST, Setup};
+use crate::wire::encode_header;
 
 #[derive(Debug)]
 pub(super) struct Model {
@@ -84,7 +84,7 @@ impl Model {
         sent
     }
 
-    fn answer(&mut self, act: Act, mut frame: Frame<'_>, replies: &mut Replies<'_>) -> Option<Sent> {
+    fn answer(&mut self, act: Act, frame: Frame<'_>, replies: &mut Replies<'_>) -> Option<Sent> {
         Some(match act {
             Act::Ignore => return None,
             Act::Copy => self.reply(frame.payload(), replies),

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use crate::conn::readiness::{Readiness, SHORT_CALL_IS_LAST, Transport};
+use crate::conn::io::{Readiness, SHORT_CALL_IS_LAST, Transport};
 
 #[derive(Debug, Default)]
 pub(super) struct Socket {

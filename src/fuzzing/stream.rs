@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use crate::conn::chunk::CHUNK_LEN;
-use crate::conn::decoder::{Decoded, decode};
+use crate::conn::state::State;
 use crate::error::CloseReason;
-use crate::frame::{HEADER_LEN, announced_len, decode_header};
 use crate::fuzzing::scene::Scene;
 use crate::fuzzing::script::{PAYLOAD_LENS, Setup, Step, of};
+use crate::wire::{Decoded, decode};
+use crate::wire::{HEADER_LEN, announced_len, decode_header};
 
 /// What a stream is made of.
 #[derive(Debug, PartialEq, Eq)]
@@ -98,26 +99,24 @@ fn piece_len(byte: u8) -> usize {
 fn decodes(bytes: &[u8], content: &Content, payload_len_max: u32) {
     for frame in &content.frames {
         let frame_len = frame.len();
-        let front = |len: usize| decode(&bytes[frame.start..][..len.min(CHUNK_LEN)], payload_len_max);
-        let partial = if frame_len > CHUNK_LEN { Decoded::Large { frame_len } } else { Decoded::Incomplete };
-        let whole = if frame_len > CHUNK_LEN { partial } else { Decoded::Frame { frame_len } };
+        let front = |len: usize| decode(&bytes[frame.start..][..len], payload_len_max);
         for len in 0..HEADER_LEN {
-            assert_eq!(front(len), Ok(Decoded::Incomplete));
+            assert_eq!(front(len), Ok(Decoded::Partial { frame_len: 0 }));
         }
         for len in [HEADER_LEN, HEADER_LEN + 1, frame_len / 2, frame_len - 1] {
             if (HEADER_LEN..frame_len).contains(&len) {
-                assert_eq!(front(len), Ok(partial), "{len} bytes of {frame_len}");
+                assert_eq!(front(len), Ok(Decoded::Partial { frame_len }), "{len} bytes of {frame_len}");
             }
         }
-        assert_eq!(front(bytes.len() - frame.start), Ok(whole));
+        assert_eq!(front(bytes.len() - frame.start), Ok(Decoded::Frame { frame_len }));
     }
     let rest = &bytes[content.whole_len()..];
-    let decoded = decode(&rest[..rest.len().min(CHUNK_LEN)], payload_len_max);
+    let decoded = decode(rest, payload_len_max);
     match content.rest {
-        Rest::Part(_) => assert!(matches!(decoded, Ok(Decoded::Incomplete | Decoded::Large { .. })), "{decoded:?}"),
+        Rest::Part(_) => assert!(matches!(decoded, Ok(Decoded::Partial { .. })), "{decoded:?}"),
         Rest::TooLong { announced } => {
             assert_eq!(decoded.map_err(|error| error.announced), Err(announced));
-            assert_eq!(decode(&rest[..HEADER_LEN - 1], payload_len_max), Ok(Decoded::Incomplete));
+            assert_eq!(decode(&rest[..HEADER_LEN - 1], payload_len_max), Ok(Decoded::Partial { frame_len: 0 }));
         }
     }
 }
@@ -140,7 +139,7 @@ fn arrives(bytes: &[u8], content: &Content, payload_len_max: u32, lens: &[usize]
         }
         assert_eq!(scene.socket.written.len(), whole_len, "of {at} bytes");
         let is_refused = matches!(content.rest, Rest::TooLong { .. }) && at >= content.whole_len() + HEADER_LEN;
-        let is_open = scene.conn.state_name() == "Open";
+        let is_open = scene.conn.state() == State::Open;
         assert_eq!(is_open, !is_refused, "at {at} bytes: {:?}", scene.conn);
         let held = if is_refused { 0 } else { at - whole_len };
         assert_eq!(scene.conn.held_bytes(), (held, 0));

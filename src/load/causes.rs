@@ -4,13 +4,13 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::addr::ListenAddr;
-use crate::frame::HEADER_LEN;
 use crate::load::dialer::DialPace;
 use crate::load::machine;
 use crate::load::outcome::Connecting;
 use crate::load::plan::Plan;
 use crate::load::report::NOT_MADE;
 use crate::load::summary::Seen;
+use crate::wire::HEADER_LEN;
 
 /// A limit that was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::{io, thread};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addr::{Dial, ListenAddr, connect_unix};
-use crate::frame::encode_header;
+use crate::wire::encode_header;
 
 /// Connections that drip until this is dropped.
 #[derive(Debug)]

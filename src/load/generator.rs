@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crate::conn::decoder::Frame;
-use crate::conn::outbox::Sent;
+use crate::conn::frame::Frame;
+use crate::conn::output::Sent;
 use crate::error::{CloseReason, DialError};
-use crate::frame::HEADER_LEN;
 use crate::handler::{ConnId, Context, Handler, Peers, SourceId, TimerId};
 use crate::load::clock::{Arrivals, Clock};
 use crate::load::destination::Destination;
@@ -19,6 +18,7 @@ use crate::load::payload::Payloads;
 use crate::load::phase::{EndCause, INTERVAL, Phase, Step};
 use crate::load::plan::Plan;
 use crate::load::report::{Report, Reporter};
+use crate::wire::HEADER_LEN;
 
 /// What a thread's generator is made from.
 #[derive(Debug)]

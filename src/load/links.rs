@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::conn::decoder::Frame;
-use crate::conn::outbox::Sent;
+use crate::conn::frame::Frame;
+use crate::conn::output::Sent;
 use crate::handler::ConnId;
 use crate::load::clock::Clock;
 use crate::load::link::{Link, LinkState, Stamp};

@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::conn::decoder::Frame;
+use crate::conn::frame::Frame;
 use crate::load::outcome::FaultKind;
 
 #[derive(Debug)]
@@ -81,8 +81,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::conn::decoder::Body;
-    use crate::frame::{HEADER_LEN, encode_header};
+    use crate::conn::frame::Body;
+    use crate::wire::{HEADER_LEN, encode_header};
 
     fn check(payloads: &Payloads, connection: u32, frame: u32, payload: &[u8]) -> Result<(), FaultKind> {
         let mut bytes = encode_header(payload.len() as u32).to_vec();

@@ -5,7 +5,6 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::frame::HEADER_LEN;
 use crate::load::generator::{Command, Generator, Seed};
 use crate::load::machine::ThreadClock;
 use crate::load::outcome::ThreadUse;
@@ -13,6 +12,7 @@ use crate::load::plan::{LoadError, Plan};
 use crate::reactor::handle::Handle;
 use crate::reactor::stats::Stats;
 use crate::reactor::{Reactor, Turn};
+use crate::wire::HEADER_LEN;
 
 pub(crate) struct Thread {
     handle: Handle<Command>,

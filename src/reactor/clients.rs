@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use crate::addr::{Dial, PeerAddr};
 use crate::config::Config;
-use crate::conn::outbox::Sent;
-use crate::conn::run::Moved;
-use crate::conn::workbench::Supplies;
-use crate::conn::{Conn, Readiness};
+use crate::conn::Conn;
+use crate::conn::io::Readiness;
+use crate::conn::output::Sent;
+use crate::conn::shared::Shared;
+use crate::conn::turn::Moved;
 use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
 use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
 use crate::reactor::deadlines::{Kind, Kinds};
@@ -276,7 +277,7 @@ impl<S, T> Clients<S, T> {
     /// Ends a connection at once; its slot is freed at the end of the turn.
     pub(crate) fn cut(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(conn) = self.conn_mut(id) {
-            conn.cut(reason);
+            conn.abort(reason);
             self.ended.push(id);
         }
     }
@@ -348,7 +349,7 @@ impl<S, T> Clients<S, T> {
         let Self { slots, ended, .. } = self;
         for (id, client) in slots.iter_mut() {
             if let Some(tenant) = client.tenant_mut() {
-                tenant.conn.cut(reason);
+                tenant.conn.abort(reason);
                 ended.push(id);
             }
         }
@@ -402,29 +403,29 @@ impl<S, T> Clients<S, T> {
 }
 
 impl<S, T> Reach for Clients<S, T> {
-    fn send(&mut self, to: ConnId, payload: &[u8], supplies: &mut Supplies) -> Sent {
-        let Some(conn) = self.conn_mut(to) else { return supplies.refuse(Sent::Gone) };
-        let sent = conn.send(payload, supplies);
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Sent {
+        let Some(conn) = self.conn_mut(to) else { return shared.count_refused(Sent::Gone) };
+        let sent = conn.send(payload, shared);
         let held = conn.buffered_bytes();
         if sent == Sent::Queued {
-            self.note_held(to, held, false, supplies.now);
+            self.note_held(to, held, false, shared.now);
             self.queue(to);
         }
         sent
     }
 
-    fn broadcast(&mut self, payload: &[u8], supplies: &mut Supplies) -> Broadcast {
+    fn broadcast(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
         let mut reached = Broadcast::default();
         let Self { slots, waiting, holders, .. } = self;
         for (id, client) in slots.iter_mut() {
             let Some(tenant) = client.tenant_mut() else { continue };
-            let sent = tenant.conn.send(payload, supplies);
+            let sent = tenant.conn.send(payload, shared);
             count(&mut reached, sent);
             if sent != Sent::Queued {
                 continue;
             }
             let held = tenant.conn.buffered_bytes();
-            holders.set(&mut client.holding, id.index, held, false, supplies.now);
+            holders.set(&mut client.holding, id.index, held, false, shared.now);
             if !std::mem::replace(&mut client.is_queued, true) {
                 waiting.push_back(id);
             }
@@ -432,8 +433,8 @@ impl<S, T> Reach for Clients<S, T> {
         reached
     }
 
-    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, supplies: &mut Supplies) -> bool {
-        self.evict_for(of, held, needed, supplies)
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
+        self.evict_for(of, held, needed, shared)
     }
 
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
@@ -441,7 +442,7 @@ impl<S, T> Reach for Clients<S, T> {
         if let Some(Tenant { conn, .. }) = client.tenant_mut() {
             match wish {
                 Wish::Close => conn.close(CloseReason::ClosedByHandler),
-                Wish::Abort => conn.cut(CloseReason::AbortedByHandler),
+                Wish::Abort => conn.abort(CloseReason::AbortedByHandler),
                 Wish::Pause => conn.pause(true),
                 Wish::Resume => conn.pause(false),
                 Wish::Wake => conn.wake(),

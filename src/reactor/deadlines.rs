@@ -129,15 +129,15 @@ impl Deadlines {
     ///
     /// Rule: a frame in progress is activity. Each of its bytes puts off the idle timeout; that it is completed is what the
     /// frame timeout is for.
-    pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, had_backlog: bool, has_moved: bool, now: Instant) {
+    pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, had_buffers: bool, has_moved: bool, now: Instant) {
         if has_moved {
             self.set(Kind::Idle, slot, Some(now));
         }
         // Without a backlog, before and after, it is not in the list.
-        if had_backlog || conn.has_backlog() {
+        if had_buffers || conn.has_buffers() {
             self.set(Kind::Frame, slot, conn.frame_since());
         }
-        if let Some(since) = conn.lingering_since() {
+        if let Some(since) = conn.state().lingering_since() {
             self.set(Kind::Linger, slot, Some(since));
         }
     }

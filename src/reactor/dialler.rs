@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use log::debug;
 
 use crate::addr::{ListenAddr, PeerAddr};
-use crate::conn::Readiness;
-use crate::conn::run::Moved;
+use crate::conn::io::Readiness;
+use crate::conn::turn::Moved;
 use crate::error::DialError;
 use crate::handler::{ConnId, Handler, Peers};
 use crate::reactor::clients::{Origin, Seat};
@@ -19,7 +19,7 @@ use crate::reactor::{Life, Reactor};
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Begins to connect to those that are to be dialled, until the budget is spent.
     pub(crate) fn begin_dials(&mut self) {
-        for _ in 0..self.bench.supplies.config.dial_budget {
+        for _ in 0..self.shared.config.dial_budget {
             let Some(id) = self.clients.to_dial.pop_front() else { break };
             let Some(client) = self.clients.slots.tenant_mut(id) else { continue };
             let Seat::Reserved(dial) = &mut client.seat else { continue };
@@ -48,7 +48,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn begin_dial(&mut self, id: ConnId, to: &ListenAddr, from: Option<IpAddr>) -> Result<N::Stream, DialError> {
-        let config = &self.bench.supplies.config;
+        let config = &self.shared.config;
         if self.life != Life::Running {
             return Err(DialError::Cancelled);
         }
@@ -88,7 +88,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// The connect timeout has passed, and the connection was not made when that was last looked at.
     pub(crate) fn dial_timed_out(&mut self, id: ConnId) {
-        let allowed = self.bench.supplies.config.connect_timeout;
+        let allowed = self.shared.config.connect_timeout;
         if self.clients.is_dialling(id) {
             self.attempt_failed(id, DialError::TimedOut { allowed });
         }
@@ -113,9 +113,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         debug!("[{id}] not connected: {error}");
         self.stats.dials_failed += 1;
         self.deadlines.clear(id.index);
-        let Self { handler, clients, bench, gates, .. } = self;
-        let mut peers = Peers::new(clients, &mut bench.supplies);
+        let Self { handler, clients, shared, gates, .. } = self;
+        let mut peers = Peers::new(clients, shared);
         let outcome = guarded(|| handler.on_dial_failed(&mut peers, id, &error));
-        noted(outcome, "on_dial_failed", About::Dial(id), &mut bench.supplies, &mut gates.panicked);
+        noted(outcome, "on_dial_failed", About::Dial(id), shared, &mut gates.panicked);
     }
 }

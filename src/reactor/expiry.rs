@@ -1,7 +1,7 @@
 //! What happens at a deadline: the connection has a last look, and ends if it is its peer that is late.
 
-use crate::conn::Transport;
-use crate::conn::run::Moved;
+use crate::conn::io::Transport;
+use crate::conn::turn::Moved;
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
@@ -59,7 +59,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Kind::Idle => (Some(now), moved.has_any() || is_queued),
             Kind::Frame => (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, conn.frame_since(), now)),
             Kind::Write => return self.is_behind(id, moved),
-            Kind::Linger | Kind::Connect => (conn.lingering_since(), false),
+            Kind::Linger | Kind::Connect => (conn.state().lingering_since(), false),
         };
         if is_in_time {
             self.deadlines.set(kind, id.index, since);
@@ -78,7 +78,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let finished_since = conn.finished_since();
         let shown = match stream.unacknowledged_bytes() {
             Ok(Some(unacknowledged)) => {
-                let (unacknowledged, just_written) = (unacknowledged as u64, moved.written as u64);
+                let (unacknowledged, just_written) = (unacknowledged as u64, moved.bytes_out as u64);
                 acceptance.look(id.index, Look { unacknowledged, unsent, written, just_written })
             }
             // The kernel does not say: only what it has taken can count.
@@ -118,10 +118,10 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::{Config, ConfigBuilder};
-    use crate::frame::encode_header;
     use crate::handler::Echo;
     use crate::reactor::Reactor;
     use crate::sim::Sim;
+    use crate::wire::encode_header;
 
     const TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -11,9 +11,9 @@ use crate::reactor::net::Net;
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Panics with what is wrong, if anything is.
     pub(crate) fn check_invariants(&self) {
-        let supplies = &self.bench.supplies;
-        let config = &supplies.config;
-        assert!(self.bench.work.is_empty() && self.bench.at == 0, "the workbench is empty between runs");
+        let shared = &self.shared;
+        let config = &shared.config;
+        assert!(self.read_buffer.is_empty(), "the read buffer is empty between turns");
         assert!(self.clients.ended.is_empty(), "slots of ended connections are freed in the turn of their end");
 
         let mut buffered = 0;
@@ -35,7 +35,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Seat::Out => panic!("[{id}] was not put back after its run"),
                 Seat::Failed(error) => panic!("[{id}] was not told of: {error}"),
             };
-            conn.check_invariants(config);
+            conn.check(config);
             buffered += conn.buffered_bytes();
             let noted = self.clients.holders.held(client.holding);
             assert_eq!(noted, conn.buffered_bytes(), "[{id}] is found at the memory limit by what it holds");
@@ -51,7 +51,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             watched += usize::from(conn.is_watched());
         }
         assert!(self.acceptance.len() <= watched, "a window belongs to a connection that is watched");
-        assert_eq!(supplies.pool.lent_bytes(), buffered, "the accounted bytes are those that connections own");
+        assert_eq!(shared.pool.used_bytes(), buffered, "the accounted bytes are those that connections own");
         assert!(buffered <= config.memory_bytes_max, "{buffered} bytes are buffered");
         let sleeps = queued > 0 && self.sleep(None) != Some(Duration::ZERO);
         assert!(!sleeps, "the next poll does not sleep while a connection waits for its turn");
@@ -85,8 +85,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Some(Glimpse {
             is_queued: self.clients.is_queued(id),
             is_held: conn.is_held(),
-            is_ending: conn.is_ending(),
-            is_taking_frames: conn.is_taking_frames(),
+            is_ending: conn.state().is_ending(),
+            is_taking_frames: conn.state().takes_frames(),
             unsent_bytes: conn.unsent_bytes(),
         })
     }

@@ -154,7 +154,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         self.listeners.paused_until = None;
         for index in 0..self.listeners.list.len() {
-            for _ in 0..self.bench.supplies.config.accept_budget {
+            for _ in 0..self.shared.config.accept_budget {
                 if !self.accept_one(index) {
                     break;
                 }
@@ -177,7 +177,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Some(Search::Nothing) | None => None,
         };
         let listening = &mut self.listeners.list[index];
-        let outcome = self.net.accept(&listening.listener, &self.bench.supplies.config);
+        let outcome = self.net.accept(&listening.listener, &self.shared.config);
         self.stats.accepts.count(&outcome);
         match outcome {
             Ok((stream, peer)) => {
@@ -196,7 +196,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.reap();
         for index in 0..self.listeners.list.len() {
             for _ in 0..self.listeners.list[index].left.unwrap_or(0) {
-                let outcome = self.net.accept(&self.listeners.list[index].listener, &self.bench.supplies.config);
+                let outcome = self.net.accept(&self.listeners.list[index].listener, &self.shared.config);
                 self.stats.accepts.count(&outcome);
                 match outcome {
                     Ok(_) => {
@@ -223,7 +223,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Whether there is no room for another connection.
     fn is_full(&self) -> bool {
-        self.clients.sockets() >= self.bench.supplies.config.connections_max
+        self.clients.sockets() >= self.shared.config.connections_max
     }
 
     /// Closes a connection so that another can be accepted.
@@ -260,7 +260,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if self.life != Life::Running {
             tenant.conn.drain();
         }
-        let has_work = tenant.conn.wants_turn() || tenant.conn.is_ending();
+        let has_work = tenant.conn.wants_turn() || tenant.conn.state().is_ending();
         self.clients.seat_open(id, tenant);
         if has_work {
             self.clients.queue(id);
@@ -271,7 +271,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     fn admission(&mut self, peer: &PeerAddr, longest_idle: Option<ConnId>) -> Result<(), Refusal> {
         let is_full = self.is_full();
         if is_full && longest_idle.is_none() {
-            return Err(Refusal::ConnectionsMax(self.bench.supplies.config.connections_max));
+            return Err(Refusal::ConnectionsMax(self.shared.config.connections_max));
         }
         if let Some((prefix, max)) = self.listeners.per_ip.full(peer) {
             return Err(Refusal::PerIp(prefix, max));

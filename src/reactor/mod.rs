@@ -32,7 +32,8 @@ use log::{debug, info, trace};
 
 use crate::addr::ListenAddr;
 use crate::config::{Config, after};
-use crate::conn::workbench::Workbench;
+use crate::conn::input::ReadBuffer;
+use crate::conn::shared::Shared;
 use crate::error::{CloseReason, Error};
 use crate::handler::{End, Handler, Peers, SourceId};
 use crate::reactor::acceptance::Acceptance;
@@ -81,7 +82,8 @@ use crate::reactor::stats::Stats;
 pub struct Reactor<H: Handler, N: Net = Mio> {
     net: N,
     handler: H,
-    bench: Workbench,
+    read_buffer: ReadBuffer,
+    shared: Shared,
     clients: Clients<N::Stream, H::State>,
     listeners: Listeners<N::Listener>,
     deadlines: Deadlines,
@@ -163,7 +165,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             acceptance: Acceptance::new(&config),
             listeners: Listeners::new(&config),
             clients: Clients::new(&config, now),
-            bench: Workbench::new(config, now),
+            read_buffer: ReadBuffer::new(),
+            shared: Shared::new(config, now),
             mailbox,
             stats: Stats::default(),
             gates: Gates::default(),
@@ -188,7 +191,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let token = Subject::Listener(self.listeners.next_index()).token();
         let (listener, bound) = self
             .net
-            .listen(addr, &self.bench.supplies.config, token)
+            .listen(addr, &self.shared.config, token)
             .map_err(|source| Error::Listen { addr: addr.clone(), source })?;
         self.listeners.push(listener);
         debug!("listening on {bound}");
@@ -198,8 +201,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// All connections by their ids, and what else a handler can do: dial, set a timer. Between two turns.
     pub fn peers(&mut self) -> Peers<'_> {
         // What waits for a deadline from here on must not count the time since the last turn.
-        self.bench.supplies.now = self.net.now();
-        Peers::new(&mut self.clients, &mut self.bench.supplies)
+        self.shared.now = self.net.now();
+        Peers::new(&mut self.clients, &mut self.shared)
     }
 
     /// Turns until it is drained or stopped.
@@ -225,10 +228,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.net.poll(self.sleep(timeout)).map_err(Error::Poll)?;
         self.stats.polls += 1;
         let began = self.net.now();
-        self.bench.supplies.now = began;
+        self.shared.now = began;
         self.clients.reclaim.begin_turn(began);
         let moved_before = self.stats.bytes_moved();
-        let mut budget = TurnBudget::new(&self.bench.supplies.config);
+        let mut budget = TurnBudget::new(&self.shared.config);
 
         self.take_events();
         self.take_requests(&mut budget);
@@ -257,7 +260,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return;
         }
         let now = self.net.now();
-        let timeout = self.bench.supplies.config.drain_timeout;
+        let timeout = self.shared.config.drain_timeout;
         let deadline = after(now, timeout);
         let connections = self.clients.slots.len();
         match deadline {
@@ -267,7 +270,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.life = Life::Draining { deadline };
         self.clients.is_ending = true;
         self.listeners.drain();
-        self.bench.supplies.now = now;
+        self.shared.now = now;
         // Now, so that a client which has seen its end finds no listener, unless the queue is long.
         self.accept();
         self.clients.drain_all();
@@ -296,10 +299,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
-        let supplies = &self.bench.supplies;
-        stats.take_over(&supplies.counts);
-        stats.buffered_bytes = supplies.pool.lent_bytes() as u64;
-        stats.pooled_bytes = (supplies.pool.idle_bytes() + supplies.pool.joined_bytes()) as u64;
+        let shared = &self.shared;
+        stats.take_over(&shared.counts);
+        stats.buffered_bytes = shared.pool.used_bytes() as u64;
+        stats.pooled_bytes = (shared.pool.free_bytes() + shared.pool.joined_bytes()) as u64;
         stats.dialling = self.clients.slots.len() as u64 - stats.connections;
         stats
     }
@@ -351,7 +354,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.
     fn take_events(&mut self) {
-        let Self { net, clients, listeners, mailbox, handler, bench, gates, .. } = self;
+        let Self { net, clients, listeners, mailbox, handler, shared, gates, .. } = self;
         let mut count = 0;
         for ready in net.events() {
             count += 1;
@@ -365,14 +368,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Listener(index) => listeners.note_ready(index),
                 Subject::Waker => mailbox.note_rung(),
                 Subject::Source(number) if net.is_watched(ready.token) => {
-                    let mut peers = Peers::new(clients, &mut bench.supplies);
+                    let mut peers = Peers::new(clients, shared);
                     let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number)));
-                    noted(outcome, "on_source", About::NoConn, &mut bench.supplies, &mut gates.panicked);
+                    noted(outcome, "on_source", About::NoConn, shared, &mut gates.panicked);
                 }
                 Subject::Source(_) => {}
             }
         }
-        self.has_more_events = count >= self.bench.supplies.config.events_per_turn;
+        self.has_more_events = count >= self.shared.config.events_per_turn;
     }
 
     /// Begins the drain or stop that a handler or another thread has asked for, and ends a drain at its deadline.
@@ -395,10 +398,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let now = self.now();
         self.stats.log_lines_left_out += self.gates.tell_left_out(now);
         if self.trim_at.is_some_and(|at| now >= at) {
-            self.bench.supplies.trim();
+            self.shared.trim();
             self.trim_at = None;
         }
-        if self.trim_at.is_none() && self.bench.supplies.has_idle() {
+        if self.trim_at.is_none() && self.shared.has_idle() {
             self.trim_at = after(now, TRIM_INTERVAL);
         }
     }
@@ -419,7 +422,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// When this turn began.
     fn now(&self) -> Instant {
-        self.bench.supplies.now
+        self.shared.now
     }
 }
 
@@ -427,7 +430,7 @@ impl<H: Handler, N: Net> Drop for Reactor<H, N> {
     /// Closes what is left, so that the handler hears of it.
     fn drop(&mut self) {
         self.mailbox.finish();
-        self.bench.supplies.now = self.net.now();
+        self.shared.now = self.net.now();
         self.stop();
         self.reap();
     }

@@ -28,7 +28,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::addr::{ListenAddr, PeerAddr, UnixAddr};
 use crate::config::Config;
-use crate::conn::{Readiness, Transport};
+use crate::conn::io::{Readiness, Transport};
 use crate::error::NotLocal;
 pub use crate::reactor::net::listener::Listener;
 use crate::reactor::net::owner::Owner;

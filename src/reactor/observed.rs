@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, Read, Write};
 
 use log::trace;
 
-use crate::conn::Transport;
+use crate::conn::io::Transport;
 use crate::handler::ConnId;
 use crate::reactor::stats::Stats;
 

@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::conn::Transport;
+use crate::conn::io::Transport;
 use crate::handler::ConnId;
 use crate::reactor::clients::{Clients, Origin, Seat};
 

@@ -10,11 +10,11 @@ use std::thread;
 use log::{trace, warn};
 
 use crate::addr::PeerAddr;
-use crate::conn::Sink;
-use crate::conn::decoder::Frame;
-use crate::conn::replies::{Replies, Verdict};
-use crate::conn::run::Frames;
-use crate::conn::workbench::Supplies;
+use crate::conn::frame::Frame;
+use crate::conn::input::Frames;
+use crate::conn::shared::Shared;
+use crate::conn::sink::Sink;
+use crate::conn::sink::{Replies, Verdict};
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Context, Handler, Reach};
 use crate::reactor::log_gate::{LogGate, Source};
@@ -44,7 +44,7 @@ impl<H: Handler> HandlerSink<'_, H> {
             let mut context = Context { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
             callback(handler, &mut context, state);
         });
-        let outcome = noted(outcome, name, About::Conn(*id, peer), replies.supplies, gate);
+        let outcome = noted(outcome, name, About::Conn(*id, peer), replies.shared, gate);
         if outcome.is_none() && !matches!(replies.verdict, Verdict::Fail(_)) {
             // What was answered before is still flushed.
             *replies.verdict = Verdict::Close(CloseReason::HandlerPanicked);
@@ -64,7 +64,7 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
         let id = self.id;
         self.call("on_frame", replies, |handler, context, state| {
-            while let Some(frame) = frames.next(&mut context.replies) {
+            while let Some(frame) = context.replies.next_frame(frames) {
                 trace!("[{id}] frame: {} bytes of payload, handed over", frame.payload_len());
                 handler.on_frame(context, state, frame);
             }
@@ -83,8 +83,8 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
         self.call("on_low_water", replies, H::on_low_water);
     }
 
-    fn make_room(&mut self, held: usize, needed: usize, supplies: &mut Supplies) -> bool {
-        self.reach.make_room(self.id, held, needed, supplies)
+    fn make_room(&mut self, held: usize, needed: usize, shared: &mut Shared) -> bool {
+        self.reach.make_room(self.id, held, needed, shared)
     }
 }
 
@@ -108,29 +108,23 @@ pub(crate) fn noted<R>(
     outcome: thread::Result<R>,
     callback: &str,
     about: About<'_>,
-    supplies: &mut Supplies,
+    shared: &mut Shared,
     gate: &mut LogGate,
 ) -> Option<R> {
-    outcome.map_err(|payload| note_panic(payload, callback, about, supplies, gate)).ok()
+    outcome.map_err(|payload| note_panic(payload, callback, about, shared, gate)).ok()
 }
 
 /// The most characters of a panic's message in the log.
 const PANIC_TEXT_MAX: usize = 1_000;
 
 #[cold]
-fn note_panic(
-    payload: Box<dyn Any + Send>,
-    callback: &str,
-    about: About<'_>,
-    supplies: &mut Supplies,
-    gate: &mut LogGate,
-) {
-    supplies.counts.panics += 1;
+fn note_panic(payload: Box<dyn Any + Send>, callback: &str, about: About<'_>, shared: &mut Shared, gate: &mut LogGate) {
+    shared.counts.panics += 1;
     let source = match about {
         About::Conn(_, peer) => Source::of(peer),
         About::Dial(_) | About::NoConn => Source::Local,
     };
-    if gate.passes(supplies.now, source) {
+    if gate.passes(shared.now, source) {
         let prefix = match about {
             About::Conn(id, peer) => format!("[{id}] {peer}: "),
             About::Dial(id) => format!("[{id}] "),

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::conn::workbench::ConnCounts;
+use crate::conn::shared::ConnCounts;
 use crate::error::CloseReason;
-use crate::frame::Protocol;
+use crate::wire::Protocol;
 
 /// What a reactor has done, as plain counts since it was made; a snapshot.
 ///
@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn a_close_is_counted_by_its_reason_and_protocol() {
         let mut stats = Stats::default();
-        let Err(error) = crate::frame::announced_len(b"GET ", 8) else { panic!("accepted") };
+        let Err(error) = crate::wire::announced_len(b"GET ", 8) else { panic!("accepted") };
         stats.count_closed(&CloseReason::FrameTooLong(error));
         stats.count_closed(&CloseReason::Reset);
         assert_eq!(stats.closed().collect::<Vec<_>>(), [("reset", 1), ("frame too long", 1)]);

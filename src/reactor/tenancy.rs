@@ -3,7 +3,8 @@
 use log::{debug, warn};
 
 use crate::addr::PeerAddr;
-use crate::conn::{Conn, Transport};
+use crate::conn::Conn;
+use crate::conn::io::Transport;
 use crate::error::{CausedBy, CloseReason};
 use crate::handler::{ConnId, Context, Handler, Peers};
 use crate::reactor::clients::{Origin, Seat, Tenant};
@@ -51,19 +52,19 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     ) -> Option<Tenant<N::Stream, H::State>> {
         let mut conn = Conn::new();
         conn.pause_input_when_full(origin == Origin::Accepted);
-        let Self { handler, clients, bench, gates, .. } = self;
-        let outcome = conn.with_replies(&mut bench.supplies, |replies| {
+        let Self { handler, clients, shared, gates, .. } = self;
+        let outcome = conn.with_replies(shared, |replies| {
             guarded(|| {
                 let replies = replies.reborrow();
                 handler.on_open(&mut Context { id, peer: &peer, replies, reach: clients })
             })
         });
-        let state = noted(outcome, "on_open", About::Conn(id, &peer), &mut bench.supplies, &mut gates.panicked);
+        let state = noted(outcome, "on_open", About::Conn(id, &peer), shared, &mut gates.panicked);
         let Some(state) = state else {
-            conn.release(&mut self.bench.supplies);
+            conn.release(&mut self.shared);
             return None;
         };
-        if conn.has_backlog() {
+        if conn.has_buffers() {
             self.clients.note_held(id, conn.buffered_bytes(), false, self.now());
         }
         debug!("[{id}] open, {} {peer}", if origin == Origin::Accepted { "from" } else { "to" });
@@ -77,7 +78,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub(crate) fn reap(&mut self) {
         while let Some(id) = self.clients.ended.pop() {
             let Some(mut client) = self.clients.slots.remove(id) else { continue };
-            self.clients.holders.set(&mut client.holding, id.index, 0, false, self.bench.supplies.now);
+            self.clients.holders.set(&mut client.holding, id.index, 0, false, self.shared.now);
             self.listeners.note_freed();
             match client.seat {
                 Seat::Open(tenant) => self.bury(id, client.origin, tenant),
@@ -107,12 +108,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             _ => conn.unsent_bytes(),
         };
         self.count_out(id, &peer, &reason, unsent_bytes);
-        conn.release(&mut self.bench.supplies);
+        conn.release(&mut self.shared);
         self.deadlines.clear(id.index);
-        let Self { handler, clients, bench, gates, .. } = self;
-        let mut peers = Peers::new(clients, &mut bench.supplies);
+        let Self { handler, clients, shared, gates, .. } = self;
+        let mut peers = Peers::new(clients, shared);
         let outcome = guarded(|| handler.on_close(&mut peers, id, state, &reason));
-        noted(outcome, "on_close", About::Conn(id, &peer), &mut bench.supplies, &mut gates.panicked);
+        noted(outcome, "on_close", About::Conn(id, &peer), shared, &mut gates.panicked);
     }
 
     /// Counts and logs the end of a connection.

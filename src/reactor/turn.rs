@@ -2,8 +2,8 @@
 
 use log::{Level, log_enabled, trace};
 
-use crate::conn::Transport;
-use crate::conn::run::Moved;
+use crate::conn::io::Transport;
+use crate::conn::turn::{Moved, run};
 use crate::handler::{ConnId, Handler, Peers, Reach};
 use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;
@@ -21,10 +21,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             match self.mailbox.next() {
                 Some(Request::Message(message)) => {
                     self.stats.messages += 1;
-                    let Self { handler, clients, bench, gates, .. } = self;
-                    let mut peers = Peers::new(clients, &mut bench.supplies);
+                    let Self { handler, clients, shared, gates, .. } = self;
+                    let mut peers = Peers::new(clients, shared);
                     let outcome = guarded(|| handler.on_message(&mut peers, message));
-                    noted(outcome, "on_message", About::NoConn, &mut bench.supplies, &mut gates.panicked);
+                    noted(outcome, "on_message", About::NoConn, shared, &mut gates.panicked);
                 }
                 Some(Request::End(end)) => self.clients.end(end),
                 // Whoever asked may have gone; then nobody wants to know.
@@ -38,8 +38,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub(super) fn discard_requests(&mut self) {
         for request in self.mailbox.finish() {
             let outcome = guarded(|| drop(request));
-            let Self { bench, gates, .. } = self;
-            noted(outcome, "dropping a message", About::NoConn, &mut bench.supplies, &mut gates.panicked);
+            let Self { shared, gates, .. } = self;
+            noted(outcome, "dropping a message", About::NoConn, shared, &mut gates.panicked);
         }
     }
 
@@ -50,10 +50,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.clients.timers.note_due(now);
         }
         while let Some(timer) = self.clients.timers.next_firing() {
-            let Self { handler, clients, bench, gates, .. } = self;
-            let mut peers = Peers::new(clients, &mut bench.supplies);
+            let Self { handler, clients, shared, gates, .. } = self;
+            let mut peers = Peers::new(clients, shared);
             let outcome = guarded(|| handler.on_timer(&mut peers, timer));
-            noted(outcome, "on_timer", About::NoConn, &mut bench.supplies, &mut gates.panicked);
+            noted(outcome, "on_timer", About::NoConn, shared, &mut gates.panicked);
         }
     }
 
@@ -85,7 +85,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Takes a connection off the queue and runs it, within `allowance` bytes.
     fn run_admitted(&mut self, id: ConnId, allowance: usize, budget: &mut TurnBudget) {
         let Some(expired) = self.clients.dequeue(id) else { return };
-        self.bench.supplies.allowance = allowance;
+        self.shared.allowance = allowance;
         let moved = self.run_one(id);
         budget.charge(moved.bytes());
         if !expired.is_empty() {
@@ -98,24 +98,24 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Some(mut tenant) = self.clients.take(id) else { return self.look_at_dial(id) };
         let mut moved = Moved::default();
         if tenant.conn.closed().is_none() {
-            let Self { handler, clients, bench, stats, deadlines, acceptance, gates, .. } = self;
+            let Self { handler, clients, read_buffer, shared, stats, deadlines, acceptance, gates, .. } = self;
             let Tenant { stream, conn, peer, state, .. } = &mut tenant;
-            let had_backlog = conn.has_backlog();
+            let had_buffers = conn.has_buffers();
             let before = log_enabled!(Level::Trace).then(|| conn.state_name());
             let mut io = Observed { stream, id, stats };
             let mut sink = HandlerSink { handler, state, id, peer, reach: clients, gate: &mut gates.panicked };
-            moved = conn.run(&mut io, bench, &mut sink);
-            deadlines.follow(id.index, conn, had_backlog, moved.has_any(), bench.supplies.now);
+            moved = run(conn, &mut io, read_buffer, shared, &mut sink);
+            deadlines.follow(id.index, conn, had_buffers, moved.has_any(), shared.now);
             let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write);
-            if is_due && !conn.watch_later(&io, moved) {
+            if is_due && !conn.watch_later(&io, moved.bytes_out) {
                 let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
                 acceptance.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
-                deadlines.set(Kind::Write, id.index, Some(bench.supplies.now));
+                deadlines.set(Kind::Write, id.index, Some(shared.now));
                 conn.take_written();
                 conn.watch(true);
             }
-            if had_backlog || conn.has_backlog() {
-                clients.note_held(id, conn.buffered_bytes(), moved.has_output_or_frames(), bench.supplies.now);
+            if had_buffers || conn.has_buffers() {
+                clients.note_held(id, conn.buffered_bytes(), moved.has_output_or_frames(), shared.now);
             }
             if let Some(before) = before {
                 let (undecoded, owed) = conn.held_bytes();

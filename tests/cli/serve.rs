@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
-use frameloop::frame::{HEADER_LEN, encode_header};
+use frameloop::wire::{HEADER_LEN, encode_header};
 
 use crate::at_once;
 use crate::serve;

@@ -35,7 +35,7 @@ fn once() -> impl FnMut() + Send {
 #[test]
 fn a_panic_in_on_frame_ends_only_its_own_connection() {
     let mut panic_once = once();
-    let hooks = Hooks::default().on_frame(move |conn, mut frame| {
+    let hooks = Hooks::default().on_frame(move |conn, frame| {
         if frame.payload() == b"panic" {
             panic_once();
         }
@@ -51,7 +51,7 @@ fn a_panic_in_on_frame_ends_only_its_own_connection() {
 #[test]
 fn a_panic_over_a_large_frame_gives_its_buffers_back() {
     let mut panic_once = once();
-    let hooks = Hooks::default().on_frame(move |conn, mut frame| {
+    let hooks = Hooks::default().on_frame(move |conn, frame| {
         if frame.payload().len() > 1_000 {
             panic_once();
         }
@@ -78,7 +78,7 @@ fn a_panic_in_on_half_close_on_low_water_or_on_wake_ends_only_its_own_connection
     let mut panic_once = once();
     let large = pattern(1 << 20);
     let hooks = Hooks::default()
-        .on_frame(move |conn, mut frame| match frame.payload() {
+        .on_frame(move |conn, frame| match frame.payload() {
             b"large" => _ = conn.reply(&large),
             _ => _ = conn.reply_frame(frame),
         })

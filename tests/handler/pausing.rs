@@ -9,7 +9,7 @@ use crate::support::stepped::{Hooks, frame, frames, reset};
 
 #[test]
 fn a_paused_connection_is_handed_no_frame_until_it_is_resumed() {
-    let hooks = Hooks::default().on_frame(|conn, mut frame| {
+    let hooks = Hooks::default().on_frame(|conn, frame| {
         if frame.payload() == b"pause" {
             conn.pause();
         }

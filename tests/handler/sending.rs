@@ -9,7 +9,7 @@ use crate::{all, server};
 
 #[test]
 fn replies_by_copy_and_by_frame_keep_their_order() {
-    let hooks = Hooks::default().on_frame(|conn, mut frame| {
+    let hooks = Hooks::default().on_frame(|conn, frame| {
         let is_copied = frame.payload()[0] % 2 == 0;
         let sent = if is_copied { conn.reply(frame.payload()) } else { conn.reply_frame(frame) };
         assert_eq!(sent, Sent::Queued);
@@ -40,7 +40,7 @@ fn a_frame_is_sent_to_another_connection_by_its_id() {
     let (ids, received_ids) = channel::<ConnId>();
     let (results, sent) = channel();
     let mut target = None;
-    let hooks = Hooks::default().on_open(move |conn| ids.send(conn.id()).unwrap()).on_frame(move |conn, mut frame| {
+    let hooks = Hooks::default().on_open(move |conn| ids.send(conn.id()).unwrap()).on_frame(move |conn, frame| {
         let to = *target.get_or_insert_with(|| received_ids.recv().unwrap());
         results.send(conn.send(to, frame.payload())).unwrap();
     });
@@ -90,7 +90,7 @@ fn who_is_woken_speaks_once_however_often_it_was_woken() {
 
 #[test]
 fn a_frame_sent_to_the_own_id_is_a_reply() {
-    let hooks = Hooks::default().on_frame(|conn, mut frame| {
+    let hooks = Hooks::default().on_frame(|conn, frame| {
         let id = conn.id();
         assert_eq!(conn.send(id, frame.payload()), Sent::Queued);
         assert_eq!(conn.peers().send(id, b"by its id"), Sent::Queued);
@@ -104,7 +104,7 @@ fn a_frame_sent_to_the_own_id_is_a_reply() {
 #[test]
 fn a_broadcast_counts_whom_it_reached_and_who_is_over_the_mark() {
     let (results, reached) = channel();
-    let hooks = Hooks::default().on_frame(move |conn, mut frame| {
+    let hooks = Hooks::default().on_frame(move |conn, frame| {
         results.send(conn.broadcast(frame.payload())).unwrap();
     });
     let mut server = server(hooks);
@@ -214,7 +214,7 @@ fn each_connection_has_a_state_of_its_own() {
 #[test]
 fn a_payload_of_many_chunks_reads_the_same_in_one_piece_and_in_several() {
     let (results, lens) = channel();
-    let hooks = Hooks::default().on_frame(move |conn, mut frame| {
+    let hooks = Hooks::default().on_frame(move |conn, frame| {
         let joined = frame.payload_chunks().collect::<Vec<_>>().concat();
         results.send((frame.payload_chunks().count(), frame.payload_len(), frame.payload() == joined)).unwrap();
         assert_eq!(conn.reply(frame.payload()), Sent::Queued);

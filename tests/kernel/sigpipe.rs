@@ -35,7 +35,7 @@ impl Handler for Answers {
 
     fn on_open(&mut self, _: &mut Context<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), mut frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
         let _ = match frame.payload() {
             [LONG, ..] => conn.reply(&[LONG; 200_000]),
             _ => conn.reply_frame(frame),

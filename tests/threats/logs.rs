@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use frameloop::frame::Protocol;
+use frameloop::wire::Protocol;
 use frameloop::{Config, Echo, ListenAddr, Reactor};
 use log::Level;
 use proptest::collection::vec;
@@ -182,7 +182,7 @@ proptest! {
 
 /// Its handler puts what peers send into its panics.
 fn talkative(panics: bool) -> Server<Hooks> {
-    let hooks = Hooks::default().on_frame(move |conn, mut frame| {
+    let hooks = Hooks::default().on_frame(move |conn, frame| {
         if panics {
             resume_unwind(Box::new(String::from_utf8_lossy(frame.payload()).into_owned()));
         }

@@ -3,16 +3,17 @@
 //! `PROPTEST_CASES` says how many cases; what fails is kept in `proptest-regressions/` and tried first next time.
 
 mod corpus;
-mod outbox;
+mod output;
 mod strategies;
 
 use proptest::prelude::*;
 
 use super::{connection, decoder, scene, script};
-use crate::frame::{HEADER_LEN, encode_header};
+use crate::conn::state::State;
 use crate::fuzzing::scene::Scene;
 use crate::fuzzing::script::{Setup, Step};
 use crate::fuzzing::stream::{Content, Rest};
+use crate::wire::{HEADER_LEN, encode_header};
 use strategies::{scripts, setup, steps, streams};
 
 proptest! {
@@ -78,7 +79,7 @@ fn all_streams() -> Vec<Vec<u8>> {
 /// What can be seen of a connection.
 #[derive(Debug, Clone, PartialEq)]
 struct Seen {
-    state: &'static str,
+    state: State,
     written_len: usize,
     held_bytes: (usize, usize),
     buffered_bytes: usize,
@@ -93,7 +94,7 @@ fn receive(scene: &mut Scene, bytes: &[u8]) -> Seen {
     let Scene { conn, socket, model, .. } = scene;
     assert!(socket.written == model.expected && model.expected == model.received);
     Seen {
-        state: conn.state_name(),
+        state: conn.state(),
         written_len: socket.written.len(),
         held_bytes: conn.held_bytes(),
         buffered_bytes: conn.buffered_bytes(),
@@ -118,7 +119,7 @@ fn every_partition_of_every_stream_of_sixteen_bytes_is_decoded_alike() {
             let seen = receive(&mut scene, &bytes[..len]);
             let content = Content::of(&bytes[..len], LIMIT);
             assert_eq!(seen.written_len, content.whole_len());
-            assert_eq!(seen.state == "Open", matches!(content.rest, Rest::Part(_)));
+            assert_eq!(seen.state == State::Open, matches!(content.rest, Rest::Part(_)));
             whole.push(seen);
             scene = scene.reconnect();
         }

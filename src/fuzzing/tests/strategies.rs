@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::conn::chunk::CHUNK_LEN;
-use crate::frame::{HEADER_LEN, encode_header};
 use crate::fuzzing::script::{Act, BUDGETS, FRAMES, HIGH, LONGEST, MEMORY, PAYLOAD_LENS, ROOMS, Setup, Step};
+use crate::wire::{HEADER_LEN, encode_header};
 
 /// Scripts for [`decoder`](crate::fuzzing::decoder).
 pub(super) fn streams() -> impl Strategy<Value = Vec<u8>> {

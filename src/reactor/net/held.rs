@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::addr::{Dial, ListenAddr, PeerAddr};
 use crate::config::{Config, ConfigBuilder};
-use crate::conn::decoder::Frame;
-use crate::frame::encode_header;
+use crate::conn::frame::Frame;
 use crate::handler::{Context, Handler};
 use crate::reactor::Reactor;
 use crate::reactor::net::{Connected, Listener, Mio, Net, Ready, Stream, kernel};
+use crate::wire::encode_header;
 
 /// The operating system's sockets, each of which a forked child holds as well: a copy of the descriptor, which is what a
 /// child inherits.
@@ -82,7 +82,7 @@ impl Handler for Obedient {
         }
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), mut frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
         match frame.payload().first() {
             Some(b'a') => conn.abort(),
             Some(b'c') => conn.close(),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::addr::Dial;
 use crate::config::{Config, ConfigBuilder};
 use crate::error::{CloseReason, DialError};
-use crate::frame::encode_header;
 use crate::handler::{ConnId, Context, Handler, Peers, TimerId};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Edges, Faults, Rng, Sim, SimNet};
+use crate::wire::encode_header;
 use crate::{Frame, ListenAddr};
 
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::addr::Dial;
 use crate::config::Config;
 use crate::error::{CloseReason, DialError, DialRefused, Error};
-use crate::frame::encode_header;
 use crate::handler::{ConnId, Context, Handler, Peers, TimerId};
 use crate::reactor::handle::{Handle, HandleError};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Peer, Sim, SimNet};
+use crate::wire::encode_header;
 use crate::{Frame, ListenAddr, Sent};
 
 const PORT: u16 = 7007;

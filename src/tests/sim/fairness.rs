@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::frame::encode_header;
 use crate::handler::Echo;
 use crate::reactor::Reactor;
 use crate::sim::{Peer, Sim, SimNet};
+use crate::wire::encode_header;
 
 const PORT: u16 = 7007;
 

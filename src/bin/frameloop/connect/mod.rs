@@ -18,7 +18,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 use frameloop::client::{Client, ClientError};
-use frameloop::frame::PAYLOAD_LEN_MAX;
+use frameloop::wire::PAYLOAD_LEN_MAX;
 
 use crate::address::{self, Address};
 use crate::connect::exchange::{Ends, Exchange};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use frameloop::client::ClientError;
-use frameloop::frame::{HEADER_LEN, announced_len};
+use frameloop::wire::{HEADER_LEN, announced_len};
 
 use crate::connect::Event;
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use frameloop::client::ClientError;
-use frameloop::frame::PAYLOAD_LEN_MAX;
+use frameloop::wire::PAYLOAD_LEN_MAX;
 
 use crate::failure::Failure;
 

@@ -4,12 +4,12 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::frame::{HEADER_LEN, decode_header, encode_header};
 use crate::sim::{Peer, Rng, Sim};
 use crate::tests::sim::campaign::obedient::{Obedient, ip_of};
 use crate::tests::sim::campaign::oracle::Overdue;
 use crate::tests::sim::campaign::record::serial_to_all;
 use crate::tests::sim::campaign::script::{Script, Tail};
+use crate::wire::{HEADER_LEN, decode_header, encode_header};
 
 /// How a peer behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

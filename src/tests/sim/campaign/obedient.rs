@@ -8,12 +8,12 @@ use std::rc::Rc;
 
 use crate::conn::chunk::CHUNK_LEN;
 use crate::error::CloseReason;
-use crate::frame::HEADER_LEN;
 use crate::handler::{Broadcast, ConnId, Context, Handler, Peers};
 use crate::sim::Rng;
 use crate::tests::sim::campaign::deed::Deed;
 use crate::tests::sim::campaign::record::{Life, Owed, Record, TO_ALL, UNASKED, unasked};
 use crate::tests::sim::campaign::trace::Trace;
+use crate::wire::HEADER_LEN;
 use crate::{Frame, PeerAddr, Sent};
 
 #[derive(Debug)]
@@ -201,7 +201,7 @@ impl Obedient {
         self.expect(is_open || !is_there, number, "was there when it had ended");
     }
 
-    fn answer(&mut self, conn: &mut Context<'_>, number: usize, mut frame: Frame<'_>) -> Sent {
+    fn answer(&mut self, conn: &mut Context<'_>, number: usize, frame: Frame<'_>) -> Sent {
         let how = self.rng.below(10);
         let (is_copy, frame_len) = (how <= 3, HEADER_LEN + frame.payload_len());
         let sent = match how {

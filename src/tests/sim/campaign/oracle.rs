@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::error::CloseReason;
-use crate::frame::HEADER_LEN;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
 use crate::tests::sim::campaign::record::{Life, Record};
 use crate::tests::sim::campaign::rig::Rig;
+use crate::wire::HEADER_LEN;
 
 /// The longest payload that a handler sends without being asked.
 const UNASKED_LEN_MAX: usize = 6_008;

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::error::CloseReason;
-use crate::frame::{HEADER_LEN, encode_header};
 use crate::handler::ConnId;
 use crate::tests::sim::campaign::script::Script;
+use crate::wire::{HEADER_LEN, encode_header};
 
 /// One peer, as its handler sees it.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::frame::{HEADER_LEN, decode_header, encode_header};
 use crate::sim::Rng;
 use crate::tests::sim::campaign::deed::Deed;
+use crate::wire::{HEADER_LEN, decode_header, encode_header};
 
 /// The bytes that a peer will send.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::CloseReason;
-use crate::frame::encode_header;
 use crate::handler::Echo;
 use crate::sim::{Sim, SimNet};
 use crate::tests::sim::threats::{SECOND, Scene, frame, sim_with_send_buffer};
+use crate::wire::encode_header;
 
 const NANOSECOND: Duration = Duration::from_nanos(1);
 const DAYS_25: Duration = Duration::from_secs(25 * 24 * 3_600);

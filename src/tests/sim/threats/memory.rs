@@ -355,7 +355,7 @@ impl Handler for Downloads {
 
     fn on_open(&mut self, _conn: &mut Context<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), mut frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
         let asked = std::str::from_utf8(frame.payload()).ok().and_then(|text| text.parse().ok());
         let sent = match asked {
             Some(len) => conn.reply(&vec![b'd'; len]),

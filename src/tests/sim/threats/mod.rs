@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use crate::config::{Config, ConfigBuilder};
 use crate::error::CloseReason;
-use crate::frame::encode_header;
 use crate::handler::{ConnId, Context, Echo, Handler};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Peer, Sim, SimNet};
+use crate::wire::encode_header;
 use crate::{Frame, Stats};
 
 const PORT: u16 = 7007;

@@ -54,7 +54,7 @@ impl Handler for Panicking {
         self.ids.push(conn.id());
         self.reach("on_open");
     }
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), mut frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
         self.reach("on_frame");
         let _ = match frame.payload() {
             b"large" => conn.reply(&[7; 5_000]),
@@ -198,7 +198,7 @@ fn what_a_panic_throws_may_panic_when_it_is_dropped_or_be_no_text_or_endless() {
         type State = ();
         type Message = ();
         fn on_open(&mut self, _: &mut Context<'_>) {}
-        fn on_frame(&mut self, _: &mut Context<'_>, (): &mut (), mut frame: Frame<'_>) {
+        fn on_frame(&mut self, _: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
             match frame.payload() {
                 b"bomb" => resume_unwind(Box::new(Bomb)),
                 _ => resume_unwind(Box::new("x".repeat(1 << 20))),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::frame::{announced_len, encode_header};
 use crate::handler::Echo;
 use crate::sim::Peer;
 use crate::tests::sim::threats::{Scene, patient, sim_with_send_buffer};
+use crate::wire::{announced_len, encode_header};
 
 const LEN: usize = 16;
 

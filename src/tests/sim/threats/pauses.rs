@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::addr::Dial;
 use crate::config::Config;
 use crate::error::CloseReason;
-use crate::frame::encode_header;
 use crate::handler::{ConnId, Context, Handler, Peers};
 use crate::reactor::Reactor;
 use crate::sim::{Peer, Sim};
 use crate::tests::sim::threats::{SECOND, Scene, frame, sim_with_send_buffer};
+use crate::wire::encode_header;
 use crate::{Frame, ListenAddr, Sent};
 
 const HIGH: usize = 4_000;

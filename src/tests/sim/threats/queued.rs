@@ -18,7 +18,7 @@ impl Handler for Draining {
 
     fn on_open(&mut self, _: &mut Context<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), mut frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
         if frame.payload() == b"drain" {
             conn.peers().drain();
         }

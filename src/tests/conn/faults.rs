@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 
 use crate::config::Config;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::Style;
-use crate::conn::tests::socket::{Arrival, Room};
-use crate::conn::tests::stream;
 use crate::error::CloseReason;
+use crate::tests::conn::driver::{Driver, Phase};
+use crate::tests::conn::sink::Style;
+use crate::tests::conn::socket::{Arrival, Room};
+use crate::tests::conn::stream;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
 
@@ -58,7 +58,7 @@ fn an_interrupted_read_while_lingering_is_repeated() {
     let mut driver = Driver::echo();
     driver.socket.interrupted_calls.insert(0);
     driver.close();
-    assert_eq!((driver.conn.state_name(), driver.socket.reads), ("Lingering", 2));
+    assert_eq!((driver.phase(), driver.socket.reads), (Phase::Lingering, 2));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_failed_write_closes_with_its_reason_whatever_is_owed_or_unread() {
 
 #[test]
 fn a_failed_write_ends_a_connection_that_is_ending_with_the_failure() {
-    for end in ["close", "drain", "finish"] {
+    for (end, phase) in [("close", Phase::Flushing), ("drain", Phase::Flushing), ("finish", Phase::FlushingAfterFin)] {
         let mut driver = Driver::echo();
         driver.socket.room = 3;
         driver.receive(&stream(&[5]));
@@ -136,7 +136,7 @@ fn a_failed_write_ends_a_connection_that_is_ending_with_the_failure() {
             "drain" => driver.drain(),
             _ => driver.arrive(Arrival::Eof),
         }
-        assert_eq!(driver.conn.state_name(), "Flushing");
+        assert_eq!(driver.phase(), phase);
         driver.make_room(Room::Fail(ErrorKind::BrokenPipe));
         assert_eq!(driver.conn.closed(), Some(CloseReason::Reset), "{end}");
         driver.at_rest();

@@ -3,18 +3,32 @@
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::conn::decoder::{Decoded, Inbox, decode};
-use crate::conn::outbox::Sent;
-use crate::conn::tests::sink::{Answerer, Style};
-use crate::conn::tests::socket::{Arrival, Room, Socket};
-use crate::conn::workbench::Workbench;
-use crate::conn::{Conn, State};
+use crate::conn::Conn;
+use crate::conn::input::ReadBuffer;
+use crate::conn::output::Sent;
+use crate::conn::shared::Shared;
+use crate::conn::state::State;
+use crate::conn::turn::run;
 use crate::error::CloseReason;
+use crate::tests::conn::sink::{Answerer, Style};
+use crate::tests::conn::socket::{Arrival, Room, Socket};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    Draining,
+    HalfClosed,
+    Flushing,
+    FlushingAfterFin,
+    Lingering,
+    Closed,
+}
 
 pub(super) struct Driver {
     pub(super) conn: Conn,
     pub(super) socket: Socket,
-    pub(super) bench: Workbench,
+    read_buffer: ReadBuffer,
+    pub(super) shared: Shared,
     pub(super) sink: Answerer,
     /// Runs so far.
     pub(super) turns: usize,
@@ -33,7 +47,8 @@ impl Driver {
         Self {
             conn: Conn::new(),
             socket: Socket::new(),
-            bench: Workbench::new(config, started),
+            read_buffer: ReadBuffer::new(),
+            shared: Shared::new(config, started),
             sink: Answerer::new(style),
             turns: 0,
             started,
@@ -47,17 +62,17 @@ impl Driver {
         Self::new(Style::Echo, Config::default())
     }
 
-    /// Another connection on the same workbench, which must be as good as new.
+    /// Another connection on the same read buffer, which must be as good as new.
     pub(super) fn reconnect(&mut self) {
-        self.conn.release(&mut self.bench.supplies);
-        assert_eq!(self.bench.supplies.pool.lent_bytes(), 0);
+        self.conn.release(&mut self.shared);
+        assert_eq!(self.shared.pool.used_bytes(), 0);
         self.conn = Conn::new();
         self.socket = Socket::new();
         self.sink = Answerer::new(self.sink.style);
         self.turns = 0;
         self.lost = 0;
         self.compared = 0;
-        let counts = &self.bench.supplies.counts;
+        let counts = &self.shared.counts;
         self.counted = (counts.frames_in, counts.frames_out);
     }
 
@@ -123,7 +138,7 @@ impl Driver {
             return;
         }
         let (frames, written) = (self.sink.frames, self.socket.written.len());
-        let moved = self.conn.run(&mut self.socket, &mut self.bench, &mut self.sink);
+        let moved = run(&mut self.conn, &mut self.socket, &mut self.read_buffer, &mut self.shared, &mut self.sink);
         let has_moved = moved.has_output_or_frames();
         assert_eq!(has_moved, self.sink.frames > frames || self.socket.written.len() > written);
         self.turns += 1;
@@ -136,7 +151,7 @@ impl Driver {
     /// What is owed is told up to the end; then all memory is given back.
     pub(super) fn reap(&mut self) {
         self.lost += self.conn.unsent_bytes();
-        self.conn.release(&mut self.bench.supplies);
+        self.conn.release(&mut self.shared);
         self.at_rest();
     }
 
@@ -150,7 +165,7 @@ impl Driver {
     }
 
     pub(super) fn pass(&mut self, millis: u64) {
-        self.bench.supplies.now += Duration::from_millis(millis);
+        self.shared.now += Duration::from_millis(millis);
     }
 
     /// An instant, in milliseconds since the start.
@@ -161,7 +176,7 @@ impl Driver {
     // What somebody else says about the connection.
 
     pub(super) fn send(&mut self, payload: &[u8]) -> Sent {
-        let sent = self.conn.send(payload, &mut self.bench.supplies);
+        let sent = self.conn.send(payload, &mut self.shared);
         let _ = self.sink.note(sent, payload);
         self.turn();
         self.settle();
@@ -203,67 +218,52 @@ impl Driver {
 
     /// No memory is held.
     pub(super) fn at_rest(&self) {
-        assert!(!self.conn.has_backlog());
-        assert_eq!((self.conn.buffered_bytes(), self.bench.supplies.pool.lent_bytes()), (0, 0));
+        assert!(!self.conn.has_buffers());
+        assert_eq!((self.conn.buffered_bytes(), self.shared.pool.used_bytes()), (0, 0));
         assert_eq!((self.conn.frame_since(), self.conn.stalled_since()), (None, None));
     }
 
-    fn is_taking_frames(&self) -> bool {
-        matches!(self.conn.state, State::Open | State::Draining)
+    /// The state, without its data.
+    pub(super) fn phase(&self) -> Phase {
+        match self.conn.state() {
+            State::Open => Phase::Open,
+            State::Draining => Phase::Draining,
+            State::HalfClosed => Phase::HalfClosed,
+            State::Flushing { .. } => Phase::Flushing,
+            State::FlushingAfterFin { .. } => Phase::FlushingAfterFin,
+            State::Lingering { .. } => Phase::Lingering,
+            State::Closed(_) => Phase::Closed,
+        }
     }
 
     /// What holds between two runs.
     fn invariants(&mut self) {
-        let Workbench { work, run, at, supplies } = &self.bench;
-        assert!(work.is_empty() && run.is_empty() && *at == 0);
-        assert_eq!(supplies.pool.lent_bytes(), self.conn.buffered_bytes());
-        let (frames_in, frames_out) = (supplies.counts.frames_in, supplies.counts.frames_out);
+        let shared = &self.shared;
+        assert!(self.read_buffer.is_empty());
+        assert_eq!(shared.pool.used_bytes(), self.conn.buffered_bytes());
+        let (frames_in, frames_out) = (shared.counts.frames_in, shared.counts.frames_out);
         assert_eq!(frames_in - self.counted.0, self.sink.frames as u64);
         assert_eq!(frames_out - self.counted.1, self.sink.replies as u64);
 
         let written = &self.socket.written;
         assert!(written[self.compared..] == self.sink.queued[self.compared..written.len()], "other bytes than queued");
         self.compared = written.len();
-        match self.conn.state {
-            State::Open | State::Draining | State::HalfClosed | State::Flushing { .. } => {
+        match self.phase() {
+            Phase::Open | Phase::Draining | Phase::HalfClosed | Phase::Flushing | Phase::FlushingAfterFin => {
                 assert!(!self.socket.is_shut_down);
                 assert_eq!(self.compared + self.conn.unsent_bytes(), self.sink.queued.len());
             }
-            State::Lingering { .. } => {
+            Phase::Lingering => {
                 assert!(self.socket.is_shut_down);
                 self.sent_all();
                 self.at_rest();
             }
-            State::Closed(_) => assert_eq!(self.conn.held_bytes().0, 0),
+            Phase::Closed => assert_eq!(self.conn.held_bytes().0, 0),
         }
-        self.backlog_invariants();
-    }
-
-    fn backlog_invariants(&self) {
-        let Some(backlog) = self.conn.backlog.as_deref() else { return };
-        let config = &self.bench.supplies.config;
-        let (undecoded, owed) = self.conn.held_bytes();
-        assert!(!backlog.is_empty());
-        let capacity = backlog.inbox.capacity();
-        assert!(capacity <= 2 * undecoded + 4_096, "{capacity} for {undecoded} bytes");
-        assert!(self.is_taking_frames() || backlog.inbox.is_empty());
-
-        backlog.outbox.invariants(config.outbox_bytes_high, config.outbox_bytes_low);
-        if self.conn.closed().is_some() {
-            // What was not sent is kept to be counted, the rest is not looked at any more.
-            return;
-        }
-        assert!(owed < config.outbox_bytes_high + self.sink.longest.max(1), "{owed} bytes are owed");
-
-        let front = match &backlog.inbox {
-            Inbox::Empty | Inbox::Large(_) => Ok(Decoded::Incomplete),
-            Inbox::Bytes(chunk) => decode(chunk.as_slice(), config.payload_len_max),
-        };
-        assert_eq!(backlog.has_frames, front != Ok(Decoded::Incomplete));
-        let is_unread = self.conn.is_held() && self.conn.edges.readable;
-        let awaits_frame = !backlog.inbox.is_empty() && !backlog.has_frames && !is_unread;
-        assert_eq!(self.conn.frame_since().is_some(), awaits_frame);
-        assert_eq!(backlog.stalled_since.is_some(), owed > 0);
+        let config = &self.shared.config;
+        self.conn.check_after_turn(config);
+        let owed_max = config.outbox_bytes_high + self.sink.longest.max(1);
+        assert!(self.phase() == Phase::Closed || self.conn.unsent_bytes() < owed_max, "{:?}", self.conn);
     }
 
     /// What is still to be done is announced by an event, or waits for somebody who has a name.
@@ -274,17 +274,18 @@ impl Driver {
         if self.conn.unsent_bytes() > 0 {
             assert!(self.socket.is_blocked(), "output waits for nothing: {:?}", self.conn);
         }
-        if self.is_taking_frames() && !self.conn.is_held() {
+        if self.conn.state().takes_frames() && !self.conn.is_held() {
             assert!(self.socket.is_drained(), "input waits for nothing: {:?}", self.conn);
-            assert!(self.conn.backlog.as_ref().is_none_or(|backlog| !backlog.has_frames), "frames wait for nothing");
         }
-        match self.conn.state {
-            State::Lingering { .. } => assert!(self.socket.is_drained(), "input waits for nothing"),
-            State::Flushing { .. } => assert!(self.conn.unsent_bytes() > 0, "its end waits for nothing"),
-            State::Draining => {
-                assert!(self.conn.edges.readable || self.conn.held_bytes().0 > 0, "the drain waits for nothing")
+        match self.phase() {
+            Phase::Lingering => assert!(self.socket.is_drained(), "input waits for nothing"),
+            Phase::Flushing | Phase::FlushingAfterFin => {
+                assert!(self.conn.unsent_bytes() > 0, "its end waits for nothing");
             }
-            State::Open | State::HalfClosed | State::Closed(_) => {}
+            Phase::Draining => {
+                assert!(self.conn.readiness().readable || self.conn.held_bytes().0 > 0, "the drain waits for nothing")
+            }
+            Phase::Open | Phase::HalfClosed | Phase::Closed => {}
         }
     }
 }

@@ -4,12 +4,11 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::config::Config;
-use crate::conn::State;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::{Act, Style};
-use crate::conn::tests::socket::{Arrival, Room};
-use crate::conn::tests::{Outlook, stream};
 use crate::error::CloseReason;
+use crate::tests::conn::driver::{Driver, Phase};
+use crate::tests::conn::sink::{Act, Style};
+use crate::tests::conn::socket::{Arrival, Room};
+use crate::tests::conn::{Outlook, stream};
 
 /// A xorshift generator (Marsaglia 2003, the 64-bit triple 13, 7, 17).
 pub(super) struct Dice(u64);
@@ -162,7 +161,7 @@ fn wind_up(driver: &mut Driver) {
         driver.take(1 << 40);
         driver.resume();
     }
-    if driver.conn.state == State::HalfClosed {
+    if driver.phase() == Phase::HalfClosed {
         driver.close();
     }
     driver.take(1 << 40);
@@ -185,11 +184,10 @@ fn play(seed: u64, trouble: Trouble) {
     wind_up(&mut driver);
 
     let sent = &bytes[..bytes.len() - rest.len()];
-    let outlook = Outlook::of(sent, driver.bench.supplies.config.payload_len_max);
-    let reason = driver
-        .conn
-        .closed()
-        .unwrap_or_else(|| panic!("it does not end with its peer: {:?} {:?}", driver.conn.state, driver.conn.edges));
+    let outlook = Outlook::of(sent, driver.shared.config.payload_len_max);
+    let reason = driver.conn.closed().unwrap_or_else(|| {
+        panic!("it does not end with its peer: {:?} {:?}", driver.conn.state(), driver.conn.readiness())
+    });
     assert!(driver.sink.received == sent[..driver.sink.received.len()], "other frames than sent");
     if trouble.is_mild {
         assert_eq!(
@@ -205,7 +203,7 @@ fn play(seed: u64, trouble: Trouble) {
         | CloseReason::Drained => driver.sent_all(),
         _ => assert!(!trouble.is_mild && driver.socket.written.len() <= driver.sink.queued.len()),
     }
-    driver.conn.release(&mut driver.bench.supplies);
+    driver.conn.release(&mut driver.shared);
     driver.at_rest();
 }
 

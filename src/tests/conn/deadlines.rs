@@ -1,10 +1,10 @@
 //! What the deadlines are told: since when a frame is awaited, output is not taken, input is discarded.
 
 use crate::config::Config;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::{Act, Style};
-use crate::conn::tests::socket::{Arrival, Room};
-use crate::conn::tests::stream;
+use crate::tests::conn::driver::{Driver, Phase};
+use crate::tests::conn::sink::{Act, Style};
+use crate::tests::conn::socket::{Arrival, Room};
+use crate::tests::conn::stream;
 
 /// Since when a frame is awaited, in milliseconds since the start.
 fn frame_since(driver: &Driver) -> Option<u128> {
@@ -16,7 +16,7 @@ fn stalled_since(driver: &Driver) -> Option<u128> {
 }
 
 fn lingering_since(driver: &Driver) -> Option<u128> {
-    driver.millis(driver.conn.lingering_since())
+    driver.millis(driver.conn.state().lingering_since())
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn what_is_sent_anew_stalls_from_then_on() {
 
 #[test]
 fn output_stalls_in_every_state_that_owes() {
-    for end in ["close", "drain", "finish"] {
+    for (end, phase) in [("close", Phase::Flushing), ("drain", Phase::Flushing), ("finish", Phase::FlushingAfterFin)] {
         let mut driver = Driver::echo();
         driver.socket.room = 3;
         driver.receive(&stream(&[5]));
@@ -190,7 +190,7 @@ fn output_stalls_in_every_state_that_owes() {
             "drain" => driver.drain(),
             _ => driver.arrive(Arrival::Eof),
         }
-        assert_eq!((driver.conn.state_name(), stalled_since(&driver)), ("Flushing", Some(0)));
+        assert_eq!((driver.phase(), stalled_since(&driver)), (phase, Some(0)));
         driver.take(1);
         assert_eq!(stalled_since(&driver), Some(10));
     }

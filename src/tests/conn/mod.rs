@@ -24,7 +24,7 @@ mod socket;
 mod stress;
 
 use crate::error::CloseReason;
-use crate::frame::{FrameError, HEADER_LEN, announced_len, encode_header};
+use crate::wire::{FrameError, HEADER_LEN, announced_len, encode_header};
 
 /// A frame with this payload.
 fn frame_of(payload: &[u8]) -> Vec<u8> {

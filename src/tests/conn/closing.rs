@@ -3,18 +3,18 @@
 use std::io::ErrorKind;
 
 use crate::config::Config;
-use crate::conn::outbox::Sent;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::{Act, Style};
-use crate::conn::tests::socket::Arrival;
-use crate::conn::tests::{frame_of, stream};
+use crate::conn::output::Sent;
 use crate::error::CloseReason;
+use crate::tests::conn::driver::{Driver, Phase};
+use crate::tests::conn::sink::{Act, Style};
+use crate::tests::conn::socket::Arrival;
+use crate::tests::conn::{frame_of, stream};
 
 fn lingering() -> Driver {
     let mut driver = Driver::echo();
     driver.receive(&stream(&[3]));
     driver.close();
-    assert_eq!(driver.conn.state_name(), "Lingering");
+    assert_eq!(driver.phase(), Phase::Lingering);
     driver
 }
 
@@ -25,9 +25,9 @@ fn a_graceful_close_flushes_then_sends_fin_then_awaits_the_peers() {
         driver.socket.room = room;
         driver.receive(&stream(&[3]));
         driver.close();
-        assert_eq!((driver.conn.state_name(), driver.socket.is_shut_down), ("Flushing", false));
+        assert_eq!((driver.phase(), driver.socket.is_shut_down), (Phase::Flushing, false));
         driver.take(7 - room);
-        assert_eq!((driver.conn.state_name(), driver.socket.is_shut_down), ("Lingering", true));
+        assert_eq!((driver.phase(), driver.socket.is_shut_down), (Phase::Lingering, true));
         driver.arrive(Arrival::Eof);
         driver.ended(CloseReason::ClosedByHandler);
     }
@@ -85,7 +85,7 @@ fn lingering_keeps_to_the_read_budget() {
 #[test]
 fn a_deadline_cuts_lingering_and_leaves_its_reason() {
     let mut driver = lingering();
-    driver.conn.cut(CloseReason::Cut);
+    driver.conn.abort(CloseReason::Cut);
     driver.ended(CloseReason::ClosedByHandler);
 }
 
@@ -104,7 +104,7 @@ fn the_peers_fin_that_came_before_the_close_ends_it_without_waiting() {
     driver.receive(&stream(&[3]));
     driver.close();
     driver.arrive(Arrival::Eof);
-    assert_eq!(driver.conn.state_name(), "Flushing");
+    assert_eq!(driver.phase(), Phase::Flushing);
     driver.take(7);
     driver.ended(CloseReason::ClosedByHandler);
 }
@@ -114,12 +114,12 @@ fn cut_loses_what_is_owed_and_gives_the_memory_back() {
     let mut driver = Driver::echo();
     driver.socket.room = 3;
     driver.receive(&[stream(&[3, 1_000]), vec![0; 2]].concat());
-    driver.conn.cut(CloseReason::WriteTimeout);
+    driver.conn.abort(CloseReason::WriteTimeout);
     assert_eq!(driver.conn.closed(), Some(CloseReason::WriteTimeout));
-    assert!(!driver.conn.wants_turn() && driver.conn.is_ending());
-    driver.conn.release(&mut driver.bench.supplies);
+    assert!(!driver.conn.wants_turn() && driver.conn.state().is_ending());
+    driver.conn.release(&mut driver.shared);
     driver.at_rest();
-    driver.conn.cut(CloseReason::Cut);
+    driver.conn.abort(CloseReason::Cut);
     assert_eq!(driver.conn.closed(), Some(CloseReason::WriteTimeout));
 }
 
@@ -131,7 +131,7 @@ fn a_second_wish_does_not_change_the_first() {
     driver.close();
     driver.conn.close(CloseReason::Drained);
     driver.drain();
-    assert_eq!(driver.conn.state_name(), "Flushing");
+    assert_eq!(driver.phase(), Phase::Flushing);
     driver.take(100);
     driver.conn.close(CloseReason::Drained);
     driver.drain();
@@ -150,7 +150,7 @@ fn a_handler_that_closes_at_a_frame_is_given_no_further_one() {
             let mut driver = Driver::new(style, Config::default());
             driver.sink.acts = vec![(at, Act::Close)];
             bytes.chunks(step).for_each(|piece| driver.receive(piece));
-            assert_eq!((driver.sink.frames, driver.conn.state_name()), (at, "Lingering"));
+            assert_eq!((driver.sink.frames, driver.phase()), (at, Phase::Lingering));
             assert_eq!(driver.socket.written, stream(&[3, 4, 5, 6][..at]));
             driver.arrive(Arrival::Eof);
             driver.ended(CloseReason::ClosedByHandler);

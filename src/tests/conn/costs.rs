@@ -3,12 +3,12 @@
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::conn::chunk::CHUNK_LEN;
-use crate::conn::readiness::SHORT_CALL_IS_LAST;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::Style;
-use crate::conn::tests::socket::Arrival;
-use crate::conn::tests::stream;
+use crate::conn::io::SHORT_CALL_IS_LAST;
 use crate::error::CloseReason;
+use crate::tests::conn::driver::Driver;
+use crate::tests::conn::sink::Style;
+use crate::tests::conn::socket::Arrival;
+use crate::tests::conn::stream;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
 
@@ -109,7 +109,7 @@ fn an_idle_connection_owns_no_memory_after_anything_it_did() {
             driver.at_rest();
             driver.socket.room = 0;
             bytes.chunks(9_999).for_each(|piece| driver.receive(piece));
-            assert!(driver.conn.has_backlog());
+            assert!(driver.conn.has_buffers());
             driver.take(usize::MAX);
             driver.at_rest();
         }

@@ -1,21 +1,20 @@
-//! The outbox against a queue of bytes.
+//! Pending output against a queue of bytes.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 
 use proptest::prelude::*;
 
-use crate::conn::Transport;
 use crate::conn::chunk::{CHUNK_LEN, ChunkPool};
-use crate::conn::outbox::{Flushed, Outbox};
-use crate::conn::workbench::Budget;
+use crate::conn::io::{Budget, Readiness, Transport};
+use crate::conn::output::Output;
 
-/// An outbox beside its model.
+/// Pending output and its model.
 struct Pair {
-    outbox: Outbox,
+    output: Output,
     pool: ChunkPool,
     model: Model,
-    is_over: bool,
+    is_full: bool,
     high: usize,
     low: usize,
 }
@@ -33,7 +32,7 @@ impl Model {
     }
 }
 
-/// What is done to an outbox.
+/// What is done to pending output.
 #[derive(Debug, Clone)]
 enum Op {
     /// So many bytes are copied to its end.
@@ -82,7 +81,7 @@ impl Transport for Socket<'_> {
 impl Pair {
     fn new(high: usize, low: usize, memory: usize) -> Self {
         let pool = ChunkPool::new(memory, 0);
-        Self { outbox: Outbox::default(), pool, model: Model::default(), is_over: false, high, low }
+        Self { output: Output::default(), pool, model: Model::default(), is_full: false, high, low }
     }
 
     fn bytes(&self, len: usize) -> Vec<u8> {
@@ -101,8 +100,8 @@ impl Pair {
 
     fn append(&mut self, len: usize) {
         let bytes = self.bytes(len);
-        if self.pool.has_room(self.outbox.room_needed(len)) {
-            self.outbox.append(&bytes, self.high, &mut self.pool);
+        if self.pool.has_room(self.output.room_needed(len)) {
+            self.output.append(&bytes, self.high, &mut self.pool);
             self.note(&bytes);
         }
     }
@@ -114,51 +113,52 @@ impl Pair {
             if !self.pool.has_room(CHUNK_LEN) {
                 break;
             }
-            let mut chunk = self.pool.lend(piece.len());
+            let mut chunk = self.pool.acquire(piece.len());
             chunk.append(piece);
             chunks.push_back(chunk);
         }
         let len = chunks.iter().map(|chunk| chunk.len()).sum();
-        self.outbox.append_chunks(&mut chunks, self.high);
+        self.output.append_chunks(&mut chunks, self.high);
         self.note(&bytes[..len]);
     }
 
     fn note(&mut self, bytes: &[u8]) {
         self.model.bytes.extend(bytes);
-        self.is_over |= self.model.len() >= self.high;
+        self.is_full |= self.model.len() >= self.high;
     }
 
     fn flush(&mut self, room: usize, budget: usize) {
         let before = self.model.len();
         let mut socket = Socket { model: &mut self.model, room };
         let mut left = Budget::to_write(budget);
-        let flushed = self.outbox.flush(&mut socket, &mut left, self.low, &mut self.pool).unwrap();
+        let mut readiness = Readiness { writable: true, ..Readiness::default() };
+        self.output.write(&mut socket, &mut readiness, &mut left, self.low, &mut self.pool).unwrap();
         let sent = before - self.model.len();
         assert_eq!(left.write_bytes, budget.saturating_sub(sent));
         // A write is not cut short for the budget, but none begins without any.
-        let is_expected = match flushed {
-            Flushed::All => sent == before,
-            Flushed::WouldBlock => sent == room,
-            Flushed::BudgetSpent => sent >= budget && sent < budget.max(1) + CHUNK_LEN,
+        let is_expected = match (self.output.is_empty(), readiness.writable) {
+            (true, _) => sent == before,
+            (false, false) => sent == room,
+            (false, true) => sent >= budget && sent < budget.max(1) + CHUNK_LEN,
         };
-        assert!(is_expected, "{flushed:?}, {sent} of {before} sent, room for {room}, a budget of {budget}");
+        assert!(is_expected, "{readiness}, {sent} of {before} sent, room for {room}, a budget of {budget}");
         if sent > 0 {
-            self.is_over &= self.model.len() > self.low;
+            self.is_full &= self.model.len() > self.low;
         }
     }
 
     fn check(&self) {
-        self.outbox.invariants(self.high, self.low);
-        assert_eq!((self.outbox.len(), self.outbox.is_over()), (self.model.len(), self.is_over));
-        assert_eq!(self.outbox.is_empty(), self.model.len() == 0);
-        assert_eq!(self.outbox.capacity(), self.pool.lent_bytes());
+        self.output.check(self.high, self.low);
+        assert_eq!((self.output.len(), self.output.is_full()), (self.model.len(), self.is_full));
+        assert_eq!(self.output.is_empty(), self.model.len() == 0);
+        assert_eq!(self.output.capacity(), self.pool.used_bytes());
     }
 
     fn release(mut self) {
         self.flush(usize::MAX, usize::MAX);
-        self.outbox.release(&mut self.pool);
+        self.output.release(&mut self.pool);
         self.check();
-        assert_eq!(self.pool.lent_bytes(), 0);
+        assert_eq!(self.pool.used_bytes(), 0);
     }
 }
 
@@ -174,7 +174,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #[test]
-    fn an_outbox_is_a_queue_of_bytes(
+    fn output_is_a_queue_of_bytes(
         high in prop_oneof![1..2_000_usize, Just(CHUNK_LEN), Just(1 << 18)],
         low in 0..1_000_usize,
         memory in prop_oneof![3 => Just(1 << 30), 1 => 0..1_usize << 18],

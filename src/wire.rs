@@ -21,7 +21,7 @@ pub const PAYLOAD_LEN_MAX: u32 = u32::MAX;
 /// The header that announces a payload of `payload_len` bytes.
 ///
 /// ```
-/// assert_eq!(frameloop::frame::encode_header(5), [0, 0, 0, 5]);
+/// assert_eq!(frameloop::wire::encode_header(5), [0, 0, 0, 5]);
 /// ```
 #[must_use]
 pub const fn encode_header(payload_len: u32) -> [u8; HEADER_LEN] {
@@ -31,7 +31,7 @@ pub const fn encode_header(payload_len: u32) -> [u8; HEADER_LEN] {
 /// The payload length, in bytes, that a header announces.
 ///
 /// ```
-/// assert_eq!(frameloop::frame::decode_header([0, 1, 0, 0]), 65_536);
+/// assert_eq!(frameloop::wire::decode_header([0, 1, 0, 0]), 65_536);
 /// ```
 #[must_use]
 pub const fn decode_header(header: [u8; HEADER_LEN]) -> u32 {
@@ -55,6 +55,29 @@ pub fn announced_len(bytes: &[u8], payload_len_max: u32) -> Result<Option<u32>, 
         return Err(FrameError::new(*header, payload_len_max));
     }
     Ok(Some(announced))
+}
+
+/// What is at the front of received bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decoded {
+    /// A whole frame of `frame_len` bytes, header included.
+    Frame { frame_len: usize },
+    /// A part of a frame of `frame_len` bytes, which is 0 until the header is complete.
+    Partial { frame_len: usize },
+}
+
+/// Finds the end of the frame at the front of `bytes`.
+///
+/// # Errors
+///
+/// [`FrameError`] as soon as the header is complete, if it announces more than `payload_len_max` bytes.
+#[inline]
+pub(crate) fn decode(bytes: &[u8], payload_len_max: u32) -> Result<Decoded, FrameError> {
+    let Some(payload_len) = announced_len(bytes, payload_len_max)? else {
+        return Ok(Decoded::Partial { frame_len: 0 });
+    };
+    let frame_len = HEADER_LEN + payload_len as usize;
+    Ok(if frame_len <= bytes.len() { Decoded::Frame { frame_len } } else { Decoded::Partial { frame_len } })
 }
 
 /// A header announced more than the limit.
@@ -186,6 +209,30 @@ mod tests {
             let header = encode_header(announced);
             assert_eq!(announced_len(&header, PAYLOAD_LEN_MAX), Ok(Some(announced)));
         }
+    }
+
+    #[test]
+    fn a_frame_is_whole_at_its_last_byte() {
+        for payload_len in [0, 1, 5, 300_000] {
+            let header = encode_header(payload_len);
+            let mut bytes = header.to_vec();
+            bytes.resize(HEADER_LEN + payload_len as usize, 1);
+            let frame_len = bytes.len();
+            for len in (0..frame_len).take(500).chain(frame_len.saturating_sub(9)..frame_len) {
+                let expected = if len < HEADER_LEN { 0 } else { frame_len };
+                assert_eq!(decode(&bytes[..len], MIB_16), Ok(Decoded::Partial { frame_len: expected }), "{len}");
+            }
+            assert_eq!(decode(&bytes, MIB_16), Ok(Decoded::Frame { frame_len }));
+            bytes.extend([7; 9]);
+            assert_eq!(decode(&bytes, MIB_16), Ok(Decoded::Frame { frame_len }));
+        }
+    }
+
+    #[test]
+    fn a_length_above_the_limit_is_refused_at_the_fourth_byte() {
+        let header = encode_header(MIB_16 + 1);
+        assert_eq!(decode(&header[..3], MIB_16), Ok(Decoded::Partial { frame_len: 0 }));
+        assert!(decode(&header, MIB_16).is_err());
     }
 
     #[test]

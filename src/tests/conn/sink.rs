@@ -1,11 +1,11 @@
 //! A handler that answers as it is told, and remembers what it saw and what was queued.
 
-use crate::conn::Sink;
-use crate::conn::decoder::Frame;
-use crate::conn::outbox::Sent;
-use crate::conn::replies::{Replies, Verdict};
+use crate::conn::frame::Frame;
+use crate::conn::output::Sent;
+use crate::conn::sink::Sink;
+use crate::conn::sink::{Replies, Verdict};
 use crate::error::CloseReason;
-use crate::frame::encode_header;
+use crate::wire::encode_header;
 
 /// How each frame is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,11 +110,11 @@ impl Answerer {
         let _ = self.note(sent, &payload);
     }
 
-    fn copy(&mut self, mut frame: Frame<'_>, replies: &mut Replies<'_>) {
+    fn copy(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
         let _ = self.reply(frame.payload(), replies);
     }
 
-    fn inspect(&mut self, mut frame: Frame<'_>, replies: &mut Replies<'_>) {
+    fn inspect(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
         let in_chunks = frame.payload_chunks().collect::<Vec<_>>().concat();
         assert!(frame.payload() == in_chunks && frame.payload() == in_chunks);
         if self.frames.is_multiple_of(2) { self.echo(frame, replies) } else { self.copy(frame, replies) }
@@ -169,7 +169,7 @@ impl Sink for Answerer {
         let is_answered = !matches!(self.style, Style::Silent | Style::Alternate);
         let is_refused = is_answered && self.queued.len() == queued;
         // Only for want of memory, of which most tests have enough.
-        let is_short = replies.supplies.config.memory_bytes_max < 1 << 20;
+        let is_short = replies.shared.config.memory_bytes_max < 1 << 20;
         assert!(!is_refused || (self.refused > refused && is_short), "the first reply is queued");
         let nth = self.frames;
         for at in 0..self.acts.len() {

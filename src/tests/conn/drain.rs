@@ -1,12 +1,12 @@
 //! A drain answers what has come by then, and nothing else.
 
 use crate::config::Config;
-use crate::conn::outbox::Sent;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::{Act, Style};
-use crate::conn::tests::socket::Arrival;
-use crate::conn::tests::stream;
+use crate::conn::output::Sent;
 use crate::error::CloseReason;
+use crate::tests::conn::driver::{Driver, Phase};
+use crate::tests::conn::sink::{Act, Style};
+use crate::tests::conn::socket::Arrival;
+use crate::tests::conn::stream;
 
 /// Bytes that are in the socket and whose event was not seen yet.
 fn unseen(driver: &mut Driver, bytes: &[u8]) {
@@ -16,7 +16,7 @@ fn unseen(driver: &mut Driver, bytes: &[u8]) {
 
 /// The peer reads to our FIN, and sends its own.
 fn ends_drained(driver: &mut Driver) {
-    assert_eq!(driver.conn.state_name(), "Lingering");
+    assert_eq!(driver.phase(), Phase::Lingering);
     driver.arrive(Arrival::Eof);
     driver.ended(CloseReason::Drained);
     assert_eq!(driver.sink.half_closes, 0);
@@ -56,7 +56,7 @@ fn a_drain_waits_for_a_partial_frame_and_answers_it() {
                 unseen(&mut driver, &bytes[..cut]);
             }
             driver.drain();
-            assert_eq!((driver.conn.state_name(), driver.socket.is_shut_down), ("Draining", false));
+            assert_eq!((driver.phase(), driver.socket.is_shut_down), (Phase::Draining, false));
             driver.receive(&bytes[cut..]);
             assert_eq!(driver.socket.written, bytes);
             ends_drained(&mut driver);
@@ -70,7 +70,7 @@ fn a_drain_waits_for_a_large_partial_frame() {
     let mut driver = Driver::echo();
     driver.receive(&bytes[..100_000]);
     driver.drain();
-    assert_eq!(driver.conn.state_name(), "Draining");
+    assert_eq!(driver.phase(), Phase::Draining);
     driver.receive(&bytes[100_000..]);
     assert!(driver.socket.written == bytes);
     ends_drained(&mut driver);
@@ -95,7 +95,7 @@ fn a_drain_flushes_what_is_owed_and_what_waits_behind_it() {
     driver.socket.room = 0;
     driver.receive(&bytes);
     driver.drain();
-    assert_eq!(driver.conn.state_name(), "Draining");
+    assert_eq!(driver.phase(), Phase::Draining);
     while driver.socket.written.len() < bytes.len() {
         assert!(!driver.socket.is_shut_down);
         driver.take(299);
@@ -166,7 +166,7 @@ fn a_handler_may_close_or_send_during_a_drain() {
     assert_eq!(driver.send(b"still"), Sent::Queued);
     driver.sink.acts = vec![(1, Act::Close)];
     driver.receive(&stream(&[5, 6])[1..]);
-    assert_eq!((driver.sink.frames, driver.conn.state_name()), (1, "Lingering"));
+    assert_eq!((driver.sink.frames, driver.phase()), (1, Phase::Lingering));
     driver.arrive(Arrival::Eof);
     driver.ended(CloseReason::ClosedByHandler);
 }
@@ -186,7 +186,7 @@ fn a_drains_deadline_cuts_what_is_left() {
     let mut driver = Driver::echo();
     driver.receive(&[0]);
     driver.drain();
-    driver.conn.cut(CloseReason::Cut);
-    driver.conn.release(&mut driver.bench.supplies);
+    driver.conn.abort(CloseReason::Cut);
+    driver.conn.release(&mut driver.shared);
     driver.ended(CloseReason::Cut);
 }

@@ -1,12 +1,12 @@
 //! The peer has sent FIN, and may still read.
 
 use crate::config::Config;
-use crate::conn::outbox::Sent;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::Style;
-use crate::conn::tests::socket::Arrival;
-use crate::conn::tests::{frame_of, stream};
+use crate::conn::output::Sent;
 use crate::error::CloseReason;
+use crate::tests::conn::driver::{Driver, Phase};
+use crate::tests::conn::sink::Style;
+use crate::tests::conn::socket::Arrival;
+use crate::tests::conn::{frame_of, stream};
 
 /// A half-closed connection whose handler answers later.
 fn kept(style: Style, frames: &[usize]) -> Driver {
@@ -14,7 +14,7 @@ fn kept(style: Style, frames: &[usize]) -> Driver {
     driver.sink.keeps_half_closed = true;
     driver.receive(&stream(frames));
     driver.arrive(Arrival::Eof);
-    assert_eq!((driver.conn.state_name(), driver.sink.half_closes), ("HalfClosed", 1));
+    assert_eq!((driver.phase(), driver.sink.half_closes), (Phase::HalfClosed, 1));
     driver
 }
 
@@ -25,7 +25,7 @@ fn a_handler_may_keep_a_half_closed_connection_and_answer_later() {
     assert_eq!(driver.send(b"later"), Sent::Queued);
     assert_eq!(driver.socket.written, frame_of(b"later"));
     assert_eq!(driver.send(b"and later"), Sent::Queued);
-    assert!(!driver.conn.is_ending());
+    assert!(!driver.conn.state().is_ending());
     driver.close();
     driver.ended(CloseReason::PeerFinished);
 }
@@ -36,7 +36,7 @@ fn a_half_closed_connection_flushes_late_answers_before_it_closes() {
     driver.socket.room = 2;
     assert_eq!(driver.send(b"later"), Sent::Queued);
     driver.close();
-    assert_eq!((driver.conn.state_name(), driver.send(b"too late")), ("Flushing", Sent::Gone));
+    assert_eq!((driver.phase(), driver.send(b"too late")), (Phase::FlushingAfterFin, Sent::Gone));
     driver.take(6);
     assert_eq!(driver.conn.closed(), None);
     driver.take(1);
@@ -64,7 +64,7 @@ fn draining_a_half_closed_connection_flushes_and_closes_it() {
     driver.socket.room = 3;
     let _ = driver.send(b"later");
     driver.drain();
-    assert_eq!(driver.conn.state_name(), "Flushing");
+    assert_eq!(driver.phase(), Phase::FlushingAfterFin);
     driver.take(100);
     driver.ended(CloseReason::PeerFinished);
 }

@@ -1,12 +1,12 @@
 //! However a stream is cut, by the peer, the network or the socket's buffer, the same frames come out.
 
 use crate::config::Config;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::Style;
-use crate::conn::tests::socket::{Arrival, Room};
-use crate::conn::tests::{Outlook, compositions, pieces, stream};
 use crate::error::CloseReason;
-use crate::frame::HEADER_LEN;
+use crate::tests::conn::driver::Driver;
+use crate::tests::conn::sink::Style;
+use crate::tests::conn::socket::{Arrival, Room};
+use crate::tests::conn::{Outlook, compositions, pieces, stream};
+use crate::wire::HEADER_LEN;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
 

@@ -1,13 +1,13 @@
 //! The limits on a frame's length and on memory.
 
 use crate::config::Config;
-use crate::conn::outbox::Sent;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::Style;
-use crate::conn::tests::socket::Arrival;
-use crate::conn::tests::{stream, too_long};
+use crate::conn::output::Sent;
 use crate::error::CloseReason;
-use crate::frame::{Protocol, encode_header};
+use crate::tests::conn::driver::{Driver, Phase};
+use crate::tests::conn::sink::Style;
+use crate::tests::conn::socket::Arrival;
+use crate::tests::conn::{stream, too_long};
+use crate::wire::{Protocol, encode_header};
 
 const LIMIT: u32 = 1_000;
 
@@ -42,7 +42,7 @@ fn a_length_over_the_limit_closes_at_its_fourth_byte_behind_the_earlier_replies(
             let mut driver = limited(Style::Echo);
             driver.receive(&stream(replies));
             driver.receive(&header[..3]);
-            assert!(!driver.conn.is_ending());
+            assert!(!driver.conn.state().is_ending());
             driver.receive(&header[3..]);
             assert!(driver.socket.is_shut_down);
             assert_eq!(driver.socket.written, stream(replies));
@@ -61,9 +61,9 @@ fn a_length_over_the_limit_waits_for_the_earlier_replies_to_be_taken() {
             let mut driver = limited(style);
             driver.socket.room = room;
             driver.receive(&bytes);
-            assert_eq!((driver.sink.frames, driver.conn.state_name()), (2, "Flushing"));
+            assert_eq!((driver.sink.frames, driver.phase()), (2, Phase::Flushing));
             driver.take(frames.len() - room);
-            assert_eq!((driver.socket.written.len(), driver.conn.state_name()), (frames.len(), "Lingering"));
+            assert_eq!((driver.socket.written.len(), driver.phase()), (frames.len(), Phase::Lingering));
             driver.arrive(Arrival::Eof);
             driver.ended(CloseReason::FrameTooLong(too_long(&[0xff; 4], LIMIT)));
         }
@@ -89,7 +89,7 @@ fn a_length_over_the_limit_is_refused_in_a_held_connection_once_it_is_released()
     driver.receive(&[&stream(&[2])[..], &[0xff; 4]].concat());
     assert_eq!((driver.sink.frames, driver.socket.reads), (0, 0));
     driver.resume();
-    assert_eq!((driver.sink.frames, driver.conn.state_name()), (1, "Lingering"));
+    assert_eq!((driver.sink.frames, driver.phase()), (1, Phase::Lingering));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn input_without_room_evicts_where_no_other_holds_more() {
         for piece in bytes[..bytes.len() - 1].chunks(1_500) {
             driver.receive(piece);
             sent += piece.len();
-            assert!(driver.bench.supplies.pool.lent_bytes() <= memory_bytes_max);
+            assert!(driver.shared.pool.used_bytes() <= memory_bytes_max);
             if is_evicted(&driver) {
                 break;
             }
@@ -176,7 +176,7 @@ fn message_without_room_is_an_error_value_and_the_connection_goes_on() {
     driver.take(1 << 20);
     driver.sent_all();
     driver.at_rest();
-    let counts = &driver.bench.supplies.counts;
+    let counts = &driver.shared.counts;
     assert_eq!((counts.frames_without_memory, counts.frames_full, counts.frames_gone), (2, 0, 0));
 }
 

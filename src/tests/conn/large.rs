@@ -2,13 +2,13 @@
 
 use crate::config::Config;
 use crate::conn::chunk::CHUNK_LEN;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::{Act, Style};
-use crate::conn::tests::socket::Arrival;
-use crate::conn::tests::stress::Dice;
-use crate::conn::tests::{pieces, stream};
 use crate::error::CloseReason;
-use crate::frame::HEADER_LEN;
+use crate::tests::conn::driver::Driver;
+use crate::tests::conn::sink::{Act, Style};
+use crate::tests::conn::socket::Arrival;
+use crate::tests::conn::stress::Dice;
+use crate::tests::conn::{pieces, stream};
+use crate::wire::HEADER_LEN;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 
-use crate::conn::readiness::{Readiness, SHORT_CALL_IS_LAST, Transport};
+use crate::conn::io::{Readiness, SHORT_CALL_IS_LAST, Transport};
 
 /// What comes from the peer. Each is one edge.
 #[derive(Debug, Clone)]

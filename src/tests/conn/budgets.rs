@@ -1,11 +1,11 @@
 //! What one connection may do in one turn.
 
 use crate::config::Config;
-use crate::conn::tests::driver::Driver;
-use crate::conn::tests::sink::Style;
-use crate::conn::tests::socket::Arrival;
-use crate::conn::tests::stream;
 use crate::error::CloseReason;
+use crate::tests::conn::driver::Driver;
+use crate::tests::conn::sink::Style;
+use crate::tests::conn::socket::Arrival;
+use crate::tests::conn::stream;
 
 const STYLES: [Style; 3] = [Style::Echo, Style::Copy, Style::Mixed];
 
@@ -35,7 +35,7 @@ fn the_frame_budget_ends_a_turn_and_the_next_comes_without_an_event() {
                 assert!(driver.sink.frames - before <= frame_budget);
                 before = driver.sink.frames;
             });
-            let spent = driver.bench.supplies.counts.frame_budgets_spent;
+            let spent = driver.shared.counts.frame_budgets_spent;
             assert_eq!(spent, 99 / frame_budget as u64);
         }
     }
@@ -48,11 +48,11 @@ fn the_read_budget_ends_a_turn_and_the_next_comes_without_an_event() {
         let mut driver = Driver::new(style, Config { read_budget_bytes: 10_000, ..Config::default() });
         let mut before = 0;
         turn_by_turn(&mut driver, &bytes, |driver| {
-            // One read may go past the budget, and is at most a workbench.
+            // One read may go past the budget, and is at most a read buffer.
             assert!(driver.socket.read_bytes - before < 10_000 + 69_632);
             before = driver.socket.read_bytes;
         });
-        assert!(driver.turns > 5 && driver.bench.supplies.counts.read_budgets_spent > 0);
+        assert!(driver.turns > 5 && driver.shared.counts.read_budgets_spent > 0);
     }
 }
 
@@ -80,7 +80,7 @@ fn the_write_budget_ends_a_turn_and_the_next_comes_without_an_event() {
                 assert!(driver.socket.written.len() - before < 10_000 + 69_632);
                 before = driver.socket.written.len();
             });
-            assert!(driver.turns > 3 && driver.bench.supplies.counts.write_budgets_spent > 0);
+            assert!(driver.turns > 3 && driver.shared.counts.write_budgets_spent > 0);
         }
     }
 }

@@ -1,0 +1,34 @@
+//! What a connection owns only while it has pending input or output.
+
+use crate::conn::chunk::ChunkPool;
+use crate::conn::input::Input;
+use crate::conn::output::Output;
+
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    pub(crate) input: Input,
+    pub(crate) output: Output,
+}
+
+impl Buffers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.is_empty() && self.output.is_empty() && !self.output.is_low_water_due()
+    }
+
+    /// The capacity of all chunks, in bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.input.capacity() + self.output.capacity()
+    }
+
+    /// Discards everything.
+    pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
+        self.input.release(pool);
+        self.output.release(pool);
+    }
+
+    /// Makes them as good as new.
+    pub(crate) fn reset(&mut self) {
+        self.input.reset();
+        self.output.reset();
+    }
+}

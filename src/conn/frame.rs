@@ -1,0 +1,93 @@
+//! A frame as a handler sees it.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
+
+use crate::conn::chunk::Chunk;
+use crate::wire::HEADER_LEN;
+
+/// One complete frame.
+///
+/// Its bytes are where they were received. [`Context::reply_frame`](crate::Context::reply_frame) sends them back from
+/// there.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    pub(crate) body: Body<'a>,
+}
+
+/// Where the bytes of a frame are, header first.
+#[derive(Debug)]
+pub(crate) enum Body<'a> {
+    /// In one piece, at this offset of the read buffer.
+    Whole { bytes: &'a [u8], at: usize },
+    /// In several chunks, which a reply may take.
+    Large { chunks: &'a mut VecDeque<Chunk>, frame_len: usize, joined: &'a Joined },
+}
+
+/// A large frame in one piece, once a handler has asked for that.
+#[derive(Debug, Default)]
+pub(crate) struct Joined {
+    bytes: OnceCell<Vec<u8>>,
+    /// A buffer to use for it; it may hold the bytes of an earlier frame.
+    spare: RefCell<Vec<u8>>,
+}
+
+impl Joined {
+    pub(crate) fn with_buffer(spare: Vec<u8>) -> Self {
+        Self { bytes: OnceCell::new(), spare: RefCell::new(spare) }
+    }
+
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.bytes.into_inner().unwrap_or_else(|| self.spare.into_inner())
+    }
+
+    fn bytes(&self, chunks: &VecDeque<Chunk>, len: usize) -> &[u8] {
+        self.bytes.get_or_init(|| {
+            let mut bytes = self.spare.take();
+            bytes.clear();
+            bytes.reserve_exact(len);
+            chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk.as_slice()));
+            bytes
+        })
+    }
+}
+
+impl Frame<'_> {
+    /// The payload's length, in bytes.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.frame_len() - HEADER_LEN
+    }
+
+    pub(crate) fn frame_len(&self) -> usize {
+        match &self.body {
+            Body::Whole { bytes, .. } => bytes.len(),
+            Body::Large { frame_len, .. } => *frame_len,
+        }
+    }
+
+    /// The payload, in one piece.
+    ///
+    /// A payload of up to 68 KiB less a header is returned without a copy. A longer one is copied, once, into a buffer that
+    /// the reactor keeps; [`payload_chunks`](Self::payload_chunks) reads it without a copy.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        match &self.body {
+            Body::Whole { bytes, .. } => &bytes[HEADER_LEN..],
+            Body::Large { chunks, joined, frame_len } => &joined.bytes(chunks, *frame_len)[HEADER_LEN..],
+        }
+    }
+
+    /// The pieces of the payload, in order.
+    pub fn payload_chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let (whole, chunks) = match &self.body {
+            Body::Whole { bytes, .. } => (Some(*bytes), None),
+            Body::Large { chunks, .. } => (None, Some(chunks.iter().map(Chunk::as_slice))),
+        };
+        // The first piece holds the header: a large frame begins with the chunk in which its header was decoded.
+        whole.into_iter().chain(chunks.into_iter().flatten()).enumerate().map(|(index, piece)| match index {
+            0 => &piece[HEADER_LEN..],
+            _ => piece,
+        })
+    }
+}

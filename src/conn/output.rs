@@ -1,0 +1,282 @@
+//! Pending output: frames that are queued and not sent, and the high-water and low-water marks.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Instant;
+
+use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, capacity_for};
+use crate::conn::io::{Budget, Readiness, Transport};
+use crate::error::CloseReason;
+use crate::wire::HEADER_LEN;
+
+/// What became of a frame that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "a frame that was not queued is lost unless the caller keeps it"]
+pub enum Sent {
+    /// It is queued, and will be sent in its order unless the connection ends first.
+    Queued,
+    /// It is not queued: the pending output has reached the high-water mark.
+    ///
+    /// [`Handler::on_low_water`](crate::Handler::on_low_water) is called when there is room again.
+    OverMark,
+    /// It is not queued: the connection has ended, or is ending.
+    Gone,
+    /// It is not queued: no header can announce a payload of more than 4 GiB - 1.
+    TooLong,
+    /// It is not queued: the buffers of all connections have no room for it within the memory limit. The connection goes
+    /// on.
+    ///
+    /// For a reply, connections that hold more than this one would are evicted first. For a message to another connection
+    /// none is, and an eighth of the limit is left to what connections need for themselves.
+    NoMemory,
+}
+
+/// The queued, unsent output of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    // Invariant: no chunk is empty; `len` is the sum of their lengths.
+    chunks: VecDeque<Chunk>,
+    len: usize,
+    // Invariant: the sum of the chunks' capacities.
+    capacity: usize,
+    // Invariant: set once `len` has reached the high-water mark, until it has fallen to the low-water mark.
+    is_full: bool,
+    /// The pause of reading because of `is_full` was counted.
+    is_pause_counted: bool,
+    /// It was full, has fallen to the low-water mark, and the handler was not called for that yet.
+    is_low_water_due: bool,
+    /// The handler has filled it again when it was called for that.
+    pub(crate) was_refilled: bool,
+    /// Since when output is pending and none of it was sent.
+    stalled_since: Option<Instant>,
+}
+
+/// The most chunks that one write takes.
+const PIECES_MAX: usize = 16;
+
+impl Output {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the high-water mark was reached, and the low-water mark not since.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// The capacity of its chunks, in bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The most capacity that is needed to append `len` bytes.
+    pub(crate) fn room_needed(&self, len: usize) -> usize {
+        let Some(last) = self.chunks.back() else { return capacity_for(len) };
+        let rest = len.saturating_sub(last.spare_len());
+        match rest {
+            0 => 0,
+            _ if last.capacity() == CHUNK_LEN => capacity_for(rest),
+            // It is copied to a larger one, and released only then.
+            _ => capacity_for(last.len().saturating_add(len)),
+        }
+    }
+
+    /// Copies `bytes` to the end. The pool has [room](Self::room_needed) for them.
+    pub(crate) fn append(&mut self, bytes: &[u8], high: usize, pool: &mut ChunkPool) {
+        self.append_before(0, bytes, high, pool);
+    }
+
+    /// Copies `bytes` to the end, before `more` others that follow at once. The pool has room for all of them, so that one
+    /// chunk grows only once.
+    pub(crate) fn append_before(&mut self, more: usize, mut bytes: &[u8], high: usize, pool: &mut ChunkPool) {
+        while !bytes.is_empty() {
+            let copied = match self.chunks.back_mut() {
+                Some(last) if last.spare_len() > 0 => last.append(bytes),
+                _ => 0,
+            };
+            bytes = &bytes[copied..];
+            self.grew_by(copied, high);
+            if !bytes.is_empty() {
+                self.make_room(bytes.len() + more, pool);
+            }
+        }
+    }
+
+    /// Copies a frame to the end. The pool has [room](Self::room_needed) for it.
+    #[inline]
+    pub(crate) fn append_frame(&mut self, header: [u8; HEADER_LEN], payload: &[u8], high: usize, pool: &mut ChunkPool) {
+        let frame_len = HEADER_LEN + payload.len();
+        if self.chunks.is_empty() {
+            self.push(pool.acquire(frame_len));
+        }
+        match self.chunks.back_mut() {
+            Some(last) if last.spare_len() >= frame_len => {
+                last.append(&header);
+                last.append(payload);
+                self.grew_by(frame_len, high);
+            }
+            _ => {
+                self.append_before(payload.len(), &header, high, pool);
+                self.append(payload, high, pool);
+            }
+        }
+    }
+
+    /// Moves chunks to the end.
+    pub(crate) fn append_chunks(&mut self, chunks: &mut VecDeque<Chunk>, high: usize) {
+        let len = chunks.iter().map(Chunk::len).sum();
+        self.capacity += chunks.iter().map(Chunk::capacity).sum::<usize>();
+        self.chunks.append(chunks);
+        self.grew_by(len, high);
+    }
+
+    /// Writes until everything is sent, the socket would block or the budget is spent.
+    pub(crate) fn write(
+        &mut self,
+        io: &mut impl Transport,
+        readiness: &mut Readiness,
+        budget: &mut Budget,
+        low: usize,
+        pool: &mut ChunkPool,
+    ) -> Result<(), CloseReason> {
+        let was_full = self.is_full;
+        while !self.is_empty() && readiness.writable && budget.may_write() {
+            let sent = self.write_front(io, readiness, budget)?;
+            self.consume(sent, pool);
+            self.is_full &= self.len > low;
+        }
+        self.is_pause_counted &= self.is_full;
+        self.is_low_water_due |= was_full && !self.is_full;
+        Ok(())
+    }
+
+    /// Writes once: the chunks at the front, up to the one that crosses the budget, and no more bytes than it allows.
+    /// Returns how many bytes the socket accepted.
+    fn write_front(
+        &self,
+        io: &mut impl Transport,
+        readiness: &mut Readiness,
+        budget: &mut Budget,
+    ) -> Result<usize, CloseReason> {
+        if let Some(only) = self.chunks.front().filter(|_| self.chunks.len() == 1) {
+            return readiness.write(io, only.as_slice(), budget);
+        }
+        let asked_max = budget.write_len_max();
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let (mut count, mut asked) = (0, 0);
+        for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
+            if asked >= budget.write_bytes.min(asked_max) {
+                break;
+            }
+            let len = chunk.len().min(asked_max - asked);
+            *piece = IoSlice::new(&chunk.as_slice()[..len]);
+            asked += len;
+            count += 1;
+        }
+        readiness.write_with(asked, budget, || io.write_pieces(&pieces[..count]))
+    }
+
+    /// Discards the first `len` bytes.
+    fn consume(&mut self, mut len: usize, pool: &mut ChunkPool) {
+        self.len -= len;
+        while let Some(first) = self.chunks.front_mut() {
+            let consumed = len.min(first.len());
+            first.consume(consumed);
+            len -= consumed;
+            if !first.is_empty() {
+                return;
+            }
+            if let Some(chunk) = self.chunks.pop_front() {
+                self.capacity -= chunk.capacity();
+                pool.release(chunk);
+            }
+        }
+    }
+
+    fn push(&mut self, chunk: Chunk) {
+        self.capacity += chunk.capacity();
+        self.chunks.push_back(chunk);
+    }
+
+    #[inline]
+    fn grew_by(&mut self, len: usize, high: usize) {
+        self.len += len;
+        self.is_full |= self.len >= high;
+    }
+
+    /// Makes room for `len` more bytes: in the last chunk, if enough of it was sent; or by copying a last chunk that is not
+    /// of the largest size to a larger one, so that the output stays in few pieces; or in another chunk.
+    fn make_room(&mut self, len: usize, pool: &mut ChunkPool) {
+        if let Some(last) = self.chunks.back_mut()
+            && last.consumed_len() >= len.max(last.len())
+        {
+            // No more bytes are moved than were sent, so a byte is moved once on average.
+            last.compact();
+            return;
+        }
+        let grows = self.chunks.back().is_some_and(|last| last.capacity() < CHUNK_LEN);
+        let last = if grows { self.chunks.pop_back() } else { None };
+        let Some(last) = last else { return self.push(pool.acquire(len)) };
+        let mut larger = pool.acquire(last.len() + len);
+        larger.append(last.as_slice());
+        self.capacity -= last.capacity();
+        self.push(larger);
+        pool.release(last);
+    }
+
+    pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
+        self.chunks.drain(..).for_each(|chunk| pool.release(chunk));
+        self.reset();
+    }
+
+    /// Makes it as good as new, except for the memory of its queue.
+    pub(crate) fn reset(&mut self) {
+        *self = Self { chunks: std::mem::take(&mut self.chunks), ..Self::default() };
+    }
+
+    /// Whether there is room again and the handler was not called for that yet.
+    pub(crate) fn has_low_water_to_report(&self) -> bool {
+        self.is_low_water_due && !self.is_full
+    }
+
+    /// Whether the handler is still to be called because there is room again.
+    pub(crate) fn is_low_water_due(&self) -> bool {
+        self.is_low_water_due
+    }
+
+    pub(crate) fn low_water_reported(&mut self) {
+        self.is_low_water_due = false;
+    }
+
+    /// Sets the stall clock after a turn. `pauses`: reading is paused because this is full. Returns whether a pause begins.
+    pub(crate) fn turn_ended(&mut self, pauses: bool, has_written: bool, now: Instant) -> bool {
+        self.stalled_since = match self.stalled_since {
+            _ if self.is_empty() => None,
+            Some(since) if !has_written => Some(since),
+            _ => Some(now),
+        };
+        let is_counted = std::mem::replace(&mut self.is_pause_counted, pauses);
+        pauses && !is_counted
+    }
+
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.stalled_since
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn check(&self, high: usize, low: usize) {
+        assert!(self.chunks.iter().all(|chunk| !chunk.is_empty()));
+        assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());
+        assert_eq!(self.capacity, self.chunks.iter().map(Chunk::capacity).sum::<usize>());
+        assert!(!self.is_full || self.len > low);
+        assert!(self.is_full || self.len < high);
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/conn/output.rs"]
+mod tests;

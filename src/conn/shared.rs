@@ -1,0 +1,91 @@
+//! What the connections of a reactor share.
+
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::conn::buffers::Buffers;
+use crate::conn::chunk::{CHUNK_LEN, ChunkPool};
+use crate::conn::output::Sent;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) pool: ChunkPool,
+    /// The most bytes, read and written, that the next connection may move, as the reactor's budget for the turn allows.
+    pub(crate) allowance: usize,
+    /// The capacity of the chunks of the large frame that is being delivered, in bytes.
+    pub(crate) delivering_bytes: usize,
+    /// Free buffers; the boxes are reused too.
+    #[allow(clippy::vec_box)]
+    free: Vec<Box<Buffers>>,
+    pub(crate) counts: ConnCounts,
+}
+
+/// How many free buffers are kept; each takes less than 300 bytes.
+const FREE_MAX: usize = CHUNK_LEN / 300;
+
+impl Shared {
+    pub(crate) fn new(config: Config, now: Instant) -> Self {
+        Self {
+            pool: ChunkPool::new(config.memory_bytes_max, config.pool_bytes_max),
+            config,
+            now,
+            allowance: usize::MAX,
+            delivering_bytes: 0,
+            free: Vec::new(),
+            counts: ConnCounts::default(),
+        }
+    }
+
+    /// The buffers of a connection, which acquires them now if it has none.
+    pub(crate) fn buffers<'a>(&mut self, slot: &'a mut Option<Box<Buffers>>) -> &'a mut Buffers {
+        slot.get_or_insert_with(|| self.free.pop().unwrap_or_default())
+    }
+
+    /// Releases the buffers of a connection.
+    pub(crate) fn release(&mut self, mut buffers: Box<Buffers>) {
+        buffers.release(&mut self.pool);
+        if self.free.len() < FREE_MAX {
+            buffers.reset();
+            self.free.push(buffers);
+        }
+    }
+
+    /// Counts a frame that is not queued, and returns why.
+    pub(crate) fn count_refused(&mut self, why: Sent) -> Sent {
+        match why {
+            Sent::OverMark => self.counts.frames_full += 1,
+            Sent::NoMemory => self.counts.frames_without_memory += 1,
+            Sent::Gone => self.counts.frames_gone += 1,
+            Sent::Queued | Sent::TooLong => {}
+        }
+        why
+    }
+
+    /// Frees a part of the memory that a burst needed. Called repeatedly, it frees all of it.
+    pub(crate) fn trim(&mut self) {
+        self.pool.trim();
+        self.free.truncate(self.free.len() / 2);
+    }
+
+    /// Whether there is memory that [`trim`](Self::trim) would free.
+    pub(crate) fn has_idle(&self) -> bool {
+        self.pool.free_bytes() + self.pool.joined_bytes() > 0 || !self.free.is_empty()
+    }
+}
+
+/// Counters of all connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ConnCounts {
+    pub(crate) frames_in: u64,
+    pub(crate) frames_out: u64,
+    pub(crate) frames_full: u64,
+    pub(crate) frames_without_memory: u64,
+    pub(crate) frames_gone: u64,
+    pub(crate) panics: u64,
+    pub(crate) pauses: u64,
+    pub(crate) read_budgets_spent: u64,
+    pub(crate) write_budgets_spent: u64,
+    pub(crate) frame_budgets_spent: u64,
+}

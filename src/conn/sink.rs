@@ -1,0 +1,261 @@
+//! The seam to the handler: [`Sink`], which a turn calls, and [`Replies`], through which a callback acts on its connection.
+
+use std::ops::Range;
+
+use crate::conn::buffers::Buffers;
+use crate::conn::chunk::capacity_for;
+use crate::conn::frame::{Body, Frame};
+use crate::conn::input::{Frames, Stopped};
+use crate::conn::output::Sent;
+use crate::conn::shared::Shared;
+use crate::error::CloseReason;
+use crate::wire::{HEADER_LEN, encode_header};
+
+/// The handler, as a turn sees it.
+pub(crate) trait Sink {
+    fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>);
+    /// Delivers the frames of one read.
+    fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
+        while let Some(frame) = replies.next_frame(frames) {
+            self.on_frame(frame, replies);
+        }
+    }
+    /// The peer has sent FIN, and every whole frame was delivered.
+    fn on_half_close(&mut self, replies: &mut Replies<'_>);
+    fn on_wake(&mut self, replies: &mut Replies<'_>) {
+        let _ = replies;
+    }
+    /// Pending output has fallen from the high-water mark to the low-water mark.
+    fn on_low_water(&mut self, replies: &mut Replies<'_>);
+    /// The connection has buffers of `held` bytes and needs `needed` more, for which the pool has no room. Evicts other
+    /// connections that hold more. Returns whether there is room now.
+    fn make_room(&mut self, held: usize, needed: usize, shared: &mut Shared) -> bool {
+        let _ = (held, needed, shared);
+        false
+    }
+}
+
+/// What a callback may do with its own connection. The turn acts on it when the callback has returned.
+#[derive(Debug)]
+pub(crate) struct Replies<'a> {
+    /// The bytes in the read buffer.
+    bytes: &'a [u8],
+    /// Frames of `bytes`, one after the other, to be sent as they are. Only while no other output is pending.
+    echo: &'a mut Range<usize>,
+    buffers: &'a mut Option<Box<Buffers>>,
+    pub(crate) shared: &'a mut Shared,
+    pub(crate) flow: &'a mut Flow,
+    pub(crate) verdict: &'a mut Verdict,
+}
+
+/// What the handler wants as to reading from the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flow {
+    /// The handler wants no more frames for now.
+    pub(crate) is_paused: bool,
+    /// Pending output pauses reading.
+    ///
+    /// Rule: only an accepted connection stops reading because of its own pending output. Two peers that both stop would
+    /// wait for each other forever.
+    pub(crate) pause_input_when_full: bool,
+}
+
+/// Whether the connection goes on after the callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    GoOn,
+    /// Flush pending output, then close.
+    Close(CloseReason),
+    /// Close at once.
+    Fail(CloseReason),
+}
+
+impl<'a> Replies<'a> {
+    pub(crate) fn new(
+        bytes: &'a [u8],
+        echo: &'a mut Range<usize>,
+        buffers: &'a mut Option<Box<Buffers>>,
+        shared: &'a mut Shared,
+        flow: &'a mut Flow,
+        verdict: &'a mut Verdict,
+    ) -> Self {
+        Self { bytes, echo, buffers, shared, flow, verdict }
+    }
+
+    #[inline]
+    pub(crate) fn reborrow(&mut self) -> Replies<'_> {
+        Replies {
+            bytes: self.bytes,
+            echo: self.echo,
+            buffers: self.buffers,
+            shared: self.shared,
+            flow: self.flow,
+            verdict: self.verdict,
+        }
+    }
+
+    /// Takes the next frame that may be delivered now.
+    #[inline]
+    pub(crate) fn next_frame<'b>(&mut self, frames: &mut Frames<'b>) -> Option<Frame<'b>> {
+        if self.flow.is_paused || !self.goes_on() {
+            return None;
+        }
+        let next = frames.next_len().and_then(|frame_len| {
+            if self.pending_bytes() >= self.shared.config.outbox_bytes_high && !self.delivers_when_full() {
+                return Err(Stopped::OutputFull);
+            }
+            frames.take(frame_len)
+        });
+        match next {
+            Ok(frame) => Some(frame),
+            Err(stopped) => {
+                frames.stopped = stopped;
+                None
+            }
+        }
+    }
+
+    /// Whether frames are delivered although the pending output has reached the high-water mark. Then it is moved out of the
+    /// read buffer, so that a reply to this frame is refused like any other.
+    #[cold]
+    fn delivers_when_full(&mut self) -> bool {
+        // Without room, the echo is written first.
+        if self.flow.pause_input_when_full || !self.shared.pool.has_room(self.room_needed(0)) {
+            return false;
+        }
+        self.queue_echo(0);
+        true
+    }
+
+    /// Pending output, in bytes: queued, or to be echoed from the read buffer.
+    #[inline]
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.echo.len() + self.queued_bytes()
+    }
+
+    #[inline]
+    fn queued_bytes(&self) -> usize {
+        self.buffers.as_ref().map_or(0, |buffers| buffers.output.len())
+    }
+
+    /// Whether no callback has closed the connection so far.
+    #[inline]
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(*self.verdict, Verdict::GoOn)
+    }
+
+    /// The capacity of the connection's buffers, including those of the frame that is being delivered, in bytes.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.shared.delivering_bytes + self.buffers.as_ref().map_or(0, |buffers| buffers.capacity())
+    }
+
+    /// The most capacity that is needed to queue a copy of a frame of `frame_len` bytes.
+    pub(crate) fn room_needed(&self, frame_len: usize) -> usize {
+        let len = self.echo.len() + frame_len;
+        self.buffers.as_ref().map_or_else(|| capacity_for(len), |buffers| buffers.output.room_needed(len))
+    }
+
+    /// Queues a frame with a copy of `payload`.
+    pub(crate) fn reply(&mut self, payload: &[u8]) -> Sent {
+        if let Some(refusal) = self.refusal() {
+            return refusal;
+        }
+        let Ok(payload_len) = u32::try_from(payload.len()) else {
+            return Sent::TooLong;
+        };
+        if !self.shared.pool.has_room(self.room_needed(HEADER_LEN + payload.len())) {
+            return Sent::NoMemory;
+        }
+        self.queue_echo(HEADER_LEN + payload.len());
+        let high = self.shared.config.outbox_bytes_high;
+        let buffers = self.shared.buffers(self.buffers);
+        buffers.output.append_frame(encode_header(payload_len), payload, high, &mut self.shared.pool);
+        self.queued()
+    }
+
+    /// Queues a frame as it was received: without a copy if that keeps the order.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn reply_frame(&mut self, mut frame: Frame<'_>) -> Sent {
+        self.echo(&frame).unwrap_or_else(|| self.queue_frame(&mut frame))
+    }
+
+    /// Lets the frame be sent from the read buffer, if all pending output is right before it there.
+    #[inline]
+    pub(crate) fn echo(&mut self, frame: &Frame<'_>) -> Option<Sent> {
+        match &frame.body {
+            Body::Whole { bytes, at } if self.echo.end == *at && self.queued_bytes() == 0 && self.goes_on() => {
+                // Pending output is below the high-water mark: above it, no frame is delivered.
+                debug_assert!(self.pending_bytes() < self.shared.config.outbox_bytes_high);
+                self.echo.end += bytes.len();
+                Some(self.queued())
+            }
+            Body::Whole { .. } | Body::Large { .. } => None,
+        }
+    }
+
+    /// Queues any frame as it was received. Consumes nothing of it unless it is queued. Not inlined, so that the loop over
+    /// small frames stays short.
+    #[cold]
+    pub(crate) fn queue_frame(&mut self, frame: &mut Frame<'_>) -> Sent {
+        if let Some(refusal) = self.refusal() {
+            return refusal;
+        }
+        match &mut frame.body {
+            Body::Whole { bytes, at } if self.pending_bytes() == 0 => *self.echo = *at..*at + bytes.len(),
+            Body::Whole { bytes, .. } => {
+                if !self.shared.pool.has_room(self.room_needed(bytes.len())) {
+                    return Sent::NoMemory;
+                }
+                self.queue_echo(bytes.len());
+                self.append_before(0, bytes);
+            }
+            Body::Large { chunks, .. } => {
+                // The read buffer is empty, and the chunks belong to the connection already.
+                debug_assert!(self.echo.start == self.echo.end);
+                let high = self.shared.config.outbox_bytes_high;
+                self.shared.buffers(self.buffers).output.append_chunks(chunks, high);
+            }
+        }
+        self.queued()
+    }
+
+    /// Why nothing can be queued, if so.
+    #[inline]
+    fn refusal(&mut self) -> Option<Sent> {
+        if !self.goes_on() {
+            return Some(Sent::Gone);
+        }
+        let is_full = self.pending_bytes() >= self.shared.config.outbox_bytes_high
+            || self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
+        if !is_full {
+            return None;
+        }
+        if !self.shared.pool.has_room(self.room_needed(0)) {
+            return Some(Sent::NoMemory);
+        }
+        // Only `Output` records that the mark was reached, so that the handler is called when there is room again.
+        self.queue_echo(0);
+        Some(Sent::OverMark)
+    }
+
+    #[inline]
+    fn queued(&mut self) -> Sent {
+        self.shared.counts.frames_out += 1;
+        Sent::Queued
+    }
+
+    /// Copies what is to be echoed from the read buffer to the queue, before `more` bytes that follow. The pool has room.
+    fn queue_echo(&mut self, more: usize) {
+        if self.echo.start == self.echo.end {
+            return;
+        }
+        let echo = std::mem::replace(self.echo, 0..0);
+        let bytes = self.bytes;
+        self.append_before(more, &bytes[echo]);
+    }
+
+    fn append_before(&mut self, more: usize, bytes: &[u8]) {
+        let high = self.shared.config.outbox_bytes_high;
+        self.shared.buffers(self.buffers).output.append_before(more, bytes, high, &mut self.shared.pool);
+    }
+}

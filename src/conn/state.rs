@@ -1,0 +1,209 @@
+//! The states of a connection, and every transition between them.
+//!
+//! ```text
+//!            drain begun      input drained, or paused by the handler
+//!   Open ------------> Draining ----------------------------+
+//!    |  \                  |                                |
+//!    |   \ FIN between     | FIN                            |
+//!    |    \ frames         v                                |
+//!    |     \        FlushingAfterFin -----------------+     |
+//!    |      v            ^                            |     |
+//!    |    HalfClosed ----+ close, or drain begun      |     |
+//!    |                   |                            |     |
+//!    +-------------------+ FIN inside a frame         |     |
+//!    |                                                |     v
+//!    +-- close, frame too long -----------------------|-> Flushing
+//!                                                     |     | output flushed: FIN sent
+//!                                      output flushed |     v
+//!                                                     |   Lingering (input is discarded)
+//!                                                     v     | FIN, RST or deadline
+//!   any state -- RST, error, deadline, abort ----> Closed(reason) <--+
+//! ```
+//!
+//! Paused reading is not a state: it follows from the pending output and from what the handler has asked for.
+
+use std::time::Instant;
+
+use crate::error::CloseReason;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    /// The reactor drains: frames that have arrived are still delivered, then pending output is flushed.
+    Draining,
+    /// The peer has sent FIN, and may still read.
+    HalfClosed,
+    /// No frame is delivered any more. Pending output is sent, then FIN. The peer may still send.
+    Flushing {
+        reason: CloseReason,
+    },
+    /// The peer has sent FIN. Pending output is sent, then the socket is closed.
+    FlushingAfterFin {
+        reason: CloseReason,
+    },
+    /// Our FIN is sent. Closing now, with input unread, would send RST and could destroy responses in flight.
+    Lingering {
+        reason: CloseReason,
+        since: Instant,
+    },
+    Closed(CloseReason),
+}
+
+// The events.
+impl State {
+    /// The handler or the reactor closes the connection, once its pending output is flushed.
+    pub(crate) fn close_requested(&mut self, reason: CloseReason) {
+        *self = match *self {
+            Self::Open | Self::Draining => Self::Flushing { reason },
+            Self::HalfClosed => {
+                let reason = match reason {
+                    // The peer closed first.
+                    CloseReason::ClosedByHandler | CloseReason::Drained => CloseReason::PeerFinished,
+                    other => other,
+                };
+                Self::FlushingAfterFin { reason }
+            }
+            closing @ (Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. }
+            | Self::Lingering { .. }
+            | Self::Closed(_)) => closing,
+        }
+    }
+
+    /// The connection ends at once: a reset, an error, a deadline, or an abort. Pending output is lost.
+    pub(crate) fn failed(&mut self, reason: CloseReason) {
+        *self = match *self {
+            Self::Lingering { reason, .. } | Self::Closed(reason) => Self::Closed(reason),
+            Self::Open | Self::Draining | Self::HalfClosed | Self::Flushing { .. } | Self::FlushingAfterFin { .. } => {
+                Self::Closed(reason)
+            }
+        }
+    }
+
+    /// The reactor drains.
+    pub(crate) fn drain_begun(&mut self) {
+        match self {
+            Self::Open => *self = Self::Draining,
+            Self::HalfClosed => self.close_requested(CloseReason::Drained),
+            Self::Draining
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. }
+            | Self::Lingering { .. }
+            | Self::Closed(_) => {}
+        }
+    }
+
+    /// All input that had arrived is delivered, or the handler does not want it.
+    pub(crate) fn input_drained(&mut self) {
+        match self {
+            Self::Draining => *self = Self::Flushing { reason: CloseReason::Drained },
+            Self::Open
+            | Self::HalfClosed
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. }
+            | Self::Lingering { .. }
+            | Self::Closed(_) => {}
+        }
+    }
+
+    /// The peer's FIN was read, after `partial` bytes of an incomplete frame.
+    pub(crate) fn peer_finished(&mut self, partial: usize) {
+        let reason = match partial {
+            0 => CloseReason::PeerFinished,
+            received => CloseReason::TruncatedFrame { received },
+        };
+        *self = match *self {
+            Self::Open if partial == 0 => Self::HalfClosed,
+            Self::Open | Self::Draining => Self::FlushingAfterFin { reason },
+            Self::Flushing { reason } => Self::FlushingAfterFin { reason },
+            Self::Lingering { reason, .. } => Self::Closed(reason),
+            ended @ (Self::HalfClosed | Self::FlushingAfterFin { .. } | Self::Closed(_)) => ended,
+        }
+    }
+
+    /// No output is pending. Returns whether our FIN is to be sent now.
+    #[must_use]
+    pub(crate) fn output_flushed(&mut self) -> bool {
+        match *self {
+            Self::Flushing { .. } => return true,
+            Self::FlushingAfterFin { reason } => *self = Self::Closed(reason),
+            Self::Open | Self::Draining | Self::HalfClosed | Self::Lingering { .. } | Self::Closed(_) => {}
+        }
+        false
+    }
+
+    /// Our FIN was sent at `now`; if not, the socket is broken already, and there is nothing to wait for.
+    pub(crate) fn fin_sent(&mut self, is_sent: bool, now: Instant) {
+        *self = match *self {
+            Self::Flushing { reason } if is_sent => Self::Lingering { reason, since: now },
+            Self::Flushing { reason } => Self::Closed(reason),
+            other @ (Self::Open
+            | Self::Draining
+            | Self::HalfClosed
+            | Self::FlushingAfterFin { .. }
+            | Self::Lingering { .. }
+            | Self::Closed(_)) => other,
+        }
+    }
+}
+
+// What a state permits.
+impl State {
+    /// Whether frames are delivered.
+    #[inline]
+    pub(crate) fn takes_frames(&self) -> bool {
+        matches!(self, Self::Open | Self::Draining)
+    }
+
+    /// Whether the handler may send.
+    pub(crate) fn takes_output(&self) -> bool {
+        matches!(self, Self::Open | Self::Draining | Self::HalfClosed)
+    }
+
+    /// Whether nothing is read, so that no read reports a reset.
+    pub(crate) fn reads_nothing(&self, is_paused: bool) -> bool {
+        *self == Self::HalfClosed || self.takes_frames() && is_paused
+    }
+
+    /// Whether a turn may bring the connection closer to its end.
+    pub(crate) fn is_ending(&self) -> bool {
+        !matches!(self, Self::Open | Self::HalfClosed)
+    }
+
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        match *self {
+            Self::Closed(reason) => Some(reason),
+            Self::Open
+            | Self::Draining
+            | Self::HalfClosed
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. }
+            | Self::Lingering { .. } => None,
+        }
+    }
+
+    /// Since when input is only discarded.
+    pub(crate) fn lingering_since(&self) -> Option<Instant> {
+        match *self {
+            Self::Lingering { since, .. } => Some(since),
+            Self::Open
+            | Self::Draining
+            | Self::HalfClosed
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. }
+            | Self::Closed(_) => None,
+        }
+    }
+
+    /// The name for a log line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Open => "Open",
+            Self::Draining => "Draining",
+            Self::HalfClosed => "HalfClosed",
+            Self::Flushing { .. } | Self::FlushingAfterFin { .. } => "Flushing",
+            Self::Lingering { .. } => "Lingering",
+            Self::Closed(_) => "Closed",
+        }
+    }
+}

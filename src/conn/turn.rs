@@ -1,0 +1,420 @@
+//! What a connection does in one turn. This is the only place that calls the handler, through a [`Sink`].
+
+use crate::conn::Conn;
+use crate::conn::buffers::Buffers;
+use crate::conn::chunk::{Chunk, capacity_for};
+use crate::conn::frame::{Body, Frame, Joined};
+use crate::conn::input::{LargeFrame, ReadBuffer, Stopped};
+use crate::conn::io::{Budget, Transport};
+use crate::conn::shared::Shared;
+use crate::conn::sink::{Replies, Sink, Verdict};
+use crate::conn::state::State;
+use crate::error::CloseReason;
+
+/// Does what the connection can do now within one turn's budget. Returns what moved.
+pub(crate) fn run(
+    conn: &mut Conn,
+    io: &mut impl Transport,
+    buffer: &mut ReadBuffer,
+    shared: &mut Shared,
+    sink: &mut impl Sink,
+) -> Moved {
+    let budget = Budget::new(&shared.config, shared.allowance);
+    Turn { conn, io, buffer, shared, sink, budget, frames: 0 }.run()
+}
+
+/// What moved in a turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moved {
+    /// Whole frames that were delivered to the handler.
+    pub(crate) frames: usize,
+    /// Bytes read, of whole frames or not.
+    pub(crate) bytes_in: usize,
+    /// Bytes written.
+    pub(crate) bytes_out: usize,
+}
+
+impl Moved {
+    pub(crate) fn has_output_or_frames(&self) -> bool {
+        self.frames > 0 || self.bytes_out > 0
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes_in + self.bytes_out
+    }
+
+    /// Whether anything moved: bytes of an incomplete frame count.
+    pub(crate) fn has_any(&self) -> bool {
+        self.frames > 0 || self.bytes() > 0
+    }
+}
+
+/// While output is pending, at least this much is read at a time, in bytes.
+const READ_LEN_MIN: usize = 4 << 10;
+
+struct Turn<'a, T, S> {
+    conn: &'a mut Conn,
+    io: &'a mut T,
+    buffer: &'a mut ReadBuffer,
+    shared: &'a mut Shared,
+    sink: &'a mut S,
+    budget: Budget,
+    /// Frames delivered so far.
+    frames: usize,
+}
+
+impl<T: Transport, S: Sink> Turn<'_, T, S> {
+    fn run(mut self) -> Moved {
+        self.restore_input();
+        let reads_first = self.conn.was_refilled();
+        self.flush();
+        if std::mem::take(&mut self.conn.is_woken) && self.conn.state.takes_output() {
+            self.call(S::on_wake);
+            self.flush();
+        }
+        if !reads_first {
+            self.report_low_water();
+        }
+        while self.conn.state.takes_frames() && !self.conn.is_held() {
+            let goes_on = if self.conn.is_input_large() { self.receive_large() } else { self.receive() };
+            if !goes_on {
+                break;
+            }
+        }
+        self.report_low_water();
+        self.look_for_end();
+        self.end();
+        self.save_input();
+
+        let Self { frames, budget: Budget { bytes_in, bytes_out, .. }, .. } = self;
+        self.shared.counts.frames_in += frames as u64;
+        self.conn.written = self.conn.written.saturating_add(u32::try_from(bytes_out).unwrap_or(u32::MAX));
+        Moved { frames, bytes_in, bytes_out }
+    }
+
+    /// Delivers the whole frames in the read buffer, sends the replies, reads more, and repeats. Returns whether to go on.
+    fn receive(&mut self) -> bool {
+        loop {
+            let stopped = if self.buffer.is_empty() { Stopped::Incomplete } else { self.deliver() };
+            self.flush();
+            // If a write has failed or the handler has closed, a FIN that follows must not be taken for the reason.
+            if !self.conn.state.takes_frames() || self.conn.flow.is_paused {
+                return false;
+            }
+            match stopped {
+                Stopped::Incomplete => {
+                    let is_held = self.conn.is_held();
+                    if !self.read() || is_held {
+                        return false;
+                    }
+                }
+                Stopped::Large { frame_len } => return self.begin_large(frame_len),
+                Stopped::OutputFull => return true,
+                Stopped::BudgetSpent => {
+                    self.shared.counts.frame_budgets_spent += 1;
+                    return false;
+                }
+                Stopped::Invalid(_) => return false,
+            }
+        }
+    }
+
+    /// Reads more of a large frame, straight into its chunks, and delivers it once it is whole. Returns whether to go on.
+    fn receive_large(&mut self) -> bool {
+        let needed = self.conn.buffers.as_ref().map_or(0, |buffers| buffers.input.room_needed());
+        if !self.may_read() || !self.make_room(needed, (0, 0)) {
+            return false;
+        }
+        let Some(Buffers { input, .. }) = self.conn.buffers.as_deref_mut() else { return false };
+        match input.read_large(self.io, &mut self.conn.readiness, &mut self.budget, &mut self.shared.pool) {
+            Ok(None) => return false,
+            Ok(Some(0)) => self.peer_finished(self.conn.held_bytes().0),
+            Ok(Some(_)) => self.deliver_large(),
+            Err(reason) => self.conn.state.failed(reason),
+        }
+        true
+    }
+
+    /// Calls the handler for the whole frames in the read buffer.
+    fn deliver(&mut self) -> Stopped {
+        let before = self.budget.frames;
+        let (mut frames, bytes, echo) = self.buffer.frames(before, self.shared.config.payload_len_max);
+        let Conn { buffers, flow, .. } = &mut *self.conn;
+        let mut verdict = Verdict::GoOn;
+        self.sink.on_frames(&mut frames, &mut Replies::new(bytes, echo, buffers, self.shared, flow, &mut verdict));
+        let (next, budget, stopped) = (frames.next, frames.budget, frames.stopped);
+        self.buffer.delivered(next);
+        self.budget.frames = budget;
+        self.frames += before - budget;
+        if verdict != Verdict::GoOn {
+            self.conn.obey(verdict);
+        }
+        if let Stopped::Invalid(error) = stopped {
+            self.conn.state.close_requested(CloseReason::FrameTooLong(error));
+        }
+        stopped
+    }
+
+    /// Calls the handler for a large frame if it is whole.
+    fn deliver_large(&mut self) {
+        let input = self.conn.buffers.as_deref_mut().map(|buffers| &mut buffers.input);
+        let Some(LargeFrame { mut chunks, capacity, frame_len, .. }) = input.and_then(|input| input.take_whole_large())
+        else {
+            return;
+        };
+        self.shared.delivering_bytes = capacity;
+        let joined = Joined::with_buffer(self.shared.pool.take_joined());
+        self.budget.frames = self.budget.frames.saturating_sub(1);
+        self.frames += 1;
+        self.call(|sink, replies| {
+            sink.on_frame(Frame { body: Body::Large { chunks: &mut chunks, frame_len, joined: &joined } }, replies);
+        });
+        chunks.drain(..).for_each(|chunk| self.shared.pool.release(chunk));
+        self.shared.pool.put_joined(joined.into_buffer());
+        self.shared.delivering_bytes = 0;
+        self.flush();
+    }
+
+    /// Calls the handler because there is room again, unless new replies have filled it.
+    ///
+    /// Rule: pending output pauses the delivery of frames and nothing else. If the handler has filled the output again, the
+    /// next turn reads first, and reports room after that; and the other way round.
+    fn report_low_water(&mut self) {
+        if !self.conn.has_low_water_to_report() || !self.conn.state.takes_output() {
+            return;
+        }
+        if let Some(buffers) = &mut self.conn.buffers {
+            buffers.output.low_water_reported();
+        }
+        self.call(S::on_low_water);
+        if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
+            output.was_refilled = output.is_full();
+        }
+        self.flush();
+    }
+
+    /// The peer's FIN was read, after `partial` bytes of a frame.
+    fn peer_finished(&mut self, partial: usize) {
+        if self.conn.readiness.failed {
+            // RST came after the FIN, and no read reports it.
+            return self.conn.state.failed(CloseReason::Reset);
+        }
+        self.conn.state.peer_finished(partial);
+        if self.conn.state == State::HalfClosed {
+            self.call(S::on_half_close);
+        }
+    }
+
+    fn call(&mut self, callback: impl FnOnce(&mut S, &mut Replies<'_>)) {
+        let Self { conn, sink, shared, .. } = self;
+        conn.with_replies(shared, |replies| callback(sink, replies));
+    }
+
+    /// Sends pending output: first what is queued, then what is to be echoed from the read buffer. The rest of that is queued.
+    #[inline]
+    fn flush(&mut self) {
+        let is_nothing_pending = self.buffer.echo.is_empty() && self.conn.buffers.is_none();
+        if is_nothing_pending || matches!(self.conn.state, State::Closed(_)) {
+            self.buffer.discard_delivered();
+        } else {
+            self.flush_pending();
+        }
+    }
+
+    fn flush_pending(&mut self) {
+        let written = self
+            .write_queued()
+            .and_then(|()| self.buffer.write_echo(self.io, &mut self.conn.readiness, &mut self.budget));
+        match written {
+            Ok(()) if self.buffer.echo.is_empty() => {}
+            Ok(()) => self.queue_echo(),
+            Err(reason) => self.conn.state.failed(reason),
+        }
+        self.buffer.discard_delivered();
+    }
+
+    fn write_queued(&mut self) -> Result<(), CloseReason> {
+        let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() else { return Ok(()) };
+        let low = self.shared.config.outbox_bytes_low;
+        output.write(self.io, &mut self.conn.readiness, &mut self.budget, low, &mut self.shared.pool)?;
+        self.shared.counts.write_budgets_spent += u64::from(!output.is_empty() && self.conn.readiness.writable);
+        Ok(())
+    }
+
+    /// Queues what the socket has not accepted of the echo.
+    fn queue_echo(&mut self) {
+        self.shared.counts.write_budgets_spent += u64::from(self.conn.readiness.writable);
+        let len = self.buffer.echo_bytes().len();
+        let needed = self.shared.buffers(&mut self.conn.buffers).output.room_needed(len);
+        if self.make_room(needed, (self.buffer.undelivered_len(), len)) {
+            let Shared { config, pool, .. } = &mut *self.shared;
+            if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
+                output.append(self.buffer.echo_bytes(), config.outbox_bytes_high, pool);
+            }
+        }
+    }
+
+    /// Reads after the undelivered bytes. Returns whether bytes came.
+    fn read(&mut self) -> bool {
+        // With pending output, no more is read than can be answered below the high-water mark, if that pauses reading.
+        let len_max = match self.conn.unsent_bytes() {
+            0 => usize::MAX,
+            _ if !self.conn.flow.pause_input_when_full => usize::MAX,
+            pending => self.shared.config.outbox_bytes_high.saturating_sub(pending).max(READ_LEN_MIN),
+        };
+        if !self.may_read() {
+            return false;
+        }
+        match self.buffer.read(len_max, self.io, &mut self.conn.readiness, &mut self.budget) {
+            Ok(None) => false,
+            Ok(Some(0)) => {
+                self.peer_finished(self.buffer.len());
+                false
+            }
+            Ok(Some(_)) => true,
+            Err(reason) => {
+                self.conn.state.failed(reason);
+                false
+            }
+        }
+    }
+
+    fn may_read(&mut self) -> bool {
+        let is_spent = !self.budget.may_read();
+        self.shared.counts.read_budgets_spent += u64::from(is_spent && self.conn.readiness.readable);
+        self.conn.readiness.readable && !is_spent
+    }
+
+    /// Makes the bytes in the read buffer the beginning of a frame that is longer than a chunk.
+    fn begin_large(&mut self, frame_len: usize) -> bool {
+        // Delivered bytes before it must not count for the capacity that it may have.
+        self.buffer.compact();
+        let Some(first) = self.save_buffer() else { return false };
+        self.shared.buffers(&mut self.conn.buffers).input.begin_large(LargeFrame::new(first, frame_len));
+        true
+    }
+
+    /// Looks for the peer's FIN or RST although no frame may be delivered.
+    ///
+    /// Rule: a paused connection sees its peer's end. With no whole frame before it, FIN is reported at once; with whole
+    /// frames before it, once they are delivered or given up ([`Conn::finished_since`]). RST ends the connection at once. For
+    /// this, a little is read ahead, and only when the kernel has reported the end or a deadline has expired.
+    fn look_for_end(&mut self) {
+        let is_looking = std::mem::take(&mut self.conn.is_looking) || self.conn.readiness.read_closed;
+        if !is_looking || !self.conn.is_held() || !self.conn.state.takes_frames() || self.conn.is_input_large() {
+            return;
+        }
+        let mut len_max = READ_LEN_MIN;
+        while len_max > 0 && self.may_read() && !self.buffer.is_full() {
+            match self.buffer.read(len_max, self.io, &mut self.conn.readiness, &mut self.budget) {
+                Ok(None) => return,
+                // It is read again once the frames before it are delivered.
+                Ok(Some(0)) if self.buffer.has_whole_frame(self.shared.config.payload_len_max) => {
+                    self.conn.readiness.readable = true;
+                    return;
+                }
+                Ok(Some(0)) => return self.peer_finished(self.buffer.len()),
+                Ok(Some(len)) => len_max -= len,
+                Err(reason) => return self.conn.state.failed(reason),
+            }
+        }
+    }
+
+    /// Takes the steps toward the end of the connection that are possible now.
+    fn end(&mut self) {
+        if self.conn.state == State::Open && !self.conn.readiness.failed {
+            return;
+        }
+        let has_output = self.conn.unsent_bytes() > 0;
+        let has_input = !self.buffer.is_empty()
+            || self.conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
+            || self.conn.readiness.readable;
+        if !has_input || self.conn.flow.is_paused {
+            self.conn.state.input_drained();
+        }
+        if !has_output && self.conn.state.output_flushed() {
+            let is_sent = self.io.shutdown_write().is_ok();
+            self.conn.state.fin_sent(is_sent, self.shared.now);
+            self.conn.readiness.readable = true;
+        }
+        if self.conn.readiness.failed && !has_output && self.conn.state.reads_nothing(self.conn.flow.is_paused) {
+            self.conn.state.failed(CloseReason::Reset);
+        }
+        if matches!(self.conn.state, State::Lingering { .. }) {
+            self.discard_input();
+        }
+    }
+
+    /// Reads and discards what the peer has sent before it receives our FIN.
+    fn discard_input(&mut self) {
+        self.buffer.clear();
+        while self.may_read() {
+            match self.buffer.read(usize::MAX, self.io, &mut self.conn.readiness, &mut self.budget) {
+                Ok(None) => return,
+                Ok(Some(0)) => return self.conn.state.peer_finished(0),
+                Err(reason) => return self.conn.state.failed(reason),
+                Ok(Some(_)) => self.buffer.clear(),
+            }
+        }
+    }
+
+    fn restore_input(&mut self) {
+        debug_assert!(self.buffer.is_empty() && self.buffer.echo.is_empty());
+        if let Some(buffers) = &mut self.conn.buffers
+            && let Some(saved) = buffers.input.take_bytes()
+        {
+            self.buffer.restore(saved, &mut self.shared.pool);
+        }
+    }
+
+    /// Saves the undelivered bytes, and sets the clocks for the deadlines.
+    fn save_input(&mut self) {
+        debug_assert!(self.buffer.echo.is_empty());
+        if self.buffer.is_empty() && self.conn.buffers.is_none() {
+            return;
+        }
+        if !self.conn.state.takes_frames() {
+            self.buffer.clear();
+            if let Some(buffers) = &mut self.conn.buffers {
+                buffers.input.release(&mut self.shared.pool);
+            }
+        }
+        if !self.conn.state.takes_output()
+            && let Some(buffers) = &mut self.conn.buffers
+        {
+            buffers.output.low_water_reported();
+        }
+        let has_frames = !self.buffer.is_empty() && self.buffer.has_frames(self.shared.config.payload_len_max);
+        if !self.buffer.is_empty()
+            && let Some(bytes) = self.save_buffer()
+        {
+            self.shared.buffers(&mut self.conn.buffers).input.save(bytes);
+        }
+        if self.conn.buffers.as_ref().is_some_and(|buffers| buffers.is_empty()) {
+            return self.conn.release(self.shared);
+        }
+        self.conn.turn_ended(has_frames, self.frames > 0, self.budget.bytes_out > 0, self.shared);
+    }
+
+    /// Moves the bytes in the read buffer to a chunk. Returns `None` if the connection was evicted for lack of memory.
+    fn save_buffer(&mut self) -> Option<Chunk> {
+        let len = self.buffer.len();
+        if self.make_room(capacity_for(len), (len, 0)) {
+            return Some(self.buffer.save(&mut self.shared.pool));
+        }
+        self.buffer.clear();
+        None
+    }
+
+    /// Makes room for buffers of `needed` bytes. `unsaved` are the connection's input and output in the read buffer.
+    ///
+    /// Rule: the connection with the most pending input and output is evicted first, and one that needs little goes on. No
+    /// connection waits for memory: it is freed in the same call, or this connection holds the most and is evicted itself.
+    fn make_room(&mut self, needed: usize, unsaved: (usize, usize)) -> bool {
+        if self.shared.pool.has_room(needed) || self.sink.make_room(self.conn.buffered_bytes(), needed, self.shared) {
+            return true;
+        }
+        self.conn.evict(unsaved, self.shared);
+        false
+    }
+}

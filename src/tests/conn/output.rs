@@ -1,0 +1,217 @@
+use std::io::{self, Write};
+
+use super::*;
+
+/// Takes up to `room` bytes in all, at most `step` a write, then would block.
+struct Socket {
+    taken: Vec<u8>,
+    room: usize,
+    step: usize,
+    interrupted: bool,
+}
+
+impl Socket {
+    fn with_room(room: usize, step: usize) -> Self {
+        Self { taken: Vec::new(), room, step, interrupted: false }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.interrupted = !self.interrupted;
+        if self.interrupted {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let len = bytes.len().min(self.step).min(self.room - self.taken.len());
+        if len == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.taken.extend_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl io::Read for Socket {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Transport for Socket {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes nothing, and says so.
+struct Zero;
+
+impl Write for Zero {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl io::Read for Zero {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Transport for Zero {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes while the socket is said to be writable. Returns whether it still is.
+fn write(output: &mut Output, socket: &mut impl Transport, budget: &mut Budget, pool: &mut ChunkPool) -> bool {
+    let mut readiness = Readiness { writable: true, ..Readiness::default() };
+    output.write(socket, &mut readiness, budget, LOW, pool).unwrap();
+    readiness.writable
+}
+
+const HIGH: usize = 1_000;
+const LOW: usize = 250;
+
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7) as u8).collect()
+}
+
+fn chunk_of(bytes: &[u8], pool: &mut ChunkPool) -> Chunk {
+    let mut chunk = pool.acquire(bytes.len());
+    chunk.append(bytes);
+    chunk
+}
+
+#[test]
+fn what_is_appended_in_pieces_is_flushed_in_order_whatever_the_socket_takes() {
+    for (len, piece, step) in
+        [(3_000, 1_000, 1), (20_000, 7, 13), (200_000, 70_000, 100_000), (2_000_000, 200_000, 65_536)]
+    {
+        let all = bytes(len);
+        let mut pool = ChunkPool::new(4 << 20, 0);
+        let mut output = Output::default();
+        for piece in all.chunks(piece) {
+            output.append(piece, HIGH, &mut pool);
+            output.check(HIGH, LOW);
+        }
+        let mut socket = Socket::with_room(all.len(), step);
+        while !output.is_empty() {
+            write(&mut output, &mut socket, &mut Budget::to_write(usize::MAX), &mut pool);
+            output.check(HIGH, LOW);
+        }
+        assert!(socket.taken == all);
+        assert_eq!((output.len(), pool.used_bytes()), (0, 0));
+    }
+}
+
+#[test]
+fn small_pieces_lie_together_in_one_chunk() {
+    let mut pool = ChunkPool::new(1 << 20, 0);
+    let mut output = Output::default();
+    for piece in bytes(2_000).chunks(36) {
+        output.append(piece, HIGH, &mut pool);
+    }
+    assert_eq!(output.chunks.len(), 1);
+    assert!(output.capacity() <= 2 * output.len() + 4_096);
+}
+
+#[test]
+fn frames_lie_one_behind_the_other_whatever_room_is_left() {
+    let mut pool = ChunkPool::new(16 << 20, 0);
+    for payload_len in [0, 1, 300, 507, 508, 509, 4_000, CHUNK_LEN - HEADER_LEN, CHUNK_LEN, 2 * CHUNK_LEN] {
+        let payload = bytes(payload_len);
+        let mut output = Output::default();
+        for _ in 0..40 {
+            output.append_frame([1, 2, 3, 4], &payload, usize::MAX, &mut pool);
+        }
+        output.check(usize::MAX, LOW);
+        let queued: Vec<u8> = output.chunks.iter().flat_map(|chunk| chunk.as_slice().to_vec()).collect();
+        assert!(queued == [&[1, 2, 3, 4], payload.as_slice()].concat().repeat(40), "{payload_len}");
+        assert!(output.capacity() <= 2 * output.len() + 4_096);
+        output.release(&mut pool);
+    }
+    assert_eq!(pool.used_bytes(), 0);
+}
+
+#[test]
+fn it_is_full_from_the_high_water_mark_to_the_low_one() {
+    let mut pool = ChunkPool::new(1 << 20, 0);
+    let mut output = Output::default();
+    output.append(&bytes(HIGH - 1), HIGH, &mut pool);
+    assert!(!output.is_full());
+    output.append(&[1], HIGH, &mut pool);
+    assert!(output.is_full());
+
+    for (room, is_full) in [(HIGH - LOW - 1, true), (1, false)] {
+        let mut socket = Socket::with_room(room, room);
+        assert!(!write(&mut output, &mut socket, &mut Budget::to_write(usize::MAX), &mut pool));
+        assert_eq!(output.is_full(), is_full);
+        output.check(HIGH, LOW);
+    }
+}
+
+#[test]
+fn a_flush_ends_when_its_budget_is_spent() {
+    let mut pool = ChunkPool::new(1 << 20, 0);
+    let mut output = Output::default();
+    output.append(&bytes(100), HIGH, &mut pool);
+    output.append_chunks(&mut VecDeque::from([chunk_of(&bytes(50), &mut pool)]), HIGH);
+    let mut socket = Socket::with_room(150, 100);
+    let mut budget = Budget::to_write(25);
+    assert!(write(&mut output, &mut socket, &mut budget, &mut pool));
+    assert_eq!((socket.taken.len(), output.len(), budget.write_bytes), (100, 50, 0));
+}
+
+#[test]
+fn one_write_takes_the_chunks_up_to_the_one_that_crosses_the_budget() {
+    let all = bytes(20 * CHUNK_LEN);
+    for (budget, sent) in [(1, 1), (CHUNK_LEN, 1), (CHUNK_LEN + 1, 2), (3 * CHUNK_LEN, 3), (usize::MAX, PIECES_MAX)] {
+        let mut pool = ChunkPool::new(4 << 20, 0);
+        let mut output = Output::default();
+        output.append(&all, usize::MAX, &mut pool);
+        let mut socket = Socket::with_room(usize::MAX, usize::MAX);
+        let mut readiness = Readiness::default();
+        let accepted = output.write_front(&mut socket, &mut readiness, &mut Budget::to_write(budget));
+        assert_eq!(accepted, Ok(sent * CHUNK_LEN), "{budget}");
+        assert!(socket.taken == all[..sent * CHUNK_LEN]);
+    }
+}
+
+#[test]
+fn a_write_of_zero_is_an_error() {
+    let mut pool = ChunkPool::new(1 << 20, 0);
+    let mut output = Output::default();
+    output.append(b"x", HIGH, &mut pool);
+    let mut readiness = Readiness { writable: true, ..Readiness::default() };
+    let outcome = output.write(&mut Zero, &mut readiness, &mut Budget::to_write(1), LOW, &mut pool);
+    assert_eq!(outcome, Err(CloseReason::WriteZero));
+}
+
+#[test]
+fn append_never_takes_more_than_the_room_it_needs() {
+    // A pool that lends more than its limit fails an assertion.
+    for before in [0, 1, 508, 511, 512, 513, 30_000, 60_000, CHUNK_LEN - 2, CHUNK_LEN, CHUNK_LEN + 10] {
+        for sent in [0, before.min(1), before / 2, before.saturating_sub(1)] {
+            for len in [0, 1, 5, 508, 600, 33_000, CHUNK_LEN - 4, CHUNK_LEN, 3 * CHUNK_LEN + 1] {
+                let mut pool = ChunkPool::new(1 << 20, 0);
+                let mut output = Output::default();
+                output.append(&bytes(before), usize::MAX, &mut pool);
+                output.consume(sent, &mut pool);
+                let needed = output.room_needed(HEADER_LEN + len);
+                pool.set_limit(pool.used_bytes() + needed);
+                output.append_frame([0; HEADER_LEN], &bytes(len), usize::MAX, &mut pool);
+                assert_eq!(output.capacity(), pool.used_bytes());
+            }
+        }
+    }
+}
