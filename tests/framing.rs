@@ -13,40 +13,8 @@ use frameloop::CloseReason;
 use socket2::SockRef;
 
 use support::{
-    Client, End, PATIENCE, PEER_FINISHED, Server, announcement, closed_by, frame, patient, payload, replies_and_end,
+    End, PATIENCE, PEER_FINISHED, Server, announcement, closed_by, frame, patient, payload, replies_and_end,
 };
-
-#[test]
-fn a_stream_cut_at_any_byte_gives_the_same_frames() {
-    let server = Server::start(patient());
-    let mut client = server.connect();
-    let payloads = [vec![], payload(1, 1), payload(2, 5), vec![], payload(3, 40)];
-    let stream: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
-    let mut sent = 0;
-    for cut in 1..stream.len() {
-        client.send_bytes(&stream[..cut]);
-        sent += cut as u64;
-        // The second part is sent only when the server has read the first.
-        server.stats_when(|stats| stats.bytes_in == sent);
-        client.send_bytes(&stream[cut..]);
-        sent += (stream.len() - cut) as u64;
-        payloads.iter().for_each(|payload| client.expect(payload));
-    }
-    assert_eq!(server.stats().buffered_bytes, 0);
-}
-
-#[test]
-fn a_frame_that_comes_byte_by_byte_is_answered_at_its_last_byte() {
-    let server = Server::start(patient());
-    let mut client = server.connect();
-    let sent = payload(1, 20);
-    for (index, byte) in frame(&sent).into_iter().enumerate() {
-        let stats = server.stats_when(|stats| stats.bytes_in == index as u64);
-        assert_eq!(stats.frames_in, 0, "after {index} bytes");
-        client.send_bytes(&[byte]);
-    }
-    client.expect(&sent);
-}
 
 #[test]
 fn frames_that_come_in_one_piece_are_answered_in_order() {
@@ -106,40 +74,6 @@ fn earlier_replies_arrive_although_the_peer_keeps_sending_after_a_length_over_th
     assert!(replies.len() == REPLIES && replies.iter().all(|reply| *reply == sent), "{} replies", replies.len());
     assert_eq!(end, End::InOrder);
     assert_eq!(closed_by(&server.stats_when_empty(), "frame too long"), 1);
-}
-
-#[test]
-fn a_length_over_the_limit_is_refused_at_the_headers_fourth_byte() {
-    let server = Server::start(patient());
-    for announced in [(16 << 20) + 1, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, u32::MAX] {
-        let mut client = server.connect();
-        let header = announcement(announced);
-        let before = server.stats().bytes_in;
-        client.send_bytes(&header[..3]);
-        let stats = server.stats_when(|stats| stats.bytes_in == before + 3);
-        assert_eq!(stats.connections, 1);
-        client.send_bytes(&header[3..]);
-        assert_eq!(client.end(), End::InOrder, "{announced} announced");
-        drop(client);
-        server.stats_when_empty();
-    }
-    assert_eq!(closed_by(&server.stats(), "frame too long"), 5);
-}
-
-#[test]
-fn four_gib_minus_one_announced_and_allowed_takes_no_memory_before_it_comes() {
-    let server = Server::start(patient().payload_len_max(u32::MAX).memory_bytes_max(8 << 30));
-    let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
-    for client in &mut clients {
-        client.send_bytes(&announcement(u32::MAX));
-        client.send_bytes(b"only this");
-    }
-    let stats = server.stats_when(|stats| stats.bytes_in == 200 * 13);
-    assert!(stats.buffered_bytes <= 200 << 10, "{stats}");
-    clients.iter_mut().for_each(Client::finish);
-    clients.iter_mut().for_each(|client| assert_eq!(client.end(), End::InOrder));
-    let stats = server.stats_when_empty();
-    assert_eq!(closed_by(&stats, support::TRUNCATED), 200, "{stats}");
 }
 
 #[test]

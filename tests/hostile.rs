@@ -10,11 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use frameloop::wire::Protocol;
-use frameloop::{CausedBy, CloseReason, Stats};
+use frameloop::{CloseReason, Stats};
 
-use support::{
-    Client, End, PATIENCE, RESET, SLACK, Server, TRUNCATED, announcement, closed_by, frame, patient, payload,
-};
+use support::{Client, End, PATIENCE, RESET, SLACK, Server, announcement, closed_by, frame, patient, payload};
 
 /// Long enough that a machine with other things to do does not miss it by chance, short enough to be waited for.
 const DEADLINE: Duration = Duration::from_millis(700);
@@ -64,43 +62,6 @@ fn stats_at_rest(server: &Server, mut meanwhile: impl FnMut(&Stats)) -> Stats {
         }
         moved_at.elapsed() > Duration::from_millis(300)
     })
-}
-
-#[test]
-fn a_reset_inside_a_frame_ends_one_connection_and_is_counted_as_abrupt() {
-    assert_eq!(CloseReason::Reset.caused_by(), CausedBy::PeerAbruptly);
-    let server = Server::start(patient());
-    let cuts = [0, 1, 3, 4, 5, 5_000, 1 << 20];
-    with_bystander(&server, || {
-        let large = frame(&payload(1, 2 << 20));
-        for (index, cut) in cuts.into_iter().enumerate() {
-            let mut client = server.connect();
-            client.call(b"whole");
-            let before = server.stats().bytes_in;
-            client.send_bytes(&large[..cut]);
-            server.stats_when(|stats| stats.bytes_in >= before + cut as u64);
-            client.reset();
-            server.stats_when(|stats| closed_by(stats, RESET) == index as u64 + 1);
-        }
-    });
-    let stats = server.stats_when_empty();
-    assert_eq!(stats.closed().collect::<Vec<_>>(), [("peer finished", 1), (RESET, cuts.len() as u64)]);
-}
-
-#[test]
-fn a_fin_and_a_reset_right_after_it_end_one_connection() {
-    let server = Server::start(patient());
-    with_bystander(&server, || {
-        for _ in 0..50 {
-            let mut client = server.connect();
-            client.send_bytes(&frame(&payload(1, 1_000))[..500]);
-            client.finish();
-            client.reset();
-        }
-        server.stats_when(|stats| stats.closed_total() == 50);
-    });
-    let stats = server.stats_when_empty();
-    assert_eq!(closed_by(&stats, RESET) + closed_by(&stats, TRUNCATED), 50, "{stats}");
 }
 
 #[test]
@@ -176,80 +137,6 @@ fn a_peer_that_reads_a_little_and_stops_again_takes_no_more_memory_each_time() {
 
 /// Nothing but the server's own clock wakes it here.
 #[test]
-fn the_write_deadline_comes_without_any_traffic() {
-    let server = Server::start(patient().write_timeout(Some(DEADLINE)));
-    let mut client = Client::connect_narrow(server.addr);
-    let begun = Instant::now();
-    let (_, has_ended) = client.stuff(&frame(&payload(1, 10_000)), PATIENCE);
-    let elapsed = begun.elapsed();
-    assert!(has_ended && elapsed >= DEADLINE, "closed after {elapsed:?}");
-    assert_eq!(server.stats_when_empty().closed_like(&CloseReason::WriteTimeout), 1);
-}
-
-#[test]
-fn a_slow_reader_that_does_read_outlives_the_write_deadline() {
-    let server = Server::start(patient().write_timeout(Some(DEADLINE)));
-    let mut client = Client::connect_narrow(server.addr);
-    let sent = frame(&payload(1, 10_000)).repeat(120);
-    let mut writer = client.clone_for_thread();
-    thread::scope(|scope| {
-        scope.spawn(|| writer.send_bytes(&sent));
-        // The pauses are longer in all than the deadline, and each is shorter.
-        for piece in sent.chunks(sent.len() / 12) {
-            let mut received = vec![0; piece.len()];
-            client.stream.read_exact(&mut received).unwrap();
-            assert!(received == piece);
-            thread::sleep(DEADLINE / 4);
-        }
-    });
-    client.finish();
-    assert_eq!(client.end(), End::InOrder);
-    server.stats_when_empty();
-}
-
-/// Sends byte after byte, `pace` apart, until the connection ends. Returns how long after the first byte that was.
-fn drip(client: &mut Client, bytes: &[u8], pace: Duration) -> Duration {
-    let begun = Instant::now();
-    for byte in bytes {
-        match client.stream.write(&[*byte]) {
-            Ok(len) => assert_eq!(len, 1),
-            Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
-                return begun.elapsed();
-            }
-        }
-        match client.read_within(pace, &mut [0]) {
-            None => {}
-            Some(Ok(_)) => panic!("a reply came to an incomplete frame"),
-            Some(Err(_)) => return begun.elapsed(),
-        }
-    }
-    panic!("{} bytes were taken in {:?}", bytes.len(), begun.elapsed());
-}
-
-#[test]
-fn drips_are_closed_by_the_frame_deadline_counted_from_the_first_byte() {
-    let server = Server::start(patient().frame_timeout(Some(DEADLINE)));
-    with_bystander(&server, || {
-        thread::scope(|scope| {
-            let in_a_payload = [&announcement(1_000)[..], &[7; 900]].concat();
-            let in_a_large_payload = [&announcement(1 << 20)[..], &[7; 900]].concat();
-            for bytes in [in_a_payload, in_a_large_payload] {
-                let mut client = server.connect();
-                scope.spawn(move || {
-                    client.call(b"a whole frame first");
-                    let lasted = drip(&mut client, &bytes, Duration::from_millis(20));
-                    assert!((DEADLINE..DEADLINE + SLACK).contains(&lasted), "it lasted {lasted:?}");
-                });
-            }
-        });
-    });
-    let stats = server.stats_when_empty();
-    assert_eq!(stats.closed_like(&CloseReason::FrameTimeout), 2, "{stats}");
-}
-
-/// Nothing but the server's own clock wakes it here.
-#[test]
 fn a_peer_that_falls_silent_inside_a_frame_is_closed_by_the_frame_deadline() {
     let server = Server::start(patient().frame_timeout(Some(DEADLINE)));
     for bytes in [&[0][..], &announcement(5), &announcement(1 << 20), b"\0\0\0\x05hell"] {
@@ -261,22 +148,6 @@ fn a_peer_that_falls_silent_inside_a_frame_is_closed_by_the_frame_deadline() {
         assert!((DEADLINE..DEADLINE + SLACK).contains(&elapsed), "{end:?} after {elapsed:?}");
     }
     assert_eq!(server.stats_when_empty().closed_like(&CloseReason::FrameTimeout), 4);
-}
-
-#[test]
-fn each_frame_has_the_frame_deadline_for_itself() {
-    let server = Server::start(patient().frame_timeout(Some(DEADLINE)));
-    let mut client = server.connect();
-    let sent = payload(1, 6);
-    let bytes = frame(&sent);
-    // The last byte of a frame comes together with the first of the next one: the connection is never at rest.
-    client.send_bytes(&bytes[..1]);
-    for _ in 0..6 {
-        client.send_bytes(&bytes[1..5]);
-        assert!(client.read_within(DEADLINE / 4, &mut [0]).is_none());
-        client.send_bytes(&[&bytes[5..], &bytes[..1]].concat());
-        client.expect(&sent);
-    }
 }
 
 #[test]
@@ -320,24 +191,6 @@ fn another_protocol_is_closed_and_counted_by_its_name() {
     let stats = server.stats_when_empty();
     assert_eq!(closed_by(&stats, "frame too long"), 6, "{stats}");
     assert_eq!(Protocol::ALL.map(|protocol| stats.looked_like(protocol)), [3, 1, 1, 1]);
-}
-
-#[test]
-fn two_hundred_clients_that_announce_eight_megabytes_take_at_most_a_kibibyte_each() {
-    const CLIENTS: u64 = 200;
-    let server = Server::start(patient());
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let mut client = server.connect();
-            client.send_bytes(&announcement(8 << 20));
-            client
-        })
-        .collect();
-    let stats = server.stats_when(|stats| stats.bytes_in == 4 * CLIENTS);
-    assert_eq!(stats.connections, CLIENTS);
-    assert!(stats.buffered_bytes <= CLIENTS * KIB, "{stats}");
-    drop(clients);
-    server.stats_when_empty();
 }
 
 #[test]

@@ -85,20 +85,6 @@ fn a_half_closed_connection_is_kept_and_answered_later_by_another_thread() {
 }
 
 #[test]
-fn a_reset_ends_a_half_closed_connection_that_is_owed_nothing() {
-    let mut server = server(Hooks::default().on_half_close(|_| {}));
-    let client = server.connect();
-    client.shutdown(Shutdown::Write).unwrap();
-    server.turn_until("the half-close", |reactor| reactor.handler().log.half_closed.len() == 1);
-    reset(client);
-    for _ in 0..100 {
-        let _ = server.turn();
-    }
-    assert_eq!(server.log().closed.len(), 1, "the reset was not noticed");
-    assert_eq!(server.closed(1).1, CloseReason::Reset);
-}
-
-#[test]
 fn an_end_by_the_peer_closes_what_was_opened() {
     let config = Config::default;
     let fin = ending(config(), Hooks::default(), |server, client| server.echo(&client, b"x"));
@@ -164,25 +150,6 @@ fn a_refused_connection_is_never_opened() {
     drop(admitted);
     server.closed(1);
     assert_eq!((server.log().opened.len(), server.reactor.stats().refused.connections_max), (1, 1));
-    server.log().assert_paired();
-}
-
-#[test]
-fn a_drain_answers_what_has_come_and_closes_what_was_opened() {
-    let mut server = server(Hooks::default());
-    let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
-    for client in &clients {
-        server.write(client, &frame(b"in flight"));
-    }
-    server.reactor.drain();
-    for client in clients {
-        server.expect_last(&client, &[b"in flight"]);
-    }
-    server.turn_until("the end of the drain", |reactor| reactor.stats().connections == 0);
-    assert_eq!(server.turn(), Turn::Done);
-    let report = server.reactor.drain_report();
-    assert_eq!((report.drained, report.cut, report.unsent_bytes), (10, 0, 0));
-    assert!(server.log().closed.iter().all(|(_, reason)| *reason == CloseReason::Drained), "{:?}", server.log());
     server.log().assert_paired();
 }
 

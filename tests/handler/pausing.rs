@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use frameloop::{CloseReason, Sent};
 
 use crate::server;
-use crate::support::stepped::{Hooks, frame, frames, reset};
+use crate::support::stepped::{Hooks, frame, frames};
 
 #[test]
 fn a_paused_connection_is_handed_no_frame_until_it_is_resumed() {
@@ -43,16 +43,4 @@ fn a_handler_pauses_and_resumes_another_connection() {
     server.act(move |peers| assert!(peers.resume(id)));
     server.expect_last(&client, &[b"one", b"two"]);
     assert_eq!(server.closed(1), (id, CloseReason::PeerFinished));
-}
-
-#[test]
-fn a_reset_ends_a_paused_connection() {
-    let mut server = server(Hooks::default().on_open(|conn| conn.pause()));
-    let client = server.connect();
-    reset(client);
-    for _ in 0..100 {
-        let _ = server.turn();
-    }
-    assert_eq!(server.log().closed.len(), 1, "the reset was not noticed");
-    assert_eq!(server.closed(1).1, CloseReason::Reset);
 }

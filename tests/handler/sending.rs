@@ -89,19 +89,6 @@ fn who_is_woken_speaks_once_however_often_it_was_woken() {
 }
 
 #[test]
-fn a_frame_sent_to_the_own_id_is_a_reply() {
-    let hooks = Hooks::default().on_frame(|conn, frame| {
-        let id = conn.id();
-        assert_eq!(conn.send(id, frame.payload()), Sent::Queued);
-        assert_eq!(conn.peers().send(id, b"by its id"), Sent::Queued);
-    });
-    let mut server = server(hooks);
-    let client = server.connect();
-    server.write(&client, &frames(&[b"one", b"two"]));
-    server.expect(&client, &[b"one", b"by its id", b"two", b"by its id"]);
-}
-
-#[test]
 fn a_broadcast_counts_whom_it_reached_and_who_is_over_the_mark() {
     let (results, reached) = channel();
     let hooks = Hooks::default().on_frame(move |conn, frame| {

@@ -163,13 +163,6 @@ pub(crate) fn connect_and_ping(addr: SocketAddr) -> Client {
     client
 }
 
-/// The resident memory of a process, in bytes.
-pub(crate) fn resident_bytes(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
-}
-
 /// How many descriptors a process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()

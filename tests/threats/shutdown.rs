@@ -1,7 +1,7 @@
 //! Signals: how soon a server has ended. What its report says is in `tests/drain.rs`, and each figure in virtual time in
 //! `src/tests/sim/threats/endings.rs`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ fn with_a_frame_in_flight_and_a_stuck_reader_a_server_ends_100_milliseconds_behi
         let begun = Instant::now();
         server.signal("TERM");
         assert_eq!(idle.end(), End::InOrder);
+        assert!(TcpStream::connect(addr).is_err(), "it still accepts");
         drop(idle);
         half.send_bytes(&sent[500..]);
         half.expect(&payload(1, 1_000));
@@ -50,20 +51,22 @@ fn with_a_frame_in_flight_and_a_stuck_reader_a_server_ends_100_milliseconds_behi
 
 #[test]
 fn a_second_signal_ends_a_server_within_100_milliseconds() {
-    assert_kept_once(PROMISED, || {
-        let (server, addr) = Process::serve(&["--drain-timeout", "1h"]);
-        let (mut idle, stuck) = (connect_and_ping(addr), stuck_reader(addr));
-        server.signal("TERM");
-        assert_eq!(idle.end(), End::InOrder, "the first signal's drain has begun");
-        drop(idle);
-        thread::sleep(PAIR);
-        let begun = Instant::now();
-        server.signal("TERM");
-        let outcome = server.outcome();
-        let taken = begun.elapsed();
-        let (drained, cut, unsent) = outcome.drain_report();
-        assert!(drained + cut == 2 && cut >= 1 && unsent > 0, "{outcome:?}");
-        drop(stuck);
-        taken
-    });
+    for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("TERM", "INT")] {
+        assert_kept_once(PROMISED, || {
+            let (server, addr) = Process::serve(&["--drain-timeout", "1h"]);
+            let (mut idle, stuck) = (connect_and_ping(addr), stuck_reader(addr));
+            server.signal(first);
+            assert_eq!(idle.end(), End::InOrder, "the first signal's drain has begun");
+            drop(idle);
+            thread::sleep(PAIR);
+            let begun = Instant::now();
+            server.signal(second);
+            let outcome = server.outcome();
+            let taken = begun.elapsed();
+            let (drained, cut, unsent) = outcome.drain_report();
+            assert!(drained + cut == 2 && cut >= 1 && unsent > 0, "{outcome:?}");
+            drop(stuck);
+            taken
+        });
+    }
 }
