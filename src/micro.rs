@@ -14,12 +14,12 @@ use crate::conn::output::Output;
 use crate::conn::shared::Shared;
 use crate::conn::turn::run;
 use crate::handler::{ConnId, Echo};
-use crate::reactor::clients::Clients;
-use crate::reactor::log_gate::LogGate;
+use crate::reactor::callbacks::HandlerSink;
+use crate::reactor::connections::Connections;
+use crate::reactor::log_limit::LogGate;
 use crate::reactor::net::beginning;
-use crate::reactor::observed::Observed;
-use crate::reactor::sink::HandlerSink;
 use crate::reactor::stats::Stats;
+use crate::reactor::traced::Traced;
 use crate::wire::encode_header;
 use crate::wire::{Decoded, decode};
 
@@ -78,7 +78,7 @@ pub struct Echoing {
     read_buffer: ReadBuffer,
     shared: Shared,
     stats: Stats,
-    others: Clients<(), ()>,
+    others: Connections<(), ()>,
     gate: LogGate,
 }
 
@@ -86,7 +86,7 @@ impl Default for Echoing {
     fn default() -> Self {
         let shared = Shared::new(Config::default(), beginning());
         let read_buffer = ReadBuffer::new();
-        let others = Clients::new(&Config::default(), beginning());
+        let others = Connections::new(&Config::default(), beginning());
         Self { conn: Conn::new(), read_buffer, shared, stats: Stats::default(), others, gate: LogGate::new(0, 0) }
     }
 }
@@ -105,7 +105,7 @@ impl Echoing {
     fn turn(&mut self, stream: &mut Memory<'_>) {
         let Self { conn, read_buffer, shared, stats, others, gate } = self;
         let id = ConnId { index: 0, generation: 1 };
-        let mut io = Observed { stream, id, stats };
+        let mut io = Traced { stream, id, stats };
         let (handler, state) = (&mut Echo, &mut ());
         let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others, gate };
         run(conn, &mut io, read_buffer, shared, &mut sink);

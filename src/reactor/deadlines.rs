@@ -73,6 +73,8 @@ struct List {
     timeout: Option<Duration>,
     /// The same, up to `NOT_SET`.
     timeout_nanos: u64,
+    /// When the earliest deadline comes; `NOT_SET` if there is none, or if it is further away than can be counted.
+    due: u64,
     head: u32,
     tail: u32,
     /// By slot; grows to the highest slot that ever had a deadline of this kind.
@@ -95,7 +97,7 @@ impl Deadlines {
     pub(crate) fn new(config: &Config, epoch: Instant) -> Self {
         let list = |timeout: Option<Duration>| {
             let timeout_nanos = timeout.map_or(NOT_SET, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(NOT_SET));
-            List { timeout, timeout_nanos, head: NONE, tail: NONE, nodes: Vec::new() }
+            List { timeout, timeout_nanos, due: NOT_SET, head: NONE, tail: NONE, nodes: Vec::new() }
         };
         Self {
             epoch,
@@ -149,9 +151,19 @@ impl Deadlines {
 
     /// The earliest deadline of all.
     pub(crate) fn next(&self) -> Option<Instant> {
-        // In nanoseconds, so that a turn with deadlines costs little more than one without.
-        let due = self.lists.iter().map(List::due).min().filter(|due| *due != NOT_SET)?;
-        after(self.epoch, Duration::from_nanos(due))
+        let due = self.earliest();
+        if due == NOT_SET { None } else { after(self.epoch, Duration::from_nanos(due)) }
+    }
+
+    /// Whether any deadline has passed.
+    #[inline]
+    pub(crate) fn has_expired(&self, now: Instant) -> bool {
+        self.earliest() <= nanos(now.saturating_duration_since(self.epoch))
+    }
+
+    #[inline]
+    fn earliest(&self) -> u64 {
+        self.lists.iter().fold(NOT_SET, |earliest, list| earliest.min(list.due))
     }
 
     pub(crate) fn is_on(&self, kind: Kind) -> bool {
@@ -172,8 +184,7 @@ impl Deadlines {
     /// A slot whose deadline of this kind has come, which is thereby taken away.
     pub(crate) fn expired(&mut self, kind: Kind, now: Instant) -> Option<u32> {
         let list = &mut self.lists[kind as usize];
-        let due = list.due();
-        let is_due = due != NOT_SET && due <= nanos(now.saturating_duration_since(self.epoch));
+        let is_due = list.due <= nanos(now.saturating_duration_since(self.epoch));
         is_due.then(|| {
             let slot = list.head;
             list.unlink(slot);
@@ -187,9 +198,9 @@ impl List {
         self.nodes.get(slot as usize).map_or(NOT_SET, |node| node.since)
     }
 
-    /// When the earliest deadline comes; `NOT_SET` if there is none, or if it is further away than can be counted.
-    fn due(&self) -> u64 {
-        self.since(self.head).saturating_add(self.timeout_nanos)
+    fn set_head(&mut self, slot: u32) {
+        self.head = slot;
+        self.due = self.since(slot).saturating_add(self.timeout_nanos);
     }
 
     fn link(&mut self, slot: u32, since: u64) {
@@ -200,7 +211,7 @@ impl List {
         let (prev, next) = self.place_of(since);
         self.nodes[index] = Node { since, prev, next };
         match prev {
-            NONE => self.head = slot,
+            NONE => self.set_head(slot),
             prev => self.nodes[prev as usize].next = slot,
         }
         match next {
@@ -230,7 +241,7 @@ impl List {
         }
         let Node { prev, next, .. } = std::mem::replace(&mut self.nodes[slot as usize], EMPTY);
         match prev {
-            NONE => self.head = next,
+            NONE => self.set_head(next),
             prev => self.nodes[prev as usize].next = next,
         }
         match next {

@@ -16,9 +16,6 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::config::Config;
-use crate::conn::shared::Shared;
-use crate::handler::ConnId;
-use crate::reactor::clients::Clients;
 use crate::reactor::stats::{BUCKETS, bucket_of};
 
 #[derive(Debug)]
@@ -270,40 +267,6 @@ impl Holders {
 
     fn nanos(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.epoch))
-    }
-}
-
-impl<S, T> Clients<S, T> {
-    /// Notes how many bytes of buffers a connection holds now, and whether it has moved a frame or output.
-    pub(crate) fn note_held(&mut self, id: ConnId, held: usize, has_moved: bool, now: Instant) {
-        if let Some(client) = self.slots.tenant_mut(id) {
-            self.holders.set(&mut client.holding, id.index, held, has_moved, now);
-        }
-    }
-
-    /// Frees the buffers of a connection and ends it; its slot is freed at the end of the turn.
-    fn evict(&mut self, index: u32, shared: &mut Shared) {
-        let Some(id) = self.slots.id_of(index) else { return };
-        self.note_held(id, 0, false, shared.now);
-        #[cfg(test)]
-        self.check_victim(id);
-        if let Some(conn) = self.conn_mut(id) {
-            conn.evict((0, 0), shared);
-            self.ended.push(id);
-        }
-    }
-
-    /// Evicts others until a connection that holds `held` bytes can have `needed` more. Returns whether there is room then.
-    pub(crate) fn evict_for(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
-        while !shared.pool.has_room(needed) {
-            let Some(index) = self.holders.victim(of.index, held.saturating_add(needed), shared.now) else {
-                // Where frames fit a chunk there always is another, or room.
-                debug_assert!(held + needed > shared.config.modest_bytes_max(), "{held} + {needed} bytes");
-                return false;
-            };
-            self.evict(index, shared);
-        }
-        true
     }
 }
 

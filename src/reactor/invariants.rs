@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
-use crate::reactor::clients::{Clients, Seat, Tenant};
+use crate::reactor::connections::{Open, Phase};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
 
@@ -14,35 +14,38 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let shared = &self.shared;
         let config = &shared.config;
         assert!(self.read_buffer.is_empty(), "the read buffer is empty between turns");
-        assert!(self.clients.ended.is_empty(), "slots of ended connections are freed in the turn of their end");
+        assert!(
+            self.connections.work.ended.is_empty(),
+            "slots of ended connections are freed in the turn of their end"
+        );
 
         let mut buffered = 0;
         let mut dialling = 0;
         let mut queued = 0;
         let mut watched = 0;
-        for (id, client) in self.clients.slots.iter() {
-            let conn = match &client.seat {
-                Seat::Open(tenant) => &tenant.conn,
-                Seat::Reserved(_) | Seat::Dialling { .. } => {
+        for (id, slot) in self.connections.slots.iter() {
+            let conn = match &slot.phase {
+                Phase::Open(open) => &open.conn,
+                Phase::Reserved(_) | Phase::Dialing { .. } => {
                     dialling += 1;
-                    let is_dialled = matches!(client.seat, Seat::Dialling { .. });
-                    let is_set = self.deadlines.is_set(Kind::Connect, id.index) || client.has_expired(Kind::Connect);
+                    let is_dialled = matches!(slot.phase, Phase::Dialing { .. });
+                    let is_set = self.deadlines.is_set(Kind::Connect, id.index) || slot.expired.contains(Kind::Connect);
                     assert_eq!(is_set, is_dialled, "[{id}] connect deadline");
-                    assert!(is_dialled || self.clients.to_dial.contains(&id), "[{id}] is forgotten");
-                    queued += usize::from(self.clients.is_queued(id));
+                    assert!(is_dialled || self.connections.work.to_dial.contains(&id), "[{id}] is forgotten");
+                    queued += usize::from(self.connections.is_queued(id));
                     continue;
                 }
-                Seat::Out => panic!("[{id}] was not put back after its run"),
-                Seat::Failed(error) => panic!("[{id}] was not told of: {error}"),
+                Phase::Vacant | Phase::Opening => panic!("[{id}] is neither open nor dialed"),
+                Phase::Failed(error) => panic!("[{id}] has failed and was not reported: {error}"),
             };
             conn.check(config);
             buffered += conn.buffered_bytes();
-            let noted = self.clients.holders.held(client.holding);
+            let noted = self.connections.work.holders.held(slot.holding);
             assert_eq!(noted, conn.buffered_bytes(), "[{id}] is found at the memory limit by what it holds");
-            let is_queued = self.clients.is_queued(id);
+            let is_queued = self.connections.is_queued(id);
             queued += usize::from(is_queued);
             assert!(is_queued || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
-            let is_set = |kind| self.deadlines.is_set(kind, id.index) || client.has_expired(kind);
+            let is_set = |kind| self.deadlines.is_set(kind, id.index) || slot.expired.contains(kind);
             let is_due = self.deadlines.is_on(Kind::Frame) && conn.frame_since().is_some();
             assert_eq!(is_set(Kind::Frame), is_due, "[{id}] frame deadline of {conn:?}");
             assert_eq!(is_set(Kind::Write), conn.is_watched(), "[{id}] write deadline of {conn:?}");
@@ -55,10 +58,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert!(buffered <= config.memory_bytes_max, "{buffered} bytes are buffered");
         let sleeps = queued > 0 && self.sleep(None) != Some(Duration::ZERO);
         assert!(!sleeps, "the next poll does not sleep while a connection waits for its turn");
+        let queue = self.connections.work.queue.iter();
+        let queue_entries = queue.filter(|id| self.connections.slots.slot(*id).is_some()).count();
         // Whoever has ended may leave an entry behind, which finds nobody.
-        assert_eq!(self.clients.queued().len(), queued, "a connection stands in the queue at most once");
-        assert_eq!(self.stats.connections as usize, self.clients.slots.len() - dialling, "connections are counted");
-        assert!(self.clients.sockets() <= config.connections_max, "connections are limited");
+        assert_eq!(queue_entries, queued, "a connection stands in the queue at most once");
+        assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialling, "connections are counted");
+        assert!(self.connections.sockets() <= config.connections_max, "connections are limited");
         let moved_max = self.stats.turn_bytes_max;
         assert!(moved_max <= config.turn_budget_bytes as u64, "{moved_max} bytes were moved in one turn");
         let closed: u64 = self.stats.closed_total();
@@ -68,49 +73,27 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// How many became ready, have had short runs of late, and wait.
     pub(crate) fn clients_going_first(&self) -> usize {
-        self.clients.queue_lens().0
+        self.connections.work.queue.lens().0
     }
 
     /// Ids of connections begin again after so many more.
     pub(crate) fn wrap_generations_after(&mut self, count: u32) {
-        self.clients.slots.wrap_after(count);
+        self.connections.slots.wrap_after(count);
     }
 
     pub(crate) fn clients_ids(&self) -> Vec<ConnId> {
-        self.clients.slots.iter().map(|(id, _)| id).collect()
+        self.connections.slots.iter().map(|(id, _)| id).collect()
     }
 
     pub(crate) fn glimpse(&self, id: ConnId) -> Option<Glimpse> {
-        let Seat::Open(Tenant { conn, .. }) = &self.clients.slots.tenant(id)?.seat else { return None };
+        let Phase::Open(Open { conn, .. }) = &self.connections.slots.slot(id)?.phase else { return None };
         Some(Glimpse {
-            is_queued: self.clients.is_queued(id),
+            is_queued: self.connections.is_queued(id),
             is_held: conn.is_held(),
             is_ending: conn.state().is_ending(),
             is_taking_frames: conn.state().takes_frames(),
             unsent_bytes: conn.unsent_bytes(),
         })
-    }
-}
-
-impl<S, T> Clients<S, T> {
-    /// A connection that is to be evicted holds something, and if that is much, no other one more, but for one that runs.
-    ///
-    /// The lists are exact to an eighth, and one may be spared.
-    pub(crate) fn check_victim(&self, id: ConnId) {
-        let Some(Seat::Open(victim)) = self.slots.tenant(id).map(|client| &client.seat) else {
-            panic!("[{id}] is evicted, and is no connection")
-        };
-        let held = victim.conn.buffered_bytes();
-        assert!(held > 0, "[{id}] is evicted, and holds nothing");
-        for (other, client) in self.slots.iter() {
-            let Seat::Open(tenant) = &client.seat else { continue };
-            let more = tenant.conn.buffered_bytes();
-            let is_spared = self.holders.is_spared(other.index);
-            assert!(
-                is_spared || !self.holders.goes_before(more, held),
-                "[{id}] is evicted with {held}, [{other}] holds {more}"
-            );
-        }
     }
 }
 

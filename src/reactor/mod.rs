@@ -1,52 +1,55 @@
 //! The loop: one thread, one readiness queue, every connection in a slot.
 
+mod accept;
 mod acceptance;
 pub(crate) mod budget;
-pub(crate) mod clients;
+pub(crate) mod callbacks;
+pub(crate) mod connections;
 pub(crate) mod deadlines;
-pub(crate) mod dialler;
-pub(crate) mod expiry;
+mod dial;
 pub(crate) mod handle;
 pub(crate) mod holders;
 #[cfg(test)]
 pub(crate) mod invariants;
-pub(crate) mod listener;
-pub(crate) mod log_gate;
+mod lifecycle;
+mod listeners;
+pub(crate) mod log_limit;
 pub(crate) mod net;
-pub(crate) mod observed;
 pub(crate) mod per_ip;
-pub(crate) mod reclaim;
-pub(crate) mod sink;
-pub(crate) mod slots;
+mod recheck;
+mod reclaim;
+mod run;
+mod run_queue;
+mod slots;
 pub(crate) mod stats;
-pub(crate) mod tenancy;
-pub(crate) mod timers;
+mod timers;
+pub(crate) mod token;
+pub(crate) mod traced;
 mod turn;
 mod watch;
 
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use log::{debug, info, trace};
+use log::{debug, info};
 
 use crate::addr::ListenAddr;
 use crate::config::{Config, after};
 use crate::conn::input::ReadBuffer;
 use crate::conn::shared::Shared;
 use crate::error::{CloseReason, Error};
-use crate::handler::{End, Handler, Peers, SourceId};
+use crate::handler::{Handler, Peers};
 use crate::reactor::acceptance::Acceptance;
-use crate::reactor::budget::TurnBudget;
-use crate::reactor::clients::Clients;
+use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::handle::{Handle, Mailbox};
-use crate::reactor::listener::Listeners;
-use crate::reactor::log_gate::Gates;
+use crate::reactor::listeners::Listeners;
+use crate::reactor::log_limit::Gates;
 use crate::reactor::net::{Mio, Net};
-use crate::reactor::sink::{About, guarded, noted};
-use crate::reactor::slots::Subject;
+use crate::reactor::reclaim::Reclaim;
 use crate::reactor::stats::Stats;
+use crate::reactor::token::Subject;
 
 /// A TCP server on the thread that calls it, for one [`Handler`].
 ///
@@ -84,7 +87,8 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     handler: H,
     read_buffer: ReadBuffer,
     shared: Shared,
-    clients: Clients<N::Stream, H::State>,
+    connections: Connections<N::Stream, H::State>,
+    reclaim: Reclaim,
     listeners: Listeners<N::Listener>,
     deadlines: Deadlines,
     acceptance: Acceptance,
@@ -134,9 +138,6 @@ enum Life {
     Stopped,
 }
 
-/// Unused buffers are given back in steps this far apart.
-const TRIM_INTERVAL: Duration = Duration::from_secs(1);
-
 impl<H: Handler> Reactor<H> {
     /// A reactor on the operating system's sockets, listening nowhere yet.
     ///
@@ -164,7 +165,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             deadlines: Deadlines::new(&config, now),
             acceptance: Acceptance::new(&config),
             listeners: Listeners::new(&config),
-            clients: Clients::new(&config, now),
+            connections: Connections::new(&config, now),
+            reclaim: Reclaim::new(&config, now),
             read_buffer: ReadBuffer::new(),
             shared: Shared::new(config, now),
             mailbox,
@@ -185,7 +187,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// [`Error::Listen`] with the address and what the kernel answered; [`Error::Ending`] while the reactor drains and after
     /// it has stopped.
     pub fn listen(&mut self, addr: &ListenAddr) -> Result<ListenAddr, Error> {
-        if self.life != Life::Running || self.clients.end.is_some() {
+        if self.life != Life::Running || self.connections.work.end.is_some() {
             return Err(Error::Ending { addr: addr.clone() });
         }
         let token = Subject::Listener(self.listeners.next_index()).token();
@@ -202,7 +204,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub fn peers(&mut self) -> Peers<'_> {
         // What waits for a deadline from here on must not count the time since the last turn.
         self.shared.now = self.net.now();
-        Peers::new(&mut self.clients, &mut self.shared)
+        Peers::new(&mut self.connections, &mut self.shared)
     }
 
     /// Turns until it is drained or stopped.
@@ -215,44 +217,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Ok(())
     }
 
-    /// Waits for something to do, at most for `timeout` (`None`: for ever), and does it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Poll`] if the readiness queue fails. Nothing that a peer does is an error.
-    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Turn, Error> {
-        if self.mailbox.is_finished() {
-            return Ok(Turn::Done);
-        }
-        self.mailbox.note_driver();
-        self.net.poll(self.sleep(timeout)).map_err(Error::Poll)?;
-        self.stats.polls += 1;
-        let began = self.net.now();
-        self.shared.now = began;
-        self.clients.reclaim.begin_turn(began);
-        let moved_before = self.stats.bytes_moved();
-        let mut budget = TurnBudget::new(&self.shared.config);
-
-        self.take_events();
-        self.take_requests(&mut budget);
-        self.fire_timers(&mut budget);
-        self.expire();
-        self.run_queue(&mut budget);
-        self.accept();
-        self.begin_dials();
-        self.end_if_asked();
-        self.reap();
-        self.tidy();
-
-        self.stats.turn_bytes_max = self.stats.turn_bytes_max.max(self.stats.bytes_moved() - moved_before);
-        self.stats.turns.record(self.net.now().saturating_duration_since(began));
-        let outlook = self.outlook();
-        if outlook == Turn::Done {
-            self.discard_requests();
-        }
-        Ok(outlook)
-    }
-
     /// Accepts what waits in the listen queues and stops listening, answers what has come, flushes and closes; after the drain
     /// timeout what is left is cut.
     pub fn drain(&mut self) {
@@ -262,30 +226,30 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let now = self.net.now();
         let timeout = self.shared.config.drain_timeout;
         let deadline = after(now, timeout);
-        let connections = self.clients.slots.len();
+        let connections = self.connections.slots.len();
         match deadline {
             Some(_) => info!("draining {connections} connections within {timeout:?}"),
             None => info!("draining {connections} connections, without a deadline"),
         }
         self.life = Life::Draining { deadline };
-        self.clients.is_ending = true;
+        self.connections.work.is_ending = true;
         self.listeners.drain();
         self.shared.now = now;
         // Now, so that a client which has seen its end finds no listener, unless the queue is long.
         self.accept();
-        self.clients.drain_all();
+        self.connections.drain_all();
     }
 
     /// Closes everything at once.
     pub fn stop(&mut self) {
         if self.life != Life::Stopped {
-            if self.clients.slots.len() > 0 {
-                info!("stopping, with {} connections", self.clients.slots.len());
+            if self.connections.slots.len() > 0 {
+                info!("stopping, with {} connections", self.connections.slots.len());
             }
             self.life = Life::Stopped;
-            self.clients.is_ending = true;
+            self.connections.work.is_ending = true;
             self.listeners.close();
-            self.clients.cut_all(CloseReason::Cut);
+            self.connections.cut_all(CloseReason::Cut);
         }
     }
 
@@ -303,7 +267,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         stats.take_over(&shared.counts);
         stats.buffered_bytes = shared.pool.used_bytes() as u64;
         stats.pooled_bytes = (shared.pool.free_bytes() + shared.pool.joined_bytes()) as u64;
-        stats.dialling = self.clients.slots.len() as u64 - stats.connections;
+        stats.dialling = self.connections.slots.len() as u64 - stats.connections;
         stats
     }
 
@@ -336,84 +300,19 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Life::Draining { deadline } => deadline,
             Life::Running | Life::Stopped => None,
         };
-        let deadlines = [self.deadlines.next(), self.clients.timers.next(), drain];
-        let others = [self.listeners.paused_until(), self.trim_at, self.gates.due()];
+        let deadlines = [self.deadlines.next(), self.connections.work.timers.next(), drain];
+        let others = [self.listeners.paused_until, self.trim_at, self.gates.due()];
         deadlines.into_iter().chain(others).flatten().min()
     }
 
-    // The steps of a turn, in their order.
-
-    /// How long the poll may sleep.
-    fn sleep(&self, timeout: Option<Duration>) -> Option<Duration> {
-        if self.has_work() || timeout == Some(Duration::ZERO) {
-            return Some(Duration::ZERO);
-        }
-        let until_due = self.next_due().map(|due| due.saturating_duration_since(self.net.now()));
-        timeout.into_iter().chain(until_due).min()
-    }
-
-    /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.
-    fn take_events(&mut self) {
-        let Self { net, clients, listeners, mailbox, handler, shared, gates, .. } = self;
-        let mut count = 0;
-        for ready in net.events() {
-            count += 1;
-            match Subject::of_token(ready.token) {
-                Subject::Conn(id) => {
-                    trace!("[{id}] event: {}", ready.readiness);
-                    if !clients.note_ready(id, ready.readiness) {
-                        trace!("[{id}] is not there any more, the event is stale");
-                    }
-                }
-                Subject::Listener(index) => listeners.note_ready(index),
-                Subject::Waker => mailbox.note_rung(),
-                Subject::Source(number) if net.is_watched(ready.token) => {
-                    let mut peers = Peers::new(clients, shared);
-                    let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number)));
-                    noted(outcome, "on_source", About::NoConn, shared, &mut gates.panicked);
-                }
-                Subject::Source(_) => {}
-            }
-        }
-        self.has_more_events = count >= self.shared.config.events_per_turn;
-    }
-
-    /// Begins the drain or stop that a handler or another thread has asked for, and ends a drain at its deadline.
-    fn end_if_asked(&mut self) {
-        match self.clients.end.take() {
-            Some(End::Drain) => self.drain(),
-            Some(End::Stop) => self.stop(),
-            None => {}
-        }
-        if let Life::Draining { deadline: Some(deadline) } = self.life
-            && self.now() >= deadline
-        {
-            self.clients.cut_all(CloseReason::Cut);
-            self.cut_queued();
-        }
-    }
-
-    /// What is not about any connection: log lines left out, and buffers no longer needed.
-    fn tidy(&mut self) {
-        let now = self.now();
-        self.stats.log_lines_left_out += self.gates.tell_left_out(now);
-        if self.trim_at.is_some_and(|at| now >= at) {
-            self.shared.trim();
-            self.trim_at = None;
-        }
-        if self.trim_at.is_none() && self.shared.has_idle() {
-            self.trim_at = after(now, TRIM_INTERVAL);
-        }
-    }
-
     fn outlook(&self) -> Turn {
-        let is_empty = self.clients.slots.len() == 0 && self.listeners.is_closed();
+        let is_empty = self.connections.slots.len() == 0 && self.listeners.is_closed();
         if is_empty && self.life != Life::Running { Turn::Done } else { Turn::Running }
     }
 
     /// Whether there is something to do that no event will announce.
     fn has_work(&self) -> bool {
-        self.clients.has_work()
+        self.connections.work.is_waiting()
             || self.listeners.has_work()
             || self.mailbox.has_more()
             || self.has_more_events
@@ -446,7 +345,7 @@ impl<H: Handler> AsRawFd for Reactor<H> {
 impl<H: Handler, N: Net> fmt::Debug for Reactor<H, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor")
-            .field("connections", &self.clients.slots.len())
+            .field("connections", &self.connections.slots.len())
             .field("life", &self.life)
             .finish_non_exhaustive()
     }

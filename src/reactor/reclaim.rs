@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::conn::io::Transport;
 use crate::handler::ConnId;
-use crate::reactor::clients::{Clients, Origin, Seat};
+use crate::reactor::connections::{Connections, Open};
+use crate::reactor::slots::Origin;
 
 /// The time in ticks of 2^20 ns, about a millisecond: small enough for the unused bytes of a slot. It wraps after 52 days,
 /// which makes a connection that is idle for longer look younger, and nothing worse.
@@ -66,19 +67,86 @@ impl Reclaim {
         }
     }
 
-    /// A turn begins.
-    pub(crate) fn begin_turn(&mut self, now: Instant) {
+    /// Begins a turn. Returns its tick.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self, now: Instant) -> u32 {
         // The ticks wrap.
         #[allow(clippy::cast_possible_truncation)]
         let now = ticks(now.saturating_duration_since(self.epoch)) as u32;
         self.now = now;
         self.steps_left = STEPS_PER_TURN;
+        now
     }
 
-    /// The present tick.
-    #[inline]
-    pub(crate) fn now(&self) -> u32 {
-        self.now
+    /// The connection to be closed for one that is accepted. The longest idle is certain: the order is a heap by the times
+    /// when it was begun, and a connection that has been active since then is skipped.
+    pub(crate) fn longest_idle<S: Transport, T>(&mut self, connections: &mut Connections<S, T>) -> Search {
+        let Some(idle_min) = self.idle_ticks_min else { return Search::Nothing };
+        loop {
+            while let Some(slot) = self.next_slot {
+                if !self.take_steps(1) {
+                    return Search::Unfinished;
+                }
+                self.collect(slot, connections);
+            }
+            while let Some(&(idle, slot)) = self.order.peek() {
+                let Some(since_begun) = self.since_begun() else { break };
+                if idle.saturating_add(since_begun) < idle_min {
+                    return Search::Nothing;
+                }
+                if !self.take_steps(1) {
+                    return Search::Unfinished;
+                }
+                let id = connections.slots.id_of(slot);
+                if let Some(id) = id.filter(|id| self.is_idle_since(*id, idle, connections)) {
+                    return Search::Found(id);
+                }
+                self.order.pop();
+            }
+            // All others were active after the order was begun.
+            if self.since_begun().is_some_and(|since_begun| since_begun < idle_min) {
+                return Search::Nothing;
+            }
+            self.begun_at = Some(self.now);
+            self.next_slot = Some(0);
+        }
+    }
+
+    /// Takes a slot into the order, if it has a connection that was accepted.
+    fn collect<S, T>(&mut self, slot: u32, connections: &Connections<S, T>) {
+        let slots = &connections.slots;
+        self.next_slot = (slot as usize + 1 < slots.end()).then_some(slot + 1);
+        let Some(taken) = slots.id_of(slot).and_then(|id| slots.slot(id)) else { return };
+        if taken.origin == Origin::Accepted
+            && let Some(idle) = self.idle_when_begun(taken.active_at)
+        {
+            self.order.push((idle, slot));
+        }
+    }
+
+    /// Whether a connection is the one that was taken into the order, and has been idle ever since.
+    ///
+    /// What its peer has sent may be unread in the socket: the process was stopped, or a poll left events behind.
+    fn is_idle_since<S: Transport, T>(&mut self, id: ConnId, idle: u32, connections: &mut Connections<S, T>) -> bool {
+        let Connections { slots, work } = connections;
+        let Some(slot) = slots.slot_mut(id) else { return false };
+        if slot.origin != Origin::Accepted || self.idle_when_begun(slot.active_at) != Some(idle) {
+            return false;
+        }
+        let Some(Open { stream, conn, .. }) = slot.phase.open_mut() else { return false };
+        let is_silent = !slot.queued && conn.is_at_rest() && {
+            let has_input = !conn.is_half_closed() && stream.has_input();
+            self.take_steps(STEPS_PER_SOCKET);
+            if has_input {
+                conn.look_again();
+                work.queue.push(id, slot);
+            }
+            !has_input
+        };
+        if !is_silent {
+            slot.active_at = self.now;
+        }
+        is_silent
     }
 
     fn since_begun(&self) -> Option<u32> {
@@ -101,74 +169,4 @@ impl Reclaim {
 /// Whole ticks.
 fn ticks(duration: Duration) -> u128 {
     duration.as_nanos() >> TICK_SHIFT
-}
-
-impl<S: Transport, T> Clients<S, T> {
-    /// The connection to be closed for one that is accepted. The longest idle is certain: the order is a heap by the times
-    /// when it was begun, and one that has been active since is left out when its turn comes.
-    pub(crate) fn longest_idle(&mut self) -> Search {
-        let Some(idle_min) = self.reclaim.idle_ticks_min else { return Search::Nothing };
-        loop {
-            while let Some(slot) = self.reclaim.next_slot {
-                if !self.reclaim.take_steps(1) {
-                    return Search::Unfinished;
-                }
-                self.collect(slot);
-            }
-            while let Some(&(idle, slot)) = self.reclaim.order.peek() {
-                let Some(since_begun) = self.reclaim.since_begun() else { break };
-                if idle.saturating_add(since_begun) < idle_min {
-                    return Search::Nothing;
-                }
-                if !self.reclaim.take_steps(1) {
-                    return Search::Unfinished;
-                }
-                if let Some(id) = self.slots.id_of(slot).filter(|id| self.is_idle_since(*id, idle)) {
-                    return Search::Found(id);
-                }
-                self.reclaim.order.pop();
-            }
-            // All others were active after the order was begun.
-            if self.reclaim.since_begun().is_some_and(|since_begun| since_begun < idle_min) {
-                return Search::Nothing;
-            }
-            self.reclaim.begun_at = Some(self.reclaim.now);
-            self.reclaim.next_slot = Some(0);
-        }
-    }
-
-    /// Takes a slot into the order, if it has a connection that was accepted.
-    fn collect(&mut self, slot: u32) {
-        self.reclaim.next_slot = (slot as usize + 1 < self.slots.end()).then_some(slot + 1);
-        let Some(client) = self.slots.id_of(slot).and_then(|id| self.slots.tenant(id)) else { return };
-        if client.origin == Origin::Accepted
-            && let Some(idle) = self.reclaim.idle_when_begun(client.active_at)
-        {
-            self.reclaim.order.push((idle, slot));
-        }
-    }
-
-    /// Whether a connection is the one that was taken into the order, and has been idle ever since.
-    ///
-    /// What its peer has sent may lie in the socket, unseen: the process was stopped, or a poll left events behind.
-    fn is_idle_since(&mut self, id: ConnId, idle: u32) -> bool {
-        let Some(client) = self.slots.tenant_mut(id) else { return false };
-        if client.origin != Origin::Accepted || self.reclaim.idle_when_begun(client.active_at) != Some(idle) {
-            return false;
-        }
-        let Seat::Open(tenant) = &mut client.seat else { return false };
-        let is_silent = !client.is_queued && tenant.conn.is_at_rest() && {
-            let has_input = !tenant.conn.is_half_closed() && tenant.stream.has_input();
-            self.reclaim.take_steps(STEPS_PER_SOCKET);
-            if has_input {
-                tenant.conn.look_again();
-                self.queue(id);
-            }
-            !has_input
-        };
-        if !is_silent && let Some(client) = self.slots.tenant_mut(id) {
-            client.active_at = self.reclaim.now;
-        }
-        is_silent
-    }
 }

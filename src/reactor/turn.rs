@@ -1,41 +1,114 @@
-//! The steps of a turn that its budget admits: messages, timers, and runs of connections.
+//! The steps of a turn, in their order.
 
-use log::{Level, log_enabled, trace};
+use std::time::Duration;
 
-use crate::conn::io::Transport;
-use crate::conn::turn::{Moved, run};
-use crate::handler::{ConnId, Handler, Peers, Reach};
-use crate::reactor::Reactor;
+use log::trace;
+
+use crate::config::after;
+use crate::error::{CloseReason, Error};
+use crate::handler::{End, Handler, Peers, Reach, SourceId};
 use crate::reactor::budget::TurnBudget;
-use crate::reactor::clients::Tenant;
-use crate::reactor::deadlines::Kind;
+use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::handle::Request;
 use crate::reactor::net::Net;
-use crate::reactor::observed::Observed;
-use crate::reactor::sink::{About, HandlerSink, guarded, noted};
+use crate::reactor::token::Subject;
+use crate::reactor::{Life, Reactor, Turn};
+
+/// Unused buffers are freed in steps this far apart.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<H: Handler, N: Net> Reactor<H, N> {
-    /// Calls the handler for messages, and takes up what else other threads have asked for.
-    pub(super) fn take_requests(&mut self, budget: &mut TurnBudget) {
+    /// Waits for something to do, at most for `timeout` (`None`: for ever), and does it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poll`] if the readiness queue fails. Nothing that a peer does is an error.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Turn, Error> {
+        if self.mailbox.is_finished() {
+            return Ok(Turn::Done);
+        }
+        self.mailbox.note_driver();
+        self.net.poll(self.sleep(timeout)).map_err(Error::Poll)?;
+        self.stats.polls += 1;
+        let began = self.net.now();
+        self.shared.now = began;
+        self.connections.work.tick = self.reclaim.begin_turn(began);
+        let moved_before = self.stats.bytes_moved();
+        let mut budget = TurnBudget::new(&self.shared.config);
+
+        self.take_events();
+        self.take_requests(&mut budget);
+        self.fire_timers(&mut budget);
+        self.queue_expired();
+        self.run_queue(&mut budget);
+        self.accept();
+        self.begin_dials();
+        self.end_if_asked();
+        self.reap();
+        self.tidy();
+
+        self.stats.turn_bytes_max = self.stats.turn_bytes_max.max(self.stats.bytes_moved() - moved_before);
+        self.stats.turns.record(self.net.now().saturating_duration_since(began));
+        let outlook = self.outlook();
+        if outlook == Turn::Done {
+            self.discard_requests();
+        }
+        Ok(outlook)
+    }
+
+    /// How long the poll may sleep.
+    pub(super) fn sleep(&self, timeout: Option<Duration>) -> Option<Duration> {
+        if self.has_work() || timeout == Some(Duration::ZERO) {
+            return Some(Duration::ZERO);
+        }
+        let until_due = self.next_due().map(|due| due.saturating_duration_since(self.net.now()));
+        timeout.into_iter().chain(until_due).min()
+    }
+
+    /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.
+    fn take_events(&mut self) {
+        let Self { net, connections, listeners, mailbox, handler, shared, gates, .. } = self;
+        let mut count = 0;
+        for ready in net.events() {
+            count += 1;
+            match Subject::of_token(ready.token) {
+                Subject::Conn(id) => {
+                    trace!("[{id}] event: {}", ready.readiness);
+                    if !connections.note_ready(id, ready.readiness) {
+                        trace!("[{id}] is not there any more, the event is stale");
+                    }
+                }
+                Subject::Listener(index) => listeners.note_ready(index),
+                Subject::Waker => mailbox.note_rung(),
+                Subject::Source(number) if net.is_watched(ready.token) => {
+                    let mut peers = Peers::new(connections, shared);
+                    let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number)));
+                    noted(outcome, "on_source", About::NoConn, shared, &mut gates.panicked);
+                }
+                Subject::Source(_) => {}
+            }
+        }
+        self.has_more_events = count >= self.shared.config.events_per_turn;
+    }
+
+    /// Delivers the messages of other threads, and does what else they have asked for.
+    fn take_requests(&mut self, budget: &mut TurnBudget) {
         while self.mailbox.has_more() && budget.admit_request() {
             match self.mailbox.next() {
                 Some(Request::Message(message)) => {
                     self.stats.messages += 1;
-                    let Self { handler, clients, shared, gates, .. } = self;
-                    let mut peers = Peers::new(clients, shared);
-                    let outcome = guarded(|| handler.on_message(&mut peers, message));
-                    noted(outcome, "on_message", About::NoConn, shared, &mut gates.panicked);
+                    self.call("on_message", About::NoConn, |handler, peers| handler.on_message(peers, message));
                 }
-                Some(Request::End(end)) => self.clients.end(end),
-                // Whoever asked may have gone; then nobody wants to know.
+                Some(Request::End(end)) => self.connections.end(end),
+                // It fails if the caller has gone.
                 Some(Request::Stats(reply)) => drop(reply.send(self.stats())),
                 None => break,
             }
         }
     }
 
-    /// The reactor is done: what was asked of it and not taken up is dropped.
-    pub(super) fn discard_requests(&mut self) {
+    /// Drops the requests that came too late.
+    fn discard_requests(&mut self) {
         for request in self.mailbox.finish() {
             let outcome = guarded(|| drop(request));
             let Self { shared, gates, .. } = self;
@@ -43,90 +116,54 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Calls the handler for the timers that are due; those that it sets meanwhile wait for the next turn.
-    pub(super) fn fire_timers(&mut self, budget: &mut TurnBudget) {
+    /// Fires the timers that are due; those that are set meanwhile wait for the next turn.
+    fn fire_timers(&mut self, budget: &mut TurnBudget) {
         let now = self.now();
-        while self.clients.timers.is_due(now) && budget.admit_timer() {
-            self.clients.timers.note_due(now);
+        while self.connections.work.timers.is_due(now) && budget.admit_timer() {
+            self.connections.work.timers.note_due(now);
         }
-        while let Some(timer) = self.clients.timers.next_firing() {
-            let Self { handler, clients, shared, gates, .. } = self;
-            let mut peers = Peers::new(clients, shared);
-            let outcome = guarded(|| handler.on_timer(&mut peers, timer));
-            noted(outcome, "on_timer", About::NoConn, shared, &mut gates.panicked);
+        while let Some(timer) = self.connections.work.timers.next_firing() {
+            self.call("on_timer", About::NoConn, |handler, peers| handler.on_timer(peers, timer));
         }
     }
 
-    /// Runs the connections that became ready and will not take long, as far as one can tell, then those in the queue.
-    ///
-    /// Once the turn's budget is spent the others keep their places, so that a connection that becomes ready meanwhile
-    /// need not wait for all of them.
-    pub(super) fn run_queue(&mut self, budget: &mut TurnBudget) {
-        // What is queued from here on runs in the next turn.
-        let (first, waiting) = self.clients.queue_lens();
-        for going_first in (1..=first).rev() {
-            let Some(allowance) = budget.admit_first(going_first, waiting > 0) else {
-                self.stats.turn_budgets_spent += u64::from(waiting == 0);
-                break;
-            };
-            let Some(id) = self.clients.next_first() else { break };
-            self.run_admitted(id, allowance, budget);
+    /// Begins the drain or stop that a handler or another thread has asked for, and ends a drain at its deadline.
+    fn end_if_asked(&mut self) {
+        match self.connections.work.end.take() {
+            Some(End::Drain) => self.drain(),
+            Some(End::Stop) => self.stop(),
+            None => {}
         }
-        for _ in 0..waiting {
-            let Some(allowance) = budget.admit_next(self.clients.is_next_long()) else {
-                self.stats.turn_budgets_spent += 1;
-                break;
-            };
-            let Some(id) = self.clients.next_waiting() else { break };
-            self.run_admitted(id, allowance, budget);
+        if let Life::Draining { deadline: Some(deadline) } = self.life
+            && self.now() >= deadline
+        {
+            self.connections.cut_all(CloseReason::Cut);
+            self.cut_queued();
         }
     }
 
-    /// Takes a connection off the queue and runs it, within `allowance` bytes.
-    fn run_admitted(&mut self, id: ConnId, allowance: usize, budget: &mut TurnBudget) {
-        let Some(expired) = self.clients.dequeue(id) else { return };
-        self.shared.allowance = allowance;
-        let moved = self.run_one(id);
-        budget.charge(moved.bytes());
-        if !expired.is_empty() {
-            self.judge(id, expired, moved);
+    /// What is not about any connection: log lines left out, and buffers no longer needed.
+    fn tidy(&mut self) {
+        let now = self.now();
+        self.stats.log_lines_left_out += self.gates.tell_left_out(now);
+        if self.trim_at.is_some_and(|at| now >= at) {
+            self.shared.trim();
+            self.trim_at = None;
+        }
+        if self.trim_at.is_none() && self.shared.has_idle() {
+            self.trim_at = after(now, TRIM_INTERVAL);
         }
     }
 
-    /// Runs a connection. Returns what moved.
-    pub(crate) fn run_one(&mut self, id: ConnId) -> Moved {
-        let Some(mut tenant) = self.clients.take(id) else { return self.look_at_dial(id) };
-        let mut moved = Moved::default();
-        if tenant.conn.closed().is_none() {
-            let Self { handler, clients, read_buffer, shared, stats, deadlines, acceptance, gates, .. } = self;
-            let Tenant { stream, conn, peer, state, .. } = &mut tenant;
-            let had_buffers = conn.has_buffers();
-            let before = log_enabled!(Level::Trace).then(|| conn.state_name());
-            let mut io = Observed { stream, id, stats };
-            let mut sink = HandlerSink { handler, state, id, peer, reach: clients, gate: &mut gates.panicked };
-            moved = run(conn, &mut io, read_buffer, shared, &mut sink);
-            deadlines.follow(id.index, conn, had_buffers, moved.has_any(), shared.now);
-            let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write);
-            if is_due && !conn.watch_later(&io, moved.bytes_out) {
-                let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
-                acceptance.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
-                deadlines.set(Kind::Write, id.index, Some(shared.now));
-                conn.take_written();
-                conn.watch(true);
-            }
-            if had_buffers || conn.has_buffers() {
-                clients.note_held(id, conn.buffered_bytes(), moved.has_output_or_frames(), shared.now);
-            }
-            if let Some(before) = before {
-                let (undecoded, owed) = conn.held_bytes();
-                let after = conn.state_name();
-                trace!(
-                    target: "frameloop::reactor",
-                    "[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed"
-                );
-            }
-        }
-        self.clients.put_back(id, tenant, moved);
-        moved
+    /// Calls the handler for something that is about no open connection. `None` if it panicked.
+    pub(super) fn call<R>(
+        &mut self,
+        name: &str,
+        about: About<'_>,
+        callback: impl FnOnce(&mut H, &mut Peers<'_>) -> R,
+    ) -> Option<R> {
+        let Self { handler, connections, shared, gates, .. } = self;
+        let outcome = guarded(|| callback(handler, &mut Peers::new(connections, shared)));
+        noted(outcome, name, about, shared, &mut gates.panicked)
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use crate::error::Error;
 use crate::handler::{Handler, SourceId};
 use crate::reactor::Reactor;
-use crate::reactor::slots::Subject;
+use crate::reactor::token::Subject;
 
 /// Fewer numbers than a token has room for on a 32-bit target.
 const SOURCES_MAX: u32 = 1 << 14;

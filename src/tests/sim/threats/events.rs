@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Echo};
 use crate::net::{Readiness, Ready};
-use crate::reactor::slots::Subject;
+use crate::reactor::token::Subject;
 use crate::sim::{Edges, Faults, Peer, Sim};
 use crate::tests::sim::threats::{Noting, SECOND, Scene, TURNS_MAX, frame, patient};
 

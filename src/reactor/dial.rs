@@ -1,4 +1,4 @@
-//! Connections that we open: dialled within a budget, waited for, and given up in time.
+//! Outbound connections: dialed within a budget, and given up at the connect timeout.
 
 use std::net::IpAddr;
 
@@ -8,24 +8,23 @@ use crate::addr::{ListenAddr, PeerAddr};
 use crate::conn::io::Readiness;
 use crate::conn::turn::Moved;
 use crate::error::DialError;
-use crate::handler::{ConnId, Handler, Peers};
-use crate::reactor::clients::{Origin, Seat};
+use crate::handler::{ConnId, Handler};
+use crate::reactor::connections::Phase;
 use crate::reactor::deadlines::Kind;
 use crate::reactor::net::Net;
-use crate::reactor::sink::{About, guarded, noted};
-use crate::reactor::slots::Subject;
+use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor};
 
 impl<H: Handler, N: Net> Reactor<H, N> {
-    /// Begins to connect to those that are to be dialled, until the budget is spent.
+    /// Begins dials, until the budget is spent.
     pub(crate) fn begin_dials(&mut self) {
         for _ in 0..self.shared.config.dial_budget {
-            let Some(id) = self.clients.to_dial.pop_front() else { break };
-            let Some(client) = self.clients.slots.tenant_mut(id) else { continue };
-            let Seat::Reserved(dial) = &mut client.seat else { continue };
+            let Some(id) = self.connections.work.to_dial.pop_front() else { break };
+            let Some(slot) = self.connections.slots.slot_mut(id) else { continue };
+            let Phase::Reserved(dial) = &mut slot.phase else { continue };
             let from = dial.source();
             let Some(to) = dial.take_next() else {
-                self.clients.fail(id, DialError::NoAddress);
+                self.connections.all().fail(id, DialError::NoAddress);
                 continue;
             };
             match self.begin_dial(id, &to, from) {
@@ -33,18 +32,18 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                     debug!("[{id}] dialling {to}");
                     let peer = PeerAddr::from(&to);
                     self.deadlines.set(Kind::Connect, id.index, Some(self.now()));
-                    self.clients.seat_dialling(id, stream, peer);
+                    self.connections.begin_attempt(id, stream, peer);
                 }
                 Err(error) => self.attempt_failed(id, error),
             }
         }
     }
 
-    /// One address was dialled in vain; others may be left.
+    /// A connect attempt has failed; other addresses may be left.
     fn attempt_failed(&mut self, id: ConnId, error: DialError) {
         debug!("[{id}] attempt failed: {error}");
         self.deadlines.clear(id.index);
-        self.clients.dial_next_or_fail(id, error);
+        self.connections.dial_next_or_fail(id, error);
     }
 
     fn begin_dial(&mut self, id: ConnId, to: &ListenAddr, from: Option<IpAddr>) -> Result<N::Stream, DialError> {
@@ -52,7 +51,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if self.life != Life::Running {
             return Err(DialError::Cancelled);
         }
-        if self.clients.sockets() >= config.connections_max {
+        if self.connections.sockets() >= config.connections_max {
             return Err(DialError::ConnectionsMax { allowed: config.connections_max });
         }
         if let (ListenAddr::Tcp(to), Some(from)) = (to, from)
@@ -69,16 +68,17 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Ok(stream)
     }
 
-    /// Looks what became of a connection that is dialled; opens and runs it if it is made. Returns whether frames or output
-    /// moved.
-    pub(crate) fn look_at_dial(&mut self, id: ConnId) -> Moved {
-        let Some(client) = self.clients.slots.tenant_mut(id) else { return Moved::default() };
-        let Seat::Dialling { stream, .. } = &client.seat else { return Moved::default() };
+    /// Checks a connect attempt; if it has succeeded, opens the connection and runs it. Returns what moved.
+    pub(super) fn check_attempt(&mut self, id: ConnId) -> Moved {
+        let Some(slot) = self.connections.slots.slot_mut(id) else { return Moved::default() };
+        let Phase::Dialing { stream, .. } = &slot.phase else { return Moved::default() };
         match self.net.is_connected(stream) {
             Ok(false) => return Moved::default(),
             Ok(true) => {
-                if let Seat::Dialling { stream, peer, edges, .. } = std::mem::replace(&mut client.seat, Seat::Out) {
-                    return self.open_dialled(id, stream, peer, edges);
+                if let Phase::Dialing { stream, peer, readiness, .. } =
+                    std::mem::replace(&mut slot.phase, Phase::Opening)
+                {
+                    return self.open_dialed(id, stream, peer, readiness);
                 }
             }
             Err(error) => self.attempt_failed(id, DialError::from(&error)),
@@ -86,36 +86,21 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Moved::default()
     }
 
-    /// The connect timeout has passed, and the connection was not made when that was last looked at.
+    /// The connect timeout has passed, and the attempt had not succeeded when it was last checked.
     pub(crate) fn dial_timed_out(&mut self, id: ConnId) {
         let allowed = self.shared.config.connect_timeout;
-        if self.clients.is_dialling(id) {
+        if self.connections.is_dialing(id) {
             self.attempt_failed(id, DialError::TimedOut { allowed });
         }
     }
 
-    fn open_dialled(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, edges: Readiness) -> Moved {
+    fn open_dialed(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, readiness: Readiness) -> Moved {
         self.deadlines.clear(id.index);
-        let Some(mut tenant) = self.welcome(id, stream, peer, Origin::Dialled) else {
+        if !self.open(id, stream, peer, readiness) {
             self.stats.dials_failed += 1;
-            self.clients.slots.remove(id);
             return Moved::default();
-        };
-        self.stats.dialled += 1;
-        tenant.conn.note_ready(edges);
-        // It has what it is to send, and runs in this turn.
-        self.clients.seat_open(id, tenant);
+        }
+        // It runs in this turn, with what `on_open` has queued.
         self.run_one(id)
-    }
-
-    /// Tells the handler that a connection did not come to be. Its slot is free.
-    pub(crate) fn tell_dial_failed(&mut self, id: ConnId, error: DialError) {
-        debug!("[{id}] not connected: {error}");
-        self.stats.dials_failed += 1;
-        self.deadlines.clear(id.index);
-        let Self { handler, clients, shared, gates, .. } = self;
-        let mut peers = Peers::new(clients, shared);
-        let outcome = guarded(|| handler.on_dial_failed(&mut peers, id, &error));
-        noted(outcome, "on_dial_failed", About::Dial(id), shared, &mut gates.panicked);
     }
 }

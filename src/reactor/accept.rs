@@ -4,59 +4,29 @@
 //! as the limits, the descriptors and the deadline of the drain allow, and is in its report in any case; of what comes
 //! meanwhile, no more than the queue holds.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fmt, io};
 
 use log::warn;
 
 use crate::addr::PeerAddr;
-use crate::config::{Config, after};
+use crate::config::after;
+use crate::conn::io::Readiness;
 use crate::error::{CloseReason, is_out_of_descriptors};
 use crate::handler::{ConnId, Handler};
-use crate::reactor::clients::{Origin, Seat};
-use crate::reactor::log_gate::Source;
+use crate::reactor::connections::{Open, Phase};
+use crate::reactor::log_limit::Source;
 use crate::reactor::net::Net;
-use crate::reactor::per_ip::{PerIp, Prefix};
+use crate::reactor::per_ip::Prefix;
 use crate::reactor::reclaim::Search;
-use crate::reactor::slots::Subject;
+use crate::reactor::slots::Origin;
 use crate::reactor::stats::Refused;
+use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor};
 
 /// After the kernel had no descriptor or memory for another connection, accepting is tried again this much later; at once
 /// if a connection of ours ends before. Connections wait in the listen queue meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// The listening sockets.
-#[derive(Debug)]
-pub(crate) struct Listeners<L> {
-    list: Vec<Listening<L>>,
-    /// While accepting is paused.
-    paused_until: Option<Instant>,
-    /// A connection was closed so that its descriptor could be used, and nothing was accepted since.
-    has_freed_descriptor: bool,
-    /// The length of a listen queue.
-    backlog: u32,
-    per_ip: PerIp,
-}
-
-#[derive(Debug)]
-struct Listening<L> {
-    listener: L,
-    /// The listen queue may hold connections: an edge came and was not used up.
-    is_ready: bool,
-    /// While the reactor drains, the most connections that are still taken from the queue.
-    left: Option<u32>,
-}
-
-impl<L> Listening<L> {
-    fn may_accept(&self) -> bool {
-        self.is_ready && self.left != Some(0)
-    }
-
-    fn note_taken(&mut self) {
-        self.left = self.left.map(|left| left.saturating_sub(1));
-    }
-}
 
 /// Why a connection is closed as soon as it is accepted.
 #[derive(Debug, Clone, Copy)]
@@ -74,81 +44,16 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl<L> Listeners<L> {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            list: Vec::new(),
-            paused_until: None,
-            has_freed_descriptor: false,
-            backlog: config.backlog,
-            per_ip: PerIp::new(config),
-        }
-    }
-
-    /// The number that the next listener will have.
-    pub(crate) fn next_index(&self) -> usize {
-        self.list.len()
-    }
-
-    pub(crate) fn push(&mut self, listener: L) {
-        self.list.push(Listening { listener, is_ready: false, left: None });
-    }
-
-    pub(crate) fn note_ready(&mut self, index: usize) {
-        if let Some(listening) = self.list.get_mut(index) {
-            listening.is_ready = true;
-        }
-    }
-
-    /// From here on, no more is accepted than may wait in the queues by now.
-    pub(crate) fn drain(&mut self) {
-        self.paused_until = None;
-        for listening in &mut self.list {
-            // An edge may be on its way.
-            listening.is_ready = true;
-            listening.left = Some(self.backlog);
-        }
-    }
-
-    /// Whether nothing is to be accepted by now.
-    fn is_drained(&self) -> bool {
-        !self.list.iter().any(Listening::may_accept)
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Stops listening.
-    pub(crate) fn close(&mut self) {
-        self.list.clear();
-        self.paused_until = None;
-    }
-
-    /// Whether there may be connections to accept that no event will announce.
-    pub(crate) fn has_work(&self) -> bool {
-        self.paused_until.is_none() && self.list.iter().any(|listening| listening.is_ready)
-    }
-
-    /// When accepting is tried again.
-    pub(crate) fn paused_until(&self) -> Option<Instant> {
-        self.paused_until
-    }
-
-    /// A descriptor is free again.
-    pub(crate) fn note_freed(&mut self) {
-        self.paused_until = None;
-    }
-
-    /// A connection that was accepted has ended.
-    pub(crate) fn note_ended(&mut self, peer: &PeerAddr) {
-        self.per_ip.note_ended(peer);
-    }
-}
-
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Accepts, on each listener, until its queue is empty or the budget is spent.
-    pub(crate) fn accept(&mut self) {
+    #[inline]
+    pub(super) fn accept(&mut self) {
+        if !self.listeners.is_idle() || self.life != Life::Running {
+            self.accept_ready();
+        }
+    }
+
+    fn accept_ready(&mut self) {
         if self.listeners.paused_until.is_some_and(|until| self.now() < until) {
             return;
         }
@@ -171,7 +76,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if !listening.may_accept() || self.listeners.paused_until.is_some() {
             return false;
         }
-        let longest_idle = match self.is_full().then(|| self.clients.longest_idle()) {
+        let longest_idle = match self.is_full().then(|| self.reclaim.longest_idle(&mut self.connections)) {
             Some(Search::Unfinished) => return false,
             Some(Search::Found(id)) => Some(id),
             Some(Search::Nothing) | None => None,
@@ -191,7 +96,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     /// Counts what is left in the listen queues as cut: the drain's deadline has come.
-    pub(crate) fn cut_queued(&mut self) {
+    pub(super) fn cut_queued(&mut self) {
         // So that there are descriptors.
         self.reap();
         for index in 0..self.listeners.list.len() {
@@ -223,12 +128,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Whether there is no room for another connection.
     fn is_full(&self) -> bool {
-        self.clients.sockets() >= self.shared.config.connections_max
+        self.connections.sockets() >= self.shared.config.connections_max
     }
 
     /// Closes a connection so that another can be accepted.
-    fn reclaim(&mut self, id: ConnId) {
-        self.clients.cut(id, CloseReason::Reclaimed);
+    fn close_idle(&mut self, id: ConnId) {
+        self.connections.cut(id, CloseReason::Reclaimed);
         // The events of this turn were taken before.
         self.reap();
     }
@@ -239,31 +144,26 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return self.refuse(&peer, refusal);
         }
         // The slot is taken before the handler sees the id: what it dials in `on_open` gets another.
-        let id = self.clients.insert(Origin::Accepted, Seat::Out);
+        let id = self.connections.all().insert(Origin::Accepted, Phase::Opening);
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
         self.stats.registrations.count(&registered);
         if let Err(error) = registered {
-            self.clients.slots.remove(id);
+            self.connections.slots.remove(id);
             self.count_refused(|refused| &mut refused.failed);
             if self.gates.refused.passes(self.now(), Source::of(&peer)) {
                 warn!("refused {peer}: it cannot be registered: {error}");
             }
             return;
         }
-        let tenant = self.welcome(id, stream, peer, Origin::Accepted);
-        let Some(mut tenant) = tenant else {
-            self.clients.slots.remove(id);
+        if !self.open(id, stream, peer, Readiness::default()) {
             self.count_refused(|refused| &mut refused.failed);
             return;
-        };
-        self.count_in(&tenant.peer);
-        if self.life != Life::Running {
-            tenant.conn.drain();
         }
-        let has_work = tenant.conn.wants_turn() || tenant.conn.state().is_ending();
-        self.clients.seat_open(id, tenant);
-        if has_work {
-            self.clients.queue(id);
+        let Some((slot, others)) = self.connections.split(id) else { return };
+        if let Phase::Open(Open { conn, .. }) = &mut slot.phase
+            && (conn.wants_turn() || conn.state().is_ending())
+        {
+            others.work.queue.push(id, slot);
         }
     }
 
@@ -277,14 +177,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return Err(Refusal::PerIp(prefix, max));
         }
         if let Some(id) = longest_idle.filter(|_| is_full) {
-            self.reclaim(id);
+            self.close_idle(id);
         }
         Ok(())
-    }
-
-    fn count_in(&mut self, peer: &PeerAddr) {
-        self.stats.accepted += 1;
-        self.listeners.per_ip.note_open(peer);
     }
 
     fn refuse(&mut self, peer: &PeerAddr, refusal: Refusal) {
@@ -314,9 +209,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return true;
         }
         if is_out_of_descriptors(error) && !self.listeners.has_freed_descriptor {
-            match self.clients.longest_idle() {
+            match self.reclaim.longest_idle(&mut self.connections) {
                 Search::Found(id) => {
-                    self.reclaim(id);
+                    self.close_idle(id);
                     self.listeners.has_freed_descriptor = true;
                     return false;
                 }
@@ -331,7 +226,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     fn pause_accepting(&mut self, index: usize, error: &io::Error) {
         self.listeners.has_freed_descriptor = false;
-        if self.life == (Life::Draining { deadline: None }) && self.clients.sockets() == 0 {
+        if self.life == (Life::Draining { deadline: None }) && self.connections.sockets() == 0 {
             // No descriptor of ours will be free, and no deadline comes.
             self.listeners.list[index].left = Some(0);
             return self.give_up(error);
@@ -339,7 +234,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.accept_pauses += 1;
         self.listeners.paused_until = after(self.now(), ACCEPT_PAUSE);
         if self.gates.accept_paused.passes(self.now(), Source::Local) {
-            warn!("accepting pauses, with {} connections open: {error}", self.clients.slots.len());
+            warn!("accepting pauses, with {} connections open: {error}", self.connections.slots.len());
         }
     }
 }

@@ -10,13 +10,13 @@ use crate::reactor::stats::Stats;
 
 /// One connection's stream during a run.
 #[derive(Debug)]
-pub(crate) struct Observed<'a, S> {
+pub(crate) struct Traced<'a, S> {
     pub(crate) stream: &'a mut S,
     pub(crate) id: ConnId,
     pub(crate) stats: &'a mut Stats,
 }
 
-impl<S> Observed<'_, S> {
+impl<S> Traced<'_, S> {
     #[inline]
     fn count_write(&mut self, outcome: &io::Result<usize>) {
         self.stats.writes.count(outcome);
@@ -26,7 +26,7 @@ impl<S> Observed<'_, S> {
     }
 }
 
-impl<S: Transport> Read for Observed<'_, S> {
+impl<S: Transport> Read for Traced<'_, S> {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let outcome = self.stream.read(buf);
@@ -40,7 +40,7 @@ impl<S: Transport> Read for Observed<'_, S> {
     }
 }
 
-impl<S: Write> Write for Observed<'_, S> {
+impl<S: Write> Write for Traced<'_, S> {
     #[inline]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let outcome = self.stream.write(buf);
@@ -54,7 +54,7 @@ impl<S: Write> Write for Observed<'_, S> {
     }
 }
 
-impl<S: Transport> Transport for Observed<'_, S> {
+impl<S: Transport> Transport for Traced<'_, S> {
     #[inline]
     fn write_pieces(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let outcome = self.stream.write_pieces(pieces);

@@ -17,7 +17,7 @@ use crate::conn::sink::Sink;
 use crate::conn::sink::{Replies, Verdict};
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Context, Handler, Reach};
-use crate::reactor::log_gate::{LogGate, Source};
+use crate::reactor::log_limit::{LogGate, Source};
 
 /// Lets a connection speak to the handler.
 pub(crate) struct HandlerSink<'a, H: Handler> {

@@ -6,7 +6,7 @@ use crate::error::CloseReason;
 use crate::handler::{ConnId, Handler};
 use crate::reactor::Reactor;
 use crate::reactor::acceptance::{Look, Shown};
-use crate::reactor::clients::Tenant;
+use crate::reactor::connections::Open;
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::net::Net;
 
@@ -20,15 +20,18 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     ///
     /// What the peer has done may lie in the socket, unseen: the process was stopped, a poll was interrupted or left events
     /// behind, a budget was spent; and the kernel reports room only once a third of a send buffer is free.
-    pub(crate) fn expire(&mut self) {
+    pub(super) fn queue_expired(&mut self) {
         let now = self.now();
+        if !self.deadlines.has_expired(now) {
+            return;
+        }
         for kind in Kind::ALL {
             for _ in 0..EXPIRY_BUDGET {
                 let Some(index) = self.deadlines.expired(kind, now) else { break };
-                let Some(id) = self.clients.slots.id_of(index) else { continue };
+                let Some(id) = self.connections.slots.id_of(index) else { continue };
                 match kind {
-                    Kind::Linger => self.clients.cut(id, kind.reason()),
-                    Kind::Idle | Kind::Frame | Kind::Write | Kind::Connect => self.clients.note_expired(id, kind),
+                    Kind::Linger => self.connections.cut(id, kind.reason()),
+                    Kind::Idle | Kind::Frame | Kind::Write | Kind::Connect => self.connections.note_expired(id, kind),
                 }
             }
         }
@@ -36,13 +39,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Closes a connection that has just run and is late all the same: `expired` had come before that run, and `moved` says
     /// what it moved.
-    pub(crate) fn judge(&mut self, id: ConnId, expired: Kinds, moved: Moved) {
+    pub(super) fn recheck(&mut self, id: ConnId, expired: Kinds, moved: Moved) {
         if expired.contains(Kind::Connect) {
             self.dial_timed_out(id);
         }
         for kind in [Kind::Idle, Kind::Frame, Kind::Write] {
             if expired.contains(kind) && self.is_late(id, kind, moved) {
-                self.clients.cut(id, kind.reason());
+                self.connections.cut(id, kind.reason());
             }
         }
     }
@@ -53,8 +56,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// same: that is measured.
     fn is_late(&mut self, id: ConnId, kind: Kind, moved: Moved) -> bool {
         let now = self.now();
-        let is_queued = self.clients.is_queued(id);
-        let Some(conn) = self.clients.conn_mut(id) else { return false };
+        let is_queued = self.connections.is_queued(id);
+        let Some(Open { conn, .. }) = self.connections.open_mut(id) else { return false };
         let (since, is_in_time) = match kind {
             Kind::Idle => (Some(now), moved.has_any() || is_queued),
             Kind::Frame => (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, conn.frame_since(), now)),
@@ -71,8 +74,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// as output is pending.
     fn is_behind(&mut self, id: ConnId, moved: Moved) -> bool {
         let now = self.now();
-        let Self { clients, acceptance, deadlines, .. } = self;
-        let Some(Tenant { stream, conn, .. }) = clients.tenant_mut(id) else { return false };
+        let Self { connections, acceptance, deadlines, .. } = self;
+        let Some(Open { stream, conn, .. }) = connections.open_mut(id) else { return false };
         let unsent = conn.unsent_bytes() as u64;
         let written = u64::from(conn.take_written());
         let finished_since = conn.finished_since();
@@ -107,7 +110,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         deadlines.set(Kind::Write, id.index, next);
         if is_given_up {
-            clients.queue(id);
+            connections.all().queue(id);
         }
         false
     }

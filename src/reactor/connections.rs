@@ -1,0 +1,474 @@
+//! The connections of a reactor: what each slot holds, and what a callback can do to connections other than its own.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::addr::{Dial, PeerAddr};
+use crate::config::Config;
+use crate::conn::Conn;
+use crate::conn::io::Readiness;
+use crate::conn::output::Sent;
+use crate::conn::shared::Shared;
+use crate::conn::turn::Moved;
+use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
+use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
+use crate::reactor::deadlines::{Kind, Kinds};
+use crate::reactor::holders::Holders;
+use crate::reactor::run_queue::{RunQueue, note_run_len};
+use crate::reactor::slots::{Origin, OtherSlots, Slot, Slots};
+use crate::reactor::timers::Timers;
+
+/// The connections by slot, and what is to be done for them.
+#[derive(Debug)]
+pub(crate) struct Connections<S, T> {
+    pub(crate) slots: Slots<Phase<S, T>>,
+    pub(crate) work: Work,
+}
+
+/// What a slot holds.
+#[derive(Debug, Default)]
+pub(crate) enum Phase<S, T> {
+    #[default]
+    Vacant,
+    /// A dial that has not begun.
+    Reserved(Dial),
+    /// A connect attempt, with what the kernel has reported meanwhile, and the addresses that are still to be tried.
+    Dialing {
+        stream: S,
+        peer: PeerAddr,
+        readiness: Readiness,
+        rest: Option<Box<Dial>>,
+    },
+    /// A connection for which `on_open` is being called.
+    Opening,
+    Open(Open<S, T>),
+    /// A dial that has failed.
+    Failed(DialError),
+}
+
+/// A connection's slot.
+pub(crate) type ConnSlot<S, T> = Slot<Phase<S, T>>;
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Open<S, T> {
+    pub(crate) stream: S,
+    pub(crate) conn: Conn,
+    pub(crate) peer: PeerAddr,
+    /// The handler's.
+    pub(crate) state: T,
+}
+
+/// What is to be done without an event.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) queue: RunQueue,
+    /// Connections that have closed and dials that have failed; their slots are freed at the end of the turn.
+    pub(crate) ended: Vec<ConnId>,
+    /// Dials that have not begun, in order; some may have failed since.
+    pub(crate) to_dial: VecDeque<ConnId>,
+    // Invariant: how many slots are `Reserved`.
+    reserved: usize,
+    pub(crate) timers: Timers,
+    pub(crate) holders: Holders,
+    /// A handler or another thread has asked the reactor to end.
+    pub(crate) end: Option<End>,
+    /// The reactor drains or has stopped.
+    pub(crate) is_ending: bool,
+    /// The present tick, for [`Slot::active_at`].
+    pub(crate) tick: u32,
+    /// The connection that a callback is about has asked to be woken.
+    is_woken: bool,
+    dials_max: usize,
+    timers_max: usize,
+}
+
+/// The connections that a callback can reach by their ids: all but the one that it is about.
+#[derive(Debug)]
+pub(crate) struct Others<'a, S, T> {
+    slots: OtherSlots<'a, Phase<S, T>>,
+    pub(crate) work: &'a mut Work,
+    /// The connection that the callback is about.
+    own_id: Option<ConnId>,
+}
+
+/// A connection's slot, and all others.
+pub(crate) type Split<'a, S, T> = (&'a mut ConnSlot<S, T>, Others<'a, S, T>);
+
+impl<S, T> Connections<S, T> {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
+        let work = Work {
+            queue: RunQueue::default(),
+            ended: Vec::new(),
+            to_dial: VecDeque::new(),
+            reserved: 0,
+            timers: Timers::default(),
+            holders: Holders::new(config, now),
+            end: None,
+            is_ending: false,
+            tick: 0,
+            is_woken: false,
+            dials_max: config.dials_max,
+            timers_max: config.timers_max,
+        };
+        Self { slots: Slots::new(), work }
+    }
+
+    #[inline]
+    pub(crate) fn all(&mut self) -> Others<'_, S, T> {
+        Others { slots: self.slots.all(), work: &mut self.work, own_id: None }
+    }
+
+    /// For the `on_open` of a connection whose slot is [`Opening`](Phase::Opening).
+    pub(crate) fn all_but_opening(&mut self, id: ConnId) -> Others<'_, S, T> {
+        Others { slots: self.slots.all(), work: &mut self.work, own_id: Some(id) }
+    }
+
+    /// A connection's slot, and all others.
+    #[inline]
+    pub(crate) fn split(&mut self, id: ConnId) -> Option<Split<'_, S, T>> {
+        let (slot, slots) = self.slots.split(id)?;
+        Some((slot, Others { slots, work: &mut self.work, own_id: Some(id) }))
+    }
+
+    /// Notes an event. Returns whether its connection exists.
+    #[inline]
+    pub(crate) fn note_ready(&mut self, id: ConnId, reported: Readiness) -> bool {
+        let Some(slot) = self.slots.slot_mut(id) else { return false };
+        match &mut slot.phase {
+            Phase::Open(open) => open.conn.note_ready(reported),
+            Phase::Dialing { readiness, .. } => *readiness |= reported,
+            Phase::Vacant | Phase::Reserved(_) | Phase::Opening | Phase::Failed(_) => {}
+        }
+        self.work.queue.push_ready(id, slot);
+        true
+    }
+
+    /// Takes a connection that is about to run off the queue, so that it may be queued again. Returns the deadlines that have
+    /// passed since its last run.
+    pub(crate) fn dequeue(&mut self, id: ConnId) -> Option<Kinds> {
+        let slot = self.slots.slot_mut(id)?;
+        slot.queued = false;
+        Some(std::mem::take(&mut slot.expired))
+    }
+
+    /// Connections and connect attempts: all that have a socket.
+    pub(crate) fn sockets(&self) -> usize {
+        self.slots.len() - self.work.reserved
+    }
+
+    pub(crate) fn is_queued(&self, id: ConnId) -> bool {
+        self.slots.slot(id).is_some_and(|slot| slot.queued)
+    }
+
+    pub(crate) fn open_mut(&mut self, id: ConnId) -> Option<&mut Open<S, T>> {
+        self.slots.slot_mut(id)?.phase.open_mut()
+    }
+
+    /// A deadline of a connection has passed: the connection runs once more before it is closed.
+    pub(crate) fn note_expired(&mut self, id: ConnId, kind: Kind) {
+        let Some(slot) = self.slots.slot_mut(id) else { return };
+        slot.expired.insert(kind);
+        if let Some(open) = slot.phase.open_mut() {
+            open.conn.look_again();
+        }
+        self.work.queue.push(id, slot);
+    }
+
+    /// Closes a connection at once; its slot is freed at the end of the turn.
+    pub(crate) fn cut(&mut self, id: ConnId, reason: CloseReason) {
+        if let Some(open) = self.open_mut(id) {
+            open.conn.abort(reason);
+            self.work.ended.push(id);
+        }
+    }
+
+    /// Closes all connections at once, and fails all dials.
+    pub(crate) fn cut_all(&mut self, reason: CloseReason) {
+        let mut all = self.all();
+        all.fail_dials(DialError::Cancelled);
+        for (id, slot) in all.slots.iter_mut() {
+            if let Some(open) = slot.phase.open_mut() {
+                open.conn.abort(reason);
+                all.work.ended.push(id);
+            }
+        }
+    }
+
+    /// Begins to drain all connections, and fails all dials.
+    pub(crate) fn drain_all(&mut self) {
+        let mut all = self.all();
+        all.fail_dials(DialError::Cancelled);
+        for (id, slot) in all.slots.iter_mut() {
+            if let Some(open) = slot.phase.open_mut() {
+                open.conn.drain();
+                all.work.queue.push(id, slot);
+            }
+        }
+    }
+
+    /// A connect attempt has begun.
+    pub(crate) fn begin_attempt(&mut self, id: ConnId, stream: S, peer: PeerAddr) {
+        let Some(slot) = self.slots.slot_mut(id) else { return };
+        let rest = match std::mem::take(&mut slot.phase) {
+            Phase::Reserved(dial) if dial.has_next() => Some(Box::new(dial)),
+            _ => None,
+        };
+        slot.phase = Phase::Dialing { stream, peer, readiness: Readiness::default(), rest };
+        self.work.reserved -= 1;
+    }
+
+    /// Whether a connect attempt is under way.
+    pub(crate) fn is_dialing(&self, id: ConnId) -> bool {
+        self.slots.slot(id).is_some_and(|slot| matches!(slot.phase, Phase::Dialing { .. }))
+    }
+
+    /// A connect attempt has failed. The next address is dialed, if there is one and it may succeed; otherwise the dial has
+    /// failed.
+    pub(crate) fn dial_next_or_fail(&mut self, id: ConnId, error: DialError) {
+        let Some(slot) = self.slots.slot_mut(id) else { return };
+        if error.is_of_address() {
+            match &mut slot.phase {
+                Phase::Reserved(dial) if dial.has_next() => return self.work.to_dial.push_back(id),
+                Phase::Dialing { rest, .. } => {
+                    if let Some(dial) = rest.take() {
+                        slot.phase = Phase::Reserved(*dial);
+                        self.work.reserved += 1;
+                        return self.work.to_dial.push_back(id);
+                    }
+                }
+                Phase::Vacant | Phase::Reserved(_) | Phase::Opening | Phase::Open(_) | Phase::Failed(_) => {}
+            }
+        }
+        self.all().fail(id, error);
+    }
+}
+
+impl<S, T> Phase<S, T> {
+    #[inline]
+    pub(crate) fn open_mut(&mut self) -> Option<&mut Open<S, T>> {
+        match self {
+            Self::Open(open) => Some(open),
+            Self::Vacant | Self::Reserved(_) | Self::Dialing { .. } | Self::Opening | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl Work {
+    /// Whether anything is to be done without an event.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let is_awaited = !self.queue.is_empty();
+        is_awaited || !self.ended.is_empty() || !self.to_dial.is_empty() || self.end.is_some()
+    }
+
+    /// Whether the connection that the last callbacks were about has asked to be woken.
+    pub(crate) fn take_woken(&mut self) -> bool {
+        std::mem::take(&mut self.is_woken)
+    }
+}
+
+impl<S, T> Others<'_, S, T> {
+    /// Notes what a connection's run has moved, and queues the connection again if it has more to do.
+    #[inline]
+    pub(crate) fn note_run(&mut self, id: ConnId, slot: &mut ConnSlot<S, T>, moved: Moved) {
+        let is_woken = self.work.take_woken();
+        if moved.has_any() {
+            slot.active_at = self.work.tick;
+        }
+        note_run_len(slot, moved);
+        let Some(open) = slot.phase.open_mut() else { return };
+        if is_woken {
+            open.conn.wake();
+        }
+        let wants_turn = open.conn.wants_turn() || is_woken;
+        if open.conn.closed().is_some() {
+            self.work.ended.push(id);
+        } else if wants_turn {
+            self.work.queue.push(id, slot);
+        }
+    }
+
+    pub(crate) fn insert(&mut self, origin: Origin, phase: Phase<S, T>) -> ConnId {
+        self.slots.insert(origin, self.work.tick, phase)
+    }
+
+    /// Queues a connection behind the others, unless it is queued.
+    pub(crate) fn queue(&mut self, id: ConnId) {
+        if let Some(slot) = self.slots.slot_mut(id) {
+            self.work.queue.push(id, slot);
+        }
+    }
+
+    /// Fails a dial that has not succeeded yet; its slot is freed at the end of the turn. Returns whether there was one.
+    pub(crate) fn fail(&mut self, id: ConnId, error: DialError) -> bool {
+        let Some(slot) = self.slots.slot_mut(id) else { return false };
+        match &slot.phase {
+            Phase::Reserved(_) => self.work.reserved -= 1,
+            Phase::Dialing { .. } => {}
+            Phase::Vacant | Phase::Opening | Phase::Open(_) | Phase::Failed(_) => return false,
+        }
+        slot.phase = Phase::Failed(error);
+        self.work.ended.push(id);
+        true
+    }
+
+    fn fail_dials(&mut self, error: DialError) {
+        let is_dial = |slot: &ConnSlot<S, T>| matches!(slot.phase, Phase::Reserved(_) | Phase::Dialing { .. });
+        let dials = self.slots.iter_mut().filter(|(_, slot)| is_dial(slot));
+        for id in dials.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.fail(id, error);
+        }
+    }
+
+    /// Frees the buffers of a connection and closes it; its slot is freed at the end of the turn.
+    fn evict(&mut self, index: u32, shared: &mut Shared) {
+        let Some(id) = self.slots.id_of(index) else { return };
+        #[cfg(test)]
+        self.check_victim(id);
+        let Some(slot) = self.slots.slot_mut(id) else { return };
+        self.work.holders.set(&mut slot.holding, index, 0, false, shared.now);
+        if let Some(open) = slot.phase.open_mut() {
+            open.conn.evict((0, 0), shared);
+            self.work.ended.push(id);
+        }
+    }
+
+    /// Panics unless a connection that is to be evicted has buffers and, if they are large, no other has larger ones, but
+    /// for the one that runs.
+    ///
+    /// The lists are exact to an eighth, and one connection may be spared.
+    #[cfg(test)]
+    fn check_victim(&mut self, id: ConnId) {
+        let buffered = |slot: &mut ConnSlot<S, T>| slot.phase.open_mut().map(|open| open.conn.buffered_bytes());
+        let Some(held) = self.slots.slot_mut(id).and_then(buffered) else { panic!("[{id}] is no connection") };
+        assert!(held > 0, "[{id}] is evicted, and has no buffers");
+        for (other, slot) in self.slots.iter_mut() {
+            let Some(more) = buffered(slot) else { continue };
+            let is_sound = self.work.holders.is_spared(other.index) || !self.work.holders.goes_before(more, held);
+            assert!(is_sound, "[{id}] is evicted with {held} bytes, [{other}] has {more}");
+        }
+    }
+}
+
+impl<S, T> Reach for Others<'_, S, T> {
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Sent {
+        let Some(slot) = self.slots.slot_mut(to) else { return shared.count_refused(Sent::Gone) };
+        let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Sent::Gone) };
+        let sent = open.conn.send(payload, shared);
+        if sent == Sent::Queued {
+            self.work.holders.set(&mut slot.holding, to.index, open.conn.buffered_bytes(), false, shared.now);
+            self.work.queue.push(to, slot);
+        }
+        sent
+    }
+
+    fn broadcast(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
+        let mut reached = Broadcast::default();
+        for (id, slot) in self.slots.iter_mut() {
+            let Some(open) = slot.phase.open_mut() else { continue };
+            let sent = open.conn.send(payload, shared);
+            count(&mut reached, sent);
+            if sent == Sent::Queued {
+                self.work.holders.set(&mut slot.holding, id.index, open.conn.buffered_bytes(), false, shared.now);
+                self.work.queue.push(id, slot);
+            }
+        }
+        reached
+    }
+
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
+        while !shared.pool.has_room(needed) {
+            let Some(index) = self.work.holders.victim(of.index, held.saturating_add(needed), shared.now) else {
+                // Where frames fit a chunk there always is another, or room.
+                debug_assert!(held + needed > shared.config.modest_bytes_max(), "{held} + {needed} bytes");
+                return false;
+            };
+            self.evict(index, shared);
+        }
+        true
+    }
+
+    fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
+        if self.own_id == Some(id) && wish == Wish::Wake {
+            self.work.is_woken = true;
+            return true;
+        }
+        let Some(slot) = self.slots.slot_mut(id) else { return false };
+        if let Some(Open { conn, .. }) = slot.phase.open_mut() {
+            match wish {
+                Wish::Close => conn.close(CloseReason::ClosedByHandler),
+                Wish::Abort => conn.abort(CloseReason::AbortedByHandler),
+                Wish::Pause => conn.pause(true),
+                Wish::Resume => conn.pause(false),
+                Wish::Wake => conn.wake(),
+            }
+            self.work.queue.push(id, slot);
+            return true;
+        }
+        matches!(wish, Wish::Close | Wish::Abort) && self.fail(id, DialError::Cancelled)
+    }
+
+    /// Rule: a reactor that is ending takes on nothing new, so it ends whatever a handler asks for.
+    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
+        if self.work.is_ending || self.work.end.is_some() {
+            return Err(DialRefused::Ending);
+        }
+        if self.work.reserved >= self.work.dials_max {
+            return Err(DialRefused::TooMany { allowed: self.work.dials_max });
+        }
+        let id = self.insert(Origin::Dialed, Phase::Reserved(dial));
+        self.work.to_dial.push_back(id);
+        self.work.reserved += 1;
+        Ok(id)
+    }
+
+    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
+        if self.work.timers.len() >= self.work.timers_max {
+            return Err(TimerRefused::TooMany { allowed: self.work.timers_max });
+        }
+        Ok(self.work.timers.set(at))
+    }
+
+    fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.work.timers.cancel(timer)
+    }
+
+    fn end(&mut self, end: End) {
+        self.work.end = self.work.end.max(Some(end));
+    }
+}
+
+/// For callbacks that are about no connection.
+impl<S, T> Reach for Connections<S, T> {
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Sent {
+        self.all().send(to, payload, shared)
+    }
+
+    fn broadcast(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
+        self.all().broadcast(payload, shared)
+    }
+
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
+        self.all().make_room(of, held, needed, shared)
+    }
+
+    fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
+        self.all().tell(id, wish)
+    }
+
+    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
+        self.all().dial(dial)
+    }
+
+    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
+        self.all().set_timer(at)
+    }
+
+    fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.all().cancel_timer(timer)
+    }
+
+    fn end(&mut self, end: End) {
+        self.all().end(end);
+    }
+}

@@ -1,0 +1,182 @@
+//! How a connection opens and closes: each is counted, logged and reported to the handler exactly once.
+
+use log::{debug, warn};
+
+use crate::addr::PeerAddr;
+use crate::conn::Conn;
+use crate::conn::io::{Readiness, Transport};
+use crate::error::{CausedBy, CloseReason, DialError};
+use crate::handler::{ConnId, Context, Handler};
+use crate::reactor::callbacks::{About, guarded, noted};
+use crate::reactor::connections::{Connections, Open, Phase};
+use crate::reactor::deadlines::Kind;
+use crate::reactor::log_limit::Source;
+use crate::reactor::net::Net;
+use crate::reactor::slots::Origin;
+use crate::reactor::{Life, Reactor};
+
+/// Whether a connection that ends for this reason is closed with a reset.
+///
+/// Rule: a timeout, an eviction or an abort leaves nothing in the kernel: what the peer has not acknowledged is
+/// freed, and the peer sees a reset, not the orderly end of a stream that was cut short. What a drain cuts is sent as far as
+/// the kernel has taken it.
+fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
+    match reason {
+        CloseReason::WriteTimeout | CloseReason::Evicted { .. } => true,
+        // Where nothing is lost, FIN is enough.
+        CloseReason::IdleTimeout
+        | CloseReason::Reclaimed
+        | CloseReason::FrameTimeout
+        | CloseReason::AbortedByHandler => matches!(stream.unacknowledged_bytes(), Ok(Some(1..))),
+        // These have sent FIN behind their pending output, and waited for the peer.
+        CloseReason::PeerFinished
+        | CloseReason::FrameTooLong(_)
+        | CloseReason::TruncatedFrame { .. }
+        | CloseReason::Reset
+        | CloseReason::WriteZero
+        | CloseReason::Io(_)
+        | CloseReason::ClosedByHandler
+        | CloseReason::HandlerPanicked
+        | CloseReason::Drained
+        | CloseReason::Cut => false,
+    }
+}
+
+impl<H: Handler, N: Net> Reactor<H, N> {
+    /// Calls `on_open` for a connection whose slot is taken. Returns whether it is open: if the handler panicked, it is not,
+    /// and its slot is free.
+    pub(super) fn open(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, readiness: Readiness) -> bool {
+        let is_running = self.life == Life::Running;
+        let Self { handler, connections, shared, gates, .. } = self;
+        let Some(origin) = connections.slots.slot(id).map(|slot| slot.origin) else { return false };
+        let mut conn = Conn::new();
+        conn.pause_input_when_full(origin == Origin::Accepted);
+        let mut others = connections.all_but_opening(id);
+        let outcome = conn.with_replies(shared, |replies| {
+            let replies = replies.reborrow();
+            guarded(|| handler.on_open(&mut Context { id, peer: &peer, replies, reach: &mut others }))
+        });
+        let is_woken = others.work.take_woken();
+        let state = noted(outcome, "on_open", About::Conn(id, &peer), shared, &mut gates.panicked);
+        let Some(state) = state else {
+            conn.release(shared);
+            connections.slots.remove(id);
+            return false;
+        };
+        conn.note_ready(readiness);
+        if !is_running {
+            conn.drain();
+        }
+        match origin {
+            Origin::Accepted => {
+                debug!("[{id}] open, from {peer}");
+                self.stats.accepted += 1;
+                self.listeners.per_ip.note_open(&peer);
+            }
+            Origin::Dialed => {
+                debug!("[{id}] open, to {peer}");
+                self.stats.dialled += 1;
+            }
+        }
+        self.stats.connections += 1;
+        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
+        self.deadlines.set(Kind::Idle, id.index, Some(shared.now));
+        let Connections { slots, work } = connections;
+        let Some(slot) = slots.slot_mut(id) else { return false };
+        if conn.has_buffers() {
+            work.holders.set(&mut slot.holding, id.index, conn.buffered_bytes(), false, shared.now);
+        }
+        if is_woken {
+            conn.wake();
+            work.queue.push(id, slot);
+        }
+        slot.phase = Phase::Open(Open { stream, conn, peer, state });
+        true
+    }
+
+    /// Frees the slots of connections that have closed: only now, when no event of this turn can be about them any more.
+    #[inline]
+    pub(super) fn reap(&mut self) {
+        while let Some(id) = self.connections.work.ended.pop() {
+            self.free(id);
+        }
+    }
+
+    fn free(&mut self, id: ConnId) {
+        let Connections { slots, work } = &mut self.connections;
+        let Some(slot) = slots.slot_mut(id) else { return };
+        let origin = slot.origin;
+        work.holders.set(&mut slot.holding, id.index, 0, false, self.shared.now);
+        let phase = slots.remove(id);
+        self.listeners.note_freed();
+        match phase {
+            Some(Phase::Open(open)) => self.close(id, origin, open),
+            Some(Phase::Failed(error)) => self.report_failed_dial(id, error),
+            Some(Phase::Vacant | Phase::Reserved(_) | Phase::Dialing { .. } | Phase::Opening) | None => {}
+        }
+    }
+
+    /// Closes a connection's socket and calls `on_close`. Its slot is free.
+    fn close(&mut self, id: ConnId, origin: Origin, open: Open<N::Stream, H::State>) {
+        let Open { mut stream, mut conn, peer, state } = open;
+        let reason = conn.closed().unwrap_or(CloseReason::Cut);
+        if is_reset(&reason, &stream) {
+            stream.reset();
+        }
+        drop(stream);
+        if conn.is_watched() {
+            self.acceptance.forget(id.index);
+        }
+        if origin == Origin::Accepted {
+            self.listeners.per_ip.note_ended(&peer);
+        }
+        let unsent_bytes = match reason {
+            // It has released its buffers already.
+            CloseReason::Evicted { output, .. } => output as usize,
+            _ => conn.unsent_bytes(),
+        };
+        self.count_closed(&reason, unsent_bytes);
+        self.log_closed(id, &peer, &reason);
+        conn.release(&mut self.shared);
+        self.deadlines.clear(id.index);
+        let about = About::Conn(id, &peer);
+        self.call("on_close", about, |handler, peers| handler.on_close(peers, id, state, &reason));
+    }
+
+    /// Calls `on_dial_failed`. The dial's slot is free.
+    fn report_failed_dial(&mut self, id: ConnId, error: DialError) {
+        debug!("[{id}] not connected: {error}");
+        self.stats.dials_failed += 1;
+        self.deadlines.clear(id.index);
+        self.call("on_dial_failed", About::Dial(id), |handler, peers| handler.on_dial_failed(peers, id, &error));
+    }
+
+    fn count_closed(&mut self, reason: &CloseReason, unsent_bytes: usize) {
+        self.stats.connections -= 1;
+        self.stats.count_closed(reason);
+        if self.life != Life::Running {
+            match reason {
+                CloseReason::Drained | CloseReason::PeerFinished | CloseReason::ClosedByHandler => {
+                    self.report.drained += 1;
+                }
+                _ => {
+                    self.report.cut += 1;
+                    self.report.unsent_bytes += unsent_bytes as u64;
+                }
+            }
+        }
+    }
+
+    fn log_closed(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason) {
+        let now = self.now();
+        match (reason, reason.caused_by()) {
+            (CloseReason::Evicted { .. } | CloseReason::Reclaimed, _) | (_, CausedBy::PeerAbruptly) => {
+                if self.gates.closed_abruptly.passes(now, Source::of(peer)) {
+                    warn!("[{id}] {peer}: closed: {reason}");
+                }
+            }
+            // A panic has had its line.
+            _ => debug!("[{id}] {peer}: closed: {reason}"),
+        }
+    }
+}

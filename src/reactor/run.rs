@@ -1,0 +1,92 @@
+//! Runs the connections that have work, within the budget of the turn.
+
+use log::{Level, log_enabled, trace};
+
+use crate::conn::io::Transport;
+use crate::conn::turn::{Moved, run};
+use crate::handler::{ConnId, Handler};
+use crate::reactor::Reactor;
+use crate::reactor::budget::TurnBudget;
+use crate::reactor::callbacks::HandlerSink;
+use crate::reactor::connections::{Open, Phase};
+use crate::reactor::deadlines::Kind;
+use crate::reactor::net::Net;
+use crate::reactor::traced::Traced;
+
+impl<H: Handler, N: Net> Reactor<H, N> {
+    /// Runs the connections that became ready and are expected to have short runs, then those that wait behind them.
+    ///
+    /// Once the turn's budget is spent the others keep their places, so that a connection that becomes ready meanwhile
+    /// need not wait for all of them.
+    pub(super) fn run_queue(&mut self, budget: &mut TurnBudget) {
+        // What is queued from here on runs in the next turn.
+        let (first, waiting) = self.connections.work.queue.lens();
+        for going_first in (1..=first).rev() {
+            let Some(allowance) = budget.admit_first(going_first, waiting > 0) else {
+                self.stats.turn_budgets_spent += u64::from(waiting == 0);
+                break;
+            };
+            let Some(id) = self.connections.work.queue.next_first() else { break };
+            self.run_admitted(id, allowance, budget);
+        }
+        for _ in 0..waiting {
+            let is_long = self.connections.work.queue.is_next_long(&self.connections.slots);
+            let Some(allowance) = budget.admit_next(is_long) else {
+                self.stats.turn_budgets_spent += 1;
+                break;
+            };
+            let Some(id) = self.connections.work.queue.next_waiting() else { break };
+            self.run_admitted(id, allowance, budget);
+        }
+    }
+
+    /// Takes a connection off the queue and runs it, within `allowance` bytes.
+    fn run_admitted(&mut self, id: ConnId, allowance: usize, budget: &mut TurnBudget) {
+        let Some(expired) = self.connections.dequeue(id) else { return };
+        self.shared.allowance = allowance;
+        let moved = self.run_one(id);
+        budget.charge(moved.bytes());
+        if !expired.is_empty() {
+            self.recheck(id, expired, moved);
+        }
+    }
+
+    /// Runs a connection, which is borrowed in its slot meanwhile. Returns what moved.
+    pub(super) fn run_one(&mut self, id: ConnId) -> Moved {
+        let Self { handler, connections, read_buffer, shared, stats, deadlines, acceptance, gates, .. } = self;
+        let Some((slot, mut others)) = connections.split(id) else { return Moved::default() };
+        let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
+        let mut moved = Moved::default();
+        if conn.closed().is_none() {
+            let had_buffers = conn.has_buffers();
+            let before = log_enabled!(Level::Trace).then(|| conn.state_name());
+            let mut io = Traced { stream, id, stats };
+            let mut sink = HandlerSink { handler, state, id, peer, reach: &mut others, gate: &mut gates.panicked };
+            moved = run(conn, &mut io, read_buffer, shared, &mut sink);
+            let now = shared.now;
+            deadlines.follow(id.index, conn, had_buffers, moved.has_any(), now);
+            let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write);
+            if is_due && !conn.watch_later(&io, moved.bytes_out) {
+                let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
+                acceptance.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
+                deadlines.set(Kind::Write, id.index, Some(now));
+                conn.take_written();
+                conn.watch(true);
+            }
+            if had_buffers || conn.has_buffers() {
+                let (held, has_moved) = (conn.buffered_bytes(), moved.has_output_or_frames());
+                others.work.holders.set(&mut slot.holding, id.index, held, has_moved, now);
+            }
+            if let Some(before) = before {
+                let (undecoded, owed) = conn.held_bytes();
+                let after = conn.state_name();
+                trace!(
+                    target: "frameloop::reactor",
+                    "[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed"
+                );
+            }
+        }
+        others.note_run(id, slot, moved);
+        moved
+    }
+}
