@@ -1,37 +1,15 @@
 //! Why fewer connections came up than were asked for: which limit it was, and what lifts it.
 
-use std::fmt;
 use std::net::Ipv6Addr;
 
 use crate::addr::ListenAddr;
 use crate::load::dialer::DialPace;
 use crate::load::machine;
-use crate::load::outcome::Connecting;
+use crate::load::outcome::{Cause, Connecting};
 use crate::load::plan::Plan;
 use crate::load::report::NOT_MADE;
-use crate::load::summary::Seen;
-use crate::wire::HEADER_LEN;
 
-/// A limit that was reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Cause {
-    /// How many connections it has cost.
-    pub connections: u64,
-    /// Which limit.
-    pub limit: String,
-    /// What lifts it.
-    pub lifted_by: String,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, limit, lifted_by } = self;
-        write!(f, "{connections} connections: {limit}; {lifted_by}")
-    }
-}
-
-/// What a run has found that tells one cause from another.
+/// Counts that distinguish the causes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     /// By how much the kernel's counter of full listen queues rose.
@@ -48,26 +26,11 @@ pub(crate) struct Found {
     pub(crate) never_answered: u64,
 }
 
-impl Found {
-    pub(crate) fn of(seen: &Seen) -> Self {
-        let mut found = Self { overflows: seen.overflows, ..Self::default() };
-        for end in &seen.ends {
-            found.turned_away += end.turned_away;
-            found.ended_unanswered += end.ended_unanswered;
-            found.never_answered += end.never_answered;
-            found.ended += end.ended.values().sum::<u64>();
-            found.answered_len_max = found.answered_len_max.max(end.answered_len_max.saturating_sub(HEADER_LEN));
-            found.lost_len_min = found.lost_len_min.into_iter().chain(end.lost_len_min).min();
-        }
-        found
-    }
-}
-
 /// Rule: a limit is named with its value and with what lifts it, and only where what was found cannot have another cause;
 /// otherwise all causes that it can have are named.
 pub(crate) fn causes(plan: &Plan, connecting: &Connecting, found: &Found) -> Vec<Cause> {
     let mut causes: Vec<Cause> =
-        connecting.failed.iter().map(|&(name, connections)| cause(plan, name, connections, found.overflows)).collect();
+        connecting.failed.iter().map(|(name, count)| cause(plan, name, *count, found.overflows)).collect();
     causes.extend(frame_limit(found).or_else(|| turned_away(found)));
     causes.extend(never_answered(found));
     causes
@@ -233,8 +196,9 @@ fn more_ports(plan: &Plan) -> String {
 mod tests {
     use super::*;
 
-    fn one(name: &'static str, overflows: Option<u64>) -> String {
-        let connecting = Connecting { failed: vec![(name, 7)], ..Connecting::default() };
+    fn one(name: &str, overflows: Option<u64>) -> String {
+        let failed = std::iter::once((name.to_owned(), 7)).collect();
+        let connecting = Connecting { failed, ..Connecting::default() };
         causes(&Plan::default(), &connecting, &Found { overflows, ..Found::default() })[0].to_string()
     }
 

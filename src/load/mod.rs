@@ -52,10 +52,9 @@ mod summary;
 mod thread;
 mod wakeup;
 
-pub use crate::load::causes::Cause;
 pub use crate::load::outcome::{
-    Cohort, Connecting, Errors, Fault, FaultKind, GeneratorSide, Interval, Outcome, Progress, ServerSide, Stage, Start,
-    ThreadUse,
+    Cause, Cohort, CohortCounts, Connecting, Errors, Fault, FaultKind, GeneratorSide, Interval, Outcome, Progress,
+    ServerSide, Stage, Start, ThreadUse,
 };
 pub use crate::load::plan::{LoadError, Plan, Stop};
 pub use crate::load::recorded::Recorded;

@@ -1,68 +1,68 @@
-//! What a run has seen.
+//! The results of a load run. Durations within them are whole nanoseconds, so that they are serialized as they are.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::load::causes::Cause;
 use crate::load::plan::Plan;
 use crate::load::recorded::Recorded;
 
-/// What a run has seen. Latencies are in nanoseconds, with three significant digits.
+/// What a run measured. Latencies are in nanoseconds, with three significant digits.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// What it was to do; the target is filled in.
+    /// The plan of the run, with its target filled in.
     pub plan: Plan,
-    /// When what is measured began.
+    /// When the measured time began.
     pub begun: SystemTime,
-    /// How long was measured.
+    /// The length of the measured time.
     pub measured: Duration,
-    /// Whether it was ended before its time by the one who looks on.
+    /// Whether [`Watch::wants_end`](crate::load::Watch::wants_end) ended the run early.
     pub was_interrupted: bool,
-    /// Why it ended before its time by itself, if it did.
+    /// Why the run ended early by itself, if it did.
     pub ended_early: Option<String>,
-    /// How the connections came up.
+    /// How the connections were established.
     pub connecting: Connecting,
-    /// Frames that were answered, and right, while it was measured. Frames of the warm-up are none of them: in the open
-    /// loop a frame counts if it was due while it was measured.
+    /// Frames with a correct response within the measured time. Frames of the warm-up do not count; in the open loop a
+    /// frame counts if it was due within the measured time.
     pub frames: u64,
-    /// Frames that were answered after the end, while the last answers were awaited. They are in the latencies.
+    /// Frames with a response after the end, while the run waited for the last responses. The latencies include them.
     pub frames_after_end: u64,
-    /// The longest that a frame has waited which was not answered.
-    pub unanswered_wait_max: Duration,
     /// Bytes of those frames, headers included, in one direction.
     pub bytes: u64,
-    /// From when a connection was dialled to when it was made.
+    /// From dialing a connection to its establishment.
     pub connect: Histogram<u64>,
-    /// From when a frame was handed to its connection to when its answer was read, or to when it was given up.
+    /// From handing a frame to its connection to reading its response, or to giving it up.
     pub service: Histogram<u64>,
-    /// From when a frame was due to when its answer was read, or to when it was given up. Only in the open loop.
+    /// From when a frame was due to reading its response, or to giving it up. Only in the open loop.
     pub response: Option<Histogram<u64>>,
-    /// What went by second; of a run of more than 600 seconds, in steps of 2, 4, 8, ... of them. Their latencies are
+    /// The measured time by second; for a run of more than 600 seconds, in steps of 2, 4, 8, ... seconds. Their latencies are
     /// exact to 1 %, and the longest is exact; [`Watch::on_interval`](crate::load::Watch::on_interval) has all of them.
     pub intervals: Vec<Interval>,
-    /// What went wrong.
+    /// Errors under load.
     pub errors: Errors,
-    /// The first wrong answers.
+    /// The first wrong responses.
     pub faults: Vec<Fault>,
-    /// Connections that ended unasked, by reason.
-    pub ended: Vec<(&'static str, u64)>,
-    /// Connections beside the active ones: how many came up, and how many the server has ended.
-    pub cohorts: Vec<(Cohort, u64, u64)>,
-    /// What the generator has to say about itself.
+    /// Connections that the server ended during the load, by reason.
+    pub ended: BTreeMap<String, u64>,
+    /// The other connections, by cohort.
+    pub cohorts: Vec<CohortCounts>,
+    /// Figures of the generator itself.
     pub generator: GeneratorSide,
-    /// What the server says, if it is the run's own.
+    /// Figures of the server, if the run started its own.
     pub server: Option<ServerSide>,
-    /// Why fewer connections came up than were asked for, and what lifts that.
+    /// Which limits kept connections from being established, and how to raise them.
     pub causes: Vec<Cause>,
-    /// Why the figures are, or may be, the generator's own and not the server's.
+    /// Why the figures are, or may be, limited by the generator and not by the server.
     pub taints: Vec<String>,
 }
 
 impl Outcome {
-    /// Frames answered a second.
+    /// Frames with a response per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.frames as f64 / self.measured.as_secs_f64().max(1e-9)
@@ -75,53 +75,88 @@ impl Outcome {
     }
 }
 
-/// How the connections came up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// How the connections were established.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Connecting {
-    /// Connections asked for, of all cohorts.
+    /// Connections to establish, of all cohorts.
     pub asked: u64,
-    /// Connections that were made before the load began, and that the server did not refuse: those that it ended before they
-    /// had carried a frame are not among them.
+    /// Connections that were established before the load began. Connections that the server ended before their first
+    /// response are not included.
     pub up: u64,
-    /// Connections that were made, and ended by the server before they had carried a frame.
+    /// Connections that the server ended before their first response.
     pub turned_away: u64,
-    /// Connections that were not made, by the name of the error.
-    pub failed: Vec<(&'static str, u64)>,
-    /// From the first dial to the last connection.
-    pub took: Duration,
+    /// Failed connect attempts, by the name of the error.
+    pub failed: BTreeMap<String, u64>,
+    /// From the first dial to the last connection, in nanoseconds.
+    pub took_ns: u64,
 }
 
-/// What went wrong while load was on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+impl Connecting {
+    /// Adds the connections of another machine.
+    pub fn merge(&mut self, other: Self) {
+        self.asked = self.asked.saturating_add(other.asked);
+        self.up = self.up.saturating_add(other.up);
+        self.turned_away = self.turned_away.saturating_add(other.turned_away);
+        for (name, count) in other.failed {
+            let sum = self.failed.entry(name).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        self.took_ns = self.took_ns.max(other.took_ns);
+    }
+}
+
+/// Errors under load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Errors {
-    /// Connections that were not made.
+    /// Connections that were not established.
     pub not_connected: u64,
-    /// Answers that were not what was sent.
+    /// Responses that differ from the request.
     pub wrong: u64,
-    /// Connections that ended unasked.
+    /// Connections that the server ended.
     pub ended: u64,
-    /// Frames that were sent, or due, and not answered.
+    /// Frames without a response that were sent or due.
     pub unanswered: u64,
+    /// The longest wait of a frame without a response, in nanoseconds.
+    #[serde(default)]
+    pub unanswered_wait_max_ns: u64,
 }
 
 impl Errors {
-    /// All of them.
+    /// The sum of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.not_connected + self.wrong + self.ended + self.unanswered
+        let kinds = [self.wrong, self.ended, self.unanswered];
+        kinds.into_iter().fold(self.not_connected, u64::saturating_add)
     }
 
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.not_connected += other.not_connected;
-        self.wrong += other.wrong;
-        self.ended += other.ended;
-        self.unanswered += other.unanswered;
+    /// Adds the errors of another time or machine.
+    pub fn add(&mut self, other: &Self) {
+        self.not_connected = self.not_connected.saturating_add(other.not_connected);
+        self.wrong = self.wrong.saturating_add(other.wrong);
+        self.ended = self.ended.saturating_add(other.ended);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.unanswered_wait_max_ns = self.unanswered_wait_max_ns.max(other.unanswered_wait_max_ns);
     }
 }
 
-/// A wrong answer.
+/// With their sum, as `total`.
+impl Serialize for Errors {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut errors = serializer.serialize_struct("Errors", 6)?;
+        errors.serialize_field("total", &self.total())?;
+        errors.serialize_field("not_connected", &self.not_connected)?;
+        errors.serialize_field("wrong", &self.wrong)?;
+        errors.serialize_field("ended", &self.ended)?;
+        errors.serialize_field("unanswered", &self.unanswered)?;
+        errors.serialize_field("unanswered_wait_max_ns", &self.unanswered_wait_max_ns)?;
+        errors.end()
+    }
+}
+
+/// A wrong response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
@@ -129,11 +164,11 @@ pub struct Fault {
     pub connection: u32,
     /// The frame's number on its connection.
     pub frame: u32,
-    /// What was wrong.
+    /// What is wrong.
     pub kind: FaultKind,
 }
 
-/// What was wrong with an answer.
+/// What is wrong with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultKind {
@@ -153,7 +188,7 @@ pub enum FaultKind {
         /// What came back, in bytes.
         got: usize,
     },
-    /// A frame that answers nothing.
+    /// A response without a request.
     Unasked,
 }
 
@@ -171,22 +206,23 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a connection is there for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cohort {
     /// Carries the load.
     Active,
     /// Sends nothing.
     Idle,
-    /// Sends a byte a second.
+    /// Sends a byte per second.
     Drip,
     /// Sends and never reads.
     Deaf,
 }
 
 impl Cohort {
-    /// Its name.
+    /// The name of the cohort.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -198,125 +234,181 @@ impl Cohort {
     }
 }
 
-/// A second of what was measured.
+/// The connections of a cohort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CohortCounts {
+    /// The cohort.
+    #[serde(rename = "name")]
+    pub cohort: Cohort,
+    /// Connections that were established.
+    pub up: u64,
+    /// Connections that the server ended.
+    pub ended: u64,
+}
+
+/// A second of the measured time.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Interval {
-    /// When it began, from the beginning of what is measured.
+    /// When it began, counted from the beginning of the measured time.
     pub begin: Duration,
-    /// How long it is.
+    /// Its length.
     pub length: Duration,
-    /// Frames answered.
+    /// Frames with a response.
     pub frames: u64,
-    /// Their bytes, in one direction.
+    /// Bytes of those frames, in one direction.
     pub bytes: u64,
     /// Connections at its end.
     pub connections: u64,
-    /// What went wrong in it.
+    /// Errors within it.
     pub errors: Errors,
-    /// Latencies.
+    /// Connect latencies.
     pub connect: Recorded,
-    /// Latencies.
+    /// Service latencies.
     pub service: Recorded,
-    /// Latencies; none in the closed loop.
+    /// Response latencies; empty in the closed loop.
     pub response: Recorded,
 }
 
-/// A run that begins to be measured.
+/// The beginning of the measured time.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Start {
-    /// What it is to do; the target is filled in.
+    /// The plan of the run, with its target filled in.
     pub plan: Plan,
-    /// When what is measured began.
+    /// When the measured time began.
     pub begun: SystemTime,
     /// From the first dial to the last connection.
     pub took: Duration,
-    /// Latencies of the connections that were made before.
+    /// Latencies of the connections that were established before.
     pub connect: Recorded,
 }
 
-/// What the generator has to say about itself.
-#[derive(Debug, Clone, Default)]
+/// Figures of the generator itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct GeneratorSide {
     /// What each thread used.
     pub threads: Vec<ThreadUse>,
-    /// Frames that were handed over more than a millisecond after they were due. Only in the open loop.
+    /// Frames that were sent more than a millisecond after they were due. Only in the open loop.
     pub late: u64,
-    /// The longest that a frame was handed over after it was due.
-    pub late_max: Duration,
-    /// Bytes resident before the first connection and when all were up.
-    pub resident: Option<(u64, u64)>,
-    /// Times that a connection had to wait for a port.
+    /// The longest delay between due and sent, in nanoseconds.
+    pub late_max_ns: u64,
+    /// How much the resident memory grew per connection while connecting. `None` with fewer than 1,000 connections, where
+    /// other growth prevails.
+    pub bytes_per_connection: Option<f64>,
+    /// How often a connection had to wait for a free port.
     pub waits_for_port: u64,
 }
 
-/// What one thread used.
-#[derive(Debug, Clone, Copy, Default)]
-#[non_exhaustive]
-pub struct ThreadUse {
-    /// The share of a processor, from 0 to 1, while it was measured. `None` where the system does not tell.
-    pub cpu: Option<f64>,
-    /// How long a turn of its loop took, at most, in 99 of 100 cases.
-    pub turn_p99: Duration,
-    /// The longest turn.
-    pub turn_max: Duration,
+impl GeneratorSide {
+    /// Adds the figures of the generator on another machine.
+    pub fn merge(&mut self, other: Self) {
+        self.threads.extend(other.threads);
+        self.late = self.late.saturating_add(other.late);
+        self.late_max_ns = self.late_max_ns.max(other.late_max_ns);
+        self.bytes_per_connection =
+            self.bytes_per_connection.into_iter().chain(other.bytes_per_connection).reduce(f64::max);
+        self.waits_for_port = self.waits_for_port.saturating_add(other.waits_for_port);
+    }
+
+    /// The largest share of a processor that a thread used, from 0 to 1.
+    #[must_use]
+    pub fn cpu_max(&self) -> Option<f64> {
+        self.threads.iter().filter_map(|thread| thread.cpu).reduce(f64::max)
+    }
 }
 
-/// What the run's own server says.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a thread of the generator used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ThreadUse {
+    /// The share of a processor during the measured time, from 0 to 1. `None` where the system does not report it.
+    pub cpu: Option<f64>,
+    /// The 99th percentile of the length of its loop's turns, in nanoseconds.
+    pub turn_p99_ns: u64,
+    /// The longest turn, in nanoseconds.
+    pub turn_max_ns: u64,
+}
+
+/// Figures of the run's own server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ServerSide {
-    /// Half of its turns took no longer.
-    pub turn_p50: Duration,
-    /// 99 of 100 of its turns took no longer.
-    pub turn_p99: Duration,
-    /// Its longest turn.
-    pub turn_max: Duration,
-    /// Reads, writes and polls for each frame.
+    /// The median length of a turn, in nanoseconds.
+    pub turn_p50_ns: u64,
+    /// The 99th percentile, in nanoseconds.
+    pub turn_p99_ns: u64,
+    /// The longest turn, in nanoseconds.
+    pub turn_max_ns: u64,
+    /// Reads, writes and polls per frame.
     pub calls_per_frame: f64,
-    /// Processor time for each frame. `None` where the system does not tell.
-    pub cpu_per_frame: Option<Duration>,
+    /// Processor time per frame, in nanoseconds. `None` where the system does not report it.
+    pub cpu_per_frame_ns: Option<u64>,
     /// The share of a processor, from 0 to 1.
     pub cpu: Option<f64>,
 }
 
-/// How a run is going.
+/// A limit that was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Cause {
+    /// How many connections it affected.
+    pub connections: u64,
+    /// The limit.
+    pub limit: String,
+    /// How to raise it.
+    pub lifted_by: String,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, limit, lifted_by } = self;
+        write!(f, "{connections} connections: {limit}; {lifted_by}")
+    }
+}
+
+/// The progress of a run.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What it is doing.
+    /// The current stage.
     pub stage: Stage,
-    /// Connections that are up.
+    /// Established connections.
     pub up: u64,
-    /// Connections asked for.
+    /// Connections to establish.
     pub asked: u64,
-    /// Connections that were not made.
+    /// Failed connect attempts.
     pub not_connected: u64,
-    /// Since the stage began.
+    /// Time since the stage began.
     pub elapsed: Duration,
-    /// Until the stage ends, where that is known.
+    /// Time until the stage ends, where that is known.
     pub left: Option<Duration>,
-    /// Frames answered since the measuring began.
+    /// Frames with a response since the measured time began.
     pub frames: u64,
-    /// What else has gone wrong so far.
+    /// Other errors so far.
     pub errors: u64,
-    /// The last whole second.
+    /// The last complete second.
     pub last: Option<Interval>,
 }
 
-/// What a run is doing.
+/// A stage of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
     /// Opening the connections.
     #[default]
     Connecting,
-    /// Putting load on, not measured.
+    /// Under load, and not measured.
     WarmingUp,
-    /// Measuring.
+    /// Under load and measured.
     Measuring,
-    /// Waiting for the last answers, and closing.
+    /// Waiting for the last responses, and closing.
     Ending,
 }

@@ -10,6 +10,7 @@ use crate::addr::ListenAddr;
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Echo;
+use crate::load::clock::nanos;
 use crate::load::machine::ThreadClock;
 use crate::load::outcome::ServerSide;
 use crate::load::plan::{LoadError, Plan};
@@ -78,11 +79,11 @@ pub(crate) fn between(begin: &Snapshot, end: &Snapshot, elapsed: Duration) -> Se
     let cpu = end.cpu.zip(begin.cpu).map(|(end, begin)| end - begin);
     let turns = end.stats.turns.since(&begin.stats.turns);
     ServerSide {
-        turn_p50: turns.quantile(0.5),
-        turn_p99: turns.quantile(0.99),
-        turn_max: turns.max(),
+        turn_p50_ns: nanos(turns.quantile(0.5)),
+        turn_p99_ns: nanos(turns.quantile(0.99)),
+        turn_max_ns: nanos(turns.max()),
         calls_per_frame: (calls(&end.stats) - calls(&begin.stats)) as f64 / frames as f64,
-        cpu_per_frame: cpu.map(|nanos| Duration::from_nanos(nanos / frames)),
+        cpu_per_frame_ns: cpu.map(|nanos| nanos / frames),
         cpu: cpu.map(|nanos| nanos as f64 / (elapsed.as_nanos() as f64).max(1.0)),
     }
 }

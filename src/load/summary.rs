@@ -6,13 +6,16 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use crate::load::causes::{Found, causes, slow_ports};
-use crate::load::clock::{nanos, time_of_day};
+use crate::load::clock::time_of_day;
 use crate::load::counts::Counts;
-use crate::load::outcome::{Cohort, Connecting, Fault, GeneratorSide, Interval, Outcome, ServerSide, ThreadUse};
+use crate::load::outcome::{
+    Cohort, CohortCounts, Connecting, Fault, GeneratorSide, Interval, Outcome, ServerSide, ThreadUse,
+};
 use crate::load::phase::EndCause;
 use crate::load::plan::{Plan, Stop};
 use crate::load::recorded::histogram;
 use crate::load::report::ThreadTotals;
+use crate::wire::HEADER_LEN;
 
 /// What a run has collected.
 #[derive(Debug, Default)]
@@ -41,23 +44,26 @@ const LAG: u64 = 10_000_000;
 /// One late frame in a hundred is too many.
 const LATE_SHARE_MAX: f64 = 0.01;
 const FAULTS_MAX: usize = 10;
+/// With fewer connections, the growth of the resident memory is mostly that of the program itself.
+const CONNECTIONS_TELLING: u64 = 1_000;
 
 pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     let connecting = connecting(plan, &seen);
     let begin = seen.ends.iter().map(|end| end.window.0).min().unwrap_or_default();
     let end = seen.ends.iter().map(|end| end.window.1).max().unwrap_or_default();
     let measured = Duration::from_nanos(end - begin);
-    let generator = generator(&seen);
+    let generator = generator(&seen, connecting.up);
     let (ended_early, frames_after_end) = (ended_early(plan, &seen, measured), sum(&seen, |end| end.after_end));
     let wait_max = seen.ends.iter().map(|end| end.wait_max).max().unwrap_or_default();
-    let found = Found::of(&seen);
+    let found = found(&seen);
     let total = seen.total.unwrap_or_default();
     let longest = total.response.max().max(total.service.max());
     let mut taints = taints(plan, &generator, total.frames, longest);
     taints.extend(seen.ends.iter().find_map(|end| end.slow_pace).map(|pace| slow_ports(plan, &pace)));
     let mut errors = total.errors;
     seen.ends.iter().for_each(|end| errors.add(&end.errors));
-    errors.not_connected = connecting.failed.iter().map(|(_, count)| count).sum();
+    errors.not_connected = connecting.failed.values().sum();
+    errors.unanswered_wait_max_ns = wait_max;
     Outcome {
         plan: plan.clone(),
         begun: seen.begun.unwrap_or_else(time_of_day),
@@ -67,7 +73,6 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
         causes: causes(plan, &connecting, &found),
         frames: total.frames,
         frames_after_end: if measured.is_zero() { 0 } else { frames_after_end },
-        unanswered_wait_max: Duration::from_nanos(wait_max),
         bytes: total.bytes,
         connect: seen.connect.unwrap_or_else(histogram),
         service: total.service,
@@ -86,6 +91,20 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
 
 fn sum(seen: &Seen, of: fn(&ThreadTotals) -> u64) -> u64 {
     seen.ends.iter().map(of).sum()
+}
+
+/// The counts that distinguish the causes.
+fn found(seen: &Seen) -> Found {
+    let mut found = Found { overflows: seen.overflows, ..Found::default() };
+    for end in &seen.ends {
+        found.turned_away += end.turned_away;
+        found.ended_unanswered += end.ended_unanswered;
+        found.never_answered += end.never_answered;
+        found.ended += end.ended.values().sum::<u64>();
+        found.answered_len_max = found.answered_len_max.max(end.answered_len_max.saturating_sub(HEADER_LEN));
+        found.lost_len_min = found.lost_len_min.into_iter().chain(end.lost_len_min).min();
+    }
+    found
 }
 
 /// Why the run ended before its time by itself.
@@ -125,7 +144,7 @@ fn ended_early(plan: &Plan, seen: &Seen, measured: Duration) -> Option<String> {
 fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
     let mut failed = by_name(seen.ends.iter().map(|end| &end.failed));
     if let Some((_, drips_failed @ 1.., _)) = seen.drips {
-        failed.push(("drip", drips_failed));
+        failed.insert("drip".into(), drips_failed);
     }
     Connecting {
         asked: plan.connections_total() as u64,
@@ -133,11 +152,11 @@ fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
         up: seen.up.saturating_sub(sum(seen, |end| end.ended_up)),
         turned_away: sum(seen, |end| end.turned_away + end.ended_unanswered),
         failed,
-        took: Duration::from_nanos(seen.connected_at),
+        took_ns: seen.connected_at,
     }
 }
 
-fn cohorts(plan: &Plan, ends: &[ThreadTotals], drips: Option<(u64, u64, u64)>) -> Vec<(Cohort, u64, u64)> {
+fn cohorts(plan: &Plan, ends: &[ThreadTotals], drips: Option<(u64, u64, u64)>) -> Vec<CohortCounts> {
     let count = |cohort| {
         let of_threads = ends.iter().flat_map(|end| &end.cohorts).filter(|(of, _, _)| *of == cohort);
         of_threads.fold((0, 0), |(up, ended), (_, more_up, more_ended)| (up + more_up, ended + more_ended))
@@ -150,16 +169,17 @@ fn cohorts(plan: &Plan, ends: &[ThreadTotals], drips: Option<(u64, u64, u64)>) -
     ]
     .into_iter()
     .filter(|(_, asked, _)| *asked > 0)
-    .map(|(cohort, _, (up, ended))| (cohort, up, ended))
+    .map(|(cohort, _, (up, ended))| CohortCounts { cohort, up, ended })
     .collect()
 }
 
-fn generator(seen: &Seen) -> GeneratorSide {
+fn generator(seen: &Seen, up: u64) -> GeneratorSide {
+    let grown = seen.resident.0.zip(seen.resident.1).map(|(before, after)| after.saturating_sub(before));
     GeneratorSide {
         threads: seen.threads.clone(),
         late: seen.ends.iter().map(|end| end.late).sum(),
-        late_max: Duration::from_nanos(seen.ends.iter().map(|end| end.late_max).max().unwrap_or_default()),
-        resident: seen.resident.0.zip(seen.resident.1),
+        late_max_ns: seen.ends.iter().map(|end| end.late_max).max().unwrap_or_default(),
+        bytes_per_connection: grown.filter(|_| up >= CONNECTIONS_TELLING).map(|grown| grown as f64 / up as f64),
         waits_for_port: seen.ends.iter().map(|end| end.waits_for_port).sum(),
     }
 }
@@ -167,7 +187,7 @@ fn generator(seen: &Seen) -> GeneratorSide {
 /// What makes the figures the generator's own.
 fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64, longest: u64) -> Vec<String> {
     let mut taints = Vec::new();
-    let fullest = generator.threads.iter().filter_map(|thread| thread.cpu).fold(0.0, f64::max);
+    let fullest = generator.cpu_max().unwrap_or_default();
     if fullest >= CPU_FULL {
         taints.push(format!(
             "a thread of the generator used {:.0} % of its processor: the server may be able to do more, and latencies \
@@ -176,7 +196,7 @@ fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64, longest: u64) -> 
             plan.threads + 1
         ));
     }
-    let lag = generator.threads.iter().map(|thread| nanos(thread.turn_max)).max().unwrap_or_default();
+    let lag = generator.threads.iter().map(|thread| thread.turn_max_ns).max().unwrap_or_default();
     if lag >= LAG && 2 * lag >= longest {
         taints.push(format!(
             "a turn of the generator's own loop took {:.1} ms, and the longest latency is {:.1} ms: the longest may be the \
@@ -192,19 +212,19 @@ fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64, longest: u64) -> 
              the generator's own delay",
             generator.late,
             100.0 * late_share,
-            1e3 * generator.late_max.as_secs_f64()
+            generator.late_max_ns as f64 / 1e6
         ));
     }
     taints
 }
 
 /// Counts of several threads, by name.
-fn by_name<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> Vec<(&'static str, u64)> {
+fn by_name<'a>(counts: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>) -> BTreeMap<String, u64> {
     let mut sum = BTreeMap::new();
     for (name, count) in counts.flatten() {
-        *sum.entry(*name).or_default() += count;
+        *sum.entry((*name).to_owned()).or_default() += count;
     }
-    sum.into_iter().collect()
+    sum
 }
 
 #[cfg(test)]
@@ -212,7 +232,8 @@ mod tests {
     use super::*;
 
     fn tainted(cpu: f64, turn_max: Duration, late: u64) -> Vec<String> {
-        let thread = ThreadUse { cpu: Some(cpu), turn_max, ..ThreadUse::default() };
+        let turn_max_ns = turn_max.as_nanos() as u64;
+        let thread = ThreadUse { cpu: Some(cpu), turn_max_ns, ..ThreadUse::default() };
         let generator = GeneratorSide { threads: vec![thread], late, ..GeneratorSide::default() };
         taints(&Plan::default(), &generator, 1_000, 100_000_000)
     }

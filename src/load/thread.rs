@@ -5,6 +5,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::load::clock::nanos;
 use crate::load::generator::{Command, Generator, Seed};
 use crate::load::machine::ThreadClock;
 use crate::load::outcome::ThreadUse;
@@ -82,8 +83,8 @@ fn thread_use(begun: &(u64, Option<u64>, Stats), now: u64, cpu: Option<u64>, sta
     let turns = stats.turns.since(&stats_begun.turns);
     ThreadUse {
         cpu: cpu.zip(*cpu_begun).map(|(end, begin)| (end - begin) as f64 / elapsed),
-        turn_p99: turns.quantile(0.99),
-        turn_max: turns.max(),
+        turn_p99_ns: nanos(turns.quantile(0.99)),
+        turn_max_ns: nanos(turns.max()),
     }
 }
 

@@ -12,7 +12,8 @@ fn the_silent_the_dripping_and_the_deaf_stand_beside_the_active() {
     let server = Server::start(patient());
     let plan = Plan { idle: 20, drip: 3, deaf: 4, threads: 2, ..plan(server.addr) };
     let outcome = outcome(&plan);
-    assert_eq!(outcome.cohorts, [(Cohort::Idle, 20, 0), (Cohort::Drip, 3, 0), (Cohort::Deaf, 4, 0)]);
+    let cohorts: Vec<_> = outcome.cohorts.iter().map(|all| (all.cohort, all.up, all.ended)).collect();
+    assert_eq!(cohorts, [(Cohort::Idle, 20, 0), (Cohort::Drip, 3, 0), (Cohort::Deaf, 4, 0)]);
     assert_eq!((outcome.connecting.asked, outcome.connecting.up), (37, 37));
     assert_eq!((outcome.frames, outcome.errors.total()), (1_000, 0));
     let stats = server.stats();
@@ -27,7 +28,6 @@ fn a_cohort_that_the_server_ends_is_no_error() {
     let stop = Stop::After(Duration::from_millis(1_500));
     let outcome = outcome(&Plan { idle: 5, drip: 2, rate: Some(2_000.0), stop, ..plan(server.addr) });
     assert_eq!(outcome.errors.total(), 0, "{:?}", outcome.errors);
-    let ended: Vec<(Cohort, u64)> = outcome.cohorts.iter().map(|(cohort, _, ended)| (*cohort, *ended)).collect();
-    assert_eq!(ended[0], (Cohort::Idle, 5));
-    assert!(outcome.cohorts.iter().all(|(_, up, ended)| ended <= up));
+    assert_eq!((outcome.cohorts[0].cohort, outcome.cohorts[0].ended), (Cohort::Idle, 5));
+    assert!(outcome.cohorts.iter().all(|all| all.ended <= all.up));
 }

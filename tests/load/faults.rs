@@ -82,7 +82,7 @@ fn a_server_that_dies_ends_the_run_and_is_told_of() {
     assert_eq!(outcome.frames, 50);
     assert_eq!(outcome.errors.ended, 10, "{:?}", outcome.errors);
     assert!(outcome.measured < Duration::from_secs(60), "it does not wait for an hour");
-    assert_eq!(outcome.ended.iter().map(|(_, count)| count).sum::<u64>(), 10);
+    assert_eq!(outcome.ended.values().sum::<u64>(), 10);
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn assert_charged(outcome: &Outcome, unanswered: u64, what: &str) {
     assert_eq!(outcome.errors.unanswered, unanswered, "{what}: {:?}", outcome.errors);
     let latency = outcome.latency();
     assert_eq!(latency.len(), outcome.frames + outcome.frames_after_end + unanswered, "{what}");
-    let wait = u64::try_from(outcome.unanswered_wait_max.as_nanos()).unwrap();
+    let wait = outcome.errors.unanswered_wait_max_ns;
     assert!(wait >= 300_000_000, "{what}: waited for {wait} ns");
     assert!(latency.max() >= wait, "{what}: {} ns is less than {wait}", latency.max());
     assert!(latency.value_at_quantile(1.0) >= wait && outcome.service.max() >= 300_000_000, "{what}");

@@ -13,10 +13,11 @@ use frameloop::load::{Interval, LoadError, Outcome, Plan, Progress, Sources, Sta
 use crate::address::{self, Address};
 use crate::failure::{Failure, conclude, usage};
 use crate::live::Live;
-use crate::results::expect::Expectation;
+use crate::results::expect::{self, Expectation};
 use crate::results::file::Destination;
-use crate::results::hlog::Background;
-use crate::results::{self, Results, figures, html};
+use crate::results::hlog::background::Background;
+use crate::results::model::Results;
+use crate::results::{self, figures, html};
 use crate::signals::{self, Action};
 use crate::{machine, values};
 
@@ -125,7 +126,7 @@ pub(crate) struct LoadArgs {
     ///
     /// A latency is that of the open loop's response, else of service; connect.p99, service.max and response.p50 name one.
     /// Several in FRAMELOOP_EXPECT are separated by commas.
-    #[arg(long, env = "FRAMELOOP_EXPECT", value_name = "EXPR", value_parser = results::expect::expectation)]
+    #[arg(long, env = "FRAMELOOP_EXPECT", value_name = "EXPR", value_parser = expect::expectation)]
     #[arg(value_delimiter = ',', help_heading = "Results")]
     expect: Vec<Expectation>,
 }
@@ -158,7 +159,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let outcome = outcome.map_err(|error| failed(&error))?;
 
     let mut results = Results::of(&outcome);
-    let holds = results.judge(&args.expect);
+    let holds = expect::judge(&mut results, &args.expect);
     // The output that needs no file comes first, so that results are not lost if a file cannot be written.
     let printed = results::show(&results, args.json, stdout_is_free);
     let logged = watcher.log.map_or(Ok(()), |log| log.finish(&results));

@@ -91,6 +91,11 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
+/// A text from outside on one line, without control characters.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 /// How wide a line is at most.
 pub(crate) const WIDTH: usize = 80;
 /// A blank at which a line is not broken; shown as any other.

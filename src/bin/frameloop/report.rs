@@ -7,8 +7,9 @@ use clap::{Args, ValueHint};
 
 use crate::failure::{Failure, conclude, usage};
 use crate::results::file::Destination;
-use crate::results::hlog::{self, Unit};
-use crate::results::{self, duplicates, html, merged};
+use crate::results::hlog::read::{self, Unit};
+use crate::results::merge::merged;
+use crate::results::{self, duplicates, html};
 
 /// Show the results of load runs again, from the logs that --hlog wrote; several logs are merged
 ///
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if args.json && page.as_ref().is_some_and(Destination::is_stdout) {
         return Err(usage("report", "--json and --html are both written to stdout; give --html a file"));
     }
-    let read = |path: &PathBuf| hlog::read(path, args.unit);
+    let read = |path: &PathBuf| read::read(path, args.unit);
     let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if !args.allow_duplicates {
         duplicates::check(&logs).map_err(Failure::run)?;

@@ -1,8 +1,8 @@
 //! Results beside earlier ones.
 
-use crate::results::Results;
-use crate::results::expect::Unit;
 use crate::results::figures::{self, COLUMNS, Figures};
+use crate::results::model::Results;
+use crate::results::verdict::Unit;
 
 /// A figure of both, and how many times the earlier one this one is.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,13 +36,12 @@ impl Row {
 pub(crate) fn rows(this: &Results, baseline: &Results) -> Vec<Row> {
     let rate = Row { name: "rate".into(), unit: Unit::FramesPerS, this: this.rate(), baseline: baseline.rate() };
     let mut rows = vec![rate];
-    for (name, histogram) in this.latencies() {
-        let earlier = baseline.latencies().find(|(other, _)| *other == name);
-        let figures = Figures::of(histogram).zip(earlier.and_then(|(_, earlier)| Figures::of(earlier)));
-        let Some((ours, theirs)) = figures else { continue };
+    for (series, histogram) in this.latencies() {
+        let earlier = baseline.latency_of(series).and_then(Figures::of);
+        let Some((ours, theirs)) = Figures::of(histogram).zip(earlier) else { continue };
         let pairs = COLUMNS.iter().zip(ours.columns().into_iter().zip(theirs.columns()));
         rows.extend(pairs.map(|(column, (this, baseline))| Row {
-            name: format!("{name} {column}"),
+            name: format!("{} {column}", series.name()),
             unit: Unit::Ns,
             this: this as f64,
             baseline: baseline as f64,

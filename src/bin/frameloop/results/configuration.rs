@@ -1,9 +1,13 @@
-//! What a run was told to do, as names and values in the order in which a person reads them.
+//! The plan of a run as names and values, in the order in which a person reads them.
 
 use std::fmt;
+use std::time::Duration;
 
+use frameloop::load::{Plan, Stop};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::results::figures;
 
 /// Names and values, in order; an object in JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,15 +16,48 @@ pub(crate) struct Configuration {
 }
 
 impl Configuration {
-    pub(crate) fn of(rows: Vec<(&str, String)>) -> Self {
-        Self { rows: rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
+    /// The plan of a run, as a person reads it.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let (min, max) = (*plan.payload_len.start(), *plan.payload_len.end());
+        let size = if min == max { format!("{min} B") } else { format!("{min} to {max} B") };
+        let stop = match plan.stop {
+            Stop::After(duration) => ("duration", figures::duration(duration)),
+            Stop::Frames(frames) => ("frames", figures::count(frames)),
+        };
+        let load = match plan.rate {
+            Some(rate) => ("rate", format!("{} frames/s (open loop)", figures::number(rate))),
+            None if plan.churn => ("load", "churn: a connection a frame".into()),
+            None => ("depth", format!("{} (closed loop)", plan.depth)),
+        };
+        let target = plan.target.as_ref().map_or_else(|| "its own server".into(), ToString::to_string);
+        let mut rows = vec![
+            ("target", target),
+            ("connections", figures::count(plan.connections as u64)),
+            load,
+            ("size", size),
+            stop,
+            ("warmup", figures::duration(plan.warmup)),
+            ("threads", plan.threads.to_string()),
+        ];
+        let extras = [("idle", plan.idle), ("drip", plan.drip), ("deaf", plan.deaf)];
+        rows.extend(
+            extras.iter().filter(|(_, count)| *count > 0).map(|(name, at)| (*name, figures::count(*at as u64))),
+        );
+        rows.extend(plan.connect_rate.map(|rate| ("connect rate", format!("{}/s", figures::number(rate)))));
+        if !plan.sources.is_empty() {
+            rows.push(("sources", format!("{} addresses", plan.sources.count())));
+        }
+        if plan.spin > Duration::ZERO {
+            rows.push(("spin", figures::duration(plan.spin)));
+        }
+        rows.into_iter().collect()
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&str, &str)> {
         self.rows.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Adds another's: where the two differ, both values stand.
+    /// Adds another configuration: where two values differ, both are shown.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (name, value) in &other.rows {
             match self.rows.iter_mut().find(|(ours, _)| ours == name) {
@@ -32,6 +69,12 @@ impl Configuration {
                 None => self.rows.push((name.clone(), value.clone())),
             }
         }
+    }
+}
+
+impl<'a> FromIterator<(&'a str, String)> for Configuration {
+    fn from_iter<I: IntoIterator<Item = (&'a str, String)>>(rows: I) -> Self {
+        Self { rows: rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
     }
 }
 
@@ -47,7 +90,7 @@ impl<'de> Deserialize<'de> for Configuration {
     }
 }
 
-/// Takes the members of an object in their order.
+/// Collects the members of an object in their order.
 struct Rows;
 
 impl<'de> Visitor<'de> for Rows {
@@ -70,20 +113,22 @@ impl<'de> Visitor<'de> for Rows {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_order_outlives_the_json() {
-        let configuration = Configuration::of(vec![("size", "64 B".into()), ("depth", "1".into())]);
-        let json = serde_json::to_string(&configuration).unwrap();
-        assert_eq!(json, r#"{"size":"64 B","depth":"1"}"#);
-        assert_eq!(serde_json::from_str::<Configuration>(&json).unwrap(), configuration);
+    fn configuration(size: &str) -> Configuration {
+        [("size", size.to_owned()), ("depth", "1".to_owned())].into_iter().collect()
     }
 
     #[test]
-    fn where_two_differ_both_values_stand_once() {
-        let of = |size: &str| Configuration::of(vec![("size", size.into()), ("depth", "1".into())]);
-        let mut merged = of("64 B");
+    fn json_keeps_the_order() {
+        let json = serde_json::to_string(&configuration("64 B")).unwrap();
+        assert_eq!(json, r#"{"size":"64 B","depth":"1"}"#);
+        assert_eq!(serde_json::from_str::<Configuration>(&json).unwrap(), configuration("64 B"));
+    }
+
+    #[test]
+    fn merge_of_different_values_shows_each_once() {
+        let mut merged = configuration("64 B");
         for size in ["1 KiB", "64 B", "1 KiB"] {
-            merged.merge(&of(size));
+            merged.merge(&configuration(size));
         }
         assert_eq!(merged.rows().collect::<Vec<_>>(), [("size", "64 B | 1 KiB"), ("depth", "1")]);
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::results::hlog::{Entry, Log};
+use crate::results::hlog::log::{Entry, Log};
 
 /// Sees whether two of the logs hold the same intervals; the error names them.
 ///
@@ -54,7 +54,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::results::hlog::Series;
+    use crate::results::model::Series;
 
     /// A log with an interval a second from `begin` on, each with so many different latencies.
     fn log(name: &str, begin: u64, latencies: &[u64]) -> Log {

@@ -1,14 +1,11 @@
-//! What a run is expected to show: `p99<5ms`, `rate>=100k`, `errors==0`.
+//! Expectations of results: `p99<5ms`, `rate>=100k`, `errors==0`.
 
 use std::fmt;
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
-
-use crate::results::Results;
-use crate::results::figures;
-use crate::results::hlog::Series;
+use crate::results::model::{Results, Series};
+use crate::results::verdict::{RELATIONS, Relation, Unit, Verdict};
 use crate::values;
+use hdrhistogram::Histogram;
 
 /// An expression that holds or not.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,29 +14,6 @@ pub(crate) struct Expectation {
     metric: Metric,
     relation: Relation,
     wanted: f64,
-}
-
-/// What became of an expectation.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Verdict {
-    pub(crate) expression: String,
-    /// `None` if nothing was seen to judge by; then it does not hold.
-    pub(crate) observed: Option<f64>,
-    pub(crate) wanted: f64,
-    pub(crate) unit: Unit,
-    pub(crate) holds: bool,
-    #[serde(skip)]
-    relation: Relation,
-}
-
-/// What a number counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Unit {
-    /// Nanoseconds.
-    Ns,
-    FramesPerS,
-    Count,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,16 +36,6 @@ enum Figure {
     Max,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Relation {
-    Less,
-    AtMost,
-    More,
-    AtLeast,
-    Equal,
-    Unequal,
-}
-
 /// Parses an expression, for clap.
 pub(crate) fn expectation(text: &str) -> Result<Expectation, String> {
     let at = text.find(['<', '>', '=', '!']).ok_or(FORM)?;
@@ -83,14 +47,19 @@ pub(crate) fn expectation(text: &str) -> Result<Expectation, String> {
     Ok(Expectation { text: text.trim().to_owned(), metric, relation: *relation, wanted })
 }
 
+/// Compares results with what is expected, and keeps the verdicts with them. Returns whether all hold.
+pub(crate) fn judge(results: &mut Results, expected: &[Expectation]) -> bool {
+    results.verdicts = expected.iter().map(|expectation| expectation.judge(results)).collect();
+    results.verdicts.iter().all(|verdict| verdict.holds)
+}
+
 impl Expectation {
     /// Whether it says how many errors there may be.
     pub(crate) fn is_about_errors(&self) -> bool {
         matches!(self.metric, Metric::Errors | Metric::Unanswered | Metric::Wrong)
     }
 
-    /// Sees whether it holds.
-    pub(crate) fn judge(&self, results: &Results) -> Verdict {
+    fn judge(&self, results: &Results) -> Verdict {
         let observed = self.metric.observed(results);
         let holds = observed.is_some_and(|observed| self.relation.holds(observed, self.wanted));
         Verdict {
@@ -100,30 +69,6 @@ impl Expectation {
             unit: self.metric.unit(),
             holds,
             relation: self.relation,
-        }
-    }
-}
-
-impl Verdict {
-    /// What was observed, for a person.
-    pub(crate) fn observed(&self) -> String {
-        self.observed.map_or_else(|| "nothing to judge by".into(), |observed| self.unit.show(observed))
-    }
-
-    /// What was wanted, for a person: `< 5.00 ms`.
-    pub(crate) fn wanted(&self) -> String {
-        let sign = RELATIONS.iter().find(|(_, relation)| *relation == self.relation).map_or("", |(sign, _)| *sign);
-        format!("{sign} {}", self.unit.show(self.wanted))
-    }
-}
-
-impl Unit {
-    /// A number of it, for a person.
-    pub(crate) fn show(self, number: f64) -> String {
-        match self {
-            Self::Ns => figures::latency(number),
-            Self::FramesPerS => format!("{}/s", figures::number(number)),
-            Self::Count => figures::number(number),
         }
     }
 }
@@ -173,16 +118,11 @@ impl Metric {
         let count = |count: u64| count as f64;
         match self {
             Self::Latency(series, figure) => {
-                let histogram = match series {
-                    None => results.latency().1,
-                    Some(Series::Connect) => &results.connect,
-                    Some(Series::Service) => &results.service,
-                    Some(Series::Response) => results.response.as_ref()?,
-                };
+                let histogram = series.map_or(Some(results.latency().1), |series| results.latency_of(series))?;
                 (!histogram.is_empty()).then(|| figure.of_histogram(histogram))
             }
             Self::Rate => Some(results.rate()),
-            Self::Errors => facts.errors.map(|errors| count(errors.total)),
+            Self::Errors => facts.errors.map(|errors| count(errors.total())),
             Self::Unanswered => facts.errors.map(|errors| count(errors.unanswered)),
             Self::Wrong => facts.errors.map(|errors| count(errors.wrong)),
             Self::Connections => facts.connections.as_ref().map(|connections| count(connections.up)),
@@ -216,20 +156,6 @@ impl Figure {
     }
 }
 
-impl Relation {
-    #[allow(clippy::float_cmp)]
-    fn holds(self, observed: f64, wanted: f64) -> bool {
-        match self {
-            Self::Less => observed < wanted,
-            Self::AtMost => observed <= wanted,
-            Self::More => observed > wanted,
-            Self::AtLeast => observed >= wanted,
-            Self::Equal => observed == wanted,
-            Self::Unequal => observed != wanted,
-        }
-    }
-}
-
 impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -248,16 +174,6 @@ fn nanos(text: &str) -> Option<f64> {
 }
 
 const UNITS: [(&str, f64); 6] = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9)];
-
-/// The longer signs first, as they begin with the shorter ones.
-const RELATIONS: [(&str, Relation); 6] = [
-    ("<=", Relation::AtMost),
-    (">=", Relation::AtLeast),
-    ("==", Relation::Equal),
-    ("!=", Relation::Unequal),
-    ("<", Relation::Less),
-    (">", Relation::More),
-];
 
 const FORM: &str = "expected a metric, a relation and a value, such as p99<5ms, rate>=100k or errors==0";
 const METRICS: &str = "p50, p99.9 and any other pN, min, mean and max, each also as service.p99, response.p99 or \

@@ -232,7 +232,7 @@ mod tests {
         fn the_figures_of_recorded_latencies_are_those_of_their_histogram(
             latencies in prop::collection::vec((0_u64..5_000, 0_u32..44, 1_u64..10_000), 0..60),
         ) {
-            let mut histogram = crate::results::histogram();
+            let mut histogram = crate::results::model::histogram();
             for (value, shift, count) in latencies {
                 histogram.record_n(value << shift, count).unwrap();
             }

@@ -4,10 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use frameloop::load::{Interval, Plan, Progress, Recorded, Start, Stop, Watch, run};
 
-use crate::results::configuration::Configuration;
-use crate::results::facts::{Cause, Cohort, Connections, Errors, Facts, Generator, Server, Thread};
-use crate::results::hlog::Writer;
-use crate::results::{Results, Slice, histogram};
+use crate::results::facts::Facts;
+use crate::results::hlog::write::Writer;
+use crate::results::model::{Results, Slice, histogram};
 
 /// A run in the closed loop on a server of its own.
 pub(crate) fn closed_loop() -> Results {
@@ -37,6 +36,31 @@ pub(crate) fn logged(plan: Plan) -> (Results, Vec<u8>) {
     (results, log.text)
 }
 
+/// The log of results that were not logged while they were measured.
+pub(crate) fn log_of(results: &Results) -> Vec<u8> {
+    let took = results.facts.connections.as_ref().map_or(Duration::ZERO, |all| Duration::from_nanos(all.took_ns));
+    let mut before = results.connect.clone();
+    for slice in &results.slices {
+        // What is not in the total leaves it as it is.
+        let _ = before.subtract(slice.connect.histogram());
+    }
+    let before = Recorded::of(&before);
+    let (writer, mut text) = Writer::begin(&results.facts, results.begun, took, &before, results.response.is_some());
+    for slice in &results.slices {
+        let mut interval = Interval::default();
+        (interval.begin, interval.length) = (slice.begin, slice.length);
+        interval.frames = slice.frames;
+        interval.connections = slice.connections.unwrap_or_default();
+        interval.errors.ended = slice.errors.unwrap_or_default();
+        interval.connect = slice.connect.clone();
+        interval.service = slice.service.clone();
+        interval.response = slice.response.clone();
+        text.extend(writer.interval(&interval));
+    }
+    text.extend(Writer::end(results));
+    text
+}
+
 /// Logs to memory.
 #[derive(Default)]
 struct Log {
@@ -54,7 +78,7 @@ impl Watch for Log {
     }
 
     fn on_interval(&mut self, interval: &Interval) {
-        self.text.extend(self.writer.as_ref().unwrap().of_interval(interval));
+        self.text.extend(self.writer.as_ref().unwrap().interval(interval));
     }
 
     fn wants_end(&mut self) -> bool {
@@ -123,57 +147,35 @@ fn slice(second: u64, frames: u64) -> Slice {
 }
 
 fn facts() -> Facts {
-    let named = |name: &str, count| std::iter::once((name.to_owned(), count)).collect();
-    Facts {
-        configuration: Configuration::of(vec![
-            ("target", "127.0.0.1:7007".into()),
-            ("connections", "100".into()),
-            ("rate", "1,000 frames/s (open loop)".into()),
-            ("size", "64 B".into()),
-        ]),
-        was_interrupted: true,
-        ended_early: None,
-        is_partial: false,
-        frames_after_end: 4,
-        bytes: Some(680_000),
-        connections: Some(Connections {
-            asked: 100,
-            up: 99,
-            turned_away: 0,
-            failed: named("refused", 1),
-            took_ns: 12_300_000,
-        }),
-        errors: Some(Errors {
-            total: 6,
-            not_connected: 1,
-            wrong: 2,
-            ended: 0,
-            unanswered: 3,
-            unanswered_wait_max_ns: 2_500_000_000,
-        }),
-        faults: vec!["connection 7, frame 3: byte 5 of the payload is 0x2a, and 0x2b was sent".into()],
-        ended: named("reset by the peer", 4),
-        cohorts: vec![Cohort { name: "idle".into(), up: 10, ended: 1 }],
-        causes: vec![Cause {
-            connections: 1,
-            limit: "refused, as nobody listens there or a firewall says so".into(),
-            lifted_by: "start the server, or correct the address".into(),
+    let facts = r#"{
+        "configuration": {
+            "target": "127.0.0.1:7007",
+            "connections": "100",
+            "rate": "1,000 frames/s (open loop)",
+            "size": "64 B"
+        },
+        "was_interrupted": true,
+        "frames_after_end": 4,
+        "bytes": 680000,
+        "connections": {"asked": 100, "up": 99, "turned_away": 0, "failed": {"refused": 1}, "took_ns": 12300000},
+        "errors": {"not_connected": 1, "wrong": 2, "ended": 0, "unanswered": 3, "unanswered_wait_max_ns": 2500000000},
+        "faults": ["connection 7, frame 3: byte 5 of the payload is 0x2a, and 0x2b was sent"],
+        "ended": {"reset by the peer": 4},
+        "cohorts": [{"name": "idle", "up": 10, "ended": 1}],
+        "causes": [{
+            "connections": 1,
+            "limit": "refused, as nobody listens there or a firewall says so",
+            "lifted_by": "start the server, or correct the address"
         }],
-        taints: vec!["a thread of the generator used 97 % of its processor".into()],
-        generator: Some(Generator {
-            threads: vec![Thread { cpu: Some(0.97), turn_p99_ns: 120_000, turn_max_ns: 4_000_000 }],
-            late: 7,
-            late_max_ns: 2_500_000,
-            bytes_per_connection: Some(1_536.0),
-            waits_for_port: 2,
-        }),
-        server: Some(Server {
-            turn_p50_ns: 33_000,
-            turn_p99_ns: 120_000,
-            turn_max_ns: 1_200_000,
-            calls_per_frame: 2.04,
-            cpu_per_frame_ns: Some(8_100),
-            cpu: Some(0.71),
-        }),
-    }
+        "taints": ["a thread of the generator used 97 % of its processor"],
+        "generator": {
+            "threads": [{"cpu": 0.97, "turn_p99_ns": 120000, "turn_max_ns": 4000000}],
+            "late": 7, "late_max_ns": 2500000, "bytes_per_connection": 1536.0, "waits_for_port": 2
+        },
+        "server": {
+            "turn_p50_ns": 33000, "turn_p99_ns": 120000, "turn_max_ns": 1200000,
+            "calls_per_frame": 2.04, "cpu_per_frame_ns": 8100, "cpu": 0.71
+        }
+    }"#;
+    serde_json::from_str(facts).unwrap()
 }

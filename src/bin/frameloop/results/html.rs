@@ -5,8 +5,9 @@ use std::fmt::{self, Display, Write};
 use crate::failure::Failure;
 use crate::results::figures::{self, COLUMNS, Figures};
 use crate::results::file::Destination;
+use crate::results::model::Results;
 use crate::results::plots::{Plots, columns};
-use crate::results::{LATENCIES, Results, compare, table};
+use crate::results::{compare, table};
 
 /// Writes the page to a file.
 pub(crate) fn write(destination: Destination, results: &Results) -> Result<(), Failure> {
@@ -67,7 +68,7 @@ impl Page {
         self.banner("bad", "It ended early", results.facts.ended_early.as_slice());
         let partial = results.facts.is_partial.then(|| table::PARTIAL.to_owned());
         self.banner("warn", "The log is not complete", partial.as_slice());
-        let waits = results.facts.errors.and_then(|errors| errors.waits());
+        let waits = results.facts.errors.as_ref().and_then(table::unanswered_wait);
         self.banner("bad", "Frames were not answered", waits.as_slice());
     }
 
@@ -82,13 +83,14 @@ impl Page {
     fn tiles(&mut self, results: &Results) {
         let mut tiles = vec![("frames/s".to_owned(), figures::number(results.rate()))];
         tiles.extend(results.throughput().map(|bytes| ("each way".into(), figures::throughput(bytes))));
-        let (name, histogram) = results.latency();
+        let (series, histogram) = results.latency();
+        let name = series.name();
         if let Some(figures) = Figures::of(histogram) {
             let shown = [("p50", figures.p50), ("p99", figures.p99), ("p99.9", figures.p99_9), ("max", figures.max)];
             tiles.extend(shown.map(|(figure, nanos)| (format!("{name} {figure}"), figures::latency(nanos as f64))));
         }
         let facts = &results.facts;
-        tiles.extend(facts.errors.map(|errors| ("errors".into(), figures::count(errors.total))));
+        tiles.extend(facts.errors.map(|errors| ("errors".into(), figures::count(errors.total()))));
         tiles.extend(
             facts.connections.as_ref().map(|all| {
                 ("connections".into(), format!("{} of {}", figures::count(all.up), figures::count(all.asked)))
@@ -102,7 +104,8 @@ impl Page {
     }
 
     fn plots(&mut self, results: &Results) {
-        let (name, histogram) = results.latency();
+        let (series, histogram) = results.latency();
+        let name = series.name();
         let what = Figures::of(histogram).map_or_else(String::new, |figures| {
             let shown = |nanos: u64| figures::latency(nanos as f64);
             format!("{name}: p50 {}, p99 {}, max {}", shown(figures.p50), shown(figures.p99), shown(figures.max))
@@ -134,8 +137,8 @@ impl Page {
 
     /// A column a latency: so it fits on a phone.
     fn percentiles(&mut self, results: &Results) {
-        let all: Vec<_> = results.latencies().map(|(name, histogram)| (name, Figures::of(histogram))).collect();
-        let heads: Vec<&str> = std::iter::once("").chain(all.iter().map(|(name, _)| *name)).collect();
+        let all: Vec<_> = results.latencies().map(|(series, histogram)| (series, Figures::of(histogram))).collect();
+        let heads: Vec<&str> = std::iter::once("").chain(all.iter().map(|(series, _)| series.name())).collect();
         let count = all.iter().map(|(_, figures)| figures.map_or_else(|| "0".into(), |all| figures::count(all.count)));
         let mut rows = vec![std::iter::once("count".to_owned()).chain(count).collect()];
         for (at, column) in COLUMNS.iter().enumerate() {
@@ -147,8 +150,8 @@ impl Page {
             );
         }
         self.table("Latency", &heads, rows.into_iter());
-        let known = LATENCIES.iter().filter(|(name, _)| heads.contains(name));
-        let notes: String = known.map(|(name, meaning)| format!("<li><b>{name}</b>: {meaning}</li>")).collect();
+        let notes = all.iter().map(|(series, _)| format!("<li><b>{}</b>: {}</li>", series.name(), series.meaning()));
+        let notes: String = notes.collect();
         self.raw(&format!("<ul class=\"notes\">{notes}</ul>"));
     }
 
@@ -166,7 +169,7 @@ impl Page {
         let pair = |name: &str, value: String| vec![name.to_owned(), value];
         self.table("Configuration", &[], facts.configuration.rows().map(|(name, value)| pair(name, value.into())));
         if let Some(errors) = &facts.errors {
-            let kinds = errors.kinds().into_iter().map(|(kind, number)| pair(kind, figures::count(number)));
+            let kinds = table::error_kinds(errors).into_iter().map(|(kind, number)| pair(kind, figures::count(number)));
             let ended =
                 facts.ended.iter().map(|(reason, number)| pair(&format!("ended: {reason}"), figures::count(*number)));
             self.table("Errors", &[], kinds.chain(ended));
@@ -180,7 +183,7 @@ impl Page {
             ];
             let cohorts = facts.cohorts.iter().map(|cohort| {
                 pair(
-                    &cohort.name,
+                    cohort.cohort.name(),
                     format!("{} up, {} ended by the server", figures::count(cohort.up), figures::count(cohort.ended)),
                 )
             });
@@ -204,9 +207,9 @@ impl Page {
     }
 
     fn intervals(&mut self, results: &Results) {
-        let is_open_loop = results.response.is_some();
+        let (series, _) = results.latency();
         let rows = columns(&results.slices).into_iter().map(|column| {
-            let figures = Figures::of_recorded(column.latency(is_open_loop));
+            let figures = Figures::of_recorded(column.recorded(series));
             let cell = |of: fn(&Figures) -> u64| {
                 figures.as_ref().map_or_else(|| "-".into(), |figures| figures::latency(of(figures) as f64))
             };
@@ -293,14 +296,14 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::results::expect::expectation;
+    use crate::results::expect::{expectation, judge};
     use crate::results::fixture;
 
     const ALL: &str = "curves latency rate heat";
     const HOSTILE: &str = "</script><script>document.title='gone'</script>&\"'<img src=x onerror=alert(1)>";
 
     fn judged(mut results: Results) -> Results {
-        results.judge(&["p99<5ms", "rate>=900"].map(|text| expectation(text).unwrap()));
+        judge(&mut results, &["p99<5ms", "rate>=900"].map(|text| expectation(text).unwrap()));
         results
     }
 

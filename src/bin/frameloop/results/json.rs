@@ -1,11 +1,13 @@
 //! Results as one JSON object. Its names and units are described in `docs/load.schema.json`, and do not change their meaning.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use crate::results::Results;
-use crate::results::expect::Verdict;
 use crate::results::facts::Facts;
 use crate::results::figures::Figures;
+use crate::results::model::{Results, Series};
+use crate::results::verdict::Verdict;
 
 /// The object, on one line.
 pub(crate) fn text(results: &Results) -> Result<String, String> {
@@ -68,19 +70,13 @@ struct Baseline<'a> {
 #[derive(Serialize)]
 struct Ratio {
     frames_per_s: Option<f64>,
-    latency: Latency<LatencyRatio>,
+    latency: Latency<BTreeMap<&'static str, Option<f64>>>,
 }
 
-#[derive(Serialize)]
-struct LatencyRatio {
-    min: Option<f64>,
-    mean: Option<f64>,
-    p50: Option<f64>,
-    p90: Option<f64>,
-    p99: Option<f64>,
-    p99_9: Option<f64>,
-    p99_99: Option<f64>,
-    max: Option<f64>,
+impl<T> Latency<T> {
+    fn of(figure: impl Fn(Series) -> Option<T>) -> Self {
+        Self { connect: figure(Series::Connect), service: figure(Series::Service), response: figure(Series::Response) }
+    }
 }
 
 impl<'a> Document<'a> {
@@ -92,11 +88,7 @@ impl<'a> Document<'a> {
             frames_per_s: slice.rate(),
             connections: slice.connections,
             errors: slice.errors,
-            latency: Latency {
-                connect: Figures::of_recorded(&slice.connect),
-                service: Figures::of_recorded(&slice.service),
-                response: Figures::of_recorded(&slice.response),
-            },
+            latency: Latency::of(|series| Figures::of_recorded(slice.recorded(series))),
         });
         Self {
             format: 2,
@@ -119,49 +111,29 @@ impl<'a> Whole<'a> {
             frames: results.frames,
             frames_per_s: results.rate(),
             bytes_per_s: results.throughput(),
-            latency: latency(results),
+            latency: Latency::of(|series| Figures::of(results.latency_of(series)?)),
         }
-    }
-}
-
-fn latency(results: &Results) -> Latency<Figures> {
-    Latency {
-        connect: Figures::of(&results.connect),
-        service: Figures::of(&results.service),
-        response: results.response.as_ref().and_then(Figures::of),
     }
 }
 
 impl<'a> Baseline<'a> {
     fn of(this: &Results, earlier: &'a Results) -> Self {
-        let (ours, theirs) = (latency(this), latency(earlier));
         let ratio = Ratio {
             frames_per_s: ratio(this.rate(), earlier.rate()),
-            latency: Latency {
-                connect: LatencyRatio::of(ours.connect, theirs.connect),
-                service: LatencyRatio::of(ours.service, theirs.service),
-                response: LatencyRatio::of(ours.response, theirs.response),
-            },
+            latency: Latency::of(|series| {
+                let theirs = Figures::of(earlier.latency_of(series)?)?;
+                Some(ratios(&Figures::of(this.latency_of(series)?)?, &theirs))
+            }),
         };
         Self { whole: Whole::of(earlier), ratio }
     }
 }
 
-impl LatencyRatio {
-    fn of(this: Option<Figures>, earlier: Option<Figures>) -> Option<Self> {
-        let (this, earlier) = this.zip(earlier)?;
-        let of = |ours: u64, theirs: u64| ratio(ours as f64, theirs as f64);
-        Some(Self {
-            min: of(this.min, earlier.min),
-            mean: ratio(this.mean, earlier.mean),
-            p50: of(this.p50, earlier.p50),
-            p90: of(this.p90, earlier.p90),
-            p99: of(this.p99, earlier.p99),
-            p99_9: of(this.p99_9, earlier.p99_9),
-            p99_99: of(this.p99_99, earlier.p99_99),
-            max: of(this.max, earlier.max),
-        })
-    }
+fn ratios(this: &Figures, earlier: &Figures) -> BTreeMap<&'static str, Option<f64>> {
+    let names = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"];
+    let pairs = this.columns().into_iter().zip(earlier.columns());
+    let columns = names.into_iter().zip(pairs.map(|(this, earlier)| ratio(this as f64, earlier as f64)));
+    columns.chain([("mean", ratio(this.mean, earlier.mean))]).collect()
 }
 
 fn ratio(this: f64, earlier: f64) -> Option<f64> {
@@ -174,8 +146,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::results::expect::expectation;
-    use crate::results::{fixture, hlog, merged};
+    use crate::results::expect::{expectation, judge};
+    use crate::results::fixture;
+    use crate::results::hlog::read::parse;
+    use crate::results::merge::merged;
 
     const SCHEMA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/load.schema.json"));
 
@@ -198,7 +172,7 @@ mod tests {
     #[test]
     fn what_runs_print_is_what_the_schema_says() {
         let mut judged = fixture::made();
-        judged.judge(&["p99<5ms", "rate>1", "late==0"].map(|text| expectation(text).unwrap()));
+        judge(&mut judged, &["p99<5ms", "rate>1", "late==0"].map(|text| expectation(text).unwrap()));
         judged.baseline = Some(Box::new(fixture::closed_loop()));
         for results in [fixture::open_loop(), fixture::closed_loop(), fixture::churn(), judged] {
             assert_valid(&value(&results));
@@ -207,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_reports_print_is_what_the_schema_says() {
-        let log = hlog::parse("a", hlog::text(&fixture::open_loop()).unwrap().as_slice(), None).unwrap();
+        let log = parse("a", fixture::log_of(&fixture::open_loop()).as_slice(), None).unwrap();
         let mut foreign = log.clone();
         foreign.facts = None;
         assert_valid(&value(&merged(&[log.clone(), foreign.clone()])));

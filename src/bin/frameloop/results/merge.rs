@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 use frameloop::load::Recorded;
 
 use crate::results::facts::Facts;
-use crate::results::hlog::{self, Entry, Log, Series};
-use crate::results::plots::joined;
-use crate::results::{Results, Slice};
+use crate::results::hlog::log::{Entry, Log};
+use crate::results::model::{Results, Series, Slice, sum};
 
 /// The result of all logs together; there is at least one, and each has a line of service latency.
 pub(crate) fn merged(logs: &[Log]) -> Results {
@@ -17,7 +16,7 @@ pub(crate) fn merged(logs: &[Log]) -> Results {
     let end = spans.iter().map(|(_, end)| *end).max().unwrap_or(begun);
     let total = |series: Series| {
         let entries = logs.iter().flat_map(|log| &log.entries);
-        hlog::sum(entries.filter(|entry| entry.series == series).map(|entry| &entry.latencies))
+        sum(entries.filter(|entry| entry.series == series).map(|entry| &entry.latencies))
     };
     let service = total(Series::Service);
     let is_open_loop = logs.iter().flat_map(|log| &log.entries).any(|entry| entry.series == Series::Response);
@@ -83,7 +82,7 @@ fn bounded(slices: Vec<Slice>) -> Vec<Slice> {
     while slices.len().div_ceil(together) > SLICES_MAX {
         together *= 2;
     }
-    slices.chunks(together).map(|slices| joined(slices).reduced()).collect()
+    slices.chunks(together).map(|slices| Slice::joined(slices).reduced()).collect()
 }
 
 /// As many intervals as a run keeps (`Outcome::intervals`).
@@ -137,7 +136,7 @@ impl Slot<'_> {
             frames: services().map(frames_of).fold(0, u64::saturating_add),
             // Of several, those of one and the same generator cannot be told from those of others.
             connections: services().next().filter(|_| services().count() == 1).and_then(connections),
-            errors: services().map(|entry| Some(entry.counts?.errors.total)).sum(),
+            errors: services().map(|entry| Some(entry.counts?.errors.total())).sum(),
             connect: of(Series::Connect),
             service: of(Series::Service),
             response: of(Series::Response),
@@ -201,13 +200,14 @@ mod tests {
 
     use super::*;
     use crate::results::fixture;
+    use crate::results::hlog::read::parse;
 
     const BEGUN: SystemTime = SystemTime::UNIX_EPOCH;
 
     /// A log with an interval of a second, each with so many latencies, from `begin` milliseconds on.
     fn log(name: &str, begin: u64, counts: &[u64]) -> Log {
         let entries = counts.iter().zip(0..).map(|(count, second)| {
-            let mut histogram = crate::results::histogram();
+            let mut histogram = crate::results::model::histogram();
             histogram.record_n(1_000 * (second + 1), *count).unwrap();
             Entry {
                 series: Series::Service,
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn one_log_gives_the_results_that_it_was_written_from() {
         let (results, text) = fixture::logged(Plan { rate: Some(20_000.0), ..Plan::default() });
-        let log = hlog::parse("a.hlog", text.as_slice(), None).unwrap();
+        let log = parse("a.hlog", text.as_slice(), None).unwrap();
         let again = merged(&[log]);
         assert_eq!((again.frames, again.slices.len()), (results.frames, results.slices.len()));
         assert_eq!(again.facts, results.facts);

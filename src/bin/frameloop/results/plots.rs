@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::results::figures::Figures;
-use crate::results::{Results, Slice};
+use crate::results::model::{Results, Series, Slice};
 
 /// The numbers of all plots.
 #[derive(Debug, Serialize)]
@@ -62,15 +62,15 @@ struct Heat {
 impl Plots {
     pub(crate) fn of(results: &Results) -> Self {
         let columns = columns(&results.slices);
-        let is_open_loop = results.response.is_some();
+        let (series, _) = results.latency();
         Self {
             curves: Curves::of(results),
-            heat: Heat::of(&columns, is_open_loop),
-            time: OverTime::of(&columns, is_open_loop),
+            heat: Heat::of(&columns, series),
+            time: OverTime::of(&columns, series),
             baseline: results
                 .baseline
                 .as_ref()
-                .map(|earlier| OverTime::of(&self::columns(&earlier.slices), earlier.response.is_some())),
+                .map(|earlier| OverTime::of(&self::columns(&earlier.slices), earlier.latency().0)),
         }
     }
 }
@@ -78,18 +78,7 @@ impl Plots {
 /// The intervals, or so many of them together that there are not more than [`COLUMNS_MAX`].
 pub(crate) fn columns(slices: &[Slice]) -> Vec<Slice> {
     let together = slices.len().div_ceil(COLUMNS_MAX).max(1);
-    slices.chunks(together).map(joined).collect()
-}
-
-pub(crate) fn joined(slices: &[Slice]) -> Slice {
-    let Some((first, others)) = slices.split_first() else { return Slice::default() };
-    let mut all = first.clone();
-    for slice in others {
-        all.merge(slice);
-        all.length += slice.length;
-        all.connections = slice.connections;
-    }
-    all
+    slices.chunks(together).map(Slice::joined).collect()
 }
 
 impl Curves {
@@ -103,7 +92,11 @@ impl Curves {
         for (results, is_baseline) in [(Some(results), false), (results.baseline.as_deref(), true)] {
             let latencies =
                 results.into_iter().flat_map(Results::latencies).filter(|(_, histogram)| !histogram.is_empty());
-            lines.extend(latencies.map(|(name, histogram)| Curve { name, is_baseline, values: curve(histogram, &x) }));
+            lines.extend(latencies.map(|(series, histogram)| Curve {
+                name: series.name(),
+                is_baseline,
+                values: curve(histogram, &x),
+            }));
         }
         Self { x, lines }
     }
@@ -117,9 +110,9 @@ fn curve(histogram: &Histogram<u64>, x: &[f64]) -> Vec<Option<u64>> {
 }
 
 impl OverTime {
-    fn of(columns: &[Slice], is_open_loop: bool) -> Self {
+    fn of(columns: &[Slice], series: Series) -> Self {
         let figures: Vec<Option<Figures>> =
-            columns.iter().map(|column| Figures::of_recorded(column.latency(is_open_loop))).collect();
+            columns.iter().map(|column| Figures::of_recorded(column.recorded(series))).collect();
         let each = |of: fn(&Figures) -> u64| -> Vec<Option<u64>> {
             figures.iter().map(|figures| figures.as_ref().map(|figures| of(figures).max(1))).collect()
         };
@@ -138,8 +131,8 @@ impl OverTime {
 }
 
 impl Heat {
-    fn of(columns: &[Slice], is_open_loop: bool) -> Self {
-        let latencies = || columns.iter().flat_map(|column| column.latency(is_open_loop).iter());
+    fn of(columns: &[Slice], series: Series) -> Self {
+        let latencies = || columns.iter().flat_map(|column| column.recorded(series).iter());
         let least = latencies().map(|(nanos, _)| nanos).min().unwrap_or(1).max(1) as f64 * 0.95;
         let most = latencies().map(|(nanos, _)| nanos).max().unwrap_or(1).max(1) as f64 * 1.05;
         let ratio = (most / least).ln() / CELLS as f64;
@@ -147,7 +140,7 @@ impl Heat {
         let cell_of = |nanos: u64| ((nanos.max(1) as f64 / least).ln() / ratio).max(0.0) as usize;
         let columns = columns.iter().map(|column| {
             let mut counts = [0_u64; CELLS];
-            for (nanos, count) in column.latency(is_open_loop).iter() {
+            for (nanos, count) in column.recorded(series).iter() {
                 let count_of_cell = &mut counts[cell_of(nanos).min(CELLS - 1)];
                 *count_of_cell = count_of_cell.saturating_add(count);
             }

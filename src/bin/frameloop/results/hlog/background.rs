@@ -9,9 +9,9 @@ use std::thread::{self, JoinHandle};
 use frameloop::load::{Interval, Start};
 
 use crate::failure::Failure;
-use crate::results::Results;
 use crate::results::file::Destination;
-use crate::results::hlog::LogFile;
+use crate::results::hlog::write::LogFile;
+use crate::results::model::Results;
 
 /// Writes a log while the run goes on.
 #[derive(Debug)]

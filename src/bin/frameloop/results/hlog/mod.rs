@@ -1,157 +1,14 @@
-//! Interval logs of HdrHistogram, version 1.3: a line a second a latency, which its own tools read and plot.
+//! Interval logs of HdrHistogram, version 1.3: one line per second and latency, which its own tools read and plot.
 //!
-//! Latencies are in nanoseconds; the column of maxima is in milliseconds, as those tools have it. What a run knows beside
-//! its latencies is one comment, which they skip.
+//! Latencies are in nanoseconds; the column of maxima is in milliseconds, as those tools expect. What a run knows besides
+//! its latencies is in comments, which they skip.
 
-mod background;
+pub(crate) mod background;
 mod encoded;
 mod input;
-mod read;
-mod write;
-
-use std::fs::File;
-use std::io;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-use frameloop::load::Recorded;
-use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
-
-use crate::failure::Failure;
-#[cfg(test)]
-use crate::results::Results;
-use crate::results::facts::{Errors, Facts};
-
-pub(crate) use crate::results::hlog::background::Background;
-pub(crate) use crate::results::hlog::read::{Unit, parse};
-use crate::results::hlog::write::LogFile;
-#[cfg(test)]
-pub(crate) use crate::results::hlog::write::Writer;
-
-/// A log that was read.
-#[derive(Debug, Clone)]
-pub(crate) struct Log {
-    /// The file's name.
-    pub(crate) name: String,
-    /// `None` if another program wrote it.
-    pub(crate) facts: Option<Facts>,
-    /// What was measured, exactly, if the run has come to its end.
-    pub(crate) window: Option<Window>,
-    pub(crate) entries: Vec<Entry>,
-    /// Which intervals it has besides, in words.
-    pub(crate) skipped: Option<String>,
-}
-
-/// A line of a log.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
-    pub(crate) series: Series,
-    pub(crate) begin: SystemTime,
-    pub(crate) length: Duration,
-    pub(crate) latencies: Recorded,
-    /// What else is known of the interval; with its service latencies.
-    pub(crate) counts: Option<Counts>,
-}
-
-/// What was counted in an interval besides its latencies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Counts {
-    pub(crate) frames: u64,
-    pub(crate) bytes: u64,
-    pub(crate) connections: u64,
-    pub(crate) errors: Errors,
-}
-
-/// An interval to the nanosecond, as its lines have milliseconds only.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct ExactInterval {
-    begin_ns: u64,
-    length_ns: u64,
-    #[serde(flatten)]
-    counts: Counts,
-}
-
-/// What a run has measured: from when on, for how long, and how many frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Window {
-    pub(crate) begun_ns: u64,
-    pub(crate) measured_ns: u64,
-    pub(crate) frames: u64,
-}
-
-/// Which latency; the tags of the lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Series {
-    Connect,
-    Service,
-    Response,
-}
-
-impl Series {
-    pub(crate) const ALL: [Self; 3] = [Self::Connect, Self::Service, Self::Response];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Service => "service",
-            Self::Response => "response",
-        }
-    }
-}
-
-/// Reads a log from a file, or from stdin as `-`. `unit` overrides the one that it states.
-pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Log, Failure> {
-    if path == Path::new("-") {
-        return parse("stdin", io::stdin().lock(), unit).map_err(Failure::run);
-    }
-    let refusal = |error| Failure::run(format_args!("cannot read {}: {error}", path.display()));
-    let file = File::open(path).map_err(refusal)?;
-    if file.metadata().map_err(refusal)?.is_dir() {
-        return Err(refusal(io::ErrorKind::IsADirectory.into()));
-    }
-    parse(&path.display().to_string(), file, unit).map_err(Failure::run)
-}
-
-/// The histogram of latencies that lie in several records.
-pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Recorded>) -> Histogram<u64> {
-    let mut sum = crate::results::histogram();
-    all.for_each(|latencies| latencies.add_to(&mut sum));
-    sum
-}
-
-/// Comments of ours, without their `#`; each ends with a bracket. What is known of a run when it begins, of an interval whose
-/// lines follow, of the measured time, and of the run at its end, in JSON.
-const FIRST_FACTS_BEGIN: &str = "[frameloop begin: ";
-const INTERVAL_BEGIN: &str = "[frameloop interval: ";
-const WINDOW_BEGIN: &str = "[frameloop window: ";
-const FACTS_BEGIN: &str = "[frameloop: ";
-
-/// The log of results that were not logged while they were measured.
-#[cfg(test)]
-pub(crate) fn text(results: &Results) -> Result<Vec<u8>, String> {
-    let took = results.facts.connections.as_ref().map_or(Duration::ZERO, |all| Duration::from_nanos(all.took_ns));
-    let mut before = results.connect.clone();
-    for slice in &results.slices {
-        // What is not in the total leaves it as it is.
-        let _ = before.subtract(slice.connect.histogram());
-    }
-    let before = Recorded::of(&before);
-    let (writer, mut text) =
-        write::Writer::begin(&results.facts, results.begun, took, &before, results.response.is_some());
-    for slice in &results.slices {
-        let counts = Counts {
-            frames: slice.frames,
-            bytes: 0,
-            connections: slice.connections.unwrap_or_default(),
-            errors: Errors { total: slice.errors.unwrap_or_default(), ..Errors::default() },
-        };
-        let latencies = [&slice.connect, &slice.service, &slice.response];
-        text.extend(writer.interval(slice.begin, slice.length, &counts, latencies));
-    }
-    text.extend(write::Writer::end(results));
-    Ok(text)
-}
+pub(crate) mod log;
+pub(crate) mod read;
+pub(crate) mod write;
 
 #[cfg(test)]
 mod tests {
@@ -159,8 +16,12 @@ mod tests {
 
     use frameloop::load::Plan;
 
-    use super::*;
+    use std::time::Duration;
+
+    use super::log::Log;
+    use super::read::parse;
     use crate::results::fixture;
+    use crate::results::model::{Results, Series, sum};
 
     /// A run in the open loop, and its log.
     fn logged() -> (Results, Vec<u8>) {
@@ -177,11 +38,15 @@ mod tests {
         for (results, text) in [logged(), fixture::logged(Plan::default()), fixture::logged(churn)] {
             let log = read(&text);
             assert_eq!(log.facts.as_ref(), Some(&results.facts));
-            for (name, total) in results.latencies() {
-                let of_series = log.entries.iter().filter(|entry| entry.series.name() == name);
+            for (series, total) in results.latencies() {
+                let of_series = log.entries.iter().filter(|entry| entry.series == series);
                 let again = sum(of_series.map(|entry| &entry.latencies));
-                assert_eq!((again.len(), again.max(), again.min()), (total.len(), total.max(), total.min()), "{name}");
-                assert_eq!(again.value_at_quantile(0.99), total.value_at_quantile(0.99), "{name}");
+                assert_eq!(
+                    (again.len(), again.max(), again.min()),
+                    (total.len(), total.max(), total.min()),
+                    "{series:?}"
+                );
+                assert_eq!(again.value_at_quantile(0.99), total.value_at_quantile(0.99), "{series:?}");
             }
             let lines = log.entries.iter().filter(|entry| entry.series == Series::Service).count();
             assert_eq!(lines, results.slices.len());
@@ -222,7 +87,7 @@ mod tests {
 
     #[test]
     fn log_of_a_run_that_was_killed_has_all_intervals_up_to_then() {
-        let whole = text(&fixture::seconds(3)).unwrap();
+        let whole = fixture::log_of(&fixture::seconds(3));
         let mut cuts = 0;
         let begins = String::from_utf8(whole.clone()).unwrap();
         for (at, _) in begins.match_indices("#[frameloop interval") {
@@ -256,8 +121,8 @@ mod tests {
             };
             let stderr = String::from_utf8_lossy(&output.stderr);
             let figures = String::from_utf8(output.stdout).unwrap();
-            let expected = ["connect", "service", "response"].map(|name| {
-                let (_, total) = results.latencies().find(|(latency, _)| *latency == name).unwrap();
+            let expected = Series::ALL.map(|series| {
+                let (name, total) = (series.name(), results.latency_of(series).unwrap());
                 let quantile = |quantile| total.value_at_quantile(quantile);
                 format!("{name} {} {} {} {}", total.len(), quantile(0.5), quantile(0.99), total.max())
             });

@@ -3,19 +3,24 @@
 //! Rule: what a log does not say is not guessed. A unit that is not stated, a time that is no time and an interval that
 //! is not read are reported.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
+use crate::failure::Failure;
+use crate::page::printable;
 use crate::results::facts::Facts;
 use crate::results::figures::counted;
+use crate::results::hlog::encoded;
 use crate::results::hlog::input::{Budget, Lines};
-use crate::results::hlog::{
-    Entry, ExactInterval, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, Log, Series, WINDOW_BEGIN, Window, encoded,
+use crate::results::hlog::log::{
+    Counts, Entry, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, Log, WINDOW_BEGIN, Window,
 };
-use crate::results::printable;
+use crate::results::model::Series;
 
 /// What a latency in a log is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -43,6 +48,19 @@ impl Unit {
             _ => None,
         }
     }
+}
+
+/// Reads a log from a file, or from stdin as `-`. `unit` overrides the one that it states.
+pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Log, Failure> {
+    if path == Path::new("-") {
+        return parse("stdin", io::stdin().lock(), unit).map_err(Failure::run);
+    }
+    let refusal = |error| Failure::run(format_args!("cannot read {}: {error}", path.display()));
+    let file = File::open(path).map_err(refusal)?;
+    if file.metadata().map_err(refusal)?.is_dir() {
+        return Err(refusal(io::ErrorKind::IsADirectory.into()));
+    }
+    parse(&path.display().to_string(), file, unit).map_err(Failure::run)
 }
 
 /// Reads a log. `unit` overrides the one that it states.
@@ -78,7 +96,7 @@ struct Reader {
     first_facts: Option<Facts>,
     window: Option<Window>,
     /// What is said of the intervals that follow.
-    exact: Option<ExactInterval>,
+    counts: Option<Counts>,
     start: Option<Duration>,
     base: Option<Duration>,
     entries: Vec<Entry>,
@@ -118,7 +136,7 @@ impl Reader {
             return Ok(());
         }
         if let Some(interval) = comment.strip_prefix(INTERVAL_BEGIN.as_bytes()) {
-            self.exact = Some(json_of(interval)?);
+            self.counts = Some(json_of(interval)?);
             return Ok(());
         }
         let comment = String::from_utf8_lossy(comment);
@@ -184,11 +202,12 @@ impl Reader {
         if self.latencies > COUNT_MAX {
             return Err(format!("{} latencies so far: more than {COUNT_MAX}, which cannot be", self.latencies));
         }
-        let entry = match &self.exact {
-            Some(exact) => {
-                let begin = SystemTime::UNIX_EPOCH + Duration::from_nanos(exact.begin_ns);
-                let counts = (series == Series::Service).then_some(exact.counts);
-                Entry { series, begin, length: Duration::from_nanos(exact.length_ns), latencies, counts }
+        let entry = match self.counts {
+            Some(counts) => {
+                let begin = SystemTime::UNIX_EPOCH + Duration::from_nanos(counts.begin_ns);
+                let length = Duration::from_nanos(counts.length_ns);
+                let counts = (series == Series::Service).then_some(counts);
+                Entry { series, begin, length, latencies, counts }
             }
             None => Entry { series, begin, length: interval.length, latencies, counts: None },
         };
@@ -268,9 +287,18 @@ impl Reader {
         }
         let others = counted(self.others, "interval");
         let skipped = (self.others > 0).then(|| format!("{others} left out, whose tags are not read: {tags}"));
-        let facts = self.facts.or_else(|| self.first_facts.map(|facts| facts.with_counts(&self.entries)));
+        let facts = self.facts.or_else(|| self.first_facts.map(|facts| with_counts(facts, &self.entries)));
         Ok(Log { name: name.into(), facts, window: self.window, entries: self.entries, skipped })
     }
+}
+
+/// The facts of a run that was killed: those of its begin, and the counts of its intervals.
+fn with_counts(mut facts: Facts, entries: &[Entry]) -> Facts {
+    for counts in entries.iter().filter_map(|entry| entry.counts) {
+        facts.bytes = facts.bytes.map(|bytes| bytes.saturating_add(counts.bytes));
+        facts.errors.iter_mut().for_each(|errors| errors.add(&counts.errors));
+    }
+    facts
 }
 
 /// What a comment of ours says, which ends with a bracket.
@@ -367,10 +395,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::results::{fixture, hlog};
+    use crate::results::fixture;
+    use crate::results::merge::merged;
 
     fn log() -> Vec<u8> {
-        static LOG: LazyLock<Vec<u8>> = LazyLock::new(|| hlog::text(&fixture::seconds(2)).unwrap());
+        static LOG: LazyLock<Vec<u8>> = LazyLock::new(|| fixture::log_of(&fixture::seconds(2)));
         LOG.clone()
     }
 
@@ -378,7 +407,7 @@ mod tests {
         parse("a.hlog", text, None).unwrap_err()
     }
 
-    fn read(text: &[u8]) -> Log {
+    fn read_log(text: &[u8]) -> Log {
         parse("a.hlog", text, None).unwrap()
     }
 
@@ -439,7 +468,7 @@ mod tests {
     fn lines_of_others_and_blank_lines_are_skipped() {
         let text = String::from_utf8(log()).unwrap();
         let more = format!("{}\r\n\n#a comment\nTag=other,1.000,1.000,1.000,x\n", text.replace('\n', "\r\n"));
-        assert_eq!(read(more.as_bytes()).entries, read(text.as_bytes()).entries);
+        assert_eq!(read_log(more.as_bytes()).entries, read_log(text.as_bytes()).entries);
     }
 
     #[test]
@@ -489,7 +518,7 @@ mod tests {
         }
         let fine = format!("#[BaseTime: 1795315208 (seconds)]\nTag=service,1,1,2,{}\n", histogram(7, 1));
         assert_eq!(
-            read(&with_header(&fine)).entries[0].begin,
+            read_log(&with_header(&fine)).entries[0].begin,
             SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_315_209)
         );
     }
@@ -533,14 +562,14 @@ mod tests {
         let h = histogram(7, 1);
         let service = format!("Tag=service,1.000,1.000,2.000,{h}\n");
         let others: String = (0..20_000).map(|at| format!("Tag=t{at},1.000,1.000,2.000,x\n")).collect();
-        let log = read(&with_header(&format!("{others}{service}")));
+        let log = read_log(&with_header(&format!("{others}{service}")));
         assert_eq!(log.entries.len(), 1);
         assert_eq!(log.skipped.unwrap(), "20,000 intervals left out, whose tags are not read: t0, t1, t2, t3, t4, ...");
-        let log = read(&with_header(&format!("Tag=\x1b[2J,1.000,1.000,2.000,x\n{service}")));
+        let log = read_log(&with_header(&format!("Tag=\x1b[2J,1.000,1.000,2.000,x\n{service}")));
         assert_eq!(log.skipped.unwrap(), "1 interval left out, whose tags are not read: \u{fffd}[2J");
         // Other tools give one latency no tag.
         let untagged = format!("1.000,1.000,2.000,{h}\n");
-        assert_eq!(read(&with_header(&untagged)).entries, read(&with_header(&service)).entries);
+        assert_eq!(read_log(&with_header(&untagged)).entries, read_log(&with_header(&service)).entries);
         assert!(error(&with_header(&format!("{untagged}{service}"))).contains("have no tag"));
     }
 
@@ -550,7 +579,7 @@ mod tests {
         for text in [line(1 << 49), line(i64::MAX as u64), line(1 << 47).repeat(3)] {
             assert!(error(&with_header(&text)).contains("latencies so far: more than"));
         }
-        assert_eq!(read(&with_header(&line(1 << 48))).entries[0].latencies.count(), 1 << 48);
+        assert_eq!(read_log(&with_header(&line(1 << 48))).entries[0].latencies.count(), 1 << 48);
     }
 
     proptest! {
@@ -565,7 +594,7 @@ mod tests {
             }
             text.truncate(end.index(text.len()) + 1);
             match parse("a.hlog", text.as_slice(), None) {
-                Ok(log) => drop(crate::results::merged(&[log])),
+                Ok(log) => drop(merged(&[log])),
                 Err(error) => prop_assert!(error.starts_with("a.hlog: ") && error.lines().count() == 1, "{error}"),
             }
         }

@@ -11,12 +11,10 @@ use frameloop::load::{Interval, Recorded, Start};
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use crate::failure::Failure;
-use crate::results::Results;
-use crate::results::facts::{Errors, Facts};
+use crate::results::facts::Facts;
 use crate::results::file::{Destination, Output};
-use crate::results::hlog::{
-    Counts, ExactInterval, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, Series, WINDOW_BEGIN, Window,
-};
+use crate::results::hlog::log::{Counts, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, WINDOW_BEGIN, Window};
+use crate::results::model::{Results, Series};
 
 /// The log of a run under way.
 #[derive(Debug)]
@@ -44,7 +42,7 @@ impl LogFile {
     pub(crate) fn interval(&mut self, interval: &Interval) {
         self.go_on(|mut log| {
             let Self::Open(output, writer) = &mut log else { return Ok(log) };
-            output.write_all(&writer.of_interval(interval)).map_err(|error| output.failure(&error))?;
+            output.write_all(&writer.interval(interval)).map_err(|error| output.failure(&error))?;
             Ok(log)
         });
     }
@@ -83,18 +81,6 @@ impl Writer {
         Self::begin(&Facts::of_start(start), start.begun, start.took, &start.connect, is_open_loop)
     }
 
-    /// An interval of a run.
-    pub(crate) fn of_interval(&self, interval: &Interval) -> Vec<u8> {
-        let counts = Counts {
-            frames: interval.frames,
-            bytes: interval.bytes,
-            connections: interval.connections,
-            errors: Errors::of(&interval.errors, Duration::ZERO),
-        };
-        let latencies = [&interval.connect, &interval.service, &interval.response];
-        self.interval(interval.begin, interval.length, &counts, latencies)
-    }
-
     /// The head of the log, and the connections that were made before the measuring began, placed right before it.
     pub(crate) fn begin(
         facts: &Facts,
@@ -124,24 +110,25 @@ impl Writer {
         (writer, text)
     }
 
-    /// An interval: `begin` counts from the beginning of what is measured; latencies are connect, service and response.
-    pub(crate) fn interval(
-        &self,
-        begin: Duration,
-        length: Duration,
-        counts: &Counts,
-        [connect, service, response]: [&Recorded; 3],
-    ) -> Vec<u8> {
+    /// The lines of an interval.
+    pub(crate) fn interval(&self, interval: &Interval) -> Vec<u8> {
         let mut text = Vec::new();
-        let begin = self.begun + begin;
-        let exact = ExactInterval { begin_ns: nanos_of(begin), length_ns: nanos(length), counts: *counts };
-        json_comment(&mut text, INTERVAL_BEGIN, &exact);
-        if !connect.is_empty() {
-            self.line(&mut text, Series::Connect, begin, length, connect);
+        let (begin, length) = (self.begun + interval.begin, interval.length);
+        let counts = Counts {
+            begin_ns: nanos_of(begin),
+            length_ns: nanos(length),
+            frames: interval.frames,
+            bytes: interval.bytes,
+            connections: interval.connections,
+            errors: interval.errors,
+        };
+        json_comment(&mut text, INTERVAL_BEGIN, &counts);
+        if !interval.connect.is_empty() {
+            self.line(&mut text, Series::Connect, begin, length, &interval.connect);
         }
-        self.line(&mut text, Series::Service, begin, length, service);
+        self.line(&mut text, Series::Service, begin, length, &interval.service);
         if self.is_open_loop {
-            self.line(&mut text, Series::Response, begin, length, response);
+            self.line(&mut text, Series::Response, begin, length, &interval.response);
         }
         text
     }

@@ -1,0 +1,190 @@
+//! The results of a run, or of several at once.
+
+use std::time::{Duration, SystemTime};
+
+use frameloop::load::{Outcome, Recorded};
+use hdrhistogram::Histogram;
+
+use crate::results::facts::Facts;
+use crate::results::verdict::Verdict;
+
+/// The results of a run, or of several at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Results {
+    /// The address of the server, or the names of the logs.
+    pub(crate) title: String,
+    /// When the measured time began.
+    pub(crate) begun: SystemTime,
+    /// The length of the measured time.
+    pub(crate) measured: Duration,
+    /// Frames with a response within the measured time.
+    pub(crate) frames: u64,
+    pub(crate) connect: Histogram<u64>,
+    pub(crate) service: Histogram<u64>,
+    /// Only in the open loop.
+    pub(crate) response: Option<Histogram<u64>>,
+    /// The measured time by second.
+    pub(crate) slices: Vec<Slice>,
+    pub(crate) facts: Facts,
+    pub(crate) verdicts: Vec<Verdict>,
+    /// Earlier results to compare with.
+    pub(crate) baseline: Option<Box<Self>>,
+}
+
+/// A second of the measured time. `None` stands for what a log does not state.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slice {
+    /// When it began, counted from the beginning of the measured time.
+    pub(crate) begin: Duration,
+    pub(crate) length: Duration,
+    pub(crate) frames: u64,
+    /// Connections at its end.
+    pub(crate) connections: Option<u64>,
+    pub(crate) errors: Option<u64>,
+    pub(crate) connect: Recorded,
+    pub(crate) service: Recorded,
+    pub(crate) response: Recorded,
+}
+
+impl Results {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        let slices = outcome.intervals.iter().map(|interval| Slice {
+            begin: interval.begin,
+            length: interval.length,
+            frames: interval.frames,
+            connections: Some(interval.connections),
+            errors: Some(interval.errors.total()),
+            connect: interval.connect.clone(),
+            service: interval.service.clone(),
+            response: interval.response.clone(),
+        });
+        Self {
+            title: outcome.plan.target.as_ref().map_or_else(String::new, ToString::to_string),
+            begun: outcome.begun,
+            measured: outcome.measured,
+            frames: outcome.frames,
+            connect: outcome.connect.clone(),
+            service: outcome.service.clone(),
+            response: outcome.response.clone(),
+            slices: slices.collect(),
+            facts: Facts::of(outcome),
+            verdicts: Vec::new(),
+            baseline: None,
+        }
+    }
+
+    /// Frames with a response per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.per_second(self.frames)
+    }
+
+    /// Bytes of frames per second in one direction.
+    pub(crate) fn throughput(&self) -> Option<f64> {
+        self.facts.bytes.map(|bytes| self.per_second(bytes))
+    }
+
+    /// The latency that a user of the server sees: response in the open loop, else service.
+    pub(crate) fn latency(&self) -> (Series, &Histogram<u64>) {
+        self.response.as_ref().map_or((Series::Service, &self.service), |response| (Series::Response, response))
+    }
+
+    /// A latency; `None` for response in the closed loop.
+    pub(crate) fn latency_of(&self, series: Series) -> Option<&Histogram<u64>> {
+        match series {
+            Series::Connect => Some(&self.connect),
+            Series::Service => Some(&self.service),
+            Series::Response => self.response.as_ref(),
+        }
+    }
+
+    /// All latencies of the results.
+    pub(crate) fn latencies(&self) -> impl Iterator<Item = (Series, &Histogram<u64>)> {
+        Series::ALL.into_iter().filter_map(|series| Some((series, self.latency_of(series)?)))
+    }
+
+    fn per_second(&self, count: u64) -> f64 {
+        count as f64 / self.measured.as_secs_f64().max(1e-9)
+    }
+}
+
+impl Slice {
+    /// Frames with a response per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.frames as f64 / self.length.as_secs_f64().max(1e-9)
+    }
+
+    pub(crate) fn recorded(&self, series: Series) -> &Recorded {
+        match series {
+            Series::Connect => &self.connect,
+            Series::Service => &self.service,
+            Series::Response => &self.response,
+        }
+    }
+
+    /// Several consecutive slices as one.
+    pub(crate) fn joined(slices: &[Self]) -> Self {
+        let Some((first, others)) = slices.split_first() else { return Self::default() };
+        let mut all = first.clone();
+        for slice in others {
+            all.frames = all.frames.saturating_add(slice.frames);
+            all.errors = all.errors.zip(slice.errors).map(|(ours, theirs)| ours.saturating_add(theirs));
+            all.connect.merge(&slice.connect);
+            all.service.merge(&slice.service);
+            all.response.merge(&slice.response);
+            all.length += slice.length;
+            all.connections = slice.connections;
+        }
+        all
+    }
+
+    /// The same with latencies as exact as those of a run's intervals.
+    pub(crate) fn reduced(self) -> Self {
+        Self {
+            connect: self.connect.reduced(),
+            service: self.service.reduced(),
+            response: self.response.reduced(),
+            ..self
+        }
+    }
+}
+
+/// The kinds of latencies; the tags of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Series {
+    Connect,
+    Service,
+    Response,
+}
+
+impl Series {
+    pub(crate) const ALL: [Self; 3] = [Self::Connect, Self::Service, Self::Response];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Service => "service",
+            Self::Response => "response",
+        }
+    }
+
+    /// What it measures, in the words of the table and of the page.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Connect => "from dialling to being connected",
+            Self::Service => "from handing a frame to its connection to reading its answer",
+            Self::Response => "from when a frame was due to reading its answer",
+        }
+    }
+}
+
+/// An empty histogram of nanoseconds with three digits, which grows with what it is given.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Recorded::default().histogram()
+}
+
+/// The histogram of latencies that lie in several records.
+pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Recorded>) -> Histogram<u64> {
+    let mut sum = histogram();
+    all.for_each(|latencies| latencies.add_to(&mut sum));
+    sum
+}
