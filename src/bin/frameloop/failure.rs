@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use frameloop::client::ClientError;
 
-use crate::page::Colour;
+use crate::page::Color;
 use crate::{logging, output};
 
 /// Why the program ends early.
@@ -36,11 +36,7 @@ impl Failure {
         match self {
             Self::Usage(error) if !error.use_stderr() => return show_help(error),
             Self::Usage(error) => {
-                let text = error.render();
-                let text = match Colour::of(&io::stderr()) {
-                    Colour::Always => text.ansi().to_string(),
-                    Colour::Never => text.to_string(),
-                };
+                let text = Color::of(&io::stderr()).apply(error.render().ansi().to_string());
                 logging::say(text.trim_end());
                 return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
             }
@@ -76,11 +72,7 @@ pub(crate) fn usage(subcommand: &str, message: &str) -> Failure {
 
 /// Prints help or the version, which clap returns as an error.
 fn show_help(error: &clap::Error) -> ExitCode {
-    let text = error.render();
-    let text = match Colour::of(&io::stdout()) {
-        Colour::Always => text.ansi().to_string(),
-        Colour::Never => text.to_string(),
-    };
+    let text = Color::of(&io::stdout()).apply(error.render().ansi().to_string());
     output::bytes(text.as_bytes()).err().map_or(ExitCode::SUCCESS, |failure| failure.report())
 }
 

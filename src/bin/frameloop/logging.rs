@@ -18,7 +18,7 @@ use clap::builder::BoolishValueParser;
 use env_logger::{Builder, Target, WriteStyle};
 use log::{Level, LevelFilter, Log, Metadata, warn};
 
-use crate::page::Colour;
+use crate::page::Color;
 use crate::streams;
 use crate::streams::{LineQueue, OnLoss, Stream};
 
@@ -79,9 +79,9 @@ pub(crate) fn open() -> io::Result<Pending> {
 pub(crate) fn start(verbosity: &Verbosity, usual: LevelFilter) {
     let (filters, refused) = usable(&env::var("RUST_LOG").unwrap_or_default());
     let mut builder = builder(&filters, verbosity.level(usual));
-    let style = match Colour::of(&io::stderr()) {
-        Colour::Always => WriteStyle::Always,
-        Colour::Never => WriteStyle::Never,
+    let style = match Color::of(&io::stderr()) {
+        Color::Always => WriteStyle::Always,
+        Color::Never => WriteStyle::Never,
     };
     builder.format_timestamp_millis().write_style(style).target(Target::Pipe(Box::new(ToQueue))).init();
     for part in refused {

@@ -1,17 +1,21 @@
-//! Text to read on a terminal of 80 columns, with colour where there is one.
+//! Text to read on a terminal of 80 columns, with color where there is one.
 
 use std::env;
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-/// Whether there is colour.
+use anstream::adapter::strip_str;
+use anstyle::{AnsiColor, Style};
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+
+/// Whether an output has color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Colour {
+pub(crate) enum Color {
     Never,
     Always,
 }
 
-impl Colour {
+impl Color {
     /// On a terminal, unless `NO_COLOR` says otherwise (<https://no-color.org>).
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let is_wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -19,12 +23,18 @@ impl Colour {
         if is_wanted && can && stream.is_terminal() { Self::Always } else { Self::Never }
     }
 
-    pub(crate) fn paint(self, ansi: &str, text: &str) -> String {
+    /// A styled text, without its styles where there is no color.
+    pub(crate) fn apply(self, styled: String) -> String {
         match self {
-            Self::Never => text.to_owned(),
-            Self::Always => format!("\x1b[{ansi}m{text}\x1b[0m"),
+            Self::Never => strip_str(&styled).to_string(),
+            Self::Always => styled,
         }
     }
+}
+
+/// A text in a style.
+pub(crate) fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
 }
 
 /// Lines, one below the other.
@@ -42,19 +52,16 @@ impl Page {
     /// A text in lines of 80 columns, the first behind a label, and the others behind as many blanks.
     pub(crate) fn wrapped(&mut self, label: &str, text: &str) {
         let indent = " ".repeat(label.chars().count());
-        let (mut line, mut is_empty) = (label.to_owned(), true);
-        for word in &words(text) {
-            if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-                self.line(&line);
-                (line, is_empty) = (indent.clone(), true);
-            }
-            if !is_empty {
-                line.push(' ');
-            }
-            line.push_str(word);
-            is_empty = false;
+        let options = Options::new(WIDTH)
+            .initial_indent(label)
+            .subsequent_indent(&indent)
+            .break_words(false)
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .wrap_algorithm(WrapAlgorithm::FirstFit);
+        for line in textwrap::wrap(&with_tied_units(text), options) {
+            self.line(&line);
         }
-        self.line(&line);
     }
 }
 
@@ -75,20 +82,18 @@ pub(crate) fn aligned(rows: &[Vec<String>], usual: &[usize]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// The pieces between which a line may be broken: words, and numbers with their units.
-fn words(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
+/// Ties numbers to their units, so that no line is broken between them.
+fn with_tied_units(text: &str) -> String {
+    let mut tied = String::with_capacity(text.len());
+    for word in text.split_ascii_whitespace() {
         let is_unit = word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '%').chars().count() <= 3;
-        match words.last_mut() {
-            Some(number) if is_unit && number.ends_with(|c: char| c.is_ascii_digit()) => {
-                number.push_str(TIED);
-                number.push_str(word);
-            }
-            _ => words.push(word.to_owned()),
+        let is_behind_number = tied.ends_with(|c: char| c.is_ascii_digit());
+        if !tied.is_empty() {
+            tied.push_str(if is_unit && is_behind_number { TIED } else { " " });
         }
+        tied.push_str(word);
     }
-    words
+    tied
 }
 
 /// A text from outside on one line, without control characters.
@@ -100,9 +105,9 @@ pub(crate) fn printable(text: &str) -> String {
 pub(crate) const WIDTH: usize = 80;
 /// A blank at which a line is not broken; shown as any other.
 pub(crate) const TIED: &str = "\u{a0}";
-pub(crate) const BOLD: &str = "1";
-pub(crate) const RED: &str = "1;31";
-pub(crate) const GREEN: &str = "32";
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
 
 #[cfg(test)]
 mod tests {

@@ -4,12 +4,12 @@ use crate::check::cases::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::grade::{Grade, Graded, Outcome};
 use crate::check::target::Target;
-use crate::page::{BOLD, Colour, GREEN, Page, RED};
+use crate::page::{BOLD, GREEN, Page, RED, styled};
 use crate::results::figures::{counted, latency};
 
-/// The card, with a newline at the end of each line.
-pub(crate) fn text(target: &Target, grade: &Grade, colour: Colour) -> String {
-    let mut card = Card { page: Page::default(), colour };
+/// The card with its styles, and a newline at the end of each line.
+pub(crate) fn text(target: &Target, grade: &Grade) -> String {
+    let mut card = Card::default();
     card.head(target, grade);
     for level in Level::ALL {
         card.level(level, grade);
@@ -23,14 +23,14 @@ pub(crate) fn text(target: &Target, grade: &Grade, colour: Colour) -> String {
     card.page.text
 }
 
+#[derive(Default)]
 struct Card {
     page: Page,
-    colour: Colour,
 }
 
 impl Card {
     fn head(&mut self, target: &Target, grade: &Grade) {
-        let server = self.colour.paint(BOLD, &target.addr.to_string());
+        let server = styled(BOLD, &target.addr.to_string());
         let process = match target.process {
             Some(process) => format!(", process {}", process.pid),
             None => String::new(),
@@ -45,7 +45,7 @@ impl Card {
             return;
         }
         self.page.line("");
-        self.page.line(&format!("{}: {}", self.colour.paint(BOLD, level.name()), level.subject()));
+        self.page.line(&format!("{}: {}", styled(BOLD, level.name()), level.subject()));
         for graded in cases {
             self.case(graded);
         }
@@ -55,10 +55,8 @@ impl Card {
         let name = graded.case.name;
         let took = latency(graded.took.as_nanos() as f64);
         match &graded.outcome {
-            Outcome::Holds => self.page.line(&format!("  {}   {name:<27}{took:>9}", self.colour.paint(GREEN, "holds"))),
-            Outcome::Fails(_) => {
-                self.page.line(&format!("  {}  {name:<27}{took:>9}", self.colour.paint(RED, "FAILED")))
-            }
+            Outcome::Holds => self.page.line(&format!("  {}   {name:<27}{took:>9}", styled(GREEN, "holds"))),
+            Outcome::Fails(_) => self.page.line(&format!("  {}  {name:<27}{took:>9}", styled(RED, "FAILED"))),
             Outcome::Skipped(reason) => {
                 self.page.line(&format!("  skipped {name}"));
                 self.page.wrapped("            ", reason);
@@ -69,7 +67,7 @@ impl Card {
     /// What is wrong, why that matters, and where to read on.
     fn failure(&mut self, case: &Case, finding: &Finding) {
         self.page.line("");
-        self.page.line(&format!("{} {}", self.colour.paint(RED, "FAILED"), self.colour.paint(BOLD, case.name)));
+        self.page.line(&format!("{} {}", styled(RED, "FAILED"), styled(BOLD, case.name)));
         let mistake = finding.mistake.as_deref().unwrap_or(case.mistake);
         let chapter = format!("docs/study/{}", case.chapter);
         let rows = [
@@ -89,8 +87,7 @@ impl Card {
     /// The table at the end, and the sum of it.
     fn score(&mut self, grade: &Grade) {
         self.page.line("");
-        self.page
-            .line(&self.colour.paint(BOLD, &format!("{:<14}{:>7}{:>8}{:>9}", "score", "holds", "failed", "skipped")));
+        self.page.line(&styled(BOLD, &format!("{:<14}{:>7}{:>8}{:>9}", "score", "holds", "failed", "skipped")));
         for level in Level::ALL {
             let count = |is: fn(&Outcome) -> bool| {
                 let of_level = grade.cases.iter().filter(|graded| graded.case.level == level);
@@ -107,12 +104,12 @@ impl Card {
         let (failed, played) = (grade.failed(), counted(grade.played() as u64, "case"));
         let late = counted(grade.out_of_time() as u64, "case");
         let sum = match (failed, grade.played()) {
-            (0, 0) => self.colour.paint(BOLD, "Nothing was played."),
+            (0, 0) => styled(BOLD, "Nothing was played."),
             (0, _) if grade.out_of_time() > 0 => {
-                self.colour.paint(RED, &format!("{played} played, and none failed; for {late} there was no time."))
+                styled(RED, &format!("{played} played, and none failed; for {late} there was no time."))
             }
-            (0, _) => self.colour.paint(GREEN, &format!("All holds: {played} played, and none failed.")),
-            _ => self.colour.paint(RED, &format!("{failed} of {played} failed.")),
+            (0, _) => styled(GREEN, &format!("All holds: {played} played, and none failed.")),
+            _ => styled(RED, &format!("{failed} of {played} failed.")),
         };
         self.page.line(&sum);
     }
@@ -127,6 +124,7 @@ mod tests {
     use crate::check::grade::OVER;
     use crate::check::patience::Patience;
     use crate::check::wire::Payloads;
+    use crate::page::Color;
 
     fn target() -> Target {
         Target {
@@ -152,9 +150,13 @@ mod tests {
         Grade { level: Level::Basic, cases: cases.collect(), took: Duration::from_millis(12) }
     }
 
+    fn plain(grade: &Grade) -> String {
+        Color::Never.apply(text(&target(), grade))
+    }
+
     #[test]
     fn a_card_tells_how_each_case_ended_and_what_is_wrong() {
-        let text = text(&target(), &grade(), Colour::Never);
+        let text = plain(&grade());
         assert!(text.starts_with("127.0.0.1:7007: 3 cases in 12.0 ms\n\nbasic: framing\n"), "{text}");
         assert!(text.contains("\n  holds   one-frame                    1.23 ms\n"), "{text}");
         assert!(text.contains("\n  FAILED  byte-at-a-time               1.23 ms\n"), "{text}");
@@ -172,10 +174,10 @@ mod tests {
         grade.cases.pop();
         grade.cases[1].outcome = Outcome::Skipped(OVER.into());
         let sum = "\n1 case played, and none failed; for 1 case there was no time.\n";
-        assert!(text(&target(), &grade, Colour::Never).ends_with(sum));
+        assert!(plain(&grade).ends_with(sum));
         grade.cases.pop();
-        assert!(text(&target(), &grade, Colour::Never).ends_with("\nAll holds: 1 case played, and none failed.\n"));
+        assert!(plain(&grade).ends_with("\nAll holds: 1 case played, and none failed.\n"));
         grade.cases.clear();
-        assert!(text(&target(), &grade, Colour::Never).ends_with("\nNothing was played.\n"));
+        assert!(plain(&grade).ends_with("\nNothing was played.\n"));
     }
 }

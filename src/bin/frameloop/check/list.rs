@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::check::cases::{Case, Level};
 use crate::failure::Failure;
 use crate::output;
-use crate::page::{BOLD, Colour, Page};
+use crate::page::{BOLD, Color, Page, styled};
 
 /// Prints the cases.
 pub(crate) fn show(cases: &[&'static Case], as_json: bool) -> Result<(), Failure> {
@@ -13,19 +13,19 @@ pub(crate) fn show(cases: &[&'static Case], as_json: bool) -> Result<(), Failure
         let cases = cases.iter().copied().map(Listed::of).collect();
         return output::line(&serde_json::to_string(&List { cases }).map_err(Failure::run)?);
     }
-    output::bytes(text(cases, Colour::of(&std::io::stdout())).as_bytes())
+    output::bytes(Color::of(&std::io::stdout()).apply(text(cases)).as_bytes())
 }
 
-fn text(cases: &[&'static Case], colour: Colour) -> String {
+fn text(cases: &[&'static Case]) -> String {
     let mut page = Page::default();
     for level in Level::ALL {
         let mut of_level = cases.iter().filter(|case| case.level == level).peekable();
         if of_level.peek().is_some() {
-            page.line(&format!("{}: {}", colour.paint(BOLD, level.name()), level.subject()));
+            page.line(&format!("{}: {}", styled(BOLD, level.name()), level.subject()));
             page.line("");
         }
         for case in of_level {
-            page.line(&format!("  {}", colour.paint(BOLD, case.name)));
+            page.line(&format!("  {}", styled(BOLD, case.name)));
             page.wrapped("      ", case.does);
             page.wrapped("      ", &format!("why: {}", case.why));
             page.line(&format!("      read: docs/study/{}", case.chapter));

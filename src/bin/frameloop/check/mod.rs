@@ -33,7 +33,7 @@ use crate::check::process::Process;
 use crate::check::target::Target;
 use crate::check::wire::Payloads;
 use crate::failure::{Failure, conclude};
-use crate::page::Colour;
+use crate::page::Color;
 use crate::results::figures::counted;
 use crate::{machine, output, values};
 
@@ -112,7 +112,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let grade = Grade::of(&mut target, &chosen, args.level);
     let printed = match args.json {
         true => json::text(args, &target, &grade).map_err(Failure::run).and_then(|text| output::line(&text)),
-        false => output::bytes(card::text(&target, &grade, Colour::of(&std::io::stdout())).as_bytes()),
+        false => output::bytes(Color::of(&std::io::stdout()).apply(card::text(&target, &grade)).as_bytes()),
     };
     conclude(printed, verdict(&grade))
 }

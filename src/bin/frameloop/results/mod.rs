@@ -16,23 +16,24 @@ pub(crate) mod html;
 mod json;
 pub(crate) mod merge;
 pub(crate) mod model;
-mod plots;
 mod table;
 mod verdict;
 
+use std::io::{stderr, stdout};
+
 use crate::failure::Failure;
-use crate::page::Colour;
+use crate::page::Color;
 use crate::results::model::Results;
 use crate::{logging, output};
 
 /// Prints results: the summary, or JSON; the summary goes to stderr where stdout is for another output.
 pub(crate) fn show(results: &Results, as_json: bool, stdout_is_free: bool) -> Result<(), Failure> {
     if !stdout_is_free {
-        logging::say(table::text(results, Colour::of(&std::io::stderr())).trim_end());
+        logging::say(Color::of(&stderr()).apply(table::text(results)).trim_end());
         Ok(())
     } else if as_json {
         output::line(&json::text(results).map_err(Failure::run)?)
     } else {
-        output::bytes(table::text(results, Colour::of(&std::io::stdout())).as_bytes())
+        output::bytes(Color::of(&stdout()).apply(table::text(results)).as_bytes())
     }
 }

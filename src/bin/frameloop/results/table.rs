@@ -4,15 +4,15 @@ use std::fmt::Write;
 
 use frameloop::load::{Errors, ServerSide, ThreadUse};
 
-use crate::page::{BOLD, Colour, GREEN, Page, RED, TIED, aligned, printable};
+use crate::page::{BOLD, GREEN, Page, RED, TIED, aligned, printable, styled};
 use crate::results::compare;
 use crate::results::facts::Facts;
 use crate::results::figures::{self, COLUMNS, Figures, counted};
 use crate::results::model::Results;
 
-/// The summary, with a newline at the end of each line.
-pub(crate) fn text(results: &Results, colour: Colour) -> String {
-    let mut table = Table { page: Page::default(), colour };
+/// The summary with its styles, and a newline at the end of each line.
+pub(crate) fn text(results: &Results) -> String {
+    let mut table = Table::default();
     table.head(results);
     table.what_came(results);
     table.latencies(results);
@@ -24,16 +24,16 @@ pub(crate) fn text(results: &Results, colour: Colour) -> String {
     table.page.text
 }
 
+#[derive(Default)]
 struct Table {
     page: Page,
-    colour: Colour,
 }
 
 impl Table {
     fn head(&mut self, results: &Results) {
         let begun = humantime::format_rfc3339_seconds(results.begun).to_string();
         let begun = begun.replace('T', " ").replace('Z', " UTC");
-        let title = self.colour.paint(BOLD, &printable(&results.title));
+        let title = styled(BOLD, &printable(&results.title));
         self.line(&format!("{title}, {begun}, {}", figures::duration(results.measured)));
         let rows = results.facts.configuration.rows();
         let rows: Vec<String> = rows.map(|(name, value)| format!("{name} {value}").replace(' ', TIED)).collect();
@@ -68,7 +68,7 @@ impl Table {
             self.row(cohort.cohort.name(), &format!("{} up, {ended}", figures::count(cohort.up)));
         }
         let throughput = results.throughput().map(|bytes| format!(", {} each way", figures::throughput(bytes)));
-        let rate = self.colour.paint(BOLD, &format!("{}/s", figures::number(results.rate())));
+        let rate = styled(BOLD, &format!("{}/s", figures::number(results.rate())));
         let frames = figures::count(results.frames);
         self.row("frames", &format!("{frames}, {rate}{}", throughput.unwrap_or_default()));
         if let Some(errors) = &facts.errors {
@@ -93,7 +93,7 @@ impl Table {
         if seen.is_empty() {
             return self.row("errors", "none");
         }
-        let total = self.colour.paint(RED, &figures::count(errors.total()));
+        let total = styled(RED, &figures::count(errors.total()));
         self.row("errors", &format!("{total}: {}", seen.join(", ")));
         if let Some(waits) = unanswered_wait(errors) {
             self.page.wrapped(LABEL, &waits);
@@ -141,7 +141,7 @@ impl Table {
             return;
         }
         self.line("");
-        self.line(&self.colour.paint(BOLD, "the generator's own figures"));
+        self.line(&styled(BOLD, "the generator's own figures"));
         for line in lines {
             self.page.wrapped("  ", &line);
         }
@@ -151,7 +151,7 @@ impl Table {
         let Some(baseline) = &results.baseline else { return };
         self.line("");
         let title = printable(&baseline.title);
-        self.line(&self.colour.paint(BOLD, &format!("beside the baseline, {title}")));
+        self.line(&styled(BOLD, &format!("beside the baseline, {title}")));
         let mut rows = vec![["", "this", "baseline", "ratio"].map(str::to_owned).to_vec()];
         rows.extend(compare::rows(results, baseline).into_iter().map(|row| {
             let (this, earlier) = (row.unit.show(row.this), row.unit.show(row.baseline));
@@ -167,7 +167,7 @@ impl Table {
             return;
         }
         self.line("");
-        self.line(&self.colour.paint(RED, TAINTED));
+        self.line(&styled(RED, TAINTED));
         for taint in &facts.taints {
             self.page.wrapped("  ", &format!("- {}", printable(taint)));
         }
@@ -178,10 +178,10 @@ impl Table {
             return;
         }
         self.line("");
-        self.line(&self.colour.paint(BOLD, "expected"));
+        self.line(&styled(BOLD, "expected"));
         for verdict in &results.verdicts {
             let (ansi, word) = if verdict.holds { (GREEN, "holds ") } else { (RED, "FAILED") };
-            let word = self.colour.paint(ansi, word);
+            let word = styled(ansi, word);
             let (observed, wanted) = (verdict.observed(), verdict.wanted());
             self.line(&format!("  {word}  {:<22}  observed {observed}, wanted {wanted}", verdict.expression));
         }
@@ -190,7 +190,7 @@ impl Table {
     /// Rows below heads, which are the first.
     fn aligned(&mut self, rows: &[Vec<String>], usual: &[usize]) {
         for (at, line) in aligned(rows, usual).iter().enumerate() {
-            let line = if at == 0 { self.colour.paint(BOLD, line) } else { line.clone() };
+            let line = if at == 0 { styled(BOLD, line) } else { line.clone() };
             self.line(&line);
         }
     }
@@ -280,9 +280,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::page::WIDTH;
+    use crate::page::{Color, WIDTH};
     use crate::results::expect::{expectation, judge};
     use crate::results::fixture;
+
+    fn plain(results: &Results) -> String {
+        Color::Never.apply(text(results))
+    }
 
     fn judged() -> Results {
         let mut results = fixture::made();
@@ -298,7 +302,7 @@ mod tests {
         earlier.title = "monday.hlog".into();
         earlier.measured *= 2;
         results.baseline = Some(Box::new(earlier));
-        let text = text(&results, Colour::Never);
+        let text = plain(&results);
         let expected = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/load-summary.txt"));
         assert_eq!(text, expected, "\n{text}");
     }
@@ -308,7 +312,7 @@ mod tests {
         let mut real = fixture::open_loop();
         real.facts.taints = vec!["a rather long reason ".repeat(20)];
         for results in [real, judged(), fixture::closed_loop(), fixture::churn()] {
-            let text = text(&results, Colour::Never);
+            let text = plain(&results);
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         }
     }
@@ -331,7 +335,7 @@ mod tests {
                 earlier.measured = Duration::from_nanos(earlier_measured);
                 earlier.service = histogram(&earlier_nanos);
                 results.baseline = Some(Box::new(earlier));
-                let text = text(&results, Colour::Never);
+                let text = plain(&results);
                 let table: Vec<&str> =
                     text.lines().skip_while(|line| !line.starts_with("beside the baseline")).collect();
                 let (head, rate) = (table[1], table[2].split_whitespace().collect::<Vec<_>>());
@@ -349,15 +353,11 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_there_only_where_it_is_wanted() {
-        assert!(!text(&judged(), Colour::Never).contains('\x1b'));
-        let coloured = text(&judged(), Colour::Always);
-        assert!(coloured.contains("\x1b[1;31mFAILED\x1b[0m"));
-        let mut plain = coloured;
-        for ansi in ["\x1b[1m", "\x1b[1;31m", "\x1b[32m", "\x1b[0m"] {
-            plain = plain.replace(ansi, "");
-        }
-        assert_eq!(plain, text(&judged(), Colour::Never));
+    fn styles_are_applied_only_with_color() {
+        let styled = text(&judged());
+        assert!(styled.contains("\x1b[1m\x1b[31mFAILED\x1b[0m"), "{styled:?}");
+        assert_eq!(Color::Always.apply(styled.clone()), styled);
+        assert!(!Color::Never.apply(styled).contains('\x1b'));
     }
 
     #[test]
@@ -366,7 +366,7 @@ mod tests {
         results.service.reset();
         results.response = None;
         results.frames = 0;
-        let text = text(&results, Colour::Never);
+        let text = plain(&results);
         assert!(text.contains("  service         -        -"), "{text}");
         assert!(text.contains("frames       0, 0/s"), "{text}");
     }
@@ -376,7 +376,7 @@ mod tests {
         let mut results = fixture::made();
         results.title = "a\x1b[2Jb\n".into();
         results.facts.faults = vec!["\x1b[2J".into()];
-        let text = text(&results, Colour::Never);
+        let text = plain(&results);
         assert!(text.starts_with("a\u{fffd}[2Jb\u{fffd}, ") && !text.contains('\x1b'), "{text}");
     }
 }

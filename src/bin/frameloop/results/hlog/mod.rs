@@ -18,9 +18,9 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::log::Log;
-    use super::read::parse;
     use crate::results::fixture;
+    use crate::results::hlog::log::Log;
+    use crate::results::hlog::read::parse;
     use crate::results::model::{Results, Series, sum};
 
     /// A run in the open loop, and its log.
