@@ -1,4 +1,4 @@
-//! What the parts of a connection cost a frame, in memory and without a kernel: the decoder, the outbox, and the whole.
+//! What the parts of a connection cost a frame, in memory and without a kernel: the decoder, pending output, and the whole.
 //!
 //! `cargo bench --no-default-features --features micro --bench micro`
 
@@ -27,8 +27,8 @@ fn decoder(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn outbox(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("outbox");
+fn output(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("output");
     group.throughput(Throughput::Elements(64));
     let all = usize::MAX;
     for (name, payload_len, write_len_max) in [
@@ -72,6 +72,6 @@ fn connection(criterion: &mut Criterion) {
 criterion_group! {
     name = micro;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = decoder, outbox, connection
+    targets = decoder, output, connection
 }
 criterion_main!(micro);

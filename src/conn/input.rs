@@ -137,14 +137,9 @@ impl ReadBuffer {
         self.echo = 0..0;
     }
 
-    /// Whether a whole frame is at the front, or a header that the next turn acts on.
-    pub(crate) fn has_frames(&self, payload_len_max: u32) -> bool {
-        has_frames(self.chunk.as_slice(), payload_len_max)
-    }
-
-    /// Whether a whole frame, or a header to refuse, is at the front.
-    pub(crate) fn has_whole_frame(&self, payload_len_max: u32) -> bool {
-        !matches!(decode(self.chunk.as_slice(), payload_len_max), Ok(Decoded::Partial { .. }))
+    /// The length of the frame at the front, if it is whole.
+    pub(crate) fn next_len(&self, payload_len_max: u32) -> Result<usize, Stopped> {
+        next_len(self.chunk.as_slice(), payload_len_max)
     }
 
     /// Moves the bytes to the front.
@@ -153,10 +148,13 @@ impl ReadBuffer {
     }
 }
 
-fn has_frames(bytes: &[u8], payload_len_max: u32) -> bool {
+#[inline]
+fn next_len(bytes: &[u8], payload_len_max: u32) -> Result<usize, Stopped> {
     match decode(bytes, payload_len_max) {
-        Ok(Decoded::Partial { frame_len }) => frame_len > CHUNK_LEN,
-        Ok(Decoded::Frame { .. }) | Err(_) => true,
+        Ok(Decoded::Frame { frame_len }) => Ok(frame_len),
+        Ok(Decoded::Partial { frame_len }) if frame_len <= CHUNK_LEN => Err(Stopped::Incomplete),
+        Ok(Decoded::Partial { frame_len }) => Err(Stopped::Large { frame_len }),
+        Err(error) => Err(Stopped::Invalid(error)),
     }
 }
 
@@ -191,12 +189,7 @@ impl<'a> Frames<'a> {
     /// The length of the next frame, if it is whole.
     #[inline]
     pub(crate) fn next_len(&self) -> Result<usize, Stopped> {
-        match decode(&self.bytes[self.next..], self.payload_len_max) {
-            Ok(Decoded::Frame { frame_len }) => Ok(frame_len),
-            Ok(Decoded::Partial { frame_len }) if frame_len <= CHUNK_LEN => Err(Stopped::Incomplete),
-            Ok(Decoded::Partial { frame_len }) => Err(Stopped::Large { frame_len }),
-            Err(error) => Err(Stopped::Invalid(error)),
-        }
+        next_len(&self.bytes[self.next..], self.payload_len_max)
     }
 
     /// Takes the next frame, whose [length](Self::next_len) is `frame_len`, unless the budget is spent.
@@ -216,7 +209,7 @@ impl<'a> Frames<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     pending: Pending,
-    /// [`ReadBuffer::has_frames`] of the saved bytes.
+    /// The next turn has a whole frame to deliver, a large one to begin, or a header to refuse.
     has_frames: bool,
     clock: FrameClock,
     /// Since when the peer has finished and input before its FIN is unread, because the handler has paused.
@@ -366,7 +359,7 @@ impl Input {
     pub(crate) fn check_after_turn(&self, is_unread: bool, payload_len_max: u32) {
         let has_frames = match &self.pending {
             Pending::Empty | Pending::Large(_) => false,
-            Pending::Bytes(chunk) => has_frames(chunk.as_slice(), payload_len_max),
+            Pending::Bytes(chunk) => !matches!(next_len(chunk.as_slice(), payload_len_max), Err(Stopped::Incomplete)),
         };
         assert_eq!(self.has_frames, has_frames);
         assert_eq!(self.frame_since().is_some(), !self.is_empty() && !has_frames && !is_unread);

@@ -245,7 +245,7 @@ impl Conn {
     }
 
     fn was_refilled(&self) -> bool {
-        self.buffers.as_ref().is_some_and(|buffers| buffers.output.was_refilled)
+        self.buffers.as_ref().is_some_and(|buffers| buffers.output.was_refilled())
     }
 
     fn has_low_water_to_report(&self) -> bool {

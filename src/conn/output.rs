@@ -46,7 +46,7 @@ pub(crate) struct Output {
     /// It was full, has fallen to the low-water mark, and the handler was not called for that yet.
     is_low_water_due: bool,
     /// The handler has filled it again when it was called for that.
-    pub(crate) was_refilled: bool,
+    was_refilled: bool,
     /// Since when output is pending and none of it was sent.
     stalled_since: Option<Instant>,
 }
@@ -250,6 +250,15 @@ impl Output {
 
     pub(crate) fn low_water_reported(&mut self) {
         self.is_low_water_due = false;
+    }
+
+    /// The handler was called because there was room.
+    pub(crate) fn handler_called(&mut self) {
+        self.was_refilled = self.is_full;
+    }
+
+    pub(crate) fn was_refilled(&self) -> bool {
+        self.was_refilled
     }
 
     /// Sets the stall clock after a turn. `pauses`: reading is paused because this is full. Returns whether a pause begins.

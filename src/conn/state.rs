@@ -1,23 +1,21 @@
 //! The states of a connection, and every transition between them.
 //!
 //! ```text
-//!            drain begun      input drained, or paused by the handler
-//!   Open ------------> Draining ----------------------------+
-//!    |  \                  |                                |
-//!    |   \ FIN between     | FIN                            |
-//!    |    \ frames         v                                |
-//!    |     \        FlushingAfterFin -----------------+     |
-//!    |      v            ^                            |     |
-//!    |    HalfClosed ----+ close, or drain begun      |     |
-//!    |                   |                            |     |
-//!    +-------------------+ FIN inside a frame         |     |
-//!    |                                                |     v
-//!    +-- close, frame too long -----------------------|-> Flushing
-//!                                                     |     | output flushed: FIN sent
-//!                                      output flushed |     v
-//!                                                     |   Lingering (input is discarded)
-//!                                                     v     | FIN, RST or deadline
-//!   any state -- RST, error, deadline, abort ----> Closed(reason) <--+
+//!   Open -- drain begun ------------------------------------> Draining
+//!    |  \                                                     |    |
+//!    |   +-- FIN between frames --> HalfClosed                |    | input drained, or
+//!    |   |                              | close, drain begun  |    | paused by the handler
+//!    |   |                              v                     |    |
+//!    |   +-- FIN inside a frame --> FlushingAfterFin <-- FIN -+    |
+//!    |                                  |                          |
+//!    +-- close, frame too long ---------|--> Flushing <------------+
+//!                                       |       | output flushed: our FIN is sent
+//!                        output flushed |       v
+//!                                       |   Lingering (input is discarded)
+//!                                       v       v FIN, RST or deadline
+//!                                     Closed(reason)
+//!
+//!   any state -- RST, error, deadline, abort --> Closed(reason)
 //! ```
 //!
 //! Paused reading is not a state: it follows from the pending output and from what the handler has asked for.

@@ -188,7 +188,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         }
         self.call(S::on_low_water);
         if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
-            output.was_refilled = output.is_full();
+            output.handler_called();
         }
         self.flush();
     }
@@ -308,12 +308,13 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         while len_max > 0 && self.may_read() && !self.buffer.is_full() {
             match self.buffer.read(len_max, self.io, &mut self.conn.readiness, &mut self.budget) {
                 Ok(None) => return,
-                // It is read again once the frames before it are delivered.
-                Ok(Some(0)) if self.buffer.has_whole_frame(self.shared.config.payload_len_max) => {
-                    self.conn.readiness.readable = true;
-                    return;
+                Ok(Some(0)) => {
+                    return match self.buffer.next_len(self.shared.config.payload_len_max) {
+                        Err(Stopped::Incomplete | Stopped::Large { .. }) => self.peer_finished(self.buffer.len()),
+                        // It is read again once the frames before it are delivered.
+                        Ok(_) | Err(_) => self.conn.readiness.readable = true,
+                    };
                 }
-                Ok(Some(0)) => return self.peer_finished(self.buffer.len()),
                 Ok(Some(len)) => len_max -= len,
                 Err(reason) => return self.conn.state.failed(reason),
             }
@@ -384,7 +385,8 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         {
             buffers.output.low_water_reported();
         }
-        let has_frames = !self.buffer.is_empty() && self.buffer.has_frames(self.shared.config.payload_len_max);
+        let next = self.buffer.next_len(self.shared.config.payload_len_max);
+        let has_frames = !matches!(next, Err(Stopped::Incomplete));
         if !self.buffer.is_empty()
             && let Some(bytes) = self.save_buffer()
         {

@@ -1,4 +1,4 @@
-//! One connection after the other on a workbench, and a reactor's part towards them, as a script has it.
+//! One connection after the other, and a reactor's part towards them, as a script has it.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -99,7 +99,7 @@ impl Scene {
         }
     }
 
-    /// Another connection on the same workbench, which must be as good as new.
+    /// Another connection on the same read buffer, which must be as good as new.
     pub(super) fn reconnect(mut self) -> Self {
         self.release();
         Self::on(self.read_buffer, self.shared, &self.setup)

@@ -15,12 +15,7 @@ fn stream(payload_lens: &[usize]) -> Vec<u8> {
 
 #[test]
 fn a_frame_longer_than_a_chunk_is_large_at_its_fourth_byte() {
-    let next_len = |payload_len: usize| {
-        let mut buffer = ReadBuffer::new();
-        buffer.chunk.append(&encode_header(payload_len as u32));
-        assert_eq!(buffer.has_frames(LIMIT), HEADER_LEN + payload_len > CHUNK_LEN);
-        buffer.frames(1, LIMIT).0.next_len()
-    };
+    let next_len = |payload_len: usize| next_len(&encode_header(payload_len as u32), LIMIT);
     assert!(matches!(next_len(CHUNK_LEN - HEADER_LEN), Err(Stopped::Incomplete)));
     let frame_len = CHUNK_LEN + 1;
     assert!(matches!(next_len(frame_len - HEADER_LEN), Err(Stopped::Large { frame_len: len }) if len == frame_len));
