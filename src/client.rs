@@ -32,7 +32,7 @@ pub struct Client<S> {
     inbox: Vec<u8>,
     /// Set while a frame is being sent: still set afterwards, the stream was left in the middle of one.
     is_inside_sent_frame: bool,
-    payload_len_max: u32,
+    max_payload: u32,
     /// For error messages; the stream itself enforces it.
     timeout: Option<Duration>,
 }
@@ -88,7 +88,7 @@ impl<S> Client<S> {
             stream,
             inbox: Vec::new(),
             is_inside_sent_frame: false,
-            payload_len_max: PAYLOAD_LEN_MAX_DEFAULT,
+            max_payload: PAYLOAD_LEN_MAX_DEFAULT,
             timeout: None,
         }
     }
@@ -96,8 +96,8 @@ impl<S> Client<S> {
     /// Sets the longest reply that is accepted, in bytes. Default 1 GiB.
     ///
     /// A reply takes memory only as its bytes come, whatever its header says.
-    pub fn set_payload_len_max(&mut self, payload_len_max: u32) {
-        self.payload_len_max = payload_len_max;
+    pub fn set_payload_len_max(&mut self, max_payload: u32) {
+        self.max_payload = max_payload;
     }
 
     /// The stream, to set its options.
@@ -190,7 +190,7 @@ impl<S: Read + Write> Client<S> {
     /// far is kept. [`ClientError::ReplyTooLong`], [`ClientError::ClosedInsideReply`] and [`ClientError::Lost`] are final.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         loop {
-            let announced = announced_len(&self.inbox, self.payload_len_max).map_err(ClientError::ReplyTooLong)?;
+            let announced = announced_len(&self.inbox, self.max_payload).map_err(ClientError::ReplyTooLong)?;
             let frame_len = HEADER_LEN + announced.map_or(0, |payload_len| payload_len as usize);
             let missing = frame_len - self.inbox.len();
             if announced.is_some() && missing == 0 {

@@ -1,4 +1,4 @@
-//! What a reactor may use: limits, budgets, watermarks and deadlines.
+//! What a reactor may use: limits, budgets, water marks and deadlines.
 //!
 //! A [`Config`] is built by [`Config::builder`] and checked once, when it is built: what reaches the reactor can work.
 //!
@@ -18,14 +18,13 @@ pub(crate) const CHUNK_LEN: usize = 68 << 10;
 /// [`ConfigBuilder`], which also documents it. [`Duration::MAX`] means "forever" in each of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub(crate) payload_len_max: u32,
-    pub(crate) connections_max: usize,
-    pub(crate) connections_per_ip_max: Option<usize>,
-    pub(crate) ipv4_prefix_len: u8,
-    pub(crate) ipv6_prefix_len: u8,
-    pub(crate) memory_bytes_max: usize,
-    pub(crate) outbox_bytes_high: usize,
-    pub(crate) outbox_bytes_low: usize,
+    pub(crate) max_payload: u32,
+    pub(crate) max_connections: usize,
+    pub(crate) max_per_ip: Option<usize>,
+    pub(crate) ip_prefix: (u8, u8),
+    pub(crate) memory: usize,
+    pub(crate) output_high_water: usize,
+    pub(crate) output_low_water: usize,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) reclaim_idle: Option<Duration>,
     pub(crate) frame_timeout: Option<Duration>,
@@ -37,7 +36,7 @@ pub struct Config {
     pub(crate) read_budget_bytes: usize,
     pub(crate) write_budget_bytes: usize,
     pub(crate) frame_budget: usize,
-    pub(crate) turn_budget_bytes: usize,
+    pub(crate) turn_budget: usize,
     pub(crate) accept_budget: usize,
     pub(crate) dial_budget: usize,
     pub(crate) mailbox_max: usize,
@@ -59,7 +58,7 @@ impl Config {
     /// use frameloop::Config;
     ///
     /// let config = Config::builder()
-    ///     .payload_len_max(64 << 10)
+    ///     .max_payload(64 << 10)
     ///     .idle_timeout(Some(Duration::from_secs(60)))
     ///     .build()?;
     /// # Ok::<(), frameloop::ConfigError>(())
@@ -71,35 +70,35 @@ impl Config {
     /// The rule: a memory limit that lets a server start also lets every frame through that its other limits allow.
     ///
     /// The least such limit, in bytes: the longest frame and the chunk that it is read into last; or what a connection holds
-    /// that has reached its high watermark with shorter frames.
+    /// that has reached its high-water mark with shorter frames.
     #[must_use]
-    pub fn memory_bytes_min(&self) -> usize {
+    pub fn memory_min(&self) -> usize {
         self.longest_frame_bytes().max(self.modest_bytes_max())
     }
 
     /// What the longest frame takes while it is received.
     fn longest_frame_bytes(&self) -> usize {
-        (self.payload_len_max as usize).saturating_add(HEADER_LEN + CHUNK_LEN)
+        (self.max_payload as usize).saturating_add(HEADER_LEN + CHUNK_LEN)
     }
 
     fn check_memory(&self) -> Result<(), ConfigError> {
-        let min = self.memory_bytes_min();
-        if self.memory_bytes_max >= min {
+        let min = self.memory_min();
+        if self.memory >= min {
             return Ok(());
         }
         let (why, other) = if min == self.longest_frame_bytes() {
-            (format!("a frame of payload_len_max ({}) and a chunk", self.payload_len_max), "payload_len_max")
+            (format!("a frame of max_payload ({}) and a chunk", self.max_payload), "max_payload")
         } else {
-            (format!("output up to outbox_bytes_high ({}) and 4 chunks", self.outbox_bytes_high), "outbox_bytes_high")
+            (format!("output up to output_high_water ({}) and 4 chunks", self.output_high_water), "output_high_water")
         };
         let allowed = format!("at least {min}, for {why} of {CHUNK_LEN}; raise it or lower {other}");
-        Err(ConfigError::new("memory_bytes_max", self.memory_bytes_max, allowed))
+        Err(ConfigError::new("memory", self.memory, allowed))
     }
 
-    /// The most buffer memory that a connection needs whose frames fit a chunk: an outbox of the high watermark and a
+    /// The most buffer memory that a connection needs whose frames fit a chunk: output up to the high-water mark and a
     /// response, with a chunk to spare at either end of it, and a chunk of input.
     pub(crate) fn modest_bytes_max(&self) -> usize {
-        self.outbox_bytes_high.saturating_add(4 * CHUNK_LEN)
+        self.output_high_water.saturating_add(4 * CHUNK_LEN)
     }
 }
 
@@ -107,14 +106,13 @@ impl Default for Config {
     /// The settings that [`Config::builder`] starts from.
     fn default() -> Self {
         Self {
-            payload_len_max: 16 << 20,
-            connections_max: 10_000,
-            connections_per_ip_max: None,
-            ipv4_prefix_len: 32,
-            ipv6_prefix_len: 64,
-            memory_bytes_max: 1 << 30,
-            outbox_bytes_high: 64 << 10,
-            outbox_bytes_low: 16 << 10,
+            max_payload: 16 << 20,
+            max_connections: 10_000,
+            max_per_ip: None,
+            ip_prefix: (32, 64),
+            memory: 1 << 30,
+            output_high_water: 64 << 10,
+            output_low_water: 16 << 10,
             idle_timeout: None,
             reclaim_idle: Some(Duration::from_secs(30)),
             frame_timeout: Some(Duration::from_secs(30)),
@@ -126,7 +124,7 @@ impl Default for Config {
             read_budget_bytes: 128 << 10,
             write_budget_bytes: 512 << 10,
             frame_budget: 2_048,
-            turn_budget_bytes: 1 << 20,
+            turn_budget: 1 << 20,
             accept_budget: 64,
             dial_budget: 64,
             mailbox_max: 1 << 16,
@@ -170,38 +168,34 @@ macro_rules! setters {
 impl ConfigBuilder {
     setters! {
         /// The largest payload that a peer may announce, in bytes. Default 16 MiB; at most 4 GiB - 1.
-        payload_len_max: u32,
+        max_payload: u32,
         /// The most connections at a time; one more takes the place of an idle one ([`reclaim_idle`](Self::reclaim_idle)), or
         /// is refused and counted. Default 10,000.
-        connections_max: usize,
-        /// The most connections at a time from addresses with one prefix, as long as
-        /// [`ipv4_prefix_len`](Self::ipv4_prefix_len) and [`ipv6_prefix_len`](Self::ipv6_prefix_len) say. Default `None`:
-        /// no such limit.
+        max_connections: usize,
+        /// The most connections at a time from addresses that share a prefix, as long as [`ip_prefix`](Self::ip_prefix) says.
+        /// Default `None`: no such limit.
         ///
         /// An IPv4 address mapped into IPv6 counts as the IPv4 address.
-        connections_per_ip_max: Option<usize>,
-        /// The bits of an IPv4 address that [`connections_per_ip_max`](Self::connections_per_ip_max) compares, from 1 to 32.
-        /// Default 32.
-        ipv4_prefix_len: u8,
-        /// The bits of an IPv6 address that [`connections_per_ip_max`](Self::connections_per_ip_max) compares, from 1 to
-        /// 128. Default 64: a network of this size is what one client gets, and may choose its addresses from.
-        ipv6_prefix_len: u8,
+        max_per_ip: Option<usize>,
+        /// The bits that [`max_per_ip`](Self::max_per_ip) compares, of an IPv4 address (1 to 32) and of an IPv6 address (1 to
+        /// 128). Default 32 and 64: an IPv6 network of this size is what one client gets, and may choose its addresses from.
+        ip_prefix: (u8, u8),
         /// The most bytes that the buffers of all connections may take together. Default 1 GiB; at least the longest frame
-        /// and a chunk of 68 KiB, and no less than `outbox_bytes_high` and four chunks ([`Config::memory_bytes_min`]).
+        /// and a chunk of 68 KiB, and no less than `output_high_water` and four chunks ([`Config::memory_min`]).
         ///
         /// Where it is reached, the connection that holds the most pending input and output is closed first, with
         /// [`CloseReason::Evicted`](crate::CloseReason::Evicted); connections that need little, and new ones, are served
         /// with what that frees. A handler that calls [`Frame::payload`](crate::Frame::payload) on a frame longer than a
         /// chunk takes one frame more while the callback runs.
-        memory_bytes_max: usize,
-        /// The high watermark: unsent output, in bytes, at which reading from a peer pauses. Default 64 KiB.
-        outbox_bytes_high: usize,
-        /// The low watermark: unsent output, in bytes, at which reading resumes. Default 16 KiB.
-        outbox_bytes_low: usize,
+        memory: usize,
+        /// The high-water mark: unsent output, in bytes, at which reading from a peer pauses. Default 64 KiB.
+        output_high_water: usize,
+        /// The low-water mark: unsent output, in bytes, at which reading resumes. Default 16 KiB.
+        output_low_water: usize,
         /// Closes a connection on which nothing moved for this long: no frame in either direction, and no byte of one.
         /// Default `None`: never.
         idle_timeout: Option<Duration>,
-        /// When there are as many connections as [`connections_max`](Self::connections_max) allows, or the kernel has no
+        /// When there are as many connections as [`max_connections`](Self::max_connections) allows, or the kernel has no
         /// descriptor for another, closes the accepted connection that has been idle longest for each client that is
         /// accepted, if it has been idle for this long, to the millisecond; with
         /// [`CloseReason::Reclaimed`](crate::CloseReason::Reclaimed). Default 30 s; `None`, or more than 52 days: never.
@@ -213,7 +207,7 @@ impl ConfigBuilder {
         /// Closes a connection with a reset whose peer has pending output and accepts none of it, or less than
         /// [`write_rate_min`](Self::write_rate_min), over a window of this length. Default 30 s.
         ///
-        /// Output is pending until the peer's kernel has acknowledged it, also when it has left the outbox for the kernel's
+        /// Output is pending until the peer's kernel has acknowledged it, also when it has left for the kernel's
         /// send buffer. The first window begins when a write blocks, or when 64 KiB may be unacknowledged; each further one
         /// where the last has ended. So a peer that stops reading is closed within two windows, unless less than 64 KiB are
         /// unacknowledged.
@@ -232,7 +226,7 @@ impl ConfigBuilder {
         linger_timeout: Duration,
         /// How long a drain may take before what is left is cut; zero cuts at once. Default 5 s.
         drain_timeout: Duration,
-        /// How long a connection that is dialled may take to be made. Default 10 s.
+        /// How long a connection that is dialed may take to be made. Default 10 s.
         connect_timeout: Duration,
         /// Reading from one connection stops for this turn once this many bytes were read. Default 128 KiB.
         read_budget_bytes: usize,
@@ -245,10 +239,10 @@ impl ConfigBuilder {
         ///
         /// What is left over waits for the next turn, in order, so that connections that became ready meanwhile have their
         /// turn. Less lets a small request wait for fewer bytes of others, for one more poll every so many bytes.
-        turn_budget_bytes: usize,
+        turn_budget: usize,
         /// The most connections that each listener accepts in one turn. Default 64.
         accept_budget: usize,
-        /// The most connections that are dialled in one turn. Default 64.
+        /// The most connections that are dialed in one turn. Default 64.
         dial_budget: usize,
         /// The most messages from other threads that wait for the handler; [`Handle::send`](crate::Handle::send) returns one
         /// beyond that to its sender. Default 65,536.
@@ -296,18 +290,16 @@ impl ConfigBuilder {
             ("connect_timeout", Some(c.connect_timeout)),
         ];
 
-        at_least("connections_max", c.connections_max, 1)?;
-        at_most("connections_max", c.connections_max, CONNECTIONS_MAX)?;
-        at_least("connections_per_ip_max", c.connections_per_ip_max.unwrap_or(1), 1)?;
-        for (name, len, max) in
-            [("ipv4_prefix_len", c.ipv4_prefix_len, 32), ("ipv6_prefix_len", c.ipv6_prefix_len, 128)]
-        {
-            at_least(name, len.into(), 1)?;
-            at_most(name, len.into(), max)?;
+        at_least("max_connections", c.max_connections, 1)?;
+        at_most("max_connections", c.max_connections, CONNECTIONS_MAX)?;
+        at_least("max_per_ip", c.max_per_ip.unwrap_or(1), 1)?;
+        let (ipv4, ipv6) = c.ip_prefix;
+        if !(1..=32).contains(&ipv4) || !(1..=128).contains(&ipv6) {
+            return Err(ConfigError::new("ip_prefix", format_args!("{ipv4},{ipv6}"), "from 1,1 to 32,128"));
         }
         c.check_memory()?;
-        at_least("outbox_bytes_high", c.outbox_bytes_high, 1)?;
-        at_most("outbox_bytes_low", c.outbox_bytes_low, c.outbox_bytes_high - 1)?;
+        at_least("output_high_water", c.output_high_water, 1)?;
+        at_most("output_low_water", c.output_low_water, c.output_high_water - 1)?;
         for (name, value) in [
             ("read_budget_bytes", c.read_budget_bytes),
             ("write_budget_bytes", c.write_budget_bytes),
@@ -321,7 +313,7 @@ impl ConfigBuilder {
         ] {
             at_least(name, value, 1)?;
         }
-        at_least("turn_budget_bytes", c.turn_budget_bytes, TURN_BUDGET_MIN)?;
+        at_least("turn_budget", c.turn_budget, TURN_BUDGET_MIN)?;
         at_most("events_per_turn", c.events_per_turn, 1 << 20)?;
         at_least("backlog", c.backlog as usize, 1)?;
         at_most("backlog", c.backlog as usize, i32::MAX as usize)?;
@@ -362,7 +354,8 @@ impl ConfigError {
         Self { setting, observed: observed.to_string(), allowed: allowed.to_string() }
     }
 
-    /// The name of the setting, as the builder's method.
+    /// The name of the setting: that of the builder's method, and of the flag and the variable of `frameloop serve`, in their
+    /// styles (`max_payload`, `--max-payload`, `FRAMELOOP_MAX_PAYLOAD`).
     #[must_use]
     pub fn setting(&self) -> &'static str {
         self.setting
@@ -411,32 +404,32 @@ mod tests {
     #[test]
     fn a_refusal_shows_the_observed_and_the_allowed_value() {
         let cases = [
-            (Config::builder().connections_max(0), "connections_max is 0 and must be at least 1"),
-            (Config::builder().connections_per_ip_max(Some(0)), "connections_per_ip_max is 0 and must be at least 1"),
-            (Config::builder().ipv4_prefix_len(0), "ipv4_prefix_len is 0 and must be at least 1"),
-            (Config::builder().ipv4_prefix_len(33), "ipv4_prefix_len is 33 and must be at most 32"),
-            (Config::builder().ipv6_prefix_len(0), "ipv6_prefix_len is 0 and must be at least 1"),
-            (Config::builder().ipv6_prefix_len(129), "ipv6_prefix_len is 129 and must be at most 128"),
+            (Config::builder().max_connections(0), "max_connections is 0 and must be at least 1"),
+            (Config::builder().max_per_ip(Some(0)), "max_per_ip is 0 and must be at least 1"),
+            (Config::builder().ip_prefix((0, 64)), "ip_prefix is 0,64 and must be from 1,1 to 32,128"),
+            (Config::builder().ip_prefix((33, 64)), "ip_prefix is 33,64 and must be from 1,1 to 32,128"),
+            (Config::builder().ip_prefix((32, 0)), "ip_prefix is 32,0 and must be from 1,1 to 32,128"),
+            (Config::builder().ip_prefix((32, 129)), "ip_prefix is 32,129 and must be from 1,1 to 32,128"),
             (
-                Config::builder().payload_len_max(1 << 20).memory_bytes_max(1 << 20),
-                "memory_bytes_max is 1048576 and must be at least 1118212, for a frame of payload_len_max (1048576) and a \
-                 chunk of 69632; raise it or lower payload_len_max",
+                Config::builder().max_payload(1 << 20).memory(1 << 20),
+                "memory is 1048576 and must be at least 1118212, for a frame of max_payload (1048576) and a \
+                 chunk of 69632; raise it or lower max_payload",
             ),
             (
-                Config::builder().payload_len_max(100).memory_bytes_max(0),
-                "memory_bytes_max is 0 and must be at least 344064, for output up to outbox_bytes_high (65536) and 4 \
-                 chunks of 69632; raise it or lower outbox_bytes_high",
+                Config::builder().max_payload(100).memory(0),
+                "memory is 0 and must be at least 344064, for output up to output_high_water (65536) and 4 \
+                 chunks of 69632; raise it or lower output_high_water",
             ),
             (
-                Config::builder().outbox_bytes_high(usize::MAX),
-                "memory_bytes_max is 1073741824 and must be at least 18446744073709551615, for output up to \
-                 outbox_bytes_high (18446744073709551615) and 4 chunks of 69632; raise it or lower outbox_bytes_high",
+                Config::builder().output_high_water(usize::MAX),
+                "memory is 1073741824 and must be at least 18446744073709551615, for output up to \
+                 output_high_water (18446744073709551615) and 4 chunks of 69632; raise it or lower output_high_water",
             ),
             (
-                Config::builder().outbox_bytes_high(1_024).outbox_bytes_low(1_024),
-                "outbox_bytes_low is 1024 and must be at most 1023",
+                Config::builder().output_high_water(1_024).output_low_water(1_024),
+                "output_low_water is 1024 and must be at most 1023",
             ),
-            (Config::builder().outbox_bytes_high(0), "outbox_bytes_high is 0 and must be at least 1"),
+            (Config::builder().output_high_water(0), "output_high_water is 0 and must be at least 1"),
             (Config::builder().frame_budget(0), "frame_budget is 0 and must be at least 1"),
             (Config::builder().backlog(0), "backlog is 0 and must be at least 1"),
             (
@@ -471,20 +464,20 @@ mod tests {
         for (payload, high) in
             [(0, 64 << 10), (1 << 20, 64 << 10), (16 << 20, 1), (u32::MAX, 64 << 10), (1_000, 8 << 20)]
         {
-            let builder = || Config::builder().payload_len_max(payload).outbox_bytes_high(high).outbox_bytes_low(0);
-            let min = builder().memory_bytes_max(usize::MAX).build().map(|config| config.memory_bytes_min());
+            let builder = || Config::builder().max_payload(payload).output_high_water(high).output_low_water(0);
+            let min = builder().memory(usize::MAX).build().map(|config| config.memory_min());
             let Ok(min) = min else { panic!("{min:?}") };
             assert!(min >= payload as usize + HEADER_LEN + CHUNK_LEN && min >= high);
-            assert!(builder().memory_bytes_max(min).build().is_ok());
-            assert!(builder().memory_bytes_max(min - 1).build().is_err());
+            assert!(builder().memory(min).build().is_ok());
+            assert!(builder().memory(min - 1).build().is_err());
         }
         // What needs more than the default limit is refused as well, whatever was set.
-        assert!(Config::builder().payload_len_max(1 << 30).build().is_err());
+        assert!(Config::builder().max_payload(1 << 30).build().is_err());
     }
 
     #[test]
     fn four_gib_minus_one_is_an_allowed_payload_len() {
-        let builder = Config::builder().payload_len_max(u32::MAX).memory_bytes_max(8 << 30);
+        let builder = Config::builder().max_payload(u32::MAX).memory(8 << 30);
         assert!(builder.build().is_ok());
     }
 }

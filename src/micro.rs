@@ -26,9 +26,9 @@ use crate::wire::{Decoded, decode};
 /// How many whole frames lie at the front of `bytes`, of which there are at most a chunk's.
 #[must_use]
 pub fn decode_all(mut bytes: &[u8]) -> usize {
-    let payload_len_max = Config::default().payload_len_max;
+    let max_payload = Config::default().max_payload;
     let mut frames = 0;
-    while let Ok(Decoded::Frame { frame_len }) = decode(bytes, payload_len_max) {
+    while let Ok(Decoded::Frame { frame_len }) = decode(bytes, max_payload) {
         frames += 1;
         bytes = &bytes[frame_len..];
     }

@@ -44,15 +44,15 @@ pub const fn decode_header(header: [u8; HEADER_LEN]) -> u32 {
 ///
 /// # Errors
 ///
-/// [`FrameError`] if the header announces more than `payload_len_max` bytes.
+/// [`FrameError`] if the header announces more than `max_payload` bytes.
 #[inline]
-pub fn announced_len(bytes: &[u8], payload_len_max: u32) -> Result<Option<u32>, FrameError> {
+pub fn announced_len(bytes: &[u8], max_payload: u32) -> Result<Option<u32>, FrameError> {
     let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
         return Ok(None);
     };
     let announced = decode_header(*header);
-    if announced > payload_len_max {
-        return Err(FrameError::new(*header, payload_len_max));
+    if announced > max_payload {
+        return Err(FrameError::new(*header, max_payload));
     }
     Ok(Some(announced))
 }
@@ -70,10 +70,10 @@ pub(crate) enum Decoded {
 ///
 /// # Errors
 ///
-/// [`FrameError`] as soon as the header is complete, if it announces more than `payload_len_max` bytes.
+/// [`FrameError`] as soon as the header is complete, if it announces more than `max_payload` bytes.
 #[inline]
-pub(crate) fn decode(bytes: &[u8], payload_len_max: u32) -> Result<Decoded, FrameError> {
-    let Some(payload_len) = announced_len(bytes, payload_len_max)? else {
+pub(crate) fn decode(bytes: &[u8], max_payload: u32) -> Result<Decoded, FrameError> {
+    let Some(payload_len) = announced_len(bytes, max_payload)? else {
         return Ok(Decoded::Partial { frame_len: 0 });
     };
     let frame_len = HEADER_LEN + payload_len as usize;
@@ -136,13 +136,13 @@ impl Protocol {
     /// Every protocol that is recognised.
     pub const ALL: [Self; 4] = [Self::Http, Self::Tls, Self::Ssh, Self::LittleEndian];
 
-    fn of_header(header: [u8; HEADER_LEN], payload_len_max: u32) -> Option<Self> {
+    fn of_header(header: [u8; HEADER_LEN], max_payload: u32) -> Option<Self> {
         match &header {
             b"GET " | b"POST" | b"HEAD" | b"PUT " | b"DELE" | b"OPTI" | b"PATC" | b"CONN" | b"TRAC" | b"PRI "
             | b"HTTP" => Some(Self::Http),
             [0x16, 0x03, 0x00..=0x04, _] => Some(Self::Tls),
             b"SSH-" => Some(Self::Ssh),
-            _ if u32::from_le_bytes(header) <= payload_len_max => Some(Self::LittleEndian),
+            _ if u32::from_le_bytes(header) <= max_payload => Some(Self::LittleEndian),
             _ => None,
         }
     }

@@ -189,7 +189,7 @@ fn a_unix_socket_can_be_dialled() {
 #[test]
 fn dials_over_the_limit_of_connections_fail_by_name() {
     let server = Server::start(patient());
-    let mut reactor = caller(Config::builder().connections_max(2));
+    let mut reactor = caller(Config::builder().max_connections(2));
     for _ in 0..3 {
         reactor.peers().dial(Dial::to(server.addr)).unwrap();
     }

@@ -52,7 +52,7 @@ fn small_and_large_frames_mixed_are_answered_in_order() {
 #[test]
 fn a_frame_of_exactly_the_limit_is_echoed_and_one_byte_more_closes_after_the_earlier_replies() {
     for limit in [0, 1, 1_000, 65_536, 100_000, 16 << 20] {
-        let server = Server::start(patient().payload_len_max(limit));
+        let server = Server::start(patient().max_payload(limit));
         let longest = payload(1, limit as usize);
         let stream = [frame(&longest), frame(&[]), frame(&longest), announcement(limit + 1).to_vec()].concat();
         let (replies, end) = replies_and_end(&mut server.connect(), &stream);
@@ -67,7 +67,7 @@ fn a_frame_of_exactly_the_limit_is_echoed_and_one_byte_more_closes_after_the_ear
 #[test]
 fn earlier_replies_arrive_although_the_peer_keeps_sending_after_a_length_over_the_limit() {
     const REPLIES: usize = 1_000;
-    let server = Server::start(patient().payload_len_max(1_000));
+    let server = Server::start(patient().max_payload(1_000));
     let sent = payload(1, 1_000);
     let stream = [frame(&sent).repeat(REPLIES), announcement(1_001).to_vec(), payload(2, 1 << 20)].concat();
     let (replies, end) = replies_and_end(&mut server.connect(), &stream);
@@ -92,7 +92,7 @@ fn k_frames_and_a_fin_are_answered_with_k_frames_and_a_fin() {
 /// The watermark is so high that reading does not pause: the FIN is read while most of the reply waits for its reader.
 #[test]
 fn what_is_owed_when_the_fin_comes_is_sent_when_the_peer_reads_at_last() {
-    let server = Server::start(patient().outbox_bytes_high(64 << 20));
+    let server = Server::start(patient().output_high_water(64 << 20));
     let mut client = server.connect();
     SockRef::from(&client.stream).set_recv_buffer_size(64 << 10).unwrap();
     let sent = payload(1, 12 << 20);

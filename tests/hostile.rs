@@ -81,7 +81,7 @@ fn a_peer_that_goes_away_with_replies_unread_is_counted_as_abrupt() {
 fn a_peer_that_never_reads_takes_bounded_memory_and_is_closed_by_the_write_deadline() {
     const HIGH: u64 = 64 * KIB;
     for payload_len in [0, 100, 65_536, 1 << 20] {
-        let server = Server::start(patient().outbox_bytes_high(HIGH as usize).write_timeout(Some(DEADLINE)));
+        let server = Server::start(patient().output_high_water(HIGH as usize).write_timeout(Some(DEADLINE)));
         let mut client = Client::connect_narrow(server.addr);
         let frame_len = payload_len as u64 + 4;
         let frames = frame(&payload(1, payload_len)).repeat(1 + 100_000 / frame_len as usize);

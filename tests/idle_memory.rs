@@ -27,7 +27,7 @@ fn affordable(wanted: usize) -> usize {
 
 /// A server that has already had a connection, so that what it needs once is there.
 fn warm_server() -> Server<Echo> {
-    let config = Config::builder().connections_max(100_000).payload_len_max(16 << 20).build().unwrap();
+    let config = Config::builder().max_connections(100_000).max_payload(16 << 20).build().unwrap();
     let mut server = Server::new(config, Echo);
     let client = server.connect();
     server.echo(&client, &pattern(16 << 10));

@@ -20,12 +20,12 @@ fn assert_refused(client: &mut Client) {
 #[test]
 fn one_connection_past_the_limit_is_refused_and_after_a_close_accepting_resumes() {
     const MAX: usize = 20;
-    let server = Server::start(patient().connections_max(MAX));
+    let server = Server::start(patient().max_connections(MAX));
     let mut clients: Vec<_> = (0..MAX).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(|client| client.call(b"let in"));
     for refused in 1..=3 {
         assert_refused(&mut server.connect());
-        let stats = server.stats_when(|stats| stats.refused.connections_max == refused);
+        let stats = server.stats_when(|stats| stats.refused.max_connections == refused);
         assert_eq!((stats.connections, stats.refused.total()), (MAX as u64, refused), "{stats}");
     }
 
@@ -47,7 +47,7 @@ fn one_connection_past_the_limit_is_refused_and_after_a_close_accepting_resumes(
 fn one_connection_past_the_limit_of_its_address_is_refused_and_other_addresses_are_not() {
     const MAX: usize = 5;
     let (one, other) = ([127, 0, 0, 1], [127, 0, 0, 2]);
-    let server = Server::start(patient().connections_per_ip_max(Some(MAX)));
+    let server = Server::start(patient().max_per_ip(Some(MAX)));
     let connect = |ip| Client::connect_from(ip, server.addr);
     let mut of_one: Vec<_> = (0..MAX).map(|_| connect(one)).collect();
     of_one.iter_mut().for_each(|client| client.call(b"let in"));
@@ -56,7 +56,7 @@ fn one_connection_past_the_limit_of_its_address_is_refused_and_other_addresses_a
     let mut of_other: Vec<_> = (0..MAX).map(|_| connect(other)).collect();
     of_other.iter_mut().for_each(|client| client.call(b"let in"));
     assert_refused(&mut connect(other));
-    let stats = server.stats_when(|stats| stats.refused.connections_per_ip_max == 2);
+    let stats = server.stats_when(|stats| stats.refused.max_per_ip == 2);
     assert_eq!((stats.connections, stats.refused.total()), (2 * MAX as u64, 2), "{stats}");
 
     // Whether many or few of an address are left, as many as it lacks are let in.
@@ -78,7 +78,7 @@ fn one_connection_past_the_limit_of_its_address_is_refused_and_other_addresses_a
 #[test]
 fn full_server_serves_newcomers_in_place_of_silent_connections() {
     const MAX: usize = 40;
-    let server = Server::start(patient().connections_max(MAX).reclaim_idle(Some(Duration::from_millis(200))));
+    let server = Server::start(patient().max_connections(MAX).reclaim_idle(Some(Duration::from_millis(200))));
     // In the middle of a frame, so that it is active however slow this machine is.
     let incomplete = frame(&payload(1, 1_000));
     let mut active: Vec<_> = (0..10).map(|_| server.connect()).collect();
@@ -107,7 +107,7 @@ fn full_server_serves_newcomers_in_place_of_silent_connections() {
 
 #[test]
 fn a_peer_that_announces_little_and_sends_less_is_no_reason_to_refuse_others() {
-    let server = Server::start(patient().payload_len_max(1 << 20).memory_bytes_max(2 << 20));
+    let server = Server::start(patient().max_payload(1 << 20).memory(2 << 20));
     let announcers: Vec<_> = (0..500)
         .map(|_| {
             let mut client = server.connect();

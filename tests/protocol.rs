@@ -180,7 +180,7 @@ fn config(flags: &str) -> ConfigBuilder {
     let config = Config::builder();
     match flags.split(' ').collect::<Vec<_>>()[..] {
         [""] => config,
-        ["--max-frame", bytes] => config.payload_len_max(bytes.parse().unwrap()),
+        ["--max-payload", bytes] => config.max_payload(bytes.parse().unwrap()),
         ["--frame-timeout", duration] => {
             let millis = duration.strip_suffix("ms").unwrap().parse().unwrap();
             config.frame_timeout(Some(Duration::from_millis(millis)))

@@ -98,7 +98,7 @@ impl Bench {
     /// The servers that take part in a row.
     pub(crate) fn entrants(&self, row: &Row) -> impl Iterator<Item = &Peer> {
         let (spins, connections) = (row.spins, row.connections_in_all());
-        let takes_part = move |peer: &&Peer| connections <= peer.connections_max && (spins || peer.name != SPINNING);
+        let takes_part = move |peer: &&Peer| connections <= peer.max_connections && (spins || peer.name != SPINNING);
         self.peers.iter().filter(takes_part)
     }
 
@@ -214,7 +214,7 @@ fn peer<'a>(
     command: impl IntoIterator<Item = &'a str>,
 ) -> Peer {
     let command = command.into_iter().map(str::to_owned).collect();
-    Peer { name, title, version: version.to_owned(), command, connections_max: usize::MAX }
+    Peer { name, title, version: version.to_owned(), command, max_connections: usize::MAX }
 }
 
 /// A server that has told its address.

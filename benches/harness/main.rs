@@ -95,8 +95,8 @@ fn measure(options: &Options) -> Result<Results> {
             left_out.push(format!("{} left out: {reason}", row.name));
             continue;
         }
-        for peer in bench.peers().iter().filter(|peer| peer.connections_max < row.connections_in_all()) {
-            left_out.push(format!("{} takes part with at most {} connections", peer.name, peer.connections_max));
+        for peer in bench.peers().iter().filter(|peer| peer.max_connections < row.connections_in_all()) {
+            left_out.push(format!("{} takes part with at most {} connections", peer.name, peer.max_connections));
         }
         eprintln!("measuring {} ...", row.name);
         let of = match measure_row(&bench, &mut running, &row) {

@@ -15,7 +15,7 @@ pub(crate) struct Peer {
     pub(crate) version: String,
     pub(crate) command: Vec<String>,
     /// With more it is not tried.
-    pub(crate) connections_max: usize,
+    pub(crate) max_connections: usize,
 }
 
 /// Names of all peers, in the table's order.
@@ -42,8 +42,8 @@ pub(crate) fn build(name: &str, folder: &Path) -> Outcome<Peer> {
     let parts: Outcome<Vec<_>> = recipe.version.iter().map(|part| part.told(folder)).collect();
     let (title, command) = (recipe.title, words(recipe.run, folder));
     let limit = CONNECTIONS_MAX.iter().find(|(limited, _)| *limited == name);
-    let connections_max = limit.map_or(usize::MAX, |(_, connections_max)| *connections_max);
-    Ok(Peer { name: recipe.name, title, version: parts?.join(", "), command, connections_max })
+    let max_connections = limit.map_or(usize::MAX, |(_, max_connections)| *max_connections);
+    Ok(Peer { name: recipe.name, title, version: parts?.join(", "), command, max_connections })
 }
 
 /// A command, in whose words `{sources}` stands for `benches/peers`, `{out}`

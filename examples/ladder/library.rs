@@ -23,13 +23,13 @@ use frameloop::{Config, Echo, Reactor};
 pub(crate) fn serve(addr: SocketAddr) -> Result<(), Box<dyn Error>> {
     let config = Config::builder()
         // What a header may announce. Nothing is allocated on its word anyway.
-        .payload_len_max(16 << 20)
+        .max_payload(16 << 20)
         // How many may come, and what all their buffers may take together.
-        .connections_max(10_000)
-        .memory_bytes_max(256 << 20)
+        .max_connections(10_000)
+        .memory(256 << 20)
         // Backpressure: when reading from a peer that does not read stops, and when it goes on.
-        .outbox_bytes_high(64 << 10)
-        .outbox_bytes_low(16 << 10)
+        .output_high_water(64 << 10)
+        .output_low_water(16 << 10)
         // What one peer may do in one turn, before the others have theirs.
         .read_budget_bytes(128 << 10)
         .write_budget_bytes(512 << 10)

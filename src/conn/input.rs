@@ -93,13 +93,9 @@ impl ReadBuffer {
 
     /// The frames in the buffer, of which at most `budget` may be delivered; and the bytes and the echo range, for replies.
     #[inline]
-    pub(crate) fn frames(&mut self, budget: usize, payload_len_max: u32) -> (Frames<'_>, &[u8], &mut Range<usize>) {
+    pub(crate) fn frames(&mut self, budget: usize, max_payload: u32) -> (Frames<'_>, &[u8], &mut Range<usize>) {
         let bytes = self.chunk.as_slice();
-        (
-            Frames { bytes, next: self.next, budget, payload_len_max, stopped: Stopped::Incomplete },
-            bytes,
-            &mut self.echo,
-        )
+        (Frames { bytes, next: self.next, budget, max_payload, stopped: Stopped::Incomplete }, bytes, &mut self.echo)
     }
 
     /// Notes that frames were delivered up to `next`.
@@ -138,8 +134,8 @@ impl ReadBuffer {
     }
 
     /// The length of the frame at the front, if it is whole.
-    pub(crate) fn next_len(&self, payload_len_max: u32) -> Result<usize, Stopped> {
-        next_len(self.chunk.as_slice(), payload_len_max)
+    pub(crate) fn next_len(&self, max_payload: u32) -> Result<usize, Stopped> {
+        next_len(self.chunk.as_slice(), max_payload)
     }
 
     /// Moves the bytes to the front.
@@ -149,8 +145,8 @@ impl ReadBuffer {
 }
 
 #[inline]
-fn next_len(bytes: &[u8], payload_len_max: u32) -> Result<usize, Stopped> {
-    match decode(bytes, payload_len_max) {
+fn next_len(bytes: &[u8], max_payload: u32) -> Result<usize, Stopped> {
+    match decode(bytes, max_payload) {
         Ok(Decoded::Frame { frame_len }) => Ok(frame_len),
         Ok(Decoded::Partial { frame_len }) if frame_len <= CHUNK_LEN => Err(Stopped::Incomplete),
         Ok(Decoded::Partial { frame_len }) => Err(Stopped::Large { frame_len }),
@@ -166,7 +162,7 @@ pub(crate) struct Frames<'a> {
     pub(crate) next: usize,
     /// How many more may be delivered in this turn.
     pub(crate) budget: usize,
-    payload_len_max: u32,
+    max_payload: u32,
     pub(crate) stopped: Stopped,
 }
 
@@ -189,7 +185,7 @@ impl<'a> Frames<'a> {
     /// The length of the next frame, if it is whole.
     #[inline]
     pub(crate) fn next_len(&self) -> Result<usize, Stopped> {
-        next_len(&self.bytes[self.next..], self.payload_len_max)
+        next_len(&self.bytes[self.next..], self.max_payload)
     }
 
     /// Takes the next frame, whose [length](Self::next_len) is `frame_len`, unless the budget is spent.
@@ -356,10 +352,10 @@ impl Input {
 
     /// What must be true after a turn. `is_unread` as in [`turn_ended`](Self::turn_ended).
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn check_after_turn(&self, is_unread: bool, payload_len_max: u32) {
+    pub(crate) fn check_after_turn(&self, is_unread: bool, max_payload: u32) {
         let has_frames = match &self.pending {
             Pending::Empty | Pending::Large(_) => false,
-            Pending::Bytes(chunk) => !matches!(next_len(chunk.as_slice(), payload_len_max), Err(Stopped::Incomplete)),
+            Pending::Bytes(chunk) => !matches!(next_len(chunk.as_slice(), max_payload), Err(Stopped::Incomplete)),
         };
         assert_eq!(self.has_frames, has_frames);
         assert_eq!(self.frame_since().is_some(), !self.is_empty() && !has_frames && !is_unread);

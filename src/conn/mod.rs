@@ -347,7 +347,7 @@ impl Conn {
         assert!(self.closed().is_some() || !is_empty, "an idle connection owns no buffer: {self:?}");
         let (capacity, len) = (input.capacity(), input.len());
         assert!(capacity <= 2 * len + 4_096, "{capacity} bytes are held for {len} received");
-        output.check(config.outbox_bytes_high, config.outbox_bytes_low);
+        output.check(config.output_high_water, config.output_low_water);
     }
 
     /// What must be true right after a turn.
@@ -356,7 +356,7 @@ impl Conn {
         let Some(Buffers { input, output }) = self.buffers.as_deref() else { return };
         assert!(self.state.takes_frames() || input.is_empty());
         if self.closed().is_none() {
-            input.check_after_turn(self.is_held() && self.readiness.readable, config.payload_len_max);
+            input.check_after_turn(self.is_held() && self.readiness.readable, config.max_payload);
             assert_eq!(output.stalled_since().is_some(), !output.is_empty());
         }
     }

@@ -28,7 +28,7 @@ const FREE_MAX: usize = CHUNK_LEN / 300;
 impl Shared {
     pub(crate) fn new(config: Config, now: Instant) -> Self {
         Self {
-            pool: ChunkPool::new(config.memory_bytes_max, config.pool_bytes_max),
+            pool: ChunkPool::new(config.memory, config.pool_bytes_max),
             config,
             now,
             allowance: usize::MAX,

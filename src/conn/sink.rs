@@ -101,7 +101,7 @@ impl<'a> Replies<'a> {
             return None;
         }
         let next = frames.next_len().and_then(|frame_len| {
-            if self.pending_bytes() >= self.shared.config.outbox_bytes_high && !self.delivers_when_full() {
+            if self.pending_bytes() >= self.shared.config.output_high_water && !self.delivers_when_full() {
                 return Err(Stopped::OutputFull);
             }
             frames.take(frame_len)
@@ -167,7 +167,7 @@ impl<'a> Replies<'a> {
             return Sent::NoMemory;
         }
         self.queue_echo(HEADER_LEN + payload.len());
-        let high = self.shared.config.outbox_bytes_high;
+        let high = self.shared.config.output_high_water;
         let buffers = self.shared.buffers(self.buffers);
         buffers.output.append_frame(encode_header(payload_len), payload, high, &mut self.shared.pool);
         self.queued()
@@ -185,7 +185,7 @@ impl<'a> Replies<'a> {
         match &frame.body {
             Body::Whole { bytes, at } if self.echo.end == *at && self.queued_bytes() == 0 && self.goes_on() => {
                 // Pending output is below the high-water mark: above it, no frame is delivered.
-                debug_assert!(self.pending_bytes() < self.shared.config.outbox_bytes_high);
+                debug_assert!(self.pending_bytes() < self.shared.config.output_high_water);
                 self.echo.end += bytes.len();
                 Some(self.queued())
             }
@@ -212,7 +212,7 @@ impl<'a> Replies<'a> {
             Body::Large { chunks, .. } => {
                 // The read buffer is empty, and the chunks belong to the connection already.
                 debug_assert!(self.echo.start == self.echo.end);
-                let high = self.shared.config.outbox_bytes_high;
+                let high = self.shared.config.output_high_water;
                 self.shared.buffers(self.buffers).output.append_chunks(chunks, high);
             }
         }
@@ -225,7 +225,7 @@ impl<'a> Replies<'a> {
         if !self.goes_on() {
             return Some(Sent::Gone);
         }
-        let is_full = self.pending_bytes() >= self.shared.config.outbox_bytes_high
+        let is_full = self.pending_bytes() >= self.shared.config.output_high_water
             || self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         if !is_full {
             return None;
@@ -255,7 +255,7 @@ impl<'a> Replies<'a> {
     }
 
     fn append_before(&mut self, more: usize, bytes: &[u8]) {
-        let high = self.shared.config.outbox_bytes_high;
+        let high = self.shared.config.output_high_water;
         self.shared.buffers(self.buffers).output.append_before(more, bytes, high, &mut self.shared.pool);
     }
 }

@@ -138,7 +138,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     /// Calls the handler for the whole frames in the read buffer.
     fn deliver(&mut self) -> Stopped {
         let before = self.budget.frames;
-        let (mut frames, bytes, echo) = self.buffer.frames(before, self.shared.config.payload_len_max);
+        let (mut frames, bytes, echo) = self.buffer.frames(before, self.shared.config.max_payload);
         let Conn { buffers, flow, .. } = &mut *self.conn;
         let mut verdict = Verdict::GoOn;
         self.sink.on_frames(&mut frames, &mut Replies::new(bytes, echo, buffers, self.shared, flow, &mut verdict));
@@ -235,7 +235,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
 
     fn write_queued(&mut self) -> Result<(), CloseReason> {
         let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() else { return Ok(()) };
-        let low = self.shared.config.outbox_bytes_low;
+        let low = self.shared.config.output_low_water;
         output.write(self.io, &mut self.conn.readiness, &mut self.budget, low, &mut self.shared.pool)?;
         self.shared.counts.write_budgets_spent += u64::from(!output.is_empty() && self.conn.readiness.writable);
         Ok(())
@@ -249,7 +249,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         if self.make_room(needed, (self.buffer.undelivered_len(), len)) {
             let Shared { config, pool, .. } = &mut *self.shared;
             if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
-                output.append(self.buffer.echo_bytes(), config.outbox_bytes_high, pool);
+                output.append(self.buffer.echo_bytes(), config.output_high_water, pool);
             }
         }
     }
@@ -260,7 +260,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         let len_max = match self.conn.unsent_bytes() {
             0 => usize::MAX,
             _ if !self.conn.flow.pause_input_when_full => usize::MAX,
-            pending => self.shared.config.outbox_bytes_high.saturating_sub(pending).max(READ_LEN_MIN),
+            pending => self.shared.config.output_high_water.saturating_sub(pending).max(READ_LEN_MIN),
         };
         if !self.may_read() {
             return false;
@@ -309,7 +309,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             match self.buffer.read(len_max, self.io, &mut self.conn.readiness, &mut self.budget) {
                 Ok(None) => return,
                 Ok(Some(0)) => {
-                    return match self.buffer.next_len(self.shared.config.payload_len_max) {
+                    return match self.buffer.next_len(self.shared.config.max_payload) {
                         Err(Stopped::Incomplete | Stopped::Large { .. }) => self.peer_finished(self.buffer.len()),
                         // It is read again once the frames before it are delivered.
                         Ok(_) | Err(_) => self.conn.readiness.readable = true,
@@ -385,7 +385,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         {
             buffers.output.low_water_reported();
         }
-        let next = self.buffer.next_len(self.shared.config.payload_len_max);
+        let next = self.buffer.next_len(self.shared.config.max_payload);
         let has_frames = !matches!(next, Err(Stopped::Incomplete));
         if !self.buffer.is_empty()
             && let Some(bytes) = self.save_buffer()

@@ -265,9 +265,9 @@ impl Scene {
         }
         if self.conn.closed().is_none() {
             assert_eq!(self.conn.stalled_since().is_some(), self.conn.unsent_bytes() > 0);
-            let owed_max = self.setup.outbox_bytes_high + self.model.longest.max(1);
+            let owed_max = self.setup.output_high_water + self.model.longest.max(1);
             assert!(self.conn.unsent_bytes() < owed_max, "{} bytes are owed", self.conn.unsent_bytes());
-            let is_over = self.conn.unsent_bytes() > self.setup.outbox_bytes_low;
+            let is_over = self.conn.unsent_bytes() > self.setup.output_low_water;
             let is_told = !self.model.awaits_room || is_over || self.conn.state().is_ending();
             assert!(is_told, "nobody was told that there is room: {:?}", self.conn);
         }
@@ -294,8 +294,8 @@ impl Scene {
         let shared = &self.shared;
         assert!(self.read_buffer.is_empty(), "the read buffer is not empty");
         assert_eq!(shared.pool.used_bytes(), self.conn.buffered_bytes(), "the accounting is wrong");
-        assert!(shared.pool.used_bytes() <= self.setup.memory_bytes_max);
-        assert!(shared.pool.used_bytes() + shared.pool.joined_bytes() <= self.setup.memory_bytes_max);
+        assert!(shared.pool.used_bytes() <= self.setup.memory);
+        assert!(shared.pool.used_bytes() + shared.pool.joined_bytes() <= self.setup.memory);
         assert!(shared.pool.free_bytes() <= self.setup.pool_bytes_max);
         let counts = &shared.counts;
         assert_eq!(counts.frames_in - self.counted.0, self.model.frames as u64);
@@ -326,7 +326,7 @@ impl Scene {
         match conn.state() {
             State::Open if conn.is_held() => {}
             State::Open | State::Draining | State::Lingering { .. } => {
-                let is_held = conn.unsent_bytes() > self.setup.outbox_bytes_low;
+                let is_held = conn.unsent_bytes() > self.setup.output_low_water;
                 assert!(is_held || self.socket.is_drained(), "input waits for nothing: {conn:?}");
             }
             State::Flushing { .. } | State::FlushingAfterFin { .. } => {
@@ -389,7 +389,7 @@ impl Scene {
 
     /// What has arrived.
     fn content(&self) -> Content {
-        Content::of(&self.socket.delivered, self.setup.payload_len_max)
+        Content::of(&self.socket.delivered, self.setup.max_payload)
     }
 
     fn it_has_ended(&mut self) {
@@ -400,7 +400,7 @@ impl Scene {
         match reason {
             CloseReason::PeerFinished | CloseReason::TruncatedFrame { .. } | CloseReason::FrameTooLong(_) => {
                 let content = self.content();
-                assert_eq!(reason, content.reason(&self.socket.delivered, self.setup.payload_len_max));
+                assert_eq!(reason, content.reason(&self.socket.delivered, self.setup.max_payload));
                 assert_eq!(self.model.frames, content.frames.len());
             }
             CloseReason::Evicted { input, output } => assert!(input + output > 0, "it held nothing"),

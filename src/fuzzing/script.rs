@@ -9,11 +9,11 @@ use crate::wire::HEADER_LEN;
 /// What holds for the whole script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Setup {
-    pub(super) payload_len_max: u32,
-    pub(super) memory_bytes_max: usize,
+    pub(super) max_payload: u32,
+    pub(super) memory: usize,
     pub(super) pool_bytes_max: usize,
-    pub(super) outbox_bytes_high: usize,
-    pub(super) outbox_bytes_low: usize,
+    pub(super) output_high_water: usize,
+    pub(super) output_low_water: usize,
     pub(super) read_budget_bytes: usize,
     pub(super) write_budget_bytes: usize,
     pub(super) frame_budget: usize,
@@ -109,11 +109,11 @@ impl Setup {
     /// All timeouts are short, so that [`Step::Pass`] makes a difference.
     pub(super) fn config(&self) -> Config {
         Config {
-            payload_len_max: self.payload_len_max,
-            memory_bytes_max: self.memory_bytes_max,
+            max_payload: self.max_payload,
+            memory: self.memory,
             pool_bytes_max: self.pool_bytes_max,
-            outbox_bytes_high: self.outbox_bytes_high,
-            outbox_bytes_low: self.outbox_bytes_low,
+            output_high_water: self.output_high_water,
+            output_low_water: self.output_low_water,
             read_budget_bytes: self.read_budget_bytes,
             write_budget_bytes: self.write_budget_bytes,
             frame_budget: self.frame_budget,
@@ -134,7 +134,7 @@ pub(super) fn of(data: &[u8]) -> (Setup, Vec<Step>) {
     let setup = bytes.setup();
     let mut steps = Vec::new();
     while !bytes.0.is_empty() {
-        steps.push(bytes.step(setup.payload_len_max));
+        steps.push(bytes.step(setup.max_payload));
     }
     (setup, steps)
 }
@@ -169,27 +169,27 @@ impl Bytes<'_> {
     }
 
     /// A length in bytes: any up to 16 MiB, with those easily found that matter.
-    fn len(&mut self, payload_len_max: u32) -> usize {
+    fn len(&mut self, max_payload: u32) -> usize {
         let near = |middle: usize, offset: u8| middle.saturating_add_signed((offset as i8).into());
         match self.next() % 8 {
             0..=3 => self.next().into(),
             4 => self.u16().into(),
-            5 => near(payload_len_max as usize, self.next()),
+            5 => near(max_payload as usize, self.next()),
             6 => near(CHUNK_LEN - HEADER_LEN, self.next()),
             _ => ((self.next() as usize) << 16) | self.u16() as usize,
         }
     }
 
     fn setup(&mut self) -> Setup {
-        let payload_len_max = self.one_of(&PAYLOAD_LENS);
-        let outbox_bytes_high = self.one_of(&HIGH);
+        let max_payload = self.one_of(&PAYLOAD_LENS);
+        let output_high_water = self.one_of(&HIGH);
         let traits = self.next();
         Setup {
-            payload_len_max,
-            memory_bytes_max: self.one_of(&MEMORY),
+            max_payload,
+            memory: self.one_of(&MEMORY),
             pool_bytes_max: self.one_of(&[1 << 20, 0]),
-            outbox_bytes_high,
-            outbox_bytes_low: outbox_bytes_high / 4 * (self.next() as usize % 4),
+            output_high_water,
+            output_low_water: output_high_water / 4 * (self.next() as usize % 4),
             read_budget_bytes: self.one_of(&BUDGETS),
             write_budget_bytes: self.one_of(&BUDGETS),
             frame_budget: self.one_of(&FRAMES),
@@ -221,17 +221,17 @@ impl Bytes<'_> {
     }
 
     /// What is likely in a connection's life has several numbers.
-    fn step(&mut self, payload_len_max: u32) -> Step {
+    fn step(&mut self, max_payload: u32) -> Step {
         match self.next() % 32 {
-            0 | 24 => Step::Frame { payload_len: self.len(payload_len_max) },
+            0 | 24 => Step::Frame { payload_len: self.len(max_payload) },
             1 => {
                 let (raw, rest) = self.0.split_at(self.0.len().min(1 + self.0.first().map_or(0, |&len| len as usize)));
                 self.0 = rest;
                 Step::Raw(raw.get(1..).unwrap_or_default().to_vec())
             }
-            2 | 25 => Step::Deliver(self.len(payload_len_max)),
+            2 | 25 => Step::Deliver(self.len(max_payload)),
             3 | 26 => Step::Deliver(usize::MAX),
-            4 | 27 => Step::Room(self.len(payload_len_max)),
+            4 | 27 => Step::Room(self.len(max_payload)),
             5 => Step::Room(usize::MAX),
             6 | 28 => {
                 let (readable, writable) = self.sides();
@@ -253,7 +253,7 @@ impl Bytes<'_> {
             17 => Step::ShortRead(self.next()),
             18 | 31 => Step::Act(self.act()),
             19 => Step::Pause(self.next().is_multiple_of(2)),
-            20 => Step::Send { payload_len: self.len(payload_len_max) },
+            20 => Step::Send { payload_len: self.len(max_payload) },
             21 => Step::Close,
             22 => Step::Drain,
             _ => match self.next() % 8 {

@@ -28,12 +28,12 @@ pub(super) enum Rest {
 }
 
 impl Content {
-    pub(super) fn of(bytes: &[u8], payload_len_max: u32) -> Self {
+    pub(super) fn of(bytes: &[u8], max_payload: u32) -> Self {
         let (mut frames, mut at) = (Vec::new(), 0);
         let rest = loop {
             let Some(header) = bytes[at..].first_chunk() else { break Rest::Part(bytes.len() - at) };
             let announced = decode_header(*header);
-            if announced > payload_len_max {
+            if announced > max_payload {
                 break Rest::TooLong { announced };
             }
             let end = at + HEADER_LEN + announced as usize;
@@ -52,8 +52,8 @@ impl Content {
     }
 
     /// Why a connection ends that has received this, then FIN, and has answered.
-    pub(super) fn reason(&self, bytes: &[u8], payload_len_max: u32) -> CloseReason {
-        match (self.rest, announced_len(&bytes[self.whole_len()..], payload_len_max)) {
+    pub(super) fn reason(&self, bytes: &[u8], max_payload: u32) -> CloseReason {
+        match (self.rest, announced_len(&bytes[self.whole_len()..], max_payload)) {
             (Rest::Part(0), Ok(None)) => CloseReason::PeerFinished,
             (Rest::Part(received), Ok(_)) => CloseReason::TruncatedFrame { received },
             (Rest::TooLong { announced }, Err(error)) if error.announced == announced => {
@@ -69,22 +69,22 @@ impl Content {
 pub(super) fn play(data: &[u8]) {
     let (head, rest) = data.split_at(data.len().min(3));
     let &[limit, kib, lens] = head else { return };
-    let payload_len_max = PAYLOAD_LENS[limit as usize % PAYLOAD_LENS.len()];
+    let max_payload = PAYLOAD_LENS[limit as usize % PAYLOAD_LENS.len()];
     let (lens, stream) = rest.split_at(rest.len().min(lens as usize % 16));
     let mut bytes = stream[..stream.len().min(CHUNK_LEN)].to_vec();
-    let missing = missing(&bytes, payload_len_max).min((kib as usize % 160) << 10);
+    let missing = missing(&bytes, max_payload).min((kib as usize % 160) << 10);
     bytes.resize(bytes.len() + missing, 0);
     let lens: Vec<usize> = lens.iter().map(|&len| piece_len(len)).collect();
 
-    let content = Content::of(&bytes, payload_len_max);
-    decodes(&bytes, &content, payload_len_max);
-    arrives(&bytes, &content, payload_len_max, &lens);
+    let content = Content::of(&bytes, max_payload);
+    decodes(&bytes, &content, max_payload);
+    arrives(&bytes, &content, max_payload, &lens);
 }
 
 /// How much the last frame lacks.
-fn missing(bytes: &[u8], payload_len_max: u32) -> usize {
-    let rest = &bytes[Content::of(bytes, payload_len_max).whole_len()..];
-    match announced_len(rest, payload_len_max) {
+fn missing(bytes: &[u8], max_payload: u32) -> usize {
+    let rest = &bytes[Content::of(bytes, max_payload).whole_len()..];
+    match announced_len(rest, max_payload) {
         Ok(Some(announced)) => HEADER_LEN + announced as usize - rest.len(),
         Ok(None) | Err(_) => 0,
     }
@@ -96,10 +96,10 @@ fn piece_len(byte: u8) -> usize {
 }
 
 /// At the front of every frame, a frame is seen at its last byte, and nothing before.
-fn decodes(bytes: &[u8], content: &Content, payload_len_max: u32) {
+fn decodes(bytes: &[u8], content: &Content, max_payload: u32) {
     for frame in &content.frames {
         let frame_len = frame.len();
-        let front = |len: usize| decode(&bytes[frame.start..][..len], payload_len_max);
+        let front = |len: usize| decode(&bytes[frame.start..][..len], max_payload);
         for len in 0..HEADER_LEN {
             assert_eq!(front(len), Ok(Decoded::Partial { frame_len: 0 }));
         }
@@ -111,19 +111,19 @@ fn decodes(bytes: &[u8], content: &Content, payload_len_max: u32) {
         assert_eq!(front(bytes.len() - frame.start), Ok(Decoded::Frame { frame_len }));
     }
     let rest = &bytes[content.whole_len()..];
-    let decoded = decode(rest, payload_len_max);
+    let decoded = decode(rest, max_payload);
     match content.rest {
         Rest::Part(_) => assert!(matches!(decoded, Ok(Decoded::Partial { .. })), "{decoded:?}"),
         Rest::TooLong { announced } => {
             assert_eq!(decoded.map_err(|error| error.announced), Err(announced));
-            assert_eq!(decode(&rest[..HEADER_LEN - 1], payload_len_max), Ok(Decoded::Partial { frame_len: 0 }));
+            assert_eq!(decode(&rest[..HEADER_LEN - 1], max_payload), Ok(Decoded::Partial { frame_len: 0 }));
         }
     }
 }
 
 /// In pieces of these lengths, over and over (but not for ever), the stream is echoed frame by frame, each as soon as it is whole.
-fn arrives(bytes: &[u8], content: &Content, payload_len_max: u32, lens: &[usize]) {
-    let setup = Setup { payload_len_max, ..of(&[]).0 };
+fn arrives(bytes: &[u8], content: &Content, max_payload: u32, lens: &[usize]) {
+    let setup = Setup { max_payload, ..of(&[]).0 };
     let mut scene = Scene::new(&setup);
     let mut lens = lens.iter().copied().cycle().take(PIECES_MAX);
     let (mut frames, mut at) = (content.frames.iter().peekable(), 0);
@@ -147,7 +147,7 @@ fn arrives(bytes: &[u8], content: &Content, payload_len_max: u32, lens: &[usize]
     assert!(scene.socket.written == bytes[..whole_len]);
     scene.take(&Step::Fin);
     scene.take(&Step::Settle);
-    assert_eq!(scene.conn.closed(), Some(content.reason(bytes, payload_len_max)));
+    assert_eq!(scene.conn.closed(), Some(content.reason(bytes, max_payload)));
     scene.finish();
 }
 

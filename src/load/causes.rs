@@ -44,9 +44,10 @@ fn frame_limit(found: &Found) -> Option<Cause> {
     Some(Cause {
         connections: found.ended,
         limit: format!("the server ended them at a frame of {len} bytes or more, and answered {none}"),
-        lifted_by: "the frame is probably above its limit: raise that (for `frameloop serve`: --max-frame), or use a \
+        lifted_by:
+            "the frame is probably above its limit: raise that (for `frameloop serve`: --max-payload), or use a \
                     smaller --size"
-            .into(),
+                .into(),
     })
 }
 
@@ -242,7 +243,7 @@ mod tests {
             (
                 Found { ended: 5, ended_unanswered: 5, lost_len_min: Some(20 << 20), ..nothing() },
                 "5 connections: the server ended them at a frame of 20971520 bytes or more, and answered no frame",
-                "--max-frame",
+                "--max-payload",
             ),
             (
                 Found { ended: 9, answered_len_max: 1_000, lost_len_min: Some(1_025), ..nothing() },

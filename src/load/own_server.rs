@@ -38,9 +38,9 @@ impl OwnServer {
     pub(crate) fn start(plan: &Plan) -> Result<Self, LoadError> {
         let largest = *plan.payload_len.end();
         let config = Config::builder()
-            .payload_len_max(largest.max(Config::default().payload_len_max))
-            .connections_max(plan.connections_total().max(1))
-            .memory_bytes_max(MEMORY.max(4 * largest as usize))
+            .max_payload(largest.max(Config::default().max_payload))
+            .max_connections(plan.connections_total().max(1))
+            .memory(MEMORY.max(4 * largest as usize))
             .spin(plan.spin)
             .build()
             .map_err(Error::Config)?;

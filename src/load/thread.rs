@@ -98,11 +98,11 @@ fn config(plan: &Plan) -> Result<Config, Error> {
     let high = (plan.depth * frame_len).max(64 << 10) + 1;
     let all = connections.saturating_mul(high.saturating_add(2 * frame_len));
     Config::builder()
-        .payload_len_max(largest.max(Config::default().payload_len_max))
-        .connections_max(connections.max(1))
-        .memory_bytes_max(all.max(1 << 30))
-        .outbox_bytes_high(high)
-        .outbox_bytes_low(high / 4)
+        .max_payload(largest.max(Config::default().max_payload))
+        .max_connections(connections.max(1))
+        .memory(all.max(1 << 30))
+        .output_high_water(high)
+        .output_low_water(high / 4)
         .frame_timeout(None)
         .write_timeout(None)
         .connect_timeout(plan.connect_timeout)

@@ -128,7 +128,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Whether there is no room for another connection.
     fn is_full(&self) -> bool {
-        self.connections.sockets() >= self.shared.config.connections_max
+        self.connections.sockets() >= self.shared.config.max_connections
     }
 
     /// Closes a connection so that another can be accepted.
@@ -171,7 +171,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     fn admission(&mut self, peer: &PeerAddr, longest_idle: Option<ConnId>) -> Result<(), Refusal> {
         let is_full = self.is_full();
         if is_full && longest_idle.is_none() {
-            return Err(Refusal::ConnectionsMax(self.shared.config.connections_max));
+            return Err(Refusal::ConnectionsMax(self.shared.config.max_connections));
         }
         if let Some((prefix, max)) = self.listeners.per_ip.full(peer) {
             return Err(Refusal::PerIp(prefix, max));
@@ -184,8 +184,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     fn refuse(&mut self, peer: &PeerAddr, refusal: Refusal) {
         self.count_refused(|refused| match refusal {
-            Refusal::ConnectionsMax(_) => &mut refused.connections_max,
-            Refusal::PerIp(..) => &mut refused.connections_per_ip_max,
+            Refusal::ConnectionsMax(_) => &mut refused.max_connections,
+            Refusal::PerIp(..) => &mut refused.max_per_ip,
         });
         if self.gates.refused.passes(self.now(), Source::of(peer)) {
             warn!("refused {peer}: there are {refusal}, as many as allowed");

@@ -33,7 +33,7 @@ pub(crate) struct TurnBudget {
 
 impl TurnBudget {
     pub(crate) fn new(config: &Config) -> Self {
-        let bytes = config.turn_budget_bytes;
+        let bytes = config.turn_budget;
         debug_assert!(bytes >= TURN_BUDGET_MIN);
         // A read and a write go up to the chunk that crosses the budget.
         let share = config.read_budget_bytes.saturating_add(config.write_budget_bytes).saturating_add(2 * CHUNK_LEN);
@@ -91,8 +91,8 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn budget_of(turn_budget_bytes: usize) -> TurnBudget {
-        TurnBudget::new(&Config { turn_budget_bytes, ..Config::default() })
+    fn budget_of(turn_budget: usize) -> TurnBudget {
+        TurnBudget::new(&Config { turn_budget, ..Config::default() })
     }
 
     #[test]

@@ -51,8 +51,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if self.life != Life::Running {
             return Err(DialError::Cancelled);
         }
-        if self.connections.sockets() >= config.connections_max {
-            return Err(DialError::ConnectionsMax { allowed: config.connections_max });
+        if self.connections.sockets() >= config.max_connections {
+            return Err(DialError::ConnectionsMax { allowed: config.max_connections });
         }
         if let (ListenAddr::Tcp(to), Some(from)) = (to, from)
             && to.is_ipv4() != from.is_ipv4()

@@ -55,7 +55,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         assert!(self.acceptance.len() <= watched, "a window belongs to a connection that is watched");
         assert_eq!(shared.pool.used_bytes(), buffered, "the accounted bytes are those that connections own");
-        assert!(buffered <= config.memory_bytes_max, "{buffered} bytes are buffered");
+        assert!(buffered <= config.memory, "{buffered} bytes are buffered");
         let sleeps = queued > 0 && self.sleep(None) != Some(Duration::ZERO);
         assert!(!sleeps, "the next poll does not sleep while a connection waits for its turn");
         let queue = self.connections.work.queue.iter();
@@ -63,9 +63,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         // Whoever has ended may leave an entry behind, which finds nobody.
         assert_eq!(queue_entries, queued, "a connection stands in the queue at most once");
         assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialling, "connections are counted");
-        assert!(self.connections.sockets() <= config.connections_max, "connections are limited");
+        assert!(self.connections.sockets() <= config.max_connections, "connections are limited");
         let moved_max = self.stats.turn_bytes_max;
-        assert!(moved_max <= config.turn_budget_bytes as u64, "{moved_max} bytes were moved in one turn");
+        assert!(moved_max <= config.turn_budget as u64, "{moved_max} bytes were moved in one turn");
         let closed: u64 = self.stats.closed_total();
         let begun = self.stats.accepted + self.stats.dialled;
         assert_eq!(begun, self.stats.connections + closed, "who was accepted or dialled is open or has ended");

@@ -15,8 +15,7 @@ use crate::config::Config;
 pub(crate) struct PerIp {
     /// `None`: no limit, and nothing is counted.
     max: Option<usize>,
-    ipv4_prefix_len: u8,
-    ipv6_prefix_len: u8,
+    prefix_lens: (u8, u8),
     counts: HashMap<Prefix, usize>,
 }
 
@@ -29,12 +28,7 @@ pub(crate) struct Prefix {
 
 impl PerIp {
     pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            max: config.connections_per_ip_max,
-            ipv4_prefix_len: config.ipv4_prefix_len,
-            ipv6_prefix_len: config.ipv6_prefix_len,
-            counts: HashMap::new(),
-        }
+        Self { max: config.max_per_ip, prefix_lens: config.ip_prefix, counts: HashMap::new() }
     }
 
     /// The prefix of `peer` and the limit, if as many connections of that prefix are open as may be.
@@ -67,8 +61,8 @@ impl PerIp {
     fn limited(&self, peer: &PeerAddr) -> Option<(usize, Prefix)> {
         let max = self.max?;
         let prefix = match peer.ip()? {
-            IpAddr::V4(ip) => Prefix::v4(ip, self.ipv4_prefix_len),
-            IpAddr::V6(ip) => Prefix::v6(ip, self.ipv6_prefix_len),
+            IpAddr::V4(ip) => Prefix::v4(ip, self.prefix_lens.0),
+            IpAddr::V6(ip) => Prefix::v6(ip, self.prefix_lens.1),
         };
         Some((max, prefix))
     }
@@ -104,7 +98,7 @@ mod tests {
     use super::*;
 
     fn per_ip(lens: (u8, u8)) -> PerIp {
-        let config = Config::builder().connections_per_ip_max(Some(1)).ipv4_prefix_len(lens.0).ipv6_prefix_len(lens.1);
+        let config = Config::builder().max_per_ip(Some(1)).ip_prefix(lens);
         PerIp::new(&config.build().unwrap())
     }
 

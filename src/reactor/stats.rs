@@ -87,9 +87,9 @@ pub struct Stats {
 #[non_exhaustive]
 pub struct Refused {
     /// Over the limit for all.
-    pub connections_max: u64,
+    pub max_connections: u64,
     /// Over the limit for one IP address.
-    pub connections_per_ip_max: u64,
+    pub max_per_ip: u64,
     /// The readiness queue would not take it, or the handler panicked in `on_open`.
     pub failed: u64,
 }
@@ -98,7 +98,7 @@ impl Refused {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.connections_max + self.connections_per_ip_max + self.failed
+        self.max_connections + self.max_per_ip + self.failed
     }
 }
 

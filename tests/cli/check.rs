@@ -77,9 +77,9 @@ fn the_projects_own_server_holds_every_case_of_every_level() {
 
 #[test]
 fn a_server_with_a_small_limit_is_graded_within_it() {
-    let (_server, addr) = serve(&["-q", "--max-frame", "512"]);
+    let (_server, addr) = serve(&["-q", "--max-payload", "512"]);
     let cases = "one-frame,header-2-2,binary-payload,large-frame,slow-reader,never-reads-beside,length-over-limit";
-    let result = graded(&check(&[&addr, "--max-frame", "512", "--case", cases, "--json"]));
+    let result = graded(&check(&[&addr, "--max-payload", "512", "--case", cases, "--json"]));
     assert_eq!(with_outcome(&result, "holds").len(), 7, "{result:#}");
 }
 
@@ -173,8 +173,8 @@ fn what_cannot_be_played_is_a_usage_error() {
         &["--level", "basic", "--case", "one-frame"],
         &["--pid", "me"],
         &["unix:/run/frameloop.sock"],
-        &["--max-frame", "4GiB"],
-        &["--max-frame", "511"],
+        &["--max-payload", "4GiB"],
+        &["--max-payload", "511"],
         &["--timeout", "0"],
     ] {
         let done = check(args);

@@ -265,7 +265,7 @@ fn a_file_too_long_for_a_frame_is_not_read() {
 
 #[test]
 fn a_frame_over_the_servers_limit_loses_the_connection() {
-    let (_server, addr) = serve(&["--max-frame", "8"]);
+    let (_server, addr) = serve(&["--max-payload", "8"]);
     let lost = outcome_with_input(&mut frameloop(&["connect", &addr]), b"short\nmuch too long\nshort\n");
     assert_eq!((lost.code, lost.stdout.as_str()), (Some(1), "short\n"));
     assert!(lost.stderr.starts_with("error: the connection was lost: "), "{lost:?}");

@@ -64,14 +64,24 @@ fn variable_that_is_empty_or_false_counts_as_unset() {
 
 #[test]
 fn refused_value_of_a_variable_is_shown_with_the_variable() {
-    let refused = outcome(&mut with_variables(&["serve"], &[("FRAMELOOP_MAX_FRAME", "big")]));
+    let refused = outcome(&mut with_variables(&["serve"], &[("FRAMELOOP_MAX_PAYLOAD", "big")]));
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(
-        refused.stderr.contains("'big'") && refused.stderr.contains("comes from FRAMELOOP_MAX_FRAME"),
+        refused.stderr.contains("'big'") && refused.stderr.contains("comes from FRAMELOOP_MAX_PAYLOAD"),
         "{refused:?}"
     );
-    let typed = outcome(&mut with_variables(&["serve", "--max-frame", "big"], &[("FRAMELOOP_MAX_FRAME", "1")]));
-    assert!(typed.code == Some(2) && !typed.stderr.contains("FRAMELOOP_MAX_FRAME"), "{typed:?}");
+    let typed = outcome(&mut with_variables(&["serve", "--max-payload", "big"], &[("FRAMELOOP_MAX_PAYLOAD", "1")]));
+    assert!(typed.code == Some(2) && !typed.stderr.contains("FRAMELOOP_MAX_PAYLOAD"), "{typed:?}");
+}
+
+#[test]
+fn old_name_of_a_flag_and_its_variable_still_count() {
+    for subcommand in [["serve"].as_slice(), &["check", "127.0.0.1:1"]] {
+        let typed = outcome(&mut frameloop(&[subcommand, &["--max-frame", "big"]].concat()));
+        assert!(typed.code == Some(2) && typed.stderr.contains("'big' for '--max-payload"), "{typed:?}");
+        let old = outcome(&mut with_variables(subcommand, &[("FRAMELOOP_MAX_FRAME", "big")]));
+        assert!(old.code == Some(2) && old.stderr.contains("comes from FRAMELOOP_MAX_FRAME"), "{old:?}");
+    }
 }
 
 #[test]

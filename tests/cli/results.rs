@@ -251,12 +251,12 @@ fn sources_that_cannot_be_used_are_refused_with_the_cause() {
 
 #[test]
 fn frames_above_the_servers_limit_are_named_as_the_cause() {
-    let (_server, addr) = serve(&["--max-frame", "1KiB"]);
+    let (_server, addr) = serve(&["--max-payload", "1KiB"]);
     for (size, words) in [("20KiB", "at a frame of 20480 bytes or more"), ("0..4KiB", "and answered none above")] {
         let failed = run(&["load", &addr, "-c", "20", "-n", "5000", "--warmup", "0", "-s", size]);
         assert_eq!(failed.code, Some(1), "{size}");
         let text = failed.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(text.contains(words) && text.contains("--max-frame"), "{size}: {}", failed.stdout);
+        assert!(text.contains(words) && text.contains("--max-payload"), "{size}: {}", failed.stdout);
         assert!(text.contains("the server ended all connections"), "{size}: {}", failed.stdout);
     }
 }

@@ -109,9 +109,9 @@ fn listeners_and_limits_can_come_from_the_environment_and_flags_win() {
     assert!(server.listening_on().starts_with("127.0.0.1:"));
     assert_eq!(server.listening_on(), socket.addr());
 
-    let refused = outcome(frameloop(&["serve"]).env("FRAMELOOP_MAX_FRAME", "big"));
+    let refused = outcome(frameloop(&["serve"]).env("FRAMELOOP_MAX_PAYLOAD", "big"));
     assert_eq!(refused.code, Some(2));
-    assert!(refused.stderr.starts_with("error: invalid value 'big' for '--max-frame <SIZE>'"), "{refused:?}");
+    assert!(refused.stderr.starts_with("error: invalid value 'big' for '--max-payload <SIZE>'"), "{refused:?}");
 
     let mut command = frameloop(&["serve", "--listen", "127.0.0.1:0"]);
     let server = Process::start(command.env("FRAMELOOP_LISTEN", "192.0.2.7:7"));
@@ -207,7 +207,7 @@ fn log_and_lines_for_scripts_are_in_order_on_one_pipe() {
 
 #[test]
 fn a_reader_that_is_stuck_is_cut_at_the_drain_timeout() {
-    let (server, addr) = serve(&["--max-frame", "64MiB", "--drain-timeout", "100ms"]);
+    let (server, addr) = serve(&["--max-payload", "64MiB", "--drain-timeout", "100ms"]);
     let _client = stuck_reader(&addr);
     server.signal("TERM");
     let (drained, cut, unsent) = drain_report(&server.outcome());
@@ -217,7 +217,7 @@ fn a_reader_that_is_stuck_is_cut_at_the_drain_timeout() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let (server, addr) = serve(&["--max-frame", "64MiB", "--drain-timeout", "1h"]);
+    let (server, addr) = serve(&["--max-payload", "64MiB", "--drain-timeout", "1h"]);
     let _client = stuck_reader(&addr);
     server.signal("INT");
     server.stderr_line_with("draining");
@@ -230,7 +230,7 @@ fn a_second_signal_ends_at_once() {
 
 #[test]
 fn two_signals_at_once_are_one() {
-    let (server, addr) = serve(&["--max-frame", "64MiB", "--drain-timeout", "1h"]);
+    let (server, addr) = serve(&["--max-payload", "64MiB", "--drain-timeout", "1h"]);
     let mut client = stuck_reader(&addr);
     // Of two different kinds: the kernel may merge two of one kind before the process has run.
     server.signal("INT TERM");

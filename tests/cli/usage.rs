@@ -20,7 +20,7 @@ fn help_goes_to_stdout_and_names_every_flag_its_variable_and_its_default() {
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
     let flags = [
         ("--listen <ADDR>", "[default: 127.0.0.1:7007]"),
-        ("--max-frame <SIZE>", "[default: 16MiB]"),
+        ("--max-payload <SIZE>", "[default: 16MiB]"),
         ("--max-connections <COUNT>", "[default: as many as open files allow]"),
         ("--reclaim-idle <DURATION>", "[default: 30s]"),
         ("--max-per-ip <COUNT>", "[default: 0]"),
@@ -78,10 +78,10 @@ fn without_a_command_the_help_is_printed_and_the_exit_code_is_2() {
 
 #[test]
 fn a_size_that_cannot_work_is_shown_with_its_flag_and_the_form() {
-    for flag in ["--max-frame", "--memory", "--output-high-water"] {
+    for flag in ["--max-payload", "--memory", "--output-high-water"] {
         assert_usage_error(&["serve", flag, "big"], &["'big'", flag, "64KiB"]);
     }
-    assert_usage_error(&["serve", "--max-frame", "4GiB"], &["--max-frame", "4294967296", "4294967295"]);
+    assert_usage_error(&["serve", "--max-payload", "4GiB"], &["--max-payload", "4294967296", "4294967295"]);
 }
 
 #[test]
@@ -128,8 +128,8 @@ fn values_that_cannot_work_together_are_told_by_their_flags() {
     assert_usage_error(
         &["serve", "--memory", "1MiB"],
         &[
-            "--memory is 1048576 and must be at least 16846852, for a frame of --max-frame (16777216) and a chunk of 69632; \
-             raise it or lower --max-frame",
+            "--memory is 1048576 and must be at least 16846852, for a frame of --max-payload (16777216) and a chunk of 69632; \
+             raise it or lower --max-payload",
         ],
     );
     assert_usage_error(&["serve", "--max-connections", "0"], &["--max-connections is 0 and must be at least 1"]);
@@ -146,7 +146,7 @@ fn every_shell_has_a_completion_script() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = outcome(&mut frameloop(&["completions", shell]));
         assert_eq!((script.code, script.stderr.as_str()), (Some(0), ""), "{shell}");
-        assert!(script.stdout.contains("max-frame"), "{shell}");
+        assert!(script.stdout.contains("max-payload"), "{shell}");
     }
     assert_usage_error(&["completions", "abacus"], &["abacus", "SHELL"]);
 }

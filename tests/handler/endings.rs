@@ -96,7 +96,7 @@ fn an_end_by_the_peer_closes_what_was_opened() {
     assert_eq!(rst, CloseReason::Reset);
     let truncated = ending(config(), Hooks::default(), |server, client| server.write(&client, &[0, 0, 0, 9, 1]));
     assert_eq!(truncated, CloseReason::TruncatedFrame { received: 5 });
-    let limit = Config::builder().payload_len_max(8).build().unwrap();
+    let limit = Config::builder().max_payload(8).build().unwrap();
     let too_long = ending(limit, Hooks::default(), |server, client| server.write(&client, &[0, 0, 0, 9]));
     assert!(matches!(too_long, CloseReason::FrameTooLong(_)), "{too_long:?}");
 }
@@ -141,7 +141,7 @@ fn a_close_inside_on_low_water_flushes_the_rest() {
 
 #[test]
 fn a_refused_connection_is_never_opened() {
-    let config = Config::builder().connections_max(1).build().unwrap();
+    let config = Config::builder().max_connections(1).build().unwrap();
     let mut server = Server::new(config, Hooks::default());
     let admitted = server.connect();
     let refused = server.connect();
@@ -149,7 +149,7 @@ fn a_refused_connection_is_never_opened() {
     server.echo(&admitted, b"x");
     drop(admitted);
     server.closed(1);
-    assert_eq!((server.log().opened.len(), server.reactor.stats().refused.connections_max), (1, 1));
+    assert_eq!((server.log().opened.len(), server.reactor.stats().refused.max_connections), (1, 1));
     server.log().assert_paired();
 }
 
@@ -178,7 +178,7 @@ fn a_peer_that_does_not_answer_our_fin_is_closed_after_the_linger_timeout() {
 
 #[test]
 fn after_its_close_nothing_more_is_queued_also_not_at_low_water() {
-    let config = Config::builder().outbox_bytes_high(1_024).outbox_bytes_low(256).build().unwrap();
+    let config = Config::builder().output_high_water(1_024).output_low_water(256).build().unwrap();
     let (results, sent) = channel();
     let hooks = Hooks::default()
         .on_frame(|conn, _| {

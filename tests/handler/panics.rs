@@ -145,7 +145,7 @@ fn a_panic_in_on_close_or_on_message_ends_nothing_else() {
 
 #[test]
 fn after_its_panic_a_handler_is_called_for_the_close_and_nothing_else() {
-    let config = Config::builder().outbox_bytes_high(1_024).outbox_bytes_low(256).build().unwrap();
+    let config = Config::builder().output_high_water(1_024).output_low_water(256).build().unwrap();
     let hooks = Hooks::default().on_frame(|conn, _| {
         assert_eq!(conn.reply(&pattern(2_048)), Sent::Queued);
         panic!("this panic is part of the test");

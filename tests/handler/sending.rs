@@ -135,7 +135,7 @@ fn over_the_mark_nothing_is_queued_until_low_water_is_told() {
 
 #[test]
 fn low_water_follows_also_when_everything_was_sent_at_once() {
-    let config = Config::builder().outbox_bytes_high(1_024).outbox_bytes_low(256).build().unwrap();
+    let config = Config::builder().output_high_water(1_024).output_low_water(256).build().unwrap();
     let (results, sent) = channel();
     let hooks = Hooks::default().on_frame(move |conn, frame| {
         results.send(conn.reply_frame(frame)).unwrap();

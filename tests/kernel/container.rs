@@ -96,7 +96,7 @@ fn server_with_little_address_space_stays_within_it() {
 fn default_memory_below_the_longest_frame_is_raised_with_a_warning() {
     let (server, addr) = Process::serve_after("ulimit -v 61440", &[]);
     let line = server.stderr_line_with("a quarter of RLIMIT_AS");
-    assert!(line.contains("is 15728640 bytes, but --max-frame and --output-high-water need 16846852"), "{line}");
+    assert!(line.contains("is 15728640 bytes, but --max-payload and --output-high-water need 16846852"), "{line}");
     connect_and_ping(addr);
     server.signal("TERM");
     assert_eq!(server.outcome().code, Some(0));

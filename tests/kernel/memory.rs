@@ -123,7 +123,7 @@ fn a_flood_in_little_memory_ends_its_peers_and_neither_the_server_nor_others() {
     let (mut server, addr) = Process::serve(&[
         "--memory",
         &MEMORY.to_string(),
-        "--max-frame",
+        "--max-payload",
         &FRAME_LEN.to_string(),
         "--frame-timeout",
         "0",

@@ -49,7 +49,7 @@ fn a_listen_queue_that_is_full_is_named() {
 
 #[test]
 fn connections_come_from_the_sources_in_turn() {
-    let server = Server::start(patient().connections_per_ip_max(Some(2)));
+    let server = Server::start(patient().max_per_ip(Some(2)));
     let sources = "127.0.0.1,127.0.0.2,127.0.1.0/30".parse().unwrap();
     let outcome = outcome(&Plan { sources, connections: 8, ..plan(server.addr) });
     assert_eq!((outcome.connecting.up, outcome.errors.total()), (8, 0));
@@ -58,7 +58,7 @@ fn connections_come_from_the_sources_in_turn() {
 
 #[test]
 fn a_server_of_few_connections_is_named_as_the_cause() {
-    let server = Server::start(patient().connections_max(4));
+    let server = Server::start(patient().max_connections(4));
     let outcome = outcome(&plan(server.addr));
     assert_eq!(outcome.connecting.turned_away, 6, "{:?}", outcome.connecting);
     assert!(outcome.causes[0].to_string().contains("--max-connections"));

@@ -13,7 +13,7 @@ const BYTES: usize = 4 * 10_000_000;
 const MEMORY: u64 = 1 << 20;
 
 fn server(write_timeout: Option<Duration>) -> Server {
-    let config = patient().payload_len_max(64 << 10).memory_bytes_max(MEMORY as usize);
+    let config = patient().max_payload(64 << 10).memory(MEMORY as usize);
     Server::start(config.write_timeout(write_timeout))
 }
 

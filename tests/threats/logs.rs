@@ -108,7 +108,7 @@ fn a_flood_of_resets_is_told_in_ten_lines_a_second_and_a_count() {
 
 #[test]
 fn a_flood_of_refused_connections_is_told_in_ten_lines_a_second_and_a_count() {
-    let config = Config::builder().connections_max(1).build().unwrap();
+    let config = Config::builder().max_connections(1).build().unwrap();
     let mut server = Server::new(config, Hooks::default());
     let _first = server.connect();
     assert_few_lines(&mut server, "as many as allowed", "refused connections", |server| drop(server.connect()));
@@ -188,7 +188,7 @@ fn talkative(panics: bool) -> Server<Hooks> {
         }
         let _ = conn.reply_frame(frame);
     });
-    Server::new(Config::builder().payload_len_max(1_000).build().unwrap(), hooks)
+    Server::new(Config::builder().max_payload(1_000).build().unwrap(), hooks)
 }
 
 fn turn_some(server: &mut Server<Hooks>) {

@@ -32,6 +32,12 @@ pub(crate) fn parse(
     command.try_get_matches_from(&args).map_err(|error| with_its_variable(error, &args))
 }
 
+/// The variable of a flag that had another name before: the old one, if only that is set.
+pub(crate) fn renamed(name: &'static str, old_name: &'static str) -> &'static str {
+    let is_old = std::env::var_os(name).is_none() && std::env::var_os(old_name).is_some();
+    if is_old { old_name } else { name }
+}
+
 /// Says that a refused value comes from a variable, if its flag was not typed.
 fn with_its_variable(mut error: clap::Error, args: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };

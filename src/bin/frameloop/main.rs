@@ -68,7 +68,7 @@ Examples:
   frameloop completions bash > ~/.local/share/bash-completion/completions/frameloop
   frameloop man | man -l -
 
-Every flag can also be given in the environment: --max-frame as FRAMELOOP_MAX_FRAME, and so on. A typed flag overrides
+Every flag can also be given in the environment: --max-payload as FRAMELOOP_MAX_PAYLOAD, and so on. A typed flag overrides
 the environment, and a variable that is empty, or false for a flag without a value, counts as unset.
 
 Exit codes: 0 done, 1 the run failed, 2 usage, 99 a --expect did not hold. SIGINT and SIGTERM drain serve and end load

@@ -84,7 +84,7 @@ pub(crate) fn default(limit: &MemoryLimit, least: usize) -> usize {
     let can_be_raised = limit.bytes >= least as u64;
     let what = if can_be_raised { format!("using {least}") } else { "more than there is".to_owned() };
     warn!(
-        "a quarter of {limit} is {quarter} bytes, but --max-frame and --output-high-water need {least}: {what}; lower them \
+        "a quarter of {limit} is {quarter} bytes, but --max-payload and --output-high-water need {least}: {what}; lower them \
          or set --memory"
     );
     if can_be_raised { least } else { quarter }

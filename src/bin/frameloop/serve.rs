@@ -9,11 +9,12 @@ use frameloop::{Config, ConfigError, Echo, ListenAddr, Reactor, Turn};
 use log::{info, warn};
 
 use crate::address::{self, Address};
+use crate::environment::renamed;
 use crate::failure::Failure;
 use crate::memory_limit::MemoryLimit;
 use crate::output::Announcements;
 use crate::signals::{self, Action, Wake};
-use crate::values::{self, PrefixLens, on};
+use crate::values::{self, on};
 use crate::{logging, machine, memory_limit, streams};
 
 /// Serve: echo every frame back to its sender
@@ -42,9 +43,10 @@ pub(crate) struct ServeArgs {
     /// Longest payload that a peer may announce; up to 4294967295 (4GiB-1)
     ///
     /// A peer that announces more is disconnected.
-    #[arg(long, env = "FRAMELOOP_MAX_FRAME", value_name = "SIZE", default_value = "16MiB")]
+    #[arg(long, alias = "max-frame", env = renamed("FRAMELOOP_MAX_PAYLOAD", "FRAMELOOP_MAX_FRAME"))]
+    #[arg(value_name = "SIZE", default_value = "16MiB")]
     #[arg(value_parser = values::size::<u32>, help_heading = "Limits")]
-    max_frame: u32,
+    max_payload: u32,
     /// Most connections at a time; more are refused and counted [default: as many as open files allow]
     ///
     /// At the start the soft limit of open files is raised to the hard one; the default is that, less a reserve.
@@ -67,7 +69,7 @@ pub(crate) struct ServeArgs {
     /// Addresses with the same prefix count as one. An IPv4 address mapped into IPv6 counts as IPv4.
     #[arg(long, env = "FRAMELOOP_IP_PREFIX", value_name = "V4,V6", default_value = "32,64")]
     #[arg(value_parser = values::prefix_lens, help_heading = "Limits")]
-    ip_prefix: PrefixLens,
+    ip_prefix: (u8, u8),
     /// Memory for the buffers of all connections [default: a quarter of the smallest memory limit]
     ///
     /// When it is reached, the connection that holds the most is closed. The limits are physical memory, those of the cgroup
@@ -146,7 +148,7 @@ Examples:
   frameloop serve                                                  on 127.0.0.1:7007
   frameloop serve --listen 0.0.0.0:7007 --listen '[::]:7007'       IPv4 and IPv6, all interfaces
   frameloop serve --listen unix:/run/frameloop.sock                a Unix socket
-  frameloop serve --max-frame 1MiB --max-per-ip 100 --idle-timeout 5m
+  frameloop serve --max-payload 1MiB --max-per-ip 100 --idle-timeout 5m
   frameloop serve -vv                                              every step of every connection";
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -202,20 +204,19 @@ impl ServeArgs {
             );
         }
         let builder = Config::builder()
-            .payload_len_max(self.max_frame)
-            .connections_max(connections)
+            .max_payload(self.max_payload)
+            .max_connections(connections)
             .reclaim_idle(on(self.reclaim_idle))
-            .connections_per_ip_max(Some(self.max_per_ip).filter(|max| *max > 0))
-            .ipv4_prefix_len(self.ip_prefix.ipv4)
-            .ipv6_prefix_len(self.ip_prefix.ipv6)
-            .outbox_bytes_high(self.output_high_water)
-            .outbox_bytes_low(self.output_high_water / 4)
+            .max_per_ip(Some(self.max_per_ip).filter(|max| *max > 0))
+            .ip_prefix(self.ip_prefix)
+            .output_high_water(self.output_high_water)
+            .output_low_water(self.output_high_water / 4)
             .idle_timeout(on(self.idle_timeout))
             .frame_timeout(on(self.frame_timeout))
             .write_timeout(on(self.write_timeout))
             .write_rate_min(self.write_rate_min)
             .drain_timeout(self.drain_timeout)
-            .turn_budget_bytes(self.turn_budget)
+            .turn_budget(self.turn_budget)
             .backlog(self.backlog)
             .reuse_port(self.reuse_port)
             .keepalive(on(self.keepalive))
@@ -223,11 +224,11 @@ impl ServeArgs {
         let memory = match self.memory {
             Some(memory) => memory,
             None => {
-                let least = builder.clone().memory_bytes_max(usize::MAX).build()?.memory_bytes_min();
+                let least = builder.clone().memory(usize::MAX).build()?.memory_min();
                 memory_limit::default(limit, least)
             }
         };
-        Ok((builder.memory_bytes_max(memory).build()?, memory))
+        Ok((builder.memory(memory).build()?, memory))
     }
 }
 
@@ -289,10 +290,13 @@ const LOG_PATIENCE: Duration = Duration::from_millis(100);
 /// The exit code when a last line is not written.
 const EXIT_UNWRITTEN: i32 = 1;
 
-/// A setting that cannot work, told by the name of its flag.
+/// A setting that cannot work, by the name of its flag: the same name, in the style of a flag.
 fn usage(error: &ConfigError) -> Failure {
+    let message = error.to_string();
     // An error may name other settings too, with what they ask for.
-    let message = FLAGS.iter().fold(error.to_string(), |message, (setting, flag)| message.replace(setting, flag));
+    let is_setting = |word: &&str| *word == error.setting() || word.contains('_');
+    let flag = |word| if is_setting(&word) { format!("--{}", word.replace('_', "-")) } else { word.to_owned() };
+    let message = message.split(' ').map(flag).collect::<Vec<_>>().join(" ");
     let mut command = crate::command();
     command.build();
     match command.find_subcommand_mut("serve") {
@@ -300,23 +304,3 @@ fn usage(error: &ConfigError) -> Failure {
         None => command.error(ErrorKind::ValueValidation, message).into(),
     }
 }
-
-/// The flag that each setting comes from.
-const FLAGS: [(&str, &str); 16] = [
-    ("payload_len_max", "--max-frame"),
-    ("connections_max", "--max-connections"),
-    ("reclaim_idle", "--reclaim-idle"),
-    ("connections_per_ip_max", "--max-per-ip"),
-    ("memory_bytes_max", "--memory"),
-    ("outbox_bytes_high", "--output-high-water"),
-    ("outbox_bytes_low", "a quarter of --output-high-water"),
-    ("idle_timeout", "--idle-timeout"),
-    ("frame_timeout", "--frame-timeout"),
-    ("write_timeout", "--write-timeout"),
-    ("write_rate_min", "--write-rate-min"),
-    ("drain_timeout", "--drain-timeout"),
-    ("turn_budget_bytes", "--turn-budget"),
-    ("backlog", "--backlog"),
-    ("keepalive", "--keepalive"),
-    ("spin", "--spin"),
-];

@@ -69,18 +69,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// How many bits of an address count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PrefixLens {
-    pub(crate) ipv4: u8,
-    pub(crate) ipv6: u8,
-}
-
 /// A V4,V6: `32,64`.
-pub(crate) fn prefix_lens(text: &str) -> Result<PrefixLens, String> {
+pub(crate) fn prefix_lens(text: &str) -> Result<(u8, u8), String> {
     let lens = text.split_once(',').and_then(|(ipv4, ipv6)| {
         let len = |text: &str, max| text.parse().ok().filter(|len| (1..=max).contains(len));
-        Some(PrefixLens { ipv4: len(ipv4, 32)?, ipv6: len(ipv6, 128)? })
+        Some((len(ipv4, 32)?, len(ipv6, 128)?))
     });
     lens.ok_or_else(|| "expected two prefix lengths such as 32,64: IPv4 from 1 to 32, IPv6 from 1 to 128".into())
 }
@@ -173,7 +166,7 @@ mod tests {
     #[test]
     fn prefix_lengths_are_one_for_each_family() {
         for (text, ipv4, ipv6) in [("32,64", 32, 64), ("1,1", 1, 1), ("32,128", 32, 128), ("24,56", 24, 56)] {
-            assert_eq!(prefix_lens(text), Ok(PrefixLens { ipv4, ipv6 }), "{text}");
+            assert_eq!(prefix_lens(text), Ok((ipv4, ipv6)), "{text}");
         }
         for text in ["", "32", "32,", ",64", "0,64", "32,0", "33,64", "32,129", "32,64,1", "/32,/64", "-1,64", "256,64"]
         {

@@ -50,8 +50,8 @@ fn decoder_seeds() -> Vec<(&'static str, Vec<u8>)> {
 #[allow(clippy::too_many_lines)]
 fn connection_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let plain = script::of(&[]).0;
-    let narrow = Setup { outbox_bytes_high: 60, outbox_bytes_low: 15, room: 0, ..plain.clone() };
-    let large = Setup { payload_len_max: LONGEST as u32, ..plain.clone() };
+    let narrow = Setup { output_high_water: 60, output_low_water: 15, room: 0, ..plain.clone() };
+    let large = Setup { max_payload: LONGEST as u32, ..plain.clone() };
     let frames = |count| vec![Step::Frame { payload_len: 30 }; count];
     let seed = |setup: &Setup, steps: &[&[Step]]| bytes_of(setup, &steps.concat());
     vec![
@@ -125,14 +125,14 @@ fn connection_seeds() -> Vec<(&'static str, Vec<u8>)> {
         (
             "replies",
             seed(
-                &Setup { answer: Act::Replies { count: 3, payload_len: 900 }, outbox_bytes_high: 1_000, ..narrow },
+                &Setup { answer: Act::Replies { count: 3, payload_len: 900 }, output_high_water: 1_000, ..narrow },
                 &[&frames(3), &[DELIVER, READABLE, Step::Room(3_000), WRITABLE]],
             ),
         ),
         (
             "memory-limit",
             seed(
-                &Setup { memory_bytes_max: 5_000, room: 0, answer: Act::Copy, ..plain.clone() },
+                &Setup { memory: 5_000, room: 0, answer: Act::Copy, ..plain.clone() },
                 &[&frames(200), &[DELIVER, Step::Settle]],
             ),
         ),

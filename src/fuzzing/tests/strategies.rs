@@ -34,11 +34,11 @@ pub(super) fn setup() -> impl Strategy<Value = Setup> {
     let budgets = (select(&BUDGETS[..]), select(&BUDGETS[..]), select(&FRAMES[..]), select(&ROOMS[..]));
     let traits = (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.1));
     (bytes, marks, budgets, traits, act()).prop_map(|(bytes, (high, low), budgets, traits, answer)| Setup {
-        payload_len_max: bytes.0,
-        memory_bytes_max: bytes.1,
+        max_payload: bytes.0,
+        memory: bytes.1,
         pool_bytes_max: bytes.2,
-        outbox_bytes_high: high,
-        outbox_bytes_low: high / 4 * low,
+        output_high_water: high,
+        output_low_water: high / 4 * low,
         read_budget_bytes: budgets.0,
         write_budget_bytes: budgets.1,
         frame_budget: budgets.2,
@@ -124,14 +124,14 @@ pub(super) mod scripts {
 
     pub(in crate::fuzzing::tests) fn bytes_of(setup: &Setup, steps: &[Step]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let high = setup.outbox_bytes_high;
-        bytes.push(index(&PAYLOAD_LENS, setup.payload_len_max));
+        let high = setup.output_high_water;
+        bytes.push(index(&PAYLOAD_LENS, setup.max_payload));
         bytes.push(index(&HIGH, high));
         let traits = [setup.keeps_half_closed, setup.is_talkative, setup.fails_shutdown];
         bytes.push(traits.iter().rev().fold(0, |bits, &is_set| bits << 1 | u8::from(is_set)));
-        bytes.push(index(&MEMORY, setup.memory_bytes_max));
+        bytes.push(index(&MEMORY, setup.memory));
         bytes.push(index(&[1 << 20, 0], setup.pool_bytes_max));
-        bytes.push(setup.outbox_bytes_low.checked_div(high / 4).unwrap_or(0) as u8);
+        bytes.push(setup.output_low_water.checked_div(high / 4).unwrap_or(0) as u8);
         bytes.push(index(&BUDGETS, setup.read_budget_bytes));
         bytes.push(index(&BUDGETS, setup.write_budget_bytes));
         bytes.push(index(&FRAMES, setup.frame_budget));

@@ -206,7 +206,7 @@ fn the_peer_sees_the_end_by_a_timeout_while_a_child_holds_the_descriptor() {
 
 #[test]
 fn a_refused_peer_sees_the_end_while_a_child_holds_the_descriptor() {
-    let mut full = reactor(Config::builder().connections_max(1));
+    let mut full = reactor(Config::builder().max_connections(1));
     let addr = listen(&mut full, "127.0.0.1");
     let _first = connect(addr);
     let mut second = connect(addr);

@@ -13,7 +13,7 @@ const LOW: usize = 500;
 const STYLES: [Style; 5] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect, Style::Twice];
 
 fn marked(style: Style) -> Driver {
-    Driver::new(style, Config { outbox_bytes_high: HIGH, outbox_bytes_low: LOW, ..Config::default() })
+    Driver::new(style, Config { output_high_water: HIGH, output_low_water: LOW, ..Config::default() })
 }
 
 /// A connection over its mark: the peer has taken nothing, and much of what it sent is unread.

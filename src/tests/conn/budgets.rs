@@ -93,8 +93,8 @@ fn the_smallest_budgets_still_answer_everything() {
             frame_budget: 1,
             read_budget_bytes: 1,
             write_budget_bytes: 1,
-            outbox_bytes_high: 1,
-            outbox_bytes_low: 0,
+            output_high_water: 1,
+            output_low_water: 0,
             ..Config::default()
         };
         turn_by_turn(&mut Driver::new(style, config), &bytes, |_| {});
@@ -108,8 +108,8 @@ fn a_spent_budget_with_a_full_socket_waits_for_room_and_then_goes_on() {
         let config = Config {
             frame_budget: 7,
             write_budget_bytes: 900,
-            outbox_bytes_high: 4_000,
-            outbox_bytes_low: 10,
+            output_high_water: 4_000,
+            output_low_water: 10,
             ..Config::default()
         };
         let mut driver = Driver::new(style, config);

@@ -91,7 +91,7 @@ fn a_large_frame_costs_a_read_and_a_write_for_each_of_its_chunks() {
 #[test]
 fn what_the_socket_takes_at_once_is_not_kept() {
     for style in [Style::Echo, Style::Inspect] {
-        let mut driver = Driver::new(style, Config { memory_bytes_max: 512, ..Config::default() });
+        let mut driver = Driver::new(style, Config { memory: 512, ..Config::default() });
         driver.receive(&stream(&[100; 2]));
         assert_eq!(driver.conn.closed(), None);
         driver.at_rest();

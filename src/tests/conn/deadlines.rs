@@ -80,7 +80,7 @@ fn frame_clock_stands_only_while_input_waits_unread() {
     driver.resume();
     assert_eq!(frame_since(&driver), Some(70), "30 ms of it have passed");
 
-    let config = Config { outbox_bytes_high: 100, outbox_bytes_low: 10, ..Config::default() };
+    let config = Config { output_high_water: 100, output_low_water: 10, ..Config::default() };
     let mut driver = Driver::new(Style::Echo, config);
     driver.receive(&bytes[..3]);
     driver.socket.room = 0;

@@ -262,7 +262,7 @@ impl Driver {
         }
         let config = &self.shared.config;
         self.conn.check_after_turn(config);
-        let owed_max = config.outbox_bytes_high + self.sink.longest.max(1);
+        let owed_max = config.output_high_water + self.sink.longest.max(1);
         assert!(self.phase() == Phase::Closed || self.conn.unsent_bytes() < owed_max, "{:?}", self.conn);
     }
 

@@ -160,7 +160,7 @@ fn an_end_behind_a_short_read_is_found_when_the_event_told_of_it() {
 #[test]
 fn an_end_is_found_behind_backpressure_once_the_peer_reads() {
     let bytes = stream(&[100; 50]);
-    let config = Config { outbox_bytes_high: 500, outbox_bytes_low: 100, ..Config::default() };
+    let config = Config { output_high_water: 500, output_low_water: 100, ..Config::default() };
     let mut driver = Driver::new(Style::Echo, config);
     driver.socket.room = 0;
     driver.socket.arrivals.extend([Arrival::Bytes(bytes.clone()), Arrival::Eof]);

@@ -110,7 +110,7 @@ fn half_close_is_not_told_inside_a_frame() {
 #[test]
 fn half_close_is_told_behind_backpressure_and_pause_only_when_all_frames_were_handed_over() {
     let bytes = stream(&[300; 20]);
-    let config = Config { outbox_bytes_high: 1_000, outbox_bytes_low: 10, ..Config::default() };
+    let config = Config { output_high_water: 1_000, output_low_water: 10, ..Config::default() };
     let mut driver = Driver::new(Style::Copy, config);
     driver.socket.room = 0;
     driver.socket.arrivals.extend([Arrival::Bytes(bytes.clone()), Arrival::Eof]);

@@ -125,7 +125,7 @@ fn only_the_missing_bytes_of_a_large_frame_are_read_into_it() {
 fn an_echo_of_a_large_frame_waits_behind_what_is_owed() {
     let bytes = stream(&[10, 100_000, 10, 10]);
     for style in STYLES {
-        let mut driver = Driver::new(style, Config { outbox_bytes_high: 1 << 20, ..Config::default() });
+        let mut driver = Driver::new(style, Config { output_high_water: 1 << 20, ..Config::default() });
         driver.socket.room = 5;
         driver.receive(&bytes);
         assert_eq!((driver.sink.frames, driver.socket.written.len()), (4, 5));

@@ -12,11 +12,11 @@ use crate::wire::{Protocol, encode_header};
 const LIMIT: u32 = 1_000;
 
 fn limited(style: Style) -> Driver {
-    Driver::new(style, Config { payload_len_max: LIMIT, ..Config::default() })
+    Driver::new(style, Config { max_payload: LIMIT, ..Config::default() })
 }
 
-fn bounded(style: Style, memory_bytes_max: usize) -> Driver {
-    Driver::new(style, Config { memory_bytes_max, ..Config::default() })
+fn bounded(style: Style, memory: usize) -> Driver {
+    Driver::new(style, Config { memory, ..Config::default() })
 }
 
 fn is_evicted(driver: &Driver) -> bool {
@@ -94,7 +94,7 @@ fn a_length_over_the_limit_is_refused_in_a_held_connection_once_it_is_released()
 
 #[test]
 fn four_gib_minus_one_announced_costs_a_few_kib() {
-    let config = Config { payload_len_max: u32::MAX, memory_bytes_max: 8 << 30, ..Config::default() };
+    let config = Config { max_payload: u32::MAX, memory: 8 << 30, ..Config::default() };
     let mut driver = Driver::new(Style::Echo, config);
     driver.receive(&[0xff; 4]);
     driver.receive(&[7; 1_000]);
@@ -105,14 +105,14 @@ fn four_gib_minus_one_announced_costs_a_few_kib() {
 
 #[test]
 fn input_without_room_evicts_where_no_other_holds_more() {
-    for (payload_len, memory_bytes_max) in [(2_000, 1_024), (100_000, 1_024), (100_000, 30_000), (1 << 20, 200_000)] {
+    for (payload_len, memory) in [(2_000, 1_024), (100_000, 1_024), (100_000, 30_000), (1 << 20, 200_000)] {
         let bytes = stream(&[payload_len]);
-        let mut driver = bounded(Style::Echo, memory_bytes_max);
+        let mut driver = bounded(Style::Echo, memory);
         let mut sent = 0;
         for piece in bytes[..bytes.len() - 1].chunks(1_500) {
             driver.receive(piece);
             sent += piece.len();
-            assert!(driver.shared.pool.used_bytes() <= memory_bytes_max);
+            assert!(driver.shared.pool.used_bytes() <= memory);
             if is_evicted(&driver) {
                 break;
             }
@@ -121,7 +121,7 @@ fn input_without_room_evicts_where_no_other_holds_more() {
             panic!("{:?}", driver.conn);
         };
         let input = input as usize;
-        assert!(2 * sent + 4_096 > memory_bytes_max && input <= sent && input + 1_500 >= sent, "{input} of {sent}");
+        assert!(2 * sent + 4_096 > memory && input <= sent && input + 1_500 >= sent, "{input} of {sent}");
         assert_eq!(output, 0);
         driver.at_rest();
     }
@@ -184,7 +184,7 @@ fn message_without_room_is_an_error_value_and_the_connection_goes_on() {
 fn message_over_the_mark_is_refused_for_that_whatever_room_there_is() {
     let mut driver = Driver::new(
         Style::Echo,
-        Config { memory_bytes_max: 2_048, outbox_bytes_high: 500, outbox_bytes_low: 100, ..Config::default() },
+        Config { memory: 2_048, output_high_water: 500, output_low_water: 100, ..Config::default() },
     );
     driver.socket.room = 0;
     assert_eq!(driver.send(&[1; 1_000]), Sent::Queued);

@@ -75,10 +75,10 @@ struct Outlook {
 }
 
 impl Outlook {
-    fn of(bytes: &[u8], payload_len_max: u32) -> Self {
+    fn of(bytes: &[u8], max_payload: u32) -> Self {
         let (mut frames, mut whole) = (0, 0);
         let reason = loop {
-            match announced_len(&bytes[whole..], payload_len_max) {
+            match announced_len(&bytes[whole..], max_payload) {
                 Ok(Some(len)) if whole + HEADER_LEN + len as usize <= bytes.len() => {
                     frames += 1;
                     whole += HEADER_LEN + len as usize;
@@ -92,6 +92,6 @@ impl Outlook {
     }
 }
 
-fn too_long(bytes: &[u8], payload_len_max: u32) -> FrameError {
-    announced_len(bytes, payload_len_max).unwrap_err()
+fn too_long(bytes: &[u8], max_payload: u32) -> FrameError {
+    announced_len(bytes, max_payload).unwrap_err()
 }

@@ -56,16 +56,16 @@ impl Dice {
 struct Trouble {
     /// A connection ends by itself only.
     is_mild: bool,
-    payload_len_max: usize,
+    max_payload: usize,
 }
 
 fn config(dice: &mut Dice, trouble: Trouble) -> Config {
     let high = 1 + dice.skewed(1 << 17);
     Config {
-        payload_len_max: trouble.payload_len_max as u32,
-        memory_bytes_max: if trouble.is_mild || dice.below(4) > 0 { 1 << 30 } else { dice.skewed(1 << 18) },
-        outbox_bytes_high: high,
-        outbox_bytes_low: dice.below(high),
+        max_payload: trouble.max_payload as u32,
+        memory: if trouble.is_mild || dice.below(4) > 0 { 1 << 30 } else { dice.skewed(1 << 18) },
+        output_high_water: high,
+        output_low_water: dice.below(high),
         read_budget_bytes: 1 + dice.skewed(1 << 17),
         write_budget_bytes: 1 + dice.skewed(1 << 17),
         frame_budget: 1 + dice.skewed(1 << 7),
@@ -75,7 +75,7 @@ fn config(dice: &mut Dice, trouble: Trouble) -> Config {
 
 /// Frames, then perhaps a part of one, or a length over the limit.
 fn peers_stream(dice: &mut Dice, trouble: Trouble) -> Vec<u8> {
-    let lens: Vec<usize> = (0..dice.skewed(60)).map(|_| dice.skewed(trouble.payload_len_max)).collect();
+    let lens: Vec<usize> = (0..dice.skewed(60)).map(|_| dice.skewed(trouble.max_payload)).collect();
     let mut bytes = stream(&lens);
     match dice.below(4) {
         0 => bytes.truncate(bytes.len().saturating_sub(dice.skewed(100))),
@@ -184,7 +184,7 @@ fn play(seed: u64, trouble: Trouble) {
     wind_up(&mut driver);
 
     let sent = &bytes[..bytes.len() - rest.len()];
-    let outlook = Outlook::of(sent, driver.shared.config.payload_len_max);
+    let outlook = Outlook::of(sent, driver.shared.config.max_payload);
     let reason = driver.conn.closed().unwrap_or_else(|| {
         panic!("it does not end with its peer: {:?} {:?}", driver.conn.state(), driver.conn.readiness())
     });
@@ -222,12 +222,12 @@ fn play_all(seeds: std::ops::Range<u64>, trouble: Trouble) {
 
 #[test]
 fn a_peer_that_behaves_gets_every_answer_whatever_the_network_does() {
-    play_all(0..800, Trouble { is_mild: true, payload_len_max: 200 });
-    play_all(800..1_000, Trouble { is_mild: true, payload_len_max: 150_000 });
+    play_all(0..800, Trouble { is_mild: true, max_payload: 200 });
+    play_all(800..1_000, Trouble { is_mild: true, max_payload: 150_000 });
 }
 
 #[test]
 fn nothing_is_lost_or_leaked_whoever_ends_the_connection() {
-    play_all(0..800, Trouble { is_mild: false, payload_len_max: 200 });
-    play_all(800..1_000, Trouble { is_mild: false, payload_len_max: 150_000 });
+    play_all(0..800, Trouble { is_mild: false, max_payload: 200 });
+    play_all(800..1_000, Trouble { is_mild: false, max_payload: 150_000 });
 }

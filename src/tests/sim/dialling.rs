@@ -207,7 +207,7 @@ fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
         };
         let sim = Sim::with_faults(seed, faults);
         sim.set_edges(if seed % 2 == 0 { Edges::Strict } else { Edges::Noisy });
-        let mut reactor = caller(&sim, Config::builder().connections_max(8).dial_budget(3));
+        let mut reactor = caller(&sim, Config::builder().max_connections(8).dial_budget(3));
         let mut dialled = Vec::new();
         let mut far_ends = Vec::new();
         for _ in 0..100 {

@@ -133,7 +133,7 @@ impl Rig {
     fn new(panics_in_close: bool) -> Self {
         let faults = Faults { dial_unanswered: 300, dial_refused: 300, ..Faults::default() };
         let sim = Sim::with_faults(3, faults);
-        let config = Config::builder().drain_timeout(DRAIN_TIMEOUT).connections_max(40).dials_max(20).timers_max(50);
+        let config = Config::builder().drain_timeout(DRAIN_TIMEOUT).max_connections(40).dials_max(20).timers_max(50);
         let ListenAddr::Tcp(there) = sim.addr(9) else { panic!("no TCP address") };
         let heard = Rc::<RefCell<Heard>>::default();
         let handler = Stubborn { heard: Rc::clone(&heard), there: Dial::to(there), handle: None, panics_in_close };

@@ -19,8 +19,8 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(clients: usize, frame: &[u8], frames: usize, turn_budget_bytes: usize) -> Self {
-        let config = Config { turn_budget_bytes, ..Config::default() };
+    fn new(clients: usize, frame: &[u8], frames: usize, turn_budget: usize) -> Self {
+        let config = Config { turn_budget, ..Config::default() };
         let sim = Sim::new(1);
         sim.set_send_buffer_bytes(usize::MAX / 2);
         let mut reactor = Reactor::with_net(sim.net(), config, Echo).unwrap();
@@ -57,13 +57,13 @@ fn frame(payload_len: usize) -> Vec<u8> {
 #[test]
 fn who_becomes_ready_runs_in_the_next_turn_and_that_comes_after_a_turns_budget_of_others() {
     for (payload_len, frames) in [(60, 60_000), (64 << 10, 80), (4_000_000, 1)] {
-        for turn_budget_bytes in [16 << 10, 64 << 10, 256 << 10, 1 << 20] {
-            let mut rig = Rig::new(32, &frame(payload_len), frames, turn_budget_bytes);
+        for turn_budget in [16 << 10, 64 << 10, 256 << 10, 1 << 20] {
+            let mut rig = Rig::new(32, &frame(payload_len), frames, turn_budget);
             for _ in 0..3 {
                 rig.bystander.send(b"\0\0\0\x02hi");
                 let all = rig.turn();
                 assert_eq!(rig.bystander.receive(), b"\0\0\0\x02hi");
-                assert!(all <= turn_budget_bytes as u64, "{all} of {turn_budget_bytes}, {payload_len}");
+                assert!(all <= turn_budget as u64, "{all} of {turn_budget}, {payload_len}");
                 assert!(all > 12 && rig.is_busy());
             }
             assert!(rig.reactor.stats().turn_budgets_spent >= 3);
@@ -120,14 +120,14 @@ fn those_that_wait_have_their_shares_one_after_the_other() {
 
 #[test]
 fn everything_is_answered_whatever_a_turns_budget_is() {
-    for turn_budget_bytes in [16 << 10, 100_000, usize::MAX] {
-        let mut rig = Rig::new(5, &frame(100_000), 10, turn_budget_bytes);
+    for turn_budget in [16 << 10, 100_000, usize::MAX] {
+        let mut rig = Rig::new(5, &frame(100_000), 10, turn_budget);
         let _ = rig.sim.settle(&mut rig.reactor).unwrap();
         assert!(!rig.is_busy());
         for peer in &rig.flood {
             assert!(peer.receive() == frame(100_000).repeat(10));
         }
-        assert_eq!(rig.reactor.stats().turn_budgets_spent == 0, turn_budget_bytes == usize::MAX);
+        assert_eq!(rig.reactor.stats().turn_budgets_spent == 0, turn_budget == usize::MAX);
     }
 }
 
@@ -163,9 +163,9 @@ fn assert_bystander_is_answered(
     burst: impl Fn(&mut Rig),
     turns_max: usize,
 ) {
-    for turn_budget_bytes in [16 << 10, 1 << 20] {
-        let clients = if turn_budget_bytes < 1 << 20 { clients / 8 } else { clients };
-        let mut rig = Rig::new(clients, &frame(1), 1, turn_budget_bytes);
+    for turn_budget in [16 << 10, 1 << 20] {
+        let clients = if turn_budget < 1 << 20 { clients / 8 } else { clients };
+        let mut rig = Rig::new(clients, &frame(1), 1, turn_budget);
         let _ = rig.sim.settle(&mut rig.reactor).unwrap();
         for round in 0..2 {
             prepare(&mut rig);
@@ -175,10 +175,10 @@ fn assert_bystander_is_answered(
             let mut turns = 0;
             while rig.bystander.receive() != b"\0\0\0\x02hi" {
                 let moved = rig.turn();
-                assert!(moved <= turn_budget_bytes as u64, "{moved} of {turn_budget_bytes} in round {round}");
+                assert!(moved <= turn_budget as u64, "{moved} of {turn_budget} in round {round}");
                 turns += 1;
             }
-            if turn_budget_bytes == 1 << 20 {
+            if turn_budget == 1 << 20 {
                 assert!(turns <= turns_max, "the bystander waited for {turns} turns in round {round}");
             }
             let _ = rig.sim.settle(&mut rig.reactor).unwrap();

@@ -93,7 +93,7 @@ fn timers_in_the_past_fire_once_in_linear_time_and_starve_nothing() {
 
 #[test]
 fn timer_that_is_set_for_the_past_again_and_again_does_not_starve_others() {
-    let (_sim, mut reactor, _peer) = rig(Config::builder().turn_budget_bytes(16 << 10));
+    let (_sim, mut reactor, _peer) = rig(Config::builder().turn_budget(16 << 10));
     let now = reactor.peers().now();
     let count = 100;
     reactor.handler_mut().again = usize::MAX;

@@ -130,7 +130,7 @@ mod tests {
         Target {
             addr: ([127, 0, 0, 1], 7_007).into(),
             patience: Patience::new(Duration::from_secs(1), Duration::from_secs(1)),
-            max_frame: 1 << 24,
+            max_payload: 1 << 24,
             process: None,
             frame_timeout: None,
             write_timeout: None,

@@ -186,7 +186,7 @@ mod tests {
         Target {
             addr,
             patience: Patience::new(USUAL, WHOLE),
-            max_frame: 16 << 20,
+            max_payload: 16 << 20,
             process: None,
             frame_timeout: Some(USUAL),
             write_timeout: Some(USUAL),

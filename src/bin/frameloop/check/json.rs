@@ -17,7 +17,7 @@ pub(crate) fn text(args: &CheckArgs, target: &Target, grade: &Grade) -> Result<S
         server: target.addr.to_string(),
         pid: args.pid,
         level: grade.level,
-        max_frame: target.max_frame,
+        max_frame: target.max_payload,
         seed: args.seed,
         took_ms: grade.took.as_secs_f64() * 1e3,
         passed: grade.played() - grade.failed(),

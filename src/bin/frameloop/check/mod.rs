@@ -32,6 +32,7 @@ use crate::check::patience::Patience;
 use crate::check::process::Process;
 use crate::check::target::Target;
 use crate::check::wire::Payloads;
+use crate::environment::renamed;
 use crate::failure::{Failure, conclude};
 use crate::page::Color;
 use crate::results::figures::counted;
@@ -64,9 +65,10 @@ pub(crate) struct CheckArgs {
     list: bool,
 
     /// The longest payload that the server takes
-    #[arg(long, env = "FRAMELOOP_MAX_FRAME", value_name = "SIZE", default_value = "16MiB")]
-    #[arg(value_parser = max_frame, help_heading = "The server")]
-    max_frame: u32,
+    #[arg(long, alias = "max-frame", env = renamed("FRAMELOOP_MAX_PAYLOAD", "FRAMELOOP_MAX_FRAME"))]
+    #[arg(value_name = "SIZE", default_value = "16MiB")]
+    #[arg(value_parser = max_payload, help_heading = "The server")]
+    max_payload: u32,
     /// The server's process, on this machine: its memory, descriptors and processor time are looked at
     #[arg(long, env = "FRAMELOOP_PID", value_name = "PID", help_heading = "The server")]
     pid: Option<u32>,
@@ -152,7 +154,7 @@ impl CheckArgs {
         Ok(Target {
             addr,
             patience,
-            max_frame: self.max_frame,
+            max_payload: self.max_payload,
             process,
             frame_timeout: values::on(self.frame_timeout),
             write_timeout: values::on(self.write_timeout),
@@ -186,10 +188,10 @@ fn tcp(text: &str) -> Result<String, String> {
 }
 
 /// The longest payload that a server takes: the cases that are about something else have short ones, and those have to fit.
-fn max_frame(text: &str) -> Result<u32, String> {
+fn max_payload(text: &str) -> Result<u32, String> {
     match values::size(text)? {
-        len @ MAX_FRAME_MIN.. => Ok(len),
-        len => Err(format!("{len} bytes are too few to be graded with: expected {MAX_FRAME_MIN} or more")),
+        len @ MAX_PAYLOAD_MIN.. => Ok(len),
+        len => Err(format!("{len} bytes are too few to be graded with: expected {MAX_PAYLOAD_MIN} or more")),
     }
 }
 
@@ -200,7 +202,7 @@ fn wait(text: &str) -> Result<Duration, String> {
 }
 
 /// More than the payloads of the ordinary cases.
-const MAX_FRAME_MIN: u32 = 512;
+const MAX_PAYLOAD_MIN: u32 = 512;
 /// How long everything takes at most.
 const WHOLE: Duration = Duration::from_secs(57);
 /// Time for a server to accept a connection, and to close it.

@@ -18,7 +18,7 @@ pub(crate) struct Target {
     pub(crate) addr: SocketAddr,
     pub(crate) patience: Patience,
     /// The longest payload that the server takes.
-    pub(crate) max_frame: u32,
+    pub(crate) max_payload: u32,
     pub(crate) process: Option<Process>,
     pub(crate) frame_timeout: Option<Duration>,
     pub(crate) write_timeout: Option<Duration>,
@@ -78,7 +78,7 @@ impl Target {
 
     /// How long a payload is of those that make up a long stream.
     pub(crate) fn long_payload_len(&self) -> usize {
-        self.max_frame.min(64 << 10) as usize
+        self.max_payload.min(64 << 10) as usize
     }
 
     /// `count` connections that the server has accepted.

@@ -108,11 +108,11 @@ fn speak<S: Stream>(client: Client<S>, args: &ConnectArgs, upload: Option<Upload
     let stream = client.stream().duplicate().map_err(refusal)?;
     // A reply that is awaited too long is noticed where it is awaited.
     stream.read_forever().map_err(refusal)?;
-    let payload_len_max = if upload.is_some() { PAYLOAD_LEN_MAX } else { PAYLOAD_LEN_MAX_OF_LINES };
+    let max_payload = if upload.is_some() { PAYLOAD_LEN_MAX } else { PAYLOAD_LEN_MAX_OF_LINES };
     let to_main = events.clone();
     let is_waiting = Arc::new(AtomicBool::new(false));
     let waits = Arc::clone(&is_waiting);
-    thread::spawn(move || receive::run(stream, payload_len_max, &to_main, &waits));
+    thread::spawn(move || receive::run(stream, max_payload, &to_main, &waits));
     let (requests, to_send) = mpsc::sync_channel(0);
     let to_main = events.clone();
     thread::spawn(move || send_all(client, &to_send, &to_main));

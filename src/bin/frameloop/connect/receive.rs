@@ -25,14 +25,14 @@ pub(super) enum Received {
 /// Reads until the end, or until nothing is taken any more.
 ///
 /// While `is_waiting`, everything that was read has been handed on.
-pub(super) fn run(stream: impl Read, payload_len_max: u32, events: &SyncSender<Event>, is_waiting: &AtomicBool) {
+pub(super) fn run(stream: impl Read, max_payload: u32, events: &SyncSender<Event>, is_waiting: &AtomicBool) {
     let mut stream = Source { stream: BufReader::with_capacity(PIECE_BYTES, stream), is_waiting };
-    while let Ok(()) = frame(&mut stream, payload_len_max, events) {}
+    while let Ok(()) = frame(&mut stream, max_payload, events) {}
     is_waiting.store(true, Ordering::SeqCst);
 }
 
 /// Hands on one frame; the error is that there is no more to do.
-fn frame(stream: &mut Source<'_, impl Read>, payload_len_max: u32, events: &SyncSender<Event>) -> Result<(), ()> {
+fn frame(stream: &mut Source<'_, impl Read>, max_payload: u32, events: &SyncSender<Event>) -> Result<(), ()> {
     let send = |received| events.send(Event::Received(received)).map_err(drop);
     let end = |error| send(Received::End(error)).and(Err(()));
     let mut header = [0; HEADER_LEN];
@@ -50,7 +50,7 @@ fn frame(stream: &mut Source<'_, impl Read>, payload_len_max: u32, events: &Sync
             Err(error) => return end(ClientError::Lost(error)),
         }
     }
-    let payload_len = match announced_len(&header, payload_len_max) {
+    let payload_len = match announced_len(&header, max_payload) {
         Ok(payload_len) => payload_len.unwrap_or_default(),
         Err(error) => return end(ClientError::ReplyTooLong(error)),
     };

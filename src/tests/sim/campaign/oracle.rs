@@ -113,8 +113,8 @@ impl Rig {
         let Some(id) = record.open_id() else { return };
         let Some(glimpse) = self.reactor.glimpse(id) else { panic!("{actor} is open, and has no slot") };
 
-        let response_max = HEADER_LEN + UNASKED_LEN_MAX.max(config.payload_len_max as usize);
-        let is_within = glimpse.unsent_bytes < config.outbox_bytes_high + response_max;
+        let response_max = HEADER_LEN + UNASKED_LEN_MAX.max(config.max_payload as usize);
+        let is_within = glimpse.unsent_bytes < config.output_high_water + response_max;
         assert!(is_within, "{actor} is owed more than the high watermark and one response");
         let is_told = !record.waits_for_low_water || glimpse.unsent_bytes > 0 || glimpse.is_ending;
         assert!(is_told, "nobody told that {actor} has room again");

@@ -119,7 +119,7 @@ impl Rig {
 
     fn connect(&mut self) {
         let handler = self.reactor.handler_mut();
-        let payload_max = self.settings.config.payload_len_max as usize;
+        let payload_max = self.settings.config.max_payload as usize;
         let number = handler.records.len();
         let Some(actor) = Actor::connect(&self.sim, PORT, &mut self.rng, number, payload_max) else {
             panic!("nobody listens")

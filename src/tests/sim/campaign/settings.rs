@@ -58,11 +58,11 @@ fn config(rng: &mut Rng) -> Config {
         rng.chance(per_mille).then_some(Duration::from_secs(seconds[rng.below(2)]))
     };
     let config = Config::builder()
-        .payload_len_max([40, 3_000, 400_000][rng.below(3)])
-        .connections_max(rng.between(2, 24))
-        .memory_bytes_max([600_000, 4 << 20][rng.below(2)])
-        .outbox_bytes_high(high)
-        .outbox_bytes_low(high / 4)
+        .max_payload([40, 3_000, 400_000][rng.below(3)])
+        .max_connections(rng.between(2, 24))
+        .memory([600_000, 4 << 20][rng.below(2)])
+        .output_high_water(high)
+        .output_low_water(high / 4)
         .idle_timeout(timeout(rng, 300, [5, 20]))
         .frame_timeout(timeout(rng, 900, [2, 30]))
         .write_timeout(timeout(rng, 900, [3, 30]))
@@ -70,7 +70,7 @@ fn config(rng: &mut Rng) -> Config {
         .read_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
         .write_budget_bytes([64, 5_000, 64 << 10][rng.below(3)])
         .frame_budget([1, 7, 2_048][rng.below(3)])
-        .turn_budget_bytes([16 << 10, 40_000, 1 << 20][rng.below(3)])
+        .turn_budget([16 << 10, 40_000, 1 << 20][rng.below(3)])
         .accept_budget(rng.between(1, 8))
         .mailbox_max(2)
         .events_per_turn([1, 3, 1_024][rng.below(3)])
@@ -78,7 +78,7 @@ fn config(rng: &mut Rng) -> Config {
     match config.build() {
         // Not by a number of its own: the seeds mean what they meant before.
         Ok(config) => {
-            let max = config.connections_max;
+            let max = config.max_connections;
             let reclaim_idle = (max % 2 == 1).then_some(Duration::from_secs(1 + max as u64 % 5));
             Config { reclaim_idle, ..config }
         }

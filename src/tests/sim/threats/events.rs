@@ -13,7 +13,7 @@ fn echo_under(seed: u64, faults: Faults, edges: Edges) -> u64 {
     let sim = Sim::with_faults(seed, faults);
     sim.set_edges(edges);
     sim.set_send_buffer_bytes(9_000);
-    let mut scene = Scene::with(sim, patient().outbox_bytes_high(4_000).outbox_bytes_low(1_000), Echo);
+    let mut scene = Scene::with(sim, patient().output_high_water(4_000).output_low_water(1_000), Echo);
     let peers = [scene.connect(), scene.connect(), scene.connect()];
     let streams: Vec<Vec<u8>> = (0..3_u8)
         .map(|peer| {

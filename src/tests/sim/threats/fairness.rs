@@ -115,7 +115,7 @@ fn those_who_just_asked_are_answered_before_those_who_wait_for_their_next_share(
 fn a_burst_of_twenty_thousand_connects_is_let_in_by_the_accept_budget_and_delays_nobody() {
     const BURST: usize = 20_000;
     let budget = Config::default().accept_budget;
-    let mut scene = Scene::new(patient().connections_max(BURST + PINGERS));
+    let mut scene = Scene::new(patient().max_connections(BURST + PINGERS));
     let pingers: Vec<_> = (0..PINGERS).map(|_| scene.connect()).collect();
     let burst: Vec<_> = (0..BURST).map(|_| scene.knock()).collect();
     let mut turns = 0;

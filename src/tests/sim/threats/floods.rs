@@ -14,8 +14,8 @@ const SEND_BUFFER: usize = 16 << 10;
 
 #[test]
 fn of_ten_million_empty_frames_a_peer_that_never_reads_gets_answers_up_to_the_watermark() {
-    let config = patient().payload_len_max(1_000).memory_bytes_max(MEMORY);
-    let high = Config::default().outbox_bytes_high;
+    let config = patient().max_payload(1_000).memory(MEMORY);
+    let high = Config::default().output_high_water;
     let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), config, crate::Echo);
     let (flooder, other) = (scene.connect(), scene.connect());
     for calls in 0..10 {
@@ -50,7 +50,7 @@ impl Handler for Silent {
 
 #[test]
 fn ten_million_empty_frames_are_charged_against_the_budgets_and_take_no_memory() {
-    let config = patient().payload_len_max(1_000).memory_bytes_max(MEMORY);
+    let config = patient().max_payload(1_000).memory(MEMORY);
     let mut scene = Scene::with(Sim::new(7), config, Silent);
     let flooder = scene.connect();
     flooder.send(&vec![0; BYTES]);
@@ -76,7 +76,7 @@ fn a_peer_that_never_reads_is_owed_at_most_the_watermark_and_one_response_until_
     for payload_len in [0, 1, 100, 65_536, 1 << 20] {
         let frame = frame(&vec![7; payload_len]);
         let config = Config::builder().frame_timeout(None);
-        let high = Config::default().outbox_bytes_high as u64;
+        let high = Config::default().output_high_water as u64;
         let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), config, crate::Echo);
         let peer = scene.connect();
         peer.send(&frame.repeat(1 + 1_000_000 / frame.len()));

@@ -17,7 +17,7 @@ const SMALL: usize = 20;
 const SEND_BUFFER: usize = 16 * KIB;
 
 fn limited() -> ConfigBuilder {
-    patient().payload_len_max(LONGEST as u32).memory_bytes_max(MEMORY)
+    patient().max_payload(LONGEST as u32).memory(MEMORY)
 }
 
 fn evicted<H: Handler>(scene: &Scene<H>) -> u64 {
@@ -211,7 +211,7 @@ impl Uploader {
 fn long_frames_that_do_not_fit_together_complete_one_after_another() {
     for (uploaders, hoarders) in [(4, 0), (12, 0), (4, 12)] {
         // Half of it is more than all others hold that hold little.
-        let config = patient().payload_len_max(8 * LONGEST as u32).memory_bytes_max(8 * MEMORY);
+        let config = patient().max_payload(8 * LONGEST as u32).memory(8 * MEMORY);
         let mut scene = Scene::with(sim_with_send_buffer(1 << 20), config, Echo);
         let bytes = frame(&vec![7; 8 * LONGEST]);
         let mut uploads: Vec<Uploader> =
@@ -323,8 +323,8 @@ fn largest_is_evicted_first_whoever_needs_memory() {
 #[test]
 fn longest_frame_completes_within_the_least_memory_limit() {
     let least = LONGEST + 4 + (68 << 10);
-    assert!(patient().payload_len_max(LONGEST as u32).memory_bytes_max(least - 1).build().is_err());
-    let config = || patient().payload_len_max(LONGEST as u32).memory_bytes_max(least);
+    assert!(patient().max_payload(LONGEST as u32).memory(least - 1).build().is_err());
+    let config = || patient().max_payload(LONGEST as u32).memory(least);
     let bytes = frame(&vec![9; LONGEST]);
     for piece in [4, 513, 10_000, 40_000, 1 << 20, bytes.len()] {
         let mut scene = Scene::new(config());
@@ -436,7 +436,7 @@ fn broadcast_at_the_memory_limit_closes_nobody_and_reports_each() {
 
 #[test]
 fn payload_in_one_piece_is_counted_between_callbacks() {
-    let config = patient().payload_len_max(LONGEST as u32).memory_bytes_max(LONGEST * 3 / 2);
+    let config = patient().max_payload(LONGEST as u32).memory(LONGEST * 3 / 2);
     let mut scene = Scene::with(Sim::new(7), config, Downloads::default());
     let client = scene.connect();
     let bytes = frame(&vec![200; LONGEST]);

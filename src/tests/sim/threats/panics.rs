@@ -92,7 +92,7 @@ impl Handler for Panicking {
 }
 
 fn scene(at: Option<&'static str>) -> Scene<Panicking> {
-    let config = patient().outbox_bytes_high(1_024).outbox_bytes_low(256);
+    let config = patient().output_high_water(1_024).output_low_water(256);
     Scene::with(sim_with_send_buffer(100), config, Panicking { at, ..Panicking::default() })
 }
 

@@ -51,7 +51,7 @@ impl Handler for Streamer {
 }
 
 fn streaming() -> (Scene<Streamer>, Peer) {
-    let config = Config::builder().outbox_bytes_high(HIGH).outbox_bytes_low(HIGH / 4);
+    let config = Config::builder().output_high_water(HIGH).output_low_water(HIGH / 4);
     let mut scene = Scene::with(sim_with_send_buffer(1_000), config, Streamer::default());
     let peer = scene.connect();
     (scene, peer)
@@ -286,7 +286,7 @@ impl Handler for Asking {
 /// A connection that was dialed, with its pending output above the mark and its send buffer full.
 fn asking(handler: Asking) -> (Sim, Reactor<Asking, crate::sim::SimNet>, Peer) {
     let sim = sim_with_send_buffer(2_000);
-    let config = Config::builder().outbox_bytes_high(HIGH).outbox_bytes_low(HIGH / 4).build().unwrap();
+    let config = Config::builder().output_high_water(HIGH).output_low_water(HIGH / 4).build().unwrap();
     let mut reactor = Reactor::with_net(sim.net(), config, handler).unwrap();
     let ListenAddr::Tcp(addr) = sim.addr(9) else { panic!("no TCP address") };
     reactor.peers().dial(Dial::to(addr)).unwrap();

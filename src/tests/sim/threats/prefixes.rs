@@ -13,7 +13,7 @@ fn from_network(network: u64, count: u64) -> impl Iterator<Item = IpAddr> {
 
 #[test]
 fn a_thousand_addresses_of_one_ipv6_network_count_as_one() {
-    let mut scene = Scene::new(patient().connections_per_ip_max(Some(MAX)));
+    let mut scene = Scene::new(patient().max_per_ip(Some(MAX)));
     let mut admitted = Vec::new();
     for network in [0x2001_0db8_0000_0001, 0x2001_0db8_0000_0002] {
         let peers: Vec<_> = from_network(network, 1_000).map(|ip| scene.sim.connect_from(PORT, ip).unwrap()).collect();
@@ -22,7 +22,7 @@ fn a_thousand_addresses_of_one_ipv6_network_count_as_one() {
     }
     assert_eq!((admitted.len(), scene.sim.open_sockets()), (2 * MAX, 2 * MAX));
     let stats = scene.stats();
-    assert_eq!((stats.accepted, stats.refused.connections_per_ip_max), (2 * MAX as u64, 2 * (1_000 - MAX as u64)));
+    assert_eq!((stats.accepted, stats.refused.max_per_ip), (2 * MAX as u64, 2 * (1_000 - MAX as u64)));
 
     // One has gone, and one more is let in, whatever its address in that network is.
     admitted[0].reset();
@@ -36,7 +36,7 @@ fn a_thousand_addresses_of_one_ipv6_network_count_as_one() {
 
 #[test]
 fn mapped_ipv4_addresses_count_as_ipv4_addresses() {
-    let mut scene = Scene::new(patient().connections_per_ip_max(Some(1)));
+    let mut scene = Scene::new(patient().max_per_ip(Some(1)));
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
     let first = scene.sim.connect_from(PORT, ip("::ffff:192.0.2.1")).unwrap();
     let same = scene.sim.connect_from(PORT, ip("192.0.2.1")).unwrap();

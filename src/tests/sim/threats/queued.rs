@@ -103,7 +103,7 @@ fn clients_that_keep_coming_do_not_prolong_a_drain() {
 
 #[test]
 fn clients_over_the_limit_are_refused_and_counted() {
-    let mut scene = Scene::with(Sim::new(7), Config::builder().connections_max(150), Draining);
+    let mut scene = Scene::with(Sim::new(7), Config::builder().max_connections(150), Draining);
     let peers = queued(&scene);
     scene.reactor.drain();
     // All are accepted before the first can have ended.
@@ -113,7 +113,7 @@ fn clients_over_the_limit_are_refused_and_counted() {
         }
     };
     let stats = scene.stats();
-    assert_eq!((report.drained, report.cut), (stats.accepted, stats.refused.connections_max), "{stats}");
+    assert_eq!((report.drained, report.cut), (stats.accepted, stats.refused.max_connections), "{stats}");
     assert_eq!((report.drained + report.cut, answered(&peers) as u64), (COUNT as u64, report.drained));
     assert!(report.cut > 0);
 }

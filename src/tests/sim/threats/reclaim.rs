@@ -13,7 +13,7 @@ use crate::{Frame, ListenAddr};
 const IDLE: Duration = Duration::from_secs(30);
 
 fn full(max: usize, config: ConfigBuilder) -> (Scene<Noting>, Vec<Peer>) {
-    let config = config.connections_max(max).reclaim_idle(Some(IDLE));
+    let config = config.max_connections(max).reclaim_idle(Some(IDLE));
     let mut scene = Scene::with(Sim::new(7), config, Noting::default());
     let peers = (0..max).map(|_| scene.knock()).collect();
     scene.settle();
@@ -30,7 +30,7 @@ fn reclaimed<H: Handler>(scene: &Scene<H>) -> u64 {
 }
 
 fn refused<H: Handler>(scene: &Scene<H>) -> u64 {
-    scene.stats().refused.connections_max
+    scene.stats().refused.max_connections
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn connection_is_kept_until_it_was_idle_for_long_enough() {
 /// Whatever can be called activity, one connection each; and newcomers all the time.
 #[test]
 fn active_connection_is_never_closed_for_a_newcomer() {
-    let config = patient().outbox_bytes_high(2_000).outbox_bytes_low(500);
+    let config = patient().output_high_water(2_000).output_low_water(500);
     let (mut scene, peers) = full(7, config);
     scene.sim.set_send_buffer_bytes(1_000);
     // An incomplete header, an incomplete frame, and output that is not read.
@@ -138,7 +138,7 @@ fn silent_connections_in_every_slot_give_way_to_newcomers() {
 fn without_reclaim_idle_a_full_server_refuses() {
     const DAY: Duration = Duration::from_secs(86_400);
     for never in [None, Some(Duration::MAX), Some(60 * DAY)] {
-        let mut scene = Scene::new(patient().connections_max(2).reclaim_idle(never));
+        let mut scene = Scene::new(patient().max_connections(2).reclaim_idle(never));
         let peers = [scene.connect(), scene.connect()];
         for days in [1, 49, 10, 300] {
             scene.pass(days * DAY);
@@ -165,7 +165,7 @@ fn connection_that_is_idle_for_months_gives_way() {
 
 #[test]
 fn newcomer_that_is_refused_for_its_address_closes_no_connection() {
-    let config = patient().connections_max(2).connections_per_ip_max(Some(1));
+    let config = patient().max_connections(2).max_per_ip(Some(1));
     let mut scene = Scene::new(config);
     let peers = [[10, 0, 0, 1], [10, 0, 0, 2]].map(|ip| scene.sim.connect_from(PORT, ip).unwrap());
     scene.settle();
@@ -173,7 +173,7 @@ fn newcomer_that_is_refused_for_its_address_closes_no_connection() {
     let again = scene.sim.connect_from(PORT, [10, 0, 0, 1]).unwrap();
     scene.settle();
     assert!(again.has_server_finished());
-    assert_eq!((closed(&peers).len(), scene.stats().refused.connections_per_ip_max), (0, 1));
+    assert_eq!((closed(&peers).len(), scene.stats().refused.max_per_ip), (0, 1));
 }
 
 /// A handler that keeps half-closed connections, and dials.
@@ -199,7 +199,7 @@ impl Handler for Keeping {
 
 #[test]
 fn dialled_connection_is_kept_and_a_half_closed_one_is_not() {
-    let mut scene = Scene::with(Sim::new(7), patient().connections_max(2), Keeping::default());
+    let mut scene = Scene::with(Sim::new(7), patient().max_connections(2), Keeping::default());
     let ListenAddr::Tcp(there) = scene.sim.addr(9) else { panic!("no TCP address") };
     let dialled = scene.reactor.peers().dial(Dial::to(there)).unwrap();
     scene.settle();
@@ -246,7 +246,7 @@ fn victim_is_the_longest_idle_whatever_happened_before() {
     let mut outcomes = (0, 0);
     for seed in 0..40 {
         let (max, mut rng) = (12, Rng::new(seed));
-        let mut scene = Scene::new(patient().connections_max(max).reclaim_idle(Some(2 * IDLE)));
+        let mut scene = Scene::new(patient().max_connections(max).reclaim_idle(Some(2 * IDLE)));
         let mut active = Vec::new();
         for _ in 0..600 {
             // Each second, so that no two were active in one tick.
@@ -289,7 +289,7 @@ fn victim_is_the_longest_idle_whatever_happened_before() {
 /// 120 seconds with newcomers all the time: of the silent ones all go, of the active ones none.
 #[test]
 fn active_connections_among_silent_ones_are_all_kept() {
-    let mut scene = Scene::with(Sim::new(7), Config::builder().connections_max(100), Echo);
+    let mut scene = Scene::with(Sim::new(7), Config::builder().max_connections(100), Echo);
     let peers: Vec<_> = (0..100).map(|_| scene.connect()).collect();
     let (active, silent) = peers.split_at(50);
     let mut served = Vec::new();

@@ -102,7 +102,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "large-frame",
         level: Level::Basic,
-        does: "a frame of 8 MiB, or of --max-frame if that is less, and a small one behind it",
+        does: "a frame of 8 MiB, or of --max-payload if that is less, and a small one behind it",
         why: "no socket buffer holds it: it takes many reads to come, and many writes to go",
         mistake: "a read or a write that took a part is taken for the whole, or the socket is not read until it is empty",
         chapter: PARTIAL_IO,
@@ -206,7 +206,7 @@ fn binary_payload(target: &mut Target) -> Played {
 
 fn large_frame(target: &mut Target) -> Played {
     let mut peer = target.connect_narrow()?;
-    let len = LARGE.min(target.max_frame as usize);
+    let len = LARGE.min(target.max_payload as usize);
     let (large, small) = (target.payloads.frame(len), target.payloads.frame(20.min(len)));
     peer.send(&large)?;
     // The answer fills every buffer on its way, before the first byte of it is read.

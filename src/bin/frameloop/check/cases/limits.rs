@@ -17,16 +17,16 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "length-over-limit",
         level: Level::Hardened,
-        does: "a header announces one byte more than --max-frame: the connection ends before any payload is sent",
+        does: "a header announces one byte more than --max-payload: the connection ends before any payload is sent",
         why: "a limit that is looked at after the payload came is none",
-        mistake: "there is no limit, or it is another than --max-frame says",
+        mistake: "there is no limit, or it is another than --max-payload says",
         chapter: LIMITS,
         play: length_over_limit,
     },
     Case {
         name: "announced-memory",
         level: Level::Hardened,
-        does: "64 clients announce --max-frame, of 16 MiB at most, and send a byte: memory grows by less than a quarter of that",
+        does: "64 clients announce --max-payload, of 16 MiB at most, and send a byte: memory grows by less than a quarter of that",
         why: "a header costs its sender 4 bytes, and should not cost the server a frame",
         mistake: "a buffer is allocated for the whole payload once its header is there",
         chapter: LIMITS,
@@ -73,8 +73,8 @@ pub(crate) const FOUR_GIB: Case = Case {
 };
 
 fn length_over_limit(target: &mut Target) -> Played {
-    let Some(over) = target.max_frame.checked_add(1) else {
-        return Err(Stop::Skipped("--max-frame is the most that a header can announce: no length is over it".into()));
+    let Some(over) = target.max_payload.checked_add(1) else {
+        return Err(Stop::Skipped("--max-payload is the most that a header can announce: no length is over it".into()));
     };
     let mut peer = target.connect()?;
     peer.send(&wire::header(over))?;
@@ -82,10 +82,10 @@ fn length_over_limit(target: &mut Target) -> Played {
 }
 
 fn announced_memory(target: &mut Target) -> Played {
-    let len = target.max_frame.min(16 << 20);
+    let len = target.max_payload.min(16 << 20);
     let allowed = ANNOUNCERS as u64 * u64::from(len) / 4;
     if allowed < NOISE {
-        let reason = format!("with --max-frame {len} there is too little to announce to be told from other memory");
+        let reason = format!("with --max-payload {len} there is too little to announce to be told from other memory");
         return Err(Stop::Skipped(reason));
     }
     target.process()?;
@@ -182,7 +182,7 @@ fn idle_memory(target: &mut Target) -> Played {
     let mut idle = Vec::new();
     for _ in 0..IDLE {
         let mut peer = target.connect()?;
-        peer.echo(&target.payloads.frame((16 << 10).min(target.max_frame as usize)))?;
+        peer.echo(&target.payloads.frame((16 << 10).min(target.max_payload as usize)))?;
         idle.push(peer);
     }
     let each = growth(before, read(process.memory())?).resident / IDLE;
