@@ -90,6 +90,7 @@ pub mod load;
 #[cfg(feature = "micro")]
 #[doc(hidden)]
 pub mod micro;
+pub mod net;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -106,9 +107,3 @@ pub use crate::handler::{Broadcast, ConnId, Context, Echo, Handler, Peers, Sourc
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::stats::{Calls, Histogram, Refused, Stats};
 pub use crate::reactor::{DrainReport, Reactor, Turn};
-
-/// What a reactor needs of the world: see [`Net`](net::Net).
-pub mod net {
-    pub use crate::conn::io::{Readiness, Transport};
-    pub use crate::reactor::net::{Listener, Mio, Net, Ready, Stream};
-}

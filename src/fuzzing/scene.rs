@@ -15,7 +15,7 @@ use crate::fuzzing::script::{Act, LONGEST, Setup, Step, TIMEOUT};
 use crate::fuzzing::sink::Model;
 use crate::fuzzing::socket::{End, Fault, Socket};
 use crate::fuzzing::stream::{Content, Rest};
-use crate::reactor::net::beginning;
+use crate::net::mio::beginning;
 use crate::wire::encode_header;
 
 /// Plays a script to its end, and beyond: until everything is delivered, answered and closed.

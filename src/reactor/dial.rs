@@ -9,9 +9,9 @@ use crate::conn::io::Readiness;
 use crate::conn::turn::Moved;
 use crate::error::DialError;
 use crate::handler::{ConnId, Handler};
+use crate::net::Net;
 use crate::reactor::connections::Phase;
 use crate::reactor::deadlines::Kind;
-use crate::reactor::net::Net;
 use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor};
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use crate::handler::End;
-use crate::reactor::net::Net;
+use crate::net::Net;
 use crate::reactor::stats::Stats;
 
 /// Talks to a reactor from other threads.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::handler::{ConnId, Handler};
+use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::connections::{Open, Phase};
 use crate::reactor::deadlines::Kind;
-use crate::reactor::net::Net;
 
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Panics with what is wrong, if anything is.

@@ -7,11 +7,11 @@ use crate::conn::Conn;
 use crate::conn::io::{Readiness, Transport};
 use crate::error::{CausedBy, CloseReason, DialError};
 use crate::handler::{ConnId, Context, Handler};
+use crate::net::Net;
 use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::connections::{Connections, Open, Phase};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::log_limit::Source;
-use crate::reactor::net::Net;
 use crate::reactor::slots::Origin;
 use crate::reactor::{Life, Reactor};
 

@@ -4,11 +4,11 @@ use crate::conn::io::Transport;
 use crate::conn::turn::Moved;
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Handler};
+use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::acceptance::{Look, Shown};
 use crate::reactor::connections::Open;
 use crate::reactor::deadlines::{Kind, Kinds};
-use crate::reactor::net::Net;
 
 /// The most deadlines of a kind that are taken up in one turn: what closing so many connections takes.
 const EXPIRY_BUDGET: usize = 32;

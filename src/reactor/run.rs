@@ -5,12 +5,12 @@ use log::{Level, log_enabled, trace};
 use crate::conn::io::Transport;
 use crate::conn::turn::{Moved, run};
 use crate::handler::{ConnId, Handler};
+use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::HandlerSink;
 use crate::reactor::connections::{Open, Phase};
 use crate::reactor::deadlines::Kind;
-use crate::reactor::net::Net;
 use crate::reactor::traced::Traced;
 
 impl<H: Handler, N: Net> Reactor<H, N> {

@@ -7,10 +7,10 @@ use log::trace;
 use crate::config::after;
 use crate::error::{CloseReason, Error};
 use crate::handler::{End, Handler, Peers, Reach, SourceId};
+use crate::net::Net;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::handle::Request;
-use crate::reactor::net::Net;
 use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor, Turn};
 

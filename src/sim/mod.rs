@@ -65,7 +65,7 @@ impl Sim {
     /// A network in which things go wrong, as the seed decides.
     #[must_use]
     pub fn with_faults(seed: u64, faults: Faults) -> Self {
-        let world = World::new(seed, faults, crate::reactor::net::beginning());
+        let world = World::new(seed, faults, crate::net::mio::beginning());
         Self { world: Rc::new(RefCell::new(world)) }
     }
 

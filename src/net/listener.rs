@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::addr::{ListenAddr, PeerAddr, UnixAddr, explain_listen, is_mapped};
 use crate::config::Config;
-use crate::reactor::net::owner::Owner;
-use crate::reactor::net::{OPTIONS_ARE_INHERITED, Stream, set_options};
+use crate::net::owner::Owner;
+use crate::net::socket::{OPTIONS_ARE_INHERITED, Stream, set_options};
 
 /// A listening socket. Dropping it stops listening, and removes a Unix socket's path, both in the process that bound it
 /// only.

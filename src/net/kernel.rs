@@ -39,7 +39,7 @@ pub(super) fn watch_forks() -> io::Result<()> {
 }
 
 /// How many forks have led to this process. Two processes of one line of descent differ in it.
-pub(super) fn forks() -> u32 {
+pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
@@ -94,7 +94,7 @@ pub(super) fn disconnect(_socket: BorrowedFd<'_>) -> io::Result<()> {
 /// Forks a child, which ends with 0 if it is one fork further from the first process. Returns how it ended.
 #[cfg(test)]
 #[allow(unsafe_code)]
-pub(super) fn fork() -> i32 {
+pub(crate) fn fork() -> i32 {
     watch_forks().unwrap();
     let before = forks();
     // SAFETY: the child calls nothing but `_exit(2)`, which is async-signal-safe, behind a load of an atomic.

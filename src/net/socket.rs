@@ -1,231 +1,61 @@
-//! The seam: what a reactor needs of the world, and the operating system's side of it.
-//!
-//! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] is the kernel's.
-
-// The only place of the reactor that reads the clock.
-#![allow(clippy::disallowed_methods)]
-
-#[cfg(test)]
-mod held;
-mod kernel;
-mod listener;
-mod owner;
-mod sources;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-mod unix_queue;
+//! Sockets of connections, and their options.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
-use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::addr::{ListenAddr, PeerAddr, UnixAddr};
+use crate::addr::{ListenAddr, UnixAddr};
 use crate::config::Config;
-use crate::conn::io::{Readiness, Transport};
+use crate::conn::io::Transport;
 use crate::error::NotLocal;
-pub use crate::reactor::net::listener::Listener;
-use crate::reactor::net::owner::Owner;
-use crate::reactor::net::sources::Sources;
+use crate::net::kernel;
+use crate::net::owner::Owner;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::net::unix_queue;
 
-/// A world for a reactor: sockets, readiness and time.
-///
-/// Readiness is edge-triggered: an edge may be reported more often than it happens, never less.
-pub trait Net {
-    /// A nonblocking connection.
-    type Stream: Transport;
-    /// A nonblocking listening socket.
-    type Listener;
-    /// Wakes a poll from another thread.
-    type Wake: Fn() -> io::Result<()> + Send + Sync + 'static;
+/// Whether the readiness queue reports urgent data, at whose mark a read stops. Elsewhere it has to be expected at any time.
+const URGENT_DATA_IS_REPORTED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-    /// The present instant. It never goes back.
-    fn now(&self) -> Instant;
+/// What the kernel may hold for a peer that reads slowly, beyond what the peer's window allows, in bytes: two chunks
+/// (`TCP_NOTSENT_LOWAT`).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_BYTES_SLOW: u32 = 128 << 10;
 
-    /// Waits until something is ready, `timeout` has passed (`None`: for ever), or a signal came.
-    ///
-    /// # Errors
-    ///
-    /// What the readiness queue answered, but for an interruption.
-    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+/// What keeps a write from raising SIGPIPE. Apple's systems have no such flag, and an option in its place that is set
+/// when a socket is made.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: i32 = 0;
 
-    /// What the last poll found.
-    fn events(&self) -> impl Iterator<Item = Ready>;
-
-    /// Binds and listens; `token` names the listener in events. Returns the address, with the port that was chosen.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel answered.
-    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Self::Listener, ListenAddr)>;
-
-    /// Takes a connection from the listen queue.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when the queue is empty, otherwise what the kernel answered.
-    fn accept(&mut self, listener: &Self::Listener, config: &Config) -> io::Result<(Self::Stream, PeerAddr)>;
-
-    /// Begins to connect to one address. The outcome is an edge of writability, once the stream is registered.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel answered, if it did so at once.
-    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Self::Stream>;
-
-    /// Whether the connection that [`dial`](Self::dial) began is made by now.
-    ///
-    /// # Errors
-    ///
-    /// Why it is not made, and will not be.
-    fn is_connected(&self, stream: &Self::Stream) -> io::Result<bool>;
-
-    /// Asks for all events of a connection, readable and writable, once and for all; `token` names it in events.
-    ///
-    /// # Errors
-    ///
-    /// What the readiness queue answered.
-    fn register(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
-
-    /// Something that wakes the poll; events name it by `token`.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel answered.
-    fn waker(&mut self, token: usize) -> io::Result<Self::Wake>;
-
-    /// Whether the descriptor that events name by `token` is still the one that was given to
-    /// [`Reactor::watch`](crate::Reactor::watch). A world without such descriptors reports no event for one.
-    fn is_watched(&self, token: usize) -> bool {
-        let _ = token;
-        true
-    }
-}
-
-/// One event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs)]
-pub struct Ready {
-    /// Names the listener, connection or other source that it is about.
-    pub token: usize,
-    /// What is reported.
-    pub readiness: Readiness,
-}
-
-/// The operating system's sockets, by way of mio: epoll on Linux, kqueue on the BSDs and macOS.
+/// A connection's socket. Dropping it ends it, also while a forked child has a copy, in the process that made it; any other
+/// process only closes its copy. One that was [reset](Transport::reset) is only closed.
 #[derive(Debug)]
-pub struct Mio {
-    poll: Poll,
-    events: Events,
-    spin: Duration,
-    sources: Sources,
+pub struct Stream(Connected);
+
+#[derive(Debug)]
+enum Connected {
+    Tcp(TcpStream, Owner),
+    Unix(UnixStream, Owner),
 }
 
-impl Mio {
-    pub(crate) fn new(config: &Config) -> io::Result<Self> {
-        kernel::watch_forks()?;
-        Ok(Self {
-            poll: Poll::new()?,
-            events: Events::with_capacity(config.events_per_turn),
-            spin: config.spin,
-            sources: Sources::default(),
-        })
+impl Stream {
+    pub(crate) fn tcp(stream: TcpStream) -> Self {
+        Self(Connected::Tcp(stream, Owner::this_process()))
     }
 
-    /// Asks for readability of a descriptor that the caller owns.
-    pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
-        self.sources.watch(self.poll.registry(), fd.as_raw_fd(), token)
+    pub(crate) fn unix(stream: UnixStream) -> Self {
+        Self(Connected::Unix(stream, Owner::this_process()))
     }
 
-    /// Ends a [`watch`](Self::watch). Returns whether the descriptor was watched still.
-    pub(crate) fn unwatch(&mut self, token: usize) -> bool {
-        self.sources.unwatch(self.poll.registry(), token)
-    }
-
-    /// Whether no watched descriptor has this token.
-    pub(crate) fn is_free(&self, token: usize) -> bool {
-        self.sources.is_free(token)
-    }
-
-    fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| timeout.min(POLL_MAX));
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            outcome => outcome,
-        }
-    }
-}
-
-impl AsRawFd for Mio {
-    /// The readiness queue's own descriptor: readable while events wait in it.
-    fn as_raw_fd(&self) -> RawFd {
-        self.poll.as_raw_fd()
-    }
-}
-
-impl Net for Mio {
-    type Stream = Stream;
-    type Listener = Listener;
-    type Wake = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
-
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        if self.spin.is_zero() || timeout == Some(Duration::ZERO) {
-            return self.poll_once(timeout);
-        }
-        let begun = Instant::now();
-        let spin = timeout.map_or(self.spin, |timeout| timeout.min(self.spin));
-        loop {
-            self.poll_once(Some(Duration::ZERO))?;
-            let spun = begun.elapsed();
-            if !self.events.is_empty() || timeout.is_some_and(|timeout| spun >= timeout) {
-                return Ok(());
-            }
-            if spun >= spin {
-                return self.poll_once(timeout.map(|timeout| timeout - spun));
-            }
-        }
-    }
-
-    fn events(&self) -> impl Iterator<Item = Ready> {
-        self.events.iter().map(|event| {
-            // An error or a hang-up is told by the next read and by the next write.
-            let failed = event.is_error() || event.is_write_closed();
-            let readiness = Readiness {
-                readable: event.is_readable() || failed,
-                writable: event.is_writable() || failed,
-                read_closed: event.is_read_closed() || failed,
-                urgent: event.is_priority(),
-                // Not a hang-up: on a Unix socket that comes with input still to be read.
-                failed: event.is_error(),
-            };
-            Ready { token: event.token().0, readiness }
-        })
-    }
-
-    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Listener, ListenAddr)> {
-        let (mut listener, bound) = Listener::bind(addr, config)?;
-        self.poll.registry().register(listener.source(), Token(token), Interest::READABLE)?;
-        Ok((listener, bound))
-    }
-
-    fn accept(&mut self, listener: &Listener, config: &Config) -> io::Result<(Stream, PeerAddr)> {
-        listener.accept(config)
-    }
-
-    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Stream> {
+    /// Begins to connect.
+    pub(crate) fn connect(to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Self> {
         match to {
             ListenAddr::Tcp(to) => {
                 let socket = Socket::new(Domain::for_address(*to), Type::STREAM, Some(Protocol::TCP))?;
@@ -247,8 +77,9 @@ impl Net for Mio {
         }
     }
 
-    fn is_connected(&self, stream: &Stream) -> io::Result<bool> {
-        let (error, peer) = match &stream.0 {
+    /// Whether the connection is made by now. An error says why it is not made, and will not be.
+    pub(crate) fn is_connected(&self) -> io::Result<bool> {
+        let (error, peer) = match &self.0 {
             Connected::Tcp(stream, _) => (stream.take_error()?, stream.peer_addr().map(drop)),
             Connected::Unix(stream, _) => (stream.take_error()?, stream.peer_addr().map(drop)),
         };
@@ -260,69 +91,15 @@ impl Net for Mio {
         }
     }
 
-    fn register(&mut self, stream: &mut Stream, token: usize) -> io::Result<()> {
-        let source: &mut dyn Source = match &mut stream.0 {
+    /// What the readiness queue registers.
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
+        match &mut self.0 {
             Connected::Tcp(stream, _) => stream,
             Connected::Unix(stream, _) => stream,
-        };
-        self.poll.registry().register(source, Token(token), STREAM_INTEREST)
+        }
     }
 
-    fn is_watched(&self, token: usize) -> bool {
-        self.sources.is_watched(token)
-    }
-
-    fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
-        let waker = Arc::new(Waker::new(self.poll.registry(), Token(token))?);
-        Ok(Box::new(move || waker.wake()))
-    }
-}
-
-/// A poll that ends early is no fault, and a kernel may refuse a timeout that it cannot count (`kevent(2)`).
-const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Whether the readiness queue reports urgent data, at whose mark a read stops. Elsewhere it has to be expected at any time.
-const URGENT_DATA_IS_REPORTED: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-/// What the kernel may hold for a peer that reads slowly, beyond what the peer's window allows, in bytes: two chunks
-/// (`TCP_NOTSENT_LOWAT`).
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_BYTES_SLOW: u32 = 128 << 10;
-
-/// All that a connection is to be woken for.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
-
-/// What keeps a write from raising SIGPIPE. Apple's systems have no such flag, and an option in its place that is set
-/// when a socket is made.
-#[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-const NO_SIGNAL: i32 = 0;
-
-/// A connection's socket. Dropping it ends it, also while a forked child has a copy, in the process that made it; any other
-/// process only closes its copy. One that was [reset](Transport::reset) is only closed.
-#[derive(Debug)]
-pub struct Stream(Connected);
-
-#[derive(Debug)]
-enum Connected {
-    Tcp(TcpStream, Owner),
-    Unix(UnixStream, Owner),
-}
-
-impl Stream {
-    fn tcp(stream: TcpStream) -> Self {
-        Self(Connected::Tcp(stream, Owner::this_process()))
-    }
-
-    fn unix(stream: UnixStream) -> Self {
-        Self(Connected::Unix(stream, Owner::this_process()))
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
             Connected::Tcp(stream, _) => stream.as_fd(),
             Connected::Unix(stream, _) => stream.as_fd(),
@@ -336,7 +113,7 @@ impl Stream {
         }
     }
 
-    fn owner_mut(&mut self) -> &mut Owner {
+    pub(crate) fn owner_mut(&mut self) -> &mut Owner {
         let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &mut self.0;
         owner
     }
@@ -446,11 +223,11 @@ impl Transport for Stream {
 
 /// Whether an accepted socket has the options of its listener: true on Linux, where it begins as a copy of it. So no
 /// connection costs a system call for them. A test holds this to be true.
-const OPTIONS_ARE_INHERITED: bool = cfg!(target_os = "linux");
+pub(crate) const OPTIONS_ARE_INHERITED: bool = cfg!(target_os = "linux");
 
 /// Output leaves at once: all responses of a fill are one write, which Nagle's algorithm (RFC 1122, section 4.2.3.4) would
 /// only delay.
-fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
+pub(crate) fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     match config.keepalive {
         Some(idle) => socket.set_tcp_keepalive(&keepalive(idle)),
@@ -481,15 +258,11 @@ fn choose_port_late(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// An instant for a simulated clock to begin at: it can be had from the real one only.
-#[cfg(any(test, feature = "sim", feature = "fuzzing", feature = "micro"))]
-pub(crate) fn beginning() -> Instant {
-    Instant::now()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::mio::Mio;
+    use crate::net::seam::Net;
 
     fn accepted(config: &Config) -> (Stream, std::net::TcpStream) {
         let mut net = Mio::new(config).unwrap();
@@ -581,13 +354,5 @@ mod tests {
         let outcome = client.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
         assert_eq!(outcome, Err(io::ErrorKind::ConnectionReset));
         drop(held);
-    }
-
-    #[test]
-    fn a_spinning_poll_ends_at_its_timeout() {
-        let config = Config::builder().spin(Duration::from_secs(3_600)).build().unwrap();
-        let mut net = Mio::new(&config).unwrap();
-        net.poll(Some(Duration::from_millis(1))).unwrap();
-        assert!(net.events().next().is_none());
     }
 }

@@ -1,8 +1,9 @@
 //! The peer sees the end of its connection while another process holds the descriptor, however the connection ends.
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -10,24 +11,25 @@ use crate::addr::{Dial, ListenAddr, PeerAddr};
 use crate::config::{Config, ConfigBuilder};
 use crate::conn::frame::Frame;
 use crate::handler::{Context, Handler};
+use crate::net::owner::Owner;
+use crate::net::{Listener, Mio, Net, Ready, Stream, kernel};
 use crate::reactor::Reactor;
-use crate::reactor::net::{Connected, Listener, Mio, Net, Ready, Stream, kernel};
 use crate::wire::encode_header;
 
 /// The operating system's sockets, each of which a forked child holds as well: a copy of the descriptor, which is what a
 /// child inherits.
 struct Forked {
     net: Mio,
-    held_by_child: Vec<OwnedFd>,
+}
+
+thread_local! {
+    static HELD_BY_CHILD: RefCell<Vec<OwnedFd>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Forked {
     fn fork(&mut self, stream: &Stream) {
-        let fd = match &stream.0 {
-            Connected::Tcp(stream, _) => stream.as_fd(),
-            Connected::Unix(stream, _) => stream.as_fd(),
-        };
-        self.held_by_child.push(fd.try_clone_to_owned().unwrap());
+        let copy = stream.fd().try_clone_to_owned().unwrap();
+        HELD_BY_CHILD.with_borrow_mut(|copies| copies.push(copy));
     }
 }
 
@@ -105,7 +107,7 @@ fn reactor(config: ConfigBuilder) -> Reactor<Obedient, Forked> {
     // What each copy of a descriptor stands for.
     assert_eq!(kernel::fork(), 0);
     let config = config.drain_timeout(SHORT).linger_timeout(SHORT).build().unwrap();
-    let net = Forked { net: Mio::new(&config).unwrap(), held_by_child: Vec::new() };
+    let net = Forked { net: Mio::new(&config).unwrap() };
     Reactor::with_net(net, config, Obedient).unwrap()
 }
 
@@ -238,7 +240,7 @@ fn a_dropped_reactor_ends_its_connections_while_a_child_holds_the_descriptors() 
         assert!(begun.elapsed() < PATIENCE);
         let _ = reactor.turn(Some(Duration::from_millis(1))).unwrap();
     }
-    let copies = std::mem::take(&mut reactor.net.held_by_child);
+    let copies = HELD_BY_CHILD.take();
     drop(reactor);
     client.set_nonblocking(false).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -260,10 +262,9 @@ fn a_child_that_drops_its_copy_does_not_end_the_connection() {
             Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
         }
     };
-    let Connected::Tcp(socket, owner) = &mut stream.0 else { panic!("no TCP stream") };
     // What the parent still has while the child drops its own.
-    let mut parents = TcpStream::from(socket.as_fd().try_clone_to_owned().unwrap());
-    *owner = crate::reactor::net::owner::Owner::another_process();
+    let mut parents = TcpStream::from(stream.fd().try_clone_to_owned().unwrap());
+    *stream.owner_mut() = Owner::another_process();
     drop(stream);
     parents.write_all(b"served").unwrap();
     let mut received = [0; 6];

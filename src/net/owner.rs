@@ -5,7 +5,7 @@
 //! call where both directions have ended, and where the peer has finished and there was no fork: then `close(2)` sends our
 //! FIN. Any other process only closes its copy.
 
-use crate::reactor::net::kernel;
+use crate::net::kernel;
 
 /// The process that accepted, dialled or bound a socket, and which of its directions have ended.
 ///

@@ -1,0 +1,178 @@
+//! The operating system's side of the seam, by way of mio.
+
+// The only place of the library core that reads the clock.
+#![allow(clippy::disallowed_methods)]
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::addr::{ListenAddr, PeerAddr};
+use crate::config::Config;
+use crate::conn::io::Readiness;
+use crate::net::kernel;
+use crate::net::listener::Listener;
+use crate::net::seam::{Net, Ready};
+use crate::net::socket::Stream;
+use crate::net::sources::Sources;
+
+/// A poll that ends early is no fault, and a kernel may refuse a timeout that it cannot count (`kevent(2)`).
+const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// All that a connection is to be woken for.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// The operating system's sockets, by way of mio: epoll on Linux, kqueue on the BSDs and macOS.
+#[derive(Debug)]
+pub struct Mio {
+    poll: Poll,
+    events: Events,
+    spin: Duration,
+    sources: Sources,
+}
+
+impl Mio {
+    pub(crate) fn new(config: &Config) -> io::Result<Self> {
+        kernel::watch_forks()?;
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(config.events_per_turn),
+            spin: config.spin,
+            sources: Sources::default(),
+        })
+    }
+
+    /// Asks for readability of a descriptor that the caller owns.
+    pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
+        self.sources.watch(self.poll.registry(), fd.as_raw_fd(), token)
+    }
+
+    /// Ends a [`watch`](Self::watch). Returns whether the descriptor was watched still.
+    pub(crate) fn unwatch(&mut self, token: usize) -> bool {
+        self.sources.unwatch(self.poll.registry(), token)
+    }
+
+    /// Whether no watched descriptor has this token.
+    pub(crate) fn is_free(&self, token: usize) -> bool {
+        self.sources.is_free(token)
+    }
+
+    fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.map(|timeout| timeout.min(POLL_MAX));
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl AsRawFd for Mio {
+    /// The readiness queue's own descriptor: readable while events wait in it.
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+impl Net for Mio {
+    type Stream = Stream;
+    type Listener = Listener;
+    type Wake = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        if self.spin.is_zero() || timeout == Some(Duration::ZERO) {
+            return self.poll_once(timeout);
+        }
+        let begun = Instant::now();
+        let spin = timeout.map_or(self.spin, |timeout| timeout.min(self.spin));
+        loop {
+            self.poll_once(Some(Duration::ZERO))?;
+            let spun = begun.elapsed();
+            if !self.events.is_empty() || timeout.is_some_and(|timeout| spun >= timeout) {
+                return Ok(());
+            }
+            if spun >= spin {
+                return self.poll_once(timeout.map(|timeout| timeout - spun));
+            }
+        }
+    }
+
+    fn events(&self) -> impl Iterator<Item = Ready> {
+        self.events.iter().map(|event| {
+            // An error or a hang-up is told by the next read and by the next write.
+            let failed = event.is_error() || event.is_write_closed();
+            let readiness = Readiness {
+                readable: event.is_readable() || failed,
+                writable: event.is_writable() || failed,
+                read_closed: event.is_read_closed() || failed,
+                urgent: event.is_priority(),
+                // Not a hang-up: on a Unix socket that comes with input still to be read.
+                failed: event.is_error(),
+            };
+            Ready { token: event.token().0, readiness }
+        })
+    }
+
+    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Listener, ListenAddr)> {
+        let (mut listener, bound) = Listener::bind(addr, config)?;
+        self.poll.registry().register(listener.source(), Token(token), Interest::READABLE)?;
+        Ok((listener, bound))
+    }
+
+    fn accept(&mut self, listener: &Listener, config: &Config) -> io::Result<(Stream, PeerAddr)> {
+        listener.accept(config)
+    }
+
+    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Stream> {
+        Stream::connect(to, from, config)
+    }
+
+    fn is_connected(&self, stream: &Stream) -> io::Result<bool> {
+        stream.is_connected()
+    }
+
+    fn register(&mut self, stream: &mut Stream, token: usize) -> io::Result<()> {
+        self.poll.registry().register(stream.source(), Token(token), STREAM_INTEREST)
+    }
+
+    fn is_watched(&self, token: usize) -> bool {
+        self.sources.is_watched(token)
+    }
+
+    fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
+        let waker = Arc::new(Waker::new(self.poll.registry(), Token(token))?);
+        Ok(Box::new(move || waker.wake()))
+    }
+}
+
+/// An instant for a simulated clock to begin at: it can be had from the real one only.
+#[cfg(any(test, feature = "sim", feature = "fuzzing", feature = "micro"))]
+pub(crate) fn beginning() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spinning_poll_ends_at_its_timeout() {
+        let config = Config::builder().spin(Duration::from_secs(3_600)).build().unwrap();
+        let mut net = Mio::new(&config).unwrap();
+        net.poll(Some(Duration::from_millis(1))).unwrap();
+        assert!(net.events().next().is_none());
+    }
+}

@@ -1,0 +1,19 @@
+//! What a reactor needs of the world ([`Net`]), and the operating system's sockets behind it.
+//!
+//! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] has those of the kernel.
+
+pub(crate) mod kernel;
+pub(crate) mod listener;
+pub(crate) mod mio;
+pub(crate) mod owner;
+pub(crate) mod seam;
+pub(crate) mod socket;
+mod sources;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod unix_queue;
+
+pub use crate::conn::io::{Readiness, Transport};
+pub use crate::net::listener::Listener;
+pub use crate::net::mio::Mio;
+pub use crate::net::seam::{Net, Ready};
+pub use crate::net::socket::Stream;

@@ -1,0 +1,3 @@
+//! The sockets of the operating system.
+
+mod held;
