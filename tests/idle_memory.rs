@@ -11,14 +11,17 @@ use std::net::TcpStream;
 
 use allocation_counter::measure;
 use frameloop::{Config, Echo};
+use procfs_core::FromRead;
+use procfs_core::process::{LimitValue, Limits};
 use support::stepped::{Server, frame, pattern};
 
 /// Connections that this process may hold, both ends of each, up to `wanted`.
 fn affordable(wanted: usize) -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let soft =
-        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
-    let count = soft.map_or(wanted, |soft: usize| wanted.min(soft.saturating_sub(200) / 2));
+    let soft = match Limits::from_file("/proc/self/limits").map(|limits| limits.max_open_files.soft_limit) {
+        Ok(LimitValue::Value(soft)) => Some(soft as usize),
+        Ok(LimitValue::Unlimited) | Err(_) => None,
+    };
+    let count = soft.map_or(wanted, |soft| wanted.min(soft.saturating_sub(200) / 2));
     if count < wanted {
         println!("only {count} connections instead of {wanted}: the descriptor limit is {}", soft.unwrap_or(0));
     }

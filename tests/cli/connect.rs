@@ -129,14 +129,6 @@ fn a_server_that_sends_unasked_for_ever_ends_it_after_the_timeout() {
     }
 }
 
-/// The most memory that a process has had resident, in MiB; it runs still.
-#[cfg(target_os = "linux")]
-fn peak_mib(process: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
-}
-
 /// Runs a command whose stdout is read here, and asserts that its memory is bounded. Returns how much came, and all of it
 /// added up.
 #[cfg(target_os = "linux")]
@@ -151,7 +143,7 @@ fn read_in_bounded_memory(command: &mut Command, expected_len: usize) -> (usize,
     loop {
         // There is more than the pipe holds, so it runs still.
         if len + (1 << 20) > expected_len && peak.is_none() {
-            peak = Some(peak_mib(&process));
+            peak = Some(process.proc_status().vmhwm.unwrap() >> 10);
         }
         match reader.read(&mut chunk).unwrap() {
             0 => break,

@@ -9,6 +9,8 @@ use std::time::Duration;
 use std::{env, fs, io, thread};
 
 use frameloop::wire::{HEADER_LEN, encode_header};
+use procfs_core::FromRead;
+use procfs_core::process::{LimitValue, Limits};
 
 use crate::at_once;
 use crate::serve;
@@ -338,9 +340,9 @@ fn more_connections_than_descriptors_is_a_warning_in_one_line_and_the_server_goe
 fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
     let server = serve_limited("-S -n 64 && ulimit -H -n 256", &["--max-connections", "200"]);
     server.listening_on();
-    let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
-    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
-    assert_eq!(open_files.split_whitespace().collect::<Vec<_>>(), ["256", "256", "files"]);
+    let limits = Limits::from_file(format!("/proc/{}/limits", server.id())).unwrap().max_open_files;
+    let both = [&limits.soft_limit, &limits.hard_limit];
+    assert!(matches!(both, [LimitValue::Value(256), LimitValue::Value(256)]), "{both:?}");
 
     server.signal("TERM");
     let ended = server.outcome();

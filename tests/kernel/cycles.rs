@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, thread};
+
+use procfs_core::FromRead;
+use procfs_core::process::SmapsRollup;
 
 use crate::skip;
 use crate::support::{Client, End, PATIENCE, Process, announcement, descriptors, frame, holds_within, payload};
@@ -96,7 +99,7 @@ fn serve_with_frugal_allocator() -> (Process, SocketAddr) {
 fn anonymous_at_rest(pid: u32) -> u64 {
     let samples = (0..40).map(|_| {
         thread::sleep(Duration::from_millis(100));
-        resident(pid, "Anonymous:")
+        resident(pid, "Anonymous")
     });
     samples.min().unwrap()
 }
@@ -104,9 +107,8 @@ fn anonymous_at_rest(pid: u32) -> u64 {
 /// Resident memory of a process, in bytes. Not from `statm`, which is off by what each processor has yet to add
 /// (`proc_pid_statm(5)`).
 fn resident(pid: u32, what: &str) -> u64 {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = rollup.lines().find_map(|line| line.strip_prefix(what)).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    let rollup = SmapsRollup::from_file(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    rollup.memory_map_rollup.0[0].extension.map[what]
 }
 
 #[test]
@@ -122,7 +124,7 @@ fn cycles_of_fin_rst_and_mid_frame_leave_no_descriptor_and_no_memory_behind() {
         assert!(holds_within(PATIENCE, || descriptors(server.id()) == baseline));
         anonymous_at_rest(server.id())
     });
-    let total = resident(server.id(), "Rss:");
+    let total = resident(server.id(), "Rss");
     let slope = (end as f64 - warm as f64) / total as f64;
     let figures = format!("{cycles} cycles: of {total} bytes, {warm} were its own after a half and {end} at the end");
     println!("{figures}: {:+.2} %", 100.0 * slope);

@@ -3,8 +3,8 @@
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use rlimit::Resource;
 
@@ -111,13 +111,6 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// The memory that a process has mapped, in bytes.
-fn mapped(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
-}
-
 #[test]
 fn a_flood_in_little_memory_ends_its_peers_and_neither_the_server_nor_others() {
     let (mut server, addr) = Process::serve(&[
@@ -132,7 +125,8 @@ fn a_flood_in_little_memory_ends_its_peers_and_neither_the_server_nor_others() {
     ]);
     let mut good = connect_and_ping(addr);
     let baseline = descriptors(server.id());
-    let at_rest = mapped(server.id());
+    let mapped = || server.proc_status().vmsize.unwrap() << 10;
+    let at_rest = mapped();
     limit(server.id(), Resource::AS, at_rest + MAPPED_MAX);
 
     let is_over = AtomicBool::new(false);
@@ -152,7 +146,7 @@ fn a_flood_in_little_memory_ends_its_peers_and_neither_the_server_nor_others() {
             calls += 1;
             let counters = server.counters();
             most_buffered = most_buffered.max(counter(&counters, "buffered"));
-            most_mapped = most_mapped.max(mapped(server.id()));
+            most_mapped = most_mapped.max(mapped());
             if begun.elapsed() > FLOOD && ended(&counters) >= ENDED {
                 return counters;
             }

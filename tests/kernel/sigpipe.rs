@@ -13,6 +13,8 @@ use std::{env, fs};
 
 use frameloop::client::Client as FramesClient;
 use frameloop::{Config, Context, Frame, Handler, ListenAddr, Reactor};
+use procfs_core::FromRead;
+use procfs_core::process::Status;
 use signal_hook::consts::SIGPIPE;
 
 use crate::part;
@@ -55,10 +57,8 @@ fn is_played_with_the_default_action() -> bool {
         return false;
     }
     signal_hook::flag::register_conditional_default(SIGPIPE, Arc::new(AtomicBool::new(true))).unwrap();
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
-    assert_eq!(ignored >> (SIGPIPE - 1) & 1, 0, "SIGPIPE is ignored");
+    let status = Status::from_file("/proc/self/status").unwrap();
+    assert_eq!(status.sigign >> (SIGPIPE - 1) & 1, 0, "SIGPIPE is ignored");
     true
 }
 

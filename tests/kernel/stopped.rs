@@ -5,6 +5,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use procfs_core::FromRead;
+use procfs_core::process::Stat;
+
 use crate::has_descriptors;
 use crate::support::{Client, End, PATIENCE, Process, connect_and_ping, frame, holds_within, payload};
 
@@ -26,8 +29,7 @@ fn while_stopped(server: &Process, since: Instant, act: impl FnOnce()) {
 
 /// The state of a process: `R`, `S`, `T` ... (`proc_pid_stat(5)`).
 pub(crate) fn state(server: &Process) -> char {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
-    stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    Stat::from_file(format!("/proc/{}/stat", server.id())).unwrap().state
 }
 
 /// Sends a whole frame and the beginning of another in one write, and receives the first: then the server has both.

@@ -13,6 +13,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
+use procfs_core::FromRead;
+use procfs_core::process::Status;
 
 pub(crate) use super::PATIENCE;
 
@@ -136,6 +138,11 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What `proc_pid_status(5)` has.
+    pub(crate) fn proc_status(&self) -> Status {
+        Status::from_file(format!("/proc/{}/status", self.id())).unwrap()
     }
 
     pub(crate) fn stdin(&mut self) -> &mut ChildStdin {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use allocation_counter::{AllocationInfo, measure};
 use frameloop::{CloseReason, Config, ConfigBuilder, Stats};
 
-use crate::status_bytes;
 use crate::support::stepped::{self, Hooks};
 use crate::support::{Client, End, PATIENCE, Process, announcement, connect_and_ping, counter, holds_within};
 
@@ -140,7 +139,8 @@ fn the_command_lines_defaults_are_guarded_as_well() {
     const SENT: usize = 1_000;
     let (server, addr) = Process::serve(&[]);
     drop(connect_and_ping(addr));
-    let before = status_bytes(server.id(), "VmData");
+    let data = || server.proc_status().vmdata.unwrap() << 10;
+    let before = data();
     let (mut holders, mut others) = (Vec::new(), Vec::new());
     for announced in LENGTHS {
         // Of those that are refused so few that each has its log line: there are ten of them a second.
@@ -162,7 +162,7 @@ fn the_command_lines_defaults_are_guarded_as_well() {
     let expected = holders.len() as u64 * (4 + SENT) as u64;
     assert!(holds_within(PATIENCE, || counter(&server.counters(), "buffered") >= expected));
     let buffered = counter(&server.counters(), "buffered");
-    let grown = status_bytes(server.id(), "VmData") - before;
+    let grown = data() - before;
     println!("{} connections hold {buffered} bytes, and the process has grown by {grown}", holders.len());
     assert!(buffered <= (holders.len() * allowed(4 + SENT)) as u64, "{buffered} bytes");
     // Address space that was asked for and never touched is told here too.

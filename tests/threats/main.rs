@@ -39,10 +39,3 @@ fn assert_kept_once(promised: Duration, mut round: impl FnMut() -> Duration) {
     }
     panic!("{promised:?} were promised, and it took {taken:?}");
 }
-
-/// A value of `/proc/PID/status`, in bytes.
-fn status_bytes(pid: u32, name: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_start_matches(':').trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
-}
