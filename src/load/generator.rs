@@ -141,10 +141,9 @@ impl Generator {
     fn on_phase_timer(&mut self, peers: &mut Peers<'_>) {
         let now = self.clock.now();
         match self.phase.on_timer(now) {
-            Step::EndLoad { until, cause } => return self.end_load(peers, until, cause),
-            Step::EndRun => return self.end_if_done(peers, now),
-            Step::ReportInterval(number) => self.report.report_interval(number, INTERVAL, self.links.open()),
-            Step::Wait => {}
+            Some(Step::EndLoad { until, cause }) => return self.end_load(peers, until, cause),
+            Some(Step::ReportInterval(number)) => self.report.report_interval(number, INTERVAL, self.links.open()),
+            None => self.end_if_done(peers, now),
         }
         self.phase.arm(&self.clock, peers);
     }
@@ -168,9 +167,9 @@ impl Generator {
             return self.end_load(peers, now, EndCause::Planned);
         }
         let is_awaiting = self.links.in_flight() > 0 || (self.plan.churn && self.dialer.dialing().len() > 0);
-        if let Some((cause, intervals)) = self.phase.end_run(is_awaiting, now) {
+        if let Some(cause) = self.phase.end_run(is_awaiting, now) {
             self.charge_unanswered();
-            self.report.report_end(intervals, cause, &self.phase, &self.links, &self.dialer, &self.pacer);
+            self.report.report_end(cause, &self.phase, &self.links, &self.dialer, &self.pacer);
             peers.stop();
         }
     }

@@ -10,6 +10,8 @@ use crate::load::plan::{Plan, Stop};
 #[derive(Debug)]
 pub(crate) struct Phase {
     state: State,
+    /// Complete intervals of what is measured.
+    intervals: usize,
     /// The run is measured from `measure` to before `until`; neither is known while connecting.
     measure: u64,
     until: u64,
@@ -27,13 +29,9 @@ pub(crate) struct Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Connecting,
-    /// So many intervals were reported.
-    Loading {
-        intervals: usize,
-    },
+    Loading,
     /// No more frames are sent; responses are awaited until `give_up`.
     Ending {
-        intervals: usize,
         give_up: u64,
         cause: EndCause,
     },
@@ -75,15 +73,12 @@ pub(crate) enum Timing {
 /// What is to be done when the phase's timer fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    Wait,
     /// The interval with this number is complete.
     ReportInterval(usize),
     EndLoad {
         until: u64,
         cause: EndCause,
     },
-    /// The load has ended already.
-    EndRun,
 }
 
 /// How long an interval is, in nanoseconds.
@@ -100,6 +95,7 @@ impl Phase {
         };
         Self {
             state: State::Connecting,
+            intervals: 0,
             measure: u64::MAX,
             until: u64::MAX,
             is_open_loop: plan.rate.is_some(),
@@ -118,7 +114,7 @@ impl Phase {
 
     #[inline]
     pub(crate) fn is_loading(&self) -> bool {
-        matches!(self.state, State::Loading { .. })
+        self.state == State::Loading
     }
 
     pub(crate) fn is_ending(&self) -> bool {
@@ -175,7 +171,7 @@ impl Phase {
 
     /// Load is put on from `load` on, and measured from `measure` on.
     pub(crate) fn begin(&mut self, load: u64, measure: u64) {
-        self.state = State::Loading { intervals: 0 };
+        self.state = State::Loading;
         self.measure = measure;
         self.last_answer = load;
         if let Target::Duration(duration) = self.target {
@@ -190,25 +186,19 @@ impl Phase {
 
     /// No more frames are sent.
     pub(crate) fn end_load(&mut self, now: u64, cause: EndCause) {
-        let intervals = match self.state {
-            State::Loading { intervals } => intervals,
-            State::Connecting => 0,
-            State::Ending { .. } | State::Over => return,
-        };
         // A run that was given up has waited long enough.
         let give_up = if cause == EndCause::Stalled { now } else { now.saturating_add(self.patience) };
-        self.state = State::Ending { intervals, give_up, cause };
+        self.state = State::Ending { give_up, cause };
     }
 
-    /// Ends the run if the load has ended and no responses are awaited, or have been for too long. Returns the cause and
-    /// how many intervals were reported.
-    pub(crate) fn end_run(&mut self, is_awaiting: bool, now: u64) -> Option<(EndCause, usize)> {
+    /// Ends the run if the load has ended and no responses are awaited, or have been for too long. Returns the cause.
+    pub(crate) fn end_run(&mut self, is_awaiting: bool, now: u64) -> Option<EndCause> {
         match self.state {
-            State::Ending { intervals, give_up, cause } if !is_awaiting || now >= give_up => {
+            State::Ending { give_up, cause } if !is_awaiting || now >= give_up => {
                 self.state = State::Over;
-                Some((cause, intervals))
+                Some(cause)
             }
-            State::Connecting | State::Loading { .. } | State::Ending { .. } | State::Over => None,
+            State::Connecting | State::Loading | State::Ending { .. } | State::Over => None,
         }
     }
 
@@ -217,25 +207,32 @@ impl Phase {
         (self.measure.min(self.until), self.until)
     }
 
+    /// How many intervals are complete.
+    pub(crate) fn intervals(&self) -> usize {
+        self.intervals
+    }
+
     /// The timer has fired.
-    pub(crate) fn on_timer(&mut self, now: u64) -> Step {
-        match self.state {
-            State::Loading { .. } if now >= self.until => Step::EndLoad { until: self.until, cause: EndCause::Planned },
-            State::Loading { .. } if now >= self.stalled_at() => Step::EndLoad { until: now, cause: EndCause::Stalled },
-            State::Loading { intervals } if now >= self.interval_end(intervals) => {
-                self.state = State::Loading { intervals: intervals + 1 };
-                Step::ReportInterval(intervals)
-            }
-            State::Loading { .. } => Step::Wait,
-            State::Connecting | State::Ending { .. } | State::Over => Step::EndRun,
+    pub(crate) fn on_timer(&mut self, now: u64) -> Option<Step> {
+        if !self.is_loading() {
+            None
+        } else if now >= self.until {
+            Some(Step::EndLoad { until: self.until, cause: EndCause::Planned })
+        } else if now >= self.stalled_at() {
+            Some(Step::EndLoad { until: now, cause: EndCause::Stalled })
+        } else if now >= self.interval_end() {
+            self.intervals += 1;
+            Some(Step::ReportInterval(self.intervals - 1))
+        } else {
+            None
         }
     }
 
     /// Sets the timer to when the phase may have to change next.
     pub(crate) fn arm(&mut self, clock: &Clock, peers: &mut Peers<'_>) {
         let at = match self.state {
-            State::Loading { .. } if clock.now() < self.measure => self.measure.min(self.stalled_at()),
-            State::Loading { intervals } => self.interval_end(intervals).min(self.until).min(self.stalled_at()),
+            State::Loading if clock.now() < self.measure => self.measure.min(self.stalled_at()),
+            State::Loading => self.interval_end().min(self.until).min(self.stalled_at()),
             State::Ending { give_up, .. } => give_up,
             State::Connecting | State::Over => return,
         };
@@ -246,9 +243,9 @@ impl Phase {
         self.timer == Some(timer)
     }
 
-    /// When the interval with this number ends.
-    fn interval_end(&self, number: usize) -> u64 {
-        self.measure + (number as u64 + 1) * INTERVAL
+    /// When the interval under way ends.
+    fn interval_end(&self) -> u64 {
+        self.measure + (self.intervals as u64 + 1) * INTERVAL
     }
 
     /// When the run is given up if no frame is answered until then.

@@ -220,19 +220,12 @@ impl Reporter {
         self.send(Report::Interval(interval));
     }
 
-    /// Reports the last interval, before which `intervals` were reported, and the totals.
-    pub(crate) fn report_end(
-        &mut self,
-        intervals: usize,
-        cause: EndCause,
-        phase: &Phase,
-        links: &Links,
-        dialer: &Dialer,
-        pacer: &Pacer,
-    ) {
+    /// Reports the last interval and the totals.
+    pub(crate) fn report_end(&mut self, cause: EndCause, phase: &Phase, links: &Links, dialer: &Dialer, pacer: &Pacer) {
         let window @ (begin, end) = phase.window();
         if end > begin {
-            self.report_interval(intervals, (end - begin).saturating_sub(intervals as u64 * INTERVAL), links.open());
+            let reported = phase.intervals() as u64 * INTERVAL;
+            self.report_interval(phase.intervals(), (end - begin).saturating_sub(reported), links.open());
         } else {
             self.report_measuring();
         }
