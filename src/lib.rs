@@ -105,5 +105,6 @@ pub use crate::conn::output::Sent;
 pub use crate::error::{CausedBy, CloseReason, DialError, DialRefused, Error, TimerRefused};
 pub use crate::handler::{Broadcast, ConnId, Context, Echo, Handler, Peers, SourceId, TimerId};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
-pub use crate::reactor::stats::{Calls, Histogram, Refused, Stats};
+pub use crate::reactor::histogram::Histogram;
+pub use crate::reactor::stats::{Calls, Refused, Stats};
 pub use crate::reactor::{DrainReport, Reactor, Turn};

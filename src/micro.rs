@@ -17,7 +17,7 @@ use crate::handler::{ConnId, Echo};
 use crate::net::mio::beginning;
 use crate::reactor::callbacks::HandlerSink;
 use crate::reactor::connections::Connections;
-use crate::reactor::log_limit::LogGate;
+use crate::reactor::log_limit::LogLimit;
 use crate::reactor::stats::Stats;
 use crate::reactor::traced::Traced;
 use crate::wire::encode_header;
@@ -79,7 +79,7 @@ pub struct Echoing {
     shared: Shared,
     stats: Stats,
     others: Connections<(), ()>,
-    gate: LogGate,
+    limit: LogLimit,
 }
 
 impl Default for Echoing {
@@ -87,7 +87,7 @@ impl Default for Echoing {
         let shared = Shared::new(Config::default(), beginning());
         let read_buffer = ReadBuffer::new();
         let others = Connections::new(&Config::default(), beginning());
-        Self { conn: Conn::new(), read_buffer, shared, stats: Stats::default(), others, gate: LogGate::new(0, 0) }
+        Self { conn: Conn::new(), read_buffer, shared, stats: Stats::default(), others, limit: LogLimit::new(0, 0) }
     }
 }
 
@@ -103,11 +103,11 @@ impl Echoing {
     }
 
     fn turn(&mut self, stream: &mut Memory<'_>) {
-        let Self { conn, read_buffer, shared, stats, others, gate } = self;
+        let Self { conn, read_buffer, shared, stats, others, limit } = self;
         let id = ConnId { index: 0, generation: 1 };
         let mut io = Traced { stream, id, stats };
         let (handler, state) = (&mut Echo, &mut ());
-        let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others, gate };
+        let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others, limit };
         run(conn, &mut io, read_buffer, shared, &mut sink);
     }
 }

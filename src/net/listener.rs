@@ -99,7 +99,7 @@ impl Listener {
 }
 
 impl Drop for Listener {
-    /// A listening socket that is shut down refuses connections, whoever else holds it (on Linux: `inet_shutdown`,
+    /// A listening socket that is shut down refuses connections, whichever process holds it (on Linux: `inet_shutdown`,
     /// `unix_shutdown`).
     fn drop(&mut self) {
         self.path = None;

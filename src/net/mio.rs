@@ -112,7 +112,7 @@ impl Net for Mio {
 
     fn events(&self) -> impl Iterator<Item = Ready> {
         self.events.iter().map(|event| {
-            // An error or a hang-up is told by the next read and by the next write.
+            // The next read and the next write report an error or a hang-up.
             let failed = event.is_error() || event.is_write_closed();
             let readiness = Readiness {
                 readable: event.is_readable() || failed,

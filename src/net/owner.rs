@@ -7,7 +7,7 @@
 
 use crate::net::kernel;
 
-/// The process that accepted, dialled or bound a socket, and which of its directions have ended.
+/// The process that accepted, dialed or bound a socket, and which of its directions have ended.
 ///
 /// Three bytes, which a socket's descriptor leaves free in eight: 22 bits for the number of forks that led to the process,
 /// and two for the directions. Forked processes that share a socket are one line of descent, so that number tells them

@@ -150,7 +150,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if let Err(error) = registered {
             self.connections.slots.remove(id);
             self.count_refused(|refused| &mut refused.failed);
-            if self.gates.refused.passes(self.now(), Source::of(&peer)) {
+            if self.log_limits.refused.passes(self.now(), Source::of(&peer)) {
                 warn!("refused {peer}: it cannot be registered: {error}");
             }
             return;
@@ -187,7 +187,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Refusal::ConnectionsMax(_) => &mut refused.max_connections,
             Refusal::PerIp(..) => &mut refused.max_per_ip,
         });
-        if self.gates.refused.passes(self.now(), Source::of(peer)) {
+        if self.log_limits.refused.passes(self.now(), Source::of(peer)) {
             warn!("refused {peer}: there are {refusal}, as many as allowed");
         }
     }
@@ -233,7 +233,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         self.stats.accept_pauses += 1;
         self.listeners.paused_until = after(self.now(), ACCEPT_PAUSE);
-        if self.gates.accept_paused.passes(self.now(), Source::Local) {
+        if self.log_limits.accept_paused.passes(self.now(), Source::Local) {
             warn!("accepting pauses, with {} connections open: {error}", self.connections.slots.len());
         }
     }

@@ -6,7 +6,7 @@
 use crate::config::{Config, TURN_BUDGET_MIN};
 use crate::conn::chunk::CHUNK_LEN;
 
-/// The least that a run of a connection is charged with, in bytes: what its system calls cost beside those that move bytes.
+/// The least that a run of a connection is charged with, in bytes: what its system calls cost in addition to those that move bytes.
 /// So a turn has a bounded number of runs also when they move nothing.
 const RUN_COST: usize = TURN_BUDGET_MIN / 4;
 

@@ -17,17 +17,17 @@ use crate::conn::sink::Sink;
 use crate::conn::sink::{Replies, Verdict};
 use crate::error::CloseReason;
 use crate::handler::{ConnId, Context, Handler, Reach};
-use crate::reactor::log_limit::{LogGate, Source};
+use crate::reactor::log_limit::{LogLimit, Source};
 
-/// Lets a connection speak to the handler.
+/// Calls the handler for a connection.
 pub(crate) struct HandlerSink<'a, H: Handler> {
     pub(crate) handler: &'a mut H,
     pub(crate) state: &'a mut H::State,
     pub(crate) id: ConnId,
     pub(crate) peer: &'a PeerAddr,
     pub(crate) reach: &'a mut dyn Reach,
-    /// For the lines about panics.
-    pub(crate) gate: &'a mut LogGate,
+    /// For log lines about panics.
+    pub(crate) limit: &'a mut LogLimit,
 }
 
 impl<H: Handler> HandlerSink<'_, H> {
@@ -39,12 +39,12 @@ impl<H: Handler> HandlerSink<'_, H> {
         replies: &mut Replies<'_>,
         callback: impl FnOnce(&mut H, &mut Context<'_>, &mut H::State),
     ) {
-        let Self { handler, state, id, peer, reach, gate } = self;
+        let Self { handler, state, id, peer, reach, limit } = self;
         let outcome = guarded(|| {
             let mut context = Context { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
             callback(handler, &mut context, state);
         });
-        let outcome = noted(outcome, name, About::Conn(*id, peer), replies.shared, gate);
+        let outcome = noted(outcome, name, About::Conn(*id, peer), replies.shared, limit);
         if outcome.is_none() && !matches!(replies.verdict, Verdict::Fail(_)) {
             // What was answered before is still flushed.
             *replies.verdict = Verdict::Close(CloseReason::HandlerPanicked);
@@ -109,22 +109,28 @@ pub(crate) fn noted<R>(
     callback: &str,
     about: About<'_>,
     shared: &mut Shared,
-    gate: &mut LogGate,
+    limit: &mut LogLimit,
 ) -> Option<R> {
-    outcome.map_err(|payload| note_panic(payload, callback, about, shared, gate)).ok()
+    outcome.map_err(|payload| note_panic(payload, callback, about, shared, limit)).ok()
 }
 
 /// The most characters of a panic's message in the log.
 const PANIC_TEXT_MAX: usize = 1_000;
 
 #[cold]
-fn note_panic(payload: Box<dyn Any + Send>, callback: &str, about: About<'_>, shared: &mut Shared, gate: &mut LogGate) {
+fn note_panic(
+    payload: Box<dyn Any + Send>,
+    callback: &str,
+    about: About<'_>,
+    shared: &mut Shared,
+    limit: &mut LogLimit,
+) {
     shared.counts.panics += 1;
     let source = match about {
         About::Conn(_, peer) => Source::of(peer),
         About::Dial(_) | About::NoConn => Source::Local,
     };
-    if gate.passes(shared.now, source) {
+    if limit.passes(shared.now, source) {
         let prefix = match about {
             About::Conn(id, peer) => format!("[{id}] {peer}: "),
             About::Dial(id) => format!("[{id}] "),

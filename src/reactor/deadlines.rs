@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Idle,
     /// A frame's first byte to its last.
     Frame,
-    /// Output pending, in the outbox or the kernel, and too little of it acknowledged; or a FIN, and what came before is
+    /// Pending output, queued or in the kernel, and too little of it acknowledged; or a FIN, and what came before is
     /// left unread.
     Write,
     /// Our FIN sent, the peer's not received.
@@ -29,7 +29,7 @@ impl Kind {
     pub(crate) const ALL: [Self; 5] = [Self::Idle, Self::Frame, Self::Write, Self::Linger, Self::Connect];
 
     /// Why a connection ends that is late with this. One that lingers has its reason already, and keeps it; one that is
-    /// dialled has not begun.
+    /// dialed has not begun.
     pub(crate) fn reason(self) -> CloseReason {
         match self {
             Self::Idle => CloseReason::IdleTimeout,
@@ -135,7 +135,7 @@ impl Deadlines {
         if has_moved {
             self.set(Kind::Idle, slot, Some(now));
         }
-        // Without a backlog, before and after, it is not in the list.
+        // Without buffers, before and after, it is not in the list.
         if had_buffers || conn.has_buffers() {
             self.set(Kind::Frame, slot, conn.frame_since());
         }
@@ -222,7 +222,7 @@ impl List {
 
     /// Between which two slots a deadline belongs.
     ///
-    /// What is set now is the latest. What has come due and is set again as it was, is among the earliest: behind others of
+    /// What is set now is the latest. What has expired and is set again as it was is among the earliest: behind others of
     /// which the same is true.
     fn place_of(&self, since: u64) -> (u32, u32) {
         if self.tail == NONE || self.since(self.tail) <= since {

@@ -1,4 +1,4 @@
-//! Which connection to evict at the memory limit: found without a look at all of them.
+//! Which connection to evict at the memory limit, without a scan of all connections.
 //!
 //! Connections that have buffers are in lists, one for each size and 12.5 % above it, in the order in which they last moved a
 //! frame or output. A node is linked into its list and lives as long as the connection has a buffer, so a change is O(1),
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::config::Config;
-use crate::reactor::stats::{BUCKETS, bucket_of};
+use crate::reactor::histogram::{BUCKETS, bucket_of};
 
 #[derive(Debug)]
 pub(crate) struct Holders {
@@ -234,7 +234,7 @@ impl Holders {
     }
 
     /// Between which two nodes one belongs: the newest is the last. One that has grown is older than others of its new size;
-    /// it is put before those, as far as a few steps tell, so that this stays O(1).
+    /// it is put before those, within a few steps, so that this stays O(1).
     fn place_of(&self, bucket: usize, since: u64) -> (u32, u32) {
         let List { head, tail } = self.lists[bucket];
         if head != NONE && self.nodes[head as usize].since > since {

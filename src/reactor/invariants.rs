@@ -1,4 +1,4 @@
-//! What must be true between two turns, as code; and a look at one connection, for tests that know what should be.
+//! What must be true between two turns, and one connection's state for tests.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert!(!sleeps, "the next poll does not sleep while a connection waits for its turn");
         let queue = self.connections.work.queue.iter();
         let queue_entries = queue.filter(|id| self.connections.slots.slot(*id).is_some()).count();
-        // Whoever has ended may leave an entry behind, which finds nobody.
+        // A closed connection may leave an entry, which finds nothing.
         assert_eq!(queue_entries, queued, "a connection stands in the queue at most once");
         assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialling, "connections are counted");
         assert!(self.connections.sockets() <= config.max_connections, "connections are limited");
@@ -85,9 +85,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.connections.slots.iter().map(|(id, _)| id).collect()
     }
 
-    pub(crate) fn glimpse(&self, id: ConnId) -> Option<Glimpse> {
+    pub(crate) fn inspect(&self, id: ConnId) -> Option<Inspected> {
         let Phase::Open(Open { conn, .. }) = &self.connections.slots.slot(id)?.phase else { return None };
-        Some(Glimpse {
+        Some(Inspected {
             is_queued: self.connections.is_queued(id),
             is_held: conn.is_held(),
             is_ending: conn.state().is_ending(),
@@ -99,10 +99,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
 /// One connection between two turns.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Glimpse {
+pub(crate) struct Inspected {
     /// It runs in the next turn.
     pub(crate) is_queued: bool,
-    /// No frame is handed over for now.
+    /// No frame is delivered for now.
     pub(crate) is_held: bool,
     pub(crate) is_ending: bool,
     /// Open or draining: the peer's end was not found.

@@ -47,7 +47,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// and its slot is free.
     pub(super) fn open(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, readiness: Readiness) -> bool {
         let is_running = self.life == Life::Running;
-        let Self { handler, connections, shared, gates, .. } = self;
+        let Self { handler, connections, shared, log_limits, .. } = self;
         let Some(origin) = connections.slots.slot(id).map(|slot| slot.origin) else { return false };
         let mut conn = Conn::new();
         conn.pause_input_when_full(origin == Origin::Accepted);
@@ -57,7 +57,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             guarded(|| handler.on_open(&mut Context { id, peer: &peer, replies, reach: &mut others }))
         });
         let is_woken = others.work.take_woken();
-        let state = noted(outcome, "on_open", About::Conn(id, &peer), shared, &mut gates.panicked);
+        let state = noted(outcome, "on_open", About::Conn(id, &peer), shared, &mut log_limits.panicked);
         let Some(state) = state else {
             conn.release(shared);
             connections.slots.remove(id);
@@ -171,7 +171,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let now = self.now();
         match (reason, reason.caused_by()) {
             (CloseReason::Evicted { .. } | CloseReason::Reclaimed, _) | (_, CausedBy::PeerAbruptly) => {
-                if self.gates.closed_abruptly.passes(now, Source::of(peer)) {
+                if self.log_limits.closed_abruptly.passes(now, Source::of(peer)) {
                     warn!("[{id}] {peer}: closed: {reason}");
                 }
             }

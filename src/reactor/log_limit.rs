@@ -1,8 +1,8 @@
 //! Lets few log lines through, and counts the others.
 //!
-//! What peers do can be logged a million times a second. Each place that logs about peers has a gate.
+//! What peers do can be logged a million times a second. Each place that logs about peers has a limit.
 //!
-//! Rule: a part of each gate's rate is reserved for sources that had no line within the last second, so that a noisy peer
+//! Rule: a part of each limit's rate is reserved for sources that had no line within the last second, so that a noisy peer
 //! hides no other.
 
 use std::collections::VecDeque;
@@ -22,44 +22,44 @@ const LINES_MAX: usize = 10;
 /// Lines beyond those, each of a source without another in this time.
 const RESERVE: usize = 20;
 
-/// One gate for each place that logs about peers.
+/// One limit for each place that logs about peers.
 #[derive(Debug)]
-pub(crate) struct Gates {
-    pub(crate) refused: LogGate,
-    pub(crate) accept_paused: LogGate,
-    pub(crate) closed_abruptly: LogGate,
-    pub(crate) panicked: LogGate,
+pub(crate) struct LogLimits {
+    pub(crate) refused: LogLimit,
+    pub(crate) accept_paused: LogLimit,
+    pub(crate) closed_abruptly: LogLimit,
+    pub(crate) panicked: LogLimit,
 }
 
-impl Default for Gates {
+impl Default for LogLimits {
     fn default() -> Self {
         Self {
-            refused: LogGate::new(LINES_MAX, RESERVE),
-            accept_paused: LogGate::new(1, 0),
-            closed_abruptly: LogGate::new(LINES_MAX, RESERVE),
-            panicked: LogGate::new(LINES_MAX, RESERVE),
+            refused: LogLimit::new(LINES_MAX, RESERVE),
+            accept_paused: LogLimit::new(1, 0),
+            closed_abruptly: LogLimit::new(LINES_MAX, RESERVE),
+            panicked: LogLimit::new(LINES_MAX, RESERVE),
         }
     }
 }
 
-impl Gates {
-    /// When [`tell_left_out`](Self::tell_left_out) will have something to tell.
+impl LogLimits {
+    /// When [`report_suppressed`](Self::report_suppressed) has something to report.
     pub(crate) fn due(&self) -> Option<Instant> {
-        [&self.refused, &self.closed_abruptly, &self.panicked].into_iter().filter_map(LogGate::due).min()
+        [&self.refused, &self.closed_abruptly, &self.panicked].into_iter().filter_map(LogLimit::due).min()
     }
 
     /// Logs how many lines were left out, and returns it.
     ///
-    /// Pauses of accepting are not told: one line a second says all there is to say, and they are counted.
-    pub(crate) fn tell_left_out(&mut self, now: Instant) -> u64 {
+    /// Pauses of accepting are not reported: their one line per second is enough, and they are counted.
+    pub(crate) fn report_suppressed(&mut self, now: Instant) -> u64 {
         let places = [
             (&mut self.refused, "refused connections"),
             (&mut self.closed_abruptly, "connections that ended abruptly"),
             (&mut self.panicked, "handler panics"),
         ];
         let mut total = 0;
-        for (gate, place) in places {
-            if let Some(count) = gate.left_out(now) {
+        for (limit, place) in places {
+            if let Some(count) = limit.left_out(now) {
                 total += count;
                 warn!("{count} more lines about {place} were left out");
             }
@@ -68,15 +68,15 @@ impl Gates {
     }
 }
 
-/// The gate of one place.
+/// The limit of one place.
 #[derive(Debug)]
-pub(crate) struct LogGate {
+pub(crate) struct LogLimit {
     lines_max: usize,
     reserve: usize,
     /// The last lines that passed, at most `lines_max` and `reserve`.
     passed: VecDeque<Passed>,
     left_out: u64,
-    // Invariant: set exactly if lines were left out that were not told.
+    // Invariant: set exactly while suppressed lines are not reported.
     left_out_since: Option<Instant>,
 }
 
@@ -112,7 +112,7 @@ impl Source {
     }
 }
 
-impl LogGate {
+impl LogLimit {
     /// Lets `lines_max` lines pass in any second, wherever it begins, and `reserve` more of sources without a line in it.
     pub(crate) const fn new(lines_max: usize, reserve: usize) -> Self {
         Self { lines_max, reserve, passed: VecDeque::new(), left_out: 0, left_out_since: None }
@@ -145,7 +145,7 @@ impl LogGate {
         })
     }
 
-    /// When [`left_out`](Self::left_out) will have something to tell.
+    /// When [`left_out`](Self::left_out) has something to report.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.left_out_since.map(|since| since + WINDOW)
     }
@@ -164,14 +164,14 @@ mod tests {
     #[test]
     fn ten_lines_a_second_pass_and_the_others_are_counted() {
         let begin = Instant::now();
-        let mut gate = LogGate::new(10, 20);
-        let passed = (0..1_000).filter(|_| gate.passes(begin, Source::Local)).count();
+        let mut limit = LogLimit::new(10, 20);
+        let passed = (0..1_000).filter(|_| limit.passes(begin, Source::Local)).count();
         assert_eq!(passed, 10);
-        assert_eq!(gate.left_out(begin), None);
-        assert_eq!(gate.due(), Some(begin + WINDOW));
-        assert_eq!(gate.left_out(begin + WINDOW), Some(990));
-        assert_eq!((gate.left_out(begin + WINDOW), gate.due()), (None, None));
-        assert!(gate.passes(begin + WINDOW, Source::Local));
+        assert_eq!(limit.left_out(begin), None);
+        assert_eq!(limit.due(), Some(begin + WINDOW));
+        assert_eq!(limit.left_out(begin + WINDOW), Some(990));
+        assert_eq!((limit.left_out(begin + WINDOW), limit.due()), (None, None));
+        assert!(limit.passes(begin + WINDOW, Source::Local));
     }
 
     #[test]
@@ -179,13 +179,13 @@ mod tests {
         let begin = Instant::now();
         // One line, nine at the end of its second, and then a flood.
         let early = [0].into_iter().chain([999; 9]).chain(1_000..5_000);
-        let mut gate = LogGate::new(10, 20);
-        let mut passes = |ms: &u64| gate.passes(begin + Duration::from_millis(*ms), Source::Local);
+        let mut limit = LogLimit::new(10, 20);
+        let mut passes = |ms: &u64| limit.passes(begin + Duration::from_millis(*ms), Source::Local);
         let passed: Vec<u64> = early.filter(|ms| passes(ms)).collect();
         assert!(passed.windows(11).all(|lines| lines[10] - lines[0] >= 1_000), "{passed:?}");
         // As many as there may be: ten in the first second, one when the first of them is a second old, and so on.
         assert_eq!(passed.len(), 10 + 1 + 3 * 10 + 1);
-        assert_eq!(gate.left_out(begin + Duration::from_secs(5)), Some(10 + 4_000 - 42));
+        assert_eq!(limit.left_out(begin + Duration::from_secs(5)), Some(10 + 4_000 - 42));
     }
 
     #[test]
@@ -194,15 +194,15 @@ mod tests {
         let noisy = source("192.0.2.1");
         // All at once at any time of a second, or spread over four: each other source has its line.
         for (first, step) in [(0, 0), (1, 0), (500, 0), (999, 0), (1_000, 0), (1_003, 0), (0, 200)] {
-            let mut gate = LogGate::new(LINES_MAX, RESERVE);
+            let mut limit = LogLimit::new(LINES_MAX, RESERVE);
             let mut shown = 0;
             for half_ms in 0..10_000 {
                 let now = begin + Duration::from_micros(500 * half_ms);
-                gate.passes(now, noisy);
+                limit.passes(now, noisy);
                 for other in 0..20_u8 {
                     let at = 2 * (first + step * u64::from(other));
                     if at == half_ms {
-                        shown += u32::from(gate.passes(now, source(&format!("198.51.100.{other}"))));
+                        shown += u32::from(limit.passes(now, source(&format!("198.51.100.{other}"))));
                     }
                 }
             }
@@ -213,15 +213,15 @@ mod tests {
     #[test]
     fn many_noisy_sources_have_thirty_lines_a_second_and_are_not_remembered_beyond() {
         let begin = Instant::now();
-        let mut gate = LogGate::new(LINES_MAX, RESERVE);
+        let mut limit = LogLimit::new(LINES_MAX, RESERVE);
         let mut passed = Vec::new();
         for ms in 0..5_000_u64 {
             let [.., high, low] = ms.to_be_bytes();
             let at = begin + Duration::from_millis(ms);
-            if gate.passes(at, Source::V4(Ipv4Addr::new(198, 18, high, low))) {
+            if limit.passes(at, Source::V4(Ipv4Addr::new(198, 18, high, low))) {
                 passed.push(ms);
             }
-            assert!(gate.passed.len() <= LINES_MAX + RESERVE);
+            assert!(limit.passed.len() <= LINES_MAX + RESERVE);
         }
         let most = LINES_MAX + RESERVE;
         assert!(passed.windows(most + 1).all(|lines| lines[most] - lines[0] >= 1_000), "{passed:?}");

@@ -8,6 +8,7 @@ pub(crate) mod connections;
 pub(crate) mod deadlines;
 mod dial;
 pub(crate) mod handle;
+pub(crate) mod histogram;
 pub(crate) mod holders;
 #[cfg(test)]
 pub(crate) mod invariants;
@@ -45,7 +46,7 @@ use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listeners::Listeners;
-use crate::reactor::log_limit::Gates;
+use crate::reactor::log_limit::LogLimits;
 use crate::reactor::reclaim::Reclaim;
 use crate::reactor::stats::Stats;
 use crate::reactor::token::Subject;
@@ -93,7 +94,7 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     acceptance: Acceptance,
     mailbox: Mailbox<H::Message>,
     stats: Stats,
-    gates: Gates,
+    log_limits: LogLimits,
     life: Life,
     report: DrainReport,
     /// Where the search for the next source's number begins, so that a number is used again as late as possible.
@@ -117,7 +118,7 @@ pub enum Turn {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Connections that ended with everything they were owed flushed.
+    /// Connections that closed after all their pending output was sent.
     pub drained: u64,
     /// Connections that ended otherwise: at the deadline, by the stop, or by their own fault meanwhile; and those that waited
     /// in a listen queue when the drain began and could not be accepted, for a limit or until the deadline. A queue that cannot
@@ -170,7 +171,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             shared: Shared::new(config, now),
             mailbox,
             stats: Stats::default(),
-            gates: Gates::default(),
+            log_limits: LogLimits::default(),
             life: Life::Running,
             report: DrainReport::default(),
             sources: 0,
@@ -300,7 +301,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Life::Running | Life::Stopped => None,
         };
         let deadlines = [self.deadlines.next(), self.connections.work.timers.next(), drain];
-        let others = [self.listeners.paused_until, self.trim_at, self.gates.due()];
+        let others = [self.listeners.paused_until, self.trim_at, self.log_limits.due()];
         deadlines.into_iter().chain(others).flatten().min()
     }
 
@@ -325,7 +326,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 }
 
 impl<H: Handler, N: Net> Drop for Reactor<H, N> {
-    /// Closes what is left, so that the handler hears of it.
+    /// Closes all connections, so that `on_close` is called for each.
     fn drop(&mut self) {
         self.mailbox.finish();
         self.shared.now = self.net.now();

@@ -38,14 +38,14 @@ impl PerIp {
         is_full.then_some((prefix, max))
     }
 
-    /// A connection from `peer` was let in.
+    /// A connection from `peer` was accepted.
     pub(crate) fn note_open(&mut self, peer: &PeerAddr) {
         if let Some((_, prefix)) = self.limited(peer) {
             *self.counts.entry(prefix).or_default() += 1;
         }
     }
 
-    /// A connection from `peer` that was let in has ended.
+    /// A connection from `peer` that was accepted has closed.
     pub(crate) fn note_ended(&mut self, peer: &PeerAddr) {
         if let Some((_, prefix)) = self.limited(peer)
             && let Some(count) = self.counts.get_mut(&prefix)

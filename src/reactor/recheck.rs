@@ -1,4 +1,4 @@
-//! What happens at a deadline: the connection has a last look, and ends if it is its peer that is late.
+//! What happens at a deadline: the connection runs once more, and closes if it is its peer that is late.
 
 use crate::conn::io::Transport;
 use crate::conn::turn::Moved;
@@ -14,7 +14,7 @@ use crate::reactor::deadlines::{Kind, Kinds};
 const EXPIRY_BUDGET: usize = 32;
 
 impl<H: Handler, N: Net> Reactor<H, N> {
-    /// Queues the connections whose deadline has come for a last look, as part of the turn's budget like any other run.
+    /// Queues the connections whose deadline has passed for one more run, as part of the turn's budget like any other run.
     ///
     /// Rule: a connection is closed at a deadline only after a run of its own that began when the deadline had come.
     ///
@@ -128,8 +128,8 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// A peer is owed more than its send buffer holds, and reads so little of it in time that the kernel tells nothing: only
-    /// the last look finds that. Whether it keeps its connection by reading as many bytes as `reads` says, one after another.
+    /// A peer has more pending output than its send buffer holds, and reads so little of it in time that the kernel reports no
+    /// room: only the last run finds that. Whether it keeps its connection by reading as many bytes as `reads` says, one after another.
     fn assert_kept(config: ConfigBuilder, then_sends: &[u8], reads: [(usize, bool); 3]) {
         let sim = Sim::new(1);
         sim.set_send_buffer_bytes(300);

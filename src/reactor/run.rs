@@ -53,7 +53,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Runs a connection, which is borrowed in its slot meanwhile. Returns what moved.
     pub(super) fn run_one(&mut self, id: ConnId) -> Moved {
-        let Self { handler, connections, read_buffer, shared, stats, deadlines, acceptance, gates, .. } = self;
+        let Self { handler, connections, read_buffer, shared, stats, deadlines, acceptance, log_limits, .. } = self;
         let Some((slot, mut others)) = connections.split(id) else { return Moved::default() };
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
         let mut moved = Moved::default();
@@ -61,7 +61,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let had_buffers = conn.has_buffers();
             let before = log_enabled!(Level::Trace).then(|| conn.state_name());
             let mut io = Traced { stream, id, stats };
-            let mut sink = HandlerSink { handler, state, id, peer, reach: &mut others, gate: &mut gates.panicked };
+            let mut sink =
+                HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked };
             moved = run(conn, &mut io, read_buffer, shared, &mut sink);
             let now = shared.now;
             deadlines.follow(id.index, conn, had_buffers, moved.has_any(), now);

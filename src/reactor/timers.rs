@@ -1,4 +1,4 @@
-//! A handler's timers, in the order in which they come due.
+//! A handler's timers, in the order in which they fire.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -34,7 +34,7 @@ impl Timers {
         self.set.remove(&timer) || self.firing.remove(&timer)
     }
 
-    /// When the first of them comes due.
+    /// When the first of them fires.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.firing.first().or(self.set.first()).map(|timer| timer.at)
     }

@@ -1,4 +1,4 @@
-//! A stream whose calls are counted, and told at trace level.
+//! A stream whose system calls are counted, and logged at trace level.
 
 use std::io::{self, IoSlice, Read, Write};
 

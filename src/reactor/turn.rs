@@ -67,7 +67,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.
     fn take_events(&mut self) {
-        let Self { net, connections, listeners, mailbox, handler, shared, gates, .. } = self;
+        let Self { net, connections, listeners, mailbox, handler, shared, log_limits, .. } = self;
         let mut count = 0;
         for ready in net.events() {
             count += 1;
@@ -83,7 +83,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Source(number) if net.is_watched(ready.token) => {
                     let mut peers = Peers::new(connections, shared);
                     let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number)));
-                    noted(outcome, "on_source", About::NoConn, shared, &mut gates.panicked);
+                    noted(outcome, "on_source", About::NoConn, shared, &mut log_limits.panicked);
                 }
                 Subject::Source(_) => {}
             }
@@ -111,8 +111,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     fn discard_requests(&mut self) {
         for request in self.mailbox.finish() {
             let outcome = guarded(|| drop(request));
-            let Self { shared, gates, .. } = self;
-            noted(outcome, "dropping a message", About::NoConn, shared, &mut gates.panicked);
+            let Self { shared, log_limits, .. } = self;
+            noted(outcome, "dropping a message", About::NoConn, shared, &mut log_limits.panicked);
         }
     }
 
@@ -145,7 +145,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// What is not about any connection: log lines left out, and buffers no longer needed.
     fn tidy(&mut self) {
         let now = self.now();
-        self.stats.log_lines_left_out += self.gates.tell_left_out(now);
+        self.stats.log_lines_left_out += self.log_limits.report_suppressed(now);
         if self.trim_at.is_some_and(|at| now >= at) {
             self.shared.trim();
             self.trim_at = None;
@@ -162,8 +162,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         about: About<'_>,
         callback: impl FnOnce(&mut H, &mut Peers<'_>) -> R,
     ) -> Option<R> {
-        let Self { handler, connections, shared, gates, .. } = self;
+        let Self { handler, connections, shared, log_limits, .. } = self;
         let outcome = guarded(|| callback(handler, &mut Peers::new(connections, shared)));
-        noted(outcome, name, about, shared, &mut gates.panicked)
+        noted(outcome, name, about, shared, &mut log_limits.panicked)
     }
 }

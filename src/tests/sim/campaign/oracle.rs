@@ -111,7 +111,7 @@ impl Rig {
         let config = &self.settings.config;
         let record = &self.reactor.handler().records[actor.number];
         let Some(id) = record.open_id() else { return };
-        let Some(glimpse) = self.reactor.glimpse(id) else { panic!("{actor} is open, and has no slot") };
+        let Some(glimpse) = self.reactor.inspect(id) else { panic!("{actor} is open, and has no slot") };
 
         let response_max = HEADER_LEN + UNASKED_LEN_MAX.max(config.max_payload as usize);
         let is_within = glimpse.unsent_bytes < config.output_high_water + response_max;
@@ -130,7 +130,7 @@ impl Rig {
         let Self { actors, reactor, sim, settings, looked_at, .. } = self;
         let (actor, config, now) = (&mut actors[index], &settings.config, sim.now());
         let record = &reactor.handler().records[actor.number];
-        let Some(glimpse) = record.open_id().and_then(|id| reactor.glimpse(id)) else { return };
+        let Some(glimpse) = record.open_id().and_then(|id| reactor.inspect(id)) else { return };
         let world = sim.world.borrow();
         let socket = &world.sockets[actor.peer.socket];
         let written = socket.past.bytes_written;

@@ -1,0 +1,129 @@
+//! A histogram of durations.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Durations, counted in buckets whose width is an eighth of the power of two below them: any value read from it is at most
+/// 12.5 % too high. From nanoseconds to 584 years, in 4 KiB.
+#[derive(Clone)]
+pub struct Histogram {
+    buckets: Box<[u64; BUCKETS]>,
+    count: u64,
+    max_nanos: u64,
+}
+
+/// Each power of two is divided in so many buckets.
+const PER_OCTAVE: usize = 8;
+const OCTAVE_BITS: u32 = PER_OCTAVE.trailing_zeros();
+pub(crate) const BUCKETS: usize = PER_OCTAVE * (u64::BITS as usize - OCTAVE_BITS as usize + 1);
+
+impl Histogram {
+    /// How many durations were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The longest, exactly.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.max_nanos)
+    }
+
+    /// A duration that the share `quantile`, from 0 to 1, of those recorded do not exceed; zero if there are none.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        let rank = (quantile.clamp(0.0, 1.0) * self.count as f64).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bucket, count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Duration::from_nanos(highest_of(bucket).min(self.max_nanos));
+            }
+        }
+        Duration::ZERO
+    }
+
+    /// What was recorded since an earlier snapshot of the same histogram. Its longest is known to an eighth.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = Self::default();
+        for (bucket, (now, before)) in self.buckets.iter().zip(earlier.buckets.iter()).enumerate() {
+            since.buckets[bucket] = now.saturating_sub(*before);
+            since.count += since.buckets[bucket];
+            if since.buckets[bucket] > 0 {
+                since.max_nanos = highest_of(bucket).min(self.max_nanos);
+            }
+        }
+        since
+    }
+
+    pub(crate) fn record(&mut self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets[bucket_of(nanos)] += 1;
+        self.count += 1;
+        self.max_nanos = self.max_nanos.max(nanos);
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: Box::new([0; BUCKETS]), count: 0, max_nanos: 0 }
+    }
+}
+
+impl fmt::Debug for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Histogram")
+            .field("count", &self.count)
+            .field("p50", &self.quantile(0.5))
+            .field("p99", &self.quantile(0.99))
+            .field("max", &self.max())
+            .finish()
+    }
+}
+
+/// Values below [`PER_OCTAVE`] have a bucket each; above, the first [`OCTAVE_BITS`] bits behind the highest choose it.
+pub(crate) fn bucket_of(nanos: u64) -> usize {
+    let octave = (u64::BITS - nanos.leading_zeros()).saturating_sub(OCTAVE_BITS + 1);
+    octave as usize * PER_OCTAVE + (nanos >> octave) as usize
+}
+
+/// The highest value that falls into `bucket`.
+fn highest_of(bucket: usize) -> u64 {
+    let octave = (bucket / PER_OCTAVE).saturating_sub(1);
+    let low = (bucket - octave * PER_OCTAVE) as u64;
+    (low << octave) + ((1 << octave) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_its_value_within_an_eighth() {
+        let values = (0..63).flat_map(|bit| {
+            let power = 1_u64 << bit;
+            [power - 1, power, power + power / 3]
+        });
+        let mut last = 0;
+        for value in values.chain([u64::MAX]) {
+            let bucket = bucket_of(value);
+            let highest = highest_of(bucket);
+            assert!(bucket < BUCKETS && bucket >= last);
+            assert!(highest >= value && highest - value <= value / 8, "{value} reads as {highest}");
+            last = bucket;
+        }
+    }
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), Duration::ZERO);
+        (1..=1_000).for_each(|micros| histogram.record(Duration::from_micros(micros)));
+        let p50 = histogram.quantile(0.5).as_micros();
+        assert!((500..=563).contains(&p50), "{p50}");
+        assert_eq!(histogram.quantile(1.0), Duration::from_micros(1_000));
+        assert_eq!((histogram.count(), histogram.max()), (1_000, Duration::from_millis(1)));
+    }
+}
