@@ -4,6 +4,8 @@
 //! asks for room first ([`ChunkPool::has_room`]); then acquiring cannot fail. So a caller that needs several chunks gets all
 //! of them or none, and decides itself what follows if there is no room.
 
+use std::ops::Range;
+
 pub(crate) use crate::config::CHUNK_LEN;
 
 /// The capacity of the smallest chunk, in bytes.
@@ -29,7 +31,7 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
+    fn with_capacity(capacity: usize) -> Self {
         Self { buf: vec![0; capacity].into_boxed_slice(), start: 0, end: 0 }
     }
 
@@ -184,35 +186,35 @@ impl ChunkPool {
         self.put_free(chunk);
     }
 
-    /// Moves the bytes of the read buffer's chunk to a chunk for a connection: the chunk itself if the bytes need its size,
-    /// otherwise a copy in a smaller one. The read buffer keeps an empty chunk of the largest size. The pool has room.
+    /// Moves these bytes of the read buffer to a chunk for a connection: the buffer itself if they need its size, otherwise a
+    /// copy in a smaller one. The pool has room for it.
     ///
     /// So a saved chunk is at most twice as large as its bytes, or of the smallest size.
-    pub(crate) fn save(&mut self, chunk: &mut Chunk) -> Chunk {
-        let class = class_of(chunk.len());
+    pub(crate) fn save(&mut self, buffer: &mut Box<[u8]>, bytes: Range<usize>) -> Chunk {
+        let class = class_of(bytes.len());
         if class < CLASSES - 1 {
-            let mut saved = self.acquire(chunk.len());
-            saved.append(chunk.as_slice());
-            chunk.clear();
+            let mut saved = self.acquire(bytes.len());
+            saved.append(&buffer[bytes]);
             return saved;
         }
-        self.used_bytes += chunk.capacity();
-        let empty = self.take_free(class);
-        std::mem::replace(chunk, empty)
+        self.used_bytes += buffer.len();
+        let buf = std::mem::replace(buffer, self.take_free(class).buf);
+        Chunk { buf, start: bytes.start as u32, end: bytes.end as u32 }
     }
 
-    /// Moves the bytes of a saved chunk back to the read buffer's `chunk`, which is empty: the reverse of
-    /// [`save`](Self::save).
-    pub(crate) fn restore(&mut self, mut saved: Chunk, chunk: &mut Chunk) {
-        debug_assert!(chunk.is_empty());
+    /// Moves a saved chunk back to the read buffer, which is empty: the reverse of [`save`](Self::save). Returns where its
+    /// bytes are.
+    pub(crate) fn restore(&mut self, saved: Chunk, buffer: &mut Box<[u8]>) -> Range<usize> {
         if saved.capacity() == CHUNK_LEN {
             self.used_bytes -= CHUNK_LEN;
-            std::mem::swap(&mut saved, chunk);
-            self.put_free(saved);
-        } else {
-            chunk.append(saved.as_slice());
-            self.release(saved);
+            let buf = std::mem::replace(buffer, saved.buf);
+            self.put_free(Chunk { buf, start: 0, end: 0 });
+            return saved.start as usize..saved.end as usize;
         }
+        let len = saved.len();
+        buffer[..len].copy_from_slice(saved.as_slice());
+        self.release(saved);
+        0..len
     }
 
     /// Returns a buffer for a large frame in one piece, for a handler that asks for it. It may hold the bytes of an earlier

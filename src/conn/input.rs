@@ -17,51 +17,54 @@ use crate::wire::{Decoded, FrameError, decode};
 /// The buffer that every connection reads into. Between turns it is empty.
 ///
 /// ```text
-///   0           echo           next           len                capacity
+///   0           echo           next           end                capacity
 ///   +-----------+==============+--------------+------------------+
 ///   | delivered | to be echoed | undelivered  | read into        |
 ///   +-----------+==============+--------------+------------------+
 /// ```
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
-    chunk: Chunk,
+    bytes: Box<[u8]>,
     /// Frames to be sent back as they are, one after the other: they are written from here.
     pub(crate) echo: Range<usize>,
     /// Where the next frame begins.
     next: usize,
+    /// Where the received bytes end.
+    end: usize,
 }
 
 impl ReadBuffer {
     pub(crate) fn new() -> Self {
-        Self { chunk: Chunk::with_capacity(CHUNK_LEN), echo: 0..0, next: 0 }
+        Self { bytes: vec![0; CHUNK_LEN].into_boxed_slice(), echo: 0..0, next: 0, end: 0 }
     }
 
+    /// Whether no bytes are undelivered.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.chunk.is_empty()
+        self.next == self.end
     }
 
+    /// Undelivered bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.chunk.len()
-    }
-
-    pub(crate) fn undelivered_len(&self) -> usize {
-        self.chunk.len() - self.next
+        self.end - self.next
     }
 
     pub(crate) fn echo_bytes(&self) -> &[u8] {
-        &self.chunk.as_slice()[self.echo.clone()]
+        &self.bytes[self.echo.clone()]
     }
 
     /// Restores the input that was saved after the last turn.
     pub(crate) fn restore(&mut self, saved: Chunk, pool: &mut ChunkPool) {
-        pool.restore(saved, &mut self.chunk);
+        Range { start: self.next, end: self.end } = pool.restore(saved, &mut self.bytes);
+        self.echo = self.next..self.next;
     }
 
-    /// Moves the bytes to a chunk for the connection, for which the pool has room.
+    /// Moves the undelivered bytes to a chunk for the connection, for which the pool has room.
     pub(crate) fn save(&mut self, pool: &mut ChunkPool) -> Chunk {
-        pool.save(&mut self.chunk)
+        let saved = pool.save(&mut self.bytes, self.next..self.end);
+        self.clear();
+        saved
     }
 
     /// Reads at most `len_max` bytes after the undelivered ones. Returns `Ok(None)` on `EAGAIN`, and `Ok(Some(0))` on the
@@ -73,28 +76,26 @@ impl ReadBuffer {
         readiness: &mut Readiness,
         budget: &mut Budget,
     ) -> Result<Option<usize>, CloseReason> {
-        debug_assert_eq!(self.next, 0);
-        if self.chunk.spare_len() < len_max {
-            self.chunk.compact();
+        debug_assert!(self.echo.is_empty());
+        if self.bytes.len() - self.end < len_max {
+            self.compact();
         }
-        let spare = self.chunk.spare_mut();
+        let spare = &mut self.bytes[self.end..];
         let len = spare.len().min(len_max);
         let read = readiness.read(io, &mut spare[..len], budget)?;
-        if let Some(len) = read {
-            self.chunk.advance(len);
-        }
+        self.end += read.unwrap_or(0);
         Ok(read)
     }
 
     /// Whether [`read`](Self::read) has no room.
     pub(crate) fn is_full(&self) -> bool {
-        self.chunk.len() == self.chunk.capacity()
+        self.len() == self.bytes.len()
     }
 
     /// The frames in the buffer, of which at most `budget` may be delivered; and the bytes and the echo range, for replies.
     #[inline]
     pub(crate) fn frames(&mut self, budget: usize, max_payload: u32) -> (Frames<'_>, &[u8], &mut Range<usize>) {
-        let bytes = self.chunk.as_slice();
+        let bytes = &self.bytes[..self.end];
         (Frames { bytes, next: self.next, budget, max_payload, stopped: Stopped::Incomplete }, bytes, &mut self.echo)
     }
 
@@ -113,7 +114,7 @@ impl ReadBuffer {
         budget: &mut Budget,
     ) -> Result<(), CloseReason> {
         while !self.echo.is_empty() && readiness.writable && budget.may_write() {
-            let sent = readiness.write(io, &self.chunk.as_slice()[self.echo.clone()], budget)?;
+            let sent = readiness.write(io, &self.bytes[self.echo.clone()], budget)?;
             self.echo.start += sent;
         }
         Ok(())
@@ -122,25 +123,29 @@ impl ReadBuffer {
     /// Discards the frames that were delivered.
     #[inline]
     pub(crate) fn discard_delivered(&mut self) {
-        self.chunk.consume(self.next);
-        self.next = 0;
-        self.echo = 0..0;
+        if self.is_empty() {
+            (self.next, self.end) = (0, 0);
+        }
+        self.echo = self.next..self.next;
     }
 
     pub(crate) fn clear(&mut self) {
-        self.chunk.clear();
-        self.next = 0;
+        (self.next, self.end) = (0, 0);
         self.echo = 0..0;
     }
 
     /// The length of the frame at the front, if it is whole.
     pub(crate) fn next_len(&self, max_payload: u32) -> Result<usize, Stopped> {
-        next_len(self.chunk.as_slice(), max_payload)
+        next_len(&self.bytes[self.next..self.end], max_payload)
     }
 
-    /// Moves the bytes to the front.
+    /// Moves the undelivered bytes to the front.
     pub(crate) fn compact(&mut self) {
-        self.chunk.compact();
+        if self.next > 0 {
+            self.bytes.copy_within(self.next..self.end, 0);
+            (self.next, self.end) = (0, self.end - self.next);
+            self.echo = 0..0;
+        }
     }
 }
 

@@ -246,7 +246,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.shared.counts.write_budgets_spent += u64::from(self.conn.readiness.writable);
         let len = self.buffer.echo_bytes().len();
         let needed = self.shared.buffers(&mut self.conn.buffers).output.room_needed(len);
-        if self.make_room(needed, (self.buffer.undelivered_len(), len)) {
+        if self.make_room(needed, (self.buffer.len(), len)) {
             let Shared { config, pool, .. } = &mut *self.shared;
             if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
                 output.append(self.buffer.echo_bytes(), config.output_high_water, pool);

@@ -60,17 +60,20 @@ fn few_bytes_are_kept_in_a_small_chunk_and_many_in_the_chunk_they_lie_in() {
     let mut pool = pool();
     for len in [1, 511, 20_000, 32_768, 32_769, CHUNK_LEN] {
         let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
-        let mut work = Chunk::with_capacity(CHUNK_LEN);
-        work.append(&bytes);
-        let kept = pool.save(&mut work);
-        assert_eq!(kept.as_slice(), bytes);
-        assert!(kept.capacity() <= 2 * len + 4_096);
-        assert!(work.is_empty() && work.capacity() == CHUNK_LEN);
-        assert_eq!(pool.used_bytes(), kept.capacity());
+        let mut buffer = vec![0; CHUNK_LEN].into_boxed_slice();
+        for start in [0, 100] {
+            let range = start..CHUNK_LEN.min(start + len);
+            let bytes = &bytes[..range.len()];
+            buffer[range.clone()].copy_from_slice(bytes);
+            let saved = pool.save(&mut buffer, range);
+            assert_eq!(saved.as_slice(), bytes);
+            assert!(saved.capacity() <= 2 * len + 4_096 && buffer.len() == CHUNK_LEN);
+            assert_eq!(pool.used_bytes(), saved.capacity());
 
-        pool.restore(kept, &mut work);
-        assert_eq!(work.as_slice(), bytes);
-        assert_eq!((work.capacity(), pool.used_bytes()), (CHUNK_LEN, 0));
+            let restored = pool.restore(saved, &mut buffer);
+            assert_eq!(&buffer[restored], bytes);
+            assert_eq!((buffer.len(), pool.used_bytes()), (CHUNK_LEN, 0));
+        }
     }
 }
 
