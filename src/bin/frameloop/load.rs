@@ -21,13 +21,13 @@ use crate::results::{self, figures, html};
 use crate::signals::{self, Action};
 use crate::{machine, values};
 
-/// Load: put frames on a server, check every byte that comes back, and measure
+/// Load: send frames to a server, check every byte that comes back, and measure
 ///
-/// Without ADDR it starts a server of its own, on another thread, and loads that.
+/// Without ADDR it starts its own server, on another thread, and loads that.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LoadArgs {
-    /// Whom to load: IP:PORT, NAME:PORT or unix:PATH [default: a server of its own]
+    /// Server to load: IP:PORT, NAME:PORT or unix:PATH [default: its own]
     #[arg(value_name = "ADDR", value_hint = ValueHint::Hostname)]
     addr: Option<Address>,
 
@@ -37,12 +37,12 @@ pub(crate) struct LoadArgs {
     connections: usize,
     /// How long to measure, after the warm-up
     ///
-    /// Answers that are missing then are awaited for 5 s more. So a run takes at most --connect-timeout, --warmup,
-    /// --duration and 5 s together, whatever the server does, and the time that --connect-rate needs.
+    /// Then the run waits up to 5 s for missing responses. So it takes at most --connect-timeout, --warmup, --duration and
+    /// 5 s together, whatever the server does, and the time that --connect-rate needs.
     #[arg(short, long, env = "FRAMELOOP_DURATION", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     duration: Duration,
-    /// Measure until this many frames are answered, instead of for a time
+    /// Measure until this many frames are answered, not for a duration
     ///
     /// The run ends early when no frame is answered for 10 s.
     #[arg(short = 'n', long, env = "FRAMELOOP_FRAMES", value_name = "COUNT", conflicts_with = "duration")]
@@ -56,54 +56,55 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_DEPTH", value_name = "COUNT", default_value = "1")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Load")]
     depth: usize,
-    /// Frames a second for all connections together, due whatever the server does: the open loop
+    /// Frames per second on all connections together: the open loop
     ///
-    /// Response latency counts from when a frame was due, so a server that stalls is charged for everybody who waits.
+    /// Frames are due on a schedule, whatever the server does. Response latency counts from when a frame was due, so that
+    /// a stall counts for all frames that were due in it.
     #[arg(short, long, env = "FRAMELOOP_RATE", value_name = "N/s", conflicts_with_all = ["depth", "churn"])]
     #[arg(value_parser = values::rate, help_heading = "Load")]
     rate: Option<f64>,
-    /// End each connection after one frame, and open another
+    /// Close each connection after one frame, and open another
     #[arg(long, env = "FRAMELOOP_CHURN", value_parser = BoolishValueParser::new(), conflicts_with = "depth")]
     #[arg(help_heading = "Load")]
     churn: bool,
-    /// How long to put load on before it is measured, once all have connected
+    /// How long to load before measuring, once all have connected
     #[arg(long, env = "FRAMELOOP_WARMUP", value_name = "DURATION", default_value = "1s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     warmup: Duration,
 
-    /// Connections beside the active ones that send nothing
+    /// Further connections that send nothing
     #[arg(long, env = "FRAMELOOP_IDLE", value_name = "COUNT", default_value = "0")]
-    #[arg(value_parser = values::count::<usize>, help_heading = "Others beside the active connections")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Further connections")]
     idle: usize,
-    /// Connections beside the active ones that send a byte a second
+    /// Further connections that send a byte per second
     #[arg(long, env = "FRAMELOOP_DRIP", value_name = "COUNT", default_value = "0")]
-    #[arg(value_parser = values::count::<usize>, help_heading = "Others beside the active connections")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Further connections")]
     drip: usize,
-    /// Connections beside the active ones that send frames and never read
+    /// Further connections that send frames and never read
     #[arg(long, env = "FRAMELOOP_DEAF", value_name = "COUNT", default_value = "0")]
-    #[arg(value_parser = values::count::<usize>, help_heading = "Others beside the active connections")]
+    #[arg(value_parser = values::count::<usize>, help_heading = "Further connections")]
     deaf: usize,
 
-    /// Connections to begin a second [default: as fast as they are made]
+    /// Connections to dial per second [default: as fast as they open]
     #[arg(long, env = "FRAMELOOP_CONNECT_RATE", value_name = "N/s")]
     #[arg(value_parser = values::rate, help_heading = "Connecting")]
     connect_rate: Option<f64>,
-    /// How long a connection may take to be made
+    /// How long a connection may take to open
     #[arg(long, env = "FRAMELOOP_CONNECT_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = values::duration, help_heading = "Connecting")]
     connect_timeout: Duration,
-    /// Addresses of this machine to connect from, in turn: a list of addresses and networks
+    /// Addresses and networks of this machine to connect from, in turn
     ///
     /// There are some 28,000 ports from one address to one destination, and connecting is slow beyond half of them. A
-    /// target in 127.0.0.0/8 is dialled from several addresses of that network by itself once a third of them is needed.
+    /// target in 127.0.0.0/8 is dialed from several addresses of that network once a third of the ports is needed.
     #[arg(long, env = "FRAMELOOP_SOURCE", value_name = "CIDR,...", help_heading = "Connecting")]
     source: Option<Sources>,
 
-    /// Threads, each with a loop of its own
+    /// Threads, each with its own loop
     #[arg(long, env = "FRAMELOOP_THREADS", value_name = "COUNT", default_value = "1")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Running")]
     threads: usize,
-    /// Poll without sleeping for this long before blocking; 0 is off
+    /// Poll without sleeping for this long before blocking (0 = off)
     #[arg(long, env = "FRAMELOOP_SPIN", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "Running")]
     spin: Duration,
@@ -111,7 +112,7 @@ pub(crate) struct LoadArgs {
     /// Print the result as one JSON object
     #[arg(long, env = "FRAMELOOP_JSON", value_parser = BoolishValueParser::new(), help_heading = "Results")]
     json: bool,
-    /// Write latencies, second by second, as a HdrHistogram interval log; `-` is stdout
+    /// Write latencies per second as a HdrHistogram interval log (`-` = stdout)
     ///
     /// The log is FILE.partial until the run has ended; a run that is killed leaves it, and `frameloop report` reads it.
     /// With `-` the summary goes to stderr.
@@ -122,10 +123,10 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_REPORT", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Results")]
     report: Option<PathBuf>,
-    /// What must hold, or the exit code is 99: p99<5ms, rate>=100k, errors==0; can be given several times
+    /// Exit with 99 unless this holds: p99<5ms, rate>=100k, errors==0
     ///
-    /// A latency is that of the open loop's response, else of service; connect.p99, service.max and response.p50 name one.
-    /// Several in FRAMELOOP_EXPECT are separated by commas.
+    /// It can be given several times; in FRAMELOOP_EXPECT, commas separate several. A latency is the response latency of the
+    /// open loop, else the service latency; connect.p99, service.max and response.p50 name one.
     #[arg(long, env = "FRAMELOOP_EXPECT", value_name = "EXPR", value_parser = expect::expectation)]
     #[arg(value_delimiter = ',', help_heading = "Results")]
     expect: Vec<Expectation>,
@@ -135,9 +136,9 @@ const EXAMPLES: &str = "\
 SIZE: 64, 64KiB, 1MiB, 16mb. DURATION: 250ms, 5s, 2m. COUNT: 10000, 10k, 1m. N/s: 100, 10k, 0.5.
 
 Examples:
-  frameloop load                                               a server of its own, for ten seconds
-  frameloop load 127.0.0.1:7007 -c 1000 -d 30s                 a thousand connections, each waiting for its answer
-  frameloop load 127.0.0.1:7007 -r 20k                         20,000 frames a second, whatever the server does
+  frameloop load                                               its own server, for ten seconds
+  frameloop load 127.0.0.1:7007 -c 1000 -d 30s                 a thousand connections, each with a frame in flight
+  frameloop load 127.0.0.1:7007 -r 20k                         20,000 frames per second, whatever the server does
   frameloop load 10.0.0.1:7007 -c 100k --source 10.0.0.16/29   more connections than one address has ports for
   frameloop load --churn                                       a connection for each frame
   frameloop load 127.0.0.1:7007 -r 20k --hlog a.hlog --report a.html --expect 'p99<5ms'
@@ -194,8 +195,7 @@ impl Outputs {
     }
 }
 
-/// What the run comes to, beside what it prints: expectations decide; about errors, unless they have something to say of
-/// them, none is expected.
+/// The exit of the run: expectations decide, and if none is about errors, any error is a failure.
 fn verdict(outcome: &Outcome, args: &LoadArgs, holds: bool) -> Result<(), Failure> {
     if !holds {
         return Err(Failure::Expectation);
