@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use crate::Result;
 use crate::child::{Bench, FLOOR, Priority, Server};
+use crate::failure::Result;
 use crate::generator::{BY_HAND, OWN};
 use crate::results::{Metric, Outcome};
 use crate::rounds::{self, Contender};

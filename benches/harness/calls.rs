@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{ChildStderr, Command, Stdio};
 
-use crate::Result;
 use crate::child::{Bench, Guard, Priority, Server};
+use crate::failure::Result;
 use crate::results::{Metric, Outcome, Sample};
 use crate::rounds::{self, Contender, Rounds};
 use crate::rows::Row;

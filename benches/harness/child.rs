@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::compile::{self, Tools};
+use crate::failure::Result;
 use crate::options::Options;
 use crate::peers::Peer;
 use crate::proc;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Result;
+use crate::failure::Result;
 
 /// The compiled helpers.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::Result;
 use crate::child::{Bench, Priority};
+use crate::failure::Result;
 use crate::proc;
 
 /// Starts and checks them all, a line each; false when one of them fails.

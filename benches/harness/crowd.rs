@@ -3,17 +3,16 @@
 
 use std::rc::Rc;
 
-use crate::Result;
 use crate::child::{Bench, Load, Priority};
+use crate::failure::Result;
 use crate::peers::Peer;
 use crate::results::{Metric, Outcome, Sample};
 use crate::rounds::{self, Contender};
-use crate::rows::{self, Row};
+use crate::rows::{self, MANY, Row};
 use crate::speed::Lane;
 
 /// Idle connections beside the active ones.
 pub(crate) const FEW: usize = 100;
-pub(crate) const MANY: usize = 15_000;
 
 pub(crate) fn measure(bench: &Bench, row: &Row) -> Vec<(String, Outcome)> {
     // One server after the other: all of them at once would hold some 400,000 sockets.

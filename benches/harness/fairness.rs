@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Result;
 use crate::child::{Bench, Load, Priority, Server};
+use crate::failure::Result;
 use crate::results::{Metric, Outcome, Sample};
 use crate::rounds::{self, Contender};
 use crate::rows::{self, Row};

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::child::{Bench, FRAMELOOP, Priority, Server};
+use crate::failure::Result;
 use crate::proc;
 use crate::results::{Metric, Outcome, Sample};
 use crate::rounds::{self, Contender, Rounds};

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::Result;
 use crate::child::{Bench, FLOOR, Priority, Server};
+use crate::failure::Result;
 use crate::proc;
 use crate::results::{Metric, Outcome};
 use crate::rounds::{self, Contender};

@@ -14,6 +14,7 @@ mod child;
 mod compile;
 mod correct;
 mod crowd;
+mod failure;
 mod fairness;
 mod footprint;
 mod generator;
@@ -34,13 +35,11 @@ mod table;
 use std::process::ExitCode;
 
 use child::{Bench, FLOOR, FRAMELOOP};
+use failure::Result;
 use options::Options;
 use results::{Entrant, Outcome, Results, RowResult};
 use rows::{Kind, Row};
 use speed::Running;
-
-type Error = Box<dyn std::error::Error>;
-type Result<T> = std::result::Result<T, Error>;
 
 fn main() -> ExitCode {
     if !cfg!(target_os = "linux") {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::Result;
 use crate::child::{Bench, Priority};
+use crate::failure::Result;
 use crate::peers::Peer;
 use crate::proc;
 use crate::results::{Metric, Outcome, Sample};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Result;
+use crate::failure::Result;
 use crate::rounds::Rounds;
 
 const HELP: &str = "\

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use frameloop::load::{Plan, Stop, Unwatched};
 
-use crate::Result;
+use crate::failure::Result;
 
 /// The first argument of a process that is to be one.
 pub(crate) const ROLE: &str = "--paced";

@@ -7,9 +7,9 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::child::{FLOOR, FRAMELOOP, SPINNING};
+use crate::failure::{Error, Result};
 use crate::results::{Metric, Results, RowResult};
 use crate::stats::Spread;
-use crate::{Error, Result};
 
 const PANEL: (u32, u32) = (420, 300);
 const ACROSS: usize = 3;

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use procfs_core::process::{LimitValue, Limits, SmapsRollup};
 use procfs_core::{CpuInfo, FromRead};
 
-use crate::Result;
+use crate::failure::Result;
 
 /// Nanoseconds on a CPU, of all threads of a process, also those that have
 /// ended. Exact only while it sleeps, which is when it is read.

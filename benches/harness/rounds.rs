@@ -2,7 +2,7 @@
 //! speed of a shared machine, then favours nobody, and a ratio taken within a
 //! round is one of neighbours.
 
-use crate::Result;
+use crate::failure::Result;
 use crate::results::{Outcome, Sample};
 
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,9 @@
 //! What is measured.
 
-use crate::Result;
+use crate::failure::Result;
+
+/// Idle connections beside the active ones of a crowd.
+pub(crate) const MANY: usize = 15_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -169,7 +172,7 @@ pub(crate) fn chosen(names: &[String]) -> Result<Vec<Row>> {
 impl Row {
     /// Of one server, at once.
     pub(crate) fn connections_in_all(&self) -> usize {
-        let idle = if self.kind == Kind::Crowd { crate::crowd::MANY } else { 0 };
+        let idle = if self.kind == Kind::Crowd { MANY } else { 0 };
         self.connections + idle
     }
 

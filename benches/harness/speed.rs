@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::Result;
 use crate::child::{Bench, Load, Priority, Server};
+use crate::failure::Result;
 use crate::peers::Peer;
 use crate::results::{Metric, Outcome, Sample};
 use crate::rounds::{self, Contender};

@@ -243,7 +243,7 @@ impl Budget {
     }
 
     /// A budget for writes alone.
-    #[cfg(any(test, feature = "fuzzing", feature = "micro"))]
+    #[cfg(any(test, feature = "micro"))]
     pub(crate) fn to_write(write_bytes: usize) -> Self {
         Self { read_bytes: 0, write_bytes, frames: 0, allowance: usize::MAX, bytes_in: 0, bytes_out: 0 }
     }

@@ -7,10 +7,11 @@
 //! | [`decoder`] | a limit, a partition, and a stream that arrives so cut |
 //! | [`connection`] | settings, then what peer, network, handler and reactor do, step by step |
 
+mod content;
 mod scene;
 mod script;
 mod sink;
-mod socket;
+pub(crate) mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;

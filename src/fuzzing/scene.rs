@@ -11,10 +11,10 @@ use crate::conn::shared::Shared;
 use crate::conn::state::State;
 use crate::conn::turn::run;
 use crate::error::CloseReason;
+use crate::fuzzing::content::{Content, Rest};
 use crate::fuzzing::script::{Act, LONGEST, Setup, Step, TIMEOUT};
 use crate::fuzzing::sink::Model;
-use crate::fuzzing::socket::{End, Fault, Socket};
-use crate::fuzzing::stream::{Content, Rest};
+use crate::fuzzing::socket::{End, Room, Socket};
 use crate::net::mio::beginning;
 use crate::wire::encode_header;
 
@@ -80,10 +80,12 @@ impl Scene {
 
     fn on(read_buffer: ReadBuffer, shared: Shared, setup: &Setup) -> Self {
         let counts = &shared.counts;
+        let mut socket = Socket::new(setup.room);
+        socket.shutdown_error = setup.fails_shutdown.then_some(ErrorKind::NotConnected);
         Self {
             setup: setup.clone(),
             conn: Conn::new(),
-            socket: Socket::new(setup.room, setup.fails_shutdown),
+            socket,
             model: Model::new(setup),
             stream: Vec::new(),
             sent: 0,
@@ -117,14 +119,14 @@ impl Scene {
             Step::Event { readable, writable } => self.event(readable, writable),
             Step::Spurious { readable, writable } => {
                 let edge = Readiness { readable, writable, ..Readiness::default() };
-                self.socket.tell(edge);
+                self.socket.note(edge);
                 self.conn.note_ready(edge);
                 self.turn();
             }
             Step::Turn => self.turn(),
             Step::Settle => self.settle(),
             Step::Fin | Step::Reset | Step::FailRead | Step::FailWrite | Step::TakeZero => self.fail(step),
-            Step::Interrupt(count) => self.socket.interrupts = count,
+            Step::Interrupt(count) => self.socket.interrupt(count.into()),
             Step::Block(count) => self.socket.blocks = count,
             Step::ShortRead(len) => self.socket.read_len_max = Some(len),
             Step::Act(act) => self.model.acts.push_back(act),
@@ -151,12 +153,15 @@ impl Scene {
             &Step::Deliver(len) => {
                 let unsent = &self.stream[self.sent..];
                 let len = len.min(unsent.len());
-                if self.socket.end.is_none() && len > 0 {
+                if len > 0 {
                     self.socket.deliver(&unsent[..len]);
                 }
                 self.sent += len;
             }
-            &Step::Room(len) => self.socket.make_room(len),
+            &Step::Room(len) => {
+                self.socket.rooms.push_back(Room::Bytes(len));
+                self.socket.make_room();
+            }
             _ => {}
         }
     }
@@ -175,16 +180,18 @@ impl Scene {
                 self.permitted.push(CloseReason::Reset);
             }
             Step::FailRead => {
+                self.socket.end.take_if(|end| *end == End::Fin);
                 self.socket.finish(End::Failed(ErrorKind::TimedOut));
+                self.socket.edge.failed = true;
                 // Where nothing is read, only the event tells, and does not say how it failed.
                 self.permitted.extend([CloseReason::Io(ErrorKind::TimedOut), CloseReason::Reset]);
             }
             Step::FailWrite => {
-                self.socket.fail_write(Fault::Failed(ErrorKind::HostUnreachable));
+                self.socket.fail_write(Room::Fail(ErrorKind::HostUnreachable));
                 self.permitted.push(CloseReason::Io(ErrorKind::HostUnreachable));
             }
             Step::TakeZero => {
-                self.socket.fail_write(Fault::Zero);
+                self.socket.fail_write(Room::Zero);
                 self.permitted.push(CloseReason::WriteZero);
             }
             _ => {}
@@ -267,7 +274,7 @@ impl Scene {
             assert_eq!(self.conn.stalled_since().is_some(), self.conn.unsent_bytes() > 0);
             let owed_max = self.setup.output_high_water + self.model.longest.max(1);
             assert!(self.conn.unsent_bytes() < owed_max, "{} bytes are owed", self.conn.unsent_bytes());
-            let is_over = self.conn.unsent_bytes() > self.setup.output_low_water;
+            let is_over = self.conn.unsent_bytes() > self.setup.output_low_water();
             let is_told = !self.model.awaits_room || is_over || self.conn.state().is_ending();
             assert!(is_told, "nobody was told that there is room: {:?}", self.conn);
         }
@@ -308,7 +315,7 @@ impl Scene {
         (self.compared_in, self.compared_out) = (received.len(), written.len());
         if self.conn.closed().is_none() {
             assert_eq!(written.len() + self.conn.unsent_bytes(), self.model.expected.len(), "output is lost");
-            assert_eq!(self.socket.is_shut_down(), matches!(self.conn.state(), State::Lingering { .. }));
+            assert_eq!(self.socket.is_shut_down, matches!(self.conn.state(), State::Lingering { .. }));
             self.conn.check(&shared.config);
         }
     }
@@ -320,13 +327,13 @@ impl Scene {
             return;
         }
         let owes = conn.unsent_bytes() > 0;
-        assert!(!owes || self.socket.waits_to_write(), "output waits for nothing: {conn:?}");
+        assert!(!owes || self.socket.is_blocked(), "output waits for nothing: {conn:?}");
         let is_broken = matches!(self.socket.end, Some(End::Failed(_)));
         assert!(owes || !is_broken, "it was told that it is broken, and lives on: {conn:?}");
         match conn.state() {
             State::Open if conn.is_held() => {}
             State::Open | State::Draining | State::Lingering { .. } => {
-                let is_held = conn.unsent_bytes() > self.setup.output_low_water;
+                let is_held = conn.unsent_bytes() > self.setup.output_low_water();
                 assert!(is_held || self.socket.is_drained(), "input waits for nothing: {conn:?}");
             }
             State::Flushing { .. } | State::FlushingAfterFin { .. } => {

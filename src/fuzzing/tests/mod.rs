@@ -3,22 +3,21 @@
 //! `PROPTEST_CASES` says how many cases; what fails is kept in `proptest-regressions/` and tried first next time.
 
 mod corpus;
-mod output;
-mod strategies;
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{connection, decoder, scene, script};
+use crate::conn::chunk::CHUNK_LEN;
 use crate::conn::state::State;
+use crate::fuzzing::content::{Content, Rest};
 use crate::fuzzing::scene::Scene;
 use crate::fuzzing::script::{Setup, Step};
-use crate::fuzzing::stream::{Content, Rest};
 use crate::wire::{HEADER_LEN, encode_header};
-use strategies::{scripts, setup, steps, streams};
 
 proptest! {
     #[test]
-    fn any_bytes_are_decoded_as_they_must_be(data in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_decoded_as_they_must_be(data in vec(any::<u8>(), 0..400)) {
         decoder(&data);
     }
 
@@ -28,20 +27,29 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_script_that_a_connection_survives(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+    fn any_bytes_are_a_script_that_a_connection_survives(data in vec(any::<u8>(), 0..1_500)) {
         connection(&data);
     }
+}
 
-    #[test]
-    fn a_connection_sends_what_its_model_expects_whatever_is_done_to_it(setup in setup(), steps in steps()) {
-        scene::play(&setup, &steps);
-    }
-
-    #[test]
-    fn a_script_is_written_and_read_back(setup in setup(), steps in steps()) {
-        let data = scripts::bytes_of(&setup, &steps);
-        prop_assert_eq!(script::of(&data), (setup, steps));
-    }
+/// Scripts for [`decoder`](crate::fuzzing::decoder).
+fn streams() -> impl Strategy<Value = Vec<u8>> {
+    let frame = prop_oneof![
+        8 => 0..30_u32,
+        2 => 0..6_000_u32,
+        1 => CHUNK_LEN as u32 - 10..CHUNK_LEN as u32 + 2,
+        1 => any::<u32>(),
+    ];
+    let cuts = vec(prop_oneof![0..20_u8, any::<u8>()], 0..16);
+    (any::<u8>(), 0..160_u8, cuts, vec(frame, 0..12)).prop_map(|(limit, kib, cuts, frames)| {
+        let mut data = vec![limit, kib, cuts.len() as u8];
+        data.extend(cuts);
+        for payload_len in frames {
+            data.extend(encode_header(payload_len));
+            data.extend((0..payload_len.min(6_000)).map(|at| at as u8));
+        }
+        data
+    })
 }
 
 const LIMIT: u32 = 64;

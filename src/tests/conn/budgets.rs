@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::error::CloseReason;
+use crate::fuzzing::socket::Arrival;
 use crate::tests::conn::driver::Driver;
 use crate::tests::conn::sink::Style;
-use crate::tests::conn::socket::Arrival;
 use crate::tests::conn::stream;
 
 const STYLES: [Style; 3] = [Style::Echo, Style::Copy, Style::Mixed];

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use crate::config::Config;
 use crate::conn::output::Sent;
 use crate::error::CloseReason;
+use crate::fuzzing::socket::Arrival;
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::{Act, Style};
-use crate::tests::conn::socket::Arrival;
 use crate::tests::conn::{frame_of, stream};
 
 fn lingering() -> Driver {

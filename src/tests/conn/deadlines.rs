@@ -1,9 +1,9 @@
 //! What the deadlines are told: since when a frame is awaited, output is not taken, input is discarded.
 
 use crate::config::Config;
+use crate::fuzzing::socket::{Arrival, Room};
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::{Act, Style};
-use crate::tests::conn::socket::{Arrival, Room};
 use crate::tests::conn::stream;
 
 /// Since when a frame is awaited, in milliseconds since the start.

@@ -3,9 +3,9 @@
 use crate::config::Config;
 use crate::conn::output::Sent;
 use crate::error::CloseReason;
+use crate::fuzzing::socket::Arrival;
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::{Act, Style};
-use crate::tests::conn::socket::Arrival;
 use crate::tests::conn::stream;
 
 /// Bytes that are in the socket and whose event was not seen yet.

@@ -10,8 +10,8 @@ use crate::conn::shared::Shared;
 use crate::conn::state::State;
 use crate::conn::turn::run;
 use crate::error::CloseReason;
+use crate::fuzzing::socket::{Arrival, Room, Socket};
 use crate::tests::conn::sink::{Answerer, Style};
-use crate::tests::conn::socket::{Arrival, Room, Socket};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -46,7 +46,7 @@ impl Driver {
         let started = Instant::now();
         Self {
             conn: Conn::new(),
-            socket: Socket::new(),
+            socket: Socket::new(usize::MAX),
             read_buffer: ReadBuffer::new(),
             shared: Shared::new(config, started),
             sink: Answerer::new(style),
@@ -67,7 +67,7 @@ impl Driver {
         self.conn.release(&mut self.shared);
         assert_eq!(self.shared.pool.used_bytes(), 0);
         self.conn = Conn::new();
-        self.socket = Socket::new();
+        self.socket = Socket::new(usize::MAX);
         self.sink = Answerer::new(self.sink.style);
         self.turns = 0;
         self.lost = 0;
@@ -128,7 +128,7 @@ impl Driver {
 
     /// Tells the connection what the kernel has to report.
     pub(super) fn note(&mut self) {
-        let edge = self.socket.take_edge();
+        let edge = self.socket.report(true, true);
         self.conn.note_ready(edge);
     }
 

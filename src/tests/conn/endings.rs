@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use crate::config::Config;
 use crate::conn::io::Readiness;
 use crate::error::CloseReason;
+use crate::fuzzing::socket::{Arrival, Room};
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::Style;
-use crate::tests::conn::socket::{Arrival, Room};
 use crate::tests::conn::{Outlook, frame_of, stream};
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
@@ -207,7 +207,7 @@ fn an_end_may_be_announced_without_a_word_about_reading() {
     let mut driver = Driver::echo();
     driver.socket.arrivals.push_back(Arrival::Eof);
     driver.socket.arrive();
-    driver.socket.take_edge();
+    driver.socket.report(true, true);
     driver.conn.note_ready(Readiness { read_closed: true, ..Readiness::default() });
     driver.turn();
     driver.ended(CloseReason::PeerFinished);

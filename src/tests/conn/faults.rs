@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 
 use crate::config::Config;
 use crate::error::CloseReason;
+use crate::fuzzing::socket::{Arrival, Room};
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::Style;
-use crate::tests::conn::socket::{Arrival, Room};
 use crate::tests::conn::stream;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];

@@ -1,6 +1,6 @@
 //! The state machine of a connection, driven without a socket.
 //!
-//! A [`Socket`](socket::Socket) plays a script and holds the connection to what it promises about system calls, a
+//! A [`Socket`](crate::fuzzing::socket::Socket) plays a script and holds the connection to what it promises about system calls, a
 //! [`Driver`](driver::Driver) stands in for the reactor and checks the invariants after every run, and a
 //! [`Answerer`](sink::Answerer) for the handler. What must come out is said by [`Outlook`], in a few lines.
 
@@ -20,7 +20,6 @@ mod large;
 mod limits;
 mod partitions;
 mod sink;
-mod socket;
 mod stress;
 
 use crate::error::CloseReason;

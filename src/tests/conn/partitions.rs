@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::error::CloseReason;
+use crate::fuzzing::socket::{Arrival, Room};
 use crate::tests::conn::driver::Driver;
 use crate::tests::conn::sink::Style;
-use crate::tests::conn::socket::{Arrival, Room};
 use crate::tests::conn::{Outlook, compositions, pieces, stream};
 use crate::wire::HEADER_LEN;
 

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::config::Config;
 use crate::error::CloseReason;
+use crate::fuzzing::socket::{Arrival, Room};
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::{Act, Style};
-use crate::tests::conn::socket::{Arrival, Room};
 use crate::tests::conn::{Outlook, stream};
 
 /// A xorshift generator (Marsaglia 2003, the 64-bit triple 13, 7, 17).

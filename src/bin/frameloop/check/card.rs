@@ -1,6 +1,6 @@
 //! The score card, to read on a terminal of 80 columns: how each case ended, what is wrong, and how much that is.
 
-use crate::check::cases::{Case, Level};
+use crate::check::case::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::grade::{Grade, Graded, Outcome};
 use crate::check::target::Target;

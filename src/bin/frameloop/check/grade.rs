@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::check::cases::{Case, Level};
+use crate::check::case::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::target::{Stop, Target};
 

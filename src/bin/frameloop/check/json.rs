@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::check::CheckArgs;
-use crate::check::cases::Level;
+use crate::check::case::Level;
 use crate::check::finding::Finding;
 use crate::check::grade::{Grade, Graded, Outcome};
 use crate::check::list::Listed;

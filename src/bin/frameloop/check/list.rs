@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::check::cases::{Case, Level};
+use crate::check::case::{Case, Level};
 use crate::failure::Failure;
 use crate::output;
 use crate::page::{BOLD, Color, Page, styled};

@@ -7,6 +7,7 @@
 //! looks at the time that is left.
 
 mod card;
+mod case;
 mod cases;
 mod finding;
 mod grade;
@@ -26,7 +27,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::{Args, ValueHint};
 
 use crate::address::{self, Address};
-use crate::check::cases::{Case, Level};
+use crate::check::case::{Case, Level};
 use crate::check::grade::Grade;
 use crate::check::patience::Patience;
 use crate::check::process::Process;

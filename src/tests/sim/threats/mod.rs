@@ -10,7 +10,6 @@ mod floods;
 mod forever;
 mod memory;
 mod panics;
-mod partitions;
 mod pauses;
 mod prefixes;
 mod queued;

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::thread;
 
-use crate::check::cases::{Case, Level};
+use crate::check::case::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::peer::Peer;
 use crate::check::target::{Played, Target};

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::check::cases::{Case, Level};
+use crate::check::case::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::peer::{End, Peer};
 use crate::check::target::{Played, Target};

@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::check::case::{Case, Level};
 use crate::check::cases::beside::sleeps;
 use crate::check::cases::limits::FOUR_GIB;
-use crate::check::cases::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::patience::Patience;
 use crate::check::peer::{End, Peer};

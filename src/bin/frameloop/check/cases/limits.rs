@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::check::cases::{Case, Level};
+use crate::check::case::{Case, Level};
 use crate::check::finding::{Finding, bytes};
 use crate::check::peer::{End, Peer};
 use crate::check::process::Memory;

@@ -1,0 +1,60 @@
+//! What must be decoded from a stream.
+
+use std::ops::Range;
+
+use crate::error::CloseReason;
+use crate::wire::{HEADER_LEN, announced_len, decode_header};
+
+/// What a stream is made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) frames: Vec<Range<usize>>,
+    pub(super) rest: Rest,
+}
+
+/// What lies behind the last whole frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// So many bytes of the next one.
+    Part(usize),
+    TooLong {
+        announced: u32,
+    },
+}
+
+impl Content {
+    pub(super) fn of(bytes: &[u8], max_payload: u32) -> Self {
+        let (mut frames, mut at) = (Vec::new(), 0);
+        let rest = loop {
+            let Some(header) = bytes[at..].first_chunk() else { break Rest::Part(bytes.len() - at) };
+            let announced = decode_header(*header);
+            if announced > max_payload {
+                break Rest::TooLong { announced };
+            }
+            let end = at + HEADER_LEN + announced as usize;
+            if end > bytes.len() {
+                break Rest::Part(bytes.len() - at);
+            }
+            frames.push(at..end);
+            at = end;
+        };
+        Self { frames, rest }
+    }
+
+    /// The bytes of the whole frames.
+    pub(super) fn whole_len(&self) -> usize {
+        self.frames.last().map_or(0, |last| last.end)
+    }
+
+    /// Why a connection ends that has received this, then FIN, and has answered.
+    pub(super) fn reason(&self, bytes: &[u8], max_payload: u32) -> CloseReason {
+        match (self.rest, announced_len(&bytes[self.whole_len()..], max_payload)) {
+            (Rest::Part(0), Ok(None)) => CloseReason::PeerFinished,
+            (Rest::Part(received), Ok(_)) => CloseReason::TruncatedFrame { received },
+            (Rest::TooLong { announced }, Err(error)) if error.announced == announced => {
+                CloseReason::FrameTooLong(error)
+            }
+            (rest, announced) => panic!("{rest:?} and {announced:?}"),
+        }
+    }
+}
