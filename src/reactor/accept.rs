@@ -173,7 +173,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if is_full && longest_idle.is_none() {
             return Err(Refusal::ConnectionsMax(self.shared.config.max_connections));
         }
-        if let Some((prefix, max)) = self.listeners.per_ip.full(peer) {
+        if let Some((prefix, max)) = self.per_ip.full(peer) {
             return Err(Refusal::PerIp(prefix, max));
         }
         if let Some(id) = longest_idle.filter(|_| is_full) {

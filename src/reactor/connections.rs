@@ -13,7 +13,7 @@ use crate::conn::turn::Moved;
 use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
 use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
 use crate::reactor::deadlines::{Kind, Kinds};
-use crate::reactor::holders::Holders;
+use crate::reactor::eviction::Eviction;
 use crate::reactor::run_queue::{RunQueue, note_run_len};
 use crate::reactor::slots::{Origin, OtherSlots, Slot, Slots};
 use crate::reactor::timers::Timers;
@@ -70,7 +70,7 @@ pub(crate) struct Work {
     // Invariant: how many slots are `Reserved`.
     reserved: usize,
     pub(crate) timers: Timers,
-    pub(crate) holders: Holders,
+    pub(crate) eviction: Eviction,
     /// A handler or another thread has asked the reactor to end.
     pub(crate) end: Option<End>,
     /// The reactor drains or has stopped.
@@ -103,7 +103,7 @@ impl<S, T> Connections<S, T> {
             to_dial: VecDeque::new(),
             reserved: 0,
             timers: Timers::default(),
-            holders: Holders::new(config, now),
+            eviction: Eviction::new(config, now),
             end: None,
             is_ending: false,
             tick: 0,
@@ -326,7 +326,7 @@ impl<S, T> Others<'_, S, T> {
         #[cfg(test)]
         self.check_victim(id);
         let Some(slot) = self.slots.slot_mut(id) else { return };
-        self.work.holders.set(&mut slot.holding, index, 0, false, shared.now);
+        self.work.eviction.set(&mut slot.eviction_entry, index, 0, false, shared.now);
         if let Some(open) = slot.phase.open_mut() {
             open.conn.evict((0, 0), shared);
             self.work.ended.push(id);
@@ -344,7 +344,7 @@ impl<S, T> Others<'_, S, T> {
         assert!(held > 0, "[{id}] is evicted, and has no buffers");
         for (other, slot) in self.slots.iter_mut() {
             let Some(more) = buffered(slot) else { continue };
-            let is_sound = self.work.holders.is_spared(other.index) || !self.work.holders.goes_before(more, held);
+            let is_sound = self.work.eviction.is_spared(other.index) || !self.work.eviction.goes_before(more, held);
             assert!(is_sound, "[{id}] is evicted with {held} bytes, [{other}] has {more}");
         }
     }
@@ -356,7 +356,7 @@ impl<S, T> Reach for Others<'_, S, T> {
         let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Sent::Gone) };
         let sent = open.conn.send(payload, shared);
         if sent == Sent::Queued {
-            self.work.holders.set(&mut slot.holding, to.index, open.conn.buffered_bytes(), false, shared.now);
+            self.work.eviction.set(&mut slot.eviction_entry, to.index, open.conn.buffered_bytes(), false, shared.now);
             self.work.queue.push(to, slot);
         }
         sent
@@ -369,7 +369,13 @@ impl<S, T> Reach for Others<'_, S, T> {
             let sent = open.conn.send(payload, shared);
             count(&mut reached, sent);
             if sent == Sent::Queued {
-                self.work.holders.set(&mut slot.holding, id.index, open.conn.buffered_bytes(), false, shared.now);
+                self.work.eviction.set(
+                    &mut slot.eviction_entry,
+                    id.index,
+                    open.conn.buffered_bytes(),
+                    false,
+                    shared.now,
+                );
                 self.work.queue.push(id, slot);
             }
         }
@@ -378,7 +384,7 @@ impl<S, T> Reach for Others<'_, S, T> {
 
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
         while !shared.pool.has_room(needed) {
-            let Some(index) = self.work.holders.victim(of.index, held.saturating_add(needed), shared.now) else {
+            let Some(index) = self.work.eviction.victim(of.index, held.saturating_add(needed), shared.now) else {
                 // Where frames fit a chunk there always is another, or room.
                 debug_assert!(held + needed > shared.config.modest_bytes_max(), "{held} + {needed} bytes");
                 return false;

@@ -40,7 +40,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             };
             conn.check(config);
             buffered += conn.buffered_bytes();
-            let noted = self.connections.work.holders.held(slot.holding);
+            let noted = self.connections.work.eviction.held(slot.eviction_entry);
             assert_eq!(noted, conn.buffered_bytes(), "[{id}] is found at the memory limit by what it holds");
             let is_queued = self.connections.is_queued(id);
             queued += usize::from(is_queued);
@@ -53,7 +53,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             assert!(is_watched || !conn.is_to_be_watched(), "[{id}] output without a deadline: {conn:?}");
             watched += usize::from(conn.is_watched());
         }
-        assert!(self.acceptance.len() <= watched, "a window belongs to a connection that is watched");
+        assert!(self.write_progress.len() <= watched, "a window belongs to a connection that is watched");
         assert_eq!(shared.pool.used_bytes(), buffered, "the accounted bytes are those that connections own");
         assert!(buffered <= config.memory, "{buffered} bytes are buffered");
         let sleeps = queued > 0 && self.sleep(None) != Some(Duration::ZERO);

@@ -71,7 +71,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Origin::Accepted => {
                 debug!("[{id}] open, from {peer}");
                 self.stats.accepted += 1;
-                self.listeners.per_ip.note_open(&peer);
+                self.per_ip.note_open(&peer);
             }
             Origin::Dialed => {
                 debug!("[{id}] open, to {peer}");
@@ -84,7 +84,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Connections { slots, work } = connections;
         let Some(slot) = slots.slot_mut(id) else { return false };
         if conn.has_buffers() {
-            work.holders.set(&mut slot.holding, id.index, conn.buffered_bytes(), false, shared.now);
+            work.eviction.set(&mut slot.eviction_entry, id.index, conn.buffered_bytes(), false, shared.now);
         }
         if is_woken {
             conn.wake();
@@ -106,7 +106,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Connections { slots, work } = &mut self.connections;
         let Some(slot) = slots.slot_mut(id) else { return };
         let origin = slot.origin;
-        work.holders.set(&mut slot.holding, id.index, 0, false, self.shared.now);
+        work.eviction.set(&mut slot.eviction_entry, id.index, 0, false, self.shared.now);
         let phase = slots.remove(id);
         self.listeners.note_freed();
         match phase {
@@ -125,10 +125,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         drop(stream);
         if conn.is_watched() {
-            self.acceptance.forget(id.index);
+            self.write_progress.forget(id.index);
         }
         if origin == Origin::Accepted {
-            self.listeners.per_ip.note_ended(&peer);
+            self.per_ip.note_ended(&peer);
         }
         let unsent_bytes = match reason {
             // It has released its buffers already.

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use crate::config::Config;
-use crate::reactor::per_ip::PerIp;
 
 /// The listening sockets.
 #[derive(Debug)]
@@ -15,7 +14,6 @@ pub(crate) struct Listeners<L> {
     pub(crate) has_freed_descriptor: bool,
     /// The length of a listen queue.
     backlog: u32,
-    pub(crate) per_ip: PerIp,
 }
 
 #[derive(Debug)]
@@ -39,13 +37,7 @@ impl<L> Listening<L> {
 
 impl<L> Listeners<L> {
     pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            list: Vec::new(),
-            paused_until: None,
-            has_freed_descriptor: false,
-            backlog: config.backlog,
-            per_ip: PerIp::new(config),
-        }
+        Self { list: Vec::new(), paused_until: None, has_freed_descriptor: false, backlog: config.backlog }
     }
 
     /// The number that the next listener will have.

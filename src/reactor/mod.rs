@@ -1,15 +1,14 @@
 //! The loop: one thread, one readiness queue, every connection in a slot.
 
 mod accept;
-mod acceptance;
 pub(crate) mod budget;
 pub(crate) mod callbacks;
 pub(crate) mod connections;
 pub(crate) mod deadlines;
 mod dial;
+pub(crate) mod eviction;
 pub(crate) mod handle;
 pub(crate) mod histogram;
-pub(crate) mod holders;
 #[cfg(test)]
 pub(crate) mod invariants;
 mod lifecycle;
@@ -27,6 +26,7 @@ pub(crate) mod token;
 pub(crate) mod traced;
 mod turn;
 mod watch;
+mod write_progress;
 
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
@@ -41,15 +41,16 @@ use crate::conn::shared::Shared;
 use crate::error::{CloseReason, Error};
 use crate::handler::{Handler, Peers};
 use crate::net::{Mio, Net};
-use crate::reactor::acceptance::Acceptance;
 use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listeners::Listeners;
 use crate::reactor::log_limit::LogLimits;
+use crate::reactor::per_ip::PerIp;
 use crate::reactor::reclaim::Reclaim;
 use crate::reactor::stats::Stats;
 use crate::reactor::token::Subject;
+use crate::reactor::write_progress::WriteProgress;
 
 /// A TCP server on the thread that calls it, for one [`Handler`].
 ///
@@ -90,8 +91,9 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     connections: Connections<N::Stream, H::State>,
     reclaim: Reclaim,
     listeners: Listeners<N::Listener>,
+    per_ip: PerIp,
     deadlines: Deadlines,
-    acceptance: Acceptance,
+    write_progress: WriteProgress,
     mailbox: Mailbox<H::Message>,
     stats: Stats,
     log_limits: LogLimits,
@@ -163,8 +165,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             net,
             handler,
             deadlines: Deadlines::new(&config, now),
-            acceptance: Acceptance::new(&config),
+            write_progress: WriteProgress::new(&config),
             listeners: Listeners::new(&config),
+            per_ip: PerIp::new(&config),
             connections: Connections::new(&config, now),
             reclaim: Reclaim::new(&config, now),
             read_buffer: ReadBuffer::new(),

@@ -6,9 +6,9 @@ use crate::error::CloseReason;
 use crate::handler::{ConnId, Handler};
 use crate::net::Net;
 use crate::reactor::Reactor;
-use crate::reactor::acceptance::{Look, Shown};
 use crate::reactor::connections::Open;
 use crate::reactor::deadlines::{Kind, Kinds};
+use crate::reactor::write_progress::{Look, Shown};
 
 /// The most deadlines of a kind that are taken up in one turn: what closing so many connections takes.
 const EXPIRY_BUDGET: usize = 32;
@@ -74,7 +74,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// as output is pending.
     fn is_behind(&mut self, id: ConnId, moved: Moved) -> bool {
         let now = self.now();
-        let Self { connections, acceptance, deadlines, .. } = self;
+        let Self { connections, write_progress, deadlines, .. } = self;
         let Some(Open { stream, conn, .. }) = connections.open_mut(id) else { return false };
         let unsent = conn.unsent_bytes() as u64;
         let written = u64::from(conn.take_written());
@@ -82,7 +82,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let shown = match stream.unacknowledged_bytes() {
             Ok(Some(unacknowledged)) => {
                 let (unacknowledged, just_written) = (unacknowledged as u64, moved.bytes_out as u64);
-                acceptance.look(id.index, Look { unacknowledged, unsent, written, just_written })
+                write_progress.look(id.index, Look { unacknowledged, unsent, written, just_written })
             }
             // The kernel does not say: only what it has taken can count.
             Ok(None) | Err(_) if deadlines.is_over(Kind::Write, conn.stalled_since(), now) => Shown::Behind,
@@ -105,7 +105,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Shown::Done | Shown::Behind => finished_since.filter(|_| !is_given_up),
         };
         if next.is_none() {
-            acceptance.forget(id.index);
+            write_progress.forget(id.index);
             conn.watch(false);
         }
         deadlines.set(Kind::Write, id.index, next);

@@ -53,7 +53,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Runs a connection, which is borrowed in its slot meanwhile. Returns what moved.
     pub(super) fn run_one(&mut self, id: ConnId) -> Moved {
-        let Self { handler, connections, read_buffer, shared, stats, deadlines, acceptance, log_limits, .. } = self;
+        let Self { handler, connections, read_buffer, shared, stats, deadlines, write_progress, log_limits, .. } = self;
         let Some((slot, mut others)) = connections.split(id) else { return Moved::default() };
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
         let mut moved = Moved::default();
@@ -69,14 +69,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write);
             if is_due && !conn.watch_later(&io, moved.bytes_out) {
                 let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
-                acceptance.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
+                write_progress.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
                 deadlines.set(Kind::Write, id.index, Some(now));
                 conn.take_written();
                 conn.watch(true);
             }
             if had_buffers || conn.has_buffers() {
                 let (held, has_moved) = (conn.buffered_bytes(), moved.has_output_or_frames());
-                others.work.holders.set(&mut slot.holding, id.index, held, has_moved, now);
+                others.work.eviction.set(&mut slot.eviction_entry, id.index, held, has_moved, now);
             }
             if let Some(before) = before {
                 let (undecoded, owed) = conn.held_bytes();

@@ -2,7 +2,7 @@
 
 use crate::handler::ConnId;
 use crate::reactor::deadlines::Kinds;
-use crate::reactor::holders::Holding;
+use crate::reactor::eviction::Entry;
 use crate::reactor::token::Layout;
 
 /// The slots of all connections.
@@ -29,7 +29,7 @@ pub(crate) struct Slot<P> {
     pub(crate) expired: Kinds,
     /// The tick of the last frame or output, or of the connection's beginning.
     pub(crate) active_at: u32,
-    pub(crate) holding: Holding,
+    pub(crate) eviction_entry: Entry,
     /// The default is a vacant slot.
     pub(crate) phase: P,
 }
@@ -186,7 +186,7 @@ impl<P: Default> OtherSlots<'_, P> {
             short_runs_due: 0,
             expired: Kinds::default(),
             active_at,
-            holding: Holding::default(),
+            eviction_entry: Entry::default(),
             phase,
         };
         let vacant = self.growth.vacant.pop();

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::reactor::histogram::{BUCKETS, bucket_of};
 
 #[derive(Debug)]
-pub(crate) struct Holders {
+pub(crate) struct Eviction {
     epoch: Instant,
     /// What a connection may need whose frames fit a chunk, in bytes.
     modest_bytes_max: usize,
@@ -38,11 +38,11 @@ struct Spared {
     progress_at: u64,
 }
 
-/// A connection's node, if it has a buffer. The connection keeps it, and [`Holders::set`] changes it.
+/// The place of a connection in the lists, if it has buffers. Its slot keeps it, and [`Eviction::set`] changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Holding(u32);
+pub(crate) struct Entry(u32);
 
-impl Default for Holding {
+impl Default for Entry {
     fn default() -> Self {
         Self(NONE)
     }
@@ -87,7 +87,7 @@ const SPARED_MAX: Duration = Duration::from_secs(30);
 /// Added to the time for which a buffer was held, so that size counts among those that are new.
 const MOMENT: Duration = Duration::from_millis(1);
 
-impl Holders {
+impl Eviction {
     pub(crate) fn new(config: &Config, epoch: Instant) -> Self {
         Self {
             epoch,
@@ -101,11 +101,11 @@ impl Holders {
 
     /// Notes that the connection in a slot holds so many bytes of buffers, and whether it has moved a frame or output since
     /// the last time.
-    pub(crate) fn set(&mut self, holding: &mut Holding, slot: u32, held: usize, has_moved: bool, now: Instant) {
+    pub(crate) fn set(&mut self, entry: &mut Entry, slot: u32, held: usize, has_moved: bool, now: Instant) {
         let now = self.nanos(now);
-        let Some(before) = self.node(*holding).copied() else {
+        let Some(before) = self.node(*entry).copied() else {
             if held > 0 {
-                *holding = self.link(Node { slot, held, since: now, progress_at: now, prev: NONE, next: NONE });
+                *entry = self.link(Node { slot, held, since: now, progress_at: now, prev: NONE, next: NONE });
             }
             return;
         };
@@ -117,14 +117,14 @@ impl Holders {
             spared.progress_at = progress_at;
         }
         if held > 0 && !has_moved && bucket(held) == bucket(before.held) {
-            let node = &mut self.nodes[holding.0 as usize];
+            let node = &mut self.nodes[entry.0 as usize];
             (node.held, node.progress_at) = (held, progress_at);
             return;
         }
         let since = if has_moved { now } else { before.since };
-        self.unlink(std::mem::take(holding));
+        self.unlink(std::mem::take(entry));
         if held > 0 {
-            *holding = self.link(Node { held, since, progress_at, ..before });
+            *entry = self.link(Node { held, since, progress_at, ..before });
         }
     }
 
@@ -141,12 +141,12 @@ impl Holders {
 
     /// Bytes that a connection holds, as far as was noted.
     #[cfg(test)]
-    pub(crate) fn held(&self, holding: Holding) -> usize {
-        self.node(holding).map_or(0, |node| node.held)
+    pub(crate) fn held(&self, entry: Entry) -> usize {
+        self.node(entry).map_or(0, |node| node.held)
     }
 
-    fn node(&self, holding: Holding) -> Option<&Node> {
-        self.nodes.get(holding.0 as usize)
+    fn node(&self, entry: Entry) -> Option<&Node> {
+        self.nodes.get(entry.0 as usize)
     }
 
     /// The slot of the connection to evict so that another, which runs in its slot, can hold `wanted` bytes; `None` if that
@@ -217,7 +217,7 @@ impl Holders {
         bucket(more) > bucket(held) && bucket(more) > bucket(self.modest_bytes_max)
     }
 
-    fn link(&mut self, node: Node) -> Holding {
+    fn link(&mut self, node: Node) -> Entry {
         let Node { held, since, .. } = node;
         let (prev, next) = self.place_of(bucket(held), since);
         let at = self.nodes.insert(Node { prev, next, ..node }) as u32;
@@ -230,7 +230,7 @@ impl Holders {
             NONE => list.tail = at,
             next => self.nodes[next as usize].prev = at,
         }
-        Holding(at)
+        Entry(at)
     }
 
     /// Between which two nodes one belongs: the newest is the last. One that has grown is older than others of its new size;
@@ -250,8 +250,8 @@ impl Holders {
         (prev, next)
     }
 
-    fn unlink(&mut self, holding: Holding) {
-        let Some(Node { held, prev, next, .. }) = self.nodes.try_remove(holding.0 as usize) else { return };
+    fn unlink(&mut self, entry: Entry) {
+        let Some(Node { held, prev, next, .. }) = self.nodes.try_remove(entry.0 as usize) else { return };
         match prev {
             NONE => self.lists[bucket(held)].head = next,
             prev => self.nodes[prev as usize].next = next,
@@ -294,35 +294,35 @@ mod tests {
 
     /// With what each slot keeps.
     struct Scene {
-        holders: Holders,
-        holdings: Vec<Holding>,
+        eviction: Eviction,
+        entries: Vec<Entry>,
     }
 
     impl Scene {
         fn set(&mut self, slot: u32, held: usize, has_moved: bool, now: Instant) {
-            self.holders.set(&mut self.holdings[slot as usize], slot, held, has_moved, now);
+            self.eviction.set(&mut self.entries[slot as usize], slot, held, has_moved, now);
         }
 
         fn held(&self, slot: u32) -> usize {
-            self.holders.held(self.holdings[slot as usize])
+            self.eviction.held(self.entries[slot as usize])
         }
 
         fn victim(&mut self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
-            self.holders.victim(running, wanted, now)
+            self.eviction.victim(running, wanted, now)
         }
     }
 
-    fn holders() -> (Scene, Instant) {
+    fn eviction() -> (Scene, Instant) {
         let epoch = Instant::now();
-        let holders = Holders::new(&Config::default(), epoch);
-        (Scene { holders, holdings: vec![Holding::default(); 1_001] }, epoch)
+        let eviction = Eviction::new(&Config::default(), epoch);
+        (Scene { eviction, entries: vec![Entry::default(); 1_001] }, epoch)
     }
 
     /// The slots in the order in which they would go.
-    fn order(holders: &mut Scene, now: Instant) -> Vec<u32> {
+    fn order(eviction: &mut Scene, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| {
-            let slot = holders.victim(OTHER, 0, now)?;
-            holders.set(slot, 0, false, now);
+            let slot = eviction.victim(OTHER, 0, now)?;
+            eviction.set(slot, 0, false, now);
             Some(slot)
         })
         .collect()
@@ -330,77 +330,77 @@ mod tests {
 
     #[test]
     fn the_largest_goes_first_however_new_it_is() {
-        let (mut holders, epoch) = holders();
+        let (mut eviction, epoch) = eviction();
         for (slot, held) in [(0, 3 * MIB), (1, MIB), (2, 15 * MIB), (3, 512), (4, 7 * MIB), (5, 16 * MIB + 1)] {
-            holders.set(slot, held, true, epoch + slot * SECOND);
+            eviction.set(slot, held, true, epoch + slot * SECOND);
         }
-        assert_eq!(order(&mut holders, epoch + 9 * SECOND), [5, 2, 4, 0, 1, 3]);
+        assert_eq!(order(&mut eviction, epoch + 9 * SECOND), [5, 2, 4, 0, 1, 3]);
     }
 
     #[test]
     fn of_those_that_hold_little_the_one_goes_first_that_has_held_it_for_long() {
-        let (mut holders, epoch) = holders();
-        holders.set(0, 60_000, true, epoch + 10 * SECOND);
-        (1..=1_000).for_each(|slot| holders.set(slot, 30_000, true, epoch + slot * (SECOND / 1_000)));
-        let order = order(&mut holders, epoch + 10 * SECOND);
+        let (mut eviction, epoch) = eviction();
+        eviction.set(0, 60_000, true, epoch + 10 * SECOND);
+        (1..=1_000).for_each(|slot| eviction.set(slot, 30_000, true, epoch + slot * (SECOND / 1_000)));
+        let order = order(&mut eviction, epoch + 10 * SECOND);
         assert_eq!(order.iter().position(|slot| *slot == 0), Some(1_000), "the new one is the last");
         assert_eq!(order[0], 1);
     }
 
     #[test]
     fn who_moves_something_is_new_again_and_who_only_grows_is_not() {
-        let (mut holders, epoch) = holders();
-        (0..4).for_each(|slot| holders.set(slot, 10_000, true, epoch));
-        holders.set(4, 20_000, true, epoch + SECOND);
-        holders.set(0, 10_000, true, epoch + SECOND);
-        holders.set(1, 10_001, false, epoch + SECOND);
-        holders.set(2, 20_000, false, epoch + SECOND);
-        assert_eq!(holders.held(1), 10_001);
-        assert_eq!(order(&mut holders, epoch + 2 * SECOND), [2, 4, 1, 3, 0]);
+        let (mut eviction, epoch) = eviction();
+        (0..4).for_each(|slot| eviction.set(slot, 10_000, true, epoch));
+        eviction.set(4, 20_000, true, epoch + SECOND);
+        eviction.set(0, 10_000, true, epoch + SECOND);
+        eviction.set(1, 10_001, false, epoch + SECOND);
+        eviction.set(2, 20_000, false, epoch + SECOND);
+        assert_eq!(eviction.held(1), 10_001);
+        assert_eq!(order(&mut eviction, epoch + 2 * SECOND), [2, 4, 1, 3, 0]);
     }
 
     #[test]
     fn no_other_is_chosen_if_the_one_in_need_would_hold_the_most() {
-        let (mut holders, epoch) = holders();
-        holders.set(0, 3 * MIB, true, epoch);
-        holders.set(1, 512, true, epoch);
-        assert_eq!(holders.victim(OTHER, 3 * MIB, epoch), Some(0));
-        assert_eq!(holders.victim(OTHER, 3 * MIB + 1, epoch), None);
-        assert_eq!(holders.victim(0, 3 * MIB, epoch), None, "nor is it itself");
-        holders.set(0, 0, false, epoch);
+        let (mut eviction, epoch) = eviction();
+        eviction.set(0, 3 * MIB, true, epoch);
+        eviction.set(1, 512, true, epoch);
+        assert_eq!(eviction.victim(OTHER, 3 * MIB, epoch), Some(0));
+        assert_eq!(eviction.victim(OTHER, 3 * MIB + 1, epoch), None);
+        assert_eq!(eviction.victim(0, 3 * MIB, epoch), None, "nor is it itself");
+        eviction.set(0, 0, false, epoch);
         assert_eq!(
-            holders.victim(OTHER, 4 * MIB, epoch),
+            eviction.victim(OTHER, 4 * MIB, epoch),
             None,
             "one that holds little is not closed for one that wants much"
         );
-        assert_eq!(holders.victim(OTHER, 100_000, epoch), Some(1), "of those that hold little, some other goes");
-        assert_eq!(holders.victim(1, 100_000, epoch), None);
+        assert_eq!(eviction.victim(OTHER, 100_000, epoch), Some(1), "of those that hold little, some other goes");
+        assert_eq!(eviction.victim(1, 100_000, epoch), None);
     }
 
     #[test]
     fn links_hold_whatever_is_taken_out() {
-        let (mut holders, epoch) = holders();
+        let (mut eviction, epoch) = eviction();
         for taken in 0..4 {
-            (0..4).for_each(|slot| holders.set(slot, 1_000, true, epoch));
-            holders.set(taken, 0, false, epoch);
-            holders.set(taken, 0, false, epoch);
+            (0..4).for_each(|slot| eviction.set(slot, 1_000, true, epoch));
+            eviction.set(taken, 0, false, epoch);
+            eviction.set(taken, 0, false, epoch);
             let rest: Vec<u32> = (0..4).filter(|slot| *slot != taken).collect();
-            assert_eq!(order(&mut holders, epoch), rest);
+            assert_eq!(order(&mut eviction, epoch), rest);
         }
     }
 
     #[test]
     fn nodes_that_nobody_needs_take_no_memory() {
-        let (mut scene, epoch) = holders();
+        let (mut scene, epoch) = eviction();
         (0..1_000).for_each(|slot| scene.set(slot, 1_000, true, epoch));
         (0..1_000).for_each(|slot| scene.set(slot, 0, true, epoch));
-        assert!(scene.holders.nodes.capacity() <= NODES_KEPT);
+        assert!(scene.eviction.nodes.capacity() <= NODES_KEPT);
     }
 
     /// Uploads of 16 MiB that all come at the same pace into 32 MiB, and begin again when they are evicted.
     #[test]
     fn of_long_frames_that_do_not_fit_together_one_after_another_completes() {
-        let (mut scene, epoch) = holders();
+        let (mut scene, epoch) = eviction();
         let mut held = [0; 20];
         let (mut done, mut now) = (0, epoch);
         for _ in 0..100_000 {
@@ -423,9 +423,9 @@ mod tests {
 
     #[test]
     fn a_hoarder_is_spared_no_longer_than_it_makes_progress() {
-        let (mut scene, epoch) = holders();
+        let (mut scene, epoch) = eviction();
         scene.set(0, 15 * MIB, true, epoch);
-        scene.holders.thwarted = THWARTED_MAX;
+        scene.eviction.thwarted = THWARTED_MAX;
         scene.set(1, MIB, true, epoch);
         assert_eq!(scene.victim(OTHER, 100, epoch), Some(1), "the largest is spared");
         assert_eq!(scene.victim(0, 16 * MIB, epoch), Some(1), "and finds room by those that hold less");
@@ -436,7 +436,7 @@ mod tests {
         scene.set(1, MIB, true, epoch);
         assert_eq!(scene.victim(OTHER, 100, epoch + 2 * SECOND), Some(0));
         // With a chunk now and then, it is spared for a while only.
-        scene.holders.thwarted = THWARTED_MAX;
+        scene.eviction.thwarted = THWARTED_MAX;
         let last = epoch + 2 * SECOND;
         let spared = (0..100).take_while(|second| {
             scene.set(0, (15 << 20) + *second as usize + 1, false, last + *second * SECOND);

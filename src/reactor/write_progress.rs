@@ -1,4 +1,4 @@
-//! What peers accept of their output, measured in windows of the write timeout.
+//! How much of their output peers acknowledge, over windows of the write timeout.
 //!
 //! Rule: a peer's progress is measured as bytes that its kernel has acknowledged, never as events of its own socket; and
 //! output has a deadline until it is acknowledged, wherever it waits.
@@ -12,7 +12,7 @@ use crate::config::Config;
 
 /// The windows of the connections whose output is watched.
 #[derive(Debug)]
-pub(crate) struct Acceptance {
+pub(crate) struct WriteProgress {
     /// What a peer is to accept in a window, in bytes.
     due: u64,
     // Invariant: one for each connection that is watched.
@@ -56,7 +56,7 @@ pub(crate) enum Shown {
     Behind,
 }
 
-impl Acceptance {
+impl WriteProgress {
     pub(crate) fn new(config: &Config) -> Self {
         let window = config.write_timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
         // More than any number of bytes becomes the highest one.
@@ -136,13 +136,13 @@ mod tests {
         const FULL: u64 = 4 << 20;
         let timeout = Duration::from_secs(timeout);
         let config = Config::builder().write_timeout(Some(timeout)).write_rate_min(rate).build().unwrap();
-        let mut acceptance = Acceptance::new(&config);
-        acceptance.begin(1, FULL, 64 << 10);
+        let mut write_progress = WriteProgress::new(&config);
+        write_progress.begin(1, FULL, 64 << 10);
         let shown_by = |window: u64| (0..window).map(&reads).sum::<u64>() / step * step;
         (1..=100).find(|&window| {
             let written = shown_by(window) - shown_by(window - 1);
             let look = Look { unacknowledged: FULL, unsent: 64 << 10, written, just_written: 0 };
-            acceptance.look(1, look) == Shown::Behind
+            write_progress.look(1, look) == Shown::Behind
         })
     }
 
@@ -179,15 +179,18 @@ mod tests {
 
     #[test]
     fn peer_that_catches_up_is_in_time_however_little_it_was() {
-        let mut acceptance = Acceptance::new(&Config::default());
-        acceptance.begin(1, 100, 0);
+        let mut write_progress = WriteProgress::new(&Config::default());
+        write_progress.begin(1, 100, 0);
         // 50 bytes more are pending since then.
         let look = Look { unacknowledged: 50, unsent: 0, written: 50, just_written: 0 };
-        assert_eq!(acceptance.look(1, look), Shown::Fast);
+        assert_eq!(write_progress.look(1, look), Shown::Fast);
         // What there was in the kernel was accepted; the rest was written only now.
         let look = Look { unacknowledged: 9_000, unsent: 10_000, written: 9_000, just_written: 9_000 };
-        assert_eq!(acceptance.look(1, look), Shown::Fast);
-        assert_eq!(acceptance.look(1, Look { unacknowledged: 0, unsent: 0, written: 0, just_written: 0 }), Shown::Done);
-        assert_eq!(acceptance.len(), 0);
+        assert_eq!(write_progress.look(1, look), Shown::Fast);
+        assert_eq!(
+            write_progress.look(1, Look { unacknowledged: 0, unsent: 0, written: 0, just_written: 0 }),
+            Shown::Done
+        );
+        assert_eq!(write_progress.len(), 0);
     }
 }
