@@ -13,9 +13,9 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &CompletionsArgs, mut whole: clap::Command) -> Result<(), Failure> {
     // The generator panics when it cannot write, so it writes to memory.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::command(), "frameloop", &mut script);
+    clap_complete::generate(args.shell, &mut whole, "frameloop", &mut script);
     output::bytes(&script)
 }

@@ -12,24 +12,25 @@ use clap::{Arg, ArgAction, ArgMatches, Command, Id};
 
 /// Parses arguments, the program's name first, and what `variable` holds of the environment.
 pub(crate) fn parse(
+    whole: &Command,
     args: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&OsStr) -> Option<OsString>,
 ) -> Result<ArgMatches, clap::Error> {
     let args: Vec<OsString> = args.into_iter().collect();
     let mut ignored = Vec::new();
     // Without a command, and where help is asked for, there is nothing to decide.
-    if let Some((name, typed)) = typed(&args).as_ref().and_then(ArgMatches::subcommand) {
-        let mut whole = crate::command();
-        whole.build();
-        if let Some(command) = whole.find_subcommand_mut(name) {
+    if let Some((name, typed)) = typed(whole, &args).as_ref().and_then(ArgMatches::subcommand) {
+        let mut built = whole.clone();
+        built.build();
+        if let Some(command) = built.find_subcommand_mut(name) {
             ignored = ignored_variables(command, typed, variable).map_err(|conflict| {
                 // What is typed comes first.
-                without_variables(crate::command(), &|_| true).try_get_matches_from(&args).err().unwrap_or(conflict)
+                without_variables(whole.clone(), &|_| true).try_get_matches_from(&args).err().unwrap_or(conflict)
             })?;
         }
     }
-    let command = without_variables(crate::command(), &|arg| ignored.contains(arg.get_id()));
-    command.try_get_matches_from(&args).map_err(|error| with_its_variable(error, &args))
+    let command = without_variables(whole.clone(), &|arg| ignored.contains(arg.get_id()));
+    command.try_get_matches_from(&args).map_err(|error| with_its_variable(whole, error, &args))
 }
 
 /// The variable of a flag that had another name before: the old one, if only that is set.
@@ -39,14 +40,14 @@ pub(crate) fn renamed(name: &'static str, old_name: &'static str) -> &'static st
 }
 
 /// Says that a refused value comes from a variable, if its flag was not typed.
-fn with_its_variable(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+fn with_its_variable(whole: &Command, mut error: clap::Error, args: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
-    let typed = typed(args);
+    let typed = typed(whole, args);
     let Some((name, typed)) = typed.as_ref().and_then(ArgMatches::subcommand) else { return error };
-    let mut whole = crate::command();
-    whole.build();
+    let mut built = whole.clone();
+    built.build();
     let arg =
-        whole.find_subcommand(name).and_then(|command| command.get_arguments().find(|arg| arg.to_string() == *flag));
+        built.find_subcommand(name).and_then(|command| command.get_arguments().find(|arg| arg.to_string() == *flag));
     if let Some(arg) = arg
         && let Some(variable) = arg.get_env()
         && typed.value_source(arg.get_id().as_str()) != Some(ValueSource::CommandLine)
@@ -59,8 +60,8 @@ fn with_its_variable(mut error: clap::Error, args: &[OsString]) -> clap::Error {
 }
 
 /// What is typed, as far as it can be parsed: the errors are those of the whole.
-fn typed(args: &[OsString]) -> Option<ArgMatches> {
-    without_variables(crate::command(), &|_| true).ignore_errors(true).try_get_matches_from(args).ok()
+fn typed(whole: &Command, args: &[OsString]) -> Option<ArgMatches> {
+    without_variables(whole.clone(), &|_| true).ignore_errors(true).try_get_matches_from(args).ok()
 }
 
 /// The command without the variables of some flags.
@@ -140,7 +141,7 @@ mod tests {
             let flag = arg.map(|arg| arg.get_long().map_or_else(String::new, |long| format!("--{long}")));
             let words = ["frameloop", command.get_name()].into_iter().chain(flag.as_deref()).chain(sample);
             let words: Vec<OsString> = words.filter(|word| !word.is_empty()).map(OsString::from).collect();
-            typed(&words)?.subcommand().map(|(_, typed)| typed.clone())
+            typed(&crate::command(), &words)?.subcommand().map(|(_, typed)| typed.clone())
         };
         let is_typed = |typed: &ArgMatches| {
             arg.is_none_or(|arg| typed.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine))

@@ -11,7 +11,8 @@ use frameloop::ListenAddr;
 use frameloop::load::{Interval, LoadError, Outcome, Plan, Progress, Sources, Start, Stop, Watch};
 
 use crate::address::{self, Address};
-use crate::failure::{Failure, conclude, usage};
+use crate::exit::conclude;
+use crate::failure::Failure;
 use crate::live::Live;
 use crate::results::expect::{self, Expectation};
 use crate::results::file::Destination;
@@ -183,13 +184,13 @@ impl Outputs {
         if let (Some(log), Some(page)) = (&log, &page)
             && log.is_same(page)
         {
-            return Err(usage("load", "--hlog and --report are written to the same file; give each its own"));
+            return Err(Failure::usage("--hlog and --report are written to the same file; give each its own"));
         }
         let is_stdout = |output: &Option<Destination>| output.as_ref().is_some_and(Destination::is_stdout);
         let on_stdout = [("--hlog", is_stdout(&log)), ("--report", is_stdout(&page))];
         let on_stdout = on_stdout.into_iter().find(|(_, is_stdout)| *is_stdout);
         if let (Some((flag, _)), true) = (on_stdout, args.json) {
-            return Err(usage("load", &format!("--json and {flag} are both written to stdout; give {flag} a file")));
+            return Err(Failure::usage(format!("--json and {flag} are both written to stdout; give {flag} a file")));
         }
         Ok(Self { log, page, stdout_is_free: on_stdout.is_none() })
     }
@@ -268,7 +269,7 @@ fn enough_descriptors(plan: &Plan, limit: u64) -> Result<(), Failure> {
 /// A plan that cannot work is a usage error.
 fn failed(error: &LoadError) -> Failure {
     match error {
-        LoadError::Plan(message) => usage("load", message),
+        LoadError::Plan(message) => Failure::usage(message),
         _ => Failure::run(error),
     }
 }

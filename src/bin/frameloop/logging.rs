@@ -19,7 +19,6 @@ use env_logger::{Builder, Target, WriteStyle};
 use log::{Level, LevelFilter, Log, Metadata, warn};
 
 use crate::page::Color;
-use crate::streams;
 use crate::streams::{LineQueue, OnLoss, Stream};
 
 /// How much to log.
@@ -54,24 +53,14 @@ pub(crate) const STATS: &str = "frameloop::serve::stats";
 
 static QUEUE: OnceLock<LineQueue> = OnceLock::new();
 
-/// Waits, when it is dropped, until what was logged is written.
-#[derive(Debug)]
-pub(crate) struct Pending;
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        finish(streams::left_at_exit());
-    }
-}
-
 /// Starts the thread that writes to stderr: [`say`] works, and panics are reported by it.
-pub(crate) fn open() -> io::Result<Pending> {
+pub(crate) fn open() -> io::Result<()> {
     let on_loss = OnLoss { notice: |count| Some(dropped_notice(count)), failed: |_| {} };
     let queue = LineQueue::start("stderr", Stream(io::stderr()), on_loss)?;
     if QUEUE.set(queue).is_ok() {
         panic::set_hook(Box::new(report_panic));
     }
-    Ok(Pending)
+    Ok(())
 }
 
 /// Starts the log, at the `usual` level unless another is asked for. What other crates log below a warning is left out,

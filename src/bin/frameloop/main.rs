@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod connect;
 mod environment;
+mod exit;
 mod failure;
 mod live;
 mod load;
@@ -76,33 +77,36 @@ with its results; they end any other command (130 and 143 in a shell).";
 
 fn main() -> ExitCode {
     // First of all, so that no signal finds the process unprepared, nor a thread that would take it.
-    let started = signals::block().and_then(|blocked| Ok((blocked, logging::open()?)));
-    let (blocked, _pending) = match started {
-        Ok(started) => started,
-        Err(error) => return Failure::run(format_args!("cannot start: {error}")).report(),
-    };
-    match run(blocked) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    let started = signals::block().and_then(|blocked| logging::open().map(|()| blocked));
+    let _pending = exit::Pending;
+    let outcome = started.map_err(|error| Failure::run(format_args!("cannot start: {error}"))).and_then(run);
+    outcome.map_or_else(|failure| exit::report(&failure), |()| ExitCode::SUCCESS)
 }
 
 fn run(blocked: signals::Blocked) -> Result<(), Failure> {
-    let cli = Cli::from_arg_matches(&environment::parse(env::args_os(), |name| env::var_os(name))?)?;
+    let mut whole = command();
+    let matches = environment::parse(&whole, env::args_os(), |name| env::var_os(name))?;
+    let cli = Cli::from_arg_matches(&matches)?;
     // What a load's own server says of its clients is in the result.
     let usual = if matches!(cli.command, Command::Load(_)) { LevelFilter::Error } else { LevelFilter::Info };
     logging::start(&cli.verbosity, usual);
     let action = if matches!(cli.command, Command::Serve(_)) { Action::Quit } else { Action::Default };
     blocked.take(action).map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
-    match cli.command {
+    let outcome = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Report(args) => report::run(&args),
-        Command::Completions(args) => completions::run(&args),
-        Command::Man(args) => man::run(&args),
-    }
+        Command::Completions(args) => completions::run(&args, whole.clone()),
+        Command::Man(args) => man::run(&args, whole.clone()),
+    };
+    whole.build();
+    let subcommand = matches.subcommand_name().and_then(|name| whole.find_subcommand_mut(name));
+    outcome.map_err(|failure| match subcommand {
+        Some(subcommand) => failure.with_usage_of(subcommand),
+        None => failure,
+    })
 }
 
 /// The whole command line, as it is parsed and documented.

@@ -14,8 +14,7 @@ pub(crate) struct ManArgs {
     command: Option<String>,
 }
 
-pub(crate) fn run(args: &ManArgs) -> Result<(), Failure> {
-    let mut whole = crate::command();
+pub(crate) fn run(args: &ManArgs, mut whole: clap::Command) -> Result<(), Failure> {
     whole.build();
     let page = match &args.command {
         None => Man::new(whole),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 
-use crate::failure::{Failure, conclude, usage};
+use crate::exit::conclude;
+use crate::failure::Failure;
 use crate::results::file::Destination;
 use crate::results::hlog::read::{self, Unit};
 use crate::results::merge::merged;
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     }
     let page = args.html.as_deref().map(Destination::of).transpose()?;
     if args.json && page.as_ref().is_some_and(Destination::is_stdout) {
-        return Err(usage("report", "--json and --html are both written to stdout; give --html a file"));
+        return Err(Failure::usage("--json and --html are both written to stdout; give --html a file"));
     }
     let read = |path: &PathBuf| read::read(path, args.unit);
     let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?;

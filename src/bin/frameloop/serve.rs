@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use clap::builder::BoolishValueParser;
-use clap::error::ErrorKind;
 use clap::{Args, ValueHint};
 use frameloop::{Config, ConfigError, Echo, ListenAddr, Reactor, Turn};
 use log::{info, warn};
@@ -15,7 +14,7 @@ use crate::memory_limit::MemoryLimit;
 use crate::output::Announcements;
 use crate::signals::{self, Action, Wake};
 use crate::values::{self, on};
-use crate::{logging, machine, memory_limit, streams};
+use crate::{exit, logging, machine, memory_limit};
 
 /// Serve: echo every frame back to its sender
 ///
@@ -182,7 +181,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     drop(reactor);
     // If output has to be waited for, a second signal ends that as well.
     signals::set(Action::CountOne(EXIT_UNWRITTEN));
-    let announced = announcements.finish(streams::left_at_exit());
+    let announced = announcements.finish(exit::left_at_exit());
     if announced.is_ok() {
         signals::set(Action::CountOne(0));
     }
@@ -297,10 +296,5 @@ fn usage(error: &ConfigError) -> Failure {
     let is_setting = |word: &&str| *word == error.setting() || word.contains('_');
     let flag = |word| if is_setting(&word) { format!("--{}", word.replace('_', "-")) } else { word.to_owned() };
     let message = message.split(' ').map(flag).collect::<Vec<_>>().join(" ");
-    let mut command = crate::command();
-    command.build();
-    match command.find_subcommand_mut("serve") {
-        Some(serve) => serve.error(ErrorKind::ValueValidation, message).into(),
-        None => command.error(ErrorKind::ValueValidation, message).into(),
-    }
+    Failure::usage(message)
 }

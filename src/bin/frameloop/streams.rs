@@ -5,33 +5,18 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use crate::signals;
 
 /// Bytes that wait for a stream at most.
 const CAPACITY: usize = 1 << 20;
 
 /// A writer's thread calls nothing that needs more.
 const STACK_BYTES: usize = 256 << 10;
-
-/// How long the end of the process waits for its output.
-const AT_EXIT: Duration = Duration::from_secs(1);
-
-/// The same when a second signal has asked for the end.
-const AT_SECOND_SIGNAL: Duration = Duration::from_millis(50);
-
-/// What is left of the time that the end of the process waits for its output; it begins with the first call.
-pub(crate) fn left_at_exit() -> Duration {
-    static UNTIL: OnceLock<Instant> = OnceLock::new();
-    let patience = if signals::ends() > 1 { AT_SECOND_SIGNAL } else { AT_EXIT };
-    UNTIL.get_or_init(|| Instant::now() + patience).saturating_duration_since(Instant::now())
-}
 
 /// A standard stream without a buffer and without a lock, so that a thread that waits for it holds up no other.
 ///

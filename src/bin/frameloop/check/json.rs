@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::check::CheckArgs;
 use crate::check::case::Level;
 use crate::check::finding::Finding;
 use crate::check::grade::{Grade, Graded, Outcome};
@@ -10,15 +9,15 @@ use crate::check::list::Listed;
 use crate::check::target::Target;
 
 /// The object, on one line.
-pub(crate) fn text(args: &CheckArgs, target: &Target, grade: &Grade) -> Result<String, String> {
+pub(crate) fn text(pid: Option<u32>, seed: u64, target: &Target, grade: &Grade) -> Result<String, String> {
     let document = Document {
         format: FORMAT,
         program: concat!("frameloop ", env!("CARGO_PKG_VERSION")),
         server: target.addr.to_string(),
-        pid: args.pid,
+        pid,
         level: grade.level,
         max_frame: target.max_payload,
-        seed: args.seed,
+        seed,
         took_ms: grade.took.as_secs_f64() * 1e3,
         passed: grade.played() - grade.failed(),
         failed: grade.failed(),

@@ -34,7 +34,8 @@ use crate::check::process::Process;
 use crate::check::target::Target;
 use crate::check::wire::Payloads;
 use crate::environment::renamed;
-use crate::failure::{Failure, conclude};
+use crate::exit::conclude;
+use crate::failure::Failure;
 use crate::page::Color;
 use crate::results::figures::counted;
 use crate::{machine, output, values};
@@ -114,7 +115,9 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let mut target = args.target()?;
     let grade = Grade::of(&mut target, &chosen, args.level);
     let printed = match args.json {
-        true => json::text(args, &target, &grade).map_err(Failure::run).and_then(|text| output::line(&text)),
+        true => {
+            json::text(args.pid, args.seed, &target, &grade).map_err(Failure::run).and_then(|text| output::line(&text))
+        }
         false => output::bytes(Color::of(&std::io::stdout()).apply(card::text(&target, &grade)).as_bytes()),
     };
     conclude(printed, verdict(&grade))

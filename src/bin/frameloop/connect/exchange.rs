@@ -18,10 +18,9 @@ use std::{mem, thread};
 
 use frameloop::client::ClientError;
 
+use crate::connect::event::{Event, Received, Request};
 use crate::connect::input::{Above, Input};
-use crate::connect::receive::Received;
 use crate::connect::upload::Upload;
-use crate::connect::{Event, Request};
 use crate::failure::Failure;
 use crate::text::{Form, Shown};
 use crate::{logging, output, signals};

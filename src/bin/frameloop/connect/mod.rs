@@ -1,5 +1,6 @@
 //! `frameloop connect [ADDR]`: a frame for each line, or one for a file.
 
+mod event;
 mod exchange;
 mod input;
 mod receive;
@@ -17,13 +18,13 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
-use frameloop::client::{Client, ClientError};
+use frameloop::client::Client;
 use frameloop::wire::PAYLOAD_LEN_MAX;
 
 use crate::address::{self, Address};
+use crate::connect::event::{Event, Request};
 use crate::connect::exchange::{Ends, Exchange};
 use crate::connect::input::Input;
-use crate::connect::receive::Received;
 use crate::connect::upload::Upload;
 use crate::failure::Failure;
 use crate::text::Form;
@@ -82,23 +83,6 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<(), Failure> {
         Address::Tcp(text) => speak(Client::connect(&address::resolve(text)?[..], timeout)?, args, upload),
         Address::Unix(path) => speak(Client::connect_unix(path, timeout)?, args, upload),
     }
-}
-
-/// What the main thread waits for.
-#[derive(Debug)]
-enum Event {
-    /// From the server.
-    Received(Received),
-    /// A line of input; `None` at its end.
-    Line(Result<Option<Vec<u8>>, Failure>),
-    /// What became of the request that was to be sent.
-    Sent(Result<(), ClientError>),
-}
-
-/// What the thread that sends is asked for.
-enum Request {
-    Payload(Vec<u8>),
-    Upload(Upload),
 }
 
 fn speak<S: Stream>(client: Client<S>, args: &ConnectArgs, upload: Option<Upload>) -> Result<(), Failure> {

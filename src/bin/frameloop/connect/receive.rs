@@ -7,20 +7,7 @@ use std::sync::mpsc::SyncSender;
 use frameloop::client::ClientError;
 use frameloop::wire::{HEADER_LEN, announced_len};
 
-use crate::connect::Event;
-
-/// What has come.
-#[derive(Debug)]
-pub(super) enum Received {
-    /// The first byte of a frame.
-    Begun,
-    /// All of its header: the length of its payload, in bytes.
-    Announced(u32),
-    /// The next bytes of its payload.
-    Piece(Vec<u8>),
-    /// The end: why no more will come.
-    End(ClientError),
-}
+use crate::connect::event::{Event, Received};
 
 /// Reads until the end, or until nothing is taken any more.
 ///
