@@ -119,7 +119,7 @@ fn a_baseline_stands_beside_the_results_in_each_form() {
     let ratio = json(&[A, "--baseline", B])["baseline"]["ratio"]["frames_per_s"].as_f64().unwrap();
     assert!((ratio - 1.5).abs() < 0.01, "{ratio}");
     let page = fs::read_to_string(page).unwrap();
-    assert!(page.starts_with("<!doctype html>") && page.contains("Beside the baseline") && page.contains("x1.50"));
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("Beside the baseline") && page.contains("x1.50"));
 }
 
 #[test]

@@ -8,7 +8,8 @@ use clap::{Args, ValueHint};
 use crate::exit::conclude;
 use crate::failure::Failure;
 use crate::results::file::Destination;
-use crate::results::hlog::read::{self, Unit};
+use crate::results::hlog::line::Unit;
+use crate::results::hlog::read;
 use crate::results::merge::merged;
 use crate::results::{self, duplicates, html};
 

@@ -6,6 +6,7 @@
 pub(crate) mod background;
 mod encoded;
 mod input;
+pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod read;
 pub(crate) mod write;

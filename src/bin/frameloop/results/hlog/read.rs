@@ -8,7 +8,6 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
@@ -17,38 +16,11 @@ use crate::results::facts::Facts;
 use crate::results::figures::counted;
 use crate::results::hlog::encoded;
 use crate::results::hlog::input::{Budget, Lines};
+use crate::results::hlog::line::{Fields, NO_LINE, TIME_MAX, Unit, YEAR, quoted, time_of};
 use crate::results::hlog::log::{
     Counts, Entry, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, Log, WINDOW_BEGIN, Window,
 };
 use crate::results::model::Series;
-
-/// What a latency in a log is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Unit {
-    Ns,
-    Us,
-    Ms,
-}
-
-impl Unit {
-    const fn nanos(self) -> u64 {
-        match self {
-            Self::Ns => 1,
-            Self::Us => 1_000,
-            Self::Ms => 1_000_000,
-        }
-    }
-
-    /// The unit that a comment names.
-    fn of(name: &str) -> Option<Self> {
-        match name {
-            "nanoseconds" | "ns" => Some(Self::Ns),
-            "microseconds" | "us" => Some(Self::Us),
-            "milliseconds" | "ms" => Some(Self::Ms),
-            _ => None,
-        }
-    }
-}
 
 /// Reads a log from a file, or from stdin as `-`. `unit` overrides the one that it states.
 pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Log, Failure> {
@@ -69,7 +41,7 @@ pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Log, Failure> {
 pub(crate) fn parse(name: &str, file: impl Read, unit: Option<Unit>) -> Result<Log, String> {
     let mut budget = Budget::default();
     let mut lines = Lines::of(file, &mut budget).map_err(|error| format!("{name}: {error}"))?;
-    let mut reader = Reader { unit, is_unit_given: unit.is_some(), ..Reader::default() };
+    let mut reader = Reader { given_unit: unit, ..Reader::default() };
     for number in 1_u64.. {
         let line = lines.next(&mut budget).map_err(|error| format!("{name}: line {number}: {error}"))?;
         let Some(line) = line else { break };
@@ -88,9 +60,9 @@ pub(crate) fn parse(name: &str, file: impl Read, unit: Option<Unit>) -> Result<L
 
 #[derive(Default)]
 struct Reader {
-    /// The one that was given, or else the one that was stated.
-    unit: Option<Unit>,
-    is_unit_given: bool,
+    /// The unit that overrides the stated one.
+    given_unit: Option<Unit>,
+    stated_unit: Option<Unit>,
     facts: Option<Facts>,
     /// What was known of the run when it began.
     first_facts: Option<Facts>,
@@ -105,10 +77,15 @@ struct Reader {
     /// Intervals that had the tag service, and that had none.
     tagged: u64,
     untagged: u64,
-    /// Intervals with other tags, and the first few of those.
-    others: u64,
-    other_tags: Vec<String>,
-    has_more_tags: bool,
+    others: OtherTags,
+}
+
+/// Intervals with tags that are not read.
+#[derive(Default)]
+struct OtherTags {
+    intervals: u64,
+    /// The first few tags; the last is `...` if there were more.
+    named: Vec<String>,
 }
 
 impl Reader {
@@ -120,7 +97,7 @@ impl Reader {
             return self.comment(comment);
         }
         let text = str::from_utf8(line).map_err(|_| NO_LINE)?;
-        self.interval(&Interval::of(text)?, budget)
+        self.interval(&Fields::of(text)?, budget)
     }
 
     fn comment(&mut self, comment: &[u8]) -> Result<(), String> {
@@ -147,7 +124,7 @@ impl Reader {
         } else if let Some(rest) = value("[BaseTime") {
             self.is_header("BaseTime")?;
             self.base = Some(time_of("BaseTime", rest)?);
-        } else if let (Some(rest), false) = (value("[Latencies in "), self.is_unit_given) {
+        } else if let (Some(rest), false) = (value("[Latencies in "), self.given_unit.is_some()) {
             self.is_header("unit")?;
             let name = rest.split([',', ']', ' ']).next().unwrap_or_default();
             let unknown = || {
@@ -156,15 +133,14 @@ impl Reader {
                     quoted(name)
                 )
             };
-            let unit = Unit::of(name).ok_or_else(unknown)?;
-            self.unit = Some(unit);
+            self.stated_unit = Some(Unit::of(name).ok_or_else(unknown)?);
         }
         Ok(())
     }
 
     /// What is said of all intervals comes before them, and once.
     fn is_header(&self, what: &str) -> Result<(), String> {
-        let has_begun = !self.entries.is_empty() || self.others > 0;
+        let has_begun = !self.entries.is_empty() || self.others.intervals > 0;
         let refusal = || format!("a {what} after intervals: a second log begins here; give each log as its own file");
         if has_begun { Err(refusal()) } else { Ok(()) }
     }
@@ -174,17 +150,15 @@ impl Reader {
             return Err("the facts of a second run: give each log as its own file".into());
         }
         self.facts = Some(json_of(facts)?);
-        if !self.is_unit_given {
-            self.unit = Some(Unit::Ns);
-        }
+        self.stated_unit = Some(Unit::Ns);
         Ok(())
     }
 
-    fn interval(&mut self, interval: &Interval<'_>, budget: &mut Budget) -> Result<(), String> {
+    fn interval(&mut self, interval: &Fields<'_>, budget: &mut Budget) -> Result<(), String> {
         // Other tools, which measure one latency, give it no tag.
         let tag = interval.tag.unwrap_or(Series::Service.name());
         let Some(series) = Series::ALL.into_iter().find(|series| tag == series.name()) else {
-            self.other_tag(&quoted(tag));
+            self.others.add(quoted(tag));
             return Ok(());
         };
         match interval.tag {
@@ -192,7 +166,7 @@ impl Reader {
             Some(_) => self.tagged += u64::from(series == Series::Service),
         }
         let begin = self.begin_of(interval.start)?;
-        let unit = self.unit.ok_or(
+        let unit = self.given_unit.or(self.stated_unit).ok_or(
             "the log does not state the unit of its latencies; give it with --unit ns, us or ms (nanoseconds, \
              microseconds, milliseconds)",
         )?;
@@ -213,17 +187,6 @@ impl Reader {
         };
         self.entries.push(entry);
         Ok(())
-    }
-
-    /// Notes an interval that is not read.
-    fn other_tag(&mut self, tag: &str) {
-        self.others += 1;
-        let is_named = self.other_tags.iter().any(|other| other == tag);
-        if !is_named && self.other_tags.len() < TAGS_NAMED {
-            self.other_tags.push(tag.to_owned());
-        } else if !is_named {
-            self.has_more_tags = true;
-        }
     }
 
     /// When an interval began.
@@ -264,8 +227,7 @@ impl Reader {
 
     /// What was read, if it is a log of latencies.
     fn log(self, name: &str) -> Result<Log, String> {
-        let more = if self.has_more_tags { ", ..." } else { "" };
-        let tags = format!("{}{more}", self.other_tags.join(", "));
+        let tags = self.others.named.join(", ");
         if self.tagged > 0 && self.untagged > 0 {
             return Err(format!(
                 "{name}: {} intervals have the tag service and {} have no tag: which are the latencies of frames is not \
@@ -274,9 +236,9 @@ impl Reader {
             ));
         }
         // A run that was ended before it was measured has none.
-        let is_ours = self.first_facts.is_some() && self.others == 0;
+        let is_ours = self.first_facts.is_some() && self.others.intervals == 0;
         if !is_ours && self.entries.iter().all(|entry| entry.series == Series::Connect) {
-            let seen = match (self.entries.is_empty(), self.others) {
+            let seen = match (self.entries.is_empty(), self.others.intervals) {
                 (true, 0) => "no line at all".into(),
                 (false, 0) => "none of them".into(),
                 _ => format!("none of them, but {tags}"),
@@ -285,10 +247,21 @@ impl Reader {
                 "{name}: not a log of frameloop load: it should have lines with the tag service, and has {seen}"
             ));
         }
-        let others = counted(self.others, "interval");
-        let skipped = (self.others > 0).then(|| format!("{others} left out, whose tags are not read: {tags}"));
+        let skipped = (self.others.intervals > 0).then(|| {
+            let others = counted(self.others.intervals, "interval");
+            format!("{others} left out, whose tags are not read: {tags}")
+        });
         let facts = self.facts.or_else(|| self.first_facts.map(|facts| with_counts(facts, &self.entries)));
         Ok(Log { name: name.into(), facts, window: self.window, entries: self.entries, skipped })
+    }
+}
+
+impl OtherTags {
+    fn add(&mut self, tag: String) {
+        self.intervals += 1;
+        if self.named.len() <= TAGS_NAMED && !self.named.contains(&tag) {
+            self.named.push(if self.named.len() < TAGS_NAMED { tag } else { "...".into() });
+        }
     }
 }
 
@@ -310,79 +283,10 @@ fn json_of<T: DeserializeOwned>(comment: &[u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(refusal)
 }
 
-/// The fields of a line.
-struct Interval<'a> {
-    tag: Option<&'a str>,
-    start: Duration,
-    length: Duration,
-    histogram: &'a str,
-}
-
-impl<'a> Interval<'a> {
-    fn of(line: &'a str) -> Result<Self, String> {
-        let (tag, fields) = match line.strip_prefix("Tag=") {
-            Some(rest) => rest.split_once(',').map(|(tag, fields)| (Some(tag), fields)).ok_or(NO_LINE)?,
-            None => (None, line),
-        };
-        let mut fields = fields.splitn(4, ',');
-        let (Some(start), Some(length), Some(max), Some(histogram)) =
-            (fields.next(), fields.next(), fields.next(), fields.next())
-        else {
-            return Err(NO_LINE.into());
-        };
-        let seconds_of = |what: &str, text: &str| {
-            let refusal =
-                || format!("the interval's {what}, `{}`, is not a number of seconds such as 1.500", quoted(text));
-            seconds(text).ok_or_else(refusal)
-        };
-        let (start, length) = (seconds_of("start", start)?, seconds_of("length", length)?);
-        if length > YEAR {
-            return Err(format!("the interval is {} s long, more than a year", length.as_secs()));
-        }
-        if max.trim().parse::<f64>().is_err() {
-            return Err(format!("the interval's maximum, `{}`, is not a number", quoted(max)));
-        }
-        Ok(Self { tag, start, length, histogram })
-    }
-}
-
-/// The time in a comment; what follows it says what it is.
-fn time_of(what: &str, text: &str) -> Result<Duration, String> {
-    let number = text.split([' ', ']']).next().unwrap_or_default();
-    let refusal = || format!("{what}, `{}`, is not seconds since 1970 such as 1795315208.948", quoted(number));
-    seconds(number).filter(|time| *time < TIME_MAX).ok_or_else(refusal)
-}
-
-/// A number of seconds, as digits with or without a fraction.
-fn seconds(text: &str) -> Option<Duration> {
-    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), "0"));
-    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_digits(whole) || !is_digits(fraction) {
-        return None;
-    }
-    // What is finer than nanoseconds is left out.
-    let nanos = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
-    Some(Duration::new(whole.parse().ok()?, nanos))
-}
-
-/// The first characters of a text from a log.
-fn quoted(text: &str) -> String {
-    let mut short: String = printable(text).chars().take(TEXT_MAX).collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    short
-}
-
-const NO_LINE: &str = "neither a comment nor an interval of a histogram log";
 const LEGEND_BEGIN: &[u8] = b"\"StartTimestamp\"";
-const YEAR: Duration = Duration::from_secs(366 * 24 * 3_600);
-const TIME_MAX: Duration = Duration::from_secs(530 * 366 * 24 * 3_600);
 const COUNT_MAX: u64 = 1 << 48;
 /// How many tags that are not ours are named.
 const TAGS_NAMED: usize = 5;
-/// How much of a text from a log an error shows.
-const TEXT_MAX: usize = 40;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,5 @@
-//! Writing a log while the run goes on: each interval is in the file as soon as it is complete.
-//!
-//! Rule: what is measured is written when it is measured, so that a run that is killed leaves all of it behind.
+//! The lines of a log.
 
-use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -10,66 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use frameloop::load::{Interval, Recorded, Start};
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
-use crate::failure::Failure;
 use crate::results::facts::Facts;
-use crate::results::file::{Destination, Output};
 use crate::results::hlog::log::{Counts, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, WINDOW_BEGIN, Window};
 use crate::results::model::{Results, Series};
 
-/// The log of a run under way.
-#[derive(Debug)]
-pub(crate) enum LogFile {
-    /// Nothing was measured yet.
-    Waiting(Destination),
-    Open(Output, Writer),
-    /// It could not be written; the run goes on.
-    Failed(Failure),
-}
-
-impl LogFile {
-    pub(crate) fn start(&mut self, start: &Start) {
-        self.go_on(|log| {
-            let Self::Waiting(destination) = log else { return Ok(log) };
-            let mut output = destination.open()?;
-            let (writer, text) = Writer::of(start);
-            match output.write_all(&text) {
-                Ok(()) => Ok(Self::Open(output, writer)),
-                Err(error) => Err(output.failure(&error)),
-            }
-        });
-    }
-
-    pub(crate) fn interval(&mut self, interval: &Interval) {
-        self.go_on(|mut log| {
-            let Self::Open(output, writer) = &mut log else { return Ok(log) };
-            output.write_all(&writer.interval(interval)).map_err(|error| output.failure(&error))?;
-            Ok(log)
-        });
-    }
-
-    /// Writes what is known at the end, and gives the file its name.
-    pub(crate) fn finish(self, results: &Results) -> Result<(), Failure> {
-        match self {
-            Self::Waiting(_) => Ok(()),
-            Self::Open(mut output, _) => {
-                output.write_all(&Writer::end(results)).map_err(|error| output.failure(&error))?;
-                output.finish()
-            }
-            Self::Failed(failure) => Err(failure),
-        }
-    }
-
-    fn go_on(&mut self, next: impl FnOnce(Self) -> Result<Self, Failure>) {
-        let log = std::mem::replace(self, Self::Failed(Failure::run("writing the log was interrupted")));
-        *self = next(log).unwrap_or_else(Self::Failed);
-    }
-}
-
-/// Makes the lines of a log.
+/// Encodes a run as the lines of a log.
 #[derive(Debug)]
 pub(crate) struct Writer {
     begun: SystemTime,
-    /// What the times of the lines count from.
+    /// The time from which the lines count.
     base: SystemTime,
     is_open_loop: bool,
 }
@@ -81,7 +27,7 @@ impl Writer {
         Self::begin(&Facts::of_start(start), start.begun, start.took, &start.connect, is_open_loop)
     }
 
-    /// The head of the log, and the connections that were made before the measuring began, placed right before it.
+    /// The head of the log, and the connections that were established before the measured time.
     pub(crate) fn begin(
         facts: &Facts,
         begun: SystemTime,
@@ -133,7 +79,7 @@ impl Writer {
         text
     }
 
-    /// The end of the log: what the run came to.
+    /// The end of the log: the measured time and the facts.
     pub(crate) fn end(results: &Results) -> Vec<u8> {
         let window =
             Window { begun_ns: nanos_of(results.begun), measured_ns: nanos(results.measured), frames: results.frames };
