@@ -1,4 +1,4 @@
-//! Why fewer connections came up than were asked for: which limit it was, and what lifts it.
+//! Which limit kept connections from being established, and how to raise it.
 
 use std::net::Ipv6Addr;
 
@@ -12,22 +12,22 @@ use crate::load::report::NOT_MADE;
 /// Counts that distinguish the causes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
-    /// By how much the kernel's counter of full listen queues rose.
+    /// The increase of the kernel's counter of full listen queues.
     pub(crate) overflows: Option<u64>,
-    /// Connections that the server ended before they had sent anything, and at their first frame.
+    /// Connections that the server ended before they sent anything, and at their first frame.
     pub(crate) turned_away: u64,
     pub(crate) ended_unanswered: u64,
     /// Connections that ended with frames in flight.
     pub(crate) ended: u64,
-    /// The longest payload that was answered, and the shortest that was next on a connection when it ended.
+    /// The longest payload with a response, and the shortest that was next on a connection when it ended.
     pub(crate) answered_len_max: usize,
     pub(crate) lost_len_min: Option<usize>,
-    /// Connections that were open to the end, and never had an answer.
+    /// Connections that were open to the end without a response.
     pub(crate) never_answered: u64,
 }
 
-/// Rule: a limit is named with its value and with what lifts it, and only where what was found cannot have another cause;
-/// otherwise all causes that it can have are named.
+/// Rule: a limit is named with its value and its remedy, and only if the findings have no other cause; otherwise all
+/// possible causes are named.
 pub(crate) fn causes(plan: &Plan, connecting: &Connecting, found: &Found) -> Vec<Cause> {
     let mut causes: Vec<Cause> =
         connecting.failed.iter().map(|(name, count)| cause(plan, name, *count, found.overflows)).collect();
@@ -36,7 +36,7 @@ pub(crate) fn causes(plan: &Plan, connecting: &Connecting, found: &Found) -> Vec
     causes
 }
 
-/// Connections that the server ended at a frame that is longer than each that it answered.
+/// Connections that the server ended at a frame longer than every frame with a response.
 fn frame_limit(found: &Found) -> Option<Cause> {
     let longest = found.answered_len_max;
     let len = found.lost_len_min.filter(|len| *len > longest && (longest > 0 || *len > SMALL_FRAME))?;
@@ -62,7 +62,7 @@ fn turned_away(found: &Found) -> Option<Cause> {
     })
 }
 
-/// Connections that are up here and were never answered: the kernel has made them, but perhaps not the server.
+/// Established connections without any response: the kernel established them, but the server may not have accepted them.
 fn never_answered(found: &Found) -> Option<Cause> {
     let connections = found.never_answered;
     let lifted_by = "give it a longer queue (for `frameloop serve`: --backlog, and net.core.somaxconn), or use \
@@ -88,7 +88,7 @@ fn never_answered(found: &Found) -> Option<Cause> {
     }
 }
 
-/// Servers take frames of so many bytes: if one ended a connection at such a frame, it had another reason.
+/// Every server takes frames of this many bytes: if one ends a connection at such a frame, it has another reason.
 const SMALL_FRAME: usize = 4_096;
 
 fn cause(plan: &Plan, name: &str, connections: u64, overflows: Option<u64>) -> Cause {
@@ -161,7 +161,7 @@ fn no_port(plan: &Plan) -> (String, String) {
     (limit, more_ports(plan))
 }
 
-/// Connecting became slow when half of the ports of each source were used up.
+/// Explains that connecting slowed down when half of the ports of each source were used.
 pub(crate) fn slow_ports(plan: &Plan, pace: &DialPace) -> String {
     format!(
         "connecting slowed down from {:.3} to {:.3} ms for each connection once half of the {} ports from one address to \
@@ -177,7 +177,7 @@ fn ports() -> String {
     machine::ports().map_or("some 28,000".to_owned(), |ports| ports.to_string())
 }
 
-/// What gives more ports.
+/// How to get more ports.
 fn more_ports(plan: &Plan) -> String {
     let is_v6_loopback = |addr: &ListenAddr| matches!(addr, ListenAddr::Tcp(addr) if addr.ip() == Ipv6Addr::LOCALHOST);
     if plan.target.as_ref().is_some_and(is_v6_loopback) {

@@ -1,4 +1,4 @@
-//! From what the threads have reported to the outcome: sums, causes, and what taints it.
+//! The outcome of a run, from the reports of its threads.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -17,7 +17,7 @@ use crate::load::recorded::histogram;
 use crate::load::report::ThreadTotals;
 use crate::wire::HEADER_LEN;
 
-/// What a run has collected.
+/// The data that a run collected.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) up: u64,
@@ -36,12 +36,12 @@ pub(crate) struct Seen {
     pub(crate) resident: (Option<u64>, Option<u64>),
 }
 
-/// A thread whose processor is so full has nothing left to see an answer with when it comes.
+/// Above this share of a processor a thread reads responses late.
 const CPU_FULL: f64 = 0.9;
-/// A turn of the generator's that is as long, in nanoseconds, and at least half of the longest latency, may be what was
-/// measured.
+/// A turn of the generator at least this long, in nanoseconds, and at least half of the longest latency, may be the latency
+/// that was measured.
 const LAG: u64 = 10_000_000;
-/// One late frame in a hundred is too many.
+/// The share of late frames above which the latencies are tainted.
 const LATE_SHARE_MAX: f64 = 0.01;
 const FAULTS_MAX: usize = 10;
 /// With fewer connections, the growth of the resident memory is mostly that of the program itself.
@@ -107,9 +107,9 @@ fn found(seen: &Seen) -> Found {
     found
 }
 
-/// Why the run ended before its time by itself.
+/// Why the run ended early by itself.
 ///
-/// Rule: a run that did not last as long as it was to says so, with what it lasted and why.
+/// Rule: a run that ends early reports how long it lasted and why.
 fn ended_early(plan: &Plan, seen: &Seen, measured: Duration) -> Option<String> {
     let of = |cause| seen.ends.iter().filter(|end| end.cause == cause).count();
     let (lost, stalled, threads) = (of(EndCause::AllLost), of(EndCause::Stalled), plan.threads);
@@ -127,7 +127,7 @@ fn ended_early(plan: &Plan, seen: &Seen, measured: Duration) -> Option<String> {
         ));
     }
     if lost == 0 || seen.up == 0 {
-        // If none was up, the causes say why.
+        // If no connection was established, the causes explain it.
         return None;
     }
     let reasons: Vec<String> = by_name(seen.ends.iter().map(|end| &end.ended))
@@ -148,7 +148,7 @@ fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
     }
     Connecting {
         asked: plan.connections_total() as u64,
-        // Those that the server refused were made, and counted, and are not up.
+        // Connections that the server refused were established and counted.
         up: seen.up.saturating_sub(sum(seen, |end| end.ended_up)),
         turned_away: sum(seen, |end| end.turned_away + end.ended_unanswered),
         failed,
@@ -184,7 +184,7 @@ fn generator(seen: &Seen, up: u64) -> GeneratorSide {
     }
 }
 
-/// What makes the figures the generator's own.
+/// Why the figures may be those of the generator.
 fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64, longest: u64) -> Vec<String> {
     let mut taints = Vec::new();
     let fullest = generator.cpu_max().unwrap_or_default();

@@ -11,8 +11,7 @@ use crate::{logging, output, signals};
 
 /// Reports the failure on stderr, and returns the exit code.
 ///
-/// A reader that has seen enough of stdout (`| head`) is no failure. If stderr is gone as well, the exit code alone
-/// has to tell.
+/// A closed stdout (`| head`) is no failure. If stderr is closed as well, only the exit code reports the failure.
 pub(crate) fn report(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Usage(error) if !error.use_stderr() => return show_help(error),
@@ -62,7 +61,7 @@ const AT_EXIT: Duration = Duration::from_secs(1);
 /// The same when a second signal has asked for the end.
 const AT_SECOND_SIGNAL: Duration = Duration::from_millis(50);
 
-/// What is left of the time that the end of the process waits for its output; it begins with the first call.
+/// The rest of the time that the end of the process waits for its output, counted from the first call.
 pub(crate) fn left_at_exit() -> Duration {
     static UNTIL: OnceLock<Instant> = OnceLock::new();
     let patience = if signals::ends() > 1 { AT_SECOND_SIGNAL } else { AT_EXIT };

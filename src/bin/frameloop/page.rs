@@ -49,7 +49,7 @@ impl Page {
         let _ = writeln!(self.text, "{}", text.replace(TIED, " ").trim_end());
     }
 
-    /// A text in lines of 80 columns, the first behind a label, and the others behind as many blanks.
+    /// Adds a text in lines of 80 columns, the first behind a label, and the others indented as far.
     pub(crate) fn wrapped(&mut self, label: &str, text: &str) {
         let indent = " ".repeat(label.chars().count());
         let options = Options::new(WIDTH)
@@ -67,7 +67,7 @@ impl Page {
 
 /// Rows as lines: the first column to the left, the others to the right.
 ///
-/// Rule: columns never touch. They have their usual widths, and more where something is longer.
+/// Rule: columns never touch. They have their usual widths, and more where a cell is longer.
 pub(crate) fn aligned(rows: &[Vec<String>], usual: &[usize]) -> Vec<String> {
     let longest = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
     let gap = |at: usize| if at == 0 { 0 } else { 1 };
@@ -101,9 +101,9 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// How wide a line is at most.
+/// The most columns of a line.
 pub(crate) const WIDTH: usize = 80;
-/// A blank at which a line is not broken; shown as any other.
+/// A blank at which no line is broken; shown as any other.
 pub(crate) const TIED: &str = "\u{a0}";
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();

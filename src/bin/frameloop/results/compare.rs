@@ -1,10 +1,10 @@
-//! Results beside earlier ones.
+//! Results compared with earlier ones.
 
 use crate::results::figures::{self, COLUMNS, Figures};
 use crate::results::model::Results;
 use crate::results::verdict::Unit;
 
-/// A figure of both, and how many times the earlier one this one is.
+/// A figure of both results.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
     pub(crate) name: String,
@@ -14,17 +14,17 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// `None` where there is nothing to divide by.
+    /// This figure relative to the earlier one; `None` if that is 0.
     pub(crate) fn ratio(&self) -> Option<f64> {
         (self.baseline > 0.0).then(|| self.this / self.baseline)
     }
 
-    /// The ratio as a person reads it: `x1.09`.
+    /// The ratio for a reader: `x1.09`.
     pub(crate) fn ratio_text(&self) -> String {
         self.ratio().map_or_else(
             || "-".into(),
             |ratio| match ratio {
-                // Neither nothing at all, nor a row of digits.
+                // Neither 0.00 nor a long row of digits.
                 0.005..999.5 => format!("x{ratio:.2}"),
                 _ => format!("x{}", figures::number(ratio)),
             },
@@ -32,7 +32,7 @@ impl Row {
     }
 }
 
-/// The rate, and the latencies that both have.
+/// Compares the rates, and the latencies that both results have.
 pub(crate) fn rows(this: &Results, baseline: &Results) -> Vec<Row> {
     let rate = Row { name: "rate".into(), unit: Unit::FramesPerS, this: this.rate(), baseline: baseline.rate() };
     let mut rows = vec![rate];
@@ -56,7 +56,7 @@ mod tests {
     use crate::results::fixture;
 
     #[test]
-    fn the_rate_and_every_percentile_that_both_have_are_set_side_by_side() {
+    fn rate_and_every_percentile_of_both_are_compared() {
         let this = fixture::made();
         let mut earlier = fixture::made();
         earlier.measured *= 2;

@@ -1,6 +1,6 @@
 //! Logs that would be counted twice.
 //!
-//! Rule: a latency that was measured once is counted once. A log is known by what it holds, not by its name: a copy, a
+//! Rule: a latency that was measured once is counted once. A log is identified by its content, not by its name: a copy, a
 //! link, a compressed copy and the beginning of a log are the same log.
 
 use std::collections::HashMap;
@@ -8,10 +8,10 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::results::hlog::log::{Entry, Log};
 
-/// Sees whether two of the logs hold the same intervals; the error names them.
+/// Checks that no two logs have the same intervals; the error names them.
 ///
-/// Two machines can have an interval of the same time in common by chance, if few frames were counted in it. So logs are
-/// the same if what they have in common is all of one, or more than chance can give.
+/// Two machines can have the same interval by chance, if it has few frames. So two logs are the same if they share all
+/// intervals of one, or more than chance explains.
 pub(crate) fn check(logs: &[Log]) -> Result<(), String> {
     let hasher = RandomState::new();
     let key = |entry: &Entry| {
@@ -41,12 +41,12 @@ pub(crate) fn check(logs: &[Log]) -> Result<(), String> {
     Ok(())
 }
 
-/// How much an interval tells: how many different latencies it has.
+/// The weight of an interval: the number of its different latencies.
 fn weight(entry: &Entry) -> usize {
     entry.latencies.iter().count()
 }
 
-/// So many different latencies, each as often at the same time, are no chance.
+/// Two logs do not share this many different latencies, with the same counts at the same time, by chance.
 const WEIGHT_OF_CHANCE: usize = 16;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::results::verdict::{RELATIONS, Relation, Unit, Verdict};
 use crate::values;
 use hdrhistogram::Histogram;
 
-/// An expression that holds or not.
+/// An expression that holds or does not.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Expectation {
     text: String,
@@ -18,7 +18,7 @@ pub(crate) struct Expectation {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Metric {
-    /// Of the latency that a user sees, unless one is named.
+    /// Without a series, the latency that a user sees.
     Latency(Option<Series>, Figure),
     Rate,
     Errors,
@@ -54,7 +54,7 @@ pub(crate) fn judge(results: &mut Results, expected: &[Expectation]) -> bool {
 }
 
 impl Expectation {
-    /// Whether it says how many errors there may be.
+    /// Whether it limits the number of errors.
     pub(crate) fn is_about_errors(&self) -> bool {
         matches!(self.metric, Metric::Errors | Metric::Unanswered | Metric::Wrong)
     }
@@ -96,7 +96,7 @@ impl Metric {
         plain.or_else(of_latency).ok_or_else(|| format!("there is no metric {text:?}; there are {METRICS}"))
     }
 
-    /// What it is compared with.
+    /// Parses the value that the metric is compared with.
     fn value(self, text: &str) -> Result<f64, String> {
         match self.unit() {
             Unit::Ns => nanos(text).ok_or_else(|| format!("{text:?} is no latency, such as 250us, 1.5ms or 2s")),
@@ -162,7 +162,7 @@ impl fmt::Display for Expectation {
     }
 }
 
-/// A latency in nanoseconds: a number, which may have a point, and a unit; or 0.
+/// Parses a latency: a number, which may have a point, and a unit; or 0. Returns nanoseconds.
 fn nanos(text: &str) -> Option<f64> {
     if text == "0" {
         return Some(0.0);

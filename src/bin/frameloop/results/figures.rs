@@ -1,16 +1,16 @@
-//! Figures, and how a person reads them: three significant digits, the unit that fits, thousands apart.
+//! Figures, and their form for a reader: three significant digits, a fitting unit, thousands separated.
 
 use std::time::Duration;
 
 use frameloop::load::Recorded;
 use hdrhistogram::Histogram;
+use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 
-/// What is said of a set of latencies, in nanoseconds.
+/// The figures of a set of latencies, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Figures {
-    /// How many were recorded.
     pub(crate) count: u64,
     #[serde(rename = "min_ns")]
     pub(crate) min: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// The figures of what was recorded; none if nothing was.
+    /// The figures of a histogram; none if it is empty.
     pub(crate) fn of(histogram: &Histogram<u64>) -> Option<Self> {
         (!histogram.is_empty()).then(|| Self {
             count: histogram.len(),
@@ -46,8 +46,8 @@ impl Figures {
         })
     }
 
-    /// The same figures as those of a histogram of these latencies, in time linear in how many different ones there are:
-    /// a histogram is searched through all its range.
+    /// The figures of a histogram of these latencies, in time linear in the number of different latencies. A histogram
+    /// would be searched through its whole range.
     pub(crate) fn of_recorded(latencies: &Recorded) -> Option<Self> {
         let total = latencies.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(count));
         let (least, _) = latencies.iter().next().filter(|_| total > 0)?;
@@ -59,7 +59,7 @@ impl Figures {
             mean += (lowest + (highest - lowest).div_ceil(2)) as f64 * count as f64 / total as f64;
             max = highest;
             for (at, target) in targets.iter().enumerate() {
-                // Once so many were passed, it stays.
+                // The quantile is the first value at which the sum reaches the target.
                 if sum < *target {
                     values[at] = highest;
                 }
@@ -76,14 +76,14 @@ impl Figures {
     }
 }
 
-/// The least and the highest of the values that three digits do not tell from this one.
+/// The least and the highest of the values that equal this one in three digits.
 pub(crate) fn equivalent(value: u64) -> (u64, u64) {
     let width_log = (u64::BITS - value.leading_zeros()).saturating_sub(THREE_DIGITS_LOG);
     let mask = (1 << width_log) - 1;
     (value & !mask, value | mask)
 }
 
-/// A value of so many bits is one of its own: the least power of two from 2 * 10^3 on has eleven.
+/// Values of this many bits are all distinct: the least power of two from 2 * 10^3 on has eleven.
 const THREE_DIGITS_LOG: u32 = 11;
 
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 0.9999];
@@ -94,7 +94,7 @@ pub(crate) const COLUMNS: [&str; 7] = ["min", "p50", "p90", "p99", "p99.9", "p99
 /// A latency: `551 us`, `1.23 ms`.
 pub(crate) fn latency(nanos: f64) -> String {
     const UNITS: [(f64, &str); 4] = [(1.0, "ns"), (1e3, "us"), (1e6, "ms"), (1e9, "s")];
-    // The unit is chosen for what is shown: 999.9 us are shown as 1.00 ms.
+    // The unit fits the rounded number: 999.9 us are shown as 1.00 ms.
     let fits = |unit: &&(f64, &str)| nanos / unit.0 < 999.5;
     let (factor, name) = UNITS.iter().find(fits).unwrap_or(&UNITS[3]);
     let is_whole = *name == "ns" && nanos.fract() == 0.0;
@@ -102,7 +102,7 @@ pub(crate) fn latency(nanos: f64) -> String {
     format!("{number} {name}")
 }
 
-/// A duration: as a latency is shown, and from two minutes on as `1h 5m 3s`.
+/// A duration: in the form of a latency, and from two minutes on as `1h 5m 3s`.
 pub(crate) fn duration(duration: Duration) -> String {
     if duration >= Duration::from_secs(120) {
         return humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string();
@@ -110,12 +110,12 @@ pub(crate) fn duration(duration: Duration) -> String {
     latency(duration.as_secs_f64() * 1e9)
 }
 
-/// Something a second, or another number that need not be whole: `87,193`, `12.3`, `0.00120`.
+/// A rate, or another number that need not be whole: `87,193`, `12.3`, `0.00120`.
 pub(crate) fn number(number: f64) -> String {
     if number >= 999.5 { count(number.round() as u64) } else { significant(number) }
 }
 
-/// Bytes a second, in powers of 1000: `5.93 MB/s`.
+/// Bytes per second, in powers of 1000: `5.93 MB/s`.
 pub(crate) fn throughput(bytes_per_second: f64) -> String {
     format!("{} MB/s", number(bytes_per_second / 1e6))
 }
@@ -127,17 +127,9 @@ pub(crate) fn bytes(bytes: f64) -> String {
     if *name == "B" { format!("{bytes:.0} B") } else { format!("{} {name}", significant(bytes / factor)) }
 }
 
-/// A whole number with its thousands apart: `871,930`.
+/// A whole number with its thousands separated: `871,930`.
 pub(crate) fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(count).to_string()
 }
 
 /// A share, from 0 to 1, in percent: `71 %`, `0.12 %`.
@@ -146,7 +138,7 @@ pub(crate) fn percent(share: f64) -> String {
     if percent == 0.0 || percent >= 9.95 { format!("{percent:.0} %") } else { format!("{} %", significant(percent)) }
 }
 
-/// How many of something, in the number that fits: `1 connection`, `2 connections`.
+/// A count and its noun: `1 connection`, `2 connections`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
@@ -229,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_figures_of_recorded_latencies_are_those_of_their_histogram(
+        fn figures_of_recorded_latencies_equal_those_of_a_histogram(
             latencies in prop::collection::vec((0_u64..5_000, 0_u32..44, 1_u64..10_000), 0..60),
         ) {
             let mut histogram = crate::results::model::histogram();

@@ -12,10 +12,10 @@ use crate::failure::Failure;
 use crate::output;
 use crate::streams::Stream;
 
-/// Where an output goes, seen to be writable.
+/// The destination of an output, checked to be writable.
 #[derive(Debug)]
 pub(crate) struct Destination {
-    /// As it was given.
+    /// The path as given.
     name: String,
     place: Place,
 }
@@ -29,12 +29,12 @@ enum Place {
     File(PathBuf),
 }
 
-/// An output under way. A file appears under its name when it is finished.
+/// An open output. A file gets its name when it is finished.
 #[derive(Debug)]
 pub(crate) struct Output {
     name: String,
     out: Out,
-    /// The name it has until then, and its own.
+    /// The temporary path of a file, and its own.
     rename: Option<(PathBuf, PathBuf)>,
 }
 
@@ -45,7 +45,7 @@ enum Out {
 }
 
 impl Destination {
-    /// Sees whether a path can be written; `-` is stdout. What it holds is left alone.
+    /// Checks that a path can be written; `-` is stdout. The file keeps its content.
     pub(crate) fn of(path: &Path) -> Result<Self, Failure> {
         let name = path.display().to_string();
         if path == Path::new("-") || is_stdout(path) {
@@ -59,7 +59,7 @@ impl Destination {
         matches!(self.place, Place::Stdout)
     }
 
-    /// Whether both are the same file. Devices and pipes may be written by several.
+    /// Whether both are the same file. Several outputs may go to one device or pipe.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (&self.place, &other.place) {
             (Place::Stdout, Place::Stdout) => true,
@@ -70,7 +70,7 @@ impl Destination {
         }
     }
 
-    /// Begins to write.
+    /// Opens the output.
     pub(crate) fn open(self) -> Result<Output, Failure> {
         let Self { name, place } = self;
         let (out, rename) = match place {
@@ -84,7 +84,7 @@ impl Destination {
         Ok(Output { name, out, rename })
     }
 
-    /// Writes all of it. If that fails, nothing is left behind.
+    /// Writes all bytes, and removes the temporary file if that fails.
     pub(crate) fn write(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut output = self.open()?;
         match output.write_all(bytes) {
@@ -100,17 +100,17 @@ impl Destination {
 }
 
 impl Output {
-    /// Gives a file its name: nothing more is to come.
+    /// Gives a file its name, after the last write.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         let Some((temporary, path)) = &self.rename else { return Ok(()) };
-        // The new file is as accessible as the one that it replaces.
+        // The new file has the permissions of the one that it replaces.
         if let Ok(replaced) = fs::metadata(path) {
             let _ = fs::set_permissions(temporary, replaced.permissions());
         }
         fs::rename(temporary, path).map_err(|error| self.failure(&error))
     }
 
-    /// What to say if writing has failed.
+    /// The failure of a write.
     pub(crate) fn failure(&self, error: &io::Error) -> Failure {
         if matches!(self.out, Out::Stdout(_)) {
             return Failure::Stdout(io::Error::from(error.kind()));
@@ -148,7 +148,7 @@ fn place_of(path: &Path) -> io::Result<Place> {
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => return Err(ErrorKind::IsADirectory.into()),
         Ok(metadata) if !metadata.is_file() => return OpenOptions::new().write(true).open(path).map(Place::Opened),
-        // It is replaced as a whole, and yet it must be one that may be written.
+        // The file is replaced as a whole, but only if it may be written.
         Ok(_) => drop(OpenOptions::new().append(true).open(&path)?),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
@@ -158,7 +158,7 @@ fn place_of(path: &Path) -> io::Result<Place> {
     Ok(Place::File(path))
 }
 
-/// The path with all links followed, also one that leads to no file yet.
+/// The path with all links followed, even if it leads to no file yet.
 fn followed(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -179,10 +179,10 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links"))
 }
 
-/// As many as the kernel follows (`path_resolution(7)`).
+/// The kernel's own limit (`path_resolution(7)`).
 const LINKS_MAX: usize = 40;
 
-/// A new file besides this one, in the same folder. What an earlier run left there is kept.
+/// A new file in the same folder. The files of earlier runs are kept.
 fn temporary_for(path: &Path) -> io::Result<(PathBuf, File)> {
     for number in 1.. {
         let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -200,7 +200,7 @@ fn temporary_for(path: &Path) -> io::Result<(PathBuf, File)> {
     Err(ErrorKind::AlreadyExists.into())
 }
 
-/// Whether the path leads to what stdout leads to, unless that is a device.
+/// Whether the path leads to the same file as stdout, unless that is a device.
 fn is_stdout(path: &Path) -> bool {
     let stdout = fs::metadata("/dev/stdout").ok().filter(|stdout| !stdout.file_type().is_char_device());
     let stdout = stdout.map(|stdout| (stdout.dev(), stdout.ino()));

@@ -1,4 +1,4 @@
-//! Results to test with: of real runs, and made up.
+//! Results for tests: of real runs, and made up.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ pub(crate) fn open_loop() -> Results {
     run_of(Plan { rate: Some(20_000.0), ..Plan::default() })
 }
 
-/// A run with a connection a frame.
+/// A run with a connection per frame.
 pub(crate) fn churn() -> Results {
     run_of(Plan { churn: true, ..Plan::default() })
 }
@@ -36,12 +36,12 @@ pub(crate) fn logged(plan: Plan) -> (Results, Vec<u8>) {
     (results, log.text)
 }
 
-/// The log of results that were not logged while they were measured.
+/// The log of results that were not logged during a run.
 pub(crate) fn log_of(results: &Results) -> Vec<u8> {
     let took = results.facts.connections.as_ref().map_or(Duration::ZERO, |all| Duration::from_nanos(all.took_ns));
     let mut before = results.connect.clone();
     for slice in &results.slices {
-        // What is not in the total leaves it as it is.
+        // A latency that is not in the total leaves it unchanged.
         let _ = before.subtract(slice.connect.histogram());
     }
     let before = Recorded::of(&before);
@@ -86,13 +86,12 @@ impl Watch for Log {
     }
 }
 
-/// Ten seconds in the open loop with a thousand frames each, evenly from 1 to 10,000 us, and something of everything that
-/// can be said.
+/// Ten seconds in the open loop with a thousand frames each, evenly from 1 to 10,000 us, and with every kind of fact.
 pub(crate) fn made() -> Results {
     seconds(10)
 }
 
-/// The same with so many seconds, ten in turn; with many of them, each has less in it.
+/// The same with any number of seconds, which repeat after ten; with more than ten, each has fewer frames.
 pub(crate) fn seconds(seconds: u64) -> Results {
     let frames = if seconds > 10 { 50 } else { 1_000 };
     let ten: Vec<Slice> = (0..10).map(|second| slice(second, frames)).collect();

@@ -16,7 +16,7 @@ pub(crate) fn text(results: &Results) -> Result<String, String> {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    /// Changes when something is named otherwise, or means something else.
+    /// Changes when a name or a meaning changes.
     format: u32,
     program: &'static str,
     #[serde(flatten)]
@@ -28,7 +28,7 @@ struct Document<'a> {
     baseline: Option<Baseline<'a>>,
 }
 
-/// What is said of a whole run.
+/// The figures of a whole run.
 #[derive(Serialize)]
 struct Whole<'a> {
     title: &'a str,
@@ -40,7 +40,7 @@ struct Whole<'a> {
     latency: Latency<Figures>,
 }
 
-/// Each latency, `null` where nothing was recorded.
+/// A value per latency, `null` where nothing was recorded.
 #[derive(Serialize)]
 struct Latency<T> {
     connect: Option<T>,
@@ -59,7 +59,7 @@ struct Interval {
     latency: Latency<Figures>,
 }
 
-/// Earlier results, and how many times those these are.
+/// Earlier results, and these relative to them.
 #[derive(Serialize)]
 struct Baseline<'a> {
     #[serde(flatten)]
@@ -200,7 +200,7 @@ mod tests {
         let mut paths = Vec::new();
         objects(&whole, "", &mut paths);
         let schema = schema();
-        // What is named by what happened has no names of its own: these objects hold any.
+        // These objects have names of errors, reasons and flags, so any name is valid.
         paths.retain(|path| !["/ended", "/connections/failed", "/configuration"].contains(&path.as_str()));
         assert!(paths.len() > 8, "{paths:?}");
         for path in paths {

@@ -9,7 +9,7 @@ use crate::results::facts::Facts;
 use crate::results::hlog::log::{Entry, Log};
 use crate::results::model::{Results, Series, Slice, sum};
 
-/// The result of all logs together; there is at least one, and each has a line of service latency.
+/// Merges at least one log into one result; each log has a line of service latency.
 pub(crate) fn merged(logs: &[Log]) -> Results {
     let spans: Vec<(SystemTime, SystemTime)> = logs.iter().map(span).collect();
     let begun = spans.iter().map(|(begin, _)| *begin).min().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -35,7 +35,7 @@ pub(crate) fn merged(logs: &[Log]) -> Results {
     }
 }
 
-/// Frames that were answered while it was measured: not all that are in the latencies, where that is known.
+/// The frames of the measured time. A log that states them may have more in its latencies.
 fn frames(log: &Log) -> u64 {
     if let Some(window) = &log.window {
         return window.frames;
@@ -48,7 +48,7 @@ fn frames_of(entry: &Entry) -> u64 {
     entry.counts.map_or_else(|| entry.latencies.count(), |counts| counts.frames)
 }
 
-/// From when to when a log has measured. Connections may have been made before.
+/// The measured time of a log. Connections may have been established before.
 fn span(log: &Log) -> (SystemTime, SystemTime) {
     if let Some(window) = &log.window {
         let begin = SystemTime::UNIX_EPOCH + Duration::from_nanos(window.begun_ns);
@@ -75,8 +75,7 @@ fn slices(logs: &[Log], begun: SystemTime) -> Vec<Slice> {
     bounded(slots.into_values().map(|slot| slot.slice()).collect())
 }
 
-/// The same in steps of 1, 2, 4, ... slices, as few as give at most so many as a run keeps, and with latencies as it keeps
-/// them.
+/// Joins 1, 2, 4, ... slices, so that there are no more than a run keeps, with latencies as exact as those of a run.
 fn bounded(slices: Vec<Slice>) -> Vec<Slice> {
     let mut together = 1;
     while slices.len().div_ceil(together) > SLICES_MAX {
@@ -85,14 +84,14 @@ fn bounded(slices: Vec<Slice>) -> Vec<Slice> {
     slices.chunks(together).map(|slices| Slice::joined(slices).reduced()).collect()
 }
 
-/// As many intervals as a run keeps (`Outcome::intervals`).
+/// The intervals that a run keeps (`Outcome::intervals`).
 const SLICES_MAX: usize = 600;
 
 /// One log's intervals by slot. A slot is as long as all the intervals in it together.
 fn slots_of<'a>(log: &'a Log, begun: SystemTime, width: Duration) -> BTreeMap<u128, Slot<'a>> {
     let mut slots: BTreeMap<u128, Slot<'a>> = BTreeMap::new();
     for entry in &log.entries {
-        // Connections of the time before are in the total only.
+        // Connections that were established before are in the total only.
         let Ok(begin) = entry.begin.duration_since(begun) else { continue };
         let nearest = (begin.as_nanos() + width.as_nanos() / 2) / width.as_nanos();
         let slot = slots.entry(nearest).or_insert_with(|| Slot { begin, ..Slot::default() });
@@ -102,12 +101,12 @@ fn slots_of<'a>(log: &'a Log, begun: SystemTime, width: Duration) -> BTreeMap<u1
         }
         slot.entries.push(entry);
     }
-    // Without a line of service there is no length, and nothing to show a rate of.
+    // Without a line of service latency there is no length, and so no rate.
     slots.retain(|_, slot| !slot.length.is_zero());
     slots
 }
 
-/// Intervals that become one: collected first, so that their latencies are sorted once.
+/// Intervals that become one slice. They are collected first, so that their latencies are sorted once.
 #[derive(Default)]
 struct Slot<'a> {
     begin: Duration,
@@ -116,7 +115,7 @@ struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    /// Adds what was seen at the same time elsewhere.
+    /// Adds the intervals of another log at the same time.
     fn add(&mut self, mut other: Self) {
         self.begin = self.begin.min(other.begin);
         self.length = self.length.max(other.length);
@@ -134,7 +133,7 @@ impl Slot<'_> {
             begin: self.begin,
             length: self.length,
             frames: services().map(frames_of).fold(0, u64::saturating_add),
-            // Of several, those of one and the same generator cannot be told from those of others.
+            // Several intervals may be of one generator or of several, so their connections cannot be added.
             connections: services().next().filter(|_| services().count() == 1).and_then(connections),
             errors: services().map(|entry| Some(entry.counts?.errors.total())).sum(),
             connect: of(Series::Connect),
@@ -144,7 +143,7 @@ impl Slot<'_> {
     }
 }
 
-/// The length of most of a log's intervals: the median, as the last one may be short, and one may have been late.
+/// The median length of a log's intervals, as the last may be short and one may have been late.
 fn usual_length(log: &Log) -> Duration {
     let of_service = |entry: &&Entry| entry.series == Series::Service;
     let mut lengths: Vec<Duration> = log.entries.iter().filter(of_service).map(|entry| entry.length).collect();
@@ -176,7 +175,7 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
     }
     let mut facts = sum.unwrap_or_default();
     if !unknown.is_empty() {
-        // A sum of some is not the bytes of all.
+        // The bytes of some logs are not those of all.
         facts.bytes = None;
     }
     facts.taints.extend(unknown);

@@ -187,7 +187,7 @@ impl Table {
         }
     }
 
-    /// Rows below heads, which are the first.
+    /// Adds rows; the first has the heads of the columns.
     fn aligned(&mut self, rows: &[Vec<String>], usual: &[usize]) {
         for (at, line) in aligned(rows, usual).iter().enumerate() {
             let line = if at == 0 { styled(BOLD, line) } else { line.clone() };
@@ -204,7 +204,7 @@ impl Table {
     }
 }
 
-/// A row: its name and its cells.
+/// A row of a name and cells.
 fn cells<const N: usize>(name: &str, others: [String; N]) -> Vec<String> {
     std::iter::once(name.to_owned()).chain(others).collect()
 }
@@ -230,7 +230,7 @@ pub(crate) fn unanswered_wait(errors: &Errors) -> Option<String> {
         .then(|| format!("an unanswered frame has waited for up to {wait}; latencies hold these waits as lower bounds"))
 }
 
-/// What a frame costs the server.
+/// The server's costs per frame.
 pub(crate) fn costs(server: &ServerSide) -> String {
     let mut text = format!("for each frame: {:.2} system calls", server.calls_per_frame);
     if let Some(nanos) = server.cpu_per_frame_ns {
@@ -242,7 +242,7 @@ pub(crate) fn costs(server: &ServerSide) -> String {
     text
 }
 
-/// What the generator says about itself, a thing a line.
+/// The generator's own figures, as lines.
 pub(crate) fn generator_lines(facts: &Facts) -> Vec<String> {
     let mut lines = Vec::new();
     let Some(generator) = &facts.generator else { return lines };
@@ -272,7 +272,7 @@ pub(crate) const TAINTED: &str = "These figures are, in part, the generator's ow
 
 pub(crate) const PARTIAL: &str = "The log ends before its run did: the figures are of the time until then.";
 
-/// As wide as the names of rows.
+/// Blanks as wide as the names of rows.
 const LABEL: &str = "             ";
 
 #[cfg(test)]

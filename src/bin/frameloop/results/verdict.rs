@@ -37,12 +37,12 @@ pub(crate) enum Relation {
 }
 
 impl Verdict {
-    /// What was observed, for a person.
+    /// The observed value, for a reader.
     pub(crate) fn observed(&self) -> String {
         self.observed.map_or_else(|| "nothing to judge by".into(), |observed| self.unit.show(observed))
     }
 
-    /// What was wanted, for a person: `< 5.00 ms`.
+    /// The wanted value, for a reader: `< 5.00 ms`.
     pub(crate) fn wanted(&self) -> String {
         let sign = RELATIONS.iter().find(|(_, relation)| *relation == self.relation).map_or("", |(sign, _)| *sign);
         format!("{sign} {}", self.unit.show(self.wanted))
@@ -50,7 +50,7 @@ impl Verdict {
 }
 
 impl Unit {
-    /// A number of it, for a person.
+    /// A number in this unit, for a reader.
     pub(crate) fn show(self, number: f64) -> String {
         match self {
             Self::Ns => figures::latency(number),

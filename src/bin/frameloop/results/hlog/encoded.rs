@@ -1,7 +1,7 @@
 //! The last column of a log's line: a histogram, compressed, in base64.
 //!
-//! The decoder of `hdrhistogram` sets aside as many counts as the range of a histogram asks for, 50 MB for a line of a
-//! hundred bytes. So the counts are decoded here, and only those that are there.
+//! The decoder of `hdrhistogram` allocates counts for the whole range that a histogram claims, 50 MB for a line of a
+//! hundred bytes. So the counts are decoded here, and only those that are present.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use frameloop::load::Recorded;
 use crate::results::figures::equivalent;
 use crate::results::hlog::input::Budget;
 
-/// What a column stands for, with `unit` nanoseconds to each of its values; the error says what is wrong with it.
+/// Decodes a column whose values are in units of `unit` nanoseconds.
 ///
 /// Values are rounded up to three digits, as those of all results are.
 pub(crate) fn latencies(column: &str, unit: u64, budget: &mut Budget) -> Result<Recorded, &'static str> {
@@ -30,7 +30,7 @@ pub(crate) fn latencies(column: &str, unit: u64, budget: &mut Budget) -> Result<
     let mut numbers = plain.get(HEADER_LEN..).unwrap_or_default();
     while !numbers.is_empty() {
         let (count, zeros) = match number(&mut numbers).ok_or("the histogram is damaged: it ends inside a count")? {
-            // So many counts are zero.
+            // A run of zero counts.
             zeros if zeros < 0 => (0, zeros.unsigned_abs()),
             count => (count.unsigned_abs(), 0),
         };
@@ -51,18 +51,18 @@ pub(crate) fn latencies(column: &str, unit: u64, budget: &mut Budget) -> Result<
     Ok(pairs.into_iter().collect())
 }
 
-/// Where the values of a histogram lie: linear up to 2 * 10^digits, and from there on half as many for each doubling.
+/// The values of a histogram: linear up to 2 * 10^digits, and from there on half as many per doubling.
 struct Layout {
-    /// The counts that there can be.
+    /// The number of counts.
     len: u64,
-    /// The logarithm of how many there are for each doubling.
+    /// The logarithm of the number of counts per doubling.
     half_log: u32,
     /// The logarithm of the least difference between two values.
     unit_log: u32,
 }
 
 impl Layout {
-    /// The layout that a histogram's header asks for.
+    /// Reads the layout from a histogram's header.
     fn of(plain: &[u8]) -> Result<Self, &'static str> {
         let field = |at, len| be(plain, at, len).ok_or("the histogram is cut short");
         let counts_len = plain.len().checked_sub(HEADER_LEN).ok_or("the histogram is cut short")?;
@@ -81,7 +81,7 @@ impl Layout {
         if half_log + 1 + unit_log > 63 {
             return Err("the histogram is damaged: its range cannot be");
         }
-        // Half of them once more than there are doublings, as the first stretch is twice as long.
+        // The linear part has twice as many counts as a doubling.
         let doublings = (high.ilog2() + 1).saturating_sub(half_log + 1 + unit_log);
         Ok(Self { len: u64::from(doublings + 2) << half_log, half_log, unit_log })
     }
@@ -96,7 +96,7 @@ impl Layout {
     }
 }
 
-/// The next number in front of `bytes`: seven bits a byte, the least first, and all eight of the ninth; then its sign.
+/// Takes the next number off `bytes`: seven bits per byte, the least first, and all eight of the ninth; zigzag-encoded.
 fn number(bytes: &mut &[u8]) -> Option<i64> {
     let mut number = 0_u64;
     for at in 0..9 {
@@ -112,7 +112,7 @@ fn number(bytes: &mut &[u8]) -> Option<i64> {
     Some(((number >> 1) as i64) ^ -((number & 1) as i64))
 }
 
-/// The number, in network byte order, in `len` bytes from `at` on.
+/// The big-endian number of `len` bytes at `at`.
 fn be(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     let bytes = bytes.get(at..at + len)?;
     Some(bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)))

@@ -1,8 +1,8 @@
-//! The lines of a log, from plain text or from gzip, and what reading them may cost.
+//! The lines of a log, from plain text or from gzip, and a limit to the cost of reading them.
 //!
-//! Rule: the work and the memory that reading a log takes are linear in the bytes of its file, whatever is in them.
-//! So a line has a limit, and all that decompression gives, of the file and of its histograms together, has a
-//! [`Budget`] that grows with the bytes that were read.
+//! Rule: the work and the memory that reading a log takes are linear in the bytes of its file, regardless of
+//! their content. So a line has a limit, and everything that decompression yields, of the file and of its histograms
+//! together, has a [`Budget`] that grows with the bytes that were read.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
-/// Bytes that decompression may still give.
+/// The number of bytes that decompression may still yield.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     /// Bytes of the file that were read.
@@ -21,13 +21,13 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// A budget for bytes that lie in memory.
+    /// A budget for bytes in memory.
     #[cfg(test)]
     pub(crate) fn of(bytes: usize) -> Self {
         Self { read: Rc::new(Cell::new(bytes as u64)), ..Self::default() }
     }
 
-    /// Everything that a zlib stream holds; a checksum that does not fit is an error.
+    /// Decompresses a zlib stream; a wrong checksum is an error.
     pub(crate) fn inflate(&mut self, zlib: &[u8]) -> Result<Vec<u8>, &'static str> {
         let mut plain = Vec::new();
         let left = self.left();
@@ -57,7 +57,7 @@ pub(crate) struct Lines<'a> {
 
 /// A line, and how it ended.
 pub(crate) struct Line<'a> {
-    /// Without blanks around it.
+    /// Without surrounding blanks.
     pub(crate) text: &'a [u8],
     /// Whether the file ends within it.
     pub(crate) is_cut: bool,
@@ -111,7 +111,7 @@ fn opened<'a>(mut text: Box<dyn BufRead + 'a>) -> Result<(Vec<u8>, Box<dyn BufRe
     Ok((head, Box::new(rest)))
 }
 
-/// Counts what was read.
+/// Counts the bytes that were read.
 struct Counted<R> {
     inner: R,
     read: Rc<Cell<u64>>,
@@ -125,22 +125,22 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// How many times as long as the file its histograms may be. Those of measured latencies were seen to be as long as the
-/// file, and made up ones, with the same count everywhere, 6 times.
+/// The most bytes of histograms per byte of the file. Measured latencies have about 1, and made up ones, with the same count
+/// everywhere, 6.
 const RATIO_MAX: u64 = 8;
-/// The same of a file that is compressed, text and histograms together. Logs in which nothing happened, which are the
-/// most alike, were seen to be 34 times.
+/// The same for a compressed file, text and histograms together. Logs in which nothing happened, which compress best,
+/// have 34.
 const GZIP_RATIO_MAX: u64 = 48;
-/// What a small file may grow to anyway.
+/// The size that a small file may always have.
 const FREE_BYTES: u64 = 1 << 20;
 const TOO_MUCH: &str = "decompressed it is far longer than a log of latencies of this size can be";
-/// A histogram with all counts that five digits can have takes less.
+/// A histogram with all counts of five digits takes less.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
 const HEAD_BYTES: u64 = 8;
 const GZIP: &[u8] = b"\x1f\x8b";
 const BOM: &[u8] = b"\xef\xbb\xbf";
-/// First bytes of what is no log, its name, and what to do.
+/// The first bytes of other formats, their names, and the remedy.
 const OTHERS: [(&[u8], &str, &str); 8] = [
     (b"\xff\xfe", "text in UTF-16", "convert it first (iconv -f UTF-16 -t UTF-8)"),
     (b"\xfe\xff", "text in UTF-16", "convert it first (iconv -f UTF-16 -t UTF-8)"),

@@ -84,7 +84,7 @@ fn seconds(text: &str) -> Option<Duration> {
     if !is_digits(whole) || !is_digits(fraction) {
         return None;
     }
-    // What is finer than nanoseconds is left out.
+    // Digits beyond nanoseconds are dropped.
     let nanos = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
     Some(Duration::new(whole.parse().ok()?, nanos))
 }
@@ -101,5 +101,5 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) const NO_LINE: &str = "neither a comment nor an interval of a histogram log";
 pub(super) const YEAR: Duration = Duration::from_secs(366 * 24 * 3_600);
 pub(super) const TIME_MAX: Duration = Duration::from_secs(530 * 366 * 24 * 3_600);
-/// How much of a text from a log an error shows.
+/// The most characters of a text from a log that an error shows.
 const TEXT_MAX: usize = 40;

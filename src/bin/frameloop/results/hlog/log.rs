@@ -1,4 +1,4 @@
-//! What a log holds.
+//! The content of a log.
 
 use std::time::{Duration, SystemTime};
 

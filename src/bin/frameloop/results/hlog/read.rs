@@ -1,7 +1,7 @@
-//! Reading a log, a line at a time: what is wrong is told with its line.
+//! Reading a log, line by line; every error names its line.
 //!
-//! Rule: what a log does not say is not guessed. A unit that is not stated, a time that is no time and an interval that
-//! is not read are reported.
+//! Rule: what a log does not state is not guessed. A missing unit, an invalid time and an interval that is not read are
+//! reported.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -47,7 +47,7 @@ pub(crate) fn parse(name: &str, file: impl Read, unit: Option<Unit>) -> Result<L
         let Some(line) = line else { break };
         let taken = reader.take(line.text, &mut budget);
         if line.is_cut && taken.is_err() && reader.is_partial() {
-            // The run was killed, or its disk was full: what came before is whole.
+            // The run was killed, or its disk was full: the lines before are complete.
             break;
         }
         taken.map_err(|error| {
@@ -64,17 +64,17 @@ struct Reader {
     given_unit: Option<Unit>,
     stated_unit: Option<Unit>,
     facts: Option<Facts>,
-    /// What was known of the run when it began.
+    /// The facts that were known when the run began.
     first_facts: Option<Facts>,
     window: Option<Window>,
-    /// What is said of the intervals that follow.
+    /// The counts of the intervals that follow.
     counts: Option<Counts>,
     start: Option<Duration>,
     base: Option<Duration>,
     entries: Vec<Entry>,
     /// Latencies in all entries.
     latencies: u64,
-    /// Intervals that had the tag service, and that had none.
+    /// Intervals with the tag service, and without a tag.
     tagged: u64,
     untagged: u64,
     others: OtherTags,
@@ -138,7 +138,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What is said of all intervals comes before them, and once.
+    /// Checks that a header comes before all intervals.
     fn is_header(&self, what: &str) -> Result<(), String> {
         let has_begun = !self.entries.is_empty() || self.others.intervals > 0;
         let refusal = || format!("a {what} after intervals: a second log begins here; give each log as its own file");
@@ -155,7 +155,7 @@ impl Reader {
     }
 
     fn interval(&mut self, interval: &Fields<'_>, budget: &mut Budget) -> Result<(), String> {
-        // Other tools, which measure one latency, give it no tag.
+        // Other tools measure one latency and give it no tag.
         let tag = interval.tag.unwrap_or(Series::Service.name());
         let Some(series) = Series::ALL.into_iter().find(|series| tag == series.name()) else {
             self.others.add(quoted(tag));
@@ -189,10 +189,10 @@ impl Reader {
         Ok(())
     }
 
-    /// When an interval began.
+    /// The time at which an interval began.
     ///
-    /// Times count from the base. Without a base it is the epoch, unless that makes the interval more than a year older
-    /// than the start: then they count from the start (as HdrHistogram's own reader has it).
+    /// Times count from the base. Without a base they count from the epoch, unless that makes the interval more than a year
+    /// older than the start: then they count from the start, as in HdrHistogram's own reader.
     fn begin_of(&self, start_of_interval: Duration) -> Result<SystemTime, String> {
         let is_before_start = |time: Duration| {
             self.start.is_some_and(|start| time.checked_add(YEAR).is_some_and(|latest| latest < start))
@@ -220,12 +220,12 @@ impl Reader {
         Ok(SystemTime::UNIX_EPOCH + since_epoch)
     }
 
-    /// Whether the run that wrote it has not come to its end.
+    /// Whether the log ends before its run did.
     fn is_partial(&self) -> bool {
         self.first_facts.is_some() && self.facts.is_none()
     }
 
-    /// What was read, if it is a log of latencies.
+    /// The log, if it has latencies.
     fn log(self, name: &str) -> Result<Log, String> {
         let tags = self.others.named.join(", ");
         if self.tagged > 0 && self.untagged > 0 {
@@ -235,7 +235,7 @@ impl Reader {
                 self.tagged, self.untagged
             ));
         }
-        // A run that was ended before it was measured has none.
+        // A run that ended before the measured time has none.
         let is_ours = self.first_facts.is_some() && self.others.intervals == 0;
         if !is_ours && self.entries.iter().all(|entry| entry.series == Series::Connect) {
             let seen = match (self.entries.is_empty(), self.others.intervals) {
@@ -274,10 +274,10 @@ fn with_counts(mut facts: Facts, entries: &[Entry]) -> Facts {
     facts
 }
 
-/// What a comment of ours says, which ends with a bracket.
+/// Parses the JSON of one of our own comments, which ends with a bracket.
 fn json_of<T: DeserializeOwned>(comment: &[u8]) -> Result<T, String> {
     let json = comment.strip_suffix(b"]").ok_or("the comment with the run's facts is cut short")?;
-    // The message may quote what it does not know.
+    // The message may quote the comment.
     let refusal =
         |error: serde_json::Error| format!("the run's facts cannot be read: {}", printable(&error.to_string()));
     serde_json::from_slice(json).map_err(refusal)
@@ -285,7 +285,7 @@ fn json_of<T: DeserializeOwned>(comment: &[u8]) -> Result<T, String> {
 
 const LEGEND_BEGIN: &[u8] = b"\"StartTimestamp\"";
 const COUNT_MAX: u64 = 1 << 48;
-/// How many tags that are not ours are named.
+/// The most unread tags that are named.
 const TAGS_NAMED: usize = 5;
 
 #[cfg(test)]
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_is_the_one_that_is_given_or_stated_and_never_guessed() {
+    fn unit_is_given_or_stated_and_never_guessed() {
         let line = format!("Tag=service,1.000,1.000,2.000,{}\n", histogram(7, 1));
         let max = |text: &str, unit| -> Result<u64, String> {
             let log = parse("a.hlog", text.as_bytes(), unit)?;

@@ -36,7 +36,7 @@ impl Writer {
         is_open_loop: bool,
     ) -> (Self, Vec<u8>) {
         let ramp = took.max(Duration::from_millis(1));
-        // Whole seconds, so that the times of the intervals are read as they were measured.
+        // Whole seconds, so that the intervals' times keep their fractions.
         let base = begun - Duration::from_secs(ramp.as_secs() + 1);
         let mut text = Vec::new();
         comment(&mut text, concat!("[Logged with frameloop ", env!("CARGO_PKG_VERSION"), "]"));
@@ -44,7 +44,7 @@ impl Writer {
         comment(&mut text, "[Latencies in nanoseconds, Interval_Max in milliseconds]");
         json_comment(&mut text, FIRST_FACTS_BEGIN, facts);
         let since_epoch = seconds(base.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
-        // Readers leave out by default what is older than the start, so it is where the first line is.
+        // Readers skip intervals before the start, so the start is that of the first line.
         comment(&mut text, &format!("[StartTime: {since_epoch} (seconds since epoch)]"));
         comment(&mut text, &format!("[BaseTime: {since_epoch} (seconds since epoch)]"));
         comment(&mut text, "[MaxValueDivisor: 1000000.000]");
@@ -92,7 +92,7 @@ impl Writer {
     fn line(&self, text: &mut Vec<u8>, series: Series, begin: SystemTime, length: Duration, latencies: &Recorded) {
         let histogram = latencies.histogram();
         let mut bytes = Vec::new();
-        // Writing to memory fails for no histogram that there is.
+        // Writing to memory cannot fail.
         let _ = V2DeflateSerializer::new().serialize(&histogram, &mut bytes);
         let begin = seconds(begin.duration_since(self.base).unwrap_or_default());
         let (length, max) = (seconds(length), histogram.max() as f64 / NANOS_PER_MILLI);
@@ -106,7 +106,7 @@ fn comment(text: &mut Vec<u8>, comment: &str) {
 }
 
 fn json_comment(text: &mut Vec<u8>, begin: &str, value: &impl serde::Serialize) {
-    // Numbers and texts can always be written.
+    // Serializing numbers and texts cannot fail.
     let json = serde_json::to_string(value).unwrap_or_default();
     comment(text, &format!("{begin}{json}]"));
 }

@@ -1,4 +1,4 @@
-//! What the page plots, as numbers: never more points than a screen has columns, whatever the run's length.
+//! The numbers that the page plots: no more points than a screen has columns, regardless of the run's length.
 
 use std::time::Duration;
 
@@ -30,17 +30,17 @@ struct Curves {
 struct Curve {
     name: &'static str,
     is_baseline: bool,
-    /// Nanoseconds; nothing where there are too few to tell.
+    /// Nanoseconds; none beyond the number of latencies.
     values: Vec<Option<u64>>,
 }
 
-/// What went by, column by column.
+/// Figures over time, column by column.
 #[derive(Debug, Serialize)]
 struct OverTime {
     /// Seconds from the beginning.
     begin: Vec<f64>,
     length: Vec<f64>,
-    /// Frames a second.
+    /// Frames per second.
     rate: Vec<f64>,
     errors: Vec<Option<u64>>,
     /// Nanoseconds, of the latency that a user sees.
@@ -50,12 +50,12 @@ struct OverTime {
     max: Vec<Option<u64>>,
 }
 
-/// How many latencies of each height each column has.
+/// The number of latencies of each height in each column.
 #[derive(Debug, Serialize)]
 struct Heat {
-    /// Nanoseconds: each cell is from one of these to the next.
+    /// Nanoseconds; a cell lies between two neighbors.
     edges: Vec<f64>,
-    /// For each column the cells that are not empty: their number, and how many latencies are in them.
+    /// The cells of each column that are not empty: their index and their count.
     columns: Vec<Vec<(usize, u64)>>,
 }
 
@@ -75,7 +75,7 @@ impl Plots {
     }
 }
 
-/// The intervals, or so many of them together that there are not more than [`COLUMNS_MAX`].
+/// The intervals, joined so that there are at most [`COLUMNS_MAX`].
 pub(crate) fn columns(slices: &[Slice]) -> Vec<Slice> {
     let together = slices.len().div_ceil(COLUMNS_MAX).max(1);
     slices.chunks(together).map(Slice::joined).collect()
@@ -102,7 +102,7 @@ impl Curves {
     }
 }
 
-/// The latency at each x, up to the last that so many latencies tell anything of.
+/// The latency at each x, up to the number of latencies.
 fn curve(histogram: &Histogram<u64>, x: &[f64]) -> Vec<Option<u64>> {
     let most = histogram.len() as f64;
     let at = |x: &f64| (*x <= most * 1.001).then(|| histogram.value_at_quantile(1.0 - 1.0 / x).max(1));
@@ -150,7 +150,7 @@ impl Heat {
     }
 }
 
-/// More columns than most plots are pixels wide on a phone, and enough on a desk.
+/// More columns than a plot on a phone has pixels, and enough for a desktop screen.
 const COLUMNS_MAX: usize = 600;
 const STEPS_A_DECADE: f64 = 20.0;
 /// Cells of a column of the heat map.
@@ -162,7 +162,7 @@ mod tests {
     use crate::results::fixture;
 
     #[test]
-    fn an_hour_has_no_more_columns_than_ten_minutes_and_loses_nothing() {
+    fn columns_of_an_hour_are_bounded_and_lose_nothing() {
         let results = fixture::seconds(3_600);
         let columns = columns(&results.slices);
         assert_eq!(columns.len(), 600);
