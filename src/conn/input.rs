@@ -261,7 +261,7 @@ impl Input {
     pub(crate) fn take_bytes(&mut self) -> Option<Chunk> {
         match std::mem::take(&mut self.pending) {
             Pending::Bytes(chunk) => Some(chunk),
-            other => {
+            other @ (Pending::Empty | Pending::Large(_)) => {
                 self.pending = other;
                 None
             }
@@ -307,7 +307,7 @@ impl Input {
     pub(crate) fn take_whole_large(&mut self) -> Option<LargeFrame> {
         match std::mem::take(&mut self.pending) {
             Pending::Large(frame) if frame.missing() == 0 => Some(frame),
-            other => {
+            other @ (Pending::Empty | Pending::Bytes(_) | Pending::Large(_)) => {
                 self.pending = other;
                 None
             }

@@ -208,10 +208,7 @@ impl Readiness {
 }
 
 fn reason_of(error: &io::Error) -> CloseReason {
-    match error.kind() {
-        io::ErrorKind::WriteZero => CloseReason::WriteZero,
-        _ => CloseReason::from(error),
-    }
+    if error.kind() == io::ErrorKind::WriteZero { CloseReason::WriteZero } else { CloseReason::from(error) }
 }
 
 /// What one connection may still do in this turn.

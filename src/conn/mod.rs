@@ -216,10 +216,11 @@ impl Conn {
 
     /// The state's name, for a log line.
     pub(crate) fn state_name(&self) -> &'static str {
-        match self.state {
-            State::Open if self.flow.is_paused => "Open (paused by the handler)",
-            State::Open if self.is_held() => "Open (paused by backpressure)",
-            state => state.name(),
+        let is_open = self.state == State::Open;
+        match (is_open && self.flow.is_paused, is_open && self.is_held()) {
+            (true, _) => "Open (paused by the handler)",
+            (false, true) => "Open (paused by backpressure)",
+            (false, false) => self.state.name(),
         }
     }
 

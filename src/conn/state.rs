@@ -54,12 +54,8 @@ impl State {
         *self = match *self {
             Self::Open | Self::Draining => Self::Flushing { reason },
             Self::HalfClosed => {
-                let reason = match reason {
-                    // The peer closed first.
-                    CloseReason::ClosedByHandler | CloseReason::Drained => CloseReason::PeerFinished,
-                    other => other,
-                };
-                Self::FlushingAfterFin { reason }
+                let is_after_peer = matches!(reason, CloseReason::ClosedByHandler | CloseReason::Drained);
+                Self::FlushingAfterFin { reason: if is_after_peer { CloseReason::PeerFinished } else { reason } }
             }
             closing @ (Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
