@@ -11,14 +11,14 @@ use crate::wire::encode_header;
 const PORT: u16 = 7007;
 
 /// Clients that have sent more than many turns can echo, and one that has sent nothing.
-struct Rig {
+struct Scene {
     sim: Sim,
     reactor: Reactor<Echo, SimNet>,
     flood: Vec<Peer>,
     bystander: Peer,
 }
 
-impl Rig {
+impl Scene {
     fn new(clients: usize, frame: &[u8], frames: usize, turn_budget: usize) -> Self {
         let config = Config { turn_budget, ..Config::default() };
         let sim = Sim::new(1);
@@ -29,12 +29,12 @@ impl Rig {
         let (flood, bystander) = ((0..clients).map(|_| connect()).collect::<Vec<_>>(), connect());
         let _ = sim.settle(&mut reactor).unwrap();
         flood.iter().for_each(|peer| peer.send(&frame.repeat(frames)));
-        let mut rig = Self { sim, reactor, flood, bystander };
+        let mut scene = Self { sim, reactor, flood, bystander };
         // All of them have just become ready, and run; from here on they wait for their next share.
-        while rig.reactor.clients_going_first() > 0 || rig.reactor.stats().bytes_in == 0 {
-            rig.turn();
+        while scene.reactor.clients_going_first() > 0 || scene.reactor.stats().bytes_in == 0 {
+            scene.turn();
         }
-        rig
+        scene
     }
 
     /// Returns how many bytes it moved.
@@ -58,58 +58,58 @@ fn frame(payload_len: usize) -> Vec<u8> {
 fn who_becomes_ready_runs_in_the_next_turn_and_that_comes_after_a_turns_budget_of_others() {
     for (payload_len, frames) in [(60, 60_000), (64 << 10, 80), (4_000_000, 1)] {
         for turn_budget in [16 << 10, 64 << 10, 256 << 10, 1 << 20] {
-            let mut rig = Rig::new(32, &frame(payload_len), frames, turn_budget);
+            let mut scene = Scene::new(32, &frame(payload_len), frames, turn_budget);
             for _ in 0..3 {
-                rig.bystander.send(b"\0\0\0\x02hi");
-                let all = rig.turn();
-                assert_eq!(rig.bystander.receive(), b"\0\0\0\x02hi");
+                scene.bystander.send(b"\0\0\0\x02hi");
+                let all = scene.turn();
+                assert_eq!(scene.bystander.receive(), b"\0\0\0\x02hi");
                 assert!(all <= turn_budget as u64, "{all} of {turn_budget}, {payload_len}");
-                assert!(all > 12 && rig.is_busy());
+                assert!(all > 12 && scene.is_busy());
             }
-            assert!(rig.reactor.stats().turn_budgets_spent >= 3);
+            assert!(scene.reactor.stats().turn_budgets_spent >= 3);
         }
     }
 }
 
 #[test]
 fn those_that_had_long_runs_do_not_go_first_when_they_become_ready_again() {
-    let mut rig = Rig::new(64, &frame(64 << 10), 1, 256 << 10);
-    while rig.is_busy() {
-        rig.turn();
+    let mut scene = Scene::new(64, &frame(64 << 10), 1, 256 << 10);
+    while scene.is_busy() {
+        scene.turn();
     }
-    rig.flood.iter().for_each(|peer| peer.send(&frame(64 << 10)));
+    scene.flood.iter().for_each(|peer| peer.send(&frame(64 << 10)));
     for _ in 0..3 {
-        rig.bystander.send(b"\0\0\0\x02hi");
-        rig.turn();
-        assert_eq!(rig.bystander.receive(), b"\0\0\0\x02hi");
-        assert!(rig.is_busy());
+        scene.bystander.send(b"\0\0\0\x02hi");
+        scene.turn();
+        assert_eq!(scene.bystander.receive(), b"\0\0\0\x02hi");
+        assert!(scene.is_busy());
     }
-    let _ = rig.sim.settle(&mut rig.reactor).unwrap();
+    let _ = scene.sim.settle(&mut scene.reactor).unwrap();
     // One short run does not make a long one forgotten, four do.
     for goes_first in [false, true] {
         for _ in 0..if goes_first { 4 } else { 1 } {
-            rig.flood[63].send(&frame(1));
-            let _ = rig.sim.settle(&mut rig.reactor).unwrap();
+            scene.flood[63].send(&frame(1));
+            let _ = scene.sim.settle(&mut scene.reactor).unwrap();
         }
-        let _ = rig.flood[63].receive();
-        rig.flood.iter().for_each(|peer| peer.send(&frame(64 << 10)));
-        rig.turn();
-        assert_eq!(!rig.flood[63].receive().is_empty(), goes_first);
-        let _ = rig.sim.settle(&mut rig.reactor).unwrap();
+        let _ = scene.flood[63].receive();
+        scene.flood.iter().for_each(|peer| peer.send(&frame(64 << 10)));
+        scene.turn();
+        assert_eq!(!scene.flood[63].receive().is_empty(), goes_first);
+        let _ = scene.sim.settle(&mut scene.reactor).unwrap();
     }
 }
 
 #[test]
 fn those_that_wait_have_their_shares_one_after_the_other() {
-    let mut rig = Rig::new(10, &frame(60), 5_000, 16 << 10);
+    let mut scene = Scene::new(10, &frame(60), 5_000, 16 << 10);
     let mut shares = [0; 10];
-    rig.flood.iter().for_each(|peer| drop(peer.receive()));
+    scene.flood.iter().for_each(|peer| drop(peer.receive()));
     let mut order = Vec::new();
     for _ in 0..50 {
         // Somebody becomes ready in each turn, and nobody loses a place by it.
-        rig.bystander.send(b"\0\0\0\0");
-        rig.turn();
-        let ran: Vec<usize> = (0..10).filter(|index| !rig.flood[*index].receive().is_empty()).collect();
+        scene.bystander.send(b"\0\0\0\0");
+        scene.turn();
+        let ran: Vec<usize> = (0..10).filter(|index| !scene.flood[*index].receive().is_empty()).collect();
         assert_eq!(ran.len(), 1);
         order.push(ran[0]);
         shares[ran[0]] += 1;
@@ -121,71 +121,71 @@ fn those_that_wait_have_their_shares_one_after_the_other() {
 #[test]
 fn everything_is_answered_whatever_a_turns_budget_is() {
     for turn_budget in [16 << 10, 100_000, usize::MAX] {
-        let mut rig = Rig::new(5, &frame(100_000), 10, turn_budget);
-        let _ = rig.sim.settle(&mut rig.reactor).unwrap();
-        assert!(!rig.is_busy());
-        for peer in &rig.flood {
+        let mut scene = Scene::new(5, &frame(100_000), 10, turn_budget);
+        let _ = scene.sim.settle(&mut scene.reactor).unwrap();
+        assert!(!scene.is_busy());
+        for peer in &scene.flood {
             assert!(peer.receive() == frame(100_000).repeat(10));
         }
-        assert_eq!(rig.reactor.stats().turn_budgets_spent == 0, turn_budget == usize::MAX);
+        assert_eq!(scene.reactor.stats().turn_budgets_spent == 0, turn_budget == usize::MAX);
     }
 }
 
 #[test]
 fn a_turns_budget_that_nobody_waits_for_is_not_counted_as_spent() {
-    let mut rig = Rig::new(1, &frame(64 << 10), 20, 16 << 10);
-    let _ = rig.sim.settle(&mut rig.reactor).unwrap();
-    assert_eq!(rig.reactor.stats().turn_budgets_spent, 0);
-    assert_eq!(rig.flood[0].receive().len(), 20 * ((64 << 10) + 4));
+    let mut scene = Scene::new(1, &frame(64 << 10), 20, 16 << 10);
+    let _ = scene.sim.settle(&mut scene.reactor).unwrap();
+    assert_eq!(scene.reactor.stats().turn_budgets_spent, 0);
+    assert_eq!(scene.flood[0].receive().len(), 20 * ((64 << 10) + 4));
 }
 
 #[test]
 fn who_waits_for_its_share_past_its_deadline_is_not_late() {
-    let mut rig = Rig::new(10, &frame(300_000), 2, 16 << 10);
+    let mut scene = Scene::new(10, &frame(300_000), 2, 16 << 10);
     let mut received = vec![Vec::new(); 10];
-    while rig.is_busy() {
+    while scene.is_busy() {
         // As if the process had been stopped; nobody's share has come for longer than any timeout.
-        rig.sim.advance(Duration::from_secs(31));
-        rig.turn();
-        rig.flood.iter().zip(&mut received).for_each(|(peer, received)| received.extend(peer.receive()));
+        scene.sim.advance(Duration::from_secs(31));
+        scene.turn();
+        scene.flood.iter().zip(&mut received).for_each(|(peer, received)| received.extend(peer.receive()));
     }
     for received in received {
         assert!(received == frame(300_000).repeat(2));
     }
-    assert_eq!(rig.reactor.stats().closed_total(), 0);
+    assert_eq!(scene.reactor.stats().closed_total(), 0);
 }
 
 /// Attackers that each have much to do the moment that the server comes back from a pause, in one of several ways.
 #[track_caller]
 fn assert_bystander_is_answered(
     clients: usize,
-    prepare: impl Fn(&mut Rig),
-    burst: impl Fn(&mut Rig),
+    prepare: impl Fn(&mut Scene),
+    burst: impl Fn(&mut Scene),
     turns_max: usize,
 ) {
     for turn_budget in [16 << 10, 1 << 20] {
         let clients = if turn_budget < 1 << 20 { clients / 8 } else { clients };
-        let mut rig = Rig::new(clients, &frame(1), 1, turn_budget);
-        let _ = rig.sim.settle(&mut rig.reactor).unwrap();
+        let mut scene = Scene::new(clients, &frame(1), 1, turn_budget);
+        let _ = scene.sim.settle(&mut scene.reactor).unwrap();
         for round in 0..2 {
-            prepare(&mut rig);
-            let _ = rig.sim.settle(&mut rig.reactor).unwrap();
-            burst(&mut rig);
-            rig.bystander.send(b"\0\0\0\x02hi");
+            prepare(&mut scene);
+            let _ = scene.sim.settle(&mut scene.reactor).unwrap();
+            burst(&mut scene);
+            scene.bystander.send(b"\0\0\0\x02hi");
             let mut turns = 0;
-            while rig.bystander.receive() != b"\0\0\0\x02hi" {
-                let moved = rig.turn();
+            while scene.bystander.receive() != b"\0\0\0\x02hi" {
+                let moved = scene.turn();
                 assert!(moved <= turn_budget as u64, "{moved} of {turn_budget} in round {round}");
                 turns += 1;
             }
             if turn_budget == 1 << 20 {
                 assert!(turns <= turns_max, "the bystander waited for {turns} turns in round {round}");
             }
-            let _ = rig.sim.settle(&mut rig.reactor).unwrap();
+            let _ = scene.sim.settle(&mut scene.reactor).unwrap();
             // Whoever read nothing until the next round would be late by then.
-            rig.flood.iter().for_each(|peer| drop(peer.receive()));
+            scene.flood.iter().for_each(|peer| drop(peer.receive()));
         }
-        assert_eq!(rig.reactor.stats().closed_total(), 0);
+        assert_eq!(scene.reactor.stats().closed_total(), 0);
     }
 }
 
@@ -195,21 +195,21 @@ fn small_frame_before_each_burst_does_not_widen_a_turn() {
     for small_frames in [1, 4, 10] {
         assert_bystander_is_answered(
             200,
-            |rig| rig.flood.iter().for_each(|peer| peer.send(&frame(1).repeat(small_frames))),
-            |rig| rig.flood.iter().for_each(|peer| peer.send(&burst)),
+            |scene| scene.flood.iter().for_each(|peer| peer.send(&frame(1).repeat(small_frames))),
+            |scene| scene.flood.iter().for_each(|peer| peer.send(&burst)),
             2,
         );
     }
     // The small frames come one at a time, so that each is a short run.
     assert_bystander_is_answered(
         200,
-        |rig| {
+        |scene| {
             for _ in 0..5 {
-                rig.flood.iter().for_each(|peer| peer.send(&frame(1)));
-                let _ = rig.sim.settle(&mut rig.reactor).unwrap();
+                scene.flood.iter().for_each(|peer| peer.send(&frame(1)));
+                let _ = scene.sim.settle(&mut scene.reactor).unwrap();
             }
         },
-        |rig| rig.flood.iter().for_each(|peer| peer.send(&burst)),
+        |scene| scene.flood.iter().for_each(|peer| peer.send(&burst)),
         2,
     );
 }
@@ -220,10 +220,10 @@ fn many_deadlines_at_one_instant_do_not_widen_a_turn() {
     let all = frame(500_000).repeat(2);
     assert_bystander_is_answered(
         200,
-        |rig| rig.flood.iter().for_each(|peer| peer.send(&all[..10])),
-        |rig| {
-            rig.flood.iter().for_each(|peer| peer.send(&all[10..]));
-            rig.sim.advance(Duration::from_secs(31));
+        |scene| scene.flood.iter().for_each(|peer| peer.send(&all[..10])),
+        |scene| {
+            scene.flood.iter().for_each(|peer| peer.send(&all[10..]));
+            scene.sim.advance(Duration::from_secs(31));
         },
         2,
     );
@@ -232,31 +232,31 @@ fn many_deadlines_at_one_instant_do_not_widen_a_turn() {
 #[test]
 fn late_peers_are_closed_in_bounded_time_beside_busy_ones() {
     const LATE: usize = 500;
-    let mut rig = Rig::new(100, &frame(64 << 10), 40, 1 << 20);
-    let late: Vec<_> = (0..LATE).map(|_| rig.sim.connect(PORT).unwrap()).collect();
-    while rig.reactor.stats().accepted < 101 + LATE as u64 {
-        rig.turn();
+    let mut scene = Scene::new(100, &frame(64 << 10), 40, 1 << 20);
+    let late: Vec<_> = (0..LATE).map(|_| scene.sim.connect(PORT).unwrap()).collect();
+    while scene.reactor.stats().accepted < 101 + LATE as u64 {
+        scene.turn();
     }
     late.iter().for_each(|peer| peer.send(&[0, 0, 1, 0, 7]));
     for _ in 0..20 {
-        rig.turn();
+        scene.turn();
     }
     let mut received = [0; 100];
-    let read = |rig: &Rig, received: &mut [usize]| {
-        rig.flood.iter().zip(received).for_each(|(peer, received)| *received += peer.receive().len());
+    let read = |scene: &Scene, received: &mut [usize]| {
+        scene.flood.iter().zip(received).for_each(|(peer, received)| *received += peer.receive().len());
     };
-    read(&rig, &mut received);
-    rig.sim.advance(Duration::from_secs(31));
+    read(&scene, &mut received);
+    scene.sim.advance(Duration::from_secs(31));
     let mut turns = 0;
-    while rig.reactor.stats().closed_like(&crate::CloseReason::FrameTimeout) < LATE as u64 {
-        assert!(rig.is_busy());
-        rig.turn();
-        read(&rig, &mut received);
+    while scene.reactor.stats().closed_like(&crate::CloseReason::FrameTimeout) < LATE as u64 {
+        assert!(scene.is_busy());
+        scene.turn();
+        read(&scene, &mut received);
         turns += 1;
-        assert!(turns < 2_000, "{}", rig.reactor.stats());
+        assert!(turns < 2_000, "{}", scene.reactor.stats());
     }
-    let _ = rig.sim.settle(&mut rig.reactor).unwrap();
-    assert_eq!(rig.reactor.stats().closed_total(), LATE as u64);
-    read(&rig, &mut received);
+    let _ = scene.sim.settle(&mut scene.reactor).unwrap();
+    assert_eq!(scene.reactor.stats().closed_total(), LATE as u64);
+    read(&scene, &mut received);
     assert_eq!(received, [40 * ((64 << 10) + 4); 100]);
 }

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::sim::{Peer, Rng, Sim};
-use crate::tests::sim::campaign::obedient::{Obedient, ip_of};
+use crate::tests::sim::campaign::heard::serial_to_all;
 use crate::tests::sim::campaign::oracle::Overdue;
-use crate::tests::sim::campaign::record::serial_to_all;
 use crate::tests::sim::campaign::script::{Script, Tail};
+use crate::tests::sim::campaign::scripted_handler::{ScriptedHandler, ip_of};
 use crate::wire::{HEADER_LEN, decode_header, encode_header};
 
 /// How a peer behaves.
@@ -201,12 +201,12 @@ impl Actor {
     }
 
     /// Reads a piece, and compares it with what is owed. Returns how much that was.
-    pub(super) fn receive(&mut self, rng: &mut Rng, now: Instant, handler: &mut Obedient) -> usize {
+    pub(super) fn receive(&mut self, rng: &mut Rng, now: Instant, handler: &mut ScriptedHandler) -> usize {
         let len = rng.between(1, self.pieces.1);
         self.receive_some(len, now, handler)
     }
 
-    pub(super) fn receive_some(&mut self, len_max: usize, now: Instant, handler: &mut Obedient) -> usize {
+    pub(super) fn receive_some(&mut self, len_max: usize, now: Instant, handler: &mut ScriptedHandler) -> usize {
         if self.kind == Kind::Deaf {
             return 0;
         }
@@ -228,9 +228,9 @@ impl Actor {
     }
 
     /// A whole frame is the next that is owed, or one that was sent to all.
-    fn hear(&mut self, frame: &[u8], handler: &mut Obedient) {
-        let record = &handler.records[self.number];
-        if record.owes(self.heard, frame) {
+    fn hear(&mut self, frame: &[u8], handler: &mut ScriptedHandler) {
+        let heard = &handler.records[self.number];
+        if heard.owes(self.heard, frame) {
             self.heard += 1;
             return;
         }

@@ -6,25 +6,25 @@
 //! | file | what it is |
 //! |---|---|
 //! | `settings.rs` | what a seed decides at once: limits, faults, edges |
-//! | `rig.rs` | the steps, and the end |
+//! | `steps.rs` | the steps, and the end |
 //! | `actor.rs`, `script.rs` | the peers, and what they say |
-//! | `obedient.rs`, `deed.rs`, `record.rs` | the handler, what it does, and what it writes down |
+//! | `scripted_handler.rs`, `action.rs`, `heard.rs` | the handler, what it does, and what it writes down |
 //! | `oracle.rs` | what must be so |
 //! | `trace.rs`, `quiet.rs` | what is told of a failure, and what is not |
 
+mod action;
 mod actor;
-mod deed;
-mod obedient;
+mod heard;
 mod oracle;
 mod quiet;
-mod record;
-mod rig;
 mod script;
+mod scripted_handler;
 mod settings;
+mod steps;
 mod trace;
 
 use crate::tests::sim::campaign::quiet::quietly;
-use crate::tests::sim::campaign::rig::Rig;
+use crate::tests::sim::campaign::steps::Campaign;
 
 const SEEDS: u64 = 256;
 const STEPS: usize = 3_000;
@@ -39,14 +39,14 @@ const REPLAY_LINES: usize = 2_000;
 ///
 /// What was broken, what happened last, and how to replay it.
 fn run(seed: u64, steps: usize, lines_max: usize) -> Result<(), String> {
-    let mut rig = Rig::new(seed, lines_max);
-    let Err(broken) = quietly(|| rig.run(steps)) else { return Ok(()) };
+    let mut campaign = Campaign::new(seed, lines_max);
+    let Err(broken) = quietly(|| campaign.run(steps)) else { return Ok(()) };
     Err(format!(
         "seed {seed} is broken at step {} of {steps}: {broken}\n\nwith {:#?}\n\nthe last that happened:\n{}\n\n\
          replay: FRAMELOOP_SIM_SEED={seed} FRAMELOOP_SIM_STEPS={steps} cargo test --lib a_campaign_of_chance\n",
-        rig.steps,
-        rig.settings,
-        rig.trace.lines().join("\n"),
+        campaign.steps,
+        campaign.settings,
+        campaign.trace.lines().join("\n"),
     ))
 }
 
@@ -74,9 +74,9 @@ fn a_campaign_of_chance_breaks_no_invariant() {
 fn a_seed_gives_the_same_campaign_every_time() {
     for seed in 0..8 {
         let traces = [(); 2].map(|()| {
-            let mut rig = Rig::new(seed, usize::MAX);
-            assert_eq!(quietly(|| rig.run(500)), Ok(()));
-            rig.trace.lines()
+            let mut campaign = Campaign::new(seed, usize::MAX);
+            assert_eq!(quietly(|| campaign.run(500)), Ok(()));
+            campaign.trace.lines()
         });
         assert!(traces[0].len() > 100, "seed {seed}: {} lines", traces[0].len());
         assert_eq!(traces[0], traces[1]);

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::CloseReason;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
-use crate::tests::sim::campaign::record::{Life, Record};
-use crate::tests::sim::campaign::rig::Rig;
+use crate::tests::sim::campaign::heard::{Heard, Life};
+use crate::tests::sim::campaign::steps::Campaign;
 use crate::wire::HEADER_LEN;
 
 /// The longest payload that a handler sends without being asked.
@@ -80,7 +80,7 @@ fn is_in_order(reason: &CloseReason) -> bool {
     }
 }
 
-impl Rig {
+impl Campaign {
     /// After every turn.
     pub(super) fn check(&mut self) {
         self.reactor.check_invariants();
@@ -109,14 +109,14 @@ impl Rig {
     /// A connection that is open owes no more than it may, and its handler knows whether it may send.
     fn check_owed(&self, actor: &Actor) {
         let config = &self.settings.config;
-        let record = &self.reactor.handler().records[actor.number];
-        let Some(id) = record.open_id() else { return };
+        let heard = &self.reactor.handler().records[actor.number];
+        let Some(id) = heard.open_id() else { return };
         let Some(glimpse) = self.reactor.inspect(id) else { panic!("{actor} is open, and has no slot") };
 
         let response_max = HEADER_LEN + UNASKED_LEN_MAX.max(config.max_payload as usize);
         let is_within = glimpse.unsent_bytes < config.output_high_water + response_max;
         assert!(is_within, "{actor} is owed more than the high watermark and one response");
-        let is_told = !record.waits_for_low_water || glimpse.unsent_bytes > 0 || glimpse.is_ending;
+        let is_told = !heard.waits_for_low_water || glimpse.unsent_bytes > 0 || glimpse.is_ending;
         assert!(is_told, "nobody told that {actor} has room again");
         let world = self.sim.world.borrow();
         let writes_of_zero = world.sockets[actor.peer.socket].past.writes_of_zero;
@@ -129,8 +129,8 @@ impl Rig {
     fn check_waited(&mut self, index: usize) {
         let Self { actors, reactor, sim, settings, looked_at, .. } = self;
         let (actor, config, now) = (&mut actors[index], &settings.config, sim.now());
-        let record = &reactor.handler().records[actor.number];
-        let Some(glimpse) = record.open_id().and_then(|id| reactor.inspect(id)) else { return };
+        let heard = &reactor.handler().records[actor.number];
+        let Some(glimpse) = heard.open_id().and_then(|id| reactor.inspect(id)) else { return };
         let world = sim.world.borrow();
         let socket = &world.sockets[actor.peer.socket];
         let written = socket.past.bytes_written;
@@ -163,15 +163,14 @@ impl Rig {
             let (taken_before, least) = std::mem::replace(&mut actor.overdue.taken, (taken, pending.min(due as u64)));
             assert!(!is_over || taken - taken_before >= least, "{actor} took too little in time, and is still there");
         }
-        let is_left = record.is_paused && socket.peer_has_finished && glimpse.is_taking_frames && !glimpse.is_queued;
-        let is_fin_next =
-            |fin| actor.script.frames_within(fin) == record.taken && actor.script.incomplete_len(fin) == 0;
+        let is_left = heard.is_paused && socket.peer_has_finished && glimpse.is_taking_frames && !glimpse.is_queued;
+        let is_fin_next = |fin| actor.script.frames_within(fin) == heard.taken && actor.script.incomplete_len(fin) == 0;
         actor.overdue.fin += usize::from(is_left && actor.fin_at.is_some_and(is_fin_next));
         assert!(actor.overdue.fin < TURNS_UNTIL_TOLD, "{actor} has finished behind its last frame, and is not noticed");
-        let finished = is_left.then_some((record.taken, record.resumes));
+        let finished = is_left.then_some((heard.taken, heard.resumes));
         let is_over = actor.overdue.finished.is_over(finished, *looked_at, windows);
         assert!(!is_over, "{actor} has finished, is paused for too long, and is still there");
-        let moved = (written, record.taken, socket.past.bytes_read);
+        let moved = (written, heard.taken, socket.past.bytes_read);
         actor.overdue.still.is_over(Some(moved), now, None);
         let is_over = actor.overdue.idle.is_over(idle.then_some(moved), now, config.idle_timeout);
         assert!(!is_over, "{actor} was idle for too long, and is still there");
@@ -183,9 +182,9 @@ impl Rig {
 
     /// A connection that has ended did so for a reason that there was, and in the way that belongs to it.
     fn check_reason(&self, actor: &Actor) {
-        let record = &self.reactor.handler().records[actor.number];
-        let Life::Ended { reason, at } = record.life else { panic!("{actor} has ended, and was not told so") };
-        assert!(self.is_deserved(actor, record, &reason, at), "{actor} did not deserve its end: {reason}");
+        let heard = &self.reactor.handler().records[actor.number];
+        let Life::Ended { reason, at } = heard.life else { panic!("{actor} has ended, and was not told so") };
+        assert!(self.is_deserved(actor, heard, &reason, at), "{actor} did not deserve its end: {reason}");
         let world = self.sim.world.borrow();
         let socket = &world.sockets[actor.peer.socket];
         let past = &socket.past;
@@ -195,7 +194,7 @@ impl Rig {
         assert!(!is_zero || reason == CloseReason::WriteZero, "{actor}: a write took nothing, and {reason}");
 
         // Also by the write timeout, while our FIN is on its way.
-        let may_be_cut = record.was_aborted
+        let may_be_cut = heard.was_aborted
             || self.is_ending
             || self.settings.config.idle_timeout.is_some()
             || self.accepts_too_little(actor, at);
@@ -214,7 +213,7 @@ impl Rig {
         config.write_timeout.is_some_and(|timeout| is_slow || at - actor.last_read_at >= timeout)
     }
 
-    fn is_deserved(&self, actor: &Actor, record: &Record, reason: &CloseReason, at: Instant) -> bool {
+    fn is_deserved(&self, actor: &Actor, heard: &Heard, reason: &CloseReason, at: Instant) -> bool {
         let (config, script) = (&self.settings.config, &actor.script);
         let may_be_misjudged = self.settings.may_misjudge();
         let world = self.sim.world.borrow();
@@ -222,18 +221,18 @@ impl Rig {
         let has_finished_after = |received: usize| {
             actor
                 .fin_at
-                .is_some_and(|fin| script.incomplete_len(fin) == received && script.frames_within(fin) == record.taken)
+                .is_some_and(|fin| script.incomplete_len(fin) == received && script.frames_within(fin) == heard.taken)
         };
         match *reason {
             // Or before a handler that has paused has taken everything.
             CloseReason::PeerFinished => {
-                let is_given_up = actor.fin_at.is_some() && record.was_paused && config.write_timeout.is_some();
+                let is_given_up = actor.fin_at.is_some() && heard.was_paused && config.write_timeout.is_some();
                 has_finished_after(0) || is_given_up
             }
             CloseReason::TruncatedFrame { received } => received > 0 && has_finished_after(received),
             CloseReason::Reset => past.was_reset,
             CloseReason::FrameTooLong(error) => {
-                script.refused_within(actor.sent) == Some(error.announced) && record.taken == script.frames()
+                script.refused_within(actor.sent) == Some(error.announced) && heard.taken == script.frames()
             }
             CloseReason::IdleTimeout => {
                 config.idle_timeout.is_some_and(|timeout| may_be_misjudged || actor.overdue.still.lasts(at) >= timeout)
@@ -248,28 +247,28 @@ impl Rig {
             CloseReason::Reclaimed => config.reclaim_idle.is_some_and(|idle| {
                 let is_idle = actor.overdue.still.lasts(at) + TICK >= idle;
                 let is_at_rest =
-                    script.incomplete_len(actor.sent) == 0 || script.frames_within(actor.sent) > record.taken;
+                    script.incomplete_len(actor.sent) == 0 || script.frames_within(actor.sent) > heard.taken;
                 may_be_misjudged || (is_idle && is_at_rest)
             }),
             CloseReason::WriteZero => past.writes_of_zero > 0,
             CloseReason::Io(_) => false,
-            CloseReason::ClosedByHandler => record.was_closed,
-            CloseReason::AbortedByHandler => record.was_aborted,
-            CloseReason::HandlerPanicked => record.has_panicked,
+            CloseReason::ClosedByHandler => heard.was_closed,
+            CloseReason::AbortedByHandler => heard.was_aborted,
+            CloseReason::HandlerPanicked => heard.has_panicked,
             CloseReason::Drained | CloseReason::Cut => self.is_ending,
         }
     }
 
     /// Once nothing more will come from a peer: it is not open any more, and has heard everything, if it listened.
     pub(super) fn check_last(&self, actor: &Actor) {
-        let record = &self.reactor.handler().records[actor.number];
+        let heard = &self.reactor.handler().records[actor.number];
         let world = self.sim.world.borrow();
         let socket = &world.sockets[actor.peer.socket];
-        assert!(socket.server_has_closed, "{actor} is left, as {:?}", record.life);
-        let Life::Ended { reason, .. } = record.life else { return };
-        let has_heard_all = actor.heard == record.owed.len() && actor.incomplete.is_empty();
+        assert!(socket.server_has_closed, "{actor} is left, as {:?}", heard.life);
+        let Life::Ended { reason, .. } = heard.life else { return };
+        let has_heard_all = actor.heard == heard.owed.len() && actor.incomplete.is_empty();
         if is_in_order(&reason) && !socket.is_reset && actor.kind != Kind::Deaf {
-            assert!(has_heard_all, "{actor} heard {} of {} frames: {reason}", actor.heard, record.owed.len());
+            assert!(has_heard_all, "{actor} heard {} of {} frames: {reason}", actor.heard, heard.owed.len());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::sim::Rng;
-use crate::tests::sim::campaign::deed::Deed;
+use crate::tests::sim::campaign::action::Action;
 use crate::wire::{HEADER_LEN, decode_header, encode_header};
 
 /// The bytes that a peer will send.
@@ -92,6 +92,6 @@ fn append_frame(bytes: &mut Vec<u8>, rng: &mut Rng, payload_max: usize) {
         bytes.extend_from_slice(&block.as_flattened()[..len]);
     }
     if payload_len > 0 {
-        bytes[begin] = Deed::asked_for(rng) as u8;
+        bytes[begin] = Action::asked_for(rng) as u8;
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Rng, Sim, SimNet};
 use crate::tests::sim::campaign::actor::{Actor, Kind};
-use crate::tests::sim::campaign::obedient::Obedient;
-use crate::tests::sim::campaign::record::Record;
+use crate::tests::sim::campaign::heard::Heard;
+use crate::tests::sim::campaign::scripted_handler::ScriptedHandler;
 use crate::tests::sim::campaign::settings::{Finale, Settings};
 use crate::tests::sim::campaign::trace::Trace;
 
@@ -19,9 +19,9 @@ const GENERATIONS_UNTIL_WRAP: u32 = 20;
 /// More rounds than there are ever needed for everybody to say what is left to say.
 const ROUNDS_MAX: usize = 10_000;
 
-pub(super) struct Rig {
+pub(super) struct Campaign {
     pub(super) sim: Sim,
-    pub(super) reactor: Reactor<Obedient, SimNet>,
+    pub(super) reactor: Reactor<ScriptedHandler, SimNet>,
     pub(super) settings: Settings,
     rng: Rng,
     pub(super) actors: Vec<Actor>,
@@ -35,7 +35,7 @@ pub(super) struct Rig {
     pub(super) looked_at: Instant,
 }
 
-impl Rig {
+impl Campaign {
     pub(super) fn new(seed: u64, lines_max: usize) -> Self {
         let mut rng = Rng::new(seed);
         let settings = Settings::new(&mut rng);
@@ -44,7 +44,7 @@ impl Rig {
         sim.set_send_buffer_bytes(settings.send_buffer_bytes);
         sim.set_local(settings.is_local);
         let trace = Trace::new(&sim, lines_max);
-        let handler = Obedient::new(rng.next_u64(), settings.config.frame_budget, trace.clone());
+        let handler = ScriptedHandler::new(rng.next_u64(), settings.config.frame_budget, trace.clone());
         let Ok(mut reactor) = Reactor::with_net(sim.net(), settings.config.clone(), handler) else {
             panic!("no reactor")
         };
@@ -124,7 +124,7 @@ impl Rig {
         let Some(actor) = Actor::connect(&self.sim, PORT, &mut self.rng, number, payload_max) else {
             panic!("nobody listens")
         };
-        handler.records.push(Record::new(actor.to_string(), actor.script.clone()));
+        handler.records.push(Heard::new(actor.to_string(), actor.script.clone()));
         let (bytes, frames) = (actor.script.bytes().len(), actor.script.frames());
         self.trace.note(format!("{actor} connects, with {frames} frames in {bytes} bytes"));
         self.actors.push(actor);
@@ -274,9 +274,9 @@ impl Rig {
 
     /// Turns until there is nothing to do before time passes or a peer acts.
     fn settle(&mut self) {
-        let progress = |rig: &Self| {
-            let handler = rig.reactor.handler();
-            rig.sim.world.borrow().past.progress + handler.frames + handler.messages
+        let progress = |run: &Self| {
+            let handler = run.reactor.handler();
+            run.sim.world.borrow().past.progress + handler.frames + handler.messages
         };
         let (mut idle_turns, mut before) = (0, progress(self));
         while idle_turns < IDLE_TURNS_MAX {
@@ -330,7 +330,7 @@ impl Rig {
     /// The reactor is dropped: everybody is gone at once, and the handler was called for each.
     fn drop_reactor(&mut self) {
         self.trace.note("the reactor is dropped");
-        let handler = Obedient::new(0, 0, self.trace.clone());
+        let handler = ScriptedHandler::new(0, 0, self.trace.clone());
         let Ok(other) = Reactor::with_net(self.sim.net(), self.settings.config.clone(), handler) else {
             panic!("no reactor")
         };

@@ -10,21 +10,21 @@ use crate::conn::chunk::CHUNK_LEN;
 use crate::error::CloseReason;
 use crate::handler::{Broadcast, ConnId, Context, Handler, Peers};
 use crate::sim::Rng;
-use crate::tests::sim::campaign::deed::Deed;
-use crate::tests::sim::campaign::record::{Life, Owed, Record, TO_ALL, UNASKED, unasked};
+use crate::tests::sim::campaign::action::Action;
+use crate::tests::sim::campaign::heard::{Heard, Life, Owed, TO_ALL, UNASKED, unasked};
 use crate::tests::sim::campaign::trace::Trace;
 use crate::wire::HEADER_LEN;
 use crate::{Frame, PeerAddr, Sent};
 
 #[derive(Debug)]
-pub(super) struct Obedient {
+pub(super) struct ScriptedHandler {
     rng: Rng,
     trace: Trace,
     frame_budget: usize,
     /// Nothing comes to its mind any more.
     pub(super) is_calm: bool,
     /// By the number of the peer.
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<Heard>,
     numbers: HashMap<ConnId, usize>,
     ids: Vec<ConnId>,
     /// How many connections are open; outlives the reactor.
@@ -55,7 +55,7 @@ fn number_of(peer: &PeerAddr) -> usize {
     }
 }
 
-impl Obedient {
+impl ScriptedHandler {
     pub(super) fn new(seed: u64, frame_budget: usize, trace: Trace) -> Self {
         Self {
             rng: Rng::new(seed),
@@ -80,12 +80,12 @@ impl Obedient {
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
         self.just_ended.clear();
-        self.records.iter_mut().for_each(|record| record.taken_in_turn = 0);
+        self.records.iter_mut().for_each(|heard| heard.taken_in_turn = 0);
     }
 
     fn expect(&mut self, holds: bool, number: usize, otherwise: &str) {
         if !holds {
-            let name = self.records.get(number).map_or("nobody", |record| &record.name);
+            let name = self.records.get(number).map_or("nobody", |heard| &heard.name);
             self.broken.push(format!("{name}: {otherwise}"));
         }
     }
@@ -96,14 +96,14 @@ impl Obedient {
         self.ids.get(index).copied()
     }
 
-    fn record(&mut self, id: ConnId) -> Option<&mut Record> {
+    fn heard(&mut self, id: ConnId) -> Option<&mut Heard> {
         let number = *self.numbers.get(&id)?;
         self.records.get_mut(number)
     }
 
     /// What nobody asked for, `per_mille` times in a thousand.
-    fn whim(&mut self, per_mille: u16) -> Deed {
-        if self.is_calm { Deed::Nothing } else { Deed::by_whim(&mut self.rng, per_mille) }
+    fn whim(&mut self, per_mille: u16) -> Action {
+        if self.is_calm { Action::Nothing } else { Action::by_whim(&mut self.rng, per_mille) }
     }
 
     fn next_serial(&mut self) -> u64 {
@@ -114,14 +114,14 @@ impl Obedient {
     fn send(&mut self, to: ConnId, send: impl FnOnce(&[u8]) -> Sent) {
         let serial = self.next_serial();
         let sent = send(&unasked(UNASKED, serial));
-        let Some(record) = self.record(to) else { return };
+        let Some(heard) = self.heard(to) else { return };
         match sent {
-            Sent::Queued => record.owed.push(Owed::Unasked(serial)),
-            Sent::OverMark => record.waits_for_low_water = true,
+            Sent::Queued => heard.owed.push(Owed::Unasked(serial)),
+            Sent::OverMark => heard.waits_for_low_water = true,
             Sent::Gone | Sent::TooLong | Sent::NoMemory => {}
         }
-        let is_dead = record.open_id().is_none();
-        let name = record.name.clone();
+        let is_dead = heard.open_id().is_none();
+        let name = heard.name.clone();
         self.trace.note(format!("    to {name}, who did not ask: {sent:?}"));
         let number = self.numbers[&to];
         self.expect(!is_dead || sent == Sent::Gone, number, "was sent a frame when it had ended");
@@ -135,66 +135,66 @@ impl Obedient {
         self.trace.note(format!("    to all: {reached:?}"));
     }
 
-    /// Does a deed in a callback about a connection.
-    fn act(&mut self, number: usize, conn: &mut Context<'_>, deed: Deed) {
-        let record = &mut self.records[number];
-        match deed {
-            Deed::Nothing => return,
-            Deed::Close => {
+    /// Does an action in a callback about a connection.
+    fn act(&mut self, number: usize, conn: &mut Context<'_>, action: Action) {
+        let heard = &mut self.records[number];
+        match action {
+            Action::Nothing => return,
+            Action::Close => {
                 conn.close();
-                record.was_closed = true;
+                heard.was_closed = true;
             }
-            Deed::Abort => {
+            Action::Abort => {
                 conn.abort();
-                record.was_aborted = true;
+                heard.was_aborted = true;
             }
-            Deed::Panic => record.has_panicked = true,
-            Deed::Pause => {
+            Action::Panic => heard.has_panicked = true,
+            Action::Pause => {
                 conn.pause();
-                (record.is_paused, record.was_paused) = (true, true);
+                (heard.is_paused, heard.was_paused) = (true, true);
                 self.paused.push(number);
             }
-            Deed::Send => {
+            Action::Send => {
                 if let Some(to) = self.any_id() {
                     self.send(to, |payload| conn.send(to, payload));
                 }
             }
-            Deed::Broadcast => self.broadcast(|payload| conn.broadcast(payload)),
-            Deed::CloseAnother | Deed::AbortAnother | Deed::PauseAnother => {
-                return self.act_at_large(&mut conn.peers(), deed);
+            Action::Broadcast => self.broadcast(|payload| conn.broadcast(payload)),
+            Action::CloseAnother | Action::AbortAnother | Action::PauseAnother => {
+                return self.act_at_large(&mut conn.peers(), action);
             }
         }
         let name = &self.records[number].name;
-        self.trace.note(format!("    the handler, for {name}: {deed:?}"));
-        if deed == Deed::Panic {
+        self.trace.note(format!("    the handler, for {name}: {action:?}"));
+        if action == Action::Panic {
             panic_any("the handler was asked to panic");
         }
     }
 
-    /// Does a deed in a callback about no connection, or about others.
-    fn act_at_large(&mut self, peers: &mut Peers<'_>, deed: Deed) {
+    /// Does an action in a callback about no connection, or about others.
+    fn act_at_large(&mut self, peers: &mut Peers<'_>, action: Action) {
         let Some(id) = self.any_id() else { return };
-        match deed {
-            Deed::Nothing | Deed::Close | Deed::Abort | Deed::Pause => return,
-            Deed::Panic => panic_any("the handler was asked to panic"),
-            Deed::Send => return self.send(id, |payload| peers.send(id, payload)),
-            Deed::Broadcast => return self.broadcast(|payload| peers.broadcast(payload)),
-            Deed::CloseAnother | Deed::AbortAnother | Deed::PauseAnother => {}
+        match action {
+            Action::Nothing | Action::Close | Action::Abort | Action::Pause => return,
+            Action::Panic => panic_any("the handler was asked to panic"),
+            Action::Send => return self.send(id, |payload| peers.send(id, payload)),
+            Action::Broadcast => return self.broadcast(|payload| peers.broadcast(payload)),
+            Action::CloseAnother | Action::AbortAnother | Action::PauseAnother => {}
         }
-        let is_there = match deed {
-            Deed::CloseAnother => peers.close(id),
-            Deed::AbortAnother => peers.abort(id),
+        let is_there = match action {
+            Action::CloseAnother => peers.close(id),
+            Action::AbortAnother => peers.abort(id),
             _ => peers.pause(id),
         };
         let number = self.numbers[&id];
-        let record = &mut self.records[number];
-        self.trace.note(format!("    the handler, for {}: {deed:?}: {is_there}", record.name));
-        let is_open = record.open_id().is_some();
+        let heard = &mut self.records[number];
+        self.trace.note(format!("    the handler, for {}: {action:?}: {is_there}", heard.name));
+        let is_open = heard.open_id().is_some();
         if is_there {
-            record.was_closed |= deed == Deed::CloseAnother;
-            record.was_aborted |= deed == Deed::AbortAnother;
-            if deed == Deed::PauseAnother {
-                (record.is_paused, record.was_paused) = (true, true);
+            heard.was_closed |= action == Action::CloseAnother;
+            heard.was_aborted |= action == Action::AbortAnother;
+            if action == Action::PauseAnother {
+                (heard.is_paused, heard.was_paused) = (true, true);
                 self.paused.push(number);
             }
         }
@@ -209,9 +209,9 @@ impl Obedient {
             3 => conn.reply(&frame.payload_chunks().collect::<Vec<_>>().concat()),
             _ => conn.reply_frame(frame),
         };
-        let record = &mut self.records[number];
+        let heard = &mut self.records[number];
         if sent == Sent::Queued {
-            record.owed.push(Owed::Answer(record.taken - 1));
+            heard.owed.push(Owed::Answer(heard.taken - 1));
         }
         // A copy of a long frame may be too much beside the frame.
         let may_lack_memory = is_copy && frame_len > CHUNK_LEN;
@@ -221,7 +221,7 @@ impl Obedient {
     }
 }
 
-impl Handler for Obedient {
+impl Handler for ScriptedHandler {
     /// The number of the peer.
     type State = usize;
     type Message = ();
@@ -236,29 +236,30 @@ impl Handler for Obedient {
         if self.rng.chance(100) {
             self.send(id, |payload| conn.send(id, payload));
         }
-        let deed = self.whim(60);
-        if deed == Deed::Panic {
+        let action = self.whim(60);
+        if action == Action::Panic {
             // Then it never was open.
             self.records[number].life = Life::Stillborn;
         }
-        self.act(number, conn, deed);
+        self.act(number, conn, action);
         self.open.set(self.open.get() + 1);
         number
     }
 
     fn on_frame(&mut self, conn: &mut Context<'_>, number: &mut usize, frame: Frame<'_>) {
         let number = *number;
-        let record = &mut self.records[number];
+        let heard = &mut self.records[number];
         self.frames += 1;
-        record.taken += 1;
-        record.taken_in_turn += 1;
-        let is_own = record.life == Life::Open(conn.id());
-        let may_go_on = !(record.is_paused || record.was_closed || record.was_aborted || record.has_panicked);
-        let asked = record.script.frame(record.taken - 1);
+        heard.taken += 1;
+        heard.taken_in_turn += 1;
+        let is_own = heard.life == Life::Open(conn.id());
+        let may_go_on = !(heard.is_paused || heard.was_closed || heard.was_aborted || heard.has_panicked);
+        let asked = heard.script.frame(heard.taken - 1);
         let is_asked = asked.is_some_and(|asked| is_same(asked, &frame));
-        let order = asked.and_then(|asked| asked.get(HEADER_LEN)).map_or(Deed::Nothing, |byte| Deed::of_byte(*byte));
+        let order =
+            asked.and_then(|asked| asked.get(HEADER_LEN)).map_or(Action::Nothing, |byte| Action::of_byte(*byte));
         // A connection may run a second time, for a last look at its deadlines.
-        let is_within_budget = record.taken_in_turn <= 2 * self.frame_budget;
+        let is_within_budget = heard.taken_in_turn <= 2 * self.frame_budget;
         self.expect(is_own, number, "a frame came with another connection's state");
         self.expect(may_go_on, number, "a frame was handed over that should have waited");
         self.expect(is_asked, number, "the frame handed over is not the one that was sent");
@@ -276,16 +277,16 @@ impl Handler for Obedient {
     fn on_low_water(&mut self, conn: &mut Context<'_>, number: &mut usize) {
         self.records[*number].waits_for_low_water = false;
         self.trace.note(format!("    {} has room again", self.records[*number].name));
-        let deed = self.whim(200);
-        self.act(*number, conn, deed);
+        let action = self.whim(200);
+        self.act(*number, conn, action);
     }
 
     /// Sometimes keeps it open, to be answered and closed later.
     fn on_half_close(&mut self, conn: &mut Context<'_>, number: &mut usize) {
         let number = *number;
         self.trace.note(format!("    {} has half-closed", self.records[number].name));
-        let deed = self.whim(200);
-        self.act(number, conn, deed);
+        let action = self.whim(200);
+        self.act(number, conn, action);
         if self.rng.chance(500) {
             self.kept.push(number);
         } else {
@@ -295,17 +296,17 @@ impl Handler for Obedient {
     }
 
     fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, number: usize, reason: &CloseReason) {
-        let record = &mut self.records[number];
-        self.trace.note(format!("    {} ends: {reason}", record.name));
-        let was_open = record.life == Life::Open(id);
-        record.life = Life::Ended { reason: *reason, at: peers.now() };
+        let heard = &mut self.records[number];
+        self.trace.note(format!("    {} ends: {reason}", heard.name));
+        let was_open = heard.life == Life::Open(id);
+        heard.life = Life::Ended { reason: *reason, at: peers.now() };
         self.open.set(self.open.get().wrapping_sub(1));
         self.just_ended.push(number);
         self.expect(was_open, number, "closed without being open");
         let sent = peers.send(id, b"too late");
         self.expect(sent == Sent::Gone, number, "a frame was queued on a connection that has ended");
-        let deed = self.whim(150);
-        self.act_at_large(peers, deed);
+        let action = self.whim(150);
+        self.act_at_large(peers, action);
     }
 
     /// Resumes one that was paused, closes one that was kept open, if they are still there.
@@ -314,9 +315,9 @@ impl Handler for Obedient {
         let paused = self.paused.pop();
         if let Some(id) = paused.and_then(|number| self.records[number].open_id()) {
             peers.resume(id);
-            let record = &mut self.records[paused.unwrap_or(0)];
-            record.is_paused = false;
-            record.resumes += 1;
+            let heard = &mut self.records[paused.unwrap_or(0)];
+            heard.is_paused = false;
+            heard.resumes += 1;
         }
         let kept = if self.is_calm || self.rng.chance(500) { self.kept.pop() } else { None };
         if let Some(id) = kept.and_then(|number| self.records[number].open_id()) {
@@ -324,8 +325,8 @@ impl Handler for Obedient {
             peers.close(id);
             self.records[kept.unwrap_or(0)].was_closed = true;
         }
-        let deed = self.whim(100);
-        self.act_at_large(peers, deed);
+        let action = self.whim(100);
+        self.act_at_large(peers, action);
     }
 }
 

@@ -10,7 +10,7 @@ use crate::wire::{HEADER_LEN, encode_header};
 
 /// One peer, as its handler sees it.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct Heard {
     pub(super) name: String,
     pub(super) script: Rc<Script>,
     pub(super) life: Life,
@@ -50,7 +50,7 @@ pub(super) enum Owed {
     Unasked(u64),
 }
 
-impl Record {
+impl Heard {
     pub(super) fn new(name: String, script: Rc<Script>) -> Self {
         Self {
             name,

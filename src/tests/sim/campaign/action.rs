@@ -3,7 +3,7 @@
 use crate::sim::Rng;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Action {
     Nothing,
     Close,
     Abort,
@@ -17,7 +17,7 @@ pub(super) enum Deed {
     PauseAnother,
 }
 
-impl Deed {
+impl Action {
     const ALL: [Self; 10] = [
         Self::Nothing,
         Self::Close,
