@@ -1,6 +1,6 @@
 //! A handler of one's own: answers each frame in capital letters.
 
-use frameloop::{Config, Context, Frame, Handler, ListenAddr, Reactor};
+use frameloop::{Config, Connection, Frame, Handler, Reactor};
 
 struct Upper;
 
@@ -8,16 +8,16 @@ impl Handler for Upper {
     type State = (); // what is kept for each connection
     type Message = (); // what other threads send, through a handle
 
-    fn on_open(&mut self, _conn: &mut Context<'_>) {}
+    fn on_open(&mut self, _conn: &mut Connection<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, _state: &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), frame: Frame<'_>) {
         let _ = conn.reply(&frame.payload().to_ascii_uppercase());
     }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut reactor = Reactor::new(Config::default(), Upper)?;
-    println!("listening on {}", reactor.listen(&ListenAddr::Tcp("127.0.0.1:7008".parse()?))?);
+    println!("listening on {}", reactor.listen(&"127.0.0.1:7008".parse()?)?);
     reactor.run()?;
     Ok(())
 }

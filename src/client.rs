@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{error, fmt, mem};
 
-use crate::addr::connect_unix;
+use crate::address::connect_unix;
 use crate::wire::{FrameError, HEADER_LEN, announced_len, encode_header};
 
 /// A blocking connection to a server that speaks frames.

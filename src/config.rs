@@ -247,9 +247,9 @@ impl ConfigBuilder {
         /// The most messages from other threads that wait for the handler; [`Handle::send`](crate::Handle::send) returns one
         /// beyond that to its sender. Default 65,536.
         mailbox_max: usize,
-        /// The most dials that wait to be begun; [`Peers::dial`](crate::Peers::dial) refuses one beyond that. Default 65,536.
+        /// The most dials that wait to be begun; [`Context::dial`](crate::Context::dial) refuses one beyond that. Default 65,536.
         dials_max: usize,
-        /// The most timers that are set at a time; [`Peers::set_timer`](crate::Peers::set_timer) refuses one beyond that.
+        /// The most timers that are set at a time; [`Context::set_timer`](crate::Context::set_timer) refuses one beyond that.
         /// Default 1,048,576.
         timers_max: usize,
         /// The most events that one poll returns. Default 256: with many more, what the kernel has just touched of a

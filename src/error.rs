@@ -4,7 +4,7 @@
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::addr::ListenAddr;
+use crate::address::Address;
 use crate::config::ConfigError;
 use crate::wire::FrameError;
 
@@ -17,14 +17,14 @@ pub enum Error {
     /// A listener could not be set up.
     Listen {
         /// The address asked for.
-        addr: ListenAddr,
+        addr: Address,
         /// What the kernel answered.
         source: io::Error,
     },
     /// The reactor drains or has stopped, and listens nowhere any more.
     Ending {
         /// The address asked for.
-        addr: ListenAddr,
+        addr: Address,
     },
     /// The readiness queue could not be made, asked, or told of a descriptor.
     Poll(io::Error),
@@ -349,6 +349,42 @@ impl fmt::Display for DialRefused {
 }
 
 impl std::error::Error for DialRefused {}
+
+/// Why a frame was not queued. The connection goes on, unless it is [`Closed`](Self::Closed).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The pending output has reached the high-water mark.
+    /// [`Handler::on_writable`](crate::Handler::on_writable) is called when there is room again.
+    Full,
+    /// The connection has ended, or is ending.
+    Closed,
+    /// The header cannot announce a payload of this length.
+    TooLong {
+        /// The length of the payload, in bytes.
+        len: usize,
+        /// The greatest length that the header can announce, in bytes.
+        max: usize,
+    },
+    /// The memory limit has no room for the frame.
+    ///
+    /// For a reply, connections that hold more than this one would are evicted first. For a message to another connection
+    /// none is evicted, and an eighth of the limit is left to what connections need for themselves.
+    NoMemory,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("the pending output has reached the high-water mark"),
+            Self::Closed => f.write_str("the connection is closed"),
+            Self::TooLong { len, max } => write!(f, "a payload of {len} bytes exceeds the limit of {max}"),
+            Self::NoMemory => f.write_str("the memory limit has no room for the frame"),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
 
 /// Why a timer was not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

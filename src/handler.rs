@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::addr::{Dial, PeerAddr};
+use crate::address::{Dial, PeerAddr};
 use crate::conn::frame::Frame;
-use crate::conn::output::Sent;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Replies, Verdict};
-use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
+use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
+use crate::id::{ConnId, SourceId, TimerId};
 use crate::wire::HEADER_LEN;
 
 /// Answers frames.
@@ -18,7 +18,7 @@ use crate::wire::HEADER_LEN;
 /// counted ([`Stats::handler_panics`](crate::Stats::handler_panics)) and logged as a warning with the callback's name.
 ///
 /// ```
-/// use frameloop::{Context, Frame, Handler};
+/// use frameloop::{Connection, Frame, Handler};
 ///
 /// /// Answers each frame with the number of frames that its connection has sent.
 /// struct Count;
@@ -27,11 +27,11 @@ use crate::wire::HEADER_LEN;
 ///     type State = u64;
 ///     type Message = ();
 ///
-///     fn on_open(&mut self, _conn: &mut Context<'_>) -> u64 {
+///     fn on_open(&mut self, _conn: &mut Connection<'_>) -> u64 {
 ///         0
 ///     }
 ///
-///     fn on_frame(&mut self, conn: &mut Context<'_>, count: &mut u64, _frame: Frame<'_>) {
+///     fn on_frame(&mut self, conn: &mut Connection<'_>, count: &mut u64, _frame: Frame<'_>) {
 ///         *count += 1;
 ///         let _ = conn.reply(&count.to_be_bytes());
 ///     }
@@ -48,23 +48,23 @@ pub trait Handler {
     ///
     /// A frame may be sent at once. If this panics, the connection is closed, and as it was never open,
     /// [`on_close`](Self::on_close) is not called.
-    fn on_open(&mut self, conn: &mut Context<'_>) -> Self::State;
+    fn on_open(&mut self, conn: &mut Connection<'_>) -> Self::State;
 
     /// A whole frame came.
     ///
     /// On an accepted connection this is not called while the outbox is over its high watermark, so the first reply is
-    /// queued, unless it is so long that the memory limit has no room for it ([`Sent::NoMemory`]). Sending the frame back
-    /// with [`Context::reply_frame`] always has room. On a dialed connection it is called above the mark too, and then
-    /// replies are refused: see [`Context::pause_input_when_full`].
-    fn on_frame(&mut self, conn: &mut Context<'_>, state: &mut Self::State, frame: Frame<'_>);
+    /// queued, unless it is so long that the memory limit has no room for it ([`SendError::NoMemory`]). Sending the frame back
+    /// with [`Connection::reply_frame`] always has room. On a dialed connection it is called above the mark too, and then
+    /// replies are refused: see [`Connection::pause_input_when_full`].
+    fn on_frame(&mut self, conn: &mut Connection<'_>, state: &mut Self::State, frame: Frame<'_>);
 
     /// The outbox had reached its high watermark, and has fallen to its low one: there is room again.
-    fn on_low_water(&mut self, conn: &mut Context<'_>, state: &mut Self::State) {
+    fn on_writable(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = (conn, state);
     }
 
-    /// Somebody has called [`Peers::wake`] for this connection, and what is replied now goes out at once.
-    fn on_wake(&mut self, conn: &mut Context<'_>, state: &mut Self::State) {
+    /// Somebody has called [`Context::wake`] for this connection, and what is replied now goes out at once.
+    fn on_wake(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = (conn, state);
     }
 
@@ -75,37 +75,37 @@ pub trait Handler {
     ///
     /// By default the connection is closed once what it is owed is flushed. A handler that answers later, for example from
     /// another thread, keeps it open by doing nothing here, and closes it when it has answered.
-    fn on_half_close(&mut self, conn: &mut Context<'_>, state: &mut Self::State) {
+    fn on_half_close(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = state;
         conn.close();
     }
 
     /// The connection has ended. Called exactly once for each [`on_open`](Self::on_open) that returned.
-    fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, state: Self::State, reason: &CloseReason) {
-        let _ = (peers, id, state, reason);
+    fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, state: Self::State, reason: &CloseReason) {
+        let _ = (cx, id, state, reason);
     }
 
-    /// A connection that was dialled did not come to be. Each [`Peers::dial`] that returned an id ends in this or
+    /// A connection that was dialled did not come to be. Each [`Context::dial`] that returned an id ends in this or
     /// in [`on_open`](Self::on_open) for that id, once.
-    fn on_dial_failed(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
-        let _ = (peers, id, error);
+    fn on_dial_failed(&mut self, cx: &mut Context<'_>, id: ConnId, error: &DialError) {
+        let _ = (cx, id, error);
     }
 
     /// A timer's time has come.
-    fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
-        let _ = (peers, timer);
+    fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
+        let _ = (cx, timer);
     }
 
     /// Another thread sent a message.
-    fn on_message(&mut self, peers: &mut Peers<'_>, message: Self::Message) {
-        let _ = (peers, message);
+    fn on_message(&mut self, cx: &mut Context<'_>, message: Self::Message) {
+        let _ = (cx, message);
     }
 
     /// A descriptor given to [`Reactor::watch`](crate::Reactor::watch) became readable.
     ///
     /// The report is an edge: it comes once, and again only after the descriptor was read until it would block.
-    fn on_source(&mut self, peers: &mut Peers<'_>, source: SourceId) {
-        let _ = (peers, source);
+    fn on_source(&mut self, cx: &mut Context<'_>, source: SourceId) {
+        let _ = (cx, source);
     }
 }
 
@@ -117,43 +117,14 @@ impl Handler for Echo {
     type State = ();
     type Message = std::convert::Infallible;
 
-    fn on_open(&mut self, _conn: &mut Context<'_>) {}
+    fn on_open(&mut self, _conn: &mut Connection<'_>) {}
 
     // Small frames come by the hundred in one fill: a call for each would be a good part of what they cost.
     #[inline(always)]
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         // The first reply to a frame is always queued, unless the connection is ending anyway.
         let _ = conn.reply_frame(frame);
     }
-}
-
-/// Names a connection for as long as it lives, and no other after it.
-///
-/// The slot of an ended connection gets a new tenant, but the generation tells them apart: an id that is stale is never
-/// taken for another connection. After 2^32 - 1 further connections (on targets of 32 bits 65,535) the generations begin
-/// again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId {
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
-}
-
-impl fmt::Display for ConnId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index, self.generation)
-    }
-}
-
-/// Names a descriptor given to [`Reactor::watch`](crate::Reactor::watch).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SourceId(pub(crate) u32);
-
-/// Names a timer set by [`Peers::set_timer`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TimerId {
-    pub(crate) at: Instant,
-    /// Tells timers of one instant apart.
-    pub(crate) number: u64,
 }
 
 /// What became of a broadcast: how many connections it was for, by what each got of it.
@@ -164,23 +135,23 @@ pub struct TimerId {
 pub struct Broadcast {
     /// Connections on which the frame is queued.
     pub queued: usize,
-    /// Connections that have not read what they were sent before, on which it is not queued ([`Sent::OverMark`]).
+    /// Connections that have not read what they were sent before, on which it is not queued ([`SendError::Full`]).
     pub full: usize,
-    /// Connections for which the memory limit has no room, on which it is not queued ([`Sent::NoMemory`]).
+    /// Connections for which the memory limit has no room, on which it is not queued ([`SendError::NoMemory`]).
     pub no_memory: usize,
-    /// Connections that are ending, or have ended in this turn, on which it is not queued ([`Sent::Gone`]).
+    /// Connections that are ending, or have ended in this turn, on which it is not queued ([`SendError::Closed`]).
     pub gone: usize,
 }
 
 /// One connection, during a callback about it; and, by their ids, all others.
-pub struct Context<'a> {
+pub struct Connection<'a> {
     pub(crate) id: ConnId,
     pub(crate) peer: &'a PeerAddr,
     pub(crate) replies: Replies<'a>,
     pub(crate) reach: &'a mut dyn Reach,
 }
 
-impl Context<'_> {
+impl Connection<'_> {
     /// The connection's id.
     #[must_use]
     pub fn id(&self) -> ConnId {
@@ -202,10 +173,10 @@ impl Context<'_> {
     /// Queues a frame with a copy of `payload`.
     ///
     /// If the memory limit has no room for it, connections that hold more than this one would are evicted; if there are
-    /// none, it is not queued ([`Sent::NoMemory`]), and the connection goes on.
-    pub fn reply(&mut self, payload: &[u8]) -> Sent {
+    /// none, it is not queued ([`SendError::NoMemory`]), and the connection goes on.
+    pub fn reply(&mut self, payload: &[u8]) -> Result<(), SendError> {
         let sent = self.replies.reply(payload);
-        if sent == Sent::Queued {
+        if sent.is_ok() {
             return sent;
         }
         self.not_queued(sent, HEADER_LEN + payload.len(), |replies| replies.reply(payload))
@@ -213,7 +184,7 @@ impl Context<'_> {
 
     /// Queues the frame as it came. Nothing is copied as long as frames are answered so, in their order.
     #[inline]
-    pub fn reply_frame(&mut self, frame: Frame<'_>) -> Sent {
+    pub fn reply_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
         match self.replies.echo(&frame) {
             Some(sent) => sent,
             None => self.queue_frame(frame),
@@ -221,9 +192,9 @@ impl Context<'_> {
     }
 
     #[cold]
-    fn queue_frame(&mut self, mut frame: Frame<'_>) -> Sent {
+    fn queue_frame(&mut self, mut frame: Frame<'_>) -> Result<(), SendError> {
         let sent = self.replies.queue_frame(&mut frame);
-        if sent == Sent::Queued {
+        if sent.is_ok() {
             return sent;
         }
         self.not_queued(sent, frame.frame_len(), |replies| replies.queue_frame(&mut frame))
@@ -232,9 +203,14 @@ impl Context<'_> {
     /// A reply that is not queued: for want of memory it is tried again, once connections are evicted that hold more than
     /// this one would; if it is not queued even so, that is counted.
     #[cold]
-    fn not_queued(&mut self, sent: Sent, frame_len: usize, again: impl FnOnce(&mut Replies<'_>) -> Sent) -> Sent {
+    fn not_queued(
+        &mut self,
+        sent: Result<(), SendError>,
+        frame_len: usize,
+        again: impl FnOnce(&mut Replies<'_>) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
         let mut sent = sent;
-        if sent == Sent::NoMemory {
+        if sent == Err(SendError::NoMemory) {
             let (held, needed) = (self.replies.buffered_bytes(), self.replies.room_needed(frame_len));
             if self.reach.make_room(self.id, held, needed, self.replies.shared) {
                 sent = again(&mut self.replies);
@@ -244,13 +220,13 @@ impl Context<'_> {
     }
 
     /// Queues a frame with a copy of `payload` on any connection, this one or another.
-    pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Sent {
+    pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Result<(), SendError> {
         if to == self.id { self.reply(payload) } else { self.reach.send(to, payload, self.replies.shared) }
     }
 
     /// Queues a frame with a copy of `payload` on every connection, this one included. None is closed for it.
-    pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
-        let mut reached = self.reach.broadcast(payload, self.replies.shared);
+    pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
+        let mut reached = self.reach.broadcast_all(payload, self.replies.shared);
         let sent = self.replies.reply(payload);
         count(&mut reached, self.replies.shared.count_refused(sent));
         reached
@@ -283,14 +259,14 @@ impl Context<'_> {
     ///
     /// Two peers that both stop reading because of what they have to send wait for each other forever, so one of them has
     /// to read on. With this off, [`Handler::on_frame`] is also called above the mark, and a reply to that frame is then
-    /// refused with [`Sent::OverMark`].
+    /// refused with [`SendError::Full`].
     pub fn pause_input_when_full(&mut self, pauses: bool) {
         self.replies.flow.pause_input_when_full = pauses;
     }
 
     /// All connections by their ids, and what else the reactor can do.
-    pub fn peers(&mut self) -> Peers<'_> {
-        Peers { reach: &mut *self.reach, about: About::Connection { id: self.id, replies: self.replies.reborrow() } }
+    pub fn cx(&mut self) -> Context<'_> {
+        Context { reach: &mut *self.reach, about: About::Connection { id: self.id, replies: self.replies.reborrow() } }
     }
 
     /// Does what was said of this connection by its id.
@@ -311,9 +287,9 @@ impl Context<'_> {
 
 /// Connections by their ids, and what else the reactor can do.
 ///
-/// Rule: an id means the same wherever it is used. In a callback about a connection ([`Context::peers`]) its own id is
-/// answered for like any other: a send to it is a reply. Only [`broadcast`](Self::broadcast) leaves that connection out.
-pub struct Peers<'a> {
+/// Rule: an id means the same wherever it is used. In a callback about a connection ([`Connection::cx`]) its own id is
+/// answered for like any other: a send to it is a reply. Only [`broadcast_all`](Self::broadcast_all) leaves that connection out.
+pub struct Context<'a> {
     reach: &'a mut dyn Reach,
     about: About<'a>,
 }
@@ -326,7 +302,7 @@ enum About<'a> {
     Connection { id: ConnId, replies: Replies<'a> },
 }
 
-impl<'a> Peers<'a> {
+impl<'a> Context<'a> {
     /// In a callback about no connection.
     pub(crate) fn new(reach: &'a mut dyn Reach, shared: &'a mut Shared) -> Self {
         Self { reach, about: About::Reactor(shared) }
@@ -334,7 +310,7 @@ impl<'a> Peers<'a> {
 
     fn tell(&mut self, to: ConnId, wish: Wish) -> bool {
         match &mut self.about {
-            About::Connection { id, replies } if *id == to => Context::tell_own(to, replies, self.reach, wish),
+            About::Connection { id, replies } if *id == to => Connection::tell_own(to, replies, self.reach, wish),
             About::Connection { .. } | About::Reactor(_) => self.reach.tell(to, wish),
         }
     }
@@ -347,7 +323,7 @@ impl<'a> Peers<'a> {
         (self.reach, shared)
     }
 
-    /// When this turn began, by the reactor's clock; between two turns ([`Reactor::peers`](crate::Reactor::peers)), when
+    /// When this turn began, by the reactor's clock; between two turns ([`Reactor::cx`](crate::Reactor::cx)), when
     /// this was made.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -358,7 +334,7 @@ impl<'a> Peers<'a> {
     }
 
     /// Queues a frame with a copy of `payload`.
-    pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Sent {
+    pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Result<(), SendError> {
         match &mut self.about {
             About::Connection { id, replies } if *id == to => replies.reply(payload),
             About::Connection { replies, .. } => self.reach.send(to, payload, replies.shared),
@@ -368,9 +344,9 @@ impl<'a> Peers<'a> {
 
     /// Queues a frame with a copy of `payload` on every connection but the one that the callback is about, if any. None is
     /// closed for it.
-    pub fn broadcast(&mut self, payload: &[u8]) -> Broadcast {
+    pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         let (reach, shared) = self.shared();
-        reach.broadcast(payload, shared)
+        reach.broadcast_all(payload, shared)
     }
 
     /// Closes a connection once what it is owed is flushed. Returns whether there is such a connection.
@@ -445,15 +421,15 @@ impl<'a> Peers<'a> {
     }
 }
 
-impl fmt::Debug for Context<'_> {
+impl fmt::Debug for Connection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("id", &self.id).field("peer", self.peer).finish_non_exhaustive()
+        f.debug_struct("Connection").field("id", &self.id).field("peer", self.peer).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Peers<'_> {
+impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peers").finish_non_exhaustive()
+        f.debug_struct("Context").finish_non_exhaustive()
     }
 }
 
@@ -476,8 +452,8 @@ pub(crate) enum End {
 
 /// The connections of a reactor, whatever their sockets are.
 pub(crate) trait Reach {
-    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Sent;
-    fn broadcast(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast;
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError>;
+    fn broadcast_all(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast;
     /// Evicts connections that hold more than one would that has `held` bytes of buffers and needs `needed` more, until
     /// there is room for these. Returns whether there is.
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;
@@ -489,12 +465,12 @@ pub(crate) trait Reach {
 }
 
 /// Counts one connection of a broadcast.
-pub(crate) fn count(reached: &mut Broadcast, sent: Sent) {
+pub(crate) fn count(reached: &mut Broadcast, sent: Result<(), SendError>) {
     match sent {
-        Sent::Queued => reached.queued += 1,
-        Sent::OverMark => reached.full += 1,
-        Sent::NoMemory => reached.no_memory += 1,
-        Sent::Gone => reached.gone += 1,
-        Sent::TooLong => {}
+        Ok(()) => reached.queued += 1,
+        Err(SendError::Full) => reached.full += 1,
+        Err(SendError::NoMemory) => reached.no_memory += 1,
+        Err(SendError::Closed) => reached.gone += 1,
+        Err(SendError::TooLong { .. }) => {}
     }
 }

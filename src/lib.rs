@@ -6,7 +6,7 @@
 //! # A server in ten lines
 //!
 //! ```
-//! use frameloop::{Config, Context, Frame, Handler, ListenAddr, Reactor};
+//! use frameloop::{Address, Config, Connection, Frame, Handler, Reactor};
 //!
 //! struct Upper;
 //!
@@ -14,20 +14,19 @@
 //!     type State = ();
 //!     type Message = ();
 //!
-//!     fn on_open(&mut self, _conn: &mut Context<'_>) {}
+//!     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
 //!
-//!     fn on_frame(&mut self, conn: &mut Context<'_>, _state: &mut (), frame: Frame<'_>) {
+//!     fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), frame: Frame<'_>) {
 //!         let _ = conn.reply(&frame.payload().to_ascii_uppercase());
 //!     }
 //! }
 //!
 //! let mut reactor = Reactor::new(Config::default(), Upper)?;
-//! let addr: std::net::SocketAddr = "127.0.0.1:0".parse()?;
-//! let bound = reactor.listen(&ListenAddr::Tcp(addr))?;
+//! let bound = reactor.listen(&"127.0.0.1:0".parse()?)?;
 //! let handle = reactor.handle();
 //! let thread = std::thread::spawn(move || reactor.run());
 //!
-//! # let ListenAddr::Tcp(addr) = bound else { unreachable!() };
+//! # let Address::Tcp(addr) = bound else { unreachable!() };
 //! let mut client = frameloop::client::Client::connect(addr, Some(std::time::Duration::from_secs(5)))?;
 //! assert_eq!(client.call(b"hello")?, b"HELLO");
 //!
@@ -41,8 +40,8 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | answer frames, send to other connections, pause, close | [`Handler`], [`Context`], [`Peers`] |
-//! | open connections, set timers | [`Peers::dial`], [`Peers::set_timer`]; from outside of callbacks, [`Reactor::peers`] |
+//! | answer frames, send to other connections, pause, close | [`Handler`], [`Connection`], [`Context`] |
+//! | open connections, set timers | [`Context::dial`], [`Context::set_timer`]; from outside of callbacks, [`Reactor::cx`] |
 //! | set limits, budgets, watermarks and deadlines | [`Config`] |
 //! | drive the loop: to its end, turn by turn, or inside another loop | [`Reactor`] |
 //! | talk to it from other threads | [`Handle`] |
@@ -54,7 +53,7 @@
 //!
 //! - Make the server allocate on its word: a buffer is at most twice the bytes received plus 4 KiB, whatever a header says.
 //! - Make output pile up: at the high watermark reading from that peer pauses, and a send is refused with
-//!   [`Sent::OverMark`].
+//!   [`SendError::Full`].
 //! - Hold a connection by dripping, by not reading or by silence: each has a deadline.
 //! - Keep the loop from others: bytes, frames and accepts have a budget a turn.
 //! - End the loop: no peer's error is the reactor's.
@@ -76,7 +75,7 @@
 #[cfg(not(unix))]
 compile_error!("frameloop needs a Unix: it waits on descriptors, and listens on Unix sockets");
 
-mod addr;
+mod address;
 pub mod client;
 mod config;
 #[cfg_attr(not(test), warn(clippy::wildcard_enum_match_arm))]
@@ -86,6 +85,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+mod id;
 #[cfg(feature = "load")]
 pub mod load;
 #[cfg(feature = "micro")]
@@ -99,12 +99,12 @@ pub mod sim;
 mod tests;
 pub mod wire;
 
-pub use crate::addr::{Dial, ListenAddr, PeerAddr};
+pub use crate::address::{Address, AddressError, Dial, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::frame::Frame;
-pub use crate::conn::output::Sent;
-pub use crate::error::{CausedBy, CloseReason, DialError, DialRefused, Error, TimerRefused};
-pub use crate::handler::{Broadcast, ConnId, Context, Echo, Handler, Peers, SourceId, TimerId};
+pub use crate::error::{CausedBy, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused};
+pub use crate::handler::{Broadcast, Connection, Context, Echo, Handler};
+pub use crate::id::{ConnId, SourceId, TimerId};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;
 pub use crate::reactor::stats::{Calls, Refused, Stats};

@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 
-use crate::addr::PeerAddr;
+use crate::address::PeerAddr;
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::conn::chunk::ChunkPool;
@@ -13,7 +13,8 @@ use crate::conn::io::{Budget, Readiness, Transport};
 use crate::conn::output::Output;
 use crate::conn::shared::Shared;
 use crate::conn::turn::run;
-use crate::handler::{ConnId, Echo};
+use crate::handler::Echo;
+use crate::id::ConnId;
 use crate::net::mio::beginning;
 use crate::reactor::callbacks::HandlerSink;
 use crate::reactor::connections::Connections;

@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use frameloop::client::Client;
-use frameloop::{Config, Dial, Echo, Error, ListenAddr, Reactor};
+use frameloop::{Address, Config, Dial, Echo, Error, Reactor};
 use support::stepped::{Hooks, PATIENCE, Server, frame};
 
 /// A directory that is gone at the end of its test.
@@ -41,7 +41,7 @@ fn reactor() -> Reactor<Echo> {
 
 /// What is said when `addr` cannot be listened on.
 #[track_caller]
-fn refusal(addr: ListenAddr) -> String {
+fn refusal(addr: Address) -> String {
     let error = reactor().listen(&addr).unwrap_err();
     let Error::Listen { source, .. } = &error else { panic!("{error:?}") };
     assert_ne!(source.kind(), ErrorKind::Other, "the kind is the kernel's");
@@ -99,7 +99,7 @@ fn a_unix_path_that_cannot_be_listened_on_is_refused_with_its_cause() {
         (Path::new("a\0b").into(), "the path has a byte of zero in it".into()),
     ];
     for (path, text) in cases {
-        let refused = refusal(ListenAddr::Unix(path.clone()));
+        let refused = refusal(Address::Unix(path.clone()));
         assert!(refused.starts_with(&text), "{path:?}: {refused}");
     }
     // What was in the way is left as it was.
@@ -119,14 +119,14 @@ fn a_unix_path_of_107_bytes_is_listened_on_and_one_of_108_is_refused() {
         let path = path_of(len);
         assert_eq!(path.as_os_str().len(), len);
         let mut reactor = reactor();
-        reactor.listen(&ListenAddr::Unix(path.clone())).unwrap();
+        reactor.listen(&Address::Unix(path.clone())).unwrap();
         Client::connect_unix(&path, Some(PATIENCE)).unwrap();
         reactor.stop();
         assert!(!path.exists());
     }
     for len in [108, 109, 300] {
         let text = format!("the path has {len} bytes and may have 107: use a shorter one, or a relative one");
-        assert_eq!(refusal(ListenAddr::Unix(path_of(len))), text);
+        assert_eq!(refusal(Address::Unix(path_of(len))), text);
         let error = Client::connect_unix(path_of(len), None).unwrap_err();
         assert!(error.to_string().ends_with(&text), "{error}");
     }
@@ -190,7 +190,7 @@ fn an_abstract_name_is_served_dialled_and_gone_with_its_listener() {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::SocketAddr as UnixAddr;
     let name = abstract_name("echo");
-    let addr = ListenAddr::Unix(name.clone());
+    let addr = Address::Unix(name.clone());
     assert_eq!(addr.to_string(), format!("unix:{}", name.display()));
     let mut server = Server::new(Config::default(), Hooks::default());
     assert_eq!(server.reactor.listen(&addr).unwrap(), addr);
@@ -210,7 +210,7 @@ fn an_abstract_name_is_served_dialled_and_gone_with_its_listener() {
     let nul = PathBuf::from(name.to_str().unwrap().replacen('@', "\0", 1));
     for path in [name.clone(), nul] {
         let dialled = server.reactor.stats().dialled;
-        server.reactor.peers().dial(Dial::to(ListenAddr::Unix(path))).unwrap();
+        server.reactor.cx().dial(Dial::to(Address::Unix(path))).unwrap();
         server.turn_until("the dial", |reactor| reactor.stats().dialled > dialled);
     }
     assert!(refusal(addr).starts_with("another process listens on it: stop that, or use another name"));
@@ -226,16 +226,16 @@ fn an_abstract_name_has_from_1_to_107_bytes_and_a_file_may_begin_with_an_at_sign
         let begin = format!("@{}-", std::process::id());
         PathBuf::from(format!("{begin}{}", "a".repeat(1 + len - begin.len())))
     };
-    reactor().listen(&ListenAddr::Unix(long(107))).unwrap();
+    reactor().listen(&Address::Unix(long(107))).unwrap();
     assert_eq!(
-        refusal(ListenAddr::Unix(long(108))),
+        refusal(Address::Unix(long(108))),
         "the abstract name has 108 bytes and may have 107: use a shorter one"
     );
-    assert_eq!(refusal(ListenAddr::Unix("@".into())), "the abstract name is empty");
+    assert_eq!(refusal(Address::Unix("@".into())), "the abstract name is empty");
 
     let directory = Directory::new("at");
     let file = directory.path("@file");
     let mut reactor = reactor();
-    reactor.listen(&ListenAddr::Unix(file.clone())).unwrap();
+    reactor.listen(&Address::Unix(file.clone())).unwrap();
     assert!(file.exists());
 }

@@ -140,7 +140,7 @@ fn violations_are_found() {
     let text = "use crate::{wire::A, reactor::B}; fn f(x: A) { assert!(crate::sim::g(mio::C, \"mio::D\")) } // slab::E";
     assert_eq!(broken("src/conn/turn.rs", text), "crate::reactor::B crate::sim::g mio::C");
     assert_eq!(broken("src/conn/turn.rs", "#[cfg(test)] mod tests { use mio::A; } use super::B;"), "super::B");
-    assert_eq!(broken("src/addr.rs", "fn get_a() { b.to_be_bytes() } mod util;"), "to_be_bytes get_a util");
+    assert_eq!(broken("src/address.rs", "fn get_a() { b.to_be_bytes() } mod util;"), "to_be_bytes get_a util");
     assert_eq!(broken("src/bin/check/a.rs", "use frameloop::A; #[x(unsafe_code)] b;"), "frameloop::A unsafe_code");
     let module = |name: &str, text: &str| (name.into(), (name.into(), paths(text.parse().unwrap(), "")));
     let texts = [module("", "pub use a::A;"), module("a", "use b::{c, d};"), module("a::b", "fn f() { crate::a::C }")];

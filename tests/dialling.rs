@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use frameloop::{
-    CloseReason, Config, ConnId, Context, Dial, DialError, Frame, Handler, ListenAddr, Peers, Reactor, TimerId, Turn,
+    Address, CloseReason, Config, ConnId, Connection, Context, Dial, DialError, Frame, Handler, Reactor, TimerId, Turn,
 };
 use support::{PATIENCE, Server, patient};
 
@@ -29,39 +29,39 @@ impl Handler for Caller {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.opened.push(conn.id());
         let _ = conn.reply(conn.id().to_string().as_bytes());
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         self.replies.insert(conn.id(), frame.payload().to_vec());
         conn.close();
     }
 
-    fn on_close(&mut self, _: &mut Peers<'_>, id: ConnId, (): (), reason: &CloseReason) {
+    fn on_close(&mut self, _: &mut Context<'_>, id: ConnId, (): (), reason: &CloseReason) {
         self.closed.push((id, *reason));
     }
 
-    fn on_dial_failed(&mut self, _: &mut Peers<'_>, id: ConnId, error: &DialError) {
+    fn on_dial_failed(&mut self, _: &mut Context<'_>, id: ConnId, error: &DialError) {
         self.failed.push((id, *error));
     }
 
-    fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
+    fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
         self.fired.push(timer);
         if let Some(dial) = self.next.take() {
-            peers.dial(dial).unwrap();
+            cx.dial(dial).unwrap();
         }
     }
 
-    fn on_message(&mut self, peers: &mut Peers<'_>, (): ()) {
-        let now = peers.now();
+    fn on_message(&mut self, cx: &mut Context<'_>, (): ()) {
+        let now = cx.now();
         for millis in [20, 1, 10] {
-            peers.set_timer(now + Duration::from_millis(millis)).unwrap();
+            cx.set_timer(now + Duration::from_millis(millis)).unwrap();
         }
-        let cancelled = peers.set_timer(now + Duration::from_millis(5)).unwrap();
-        assert!(peers.cancel_timer(cancelled));
-        assert!(!peers.cancel_timer(cancelled));
+        let cancelled = cx.set_timer(now + Duration::from_millis(5)).unwrap();
+        assert!(cx.cancel_timer(cancelled));
+        assert!(!cx.cancel_timer(cancelled));
     }
 }
 
@@ -90,7 +90,7 @@ fn deaf_port() -> (SocketAddr, TcpListener) {
 fn connections_that_are_dialled_are_served_like_those_accepted() {
     let server = Server::start(patient());
     let mut reactor = caller(patient().dial_budget(7));
-    let ids: Vec<ConnId> = (0..100).map(|_| reactor.peers().dial(Dial::to(server.addr)).unwrap()).collect();
+    let ids: Vec<ConnId> = (0..100).map(|_| reactor.cx().dial(Dial::to(server.addr)).unwrap()).collect();
     assert_eq!(reactor.stats().dialling, 100);
     turn_until(&mut reactor, |caller| caller.closed.len() == 100);
 
@@ -108,7 +108,7 @@ fn connections_that_are_dialled_are_served_like_those_accepted() {
 fn a_dial_that_nobody_answers_to_is_refused() {
     let (addr, _holder) = deaf_port();
     let mut reactor = caller(patient());
-    let id = reactor.peers().dial(Dial::to(addr)).unwrap();
+    let id = reactor.cx().dial(Dial::to(addr)).unwrap();
     turn_until(&mut reactor, |caller| !caller.failed.is_empty());
     assert_eq!(reactor.handler().failed, [(id, DialError::Refused)]);
     assert_eq!(reactor.stats().dials_failed, 1);
@@ -124,7 +124,7 @@ fn a_dial_times_out_when_the_listen_queue_takes_no_more() {
     let allowed = Duration::from_millis(300);
     let mut reactor = caller(patient().connect_timeout(allowed));
     for _ in 0..8 {
-        reactor.peers().dial(Dial::to(addr)).unwrap();
+        reactor.cx().dial(Dial::to(addr)).unwrap();
     }
     turn_until(&mut reactor, |caller| caller.opened.len() + caller.failed.len() == 8);
     let failed = &reactor.handler().failed;
@@ -137,12 +137,12 @@ fn a_source_address_is_used_and_a_foreign_one_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let mut reactor = caller(patient());
-    reactor.peers().dial(Dial::to(addr).from_ip([127, 9, 8, 7].into())).unwrap();
+    reactor.cx().dial(Dial::to(addr).bind([127, 9, 8, 7].into())).unwrap();
     turn_until(&mut reactor, |caller| caller.opened.len() == 1);
     assert_eq!(listener.accept().unwrap().1.ip(), SocketAddr::from(([127, 9, 8, 7], 0)).ip());
 
     // RFC 5737: an address for documentation, and nobody's.
-    let id = reactor.peers().dial(Dial::to(addr).from_ip([192, 0, 2, 1].into())).unwrap();
+    let id = reactor.cx().dial(Dial::to(addr).bind([192, 0, 2, 1].into())).unwrap();
     turn_until(&mut reactor, |caller| !caller.failed.is_empty());
     assert_eq!(reactor.handler().failed, [(id, DialError::SourceNotLocal)]);
 }
@@ -152,7 +152,7 @@ fn dial_from_a_source_of_the_other_family_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let mut reactor = caller(patient());
-    let id = reactor.peers().dial(Dial::to(addr).from_ip("::1".parse().unwrap())).unwrap();
+    let id = reactor.cx().dial(Dial::to(addr).bind("::1".parse().unwrap())).unwrap();
     turn_until(&mut reactor, |caller| !caller.failed.is_empty());
     assert_eq!(reactor.handler().failed, [(id, DialError::SourceFamily)]);
 }
@@ -162,11 +162,11 @@ fn dial_of_several_addresses_leaves_out_those_that_refuse() {
     let (refuses, _holder) = deaf_port();
     let server = Server::start(patient());
     let mut reactor = caller(patient());
-    let id = reactor.peers().dial(Dial::any_of(vec![refuses, "[::1]:1".parse().unwrap(), server.addr])).unwrap();
+    let id = reactor.cx().dial(Dial::any_of(vec![refuses, "[::1]:1".parse().unwrap(), server.addr])).unwrap();
     turn_until(&mut reactor, |caller| !caller.closed.is_empty());
     assert_eq!(reactor.handler().replies[&id], id.to_string().as_bytes());
     assert!(reactor.handler().failed.is_empty());
-    let id = reactor.peers().dial(Dial::any_of(vec!["[::1]:1".parse().unwrap(), refuses])).unwrap();
+    let id = reactor.cx().dial(Dial::any_of(vec!["[::1]:1".parse().unwrap(), refuses])).unwrap();
     turn_until(&mut reactor, |caller| !caller.failed.is_empty());
     assert_eq!(reactor.handler().failed, [(id, DialError::Refused)]);
     assert_eq!((reactor.stats().dialled, reactor.stats().dials_failed), (1, 1));
@@ -177,11 +177,11 @@ fn a_unix_socket_can_be_dialled() {
     let path = std::env::temp_dir().join(format!("frameloop-dialling-{}.sock", std::process::id()));
     let _server = Server::start_on_path(&path, patient());
     let mut reactor = caller(patient());
-    let id = reactor.peers().dial(Dial::to(ListenAddr::Unix(path.clone()))).unwrap();
+    let id = reactor.cx().dial(Dial::to(Address::Unix(path.clone()))).unwrap();
     turn_until(&mut reactor, |caller| !caller.closed.is_empty());
     assert_eq!(reactor.handler().replies[&id], id.to_string().as_bytes());
 
-    let id = reactor.peers().dial(Dial::to(ListenAddr::Unix(path.with_extension("none")))).unwrap();
+    let id = reactor.cx().dial(Dial::to(Address::Unix(path.with_extension("none")))).unwrap();
     turn_until(&mut reactor, |caller| !caller.failed.is_empty());
     assert_eq!(reactor.handler().failed, [(id, DialError::Io(std::io::ErrorKind::NotFound))]);
 }
@@ -191,7 +191,7 @@ fn dials_over_the_limit_of_connections_fail_by_name() {
     let server = Server::start(patient());
     let mut reactor = caller(Config::builder().max_connections(2));
     for _ in 0..3 {
-        reactor.peers().dial(Dial::to(server.addr)).unwrap();
+        reactor.cx().dial(Dial::to(server.addr)).unwrap();
     }
     turn_until(&mut reactor, |caller| caller.failed.len() + caller.closed.len() == 3);
     let failed = &reactor.handler().failed;
@@ -204,7 +204,7 @@ fn a_dial_is_given_up_by_abort_by_drain_and_by_stop() {
     let (addr, _holder) = deaf_port();
     for end in [Reactor::drain, Reactor::stop] {
         let mut reactor = caller(patient());
-        let ids = [reactor.peers().dial(Dial::to(addr)).unwrap(), reactor.peers().dial(Dial::to(addr)).unwrap()];
+        let ids = [reactor.cx().dial(Dial::to(addr)).unwrap(), reactor.cx().dial(Dial::to(addr)).unwrap()];
         end(&mut reactor);
         reactor.run().unwrap();
         let failed = &reactor.handler().failed;
@@ -221,18 +221,18 @@ fn a_handler_that_panics_in_on_open_loses_only_that_connection() {
     impl Handler for Panics {
         type State = ();
         type Message = ();
-        fn on_open(&mut self, _: &mut Context<'_>) {
+        fn on_open(&mut self, _: &mut Connection<'_>) {
             self.0 += 1;
             std::panic::panic_any("asked to");
         }
-        fn on_frame(&mut self, _: &mut Context<'_>, (): &mut (), _: Frame<'_>) {}
-        fn on_close(&mut self, _: &mut Peers<'_>, _: ConnId, (): (), _: &CloseReason) {
+        fn on_frame(&mut self, _: &mut Connection<'_>, (): &mut (), _: Frame<'_>) {}
+        fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, (): (), _: &CloseReason) {
             self.0 += 1_000;
         }
     }
     let server = Server::start(patient());
     let mut reactor = Reactor::new(Config::default(), Panics(0)).unwrap();
-    reactor.peers().dial(Dial::to(server.addr)).unwrap();
+    reactor.cx().dial(Dial::to(server.addr)).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while reactor.stats().dialling > 0 {
         assert!(Instant::now() < deadline);

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::{env, fs};
 
-use frameloop::{Config, Echo, ListenAddr, Reactor};
+use frameloop::{Address, Config, Echo, Reactor};
 
 #[test]
 fn a_relative_unix_path_is_removed_from_the_directory_it_was_bound_in() {
@@ -22,7 +22,7 @@ fn a_relative_unix_path_is_removed_from_the_directory_it_was_bound_in() {
     for (path, end) in [("a.sock", "dropped"), ("./below/../b.sock", "stopped"), ("below/c.sock", "drained")] {
         env::set_current_dir(&bound_in).unwrap();
         let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
-        reactor.listen(&ListenAddr::Unix(path.into())).unwrap();
+        reactor.listen(&Address::Unix(path.into())).unwrap();
         assert!(Path::new(path).exists());
         env::set_current_dir(&elsewhere).unwrap();
         match end {

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use frameloop::{Config, Echo, ListenAddr, Reactor};
+use frameloop::{Address, Config, Echo, Reactor};
 use support::{Client, End, PATIENCE, SLACK, Server, frame, patient, payload};
 
 #[test]
@@ -92,14 +92,14 @@ fn a_signal_right_after_the_start_is_a_drain_of_nobody() {
 fn clients_in_the_listen_queue_are_answered_over_tcp_and_unix() {
     const COUNT: usize = 200;
     let path = std::env::temp_dir().join(format!("frameloop-drain-{}.sock", std::process::id()));
-    for addr in [ListenAddr::Tcp(([127, 0, 0, 1], 0).into()), ListenAddr::Unix(path.clone())] {
+    for addr in [Address::Tcp(([127, 0, 0, 1], 0).into()), Address::Unix(path.clone())] {
         for is_by_handle in [false, true] {
             let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
             let bound = reactor.listen(&addr).unwrap();
             let mut clients: Vec<_> = (0..COUNT)
                 .map(|_| match &bound {
-                    ListenAddr::Tcp(addr) => Client::connect(*addr),
-                    ListenAddr::Unix(path) => {
+                    Address::Tcp(addr) => Client::connect(*addr),
+                    Address::Unix(path) => {
                         let stream = TcpStream::from(OwnedFd::from(UnixStream::connect(path).unwrap()));
                         stream.set_read_timeout(Some(PATIENCE)).unwrap();
                         Client { stream }

@@ -153,7 +153,7 @@ fn a_reactor_is_driven_by_another_loop_through_its_descriptor() {
     other_end.write_all(b"!").unwrap();
     outer.turn_until(|outer| outer.own_events == 1);
     // Messages from other threads come through the descriptor as well.
-    outer.server.reactor.handle().send(Box::new(|peers| peers.stop())).ok().unwrap();
+    outer.server.reactor.handle().send(Box::new(|cx| cx.stop())).ok().unwrap();
     outer.turn_until(|outer| outer.outlook == Turn::Done);
 }
 

@@ -10,7 +10,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use frameloop::{Config, Context, Echo, Frame, Handle, HandleError, Handler, Peers, Reactor, Stats, StatsError, Turn};
+use frameloop::{
+    Config, Connection, Context, Echo, Frame, Handle, HandleError, Handler, Reactor, Stats, StatsError, Turn,
+};
 use support::stepped::{Act, Hooks, PATIENCE, Server, frame, listen, read_frame};
 
 /// A reactor running on a thread of its own; joining it gives the reactor back.
@@ -51,10 +53,10 @@ impl Handler for Collect {
     type State = ();
     type Message = (usize, usize);
 
-    fn on_open(&mut self, _conn: &mut Context<'_>) {}
-    fn on_frame(&mut self, _conn: &mut Context<'_>, (): &mut (), _frame: Frame<'_>) {}
+    fn on_open(&mut self, _conn: &mut Connection<'_>) {}
+    fn on_frame(&mut self, _conn: &mut Connection<'_>, (): &mut (), _frame: Frame<'_>) {}
 
-    fn on_message(&mut self, _peers: &mut Peers<'_>, message: (usize, usize)) {
+    fn on_message(&mut self, _cx: &mut Context<'_>, message: (usize, usize)) {
         if self.messages.is_empty() {
             self.entered.send(()).unwrap();
             self.gate.recv().unwrap();
@@ -101,7 +103,7 @@ fn a_message_sent_while_the_loop_sleeps_wakes_it() {
     let (handle, _, running) = spawn(Hooks::default());
     for _ in 0..100 {
         let (sender, receiver) = channel();
-        handle.send(Box::new(move |_: &mut Peers<'_>| sender.send(()).unwrap()) as Act).ok().unwrap();
+        handle.send(Box::new(move |_: &mut Context<'_>| sender.send(()).unwrap()) as Act).ok().unwrap();
         receiver.recv_timeout(PATIENCE).expect("the loop slept on");
     }
     handle.stop().unwrap();
@@ -113,7 +115,7 @@ fn a_message_speaks_to_connections() {
     let (handle, addr, running) = spawn(Hooks::default());
     let clients: Vec<_> = (0..5).map(|_| client(addr)).collect();
     clients.iter().for_each(|client| echo(client, b"open"));
-    handle.send(Box::new(|peers| assert_eq!(peers.broadcast(b"to all").queued, 5))).ok().unwrap();
+    handle.send(Box::new(|cx| assert_eq!(cx.broadcast_all(b"to all").queued, 5))).ok().unwrap();
     assert!(clients.iter().all(|client| read_frame(client) == b"to all"));
     handle.stop().unwrap();
     running.join().unwrap();
@@ -218,10 +220,10 @@ fn stats_asked_for_before_the_last_turn_and_not_served_in_it_fails() {
     let (handle, _, running) = spawn(Hooks::default());
     let (open, gate) = channel();
     let (entered, has_entered) = channel();
-    let first = move |peers: &mut Peers<'_>| {
+    let first = move |cx: &mut Context<'_>| {
         entered.send(()).unwrap();
         gate.recv().unwrap();
-        peers.stop();
+        cx.stop();
     };
     handle.send(Box::new(first)).ok().unwrap();
     has_entered.recv().unwrap();

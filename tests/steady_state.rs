@@ -9,7 +9,7 @@ mod support;
 use std::net::TcpStream;
 
 use allocation_counter::{AllocationInfo, measure};
-use frameloop::{Config, Echo, Handler, Sent};
+use frameloop::{Config, Echo, Handler};
 use support::stepped::{Hooks, Server, frame, frames, pattern};
 
 /// Sends `request` and waits for as many bytes.
@@ -38,7 +38,7 @@ fn allocations<H: Handler>(handler: H, request: &[u8], exchanges: usize) -> Allo
 
 /// Answers with a copy.
 fn copying() -> Hooks {
-    Hooks::default().on_frame(|conn, frame| assert_eq!(conn.reply(frame.payload()), Sent::Queued))
+    Hooks::default().on_frame(|conn, frame| assert_eq!(conn.reply(frame.payload()), Ok(())))
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_message_to_another_connection_allocates_nothing() {
     let (first, first_id) = server.connect_with_id();
     let second = server.connect();
     let hooks = Hooks::default().on_frame(move |conn, frame| {
-        assert_eq!(conn.send(first_id, frame.payload()), Sent::Queued);
+        assert_eq!(conn.send(first_id, frame.payload()), Ok(()));
     });
     let Hooks { on_frame, .. } = hooks;
     server.reactor.handler_mut().on_frame = on_frame;

@@ -8,7 +8,7 @@ use crate::wire::HEADER_LEN;
 
 /// One complete frame.
 ///
-/// Its bytes are where they were received. [`Context::reply_frame`](crate::Context::reply_frame) sends them back from
+/// Its bytes are where they were received. [`Connection::reply_frame`](crate::Connection::reply_frame) sends them back from
 /// there.
 #[derive(Debug)]
 pub struct Frame<'a> {

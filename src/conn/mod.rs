@@ -21,11 +21,10 @@ use std::time::Instant;
 
 use crate::conn::buffers::Buffers;
 use crate::conn::io::{Readiness, Transport};
-use crate::conn::output::Sent;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Flow, Replies, Verdict};
 use crate::conn::state::State;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, SendError};
 use crate::wire::HEADER_LEN;
 
 #[derive(Debug)]
@@ -273,16 +272,16 @@ impl Conn {
     ///
     /// Rule: a message that finds no room is lost for its sender. No connection ends because of it, neither this one nor
     /// another.
-    pub(crate) fn send(&mut self, payload: &[u8], shared: &mut Shared) -> Sent {
+    pub(crate) fn send(&mut self, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
         if !self.state.takes_output() {
-            return shared.count_refused(Sent::Gone);
+            return shared.count_refused(Err(SendError::Closed));
         }
         let is_full = self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         self.with_replies(shared, |replies| {
             let needed = replies.room_needed(HEADER_LEN + payload.len());
             // Above the high-water mark it is refused for that, whatever room there is.
             let has_room = is_full || needed == 0 || replies.shared.pool.has_room_for_message(needed);
-            let sent = if has_room { replies.reply(payload) } else { Sent::NoMemory };
+            let sent = if has_room { replies.reply(payload) } else { Err(SendError::NoMemory) };
             replies.shared.count_refused(sent)
         })
     }

@@ -9,28 +9,6 @@ use crate::conn::io::{Budget, Readiness, Transport};
 use crate::error::CloseReason;
 use crate::wire::HEADER_LEN;
 
-/// What became of a frame that was to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[must_use = "a frame that was not queued is lost unless the caller keeps it"]
-pub enum Sent {
-    /// It is queued, and will be sent in its order unless the connection ends first.
-    Queued,
-    /// It is not queued: the pending output has reached the high-water mark.
-    ///
-    /// [`Handler::on_low_water`](crate::Handler::on_low_water) is called when there is room again.
-    OverMark,
-    /// It is not queued: the connection has ended, or is ending.
-    Gone,
-    /// It is not queued: no header can announce a payload of more than 4 GiB - 1.
-    TooLong,
-    /// It is not queued: the buffers of all connections have no room for it within the memory limit. The connection goes
-    /// on.
-    ///
-    /// For a reply, connections that hold more than this one would are evicted first. For a message to another connection
-    /// none is, and an eighth of the limit is left to what connections need for themselves.
-    NoMemory,
-}
-
 /// The queued, unsent output of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Output {

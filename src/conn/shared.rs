@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::{CHUNK_LEN, ChunkPool};
-use crate::conn::output::Sent;
+use crate::error::SendError;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -53,12 +53,12 @@ impl Shared {
     }
 
     /// Counts a frame that is not queued, and returns why.
-    pub(crate) fn count_refused(&mut self, why: Sent) -> Sent {
+    pub(crate) fn count_refused(&mut self, why: Result<(), SendError>) -> Result<(), SendError> {
         match why {
-            Sent::OverMark => self.counts.frames_full += 1,
-            Sent::NoMemory => self.counts.frames_without_memory += 1,
-            Sent::Gone => self.counts.frames_gone += 1,
-            Sent::Queued | Sent::TooLong => {}
+            Err(SendError::Full) => self.counts.frames_full += 1,
+            Err(SendError::NoMemory) => self.counts.frames_without_memory += 1,
+            Err(SendError::Closed) => self.counts.frames_gone += 1,
+            Ok(()) | Err(SendError::TooLong { .. }) => {}
         }
         why
     }

@@ -6,10 +6,9 @@ use crate::conn::buffers::Buffers;
 use crate::conn::chunk::capacity_for;
 use crate::conn::frame::{Body, Frame};
 use crate::conn::input::{Frames, Stopped};
-use crate::conn::output::Sent;
 use crate::conn::shared::Shared;
-use crate::error::CloseReason;
-use crate::wire::{HEADER_LEN, encode_header};
+use crate::error::{CloseReason, SendError};
+use crate::wire::{HEADER_LEN, PAYLOAD_LEN_MAX, encode_header};
 
 /// The handler, as a turn sees it.
 pub(crate) trait Sink {
@@ -26,7 +25,7 @@ pub(crate) trait Sink {
         let _ = replies;
     }
     /// Pending output has fallen from the high-water mark to the low-water mark.
-    fn on_low_water(&mut self, replies: &mut Replies<'_>);
+    fn on_writable(&mut self, replies: &mut Replies<'_>);
     /// The connection has buffers of `held` bytes and needs `needed` more, for which the pool has no room. Evicts other
     /// connections that hold more. Returns whether there is room now.
     fn make_room(&mut self, held: usize, needed: usize, shared: &mut Shared) -> bool {
@@ -156,15 +155,13 @@ impl<'a> Replies<'a> {
     }
 
     /// Queues a frame with a copy of `payload`.
-    pub(crate) fn reply(&mut self, payload: &[u8]) -> Sent {
-        if let Some(refusal) = self.refusal() {
-            return refusal;
-        }
+    pub(crate) fn reply(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.check_room()?;
         let Ok(payload_len) = u32::try_from(payload.len()) else {
-            return Sent::TooLong;
+            return Err(SendError::TooLong { len: payload.len(), max: PAYLOAD_LEN_MAX as usize });
         };
         if !self.shared.pool.has_room(self.room_needed(HEADER_LEN + payload.len())) {
-            return Sent::NoMemory;
+            return Err(SendError::NoMemory);
         }
         self.queue_echo(HEADER_LEN + payload.len());
         let high = self.shared.config.output_high_water;
@@ -175,13 +172,13 @@ impl<'a> Replies<'a> {
 
     /// Queues a frame as it was received: without a copy if that keeps the order.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn reply_frame(&mut self, mut frame: Frame<'_>) -> Sent {
+    pub(crate) fn reply_frame(&mut self, mut frame: Frame<'_>) -> Result<(), SendError> {
         self.echo(&frame).unwrap_or_else(|| self.queue_frame(&mut frame))
     }
 
     /// Lets the frame be sent from the read buffer, if all pending output is right before it there.
     #[inline]
-    pub(crate) fn echo(&mut self, frame: &Frame<'_>) -> Option<Sent> {
+    pub(crate) fn echo(&mut self, frame: &Frame<'_>) -> Option<Result<(), SendError>> {
         match &frame.body {
             Body::Whole { bytes, at } if self.echo.end == *at && self.queued_bytes() == 0 && self.goes_on() => {
                 // Pending output is below the high-water mark: above it, no frame is delivered.
@@ -196,15 +193,13 @@ impl<'a> Replies<'a> {
     /// Queues any frame as it was received. Consumes nothing of it unless it is queued. Not inlined, so that the loop over
     /// small frames stays short.
     #[cold]
-    pub(crate) fn queue_frame(&mut self, frame: &mut Frame<'_>) -> Sent {
-        if let Some(refusal) = self.refusal() {
-            return refusal;
-        }
+    pub(crate) fn queue_frame(&mut self, frame: &mut Frame<'_>) -> Result<(), SendError> {
+        self.check_room()?;
         match &mut frame.body {
             Body::Whole { bytes, at } if self.pending_bytes() == 0 => *self.echo = *at..*at + bytes.len(),
             Body::Whole { bytes, .. } => {
                 if !self.shared.pool.has_room(self.room_needed(bytes.len())) {
-                    return Sent::NoMemory;
+                    return Err(SendError::NoMemory);
                 }
                 self.queue_echo(bytes.len());
                 self.append_before(0, bytes);
@@ -219,29 +214,29 @@ impl<'a> Replies<'a> {
         self.queued()
     }
 
-    /// Why nothing can be queued, if so.
+    /// Whether a frame may be queued, whatever its length.
     #[inline]
-    fn refusal(&mut self) -> Option<Sent> {
+    fn check_room(&mut self) -> Result<(), SendError> {
         if !self.goes_on() {
-            return Some(Sent::Gone);
+            return Err(SendError::Closed);
         }
         let is_full = self.pending_bytes() >= self.shared.config.output_high_water
             || self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         if !is_full {
-            return None;
+            return Ok(());
         }
         if !self.shared.pool.has_room(self.room_needed(0)) {
-            return Some(Sent::NoMemory);
+            return Err(SendError::NoMemory);
         }
         // Only `Output` records that the mark was reached, so that the handler is called when there is room again.
         self.queue_echo(0);
-        Some(Sent::OverMark)
+        Err(SendError::Full)
     }
 
     #[inline]
-    fn queued(&mut self) -> Sent {
+    fn queued(&mut self) -> Result<(), SendError> {
         self.shared.counts.frames_out += 1;
-        Sent::Queued
+        Ok(())
     }
 
     /// Copies what is to be echoed from the read buffer to the queue, before `more` bytes that follow. The pool has room.

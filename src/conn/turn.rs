@@ -186,7 +186,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         if let Some(buffers) = &mut self.conn.buffers {
             buffers.output.low_water_reported();
         }
-        self.call(S::on_low_water);
+        self.call(S::on_writable);
         if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
             output.handler_called();
         }

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use crate::conn::Conn;
 use crate::conn::input::ReadBuffer;
 use crate::conn::io::Readiness;
-use crate::conn::output::Sent;
 use crate::conn::shared::Shared;
 use crate::conn::state::State;
 use crate::conn::turn::run;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, SendError};
 use crate::fuzzing::content::{Content, Rest};
 use crate::fuzzing::script::{Act, LONGEST, Setup, Step, TIMEOUT};
 use crate::fuzzing::sink::Model;
@@ -206,7 +205,7 @@ impl Scene {
                 let payload = vec![0xee; payload_len.min(LONGEST)];
                 let sent = self.conn.send(&payload, &mut self.shared);
                 self.model.note(sent, [&payload[..]]);
-                assert_ne!(sent, Sent::TooLong);
+                assert!(!matches!(sent, Err(SendError::TooLong { .. })));
             }
             Step::Close => {
                 self.conn.close(CloseReason::ClosedByHandler);

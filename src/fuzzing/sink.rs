@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::conn::frame::Frame;
-use crate::conn::output::Sent;
 use crate::conn::sink::Sink;
 use crate::conn::sink::{Replies, Verdict};
-use crate::error::CloseReason;
+use crate::error::{CloseReason, SendError};
 use crate::fuzzing::script::{Act, LONGEST, Setup};
 use crate::wire::encode_header;
 
@@ -53,9 +52,9 @@ impl Model {
     }
 
     /// Notes what became of a frame with this payload.
-    pub(super) fn note<'a>(&mut self, sent: Sent, payload: impl IntoIterator<Item = &'a [u8]>) {
+    pub(super) fn note<'a>(&mut self, sent: Result<(), SendError>, payload: impl IntoIterator<Item = &'a [u8]>) {
         match sent {
-            Sent::Queued => {
+            Ok(()) => {
                 let before = self.expected.len();
                 self.expected.extend(encode_header(0));
                 payload.into_iter().for_each(|piece| self.expected.extend(piece));
@@ -65,18 +64,18 @@ impl Model {
                 self.replies += 1;
                 self.longest = self.longest.max(frame_len);
             }
-            Sent::OverMark => self.awaits_room = true,
-            Sent::Gone | Sent::TooLong | Sent::NoMemory => {}
+            Err(SendError::Full) => self.awaits_room = true,
+            Err(SendError::Closed) | Err(SendError::TooLong { .. }) | Err(SendError::NoMemory) => {}
         }
     }
 
-    fn reply(&mut self, payload: &[u8], replies: &mut Replies<'_>) -> Sent {
+    fn reply(&mut self, payload: &[u8], replies: &mut Replies<'_>) -> Result<(), SendError> {
         let sent = replies.reply(payload);
         self.note(sent, [payload]);
         sent
     }
 
-    fn echo(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) -> Sent {
+    fn echo(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) -> Result<(), SendError> {
         let payload = self.received.len() - frame.payload_len()..;
         let sent = replies.reply_frame(frame);
         let payload = self.received[payload].to_vec();
@@ -84,7 +83,7 @@ impl Model {
         sent
     }
 
-    fn answer(&mut self, act: Act, frame: Frame<'_>, replies: &mut Replies<'_>) -> Option<Sent> {
+    fn answer(&mut self, act: Act, frame: Frame<'_>, replies: &mut Replies<'_>) -> Option<Result<(), SendError>> {
         Some(match act {
             Act::Ignore => return None,
             Act::Copy => self.reply(frame.payload(), replies),
@@ -104,7 +103,7 @@ impl Model {
             *replies.verdict = verdict;
         }
         self.ended = Some(reason);
-        assert_eq!(replies.reply(b"too late"), Sent::Gone);
+        assert_eq!(replies.reply(b"too late"), Err(SendError::Closed));
     }
 
     fn close(&mut self, replies: &mut Replies<'_>) {
@@ -126,7 +125,7 @@ impl Sink for Model {
         frame.payload_chunks().for_each(|piece| self.received.extend(piece));
         let act = self.acts.pop_front().unwrap_or(self.answer);
         let sent = self.answer(act, frame, replies);
-        let is_queued = sent.is_none_or(|sent| matches!(sent, Sent::Queued | Sent::NoMemory));
+        let is_queued = sent.is_none_or(|sent| matches!(sent, Ok(()) | Err(SendError::NoMemory)));
         assert!(is_queued, "the first reply was refused: {sent:?}");
         match act {
             Act::Echo | Act::Copy | Act::Inspect | Act::Ignore => {}
@@ -156,7 +155,7 @@ impl Sink for Model {
         }
     }
 
-    fn on_low_water(&mut self, replies: &mut Replies<'_>) {
+    fn on_writable(&mut self, replies: &mut Replies<'_>) {
         assert!(self.ended.is_none(), "a connection that ends has no use for room");
         self.awaits_room = false;
         self.low_waters += 1;

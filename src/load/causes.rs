@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::addr::ListenAddr;
+use crate::address::Address;
 use crate::load::dialer::DialPace;
 use crate::load::machine;
 use crate::load::outcome::{Cause, Connecting};
@@ -179,7 +179,7 @@ fn ports() -> String {
 
 /// How to get more ports.
 fn more_ports(plan: &Plan) -> String {
-    let is_v6_loopback = |addr: &ListenAddr| matches!(addr, ListenAddr::Tcp(addr) if addr.ip() == Ipv6Addr::LOCALHOST);
+    let is_v6_loopback = |addr: &Address| matches!(addr, Address::Tcp(addr) if addr.ip() == Ipv6Addr::LOCALHOST);
     if plan.target.as_ref().is_some_and(is_v6_loopback) {
         "::1 is the only loopback address of IPv6, so load an IPv4 loopback address of the server, or widen \
          net.ipv4.ip_local_port_range"
@@ -279,7 +279,7 @@ mod tests {
             ("192.0.2.1:7", "10.0.0.1,10.0.0.2", "--source gives 2 addresses"),
             ("[::1]:7", "", "::1 is the only loopback address"),
         ] {
-            let target = Some(ListenAddr::Tcp(target.parse().unwrap()));
+            let target = Some(Address::Tcp(target.parse().unwrap()));
             let plan = Plan { target, sources: sources.parse().unwrap_or_default(), ..Plan::default() };
             let text = slow_ports(&plan, &pace);
             assert!(text.contains("from 0.040 to 3.500 ms") && text.contains(words), "{text}");

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::handler::{ConnId, Context};
+use crate::handler::Connection;
+use crate::id::ConnId;
 
 /// Counts nanoseconds from one instant, the same for all threads of a run.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +49,7 @@ impl Arrivals {
 
     /// When the frame that `conn` delivers arrived.
     #[inline]
-    pub(crate) fn time(&mut self, conn: &Context<'_>) -> u64 {
+    pub(crate) fn time(&mut self, conn: &Connection<'_>) -> u64 {
         let turn = Some((conn.id(), conn.now()));
         if self.turn != turn || self.uses == USES_MAX {
             (self.turn, self.uses, self.nanos) = (turn, 0, self.clock.now());

@@ -6,14 +6,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::addr::{Dial, ListenAddr, PeerAddr};
+use crate::address::{Address, Dial, PeerAddr};
 use crate::load::plan::Plan;
 use crate::load::sources::Sources;
 
 /// The target's addresses and the sources of a run; each thread has its own copy.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
-    to: ListenAddr,
+    to: Address,
     /// All addresses of the target's name, if it has several.
     addrs: Vec<SocketAddr>,
     sources: SourceChoice,
@@ -37,22 +37,22 @@ const SHARE_OF_RANGE: u64 = 3;
 impl Destination {
     /// `ports` is the size of the ephemeral range. `instance` differs between the generators of one machine, so that they
     /// do not use the same addresses of the loopback network.
-    pub(crate) fn new(plan: &Plan, to: &ListenAddr, ports: Option<u64>, instance: u32) -> Self {
+    pub(crate) fn new(plan: &Plan, to: &Address, ports: Option<u64>, instance: u32) -> Self {
         let addrs = match to {
-            ListenAddr::Tcp(first) if !plan.other_addrs.is_empty() => {
+            Address::Tcp(first) if !plan.other_addrs.is_empty() => {
                 std::iter::once(first).chain(&plan.other_addrs).copied().collect()
             }
-            ListenAddr::Tcp(_) | ListenAddr::Unix(_) => Vec::new(),
+            Address::Tcp(_) | Address::Unix(_) => Vec::new(),
         };
         let sources = match to {
-            ListenAddr::Unix(_) => SourceChoice::Kernel,
-            ListenAddr::Tcp(_) if !plan.sources.is_empty() => SourceChoice::InTurn(plan.sources.clone()),
-            ListenAddr::Tcp(to) if is_loopback_v4(to) && plan.other_addrs.iter().all(is_loopback_v4) => {
+            Address::Unix(_) => SourceChoice::Kernel,
+            Address::Tcp(_) if !plan.sources.is_empty() => SourceChoice::InTurn(plan.sources.clone()),
+            Address::Tcp(to) if is_loopback_v4(to) && plan.other_addrs.iter().all(is_loopback_v4) => {
                 let per_source = ports.map_or(PER_SOURCE, |ports| (ports / SHARE_OF_RANGE).max(1) as usize);
                 let begins_with_kernel = plan.connections_total() <= per_source;
                 SourceChoice::Loopback { per_source, first: first_source(instance), begins_with_kernel }
             }
-            ListenAddr::Tcp(_) => SourceChoice::Kernel,
+            Address::Tcp(_) => SourceChoice::Kernel,
         };
         Self { to: to.clone(), addrs, sources }
     }
@@ -64,7 +64,7 @@ impl Destination {
             addrs => Dial::any_of(addrs.to_vec()),
         };
         match self.source(nth) {
-            Some(ip) => dial.from_ip(ip),
+            Some(ip) => dial.bind(ip),
             None => dial,
         }
     }
@@ -92,7 +92,7 @@ impl Destination {
     pub(crate) fn fast_dials(&self, ports: Option<u64>) -> Option<u64> {
         let half = ports? / 2;
         match (&self.to, &self.sources) {
-            (ListenAddr::Unix(_), _) | (_, SourceChoice::Loopback { .. }) => None,
+            (Address::Unix(_), _) | (_, SourceChoice::Loopback { .. }) => None,
             (_, SourceChoice::Kernel) => Some(half),
             (_, SourceChoice::InTurn(sources)) => u64::try_from(sources.count()).ok()?.checked_mul(half),
         }
@@ -127,7 +127,7 @@ mod tests {
     const PORTS: u64 = 28_232;
 
     fn destination(to: &str, plan: &Plan) -> Destination {
-        Destination::new(plan, &ListenAddr::Tcp(to.parse().unwrap()), Some(PORTS), 7)
+        Destination::new(plan, &Address::Tcp(to.parse().unwrap()), Some(PORTS), 7)
     }
 
     /// How many of `dials` come from each source.
@@ -183,7 +183,7 @@ mod tests {
     fn address_that_accepted_is_tried_first_from_then_on() {
         let addrs: [SocketAddr; 3] = ["[::1]:1", "127.0.0.1:1", "[::2]:1"].map(|text| text.parse().unwrap());
         let plan = Plan { other_addrs: addrs[1..].to_vec(), ..Plan::default() };
-        let mut destination = Destination::new(&plan, &ListenAddr::Tcp(addrs[0]), None, 0);
+        let mut destination = Destination::new(&plan, &Address::Tcp(addrs[0]), None, 0);
         destination.prefer(&PeerAddr::from(addrs[2]));
         assert_eq!(destination.addrs, [addrs[2], addrs[0], addrs[1]]);
         assert_eq!(destination.dial(0), Dial::any_of(destination.addrs.clone()));

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::addr::PeerAddr;
-use crate::handler::{ConnId, Peers, TimerId};
+use crate::address::PeerAddr;
+use crate::handler::Context;
+use crate::id::{ConnId, TimerId};
 use crate::load::clock::Clock;
 use crate::load::destination::Destination;
 use crate::load::machine;
@@ -80,7 +81,7 @@ impl Dialer {
     }
 
     /// Dials some of the links in the queue, and sets a timer for the others.
-    pub(crate) fn dial(&mut self, clock: &Clock, peers: &mut Peers<'_>) {
+    pub(crate) fn dial(&mut self, clock: &Clock, cx: &mut Context<'_>) {
         if self.queue_timer.is_some() {
             return;
         }
@@ -91,12 +92,12 @@ impl Dialer {
                 return;
             }
             if let Some(due) = self.next_due().filter(|due| *due > now) {
-                self.queue_timer = peers.set_timer(clock.instant(due)).ok();
+                self.queue_timer = cx.set_timer(clock.instant(due)).ok();
                 return;
             }
             let Some(link) = self.queue.pop_front() else { return };
             let nth = self.dialed as usize * self.threads + self.thread;
-            let Ok(id) = peers.dial(self.destination.dial(nth)) else {
+            let Ok(id) = cx.dial(self.destination.dial(nth)) else {
                 // The reactor is stopping.
                 return self.queue.push_front(link);
             };
@@ -106,7 +107,7 @@ impl Dialer {
                 self.slow_since = Some(now);
             }
         }
-        self.queue_timer = peers.set_timer(peers.now()).ok();
+        self.queue_timer = cx.set_timer(cx.now()).ok();
     }
 
     /// When the next link may be dialed, where there is a rate.
@@ -127,10 +128,10 @@ impl Dialer {
     }
 
     /// Dials a link again, after a pause.
-    pub(crate) fn retry(&mut self, link: u32, clock: &Clock, peers: &mut Peers<'_>) {
+    pub(crate) fn retry(&mut self, link: u32, clock: &Clock, cx: &mut Context<'_>) {
         self.retries.push(link);
         if self.retry_timer.is_none() {
-            self.retry_timer = peers.set_timer(clock.instant(clock.now() + RETRY)).ok();
+            self.retry_timer = cx.set_timer(clock.instant(clock.now() + RETRY)).ok();
         }
     }
 

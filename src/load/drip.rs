@@ -12,7 +12,7 @@ use std::{io, thread};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::addr::{Dial, ListenAddr, connect_unix};
+use crate::address::{Address, Dial, connect_unix};
 use crate::wire::encode_header;
 
 /// Connections that drip until this is dropped.
@@ -102,9 +102,9 @@ fn connect(dial: &Dial, timeout: Duration) -> io::Result<Socket> {
     outcome
 }
 
-fn connect_to(to: &ListenAddr, from: Option<IpAddr>, timeout: Duration) -> io::Result<Socket> {
+fn connect_to(to: &Address, from: Option<IpAddr>, timeout: Duration) -> io::Result<Socket> {
     let socket = match to {
-        ListenAddr::Tcp(to) => {
+        Address::Tcp(to) => {
             let socket = Socket::new(Domain::for_address(*to), Type::STREAM, Some(Protocol::TCP))?;
             if let Some(from) = from {
                 socket.bind(&SocketAddr::new(from, 0).into())?;
@@ -113,7 +113,7 @@ fn connect_to(to: &ListenAddr, from: Option<IpAddr>, timeout: Duration) -> io::R
             socket.set_tcp_nodelay(true)?;
             socket
         }
-        ListenAddr::Unix(path) => connect_unix(path)?.into(),
+        Address::Unix(path) => connect_unix(path)?.into(),
     };
     socket.set_nonblocking(true)?;
     Ok(socket)

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use crate::conn::frame::Frame;
-use crate::conn::output::Sent;
-use crate::error::{CloseReason, DialError};
-use crate::handler::{ConnId, Context, Handler, Peers, SourceId, TimerId};
+use crate::error::{CloseReason, DialError, SendError};
+use crate::handler::{Connection, Context, Handler};
+use crate::id::{ConnId, SourceId, TimerId};
 use crate::load::clock::{Arrivals, Clock};
 use crate::load::destination::Destination;
 use crate::load::dialer::{Dialer, Dialing};
@@ -81,96 +81,96 @@ impl Generator {
     }
 
     /// Dials more links, and reports when each has been dialed.
-    fn continue_dialing(&mut self, peers: &mut Peers<'_>) {
-        self.dialer.dial(&self.clock, peers);
+    fn continue_dialing(&mut self, cx: &mut Context<'_>) {
+        self.dialer.dial(&self.clock, cx);
         if !self.dialer.is_settled() {
             let is_settled = self.dialer.settle();
             self.report.report_dialing(self.links.open(), is_settled, self.clock.now());
         }
     }
 
-    fn begin(&mut self, peers: &mut Peers<'_>, load: u64, measure: u64) {
+    fn begin(&mut self, cx: &mut Context<'_>, load: u64, measure: u64) {
         self.phase.begin(load, measure);
-        self.phase.arm(&self.clock, peers);
+        self.phase.arm(&self.clock, cx);
         if !self.links.has_active_open() {
-            return self.end_load(peers, load, EndCause::AllLost);
+            return self.end_load(cx, load, EndCause::AllLost);
         }
         match self.plan.rate {
             Some(rate) => {
                 self.pacer.start(Schedule::new(rate, self.plan.threads, self.thread, load));
-                self.send_due(peers);
+                self.send_due(cx);
             }
-            None => self.fill_links(peers),
+            None => self.fill_links(cx),
         }
     }
 
     /// Sends as many frames on each active link as may be in flight: the closed loop.
-    fn fill_links(&mut self, peers: &mut Peers<'_>) {
+    fn fill_links(&mut self, cx: &mut Context<'_>) {
         for index in self.links.active() {
             let Some(id) = self.links.connection(index) else { continue };
             for _ in 0..self.plan.depth {
-                self.send_now(index, |payload| peers.send(id, payload));
+                self.send_now(index, |payload| cx.send(id, payload));
             }
         }
     }
 
     /// Sends a link's next frame, if one may be sent: the closed loop.
-    fn send_now(&mut self, index: usize, send: impl FnOnce(&[u8]) -> Sent) {
+    fn send_now(&mut self, index: usize, send: impl FnOnce(&[u8]) -> Result<(), SendError>) {
         if self.phase.may_send(self.links.in_flight()) {
             self.links.send(index, Stamp::sent_at(self.clock.now()), send);
         }
     }
 
     /// Wakes the connections that have a frame due by now, and sets a timer for the next one: the open loop.
-    fn send_due(&mut self, peers: &mut Peers<'_>) {
+    fn send_due(&mut self, cx: &mut Context<'_>) {
         let now = self.clock.now();
         while self.phase.may_send(self.links.in_flight())
             && let Some(due) = self.pacer.take(now, self.phase.until())
         {
             match self.links.enqueue(due) {
-                Some(id) => drop(peers.wake(id)),
+                Some(id) => drop(cx.wake(id)),
                 // None is open: the last one has just closed.
                 None => self.report.charge(&[Stamp::waiting(due)], now, &self.phase),
             }
         }
         if self.phase.is_loading() {
-            self.pacer.rearm(self.phase.until(), &self.clock, peers);
+            self.pacer.rearm(self.phase.until(), &self.clock, cx);
         }
     }
 
-    fn on_phase_timer(&mut self, peers: &mut Peers<'_>) {
+    fn on_phase_timer(&mut self, cx: &mut Context<'_>) {
         let now = self.clock.now();
         match self.phase.on_timer(now) {
-            Some(Step::EndLoad { until, cause }) => return self.end_load(peers, until, cause),
+            Some(Step::EndLoad { until, cause }) => return self.end_load(cx, until, cause),
             Some(Step::ReportInterval(number)) => self.report.report_interval(number, INTERVAL, self.links.open()),
-            None => self.end_if_done(peers, now),
+            None => self.end_if_done(cx, now),
         }
-        self.phase.arm(&self.clock, peers);
+        self.phase.arm(&self.clock, cx);
     }
 
     /// Sends no more frames, and waits for the responses of those in flight.
-    fn end_load(&mut self, peers: &mut Peers<'_>, until: u64, cause: EndCause) {
+    fn end_load(&mut self, cx: &mut Context<'_>, until: u64, cause: EndCause) {
         if self.phase.is_ending() {
             return;
         }
         self.phase.set_until(until);
         // Also what came due since the last check: without it, the end of a stall would not be charged.
-        self.send_due(peers);
+        self.send_due(cx);
         self.phase.end_load(self.clock.now(), cause);
-        self.phase.arm(&self.clock, peers);
-        self.end_if_done(peers, until);
+        self.phase.arm(&self.clock, cx);
+        self.end_if_done(cx, until);
     }
 
     /// Ends the load if all frames are answered, and the run if no responses are awaited, or have been for too long.
-    fn end_if_done(&mut self, peers: &mut Peers<'_>, now: u64) {
+    fn end_if_done(&mut self, cx: &mut Context<'_>, now: u64) {
         if self.phase.is_loading() && self.phase.has_enough() {
-            return self.end_load(peers, now, EndCause::Planned);
+            return self.end_load(cx, now, EndCause::Planned);
         }
         let is_awaiting = self.links.in_flight() > 0 || (self.plan.churn && self.dialer.dialing().len() > 0);
         if let Some(cause) = self.phase.end_run(is_awaiting, now) {
             self.charge_unanswered();
             self.report.report_end(cause, &self.phase, &self.links, &self.dialer, &self.pacer);
-            peers.stop();
+            cx.stop();
         }
     }
 
@@ -206,7 +206,7 @@ impl Handler for Generator {
     type State = u32;
     type Message = Command;
 
-    fn on_open(&mut self, conn: &mut Context<'_>) -> u32 {
+    fn on_open(&mut self, conn: &mut Connection<'_>) -> u32 {
         let now = self.clock.now();
         let Some(Dialing { link, since }) = self.dialer.on_open(conn.id(), conn.peer_addr()) else {
             // There are no listeners, and only the dialer dials.
@@ -223,16 +223,16 @@ impl Handler for Generator {
             }
             Cohort::Active | Cohort::Idle | Cohort::Drip => {}
         }
-        self.continue_dialing(&mut conn.peers());
+        self.continue_dialing(&mut conn.cx());
         if self.phase.is_ending() {
             // With churn, this connection was awaited.
-            self.end_if_done(&mut conn.peers(), self.clock.now());
+            self.end_if_done(&mut conn.cx(), self.clock.now());
         }
         link
     }
 
     #[inline]
-    fn on_frame(&mut self, conn: &mut Context<'_>, link: &mut u32, frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, link: &mut u32, frame: Frame<'_>) {
         let now = self.arrivals.time(conn);
         let index = *link as usize;
         let stamp = match self.links.receive(index, &frame) {
@@ -252,19 +252,19 @@ impl Handler for Generator {
             self.links.send(index, Stamp::sent_at(now), |payload| conn.reply(payload));
         }
         if self.links.in_flight() == 0 || self.phase.has_enough() {
-            self.end_if_done(&mut conn.peers(), now + 1);
+            self.end_if_done(&mut conn.cx(), now + 1);
         }
     }
 
-    fn on_wake(&mut self, conn: &mut Context<'_>, link: &mut u32) {
+    fn on_wake(&mut self, conn: &mut Connection<'_>, link: &mut u32) {
         self.links.send_more(*link as usize, &self.clock, |payload| conn.reply(payload));
     }
 
-    fn on_low_water(&mut self, conn: &mut Context<'_>, link: &mut u32) {
+    fn on_writable(&mut self, conn: &mut Connection<'_>, link: &mut u32) {
         self.on_wake(conn, link);
     }
 
-    fn on_close(&mut self, peers: &mut Peers<'_>, _: ConnId, link: u32, reason: &CloseReason) {
+    fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, link: u32, reason: &CloseReason) {
         let index = link as usize;
         let Some((cohort, has_answers)) = self.links.on_close(index) else { return };
         let is_active = cohort == Cohort::Active;
@@ -273,22 +273,22 @@ impl Handler for Generator {
             self.on_lost(index, reason);
         }
         if self.phase.is_ending() {
-            return self.end_if_done(peers, self.clock.now());
+            return self.end_if_done(cx, self.clock.now());
         }
         if !self.phase.is_loading() {
             return;
         }
         if !self.plan.churn {
             if !self.links.has_active_open() {
-                self.end_load(peers, self.clock.now(), EndCause::AllLost);
+                self.end_load(cx, self.clock.now(), EndCause::AllLost);
             }
         } else if is_active {
             self.dialer.enqueue(link);
-            self.dialer.dial(&self.clock, peers);
+            self.dialer.dial(&self.clock, cx);
         }
     }
 
-    fn on_dial_failed(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
+    fn on_dial_failed(&mut self, cx: &mut Context<'_>, id: ConnId, error: &DialError) {
         let Some(link) = self.dialer.on_failed(id) else { return };
         if self.phase.is_ending() && !self.plan.churn {
             return;
@@ -298,34 +298,34 @@ impl Handler for Generator {
         let is_transient = *error == DialError::QueueFull || (*error == DialError::NoPort && is_churning);
         self.report.on_dial_failed(error, is_transient);
         if self.phase.is_ending() {
-            return self.end_if_done(peers, self.clock.now());
+            return self.end_if_done(cx, self.clock.now());
         }
         if is_transient || is_churning {
-            self.dialer.retry(link, &self.clock, peers);
+            self.dialer.retry(link, &self.clock, cx);
         }
-        self.continue_dialing(peers);
+        self.continue_dialing(cx);
     }
 
-    fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
+    fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
         if self.phase.is_timer(timer) {
-            self.on_phase_timer(peers);
+            self.on_phase_timer(cx);
         } else if !self.dialer.on_timer(timer) {
-            self.send_due(peers);
+            self.send_due(cx);
         } else if !self.phase.is_ending() {
-            self.dialer.dial(&self.clock, peers);
+            self.dialer.dial(&self.clock, cx);
         }
     }
 
-    fn on_source(&mut self, peers: &mut Peers<'_>, _: SourceId) {
+    fn on_source(&mut self, cx: &mut Context<'_>, _: SourceId) {
         // Timers fire after all events of a turn, so that frames that are due are sent once per turn.
-        let _ = peers.set_timer(peers.now());
+        let _ = cx.set_timer(cx.now());
     }
 
-    fn on_message(&mut self, peers: &mut Peers<'_>, command: Command) {
+    fn on_message(&mut self, cx: &mut Context<'_>, command: Command) {
         match command {
-            Command::Connect => self.continue_dialing(peers),
-            Command::Begin { load, measure } => self.begin(peers, load, measure),
-            Command::End => self.end_load(peers, self.clock.now(), EndCause::Interrupted),
+            Command::Connect => self.continue_dialing(cx),
+            Command::Begin { load, measure } => self.begin(cx, load, measure),
+            Command::End => self.end_load(cx, self.clock.now(), EndCause::Interrupted),
         }
     }
 }

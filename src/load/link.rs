@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::handler::ConnId;
+use crate::id::ConnId;
 use crate::load::outcome::Cohort;
 
 /// When a frame was due, and when it was passed to its connection, in nanoseconds.

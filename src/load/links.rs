@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::conn::frame::Frame;
-use crate::conn::output::Sent;
-use crate::handler::ConnId;
+use crate::error::SendError;
+use crate::id::ConnId;
 use crate::load::clock::Clock;
 use crate::load::link::{Link, LinkState, Stamp};
 use crate::load::outcome::{Cohort, Fault, FaultKind};
@@ -111,9 +111,14 @@ impl Links {
 
     /// Passes a link's next frame to `send`. Returns whether its connection took it.
     #[inline]
-    pub(crate) fn send(&mut self, index: usize, stamp: Stamp, send: impl FnOnce(&[u8]) -> Sent) -> bool {
+    pub(crate) fn send(
+        &mut self,
+        index: usize,
+        stamp: Stamp,
+        send: impl FnOnce(&[u8]) -> Result<(), SendError>,
+    ) -> bool {
         let link = &mut self.links[index];
-        let is_taken = send(self.payloads.payload(link.number, link.sent)) == Sent::Queued;
+        let is_taken = send(self.payloads.payload(link.number, link.sent)).is_ok();
         if is_taken {
             link.push(stamp);
             self.in_flight += 1;
@@ -137,10 +142,15 @@ impl Links {
     }
 
     /// Sends the frames that wait on a link, and on a deaf one any number, until its connection takes no more.
-    pub(crate) fn send_more(&mut self, index: usize, clock: &Clock, mut send: impl FnMut(&[u8]) -> Sent) {
+    pub(crate) fn send_more(
+        &mut self,
+        index: usize,
+        clock: &Clock,
+        mut send: impl FnMut(&[u8]) -> Result<(), SendError>,
+    ) {
         if self.links[index].cohort == Cohort::Deaf {
             let link = &mut self.links[index];
-            while send(self.payloads.payload(link.number, link.sent)) == Sent::Queued {
+            while send(self.payloads.payload(link.number, link.sent)).is_ok() {
                 link.sent = link.sent.wrapping_add(1);
             }
         }

@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use crate::addr::ListenAddr;
+use crate::address::Address;
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Echo;
@@ -21,7 +21,7 @@ use crate::reactor::stats::Stats;
 /// An echo server on a thread, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct OwnServer {
-    pub(crate) addr: ListenAddr,
+    pub(crate) addr: Address,
     handle: Handle<Infallible>,
     cpu: ThreadClock,
     thread: Option<JoinHandle<Result<(), Error>>>,
@@ -46,7 +46,7 @@ impl OwnServer {
             .map_err(Error::Config)?;
         let mut reactor = Reactor::new(config, Echo)?;
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let addr = reactor.listen(&ListenAddr::Tcp(any_port))?;
+        let addr = reactor.listen(&Address::Tcp(any_port))?;
         let handle = reactor.handle();
         let (sender, receiver) = sync_channel(1);
         let run = move || {

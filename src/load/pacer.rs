@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::handler::Peers;
+use crate::handler::Context;
 use crate::load::clock::Clock;
 use crate::load::wakeup::Wakeup;
 
@@ -54,12 +54,12 @@ impl Pacer {
     ///
     /// A busy loop checks in its next turn, which does not sleep: a timer that interrupts it would cost as much as a
     /// frame. An idle one is woken by a timer.
-    pub(crate) fn rearm(&mut self, until: u64, clock: &Clock, peers: &mut Peers<'_>) {
+    pub(crate) fn rearm(&mut self, until: u64, clock: &Clock, cx: &mut Context<'_>) {
         let Some(due) = self.schedule.as_ref().map(Schedule::due).filter(|due| *due < until) else { return };
         if std::mem::take(&mut self.is_busy) {
-            let _ = peers.set_timer(peers.now());
+            let _ = cx.set_timer(cx.now());
         } else {
-            self.wakeup.set(Duration::from_nanos(due.saturating_sub(clock.now())), peers);
+            self.wakeup.set(Duration::from_nanos(due.saturating_sub(clock.now())), cx);
         }
     }
 

@@ -3,7 +3,8 @@
 //! Rule: a frame belongs to the result if it was due while the run was measured (open loop), or was in flight then (closed
 //! loop, which has no schedule): frames of the warm-up never count.
 
-use crate::handler::{Peers, TimerId};
+use crate::handler::Context;
+use crate::id::TimerId;
 use crate::load::clock::{Clock, nanos};
 use crate::load::plan::{Plan, Stop};
 
@@ -229,14 +230,14 @@ impl Phase {
     }
 
     /// Sets the timer to when the phase may have to change next.
-    pub(crate) fn arm(&mut self, clock: &Clock, peers: &mut Peers<'_>) {
+    pub(crate) fn arm(&mut self, clock: &Clock, cx: &mut Context<'_>) {
         let at = match self.state {
             State::Loading if clock.now() < self.measure => self.measure.min(self.stalled_at()),
             State::Loading => self.interval_end().min(self.until).min(self.stalled_at()),
             State::Ending { give_up, .. } => give_up,
             State::Connecting | State::Over => return,
         };
-        self.timer = peers.set_timer(clock.instant(at)).ok();
+        self.timer = cx.set_timer(clock.instant(at)).ok();
     }
 
     pub(crate) fn is_timer(&self, timer: TimerId) -> bool {

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::addr::ListenAddr;
+use crate::address::Address;
 use crate::error::Error;
 use crate::load::sources::Sources;
 
@@ -14,7 +14,7 @@ use crate::load::sources::Sources;
 #[allow(clippy::exhaustive_structs)]
 pub struct Plan {
     /// The server to load. `None`: the run starts its own, on a thread of this process and a port that the kernel chooses.
-    pub target: Option<ListenAddr>,
+    pub target: Option<Address>,
     /// Further addresses of the target's name: when a connection to one fails, the next is tried.
     pub other_addrs: Vec<SocketAddr>,
     /// Connections that carry the load.
@@ -143,13 +143,13 @@ impl Plan {
         let family = |is_v4: bool| if is_v4 { "IPv4" } else { "IPv6" };
         // The run's own server has an IPv4 address.
         let (target, is_v4) = match &self.target {
-            Some(ListenAddr::Unix(path)) => {
+            Some(Address::Unix(path)) => {
                 return Err(LoadError::Plan(format!(
                     "a source address is for TCP, and the target is unix:{}: leave --source out",
                     path.display()
                 )));
             }
-            Some(ListenAddr::Tcp(addr)) => (addr.to_string(), addr.is_ipv4()),
+            Some(Address::Tcp(addr)) => (addr.to_string(), addr.is_ipv4()),
             None => ("the run's own server".into(), true),
         };
         let has_other_family = self.other_addrs.iter().any(|addr| addr.is_ipv4() != is_v4);
@@ -231,8 +231,8 @@ mod tests {
             ),
             (Plan { stop: Stop::Frames(0), ..plan() }, "frames is 0 and must be at least 1"),
         ];
-        let unix = Some(ListenAddr::Unix("/run/a.sock".into()));
-        let v6 = Some(ListenAddr::Tcp("[::1]:7".parse().unwrap()));
+        let unix = Some(Address::Unix("/run/a.sock".into()));
+        let v6 = Some(Address::Tcp("[::1]:7".parse().unwrap()));
         let sources = |text: &str| text.parse::<Sources>().unwrap();
         let of_sources = [
             (

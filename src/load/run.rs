@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::addr::ListenAddr;
+use crate::address::Address;
 use crate::load::clock::{Clock, nanos, time_of_day};
 use crate::load::destination::Destination;
 use crate::load::drip::Drips;
@@ -116,7 +116,7 @@ struct Run {
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Run {
-    fn start(plan: &Arc<Plan>, target: &ListenAddr, server: Option<OwnServer>) -> Result<Self, LoadError> {
+    fn start(plan: &Arc<Plan>, target: &Address, server: Option<OwnServer>) -> Result<Self, LoadError> {
         let clock = Clock::start();
         let payloads = Arc::new(Payloads::new(RangeInclusive::clone(&plan.payload_len)));
         let destination = Destination::new(plan, target, machine::ports(), std::process::id());

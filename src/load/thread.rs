@@ -118,7 +118,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::addr::ListenAddr;
+    use crate::address::Address;
     use crate::load::clock::Clock;
     use crate::load::destination::Destination;
     use crate::load::payload::Payloads;
@@ -130,7 +130,7 @@ mod tests {
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         listener.listen(i32::try_from(connections).unwrap()).unwrap();
-        let target = ListenAddr::Tcp(listener.local_addr().unwrap().as_socket().unwrap());
+        let target = Address::Tcp(listener.local_addr().unwrap().as_socket().unwrap());
         let (reports, _reported) = channel();
         let seed = Seed {
             clock: Clock::start(),

@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::error::Error;
-use crate::handler::{Handler, Peers};
+use crate::handler::{Context, Handler};
 use crate::reactor::Reactor;
 
 /// A timer that wakes a reactor. Clones share it.
@@ -41,7 +41,7 @@ impl Wakeup {
 
     /// Wakes the reactor once, `after` this long. Setting the timer makes it unreadable, so it is never read.
     #[cfg(target_os = "linux")]
-    pub(crate) fn set(&self, after: Duration, _peers: &mut Peers<'_>) {
+    pub(crate) fn set(&self, after: Duration, _cx: &mut Context<'_>) {
         // Zero would disarm it.
         let after = TimeSpec::from_duration(after.max(Duration::from_nanos(1)));
         // No duration makes it fail.
@@ -50,8 +50,8 @@ impl Wakeup {
 
     /// Wakes the reactor once, `after` this long.
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn set(&self, after: Duration, peers: &mut Peers<'_>) {
-        let at = peers.now() + after;
-        let _ = peers.set_timer(at);
+    pub(crate) fn set(&self, after: Duration, cx: &mut Context<'_>) {
+        let at = cx.now() + after;
+        let _ = cx.set_timer(at);
     }
 }

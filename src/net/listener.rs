@@ -9,7 +9,7 @@ use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::addr::{ListenAddr, PeerAddr, UnixAddr, explain_listen, is_mapped};
+use crate::address::{Address, PeerAddr, UnixAddr, explain_listen, is_mapped};
 use crate::config::Config;
 use crate::net::owner::Owner;
 use crate::net::socket::{OPTIONS_ARE_INHERITED, Stream, set_options};
@@ -31,21 +31,21 @@ enum ListenSocket {
 }
 
 impl Listener {
-    pub(crate) fn bind(addr: &ListenAddr, config: &Config) -> io::Result<(Self, ListenAddr)> {
+    pub(crate) fn bind(addr: &Address, config: &Config) -> io::Result<(Self, Address)> {
         Self::try_bind(addr, config).map_err(|error| explain_listen(addr, error))
     }
 
-    fn try_bind(addr: &ListenAddr, config: &Config) -> io::Result<(Self, ListenAddr)> {
+    fn try_bind(addr: &Address, config: &Config) -> io::Result<(Self, Address)> {
         let (domain, sock_addr) = match addr {
             // The kernel would say that an argument is invalid, as to much else.
-            ListenAddr::Tcp(addr) if is_mapped(*addr) => return Err(io::ErrorKind::InvalidInput.into()),
-            ListenAddr::Tcp(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
-            ListenAddr::Unix(path) => (Domain::UNIX, UnixAddr::of(path).sock_addr()?),
+            Address::Tcp(addr) if is_mapped(*addr) => return Err(io::ErrorKind::InvalidInput.into()),
+            Address::Tcp(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
+            Address::Unix(path) => (Domain::UNIX, UnixAddr::of(path).sock_addr()?),
         };
-        let protocol = matches!(addr, ListenAddr::Tcp(_)).then_some(Protocol::TCP);
+        let protocol = matches!(addr, Address::Tcp(_)).then_some(Protocol::TCP);
         let socket = Socket::new(domain, Type::STREAM, protocol)?;
         socket.set_nonblocking(true)?;
-        if let ListenAddr::Tcp(addr) = addr {
+        if let Address::Tcp(addr) = addr {
             socket.set_reuse_address(true)?;
             if config.reuse_port {
                 socket.set_reuse_port(true)?;
@@ -58,21 +58,21 @@ impl Listener {
         socket.bind(&sock_addr)?;
         // From here on the path is removed, whatever fails.
         let path = match addr {
-            ListenAddr::Unix(path) => match UnixAddr::of(path) {
+            Address::Unix(path) => match UnixAddr::of(path) {
                 UnixAddr::Path(path) => Some(BoundPath::of(path)?),
                 UnixAddr::Abstract(_) => None,
             },
-            ListenAddr::Tcp(_) => None,
+            Address::Tcp(_) => None,
         };
         // `build` has checked that the backlog fits.
         socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
         let (socket, bound) = match addr {
-            ListenAddr::Tcp(_) => {
+            Address::Tcp(_) => {
                 let listener = TcpListener::from_std(socket.into());
-                let bound = ListenAddr::Tcp(listener.local_addr()?);
+                let bound = Address::Tcp(listener.local_addr()?);
                 (ListenSocket::Tcp(listener), bound)
             }
-            ListenAddr::Unix(_) => (ListenSocket::Unix(UnixListener::from_std(socket.into())), addr.clone()),
+            Address::Unix(_) => (ListenSocket::Unix(UnixListener::from_std(socket.into())), addr.clone()),
         };
         Ok((Self { path, socket, owner: Owner::this_process() }, bound))
     }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn bind(path: &Path) -> Listener {
-        Listener::bind(&ListenAddr::Unix(path.into()), &Config::default()).unwrap().0
+        Listener::bind(&Address::Unix(path.into()), &Config::default()).unwrap().0
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("held");
         let any_port: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let (tcp, ListenAddr::Tcp(addr)) = Listener::bind(&any_port.into(), &Config::default()).unwrap() else {
+        let (tcp, Address::Tcp(addr)) = Listener::bind(&any_port.into(), &Config::default()).unwrap() else {
             panic!("no TCP address")
         };
         let unix = bind(&path);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::address::{Address, PeerAddr};
 use crate::config::Config;
 use crate::conn::io::Readiness;
 use crate::net::kernel;
@@ -126,7 +126,7 @@ impl Net for Mio {
         })
     }
 
-    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Listener, ListenAddr)> {
+    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Listener, Address)> {
         let (mut listener, bound) = Listener::bind(addr, config)?;
         self.poll.registry().register(listener.source(), Token(token), Interest::READABLE)?;
         Ok((listener, bound))
@@ -136,7 +136,7 @@ impl Net for Mio {
         listener.accept(config)
     }
 
-    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Stream> {
+    fn dial(&mut self, to: &Address, from: Option<IpAddr>, config: &Config) -> io::Result<Stream> {
         Stream::connect(to, from, config)
     }
 

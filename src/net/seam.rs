@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::address::{Address, PeerAddr};
 use crate::config::Config;
 use crate::conn::io::{Readiness, Transport};
 
@@ -37,7 +37,7 @@ pub trait Net {
     /// # Errors
     ///
     /// What the kernel answered.
-    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Self::Listener, ListenAddr)>;
+    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Self::Listener, Address)>;
 
     /// Takes a connection from the listen queue.
     ///
@@ -51,7 +51,7 @@ pub trait Net {
     /// # Errors
     ///
     /// What the kernel answered, if it did so at once.
-    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Self::Stream>;
+    fn dial(&mut self, to: &Address, from: Option<IpAddr>, config: &Config) -> io::Result<Self::Stream>;
 
     /// Whether the connection that [`dial`](Self::dial) began is made by now.
     ///

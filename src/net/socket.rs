@@ -10,7 +10,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::addr::{ListenAddr, UnixAddr};
+use crate::address::{Address, UnixAddr};
 use crate::config::Config;
 use crate::conn::io::Transport;
 use crate::error::NotLocal;
@@ -55,9 +55,9 @@ impl Stream {
     }
 
     /// Begins to connect.
-    pub(crate) fn connect(to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Self> {
+    pub(crate) fn connect(to: &Address, from: Option<IpAddr>, config: &Config) -> io::Result<Self> {
         match to {
-            ListenAddr::Tcp(to) => {
+            Address::Tcp(to) => {
                 let socket = Socket::new(Domain::for_address(*to), Type::STREAM, Some(Protocol::TCP))?;
                 socket.set_nonblocking(true)?;
                 set_options(&SockRef::from(&socket), config)?;
@@ -73,7 +73,7 @@ impl Stream {
                     Ok(()) | Err(_) => Ok(Stream::tcp(TcpStream::from_std(socket.into()))),
                 }
             }
-            ListenAddr::Unix(path) => UnixStream::connect_addr(&UnixAddr::of(path).socket_addr()?).map(Stream::unix),
+            Address::Unix(path) => UnixStream::connect_addr(&UnixAddr::of(path).socket_addr()?).map(Stream::unix),
         }
     }
 
@@ -266,9 +266,9 @@ mod tests {
 
     fn accepted(config: &Config) -> (Stream, std::net::TcpStream) {
         let mut net = Mio::new(config).unwrap();
-        let any = ListenAddr::Tcp("127.0.0.1:0".parse().unwrap());
+        let any = Address::Tcp("127.0.0.1:0".parse().unwrap());
         let (listener, bound) = net.listen(&any, config, 0).unwrap();
-        let ListenAddr::Tcp(addr) = bound else { panic!("{bound} is no TCP address") };
+        let Address::Tcp(addr) = bound else { panic!("{bound} is no TCP address") };
         let client = std::net::TcpStream::connect(addr).unwrap();
         while net.events().next().is_none() {
             net.poll(None).unwrap();
@@ -300,7 +300,7 @@ mod tests {
             let config = Config::builder().keepalive(Some(Duration::from_secs(idle))).build().unwrap();
             let (stream, _client) = accepted(&config);
             assert_probed(&stream, idle, interval);
-            let to = ListenAddr::Tcp(server.local_addr().unwrap());
+            let to = Address::Tcp(server.local_addr().unwrap());
             let stream = Mio::new(&config).unwrap().dial(&to, None, &config).unwrap();
             assert_probed(&stream, idle, interval);
             assert!(interval * u64::from(KEEPALIVE_PROBES) <= idle.max(5));

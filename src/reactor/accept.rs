@@ -9,11 +9,12 @@ use std::{fmt, io};
 
 use log::warn;
 
-use crate::addr::PeerAddr;
+use crate::address::PeerAddr;
 use crate::config::after;
 use crate::conn::io::Readiness;
 use crate::error::{CloseReason, is_out_of_descriptors};
-use crate::handler::{ConnId, Handler};
+use crate::handler::Handler;
+use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::connections::{Open, Phase};
 use crate::reactor::log_limit::Source;

@@ -9,14 +9,15 @@ use std::thread;
 
 use log::{trace, warn};
 
-use crate::addr::PeerAddr;
+use crate::address::PeerAddr;
 use crate::conn::frame::Frame;
 use crate::conn::input::Frames;
 use crate::conn::shared::Shared;
 use crate::conn::sink::Sink;
 use crate::conn::sink::{Replies, Verdict};
 use crate::error::CloseReason;
-use crate::handler::{ConnId, Context, Handler, Reach};
+use crate::handler::{Connection, Handler, Reach};
+use crate::id::ConnId;
 use crate::reactor::log_limit::{LogLimit, Source};
 
 /// Calls the handler for a connection.
@@ -37,11 +38,11 @@ impl<H: Handler> HandlerSink<'_, H> {
         &mut self,
         name: &str,
         replies: &mut Replies<'_>,
-        callback: impl FnOnce(&mut H, &mut Context<'_>, &mut H::State),
+        callback: impl FnOnce(&mut H, &mut Connection<'_>, &mut H::State),
     ) {
         let Self { handler, state, id, peer, reach, limit } = self;
         let outcome = guarded(|| {
-            let mut context = Context { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
+            let mut context = Connection { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
             callback(handler, &mut context, state);
         });
         let outcome = noted(outcome, name, About::Conn(*id, peer), replies.shared, limit);
@@ -79,8 +80,8 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
         self.call("on_wake", replies, H::on_wake);
     }
 
-    fn on_low_water(&mut self, replies: &mut Replies<'_>) {
-        self.call("on_low_water", replies, H::on_low_water);
+    fn on_writable(&mut self, replies: &mut Replies<'_>) {
+        self.call("on_writable", replies, H::on_writable);
     }
 
     fn make_room(&mut self, held: usize, needed: usize, shared: &mut Shared) -> bool {

@@ -3,15 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::addr::{Dial, PeerAddr};
+use crate::address::{Dial, PeerAddr};
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::conn::io::Readiness;
-use crate::conn::output::Sent;
 use crate::conn::shared::Shared;
 use crate::conn::turn::Moved;
-use crate::error::{CloseReason, DialError, DialRefused, TimerRefused};
-use crate::handler::{Broadcast, ConnId, End, Reach, TimerId, Wish, count};
+use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
+use crate::handler::{Broadcast, End, Reach, Wish, count};
+use crate::id::{ConnId, TimerId};
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::eviction::Eviction;
 use crate::reactor::run_queue::{RunQueue, note_run_len};
@@ -351,24 +351,24 @@ impl<S, T> Others<'_, S, T> {
 }
 
 impl<S, T> Reach for Others<'_, S, T> {
-    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Sent {
-        let Some(slot) = self.slots.slot_mut(to) else { return shared.count_refused(Sent::Gone) };
-        let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Sent::Gone) };
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
+        let Some(slot) = self.slots.slot_mut(to) else { return shared.count_refused(Err(SendError::Closed)) };
+        let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Err(SendError::Closed)) };
         let sent = open.conn.send(payload, shared);
-        if sent == Sent::Queued {
+        if sent.is_ok() {
             self.work.eviction.set(&mut slot.eviction_entry, to.index, open.conn.buffered_bytes(), false, shared.now);
             self.work.queue.push(to, slot);
         }
         sent
     }
 
-    fn broadcast(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
+    fn broadcast_all(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
         let mut reached = Broadcast::default();
         for (id, slot) in self.slots.iter_mut() {
             let Some(open) = slot.phase.open_mut() else { continue };
             let sent = open.conn.send(payload, shared);
             count(&mut reached, sent);
-            if sent == Sent::Queued {
+            if sent.is_ok() {
                 self.work.eviction.set(
                     &mut slot.eviction_entry,
                     id.index,
@@ -446,12 +446,12 @@ impl<S, T> Reach for Others<'_, S, T> {
 
 /// For callbacks that are about no connection.
 impl<S, T> Reach for Connections<S, T> {
-    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Sent {
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
         self.all().send(to, payload, shared)
     }
 
-    fn broadcast(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
-        self.all().broadcast(payload, shared)
+    fn broadcast_all(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
+        self.all().broadcast_all(payload, shared)
     }
 
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use log::debug;
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::address::{Address, PeerAddr};
 use crate::conn::io::Readiness;
 use crate::conn::turn::Moved;
 use crate::error::DialError;
-use crate::handler::{ConnId, Handler};
+use crate::handler::Handler;
+use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::connections::Phase;
 use crate::reactor::deadlines::Kind;
@@ -46,7 +47,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.connections.dial_next_or_fail(id, error);
     }
 
-    fn begin_dial(&mut self, id: ConnId, to: &ListenAddr, from: Option<IpAddr>) -> Result<N::Stream, DialError> {
+    fn begin_dial(&mut self, id: ConnId, to: &Address, from: Option<IpAddr>) -> Result<N::Stream, DialError> {
         let config = &self.shared.config;
         if self.life != Life::Running {
             return Err(DialError::Cancelled);
@@ -54,7 +55,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if self.connections.sockets() >= config.max_connections {
             return Err(DialError::ConnectionsMax { allowed: config.max_connections });
         }
-        if let (ListenAddr::Tcp(to), Some(from)) = (to, from)
+        if let (Address::Tcp(to), Some(from)) = (to, from)
             && to.is_ipv4() != from.is_ipv4()
         {
             return Err(DialError::SourceFamily);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::handler::{ConnId, Handler};
+use crate::handler::Handler;
+use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::connections::{Open, Phase};

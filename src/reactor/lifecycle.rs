@@ -2,11 +2,12 @@
 
 use log::{debug, warn};
 
-use crate::addr::PeerAddr;
+use crate::address::PeerAddr;
 use crate::conn::Conn;
 use crate::conn::io::{Readiness, Transport};
 use crate::error::{CausedBy, CloseReason, DialError};
-use crate::handler::{ConnId, Context, Handler};
+use crate::handler::{Connection, Handler};
+use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::connections::{Connections, Open, Phase};
@@ -54,7 +55,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let mut others = connections.all_but_opening(id);
         let outcome = conn.with_replies(shared, |replies| {
             let replies = replies.reborrow();
-            guarded(|| handler.on_open(&mut Context { id, peer: &peer, replies, reach: &mut others }))
+            guarded(|| handler.on_open(&mut Connection { id, peer: &peer, replies, reach: &mut others }))
         });
         let is_woken = others.work.take_woken();
         let state = noted(outcome, "on_open", About::Conn(id, &peer), shared, &mut log_limits.panicked);
@@ -140,7 +141,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         conn.release(&mut self.shared);
         self.deadlines.clear(id.index);
         let about = About::Conn(id, &peer);
-        self.call("on_close", about, |handler, peers| handler.on_close(peers, id, state, &reason));
+        self.call("on_close", about, |handler, cx| handler.on_close(cx, id, state, &reason));
     }
 
     /// Calls `on_dial_failed`. The dial's slot is free.
@@ -148,7 +149,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         debug!("[{id}] not connected: {error}");
         self.stats.dials_failed += 1;
         self.deadlines.clear(id.index);
-        self.call("on_dial_failed", About::Dial(id), |handler, peers| handler.on_dial_failed(peers, id, &error));
+        self.call("on_dial_failed", About::Dial(id), |handler, cx| handler.on_dial_failed(cx, id, &error));
     }
 
     fn count_closed(&mut self, reason: &CloseReason, unsent_bytes: usize) {

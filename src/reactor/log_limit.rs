@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use crate::addr::PeerAddr;
+use crate::address::PeerAddr;
 
 /// Lines are counted over this long.
 const WINDOW: Duration = Duration::from_secs(1);

@@ -34,12 +34,12 @@ use std::time::Instant;
 
 use log::{debug, info};
 
-use crate::addr::ListenAddr;
+use crate::address::Address;
 use crate::config::{Config, after};
 use crate::conn::input::ReadBuffer;
 use crate::conn::shared::Shared;
 use crate::error::{CloseReason, Error};
-use crate::handler::{Handler, Peers};
+use crate::handler::{Context, Handler};
 use crate::net::{Mio, Net};
 use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
@@ -74,11 +74,11 @@ use crate::reactor::write_progress::WriteProgress;
 /// what it accepts, dials and binds from there on; so a daemon listens behind the fork, and forks between two turns.
 ///
 /// ```
-/// use frameloop::{Config, Echo, ListenAddr, Reactor};
+/// use frameloop::{Config, Echo, Address, Reactor};
 ///
 /// let mut reactor = Reactor::new(Config::default(), Echo)?;
 /// let any_port: std::net::SocketAddr = "127.0.0.1:0".parse()?;
-/// println!("listening on {}", reactor.listen(&ListenAddr::Tcp(any_port))?);
+/// println!("listening on {}", reactor.listen(&Address::Tcp(any_port))?);
 /// reactor.drain(); // from elsewhere: `reactor.handle()`
 /// reactor.run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -189,7 +189,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     ///
     /// [`Error::Listen`] with the address and what the kernel answered; [`Error::Ending`] while the reactor drains and after
     /// it has stopped.
-    pub fn listen(&mut self, addr: &ListenAddr) -> Result<ListenAddr, Error> {
+    pub fn listen(&mut self, addr: &Address) -> Result<Address, Error> {
         if self.life != Life::Running || self.connections.work.end.is_some() {
             return Err(Error::Ending { addr: addr.clone() });
         }
@@ -204,10 +204,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     /// All connections by their ids, and what else a handler can do: dial, set a timer. Between two turns.
-    pub fn peers(&mut self) -> Peers<'_> {
+    pub fn cx(&mut self) -> Context<'_> {
         // What waits for a deadline from here on must not count the time since the last turn.
         self.shared.now = self.net.now();
-        Peers::new(&mut self.connections, &mut self.shared)
+        Context::new(&mut self.connections, &mut self.shared)
     }
 
     /// Turns until it is drained or stopped.

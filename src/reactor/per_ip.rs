@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::addr::PeerAddr;
+use crate::address::PeerAddr;
 use crate::config::Config;
 
 /// How many connections there are from each prefix. Has an entry for no prefix without a connection.

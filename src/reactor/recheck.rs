@@ -3,7 +3,8 @@
 use crate::conn::io::Transport;
 use crate::conn::turn::Moved;
 use crate::error::CloseReason;
-use crate::handler::{ConnId, Handler};
+use crate::handler::Handler;
+use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::connections::Open;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::conn::io::Transport;
-use crate::handler::ConnId;
+use crate::id::ConnId;
 use crate::reactor::connections::{Connections, Open};
 use crate::reactor::slots::Origin;
 

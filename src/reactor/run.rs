@@ -4,7 +4,8 @@ use log::{Level, log_enabled, trace};
 
 use crate::conn::io::Transport;
 use crate::conn::turn::{Moved, run};
-use crate::handler::{ConnId, Handler};
+use crate::handler::Handler;
+use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;

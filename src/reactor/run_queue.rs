@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::conn::turn::Moved;
-use crate::handler::ConnId;
+use crate::id::ConnId;
 use crate::reactor::slots::{Slot, Slots};
 
 /// The most bytes, read and written, of a run that counts as short: some small requests.

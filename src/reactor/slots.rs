@@ -1,6 +1,6 @@
 //! Where connections live: a slot each, with a generation that distinguishes a slot's successive connections.
 
-use crate::handler::ConnId;
+use crate::id::ConnId;
 use crate::reactor::deadlines::Kinds;
 use crate::reactor::eviction::Entry;
 use crate::reactor::token::Layout;

@@ -107,11 +107,11 @@ impl Refused {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// The outbox had reached its high watermark ([`Sent::OverMark`](crate::Sent::OverMark)).
+    /// The outbox had reached its high watermark ([`SendError::Full`](crate::SendError::Full)).
     pub full: u64,
-    /// The memory limit had no room for it ([`Sent::NoMemory`](crate::Sent::NoMemory)).
+    /// The memory limit had no room for it ([`SendError::NoMemory`](crate::SendError::NoMemory)).
     pub no_memory: u64,
-    /// The connection had ended, or was ending ([`Sent::Gone`](crate::Sent::Gone)).
+    /// The connection had ended, or was ending ([`SendError::Closed`](crate::SendError::Closed)).
     pub gone: u64,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::handler::TimerId;
+use crate::id::TimerId;
 
 /// Timers that are set.
 ///

@@ -1,6 +1,6 @@
 //! Tokens: the names of registrations, which the readiness queue returns in its events.
 
-use crate::handler::ConnId;
+use crate::id::ConnId;
 
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Read, Write};
 use log::trace;
 
 use crate::conn::io::Transport;
-use crate::handler::ConnId;
+use crate::id::ConnId;
 use crate::reactor::stats::Stats;
 
 /// One connection's stream during a run.

@@ -6,7 +6,8 @@ use log::trace;
 
 use crate::config::after;
 use crate::error::{CloseReason, Error};
-use crate::handler::{End, Handler, Peers, Reach, SourceId};
+use crate::handler::{Context, End, Handler, Reach};
+use crate::id::SourceId;
 use crate::net::Net;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::{About, guarded, noted};
@@ -81,7 +82,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Listener(index) => listeners.note_ready(index),
                 Subject::Waker => mailbox.note_rung(),
                 Subject::Source(number) if net.is_watched(ready.token) => {
-                    let mut peers = Peers::new(connections, shared);
+                    let mut peers = Context::new(connections, shared);
                     let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number)));
                     noted(outcome, "on_source", About::NoConn, shared, &mut log_limits.panicked);
                 }
@@ -97,7 +98,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             match self.mailbox.next() {
                 Some(Request::Message(message)) => {
                     self.stats.messages += 1;
-                    self.call("on_message", About::NoConn, |handler, peers| handler.on_message(peers, message));
+                    self.call("on_message", About::NoConn, |handler, cx| handler.on_message(cx, message));
                 }
                 Some(Request::End(end)) => self.connections.end(end),
                 // It fails if the caller has gone.
@@ -123,7 +124,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.connections.work.timers.note_due(now);
         }
         while let Some(timer) = self.connections.work.timers.next_firing() {
-            self.call("on_timer", About::NoConn, |handler, peers| handler.on_timer(peers, timer));
+            self.call("on_timer", About::NoConn, |handler, cx| handler.on_timer(cx, timer));
         }
     }
 
@@ -160,10 +161,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         &mut self,
         name: &str,
         about: About<'_>,
-        callback: impl FnOnce(&mut H, &mut Peers<'_>) -> R,
+        callback: impl FnOnce(&mut H, &mut Context<'_>) -> R,
     ) -> Option<R> {
         let Self { handler, connections, shared, log_limits, .. } = self;
-        let outcome = guarded(|| callback(handler, &mut Peers::new(connections, shared)));
+        let outcome = guarded(|| callback(handler, &mut Context::new(connections, shared)));
         noted(outcome, name, about, shared, &mut log_limits.panicked)
     }
 }

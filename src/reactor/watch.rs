@@ -3,7 +3,8 @@
 use std::os::fd::AsFd;
 
 use crate::error::Error;
-use crate::handler::{Handler, SourceId};
+use crate::handler::Handler;
+use crate::id::SourceId;
 use crate::reactor::Reactor;
 use crate::reactor::token::Subject;
 

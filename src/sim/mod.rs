@@ -41,7 +41,7 @@ pub use crate::sim::edges::Edges;
 pub use crate::sim::faults::Faults;
 pub use crate::sim::rng::Rng;
 
-use crate::addr::{ListenAddr, PeerAddr};
+use crate::address::{Address, PeerAddr};
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
@@ -77,8 +77,8 @@ impl Sim {
 
     /// An address to listen on.
     #[must_use]
-    pub fn addr(&self, port: u16) -> ListenAddr {
-        ListenAddr::Tcp(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
+    pub fn addr(&self, port: u16) -> Address {
+        Address::Tcp(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
     }
 
     /// A new peer; `None` if nobody listens on that port. It comes from an address of its own.
@@ -271,8 +271,8 @@ impl Net for SimNet {
         self.world.borrow().reported.clone().into_iter()
     }
 
-    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(SimListener, ListenAddr)> {
-        let ListenAddr::Tcp(socket_addr) = addr else {
+    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(SimListener, Address)> {
+        let Address::Tcp(socket_addr) = addr else {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let index = self.world.borrow_mut().listen(socket_addr.port(), token, config.events_per_turn)?;
@@ -286,7 +286,7 @@ impl Net for SimNet {
         Ok((SimStream { world: Rc::clone(&self.world), socket }, peer))
     }
 
-    fn dial(&mut self, to: &ListenAddr, _from: Option<IpAddr>, _config: &Config) -> io::Result<SimStream> {
+    fn dial(&mut self, to: &Address, _from: Option<IpAddr>, _config: &Config) -> io::Result<SimStream> {
         let socket = self.world.borrow_mut().dial(PeerAddr::from(to));
         Ok(SimStream { world: Rc::clone(&self.world), socket })
     }

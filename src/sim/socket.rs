@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::Instant;
 
-use crate::addr::PeerAddr;
+use crate::address::PeerAddr;
 use crate::net::Readiness;
 use crate::sim::edges::{Edge, Edges};
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::addr::PeerAddr;
+use crate::address::PeerAddr;
 use crate::net::{Readiness, Ready};
 use crate::sim::edges::{Edge, Edges};
 use crate::sim::faults::{EXHAUSTIONS, Faults, no_space};

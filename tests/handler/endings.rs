@@ -4,7 +4,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use frameloop::{CloseReason, Config, ConnId, Peers, Sent, Turn};
+use frameloop::{CloseReason, Config, ConnId, Context, SendError, Turn};
 
 use crate::support::stepped::{End, Hooks, Server, frame, frames, pattern, reset};
 use crate::{all, server};
@@ -36,7 +36,7 @@ fn a_graceful_close_flushes_a_large_output_then_sends_fin() {
     // What comes behind is not handed over, and does not destroy the output on its way by an RST.
     server.write(&client, &frames(&[b"go", b"never handed over", &pattern(60_000)]));
     server.expect_last(&client, &[&large]);
-    assert_eq!(all(&sent), [Sent::Queued, Sent::Gone]);
+    assert_eq!(all(&sent), [Ok(()), Err(SendError::Closed)]);
     drop(client);
     assert_eq!(server.closed(1).1, CloseReason::ClosedByHandler);
     assert_eq!(server.log().frames, 1);
@@ -47,9 +47,9 @@ fn a_graceful_close_flushes_a_large_output_then_sends_fin() {
 fn an_abort_ends_a_connection_at_once() {
     let large = pattern(64 << 20);
     let hooks = Hooks::default().on_frame(move |conn, _| {
-        assert_eq!(conn.reply(&large), Sent::Queued);
+        assert_eq!(conn.reply(&large), Ok(()));
         conn.abort();
-        assert_eq!(conn.reply(b"after the abort"), Sent::Gone);
+        assert_eq!(conn.reply(b"after the abort"), Err(SendError::Closed));
     });
     let mut server = server(hooks);
     let client = server.connect();
@@ -69,9 +69,9 @@ fn a_half_closed_connection_is_kept_and_answered_later_by_another_thread() {
     let handle = server.reactor.handle();
     let answering = std::thread::spawn(move || {
         let id = questions.recv().unwrap();
-        let answer = move |peers: &mut Peers<'_>| {
-            assert_eq!(peers.send(id, b"the late answer"), Sent::Queued);
-            assert!(peers.close(id));
+        let answer = move |cx: &mut Context<'_>| {
+            assert_eq!(cx.send(id, b"the late answer"), Ok(()));
+            assert!(cx.close(id));
         };
         handle.send(Box::new(answer)).ok().unwrap();
     });
@@ -131,7 +131,7 @@ fn a_close_inside_any_callback_closes_what_was_opened() {
 fn a_close_inside_on_low_water_flushes_the_rest() {
     let large = pattern(1 << 20);
     let reply = large.clone();
-    let hooks = Hooks::default().on_frame(move |conn, _| _ = conn.reply(&reply)).on_low_water(|conn| conn.close());
+    let hooks = Hooks::default().on_frame(move |conn, _| _ = conn.reply(&reply)).on_writable(|conn| conn.close());
     let reason = ending(Config::default(), hooks, |server, client| {
         server.write(&client, &frame(b"x"));
         server.expect_last(&client, &[&large]);
@@ -157,7 +157,7 @@ fn a_refused_connection_is_never_opened() {
 fn a_stop_closes_what_was_opened_at_once() {
     let mut server = server(Hooks::default());
     let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
-    server.act(|peers| peers.stop());
+    server.act(|cx| cx.stop());
     assert_eq!(server.turn(), Turn::Done);
     assert_eq!(server.reactor.drain_report().cut, 10);
     assert!(server.log().closed.iter().all(|(_, reason)| *reason == CloseReason::Cut), "{:?}", server.log());
@@ -182,13 +182,13 @@ fn after_its_close_nothing_more_is_queued_also_not_at_low_water() {
     let (results, sent) = channel();
     let hooks = Hooks::default()
         .on_frame(|conn, _| {
-            assert_eq!(conn.reply(&pattern(2_048)), Sent::Queued);
+            assert_eq!(conn.reply(&pattern(2_048)), Ok(()));
             conn.close();
         })
-        .on_low_water(move |conn| results.send(conn.reply(b"after the close")).unwrap());
+        .on_writable(move |conn| results.send(conn.reply(b"after the close")).unwrap());
     let mut server = Server::new(config, hooks);
     let client = server.connect();
     server.write(&client, &frame(b"x"));
     server.expect_last(&client, &[&pattern(2_048)]);
-    assert!(all(&sent).iter().all(|sent| *sent == Sent::Gone));
+    assert!(all(&sent).iter().all(|sent| *sent == Err(SendError::Closed)));
 }

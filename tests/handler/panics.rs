@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::channel;
 
-use frameloop::{CloseReason, Config, Sent};
+use frameloop::{CloseReason, Config};
 
 use crate::support::stepped::{Hooks, Server, frame, frames, pattern};
 use crate::{all, server};
@@ -39,7 +39,7 @@ fn a_panic_in_on_frame_ends_only_its_own_connection() {
         if frame.payload() == b"panic" {
             panic_once();
         }
-        assert_eq!(conn.reply_frame(frame), Sent::Queued);
+        assert_eq!(conn.reply_frame(frame), Ok(()));
     });
     let reason = panicking(hooks, |server, victim| {
         server.echo(victim, b"answered");
@@ -55,7 +55,7 @@ fn a_panic_over_a_large_frame_gives_its_buffers_back() {
         if frame.payload().len() > 1_000 {
             panic_once();
         }
-        assert_eq!(conn.reply_frame(frame), Sent::Queued);
+        assert_eq!(conn.reply_frame(frame), Ok(()));
     });
     let reason = panicking(hooks, |server, victim| {
         server.write(victim, &frame(&pattern(1 << 20)));
@@ -82,7 +82,7 @@ fn a_panic_in_on_half_close_on_low_water_or_on_wake_ends_only_its_own_connection
             b"large" => _ = conn.reply(&large),
             _ => _ = conn.reply_frame(frame),
         })
-        .on_low_water(move |_| panic_once());
+        .on_writable(move |_| panic_once());
     let reason = panicking(hooks, |server, victim| {
         server.write(victim, &frame(b"large"));
         drop(server.read_to_end(victim));
@@ -92,7 +92,7 @@ fn a_panic_in_on_half_close_on_low_water_or_on_wake_ends_only_its_own_connection
     let mut panic_once = once();
     let reason = panicking(Hooks::default().on_wake(move |_| panic_once()), |server, _| {
         let id = server.log().opened[0];
-        assert!(server.act(move |peers| peers.wake(id)));
+        assert!(server.act(move |cx| cx.wake(id)));
     });
     assert_eq!(reason, CloseReason::HandlerPanicked);
 }
@@ -101,7 +101,7 @@ fn a_panic_in_on_half_close_on_low_water_or_on_wake_ends_only_its_own_connection
 fn a_panic_in_on_open_ends_the_connection_and_nothing_was_opened() {
     let mut panic_once = once();
     let hooks = Hooks::default().on_open(move |conn| {
-        assert_eq!(conn.reply(b"welcome"), Sent::Queued);
+        assert_eq!(conn.reply(b"welcome"), Ok(()));
         panic_once();
     });
     let mut server = server(hooks);
@@ -147,7 +147,7 @@ fn a_panic_in_on_close_or_on_message_ends_nothing_else() {
 fn after_its_panic_a_handler_is_called_for_the_close_and_nothing_else() {
     let config = Config::builder().output_high_water(1_024).output_low_water(256).build().unwrap();
     let hooks = Hooks::default().on_frame(|conn, _| {
-        assert_eq!(conn.reply(&pattern(2_048)), Sent::Queued);
+        assert_eq!(conn.reply(&pattern(2_048)), Ok(()));
         panic!("this panic is part of the test");
     });
     let mut server = Server::new(config, hooks);

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::channel;
 
-use frameloop::{Broadcast, CloseReason, Config, ConnId, Context, Frame, Handler, Sent};
+use frameloop::{Broadcast, CloseReason, Config, ConnId, Connection, Frame, Handler, SendError};
 
 use crate::support::stepped::{End, Hooks, Server, frame, frames, pattern, reset};
 use crate::{all, server};
@@ -12,7 +12,7 @@ fn replies_by_copy_and_by_frame_keep_their_order() {
     let hooks = Hooks::default().on_frame(|conn, frame| {
         let is_copied = frame.payload()[0] % 2 == 0;
         let sent = if is_copied { conn.reply(frame.payload()) } else { conn.reply_frame(frame) };
-        assert_eq!(sent, Sent::Queued);
+        assert_eq!(sent, Ok(()));
     });
     let mut server = server(hooks);
     let client = server.connect();
@@ -48,7 +48,7 @@ fn a_frame_is_sent_to_another_connection_by_its_id() {
     let (first, second) = (server.connect(), server.connect());
     server.write(&second, &frames(&[b"from second", b"again"]));
     server.expect(&first, &[b"from second", b"again"]);
-    assert_eq!(all(&sent), [Sent::Queued, Sent::Queued]);
+    assert_eq!(all(&sent), [Ok(()), Ok(())]);
 }
 
 #[test]
@@ -63,10 +63,8 @@ fn a_stale_id_is_gone_and_never_the_next_tenant() {
     assert_eq!(slot_of(id_a), slot_of(id_b), "this needs the same slot");
     assert_ne!(id_a, id_b);
 
-    assert_eq!(server.act(move |peers| peers.send(id_a, b"not for b")), Sent::Gone);
-    let told = server.act(move |peers| {
-        [peers.close(id_a), peers.abort(id_a), peers.pause(id_a), peers.resume(id_a), peers.wake(id_a)]
-    });
+    assert_eq!(server.act(move |cx| cx.send(id_a, b"not for b")), Err(SendError::Closed));
+    let told = server.act(move |cx| [cx.close(id_a), cx.abort(id_a), cx.pause(id_a), cx.resume(id_a), cx.wake(id_a)]);
     assert_eq!(told, [false; 5]);
     server.echo(&b, b"only its own");
 }
@@ -76,14 +74,14 @@ fn who_is_woken_speaks_once_however_often_it_was_woken() {
     let mut spoken = 0;
     let hooks = Hooks::default().on_wake(move |conn| {
         spoken += 1;
-        assert_eq!(conn.reply(format!("{spoken}").as_bytes()), Sent::Queued);
+        assert_eq!(conn.reply(format!("{spoken}").as_bytes()), Ok(()));
     });
     let mut server = server(hooks);
     let (sleeper, _) = server.connect_with_id();
     let (client, id) = server.connect_with_id();
-    assert_eq!(server.act(move |peers| [peers.wake(id), peers.wake(id)]), [true; 2]);
+    assert_eq!(server.act(move |cx| [cx.wake(id), cx.wake(id)]), [true; 2]);
     server.expect(&client, &[b"1"]);
-    server.act(move |peers| peers.wake(id));
+    server.act(move |cx| cx.wake(id));
     server.expect(&client, &[b"2"]);
     server.echo(&sleeper, b"and nobody else does");
 }
@@ -92,7 +90,7 @@ fn who_is_woken_speaks_once_however_often_it_was_woken() {
 fn a_broadcast_counts_whom_it_reached_and_who_is_over_the_mark() {
     let (results, reached) = channel();
     let hooks = Hooks::default().on_frame(move |conn, frame| {
-        results.send(conn.broadcast(frame.payload())).unwrap();
+        results.send(conn.broadcast_all(frame.payload())).unwrap();
     });
     let mut server = server(hooks);
     let (slow, slow_id) = server.connect_with_id();
@@ -102,9 +100,9 @@ fn a_broadcast_counts_whom_it_reached_and_who_is_over_the_mark() {
     for client in others.iter().chain([&slow]) {
         server.expect(client, &[b"to all"]);
     }
-    let reached_by_peers = server.act(move |peers| {
-        fill(&mut |payload| peers.send(slow_id, payload));
-        peers.broadcast(b"to all but the slow one")
+    let reached_by_peers = server.act(move |cx| {
+        fill(&mut |payload| cx.send(slow_id, payload));
+        cx.broadcast_all(b"to all but the slow one")
     });
     for client in &others {
         server.expect(client, &[b"to all but the slow one"]);
@@ -118,9 +116,9 @@ fn a_broadcast_counts_whom_it_reached_and_who_is_over_the_mark() {
 fn over_the_mark_nothing_is_queued_until_low_water_is_told() {
     let mut server = server(Hooks::default());
     let (client, id) = server.connect_with_id();
-    let taken = server.act(move |peers| {
-        let taken = fill(&mut |payload| peers.send(id, payload));
-        assert_eq!(peers.send(id, b"lost"), Sent::OverMark);
+    let taken = server.act(move |cx| {
+        let taken = fill(&mut |payload| cx.send(id, payload));
+        assert_eq!(cx.send(id, b"lost"), Err(SendError::Full));
         taken
     });
     assert!((4..=5).contains(&taken), "64 KiB are the high watermark, {taken} frames of 16 KiB were queued");
@@ -128,7 +126,7 @@ fn over_the_mark_nothing_is_queued_until_low_water_is_told() {
     let expected = vec![pattern(16 << 10); taken];
     server.expect(&client, &expected.iter().map(Vec::as_slice).collect::<Vec<_>>());
     server.turn_until("low water", |reactor| reactor.handler().log.low_water == [id]);
-    server.act(move |peers| assert_eq!(peers.send(id, b"room again"), Sent::Queued));
+    server.act(move |cx| assert_eq!(cx.send(id, b"room again"), Ok(())));
     server.expect(&client, &[b"room again"]);
     assert_eq!(server.log().low_water, [id]);
 }
@@ -146,7 +144,7 @@ fn low_water_follows_also_when_everything_was_sent_at_once() {
     let payload = pattern(2_048);
     server.write(&client, &frame(&payload));
     server.expect(&client, &[&payload]);
-    assert_eq!(all(&sent), [Sent::Queued, Sent::OverMark]);
+    assert_eq!(all(&sent), [Ok(()), Err(SendError::Full)]);
     // The echo has been sent, so whatever is to be told of it has been told by the next turns.
     server.act(|_| {});
     server.act(|_| {});
@@ -166,7 +164,7 @@ fn one_reply_may_exceed_the_high_watermark_and_the_next_may_not() {
     let client = server.connect();
     server.write(&client, &frames(&[b"1", b"2"]));
     server.expect(&client, &[&large, &large]);
-    assert_eq!(all(&sent), [Sent::Queued, Sent::OverMark, Sent::Queued, Sent::OverMark]);
+    assert_eq!(all(&sent), [Ok(()), Err(SendError::Full), Ok(()), Err(SendError::Full)]);
 }
 
 #[test]
@@ -176,13 +174,13 @@ fn each_connection_has_a_state_of_its_own() {
         type State = u8;
         type Message = ();
 
-        fn on_open(&mut self, _conn: &mut Context<'_>) -> u8 {
+        fn on_open(&mut self, _conn: &mut Connection<'_>) -> u8 {
             0
         }
 
-        fn on_frame(&mut self, conn: &mut Context<'_>, count: &mut u8, _frame: Frame<'_>) {
+        fn on_frame(&mut self, conn: &mut Connection<'_>, count: &mut u8, _frame: Frame<'_>) {
             *count += 1;
-            assert_eq!(conn.reply(&[*count]), Sent::Queued);
+            assert_eq!(conn.reply(&[*count]), Ok(()));
         }
     }
     let mut server = Server::new(Config::default(), Count);
@@ -204,8 +202,8 @@ fn a_payload_of_many_chunks_reads_the_same_in_one_piece_and_in_several() {
     let hooks = Hooks::default().on_frame(move |conn, frame| {
         let joined = frame.payload_chunks().collect::<Vec<_>>().concat();
         results.send((frame.payload_chunks().count(), frame.payload_len(), frame.payload() == joined)).unwrap();
-        assert_eq!(conn.reply(frame.payload()), Sent::Queued);
-        assert_eq!(conn.reply_frame(frame), Sent::OverMark);
+        assert_eq!(conn.reply(frame.payload()), Ok(()));
+        assert_eq!(conn.reply_frame(frame), Err(SendError::Full));
     });
     let mut server = server(hooks);
     let client = server.connect();
@@ -233,22 +231,22 @@ fn a_large_frame_is_echoed_from_where_it_lies() {
 fn frames_for_a_connection_that_closes_meanwhile_are_gone() {
     let (results, sent) = channel();
     let on_close = results.clone();
-    let hooks = Hooks::default().on_close(move |peers, id| on_close.send(peers.send(id, b"too late")).unwrap());
+    let hooks = Hooks::default().on_close(move |cx, id| on_close.send(cx.send(id, b"too late")).unwrap());
     let mut server = server(hooks);
     let (aborted, id_aborted) = server.connect_with_id();
     let (closed, id_closed) = server.connect_with_id();
-    server.act(move |peers| {
-        assert!(peers.abort(id_aborted) && peers.close(id_closed));
-        results.send(peers.send(id_aborted, b"too late")).unwrap();
-        results.send(peers.send(id_closed, b"too late")).unwrap();
-        let reached = peers.broadcast(b"too late");
+    server.act(move |cx| {
+        assert!(cx.abort(id_aborted) && cx.close(id_closed));
+        results.send(cx.send(id_aborted, b"too late")).unwrap();
+        results.send(cx.send(id_closed, b"too late")).unwrap();
+        let reached = cx.broadcast_all(b"too late");
         assert_eq!((reached.gone, reached.queued + reached.full + reached.no_memory), (2, 0));
     });
     drop(server.read_to_end(&aborted));
     assert_eq!(server.read_to_end(&closed), (Vec::new(), End::Fin));
     drop(closed);
     server.turn_until("both closes", |reactor| reactor.handler().log.closed.len() == 2);
-    assert_eq!(all(&sent), [Sent::Gone; 4]);
+    assert_eq!(all(&sent), [Err(SendError::Closed); 4]);
     server.log().assert_paired();
 }
 
@@ -261,7 +259,7 @@ fn frames_sent_while_their_target_is_reset_hurt_nobody() {
         let handle = server.reactor.handle();
         reset(client);
         // Comes in the same turn as the reset, before the connection has run.
-        handle.send(Box::new(move |peers| assert_ne!(peers.send(id, b"on its way"), Sent::OverMark))).ok().unwrap();
+        handle.send(Box::new(move |cx| assert_ne!(cx.send(id, b"on its way"), Err(SendError::Full)))).ok().unwrap();
         assert_eq!(server.closed(round), (id, CloseReason::Reset));
     }
     server.echo(&other, b"still served");
@@ -272,7 +270,7 @@ fn frames_sent_while_their_target_is_reset_hurt_nobody() {
 
 #[test]
 fn a_reply_in_on_open_comes_first() {
-    let hooks = Hooks::default().on_open(|conn| assert_eq!(conn.reply(b"welcome"), Sent::Queued));
+    let hooks = Hooks::default().on_open(|conn| assert_eq!(conn.reply(b"welcome"), Ok(())));
     let mut server = server(hooks);
     let client = server.connect();
     server.expect(&client, &[b"welcome"]);
@@ -280,7 +278,7 @@ fn a_reply_in_on_open_comes_first() {
 }
 
 /// Queues frames of 16 KiB until the connection is over its mark, and returns how many were taken.
-fn fill(send: &mut dyn FnMut(&[u8]) -> Sent) -> usize {
+fn fill(send: &mut dyn FnMut(&[u8]) -> Result<(), SendError>) -> usize {
     let payload = pattern(16 << 10);
-    (0..1_000).take_while(|_| send(&payload) == Sent::Queued).count()
+    (0..1_000).take_while(|_| send(&payload).is_ok()).count()
 }

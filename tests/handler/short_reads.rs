@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use frameloop::{Config, Echo, ListenAddr};
+use frameloop::{Address, Config, Echo};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use socket2::SockRef;
 
@@ -24,7 +24,7 @@ fn request() -> Vec<u8> {
 fn local_server(name: &str) -> (Server<Echo>, PathBuf) {
     let mut server = Server::new(Config::default(), Echo);
     let path = std::env::temp_dir().join(format!("frameloop-{name}-{}.sock", std::process::id()));
-    server.reactor.listen(&ListenAddr::Unix(path.clone())).unwrap();
+    server.reactor.listen(&Address::Unix(path.clone())).unwrap();
     (server, path)
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use frameloop::client::Client as FramesClient;
-use frameloop::{Config, Context, Frame, Handler, ListenAddr, Reactor};
+use frameloop::{Address, Config, Connection, Frame, Handler, Reactor};
 use procfs_core::FromRead;
 use procfs_core::process::Status;
 use signal_hook::consts::SIGPIPE;
@@ -35,9 +35,9 @@ impl Handler for Answers {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _: &mut Context<'_>) {}
+    fn on_open(&mut self, _: &mut Connection<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         let _ = match frame.payload() {
             [LONG, ..] => conn.reply(&[LONG; 200_000]),
             _ => conn.reply_frame(frame),
@@ -87,7 +87,7 @@ fn part_of_a_program_whose_tcp_peers_go_away() {
     }
     let mut reactor = Reactor::new(Config::default(), Answers).unwrap();
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let ListenAddr::Tcp(addr) = reactor.listen(&any.into()).unwrap() else { panic!() };
+    let Address::Tcp(addr) = reactor.listen(&any.into()).unwrap() else { panic!() };
     for peer in 0..PEERS {
         let mut client = Client::connect(addr);
         turn_until(&mut reactor, |reactor| reactor.stats().accepted == peer + 1);
@@ -111,7 +111,7 @@ fn part_of_a_program_whose_unix_peers_go_away() {
     }
     let path = socket_path();
     let mut reactor = Reactor::new(Config::default(), Answers).unwrap();
-    reactor.listen(&ListenAddr::Unix(path.clone())).unwrap();
+    reactor.listen(&Address::Unix(path.clone())).unwrap();
     for peer in 0..PEERS {
         let mut client = UnixStream::connect(&path).unwrap();
         turn_until(&mut reactor, |reactor| reactor.stats().accepted == peer + 1);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use frameloop::ListenAddr;
+use frameloop::Address;
 use frameloop::load::{Plan, Stop, Unwatched, run};
 use socket2::{Domain, Socket, Type};
 
@@ -80,7 +80,7 @@ fn run_against_a_missing_unix_socket_names_the_cause() {
     let path = std::env::temp_dir().join(format!("frameloop-limits-{}.sock", std::process::id()));
     let long = std::env::temp_dir().join("x".repeat(200));
     for (path, name, words) in [(path, "not found", "no such socket file"), (long, "path too long", "too long")] {
-        let plan = Plan { target: Some(ListenAddr::Unix(path)), ..plan(([127, 0, 0, 1], 1).into()) };
+        let plan = Plan { target: Some(Address::Unix(path)), ..plan(([127, 0, 0, 1], 1).into()) };
         let outcome = outcome(&plan);
         assert_eq!(outcome.connecting.failed, [(name.to_owned(), 10)].into());
         assert!(outcome.causes[0].to_string().contains(words), "{}", outcome.causes[0]);

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
-use frameloop::ListenAddr;
+use frameloop::Address;
 use frameloop::load::{Plan, Stop};
 use socket2::SockRef;
 
@@ -53,7 +53,7 @@ fn open_loop_over_a_unix_socket_recovers_from_a_stall_of_the_server() {
     let listener = UnixListener::bind(&path).unwrap();
     thread::spawn(move || listener.incoming().for_each(|client| echo_with_stall(&mut client.unwrap())));
     for (payload_len, rate, frames) in [(256, 20_000.0, 16_000), (1 << 10, 5_000.0, 4_000), (64 << 10, 500.0, 400)] {
-        let target = Some(ListenAddr::Unix(path.clone()));
+        let target = Some(Address::Unix(path.clone()));
         assert_all_answered(&open_loop(Plan { target, ..Plan::default() }, payload_len, rate, frames), frames);
     }
     std::fs::remove_file(&path).unwrap();

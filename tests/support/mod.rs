@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use frameloop::{CloseReason, Config, ConfigBuilder, DrainReport, Echo, Handle, ListenAddr, Reactor, Stats};
+use frameloop::{Address, CloseReason, Config, ConfigBuilder, DrainReport, Echo, Handle, Reactor, Stats};
 
 pub(crate) use self::client::{Client, End, announcement, frame, payload, replies_and_end};
 pub(crate) use self::example::example;
@@ -52,14 +52,14 @@ impl Server {
     pub(crate) fn start_on(addr: &str, config: ConfigBuilder) -> Self {
         let mut reactor = Reactor::new(config.build().unwrap(), Echo).unwrap();
         let addr: SocketAddr = addr.parse().unwrap();
-        let ListenAddr::Tcp(addr) = reactor.listen(&addr.into()).unwrap() else { panic!("no TCP address") };
+        let Address::Tcp(addr) = reactor.listen(&addr.into()).unwrap() else { panic!("no TCP address") };
         Self::run(reactor, addr)
     }
 
     /// A server on a Unix socket; its `addr` leads nowhere.
     pub(crate) fn start_on_path(path: &Path, config: ConfigBuilder) -> Self {
         let mut reactor = Reactor::new(config.build().unwrap(), Echo).unwrap();
-        reactor.listen(&ListenAddr::Unix(path.into())).unwrap();
+        reactor.listen(&Address::Unix(path.into())).unwrap();
         Self::run(reactor, SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use frameloop::{CloseReason, Config, ConnId, Context, Frame, Handler, ListenAddr, Peers, Reactor, SourceId, Turn};
+use frameloop::{Address, CloseReason, Config, ConnId, Connection, Context, Frame, Handler, Reactor, SourceId, Turn};
 
 pub(crate) use super::PATIENCE;
 pub(crate) use super::client::frame;
@@ -136,10 +136,10 @@ impl Server<Hooks> {
 
     /// Lets `act` run in the next turn, as a message from a handle, and returns what it returned.
     #[track_caller]
-    pub(crate) fn act<R: Send + 'static>(&mut self, act: impl FnOnce(&mut Peers<'_>) -> R + Send + 'static) -> R {
+    pub(crate) fn act<R: Send + 'static>(&mut self, act: impl FnOnce(&mut Context<'_>) -> R + Send + 'static) -> R {
         let messages = self.reactor.stats().messages;
         let (sender, receiver) = channel();
-        self.reactor.handle().send(Box::new(move |peers| drop(sender.send(act(peers))))).ok().unwrap();
+        self.reactor.handle().send(Box::new(move |cx| drop(sender.send(act(cx))))).ok().unwrap();
         self.turn_until("the message", |reactor| reactor.stats().messages > messages);
         receiver.try_recv().expect("the message's act panicked")
     }
@@ -159,18 +159,18 @@ impl Server<Hooks> {
     }
 }
 
-type OnConn = Box<dyn FnMut(&mut Context<'_>) + Send>;
-type OnFrame = Box<dyn FnMut(&mut Context<'_>, Frame<'_>) + Send>;
-type OnClose = Box<dyn FnMut(&mut Peers<'_>, ConnId) + Send>;
+type OnConn = Box<dyn FnMut(&mut Connection<'_>) + Send>;
+type OnFrame = Box<dyn FnMut(&mut Connection<'_>, Frame<'_>) + Send>;
+type OnClose = Box<dyn FnMut(&mut Context<'_>, ConnId) + Send>;
 /// What a handle sends: something to be done in `on_message`.
-pub(crate) type Act = Box<dyn FnOnce(&mut Peers<'_>) + Send>;
+pub(crate) type Act = Box<dyn FnOnce(&mut Context<'_>) + Send>;
 
 /// A handler made of closures, which logs what it is called for. Without closures it echoes.
 pub(crate) struct Hooks {
     on_open: OnConn,
     pub(crate) on_frame: OnFrame,
     on_half_close: OnConn,
-    on_low_water: OnConn,
+    on_writable: OnConn,
     on_wake: OnConn,
     on_close: OnClose,
     pub(crate) log: Log,
@@ -219,7 +219,7 @@ impl Default for Hooks {
                 let _ = conn.reply_frame(frame);
             }),
             on_half_close: Box::new(|conn| conn.close()),
-            on_low_water: Box::new(|_| {}),
+            on_writable: Box::new(|_| {}),
             on_wake: Box::new(|_| {}),
             on_close: Box::new(|_, _| {}),
             log: Log::default(),
@@ -228,32 +228,32 @@ impl Default for Hooks {
 }
 
 impl Hooks {
-    pub(crate) fn on_open(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
+    pub(crate) fn on_open(mut self, hook: impl FnMut(&mut Connection<'_>) + Send + 'static) -> Self {
         self.on_open = Box::new(hook);
         self
     }
 
-    pub(crate) fn on_frame(mut self, hook: impl FnMut(&mut Context<'_>, Frame<'_>) + Send + 'static) -> Self {
+    pub(crate) fn on_frame(mut self, hook: impl FnMut(&mut Connection<'_>, Frame<'_>) + Send + 'static) -> Self {
         self.on_frame = Box::new(hook);
         self
     }
 
-    pub(crate) fn on_half_close(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
+    pub(crate) fn on_half_close(mut self, hook: impl FnMut(&mut Connection<'_>) + Send + 'static) -> Self {
         self.on_half_close = Box::new(hook);
         self
     }
 
-    pub(crate) fn on_low_water(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
-        self.on_low_water = Box::new(hook);
+    pub(crate) fn on_writable(mut self, hook: impl FnMut(&mut Connection<'_>) + Send + 'static) -> Self {
+        self.on_writable = Box::new(hook);
         self
     }
 
-    pub(crate) fn on_wake(mut self, hook: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
+    pub(crate) fn on_wake(mut self, hook: impl FnMut(&mut Connection<'_>) + Send + 'static) -> Self {
         self.on_wake = Box::new(hook);
         self
     }
 
-    pub(crate) fn on_close(mut self, hook: impl FnMut(&mut Peers<'_>, ConnId) + Send + 'static) -> Self {
+    pub(crate) fn on_close(mut self, hook: impl FnMut(&mut Context<'_>, ConnId) + Send + 'static) -> Self {
         self.on_close = Box::new(hook);
         self
     }
@@ -263,46 +263,46 @@ impl Handler for Hooks {
     type State = ConnId;
     type Message = Act;
 
-    fn on_open(&mut self, conn: &mut Context<'_>) -> ConnId {
+    fn on_open(&mut self, conn: &mut Connection<'_>) -> ConnId {
         (self.on_open)(conn);
         self.log.opened.push(conn.id());
         conn.id()
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, state: &mut ConnId, frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, state: &mut ConnId, frame: Frame<'_>) {
         self.log.frames += 1;
         self.log.check(conn.id(), *state);
         (self.on_frame)(conn, frame);
     }
 
-    fn on_low_water(&mut self, conn: &mut Context<'_>, state: &mut ConnId) {
+    fn on_writable(&mut self, conn: &mut Connection<'_>, state: &mut ConnId) {
         self.log.low_water.push(conn.id());
         self.log.check(conn.id(), *state);
-        (self.on_low_water)(conn);
+        (self.on_writable)(conn);
     }
 
-    fn on_wake(&mut self, conn: &mut Context<'_>, state: &mut ConnId) {
+    fn on_wake(&mut self, conn: &mut Connection<'_>, state: &mut ConnId) {
         self.log.check(conn.id(), *state);
         (self.on_wake)(conn);
     }
 
-    fn on_half_close(&mut self, conn: &mut Context<'_>, state: &mut ConnId) {
+    fn on_half_close(&mut self, conn: &mut Connection<'_>, state: &mut ConnId) {
         self.log.half_closed.push(conn.id());
         self.log.check(conn.id(), *state);
         (self.on_half_close)(conn);
     }
 
-    fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, state: ConnId, reason: &CloseReason) {
+    fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, state: ConnId, reason: &CloseReason) {
         self.log.closed.push((id, *reason));
         self.log.check(id, state);
-        (self.on_close)(peers, id);
+        (self.on_close)(cx, id);
     }
 
-    fn on_message(&mut self, peers: &mut Peers<'_>, act: Act) {
-        act(peers);
+    fn on_message(&mut self, cx: &mut Context<'_>, act: Act) {
+        act(cx);
     }
 
-    fn on_source(&mut self, _peers: &mut Peers<'_>, source: SourceId) {
+    fn on_source(&mut self, _cx: &mut Context<'_>, source: SourceId) {
         self.log.sources.push(source);
     }
 }
@@ -310,7 +310,7 @@ impl Handler for Hooks {
 pub(crate) fn listen<H: Handler>(reactor: &mut Reactor<H>) -> SocketAddr {
     let any_port: SocketAddr = "127.0.0.1:0".parse().unwrap();
     match reactor.listen(&any_port.into()).unwrap() {
-        ListenAddr::Tcp(addr) => addr,
+        Address::Tcp(addr) => addr,
         other => panic!("{other} is no TCP address"),
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
 use frameloop::wire::Protocol;
-use frameloop::{Config, Echo, ListenAddr, Reactor};
+use frameloop::{Address, Config, Echo, Reactor};
 use log::Level;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -210,7 +210,7 @@ fn the_name_of_a_unix_socket_of_a_peer_is_not_logged() {
     let path = |name: &str| env::temp_dir().join(format!("frameloop-logs-{}-{name}", process::id()));
     let (server_path, client_path) = (path("server"), path("\x1b[31m\r\nclient"));
     let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
-    reactor.listen(&ListenAddr::Unix(server_path.clone())).unwrap();
+    reactor.listen(&Address::Unix(server_path.clone())).unwrap();
     let lines = log_of(|| {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         socket.bind(&SockAddr::unix(&client_path).unwrap()).unwrap();

@@ -7,14 +7,14 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use frameloop::ListenAddr;
+use frameloop::Address;
 use nix::net::if_::if_nameindex;
 
 use crate::failure::Failure;
 
 /// Where to listen, or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Address {
+pub(crate) enum Endpoint {
     /// A name or an IP address, a colon, and a port.
     Tcp(String),
     /// The path of a Unix socket, or `@` and an abstract name.
@@ -22,7 +22,7 @@ pub(crate) enum Address {
 }
 
 /// An address to listen on.
-pub(crate) fn to_listen_on(text: &str) -> Result<Address, String> {
+pub(crate) fn to_listen_on(text: &str) -> Result<Endpoint, String> {
     let address = text.parse()?;
     match text.parse::<SocketAddr>() {
         Ok(addr) if addr.is_ipv6() && addr.ip().to_canonical().is_ipv4() => {
@@ -33,7 +33,7 @@ pub(crate) fn to_listen_on(text: &str) -> Result<Address, String> {
     }
 }
 
-impl FromStr for Address {
+impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -69,11 +69,11 @@ impl FromStr for Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(text) => f.write_str(text),
-            Self::Unix(path) => ListenAddr::Unix(path.clone()).fmt(f),
+            Self::Unix(path) => Address::Unix(path.clone()).fmt(f),
         }
     }
 }
@@ -144,7 +144,7 @@ impl<'a> Zoned<'a> {
     }
 }
 
-fn unix(path: &str) -> Result<Address, String> {
+fn unix(path: &str) -> Result<Endpoint, String> {
     let (what, name) = match path.strip_prefix('@') {
         Some(_) if !cfg!(any(target_os = "linux", target_os = "android")) => {
             return Err("abstract names (@) exist on Linux only: use a path, or ./@ for a file of such a name".into());
@@ -157,11 +157,11 @@ fn unix(path: &str) -> Result<Address, String> {
             Err("the abstract name behind unix:@ is empty: expected one such as unix:@frameloop".into())
         }
         0 => Err(FORM.into()),
-        len if len > ListenAddr::UNIX_LEN_MAX => Err(format!(
+        len if len > Address::UNIX_LEN_MAX => Err(format!(
             "{what} of a Unix socket has at most {} bytes, and this one has {len}: use a shorter one",
-            ListenAddr::UNIX_LEN_MAX
+            Address::UNIX_LEN_MAX
         )),
-        _ => Ok(Address::Unix(path.into())),
+        _ => Ok(Endpoint::Unix(path.into())),
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
             "unix:@a",
             "unix:./@a",
         ] {
-            assert_eq!(text.parse::<Address>().map(|addr| addr.to_string()), Ok(text.to_owned()));
+            assert_eq!(text.parse::<Endpoint>().map(|addr| addr.to_string()), Ok(text.to_owned()));
         }
     }
 
@@ -202,34 +202,34 @@ mod tests {
             "http://a:1",
             "unix:",
         ] {
-            assert_eq!(text.parse::<Address>(), Err(FORM.into()), "{text}");
+            assert_eq!(text.parse::<Endpoint>(), Err(FORM.into()), "{text}");
         }
         for text in ["::1", "::1:7007", "fe80::1:7007"] {
-            assert!(text.parse::<Address>().is_err_and(|error| error.contains("[::1]:7007")), "{text}");
+            assert!(text.parse::<Endpoint>().is_err_and(|error| error.contains("[::1]:7007")), "{text}");
         }
-        assert_eq!("localhost:65536".parse::<Address>(), Err("a port is at most 65535".into()));
-        assert_eq!("127.0.0.1:70000".parse::<Address>(), Err("a port is at most 65535".into()));
+        assert_eq!("localhost:65536".parse::<Endpoint>(), Err("a port is at most 65535".into()));
+        assert_eq!("127.0.0.1:70000".parse::<Endpoint>(), Err("a port is at most 65535".into()));
     }
 
     #[test]
     fn a_unix_path_has_at_most_107_bytes() {
-        assert_eq!(ListenAddr::UNIX_LEN_MAX, 107);
+        assert_eq!(Address::UNIX_LEN_MAX, 107);
         for (prefix, what) in [("", "a path"), ("@", "an abstract name")] {
             for len in [1, 106, 107] {
                 let text = format!("unix:{prefix}{}", "a".repeat(len));
-                assert_eq!(text.parse::<Address>().map(|addr| addr.to_string()), Ok(text));
+                assert_eq!(text.parse::<Endpoint>().map(|addr| addr.to_string()), Ok(text));
             }
             for len in [108, 109, 4_096] {
                 let text = format!("unix:{prefix}{}", "a".repeat(len));
                 let problem =
                     format!("{what} of a Unix socket has at most 107 bytes, and this one has {len}: use a shorter one");
-                assert_eq!(text.parse::<Address>(), Err(problem));
+                assert_eq!(text.parse::<Endpoint>(), Err(problem));
             }
         }
         // Bytes, not characters.
-        assert!(format!("unix:{}", "ä".repeat(54)).parse::<Address>().is_err());
+        assert!(format!("unix:{}", "ä".repeat(54)).parse::<Endpoint>().is_err());
         assert!(
-            "unix:@".parse::<Address>().is_err_and(|error| error.contains("is empty: expected one such as unix:@"))
+            "unix:@".parse::<Endpoint>().is_err_and(|error| error.contains("is empty: expected one such as unix:@"))
         );
     }
 
@@ -237,12 +237,12 @@ mod tests {
     fn a_zone_is_the_name_or_the_number_of_an_interface() {
         let loopback = if_nameindex().unwrap().iter().find(|interface| interface.name() == c"lo").unwrap().index();
         for text in ["[fe80::1%lo]:7007".to_owned(), format!("[fe80::1%{loopback}]:7007")] {
-            assert!(text.parse::<Address>().is_ok(), "{text}");
+            assert!(text.parse::<Endpoint>().is_ok(), "{text}");
             let expected = SocketAddrV6::new("fe80::1".parse().unwrap(), 7007, 0, loopback);
             assert_eq!(resolve(&text).unwrap(), [expected.into()]);
         }
         for text in ["[fe80::1%no-such]:7007", "[fe80::1%4294967295]:7007"] {
-            assert!(text.parse::<Address>().is_ok(), "{text}");
+            assert!(text.parse::<Endpoint>().is_ok(), "{text}");
             let failure = resolve(text).unwrap_err();
             let Failure::Run(message) = failure else { panic!("{failure:?}") };
             assert!(
@@ -252,24 +252,24 @@ mod tests {
             assert!(message.contains("it has lo"), "{message}");
         }
         for text in ["[fe80::1%]:7007", "[fe80::1%a b]:7007", "[fe80::1%lo]:", "[fe80::1%lo]", "[1.2.3.4%lo]:1"] {
-            assert_eq!(text.parse::<Address>(), Err(FORM.into()), "{text}");
+            assert_eq!(text.parse::<Endpoint>(), Err(FORM.into()), "{text}");
         }
-        assert!("[fe80::1%lo]:65536".parse::<Address>().is_err());
+        assert!("[fe80::1%lo]:65536".parse::<Endpoint>().is_err());
     }
 
     #[test]
     fn a_link_local_address_needs_its_interface() {
         for text in ["[fe80::1]:7007", "[febf::1]:7007"] {
-            let problem = text.parse::<Address>().unwrap_err();
+            let problem = text.parse::<Endpoint>().unwrap_err();
             assert!(problem.contains("%INTERFACE]:7007"), "{problem}");
         }
-        assert!("[fec0::1]:7007".parse::<Address>().is_ok());
+        assert!("[fec0::1]:7007".parse::<Endpoint>().is_ok());
     }
 
     #[test]
     fn a_mapped_address_can_be_connected_to_and_not_listened_on() {
         for (text, plain) in [("[::ffff:127.0.0.1]:0", "127.0.0.1:0"), ("[::ffff:0:0]:7007", "0.0.0.0:7007")] {
-            assert!(text.parse::<Address>().is_ok());
+            assert!(text.parse::<Endpoint>().is_ok());
             let problem = format!("an IPv4-mapped IPv6 address cannot be listened on: use {plain}");
             assert_eq!(to_listen_on(text), Err(problem));
         }

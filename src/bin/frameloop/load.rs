@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
-use frameloop::ListenAddr;
+use frameloop::Address;
 use frameloop::load::{Interval, LoadError, Outcome, Plan, Progress, Sources, Start, Stop, Watch};
 
-use crate::address::{self, Address};
+use crate::address::{self, Endpoint};
 use crate::exit::conclude;
 use crate::failure::Failure;
 use crate::live::Live;
@@ -30,7 +30,7 @@ use crate::{machine, values};
 pub(crate) struct LoadArgs {
     /// Server to load: IP:PORT, NAME:PORT or unix:PATH [default: its own]
     #[arg(value_name = "ADDR", value_hint = ValueHint::Hostname)]
-    addr: Option<Address>,
+    addr: Option<Endpoint>,
 
     /// Connections that carry the load
     #[arg(short, long, env = "FRAMELOOP_CONNECTIONS", value_name = "COUNT", default_value = "50")]
@@ -239,10 +239,10 @@ impl LoadArgs {
 }
 
 /// The addresses of the server: the one that is tried first, and the others of its name.
-fn target(address: &Address) -> Result<(ListenAddr, Vec<SocketAddr>), Failure> {
+fn target(address: &Endpoint) -> Result<(Address, Vec<SocketAddr>), Failure> {
     match address {
-        Address::Unix(path) => Ok((ListenAddr::Unix(path.clone()), Vec::new())),
-        Address::Tcp(text) => {
+        Endpoint::Unix(path) => Ok((Address::Unix(path.clone()), Vec::new())),
+        Endpoint::Tcp(text) => {
             let mut addrs = address::resolve(text)?;
             let first = addrs.remove(0);
             Ok((first.into(), addrs))

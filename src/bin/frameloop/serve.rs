@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
-use frameloop::{Config, ConfigError, Echo, ListenAddr, Reactor, Turn};
+use frameloop::{Address, Config, ConfigError, Echo, Reactor, Turn};
 use log::{info, warn};
 
-use crate::address::{self, Address};
+use crate::address::{self, Endpoint};
 use crate::environment::renamed;
 use crate::failure::Failure;
 use crate::memory_limit::MemoryLimit;
@@ -30,7 +30,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FRAMELOOP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7007")]
     #[arg(value_delimiter = ',', value_parser = address::to_listen_on)]
     #[arg(value_hint = ValueHint::Hostname, help_heading = "Listening")]
-    listen: Vec<Address>,
+    listen: Vec<Endpoint>,
     /// Length of the queue of connections that wait to be accepted
     #[arg(long, env = "FRAMELOOP_BACKLOG", value_name = "COUNT", default_value = "4096")]
     #[arg(value_parser = values::count::<u32>, help_heading = "Listening")]
@@ -232,15 +232,15 @@ impl ServeArgs {
 }
 
 /// What an address may stand for.
-fn candidates(address: &Address) -> Result<Vec<ListenAddr>, Failure> {
+fn candidates(address: &Endpoint) -> Result<Vec<Address>, Failure> {
     match address {
-        Address::Tcp(text) => Ok(address::resolve(text)?.into_iter().map(ListenAddr::Tcp).collect()),
-        Address::Unix(path) => Ok(vec![ListenAddr::Unix(path.clone())]),
+        Endpoint::Tcp(text) => Ok(address::resolve(text)?.into_iter().map(Address::Tcp).collect()),
+        Endpoint::Unix(path) => Ok(vec![Address::Unix(path.clone())]),
     }
 }
 
 /// Listens on the first candidate that can be listened on.
-fn listen(reactor: &mut Reactor<Echo>, address: &Address, candidates: &[ListenAddr]) -> Result<ListenAddr, Failure> {
+fn listen(reactor: &mut Reactor<Echo>, address: &Endpoint, candidates: &[Address]) -> Result<Address, Failure> {
     let mut outcome = Err(Failure::run(format_args!("{address} has no address to listen on")));
     for addr in candidates {
         outcome = reactor.listen(addr).map_err(Failure::from);

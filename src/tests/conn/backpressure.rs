@@ -1,8 +1,7 @@
 //! A peer that does not read is not read from; and the handler's own pause.
 
 use crate::config::Config;
-use crate::conn::output::Sent;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, SendError};
 use crate::fuzzing::socket::Arrival;
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::{Act, Style};
@@ -86,10 +85,10 @@ fn low_water_is_told_once_for_each_time_the_mark_was_reached() {
     let mut driver = marked(Style::Silent);
     driver.socket.room = 0;
     for times in 1..=3 {
-        assert_eq!(driver.send(&[0; HIGH]), Sent::Queued);
-        assert_eq!(driver.send(b"more"), Sent::OverMark);
+        assert_eq!(driver.send(&[0; HIGH]), Ok(()));
+        assert_eq!(driver.send(b"more"), Err(SendError::Full));
         driver.take(HIGH + 4 - LOW - 1);
-        assert_eq!((driver.sink.low_waters, driver.send(b"more")), (times - 1, Sent::OverMark));
+        assert_eq!((driver.sink.low_waters, driver.send(b"more")), (times - 1, Err(SendError::Full)));
         driver.take(1);
         assert_eq!(driver.sink.low_waters, times);
         driver.take(LOW);
@@ -100,14 +99,14 @@ fn low_water_is_told_once_for_each_time_the_mark_was_reached() {
 #[test]
 fn what_is_sent_at_low_water_is_sent() {
     let mut driver = marked(Style::Silent);
-    driver.sink.on_low_water = Some(vec![9; HIGH]);
+    driver.sink.on_writable = Some(vec![9; HIGH]);
     driver.socket.room = 0;
-    assert_eq!(driver.send(&[0; HIGH]), Sent::Queued);
+    assert_eq!(driver.send(&[0; HIGH]), Ok(()));
     for times in 1..10 {
         driver.take(HIGH + 4);
         assert_eq!(driver.sink.low_waters, times);
     }
-    driver.sink.on_low_water = None;
+    driver.sink.on_writable = None;
     driver.take(usize::MAX);
     driver.sent_all();
     driver.at_rest();
@@ -117,7 +116,7 @@ fn what_is_sent_at_low_water_is_sent() {
 fn output_that_nobody_asked_for_holds_the_frames_back_too() {
     let mut driver = marked(Style::Echo);
     driver.socket.room = 0;
-    assert_eq!(driver.send(&[0; HIGH]), Sent::Queued);
+    assert_eq!(driver.send(&[0; HIGH]), Ok(()));
     driver.receive(&stream(&[5]));
     assert_eq!((driver.sink.frames, driver.socket.reads), (0, 0));
     driver.take(usize::MAX);
@@ -185,7 +184,7 @@ fn what_is_owed_is_sent_while_the_handler_has_paused() {
     driver.sink.acts = vec![(1, Act::Pause)];
     driver.socket.room = 2;
     driver.receive(&stream(&[30, 4]));
-    assert_eq!(driver.send(b"meanwhile"), Sent::Queued);
+    assert_eq!(driver.send(b"meanwhile"), Ok(()));
     driver.take(usize::MAX);
     assert_eq!(driver.socket.written, [stream(&[30]), frame_of(b"meanwhile")].concat());
     driver.resume();
@@ -210,7 +209,7 @@ fn low_water_is_not_told_to_a_connection_that_ends() {
     // The handler wrote past the mark and closed: it must not be asked for more, or it might never end.
     for at_once in [true, false] {
         let mut driver = marked(Style::Silent);
-        driver.sink.on_low_water = Some(vec![9; HIGH]);
+        driver.sink.on_writable = Some(vec![9; HIGH]);
         driver.socket.room = if at_once { usize::MAX } else { 0 };
         driver.sink.acts = vec![(1, Act::Replies { count: 30, payload_len: 100 }), (1, Act::Close)];
         driver.receive(&stream(&[3]));
@@ -224,9 +223,9 @@ fn low_water_is_not_told_to_a_connection_that_ends() {
 #[test]
 fn low_water_is_not_told_to_a_connection_that_somebody_else_closed() {
     let mut driver = marked(Style::Silent);
-    driver.sink.on_low_water = Some(vec![9; HIGH]);
+    driver.sink.on_writable = Some(vec![9; HIGH]);
     driver.socket.room = 0;
-    assert_eq!(driver.send(&[0; HIGH]), Sent::Queued);
+    assert_eq!(driver.send(&[0; HIGH]), Ok(()));
     driver.close();
     driver.take(usize::MAX);
     assert_eq!((driver.phase(), driver.sink.low_waters), (Phase::Lingering, 0));

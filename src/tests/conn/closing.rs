@@ -3,8 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::config::Config;
-use crate::conn::output::Sent;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, SendError};
 use crate::fuzzing::socket::Arrival;
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::{Act, Style};
@@ -189,15 +188,15 @@ fn an_abort_loses_what_is_owed_even_if_the_socket_would_take_it() {
 #[test]
 fn nothing_is_queued_on_a_connection_that_ends() {
     let mut driver = lingering();
-    assert_eq!(driver.send(b"x"), Sent::Gone);
+    assert_eq!(driver.send(b"x"), Err(SendError::Closed));
     driver.arrive(Arrival::Eof);
-    assert_eq!(driver.send(b"x"), Sent::Gone);
+    assert_eq!(driver.send(b"x"), Err(SendError::Closed));
 
     let mut driver = Driver::echo();
     driver.socket.room = 0;
-    assert_eq!(driver.send(b"x"), Sent::Queued);
+    assert_eq!(driver.send(b"x"), Ok(()));
     driver.close();
-    assert_eq!(driver.send(b"y"), Sent::Gone);
+    assert_eq!(driver.send(b"y"), Err(SendError::Closed));
     driver.take(100);
     assert_eq!(driver.socket.written, frame_of(b"x"));
 }

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::conn::input::ReadBuffer;
-use crate::conn::output::Sent;
 use crate::conn::shared::Shared;
 use crate::conn::state::State;
 use crate::conn::turn::run;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, SendError};
 use crate::fuzzing::socket::{Arrival, Room, Socket};
 use crate::tests::conn::sink::{Answerer, Style};
 
@@ -175,7 +174,7 @@ impl Driver {
 
     // What somebody else says about the connection.
 
-    pub(super) fn send(&mut self, payload: &[u8]) -> Sent {
+    pub(super) fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         let sent = self.conn.send(payload, &mut self.shared);
         let _ = self.sink.note(sent, payload);
         self.turn();

@@ -1,8 +1,7 @@
 //! The peer has sent FIN, and may still read.
 
 use crate::config::Config;
-use crate::conn::output::Sent;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, SendError};
 use crate::fuzzing::socket::Arrival;
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::Style;
@@ -22,9 +21,9 @@ fn kept(style: Style, frames: &[usize]) -> Driver {
 fn a_handler_may_keep_a_half_closed_connection_and_answer_later() {
     let mut driver = kept(Style::Silent, &[3, 4]);
     driver.at_rest();
-    assert_eq!(driver.send(b"later"), Sent::Queued);
+    assert_eq!(driver.send(b"later"), Ok(()));
     assert_eq!(driver.socket.written, frame_of(b"later"));
-    assert_eq!(driver.send(b"and later"), Sent::Queued);
+    assert_eq!(driver.send(b"and later"), Ok(()));
     assert!(!driver.conn.state().is_ending());
     driver.close();
     driver.ended(CloseReason::PeerFinished);
@@ -34,9 +33,9 @@ fn a_handler_may_keep_a_half_closed_connection_and_answer_later() {
 fn a_half_closed_connection_flushes_late_answers_before_it_closes() {
     let mut driver = kept(Style::Echo, &[3]);
     driver.socket.room = 2;
-    assert_eq!(driver.send(b"later"), Sent::Queued);
+    assert_eq!(driver.send(b"later"), Ok(()));
     driver.close();
-    assert_eq!((driver.phase(), driver.send(b"too late")), (Phase::FlushingAfterFin, Sent::Gone));
+    assert_eq!((driver.phase(), driver.send(b"too late")), (Phase::FlushingAfterFin, Err(SendError::Closed)));
     driver.take(6);
     assert_eq!(driver.conn.closed(), None);
     driver.take(1);

@@ -1,10 +1,9 @@
 //! A handler that answers as it is told, and remembers what it saw and what was queued.
 
 use crate::conn::frame::Frame;
-use crate::conn::output::Sent;
 use crate::conn::sink::Sink;
 use crate::conn::sink::{Replies, Verdict};
-use crate::error::CloseReason;
+use crate::error::{CloseReason, SendError};
 use crate::wire::encode_header;
 
 /// How each frame is answered.
@@ -47,7 +46,7 @@ pub(super) struct Answerer {
     pub(super) acts: Vec<(usize, Act)>,
     pub(super) keeps_half_closed: bool,
     /// What is sent when there is room again.
-    pub(super) on_low_water: Option<Vec<u8>>,
+    pub(super) on_writable: Option<Vec<u8>>,
     /// What is sent when the peer has finished.
     pub(super) on_half_close: Option<Vec<u8>>,
     pub(super) frames: usize,
@@ -70,7 +69,7 @@ impl Answerer {
             style,
             acts: Vec::new(),
             keeps_half_closed: false,
-            on_low_water: None,
+            on_writable: None,
             on_half_close: None,
             frames: 0,
             received: Vec::new(),
@@ -85,20 +84,23 @@ impl Answerer {
     }
 
     /// Notes what became of a frame that was to be sent.
-    pub(super) fn note(&mut self, sent: Sent, payload: &[u8]) -> Sent {
+    pub(super) fn note(&mut self, sent: Result<(), SendError>, payload: &[u8]) -> Result<(), SendError> {
         match sent {
-            Sent::Queued => {
+            Ok(()) => {
                 self.queued.extend(encode_header(payload.len() as u32));
                 self.queued.extend(payload);
                 self.replies += 1;
                 self.longest = self.longest.max(payload.len() + 4);
             }
-            Sent::OverMark | Sent::Gone | Sent::TooLong | Sent::NoMemory => self.refused += 1,
+            Err(SendError::Full)
+            | Err(SendError::Closed)
+            | Err(SendError::TooLong { .. })
+            | Err(SendError::NoMemory) => self.refused += 1,
         }
         sent
     }
 
-    fn reply(&mut self, payload: &[u8], replies: &mut Replies<'_>) -> Sent {
+    fn reply(&mut self, payload: &[u8], replies: &mut Replies<'_>) -> Result<(), SendError> {
         let sent = replies.reply(payload);
         self.note(sent, payload)
     }
@@ -141,7 +143,7 @@ impl Answerer {
             *replies.verdict = verdict;
         }
         self.has_ended = true;
-        assert_eq!(replies.reply(b"too late"), Sent::Gone);
+        assert_eq!(replies.reply(b"too late"), Err(SendError::Closed));
     }
 }
 
@@ -190,10 +192,10 @@ impl Sink for Answerer {
         }
     }
 
-    fn on_low_water(&mut self, replies: &mut Replies<'_>) {
+    fn on_writable(&mut self, replies: &mut Replies<'_>) {
         assert!(!self.has_ended, "a connection that ends has no use for room");
         self.low_waters += 1;
-        if let Some(payload) = self.on_low_water.clone() {
+        if let Some(payload) = self.on_writable.clone() {
             let _ = self.reply(&payload, replies);
         }
     }

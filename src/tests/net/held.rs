@@ -7,10 +7,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::addr::{Dial, ListenAddr, PeerAddr};
+use crate::address::{Address, Dial, PeerAddr};
 use crate::config::{Config, ConfigBuilder};
 use crate::conn::frame::Frame;
-use crate::handler::{Context, Handler};
+use crate::handler::{Connection, Handler};
 use crate::net::owner::Owner;
 use crate::net::{Listener, Mio, Net, Ready, Stream, kernel};
 use crate::reactor::Reactor;
@@ -47,7 +47,7 @@ impl Net for Forked {
     fn events(&self) -> impl Iterator<Item = Ready> {
         self.net.events()
     }
-    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(Listener, ListenAddr)> {
+    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Listener, Address)> {
         self.net.listen(addr, config, token)
     }
     fn accept(&mut self, listener: &Listener, config: &Config) -> io::Result<(Stream, PeerAddr)> {
@@ -55,7 +55,7 @@ impl Net for Forked {
         self.fork(&accepted.0);
         Ok(accepted)
     }
-    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<Stream> {
+    fn dial(&mut self, to: &Address, from: Option<IpAddr>, config: &Config) -> io::Result<Stream> {
         let stream = self.net.dial(to, from, config)?;
         self.fork(&stream);
         Ok(stream)
@@ -78,24 +78,24 @@ impl Handler for Obedient {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         if conn.peer_addr().socket_addr().is_some_and(|addr| addr.ip().is_ipv6()) {
             panic!("this panic is part of the test");
         }
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         match frame.payload().first() {
             Some(b'a') => conn.abort(),
             Some(b'c') => conn.close(),
             Some(b'p') => panic!("this panic is part of the test"),
-            Some(b's') => conn.peers().stop(),
-            Some(b'd') => conn.peers().drain(),
+            Some(b's') => conn.cx().stop(),
+            Some(b'd') => conn.cx().drain(),
             _ => _ = conn.reply_frame(frame),
         }
     }
 
-    fn on_half_close(&mut self, conn: &mut Context<'_>, (): &mut ()) {
+    fn on_half_close(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
         conn.close();
     }
 }
@@ -134,7 +134,7 @@ fn assert_end_is_seen(reactor: &mut Reactor<Obedient, Forked>, client: &mut impl
 fn listen(reactor: &mut Reactor<Obedient, Forked>, ip: &str) -> SocketAddr {
     let any_port = SocketAddr::new(ip.parse().unwrap(), 0);
     match reactor.listen(&any_port.into()) {
-        Ok(ListenAddr::Tcp(addr)) => addr,
+        Ok(Address::Tcp(addr)) => addr,
         other => panic!("{other:?}"),
     }
 }
@@ -169,7 +169,7 @@ fn the_peer_sees_every_end_while_a_child_holds_the_descriptor() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("held");
         let mut unix = reactor(config);
-        unix.listen(&ListenAddr::Unix(path.clone())).unwrap();
+        unix.listen(&Address::Unix(path.clone())).unwrap();
         let mut client = UnixStream::connect(&path).unwrap();
         client.set_nonblocking(true).unwrap();
         client.write_all(&bytes).unwrap();
@@ -223,7 +223,7 @@ fn a_refused_peer_sees_the_end_while_a_child_holds_the_descriptor() {
 fn a_peer_that_was_dialled_sees_the_end_while_a_child_holds_the_descriptor() {
     let mut reactor = reactor(Config::builder());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    reactor.peers().dial(Dial::to(listener.local_addr().unwrap())).unwrap();
+    reactor.cx().dial(Dial::to(listener.local_addr().unwrap())).unwrap();
     let _ = reactor.turn(Some(Duration::from_millis(1))).unwrap();
     let (mut server, _) = listener.accept().unwrap();
     server.set_nonblocking(true).unwrap();
@@ -253,7 +253,7 @@ fn a_child_that_drops_its_copy_does_not_end_the_connection() {
     let mut net = Mio::new(&Config::default()).unwrap();
     let any_port: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let (listener, bound) = net.listen(&any_port.into(), &Config::default(), 0).unwrap();
-    let ListenAddr::Tcp(addr) = bound else { panic!("{bound} is no TCP address") };
+    let Address::Tcp(addr) = bound else { panic!("{bound} is no TCP address") };
     let mut client = TcpStream::connect(addr).unwrap();
     let begun = Instant::now();
     let mut stream = loop {

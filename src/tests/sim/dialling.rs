@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::addr::Dial;
+use crate::address::Dial;
 use crate::config::{Config, ConfigBuilder};
 use crate::error::{CloseReason, DialError};
-use crate::handler::{ConnId, Context, Handler, Peers, TimerId};
+use crate::handler::{Connection, Context, Handler};
+use crate::id::{ConnId, TimerId};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Edges, Faults, Rng, Sim, SimNet};
 use crate::wire::encode_header;
-use crate::{Frame, ListenAddr};
+use crate::{Address, Frame};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,32 +31,32 @@ impl Handler for Caller {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.opened.push(conn.id());
         self.peers.extend(conn.peer_addr().socket_addr());
         let _ = conn.reply(b"?");
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), _: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), _: Frame<'_>) {
         self.answered.push(conn.id());
         conn.close();
     }
 
-    fn on_close(&mut self, _: &mut Peers<'_>, id: ConnId, (): (), _: &CloseReason) {
+    fn on_close(&mut self, _: &mut Context<'_>, id: ConnId, (): (), _: &CloseReason) {
         self.closed.push(id);
     }
 
-    fn on_dial_failed(&mut self, _: &mut Peers<'_>, id: ConnId, error: &DialError) {
+    fn on_dial_failed(&mut self, _: &mut Context<'_>, id: ConnId, error: &DialError) {
         assert!(self.failed.insert(id, *error).is_none());
     }
 
-    fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
+    fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
         self.fired.push(timer);
-        peers.set_timer(peers.now()).unwrap();
+        cx.set_timer(cx.now()).unwrap();
     }
 
-    fn on_message(&mut self, peers: &mut Peers<'_>, (): ()) {
-        peers.set_timer(peers.now() + TIMEOUT).unwrap();
+    fn on_message(&mut self, cx: &mut Context<'_>, (): ()) {
+        cx.set_timer(cx.now() + TIMEOUT).unwrap();
     }
 }
 
@@ -64,7 +65,7 @@ fn caller(sim: &Sim, config: ConfigBuilder) -> Reactor<Caller, SimNet> {
 }
 
 fn there(sim: &Sim) -> Dial {
-    let ListenAddr::Tcp(addr) = sim.addr(9) else { panic!("no TCP address") };
+    let Address::Tcp(addr) = sim.addr(9) else { panic!("no TCP address") };
     Dial::to(addr)
 }
 
@@ -77,7 +78,7 @@ fn settle(sim: &Sim, reactor: &mut Reactor<Caller, SimNet>) {
 fn what_is_dialled_is_open_once_it_is_made_and_speaks_first() {
     let sim = Sim::new(1);
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(there(&sim)).unwrap();
+    let id = reactor.cx().dial(there(&sim)).unwrap();
     settle(&sim, &mut reactor);
     let far_end = sim.dialled().unwrap();
     let asked = [&encode_header(1)[..], b"?"].concat();
@@ -96,7 +97,7 @@ fn what_is_dialled_is_open_once_it_is_made_and_speaks_first() {
 fn a_dial_that_nobody_answers_fails_exactly_at_its_deadline() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(there(&sim)).unwrap();
+    let id = reactor.cx().dial(there(&sim)).unwrap();
     settle(&sim, &mut reactor);
     sim.advance(TIMEOUT - Duration::from_nanos(1));
     settle(&sim, &mut reactor);
@@ -112,7 +113,7 @@ fn a_dial_that_nobody_answers_fails_exactly_at_its_deadline() {
 fn a_dial_that_is_refused_fails_at_once() {
     let sim = Sim::with_faults(1, Faults { dial_refused: 1_000, ..Faults::default() });
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(there(&sim)).unwrap();
+    let id = reactor.cx().dial(there(&sim)).unwrap();
     settle(&sim, &mut reactor);
     assert_eq!(reactor.handler().failed[&id], DialError::Refused);
     assert_eq!(sim.open_sockets(), 0);
@@ -121,7 +122,7 @@ fn a_dial_that_is_refused_fails_at_once() {
 /// Three addresses, to be tried in order.
 fn any_of_three(sim: &Sim) -> (Dial, Vec<SocketAddr>) {
     let addr = |port| match sim.addr(port) {
-        ListenAddr::Tcp(addr) => addr,
+        Address::Tcp(addr) => addr,
         other => panic!("{other} is no TCP address"),
     };
     let addrs = vec![addr(9), addr(10), addr(11)];
@@ -132,7 +133,7 @@ fn any_of_three(sim: &Sim) -> (Dial, Vec<SocketAddr>) {
 fn each_address_of_a_dial_has_the_whole_timeout() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(any_of_three(&sim).0).unwrap();
+    let id = reactor.cx().dial(any_of_three(&sim).0).unwrap();
     for attempt in 0..3 {
         settle(&sim, &mut reactor);
         assert_eq!(reactor.next_deadline(), Some(sim.now() + TIMEOUT), "attempt {attempt}");
@@ -153,7 +154,7 @@ fn dial_of_several_addresses_opens_to_the_first_that_accepts() {
         let sim = Sim::with_faults(seed, Faults { dial_refused: 400, ..Faults::default() });
         let mut reactor = caller(&sim, Config::builder());
         let (dial, addrs) = any_of_three(&sim);
-        let id = reactor.peers().dial(dial).unwrap();
+        let id = reactor.cx().dial(dial).unwrap();
         settle(&sim, &mut reactor);
         let attempts = reactor.stats().dials.total() as usize;
         match reactor.handler().opened.as_slice() {
@@ -172,7 +173,7 @@ fn dial_of_several_addresses_opens_to_the_first_that_accepts() {
 fn dial_without_an_address_fails_by_name() {
     let sim = Sim::new(1);
     let mut reactor = caller(&sim, Config::builder());
-    let id = reactor.peers().dial(Dial::any_of(Vec::new())).unwrap();
+    let id = reactor.cx().dial(Dial::any_of(Vec::new())).unwrap();
     settle(&sim, &mut reactor);
     assert_eq!(reactor.handler().failed[&id], DialError::NoAddress);
 }
@@ -182,7 +183,7 @@ fn dials_beyond_the_budget_wait_for_the_next_turn() {
     let sim = Sim::new(1);
     let mut reactor = caller(&sim, Config::builder().dial_budget(3));
     for _ in 0..10 {
-        reactor.peers().dial(there(&sim)).unwrap();
+        reactor.cx().dial(there(&sim)).unwrap();
     }
     for dialled in [3, 6, 9, 10] {
         let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
@@ -212,12 +213,12 @@ fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
         let mut far_ends = Vec::new();
         for _ in 0..100 {
             match rng.below(10) {
-                0..3 => dialled.push(reactor.peers().dial(there(&sim)).unwrap()),
-                3 => dialled.push(reactor.peers().dial(any_of_three(&sim).0).unwrap()),
+                0..3 => dialled.push(reactor.cx().dial(there(&sim)).unwrap()),
+                3 => dialled.push(reactor.cx().dial(any_of_three(&sim).0).unwrap()),
                 4 => {
                     let any = rng.below(dialled.len());
                     if let Some(id) = dialled.get(any) {
-                        reactor.peers().abort(*id);
+                        reactor.cx().abort(*id);
                     }
                 }
                 5 => sim.advance(Duration::from_secs(rng.below(12) as u64)),
@@ -270,14 +271,14 @@ impl Handler for Proxy {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         let id = conn.id();
         self.opened.push(id);
         if self.dialled.contains(&id) {
             return;
         }
         for _ in 0..2 {
-            let dialled = conn.peers().dial(self.there.clone().unwrap()).unwrap();
+            let dialled = conn.cx().dial(self.there.clone().unwrap()).unwrap();
             assert_ne!(dialled, id);
             assert!(!self.dialled.contains(&dialled), "{dialled} was handed out twice");
             self.dialled.push(dialled);
@@ -285,7 +286,7 @@ impl Handler for Proxy {
         assert!(!self.panics, "refused by a panic");
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         let _ = conn.reply_frame(frame);
     }
 }

@@ -5,15 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::addr::Dial;
+use crate::address::Dial;
 use crate::config::Config;
 use crate::error::{CloseReason, DialError, DialRefused, Error};
-use crate::handler::{ConnId, Context, Handler, Peers, TimerId};
+use crate::handler::{Connection, Context, Handler};
+use crate::id::{ConnId, TimerId};
 use crate::reactor::handle::{Handle, HandleError};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Peer, Sim, SimNet};
 use crate::wire::encode_header;
-use crate::{Frame, ListenAddr, Sent};
+use crate::{Address, Frame, SendError};
 
 const PORT: u16 = 7007;
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
@@ -53,18 +54,18 @@ struct Stubborn {
 }
 
 impl Stubborn {
-    fn insist(&mut self, peers: &mut Peers<'_>) {
+    fn insist(&mut self, cx: &mut Context<'_>) {
         let mut heard = self.heard.borrow_mut();
         heard.callbacks += 1;
-        match peers.dial(self.there.clone()) {
+        match cx.dial(self.there.clone()) {
             Ok(id) => heard.dialled.push(id),
             Err(refused) => heard.refused.push(refused),
         }
-        let _ = peers.set_timer(peers.now() - Duration::from_secs(1));
+        let _ = cx.set_timer(cx.now() - Duration::from_secs(1));
         for id in &heard.opened {
-            peers.wake(*id);
-            peers.resume(*id);
-            let _ = peers.send(*id, &[7; 10_000]);
+            cx.wake(*id);
+            cx.resume(*id);
+            let _ = cx.send(*id, &[7; 10_000]);
         }
         if let Some(handle) = &self.handle {
             let _ = handle.send(());
@@ -76,48 +77,48 @@ impl Handler for Stubborn {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.heard.borrow_mut().opened.push(conn.id());
-        self.insist(&mut conn.peers());
+        self.insist(&mut conn.cx());
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         let _ = conn.reply_frame(frame);
-        self.insist(&mut conn.peers());
+        self.insist(&mut conn.cx());
     }
 
-    fn on_low_water(&mut self, conn: &mut Context<'_>, (): &mut ()) {
-        while conn.reply(&[7; 10_000]) == Sent::Queued {}
-        self.insist(&mut conn.peers());
+    fn on_writable(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
+        while conn.reply(&[7; 10_000]).is_ok() {}
+        self.insist(&mut conn.cx());
     }
 
-    fn on_wake(&mut self, conn: &mut Context<'_>, (): &mut ()) {
+    fn on_wake(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
         let id = conn.id();
-        assert!(conn.peers().wake(id));
-        self.insist(&mut conn.peers());
+        assert!(conn.cx().wake(id));
+        self.insist(&mut conn.cx());
     }
 
-    fn on_half_close(&mut self, conn: &mut Context<'_>, (): &mut ()) {
-        self.insist(&mut conn.peers());
+    fn on_half_close(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
+        self.insist(&mut conn.cx());
     }
 
-    fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, (): (), reason: &CloseReason) {
+    fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, (): (), reason: &CloseReason) {
         self.heard.borrow_mut().closed.push((id, *reason));
-        self.insist(peers);
+        self.insist(cx);
         assert!(!self.panics_in_close, "a panic in on_close");
     }
 
-    fn on_dial_failed(&mut self, peers: &mut Peers<'_>, id: ConnId, error: &DialError) {
+    fn on_dial_failed(&mut self, cx: &mut Context<'_>, id: ConnId, error: &DialError) {
         self.heard.borrow_mut().failed.push((id, *error));
-        self.insist(peers);
+        self.insist(cx);
     }
 
-    fn on_timer(&mut self, peers: &mut Peers<'_>, _: TimerId) {
-        self.insist(peers);
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerId) {
+        self.insist(cx);
     }
 
-    fn on_message(&mut self, peers: &mut Peers<'_>, (): ()) {
-        self.insist(peers);
+    fn on_message(&mut self, cx: &mut Context<'_>, (): ()) {
+        self.insist(cx);
     }
 }
 
@@ -134,7 +135,7 @@ impl Rig {
         let faults = Faults { dial_unanswered: 300, dial_refused: 300, ..Faults::default() };
         let sim = Sim::with_faults(3, faults);
         let config = Config::builder().drain_timeout(DRAIN_TIMEOUT).max_connections(40).dials_max(20).timers_max(50);
-        let ListenAddr::Tcp(there) = sim.addr(9) else { panic!("no TCP address") };
+        let Address::Tcp(there) = sim.addr(9) else { panic!("no TCP address") };
         let heard = Rc::<RefCell<Heard>>::default();
         let handler = Stubborn { heard: Rc::clone(&heard), there: Dial::to(there), handle: None, panics_in_close };
         let mut reactor = Reactor::with_net(sim.net(), config.build().unwrap(), handler).unwrap();
@@ -208,11 +209,11 @@ fn stop_ends_in_one_turn_whatever_the_handler_does() {
 fn dial_and_listen_are_refused_while_ending() {
     let there = Dial::to("10.0.0.1:1".parse::<std::net::SocketAddr>().unwrap());
     let ends: [fn(&mut Reactor<Stubborn, SimNet>); 4] =
-        [Reactor::drain, Reactor::stop, |reactor| reactor.peers().drain(), |reactor| reactor.peers().stop()];
+        [Reactor::drain, Reactor::stop, |reactor| reactor.cx().drain(), |reactor| reactor.cx().stop()];
     for end in ends {
         let mut rig = Rig::new(false);
         end(&mut rig.reactor);
-        assert_eq!(rig.reactor.peers().dial(there.clone()), Err(DialRefused::Ending));
+        assert_eq!(rig.reactor.cx().dial(there.clone()), Err(DialRefused::Ending));
         let refused = rig.reactor.listen(&rig.sim.addr(8));
         assert!(matches!(&refused, Err(Error::Ending { addr }) if *addr == rig.sim.addr(8)), "{refused:?}");
     }
@@ -233,7 +234,7 @@ fn drop_closes_every_connection_once_in_every_state() {
             rig.reactor.stop();
             let _ = rig.turn();
         },
-        |rig| rig.reactor.peers().stop(),
+        |rig| rig.reactor.cx().stop(),
     ];
     for panics_in_close in [false, true] {
         for (number, state) in states.iter().enumerate() {
@@ -267,7 +268,7 @@ fn drop_while_unwinding_closes_every_connection_once() {
 
 /// Uses its connection's own id like any other.
 struct Own {
-    act: fn(&mut Peers<'_>, ConnId),
+    act: fn(&mut Context<'_>, ConnId),
     woken: usize,
 }
 
@@ -275,24 +276,24 @@ impl Handler for Own {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         let id = conn.id();
-        (self.act)(&mut conn.peers(), id);
+        (self.act)(&mut conn.cx(), id);
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), _: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), _: Frame<'_>) {
         let id = conn.id();
-        (self.act)(&mut conn.peers(), id);
+        (self.act)(&mut conn.cx(), id);
     }
 
-    fn on_wake(&mut self, conn: &mut Context<'_>, (): &mut ()) {
+    fn on_wake(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
         self.woken += 1;
         let _ = conn.reply(b"woken");
     }
 }
 
 /// One peer that has sent two frames.
-fn own(act: fn(&mut Peers<'_>, ConnId)) -> (Sim, Reactor<Own, SimNet>, Peer) {
+fn own(act: fn(&mut Context<'_>, ConnId)) -> (Sim, Reactor<Own, SimNet>, Peer) {
     let sim = Sim::new(1);
     let mut reactor = Reactor::with_net(sim.net(), Config::default(), Own { act, woken: 0 }).unwrap();
     reactor.listen(&sim.addr(PORT)).unwrap();
@@ -305,34 +306,34 @@ fn own(act: fn(&mut Peers<'_>, ConnId)) -> (Sim, Reactor<Own, SimNet>, Peer) {
 
 #[test]
 fn send_to_own_id_in_a_callback_is_a_reply() {
-    let (_sim, _reactor, peer) = own(|peers, id| assert_eq!(peers.send(id, b"x"), Sent::Queued));
+    let (_sim, _reactor, peer) = own(|cx, id| assert_eq!(cx.send(id, b"x"), Ok(())));
     assert_eq!(peer.receive(), [0, 0, 0, 1, b'x'].repeat(3));
 }
 
 #[test]
 fn close_and_abort_of_own_id_in_a_callback_end_it() {
-    let (sim, reactor, peer) = own(|peers, id| {
-        assert!(peers.close(id));
-        assert_eq!(peers.send(id, b"x"), Sent::Gone);
+    let (sim, reactor, peer) = own(|cx, id| {
+        assert!(cx.close(id));
+        assert_eq!(cx.send(id, b"x"), Err(SendError::Closed));
     });
     peer.finish();
     let mut reactor = reactor;
     let _ = sim.settle(&mut reactor).unwrap();
     assert_eq!(reactor.stats().closed_like(&CloseReason::ClosedByHandler), 1);
-    let (_sim, reactor, _peer) = own(|peers, id| assert!(peers.abort(id)));
+    let (_sim, reactor, _peer) = own(|cx, id| assert!(cx.abort(id)));
     assert_eq!(reactor.stats().closed_like(&CloseReason::AbortedByHandler), 1);
 }
 
 #[test]
 fn pause_of_own_id_in_a_callback_holds_further_frames() {
-    let (sim, mut reactor, peer) = own(|peers, id| {
-        assert!(peers.pause(id));
-        let _ = peers.send(id, b"x");
+    let (sim, mut reactor, peer) = own(|cx, id| {
+        assert!(cx.pause(id));
+        let _ = cx.send(id, b"x");
     });
     assert_eq!(peer.receive(), [0, 0, 0, 1, b'x'], "in on_open");
     let id = reactor.clients_ids()[0];
     for _ in 0..2 {
-        assert!(reactor.peers().resume(id));
+        assert!(reactor.cx().resume(id));
         let _ = sim.settle(&mut reactor).unwrap();
         assert_eq!(peer.receive(), [0, 0, 0, 1, b'x'], "one frame for each time that it is resumed");
     }
@@ -340,7 +341,7 @@ fn pause_of_own_id_in_a_callback_holds_further_frames() {
 
 #[test]
 fn wake_of_own_id_in_a_callback_comes_once_in_another_run() {
-    let (_sim, reactor, peer) = own(|peers, id| assert!(peers.wake(id)));
+    let (_sim, reactor, peer) = own(|cx, id| assert!(cx.wake(id)));
     assert_eq!(reactor.handler().woken, 2, "once for on_open, once for the frames of one run");
     assert_eq!(peer.receive(), [&[0, 0, 0, 5][..], b"woken"].concat().repeat(2));
 }

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::addr::Dial;
+use crate::address::Dial;
 use crate::config::{Config, ConfigBuilder};
 use crate::error::{DialRefused, TimerRefused};
-use crate::handler::{ConnId, Context, Handler, Peers, TimerId};
+use crate::handler::{Connection, Context, Handler};
+use crate::id::{ConnId, TimerId};
 use crate::reactor::Reactor;
 use crate::reactor::handle::HandleError;
 use crate::sim::{Peer, Sim, SimNet};
-use crate::{Frame, ListenAddr};
+use crate::{Address, Frame};
 
 const COUNT: usize = 100_000;
 
@@ -26,22 +27,22 @@ impl Handler for Again {
     type State = ();
     type Message = usize;
 
-    fn on_open(&mut self, _: &mut Context<'_>) {}
+    fn on_open(&mut self, _: &mut Connection<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         let _ = conn.reply_frame(frame);
     }
 
-    fn on_timer(&mut self, peers: &mut Peers<'_>, timer: TimerId) {
+    fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
         self.fired.push(timer);
         if self.again > 0 {
             self.again -= 1;
             self.back += Duration::from_nanos(1);
-            peers.set_timer(peers.now() - self.back).unwrap();
+            cx.set_timer(cx.now() - self.back).unwrap();
         }
     }
 
-    fn on_message(&mut self, _: &mut Peers<'_>, message: usize) {
+    fn on_message(&mut self, _: &mut Context<'_>, message: usize) {
         self.messages.push(message);
     }
 }
@@ -69,8 +70,8 @@ fn timers_in_the_past_fire_once_in_linear_time_and_starve_nothing() {
     // In the past, at one instant, and at instants that run backwards.
     for number in 0..COUNT {
         let back = Duration::from_nanos(if number % 2 == 0 { 7 } else { number as u64 });
-        let now = reactor.peers().now();
-        reactor.peers().set_timer(now - back).unwrap();
+        let now = reactor.cx().now();
+        reactor.cx().set_timer(now - back).unwrap();
     }
     reactor.handler_mut().again = COUNT;
     let mut turns = 0;
@@ -94,14 +95,14 @@ fn timers_in_the_past_fire_once_in_linear_time_and_starve_nothing() {
 #[test]
 fn timer_that_is_set_for_the_past_again_and_again_does_not_starve_others() {
     let (_sim, mut reactor, _peer) = rig(Config::builder().turn_budget(16 << 10));
-    let now = reactor.peers().now();
+    let now = reactor.cx().now();
     let count = 100;
     reactor.handler_mut().again = usize::MAX;
     // More than fire in one turn, and all of them come again.
     for _ in 0..count {
-        reactor.peers().set_timer(now - Duration::from_secs(9)).unwrap();
+        reactor.cx().set_timer(now - Duration::from_secs(9)).unwrap();
     }
-    let other = reactor.peers().set_timer(now).unwrap();
+    let other = reactor.cx().set_timer(now).unwrap();
     for _ in 0..count {
         turn(&mut reactor);
     }
@@ -111,30 +112,30 @@ fn timer_that_is_set_for_the_past_again_and_again_does_not_starve_others() {
 #[test]
 fn timer_beyond_the_limit_is_refused_until_one_has_fired() {
     let (sim, mut reactor, _peer) = rig(Config::builder().timers_max(3));
-    let at = reactor.peers().now() + Duration::from_secs(1);
-    let set: Vec<_> = (0..3).map(|_| reactor.peers().set_timer(at).unwrap()).collect();
-    assert_eq!(reactor.peers().set_timer(at), Err(TimerRefused::TooMany { allowed: 3 }));
-    assert!(reactor.peers().cancel_timer(set[0]));
-    reactor.peers().set_timer(at).unwrap();
-    assert!(reactor.peers().set_timer(at).is_err());
+    let at = reactor.cx().now() + Duration::from_secs(1);
+    let set: Vec<_> = (0..3).map(|_| reactor.cx().set_timer(at).unwrap()).collect();
+    assert_eq!(reactor.cx().set_timer(at), Err(TimerRefused::TooMany { allowed: 3 }));
+    assert!(reactor.cx().cancel_timer(set[0]));
+    reactor.cx().set_timer(at).unwrap();
+    assert!(reactor.cx().set_timer(at).is_err());
     sim.advance(Duration::from_secs(1));
     let _ = sim.settle(&mut reactor).unwrap();
     assert_eq!(reactor.handler().fired.len(), 3);
-    assert!((0..3).all(|_| reactor.peers().set_timer(at).is_ok()));
+    assert!((0..3).all(|_| reactor.cx().set_timer(at).is_ok()));
 }
 
 #[test]
 fn dial_beyond_the_limit_is_refused_until_one_has_begun() {
     let (sim, mut reactor, _peer) = rig(Config::builder().dials_max(3).dial_budget(1));
-    let ListenAddr::Tcp(there) = sim.addr(9) else { panic!("no TCP address") };
-    let dialled: Vec<ConnId> = (0..3).map(|_| reactor.peers().dial(Dial::to(there)).unwrap()).collect();
-    assert_eq!(reactor.peers().dial(Dial::to(there)), Err(DialRefused::TooMany { allowed: 3 }));
+    let Address::Tcp(there) = sim.addr(9) else { panic!("no TCP address") };
+    let dialled: Vec<ConnId> = (0..3).map(|_| reactor.cx().dial(Dial::to(there)).unwrap()).collect();
+    assert_eq!(reactor.cx().dial(Dial::to(there)), Err(DialRefused::TooMany { allowed: 3 }));
     turn(&mut reactor);
-    reactor.peers().dial(Dial::to(there)).unwrap();
-    assert!(reactor.peers().dial(Dial::to(there)).is_err());
+    reactor.cx().dial(Dial::to(there)).unwrap();
+    assert!(reactor.cx().dial(Dial::to(there)).is_err());
     // One that is given up makes room as well.
-    assert!(reactor.peers().abort(dialled[2]));
-    reactor.peers().dial(Dial::to(there)).unwrap();
+    assert!(reactor.cx().abort(dialled[2]));
+    reactor.cx().dial(Dial::to(there)).unwrap();
     let _ = sim.settle(&mut reactor).unwrap();
     assert_eq!((reactor.stats().dialled, reactor.stats().dials_failed), (4, 1));
 }

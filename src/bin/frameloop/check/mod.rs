@@ -26,7 +26,7 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::{Args, ValueHint};
 
-use crate::address::{self, Address};
+use crate::address::{self, Endpoint};
 use crate::check::case::{Case, Level};
 use crate::check::grade::Grade;
 use crate::check::patience::Patience;
@@ -186,8 +186,8 @@ fn reachable(name: &str, addrs: Vec<SocketAddr>, patience: Patience) -> Result<S
 /// An address that is graded: of TCP, of which half of the cases are about.
 fn tcp(text: &str) -> Result<String, String> {
     match text.parse()? {
-        Address::Tcp(text) => Ok(text),
-        Address::Unix(_) => Err("the cases are about TCP: expected an address such as 127.0.0.1:7007".into()),
+        Endpoint::Tcp(text) => Ok(text),
+        Endpoint::Unix(_) => Err("the cases are about TCP: expected an address such as 127.0.0.1:7007".into()),
     }
 }
 

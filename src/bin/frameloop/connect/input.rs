@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Write};
 use rustyline::error::ReadlineError;
 use rustyline::{Cmd, Config, DefaultEditor, ExternalPrinter, KeyEvent};
 
-use crate::address::Address;
+use crate::address::Endpoint;
 use crate::failure::Failure;
 use crate::signals;
 
@@ -24,7 +24,7 @@ pub(super) type Above = Box<dyn ExternalPrinter + Send>;
 
 impl Input {
     /// A prompt, and what shows something above it, if the terminal can.
-    pub(super) fn prompt(addr: &Address) -> Result<(Self, Option<Above>), Failure> {
+    pub(super) fn prompt(addr: &Endpoint) -> Result<(Self, Option<Above>), Failure> {
         signals::keep_terminal();
         let mut editor = DefaultEditor::with_config(Config::builder().build()).map_err(Failure::run)?;
         // What Ctrl-D becomes that was typed while the terminal was not the editor's.

@@ -21,7 +21,7 @@ use clap::{Args, ValueHint};
 use frameloop::client::Client;
 use frameloop::wire::PAYLOAD_LEN_MAX;
 
-use crate::address::{self, Address};
+use crate::address::{self, Endpoint};
 use crate::connect::event::{Event, Request};
 use crate::connect::exchange::{Ends, Exchange};
 use crate::connect::input::Input;
@@ -49,7 +49,7 @@ use crate::values;
 pub(crate) struct ConnectArgs {
     /// The server: IP:PORT, NAME:PORT or unix:PATH
     #[arg(default_value = "127.0.0.1:7007", value_hint = ValueHint::Hostname)]
-    addr: Address,
+    addr: Endpoint,
     /// Read and print hexadecimal: two digits a byte, blanks between bytes allowed
     #[arg(long, env = "FRAMELOOP_HEX", value_parser = BoolishValueParser::new())]
     hex: bool,
@@ -80,8 +80,8 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<(), Failure> {
     let upload = args.file.as_deref().map(Upload::open).transpose()?;
     let timeout = values::on(args.timeout);
     match &args.addr {
-        Address::Tcp(text) => speak(Client::connect(&address::resolve(text)?[..], timeout)?, args, upload),
-        Address::Unix(path) => speak(Client::connect_unix(path, timeout)?, args, upload),
+        Endpoint::Tcp(text) => speak(Client::connect(&address::resolve(text)?[..], timeout)?, args, upload),
+        Endpoint::Unix(path) => speak(Client::connect_unix(path, timeout)?, args, upload),
     }
 }
 

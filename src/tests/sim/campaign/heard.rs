@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::error::CloseReason;
-use crate::handler::ConnId;
+use crate::id::ConnId;
 use crate::tests::sim::campaign::script::Script;
 use crate::wire::{HEADER_LEN, encode_header};
 

@@ -8,13 +8,14 @@ use std::rc::Rc;
 
 use crate::conn::chunk::CHUNK_LEN;
 use crate::error::CloseReason;
-use crate::handler::{Broadcast, ConnId, Context, Handler, Peers};
+use crate::handler::{Broadcast, Connection, Context, Handler};
+use crate::id::ConnId;
 use crate::sim::Rng;
 use crate::tests::sim::campaign::action::Action;
 use crate::tests::sim::campaign::heard::{Heard, Life, Owed, TO_ALL, UNASKED, unasked};
 use crate::tests::sim::campaign::trace::Trace;
 use crate::wire::HEADER_LEN;
-use crate::{Frame, PeerAddr, Sent};
+use crate::{Frame, PeerAddr, SendError};
 
 #[derive(Debug)]
 pub(super) struct ScriptedHandler {
@@ -111,21 +112,21 @@ impl ScriptedHandler {
         self.serial
     }
 
-    fn send(&mut self, to: ConnId, send: impl FnOnce(&[u8]) -> Sent) {
+    fn send(&mut self, to: ConnId, send: impl FnOnce(&[u8]) -> Result<(), SendError>) {
         let serial = self.next_serial();
         let sent = send(&unasked(UNASKED, serial));
         let Some(heard) = self.heard(to) else { return };
         match sent {
-            Sent::Queued => heard.owed.push(Owed::Unasked(serial)),
-            Sent::OverMark => heard.waits_for_low_water = true,
-            Sent::Gone | Sent::TooLong | Sent::NoMemory => {}
+            Ok(()) => heard.owed.push(Owed::Unasked(serial)),
+            Err(SendError::Full) => heard.waits_for_low_water = true,
+            Err(SendError::Closed) | Err(SendError::TooLong { .. }) | Err(SendError::NoMemory) => {}
         }
         let is_dead = heard.open_id().is_none();
         let name = heard.name.clone();
         self.trace.note(format!("    to {name}, who did not ask: {sent:?}"));
         let number = self.numbers[&to];
-        self.expect(!is_dead || sent == Sent::Gone, number, "was sent a frame when it had ended");
-        self.expect(sent != Sent::TooLong, number, "was sent too much for any header");
+        self.expect(!is_dead || sent == Err(SendError::Closed), number, "was sent a frame when it had ended");
+        self.expect(!matches!(sent, Err(SendError::TooLong { .. })), number, "was sent too much for any header");
     }
 
     fn broadcast(&mut self, broadcast: impl FnOnce(&[u8]) -> Broadcast) {
@@ -136,7 +137,7 @@ impl ScriptedHandler {
     }
 
     /// Does an action in a callback about a connection.
-    fn act(&mut self, number: usize, conn: &mut Context<'_>, action: Action) {
+    fn act(&mut self, number: usize, conn: &mut Connection<'_>, action: Action) {
         let heard = &mut self.records[number];
         match action {
             Action::Nothing => return,
@@ -159,9 +160,9 @@ impl ScriptedHandler {
                     self.send(to, |payload| conn.send(to, payload));
                 }
             }
-            Action::Broadcast => self.broadcast(|payload| conn.broadcast(payload)),
+            Action::Broadcast => self.broadcast(|payload| conn.broadcast_all(payload)),
             Action::CloseAnother | Action::AbortAnother | Action::PauseAnother => {
-                return self.act_at_large(&mut conn.peers(), action);
+                return self.act_at_large(&mut conn.cx(), action);
             }
         }
         let name = &self.records[number].name;
@@ -172,19 +173,19 @@ impl ScriptedHandler {
     }
 
     /// Does an action in a callback about no connection, or about others.
-    fn act_at_large(&mut self, peers: &mut Peers<'_>, action: Action) {
+    fn act_at_large(&mut self, cx: &mut Context<'_>, action: Action) {
         let Some(id) = self.any_id() else { return };
         match action {
             Action::Nothing | Action::Close | Action::Abort | Action::Pause => return,
             Action::Panic => panic_any("the handler was asked to panic"),
-            Action::Send => return self.send(id, |payload| peers.send(id, payload)),
-            Action::Broadcast => return self.broadcast(|payload| peers.broadcast(payload)),
+            Action::Send => return self.send(id, |payload| cx.send(id, payload)),
+            Action::Broadcast => return self.broadcast(|payload| cx.broadcast_all(payload)),
             Action::CloseAnother | Action::AbortAnother | Action::PauseAnother => {}
         }
         let is_there = match action {
-            Action::CloseAnother => peers.close(id),
-            Action::AbortAnother => peers.abort(id),
-            _ => peers.pause(id),
+            Action::CloseAnother => cx.close(id),
+            Action::AbortAnother => cx.abort(id),
+            _ => cx.pause(id),
         };
         let number = self.numbers[&id];
         let heard = &mut self.records[number];
@@ -201,7 +202,7 @@ impl ScriptedHandler {
         self.expect(is_open || !is_there, number, "was there when it had ended");
     }
 
-    fn answer(&mut self, conn: &mut Context<'_>, number: usize, frame: Frame<'_>) -> Sent {
+    fn answer(&mut self, conn: &mut Connection<'_>, number: usize, frame: Frame<'_>) -> Result<(), SendError> {
         let how = self.rng.below(10);
         let (is_copy, frame_len) = (how <= 3, HEADER_LEN + frame.payload_len());
         let sent = match how {
@@ -210,12 +211,12 @@ impl ScriptedHandler {
             _ => conn.reply_frame(frame),
         };
         let heard = &mut self.records[number];
-        if sent == Sent::Queued {
+        if sent.is_ok() {
             heard.owed.push(Owed::Answer(heard.taken - 1));
         }
         // A copy of a long frame may be too much beside the frame.
         let may_lack_memory = is_copy && frame_len > CHUNK_LEN;
-        let is_expected = sent == Sent::Queued || (sent == Sent::NoMemory && may_lack_memory);
+        let is_expected = sent.is_ok() || (sent == Err(SendError::NoMemory) && may_lack_memory);
         self.expect(is_expected, number, "the first reply was refused");
         sent
     }
@@ -226,7 +227,7 @@ impl Handler for ScriptedHandler {
     type State = usize;
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) -> usize {
+    fn on_open(&mut self, conn: &mut Connection<'_>) -> usize {
         let (id, number) = (conn.id(), number_of(conn.peer_addr()));
         let is_new = self.records[number].life == Life::Waiting && self.numbers.insert(id, number).is_none();
         self.expect(is_new, number, "opened twice");
@@ -246,7 +247,7 @@ impl Handler for ScriptedHandler {
         number
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, number: &mut usize, frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, number: &mut usize, frame: Frame<'_>) {
         let number = *number;
         let heard = &mut self.records[number];
         self.frames += 1;
@@ -267,14 +268,14 @@ impl Handler for ScriptedHandler {
         self.expect(self.just_ended.is_empty(), number, "a slot was freed before the batch was done");
 
         let sent = self.answer(conn, number, frame);
-        if sent == Sent::Queued {
+        if sent.is_ok() {
             let whim = self.whim(5);
             self.act(number, conn, whim);
             self.act(number, conn, order);
         }
     }
 
-    fn on_low_water(&mut self, conn: &mut Context<'_>, number: &mut usize) {
+    fn on_writable(&mut self, conn: &mut Connection<'_>, number: &mut usize) {
         self.records[*number].waits_for_low_water = false;
         self.trace.note(format!("    {} has room again", self.records[*number].name));
         let action = self.whim(200);
@@ -282,7 +283,7 @@ impl Handler for ScriptedHandler {
     }
 
     /// Sometimes keeps it open, to be answered and closed later.
-    fn on_half_close(&mut self, conn: &mut Context<'_>, number: &mut usize) {
+    fn on_half_close(&mut self, conn: &mut Connection<'_>, number: &mut usize) {
         let number = *number;
         self.trace.note(format!("    {} has half-closed", self.records[number].name));
         let action = self.whim(200);
@@ -295,38 +296,38 @@ impl Handler for ScriptedHandler {
         }
     }
 
-    fn on_close(&mut self, peers: &mut Peers<'_>, id: ConnId, number: usize, reason: &CloseReason) {
+    fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, number: usize, reason: &CloseReason) {
         let heard = &mut self.records[number];
         self.trace.note(format!("    {} ends: {reason}", heard.name));
         let was_open = heard.life == Life::Open(id);
-        heard.life = Life::Ended { reason: *reason, at: peers.now() };
+        heard.life = Life::Ended { reason: *reason, at: cx.now() };
         self.open.set(self.open.get().wrapping_sub(1));
         self.just_ended.push(number);
         self.expect(was_open, number, "closed without being open");
-        let sent = peers.send(id, b"too late");
-        self.expect(sent == Sent::Gone, number, "a frame was queued on a connection that has ended");
+        let sent = cx.send(id, b"too late");
+        self.expect(sent == Err(SendError::Closed), number, "a frame was queued on a connection that has ended");
         let action = self.whim(150);
-        self.act_at_large(peers, action);
+        self.act_at_large(cx, action);
     }
 
     /// Resumes one that was paused, closes one that was kept open, if they are still there.
-    fn on_message(&mut self, peers: &mut Peers<'_>, (): ()) {
+    fn on_message(&mut self, cx: &mut Context<'_>, (): ()) {
         self.messages += 1;
         let paused = self.paused.pop();
         if let Some(id) = paused.and_then(|number| self.records[number].open_id()) {
-            peers.resume(id);
+            cx.resume(id);
             let heard = &mut self.records[paused.unwrap_or(0)];
             heard.is_paused = false;
             heard.resumes += 1;
         }
         let kept = if self.is_calm || self.rng.chance(500) { self.kept.pop() } else { None };
         if let Some(id) = kept.and_then(|number| self.records[number].open_id()) {
-            self.send(id, |payload| peers.send(id, payload));
-            peers.close(id);
+            self.send(id, |payload| cx.send(id, payload));
+            cx.close(id);
             self.records[kept.unwrap_or(0)].was_closed = true;
         }
         let action = self.whim(100);
-        self.act_at_large(peers, action);
+        self.act_at_large(cx, action);
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::PeerAddr;
-use crate::addr::ListenAddr;
+use crate::address::Address;
 use crate::config::Config;
 use crate::handler::Echo;
 use crate::net::{Net, Ready};
@@ -50,7 +50,7 @@ impl Net for Failing {
         self.net.events()
     }
 
-    fn listen(&mut self, addr: &ListenAddr, config: &Config, token: usize) -> io::Result<(SimListener, ListenAddr)> {
+    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(SimListener, Address)> {
         self.net.listen(addr, config, token)
     }
 
@@ -65,7 +65,7 @@ impl Net for Failing {
         }
     }
 
-    fn dial(&mut self, to: &ListenAddr, from: Option<IpAddr>, config: &Config) -> io::Result<SimStream> {
+    fn dial(&mut self, to: &Address, from: Option<IpAddr>, config: &Config) -> io::Result<SimStream> {
         self.net.dial(to, from, config)
     }
 

@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::error::CloseReason;
-use crate::handler::{ConnId, Echo};
+use crate::handler::Echo;
+use crate::id::ConnId;
 use crate::net::{Readiness, Ready};
 use crate::reactor::token::Subject;
 use crate::sim::{Edges, Faults, Peer, Sim};

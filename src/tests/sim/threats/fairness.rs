@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use crate::Frame;
 use crate::config::Config;
-use crate::handler::{Context, Echo, Handler};
+use crate::handler::{Connection, Echo, Handler};
 use crate::sim::{Peer, Sim};
 use crate::tests::sim::threats::{Scene, frame, patient, sim_with_send_buffer};
 
@@ -81,12 +81,12 @@ impl Handler for Order {
     type State = usize;
     type Message = ();
 
-    fn on_open(&mut self, _conn: &mut Context<'_>) -> usize {
+    fn on_open(&mut self, _conn: &mut Connection<'_>) -> usize {
         self.opened += 1;
         self.opened
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, number: &mut usize, frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, number: &mut usize, frame: Frame<'_>) {
         self.answered.push(*number);
         let _ = conn.reply_frame(frame);
     }

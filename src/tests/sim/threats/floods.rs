@@ -3,7 +3,7 @@
 use crate::Frame;
 use crate::config::Config;
 use crate::error::CloseReason;
-use crate::handler::{Context, Handler};
+use crate::handler::{Connection, Handler};
 use crate::sim::Sim;
 use crate::tests::sim::threats::{Scene, frame, patient, sim_with_send_buffer};
 
@@ -43,9 +43,9 @@ impl Handler for Silent {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _conn: &mut Context<'_>) {}
+    fn on_open(&mut self, _conn: &mut Connection<'_>) {}
 
-    fn on_frame(&mut self, _conn: &mut Context<'_>, (): &mut (), _frame: Frame<'_>) {}
+    fn on_frame(&mut self, _conn: &mut Connection<'_>, (): &mut (), _frame: Frame<'_>) {}
 }
 
 #[test]

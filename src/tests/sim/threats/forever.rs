@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::addr::Dial;
+use crate::address::Dial;
 use crate::config::Config;
 use crate::handler::Echo;
 use crate::reactor::Turn;
@@ -77,12 +77,12 @@ fn a_timeout_without_end_never_comes() {
 fn a_dial_without_end_is_waited_for_until_it_is_given_up() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut scene = Scene::with(sim, Config::builder().connect_timeout(Duration::MAX), Echo);
-    let dialled = scene.reactor.peers().dial(Dial::to(scene.sim.addr(1))).unwrap();
+    let dialled = scene.reactor.cx().dial(Dial::to(scene.sim.addr(1))).unwrap();
     for _ in 0..3 {
         scene.pass(CENTURY);
         assert_eq!((scene.stats().dialling, scene.reactor.next_deadline()), (1, None));
     }
-    assert!(scene.reactor.peers().abort(dialled));
+    assert!(scene.reactor.cx().abort(dialled));
     scene.settle();
     assert_eq!(scene.stats().dialling, 0);
 }
@@ -91,7 +91,7 @@ fn a_dial_without_end_is_waited_for_until_it_is_given_up() {
 fn a_timer_a_thousand_years_away_comes_then_and_not_before() {
     let mut scene = Scene::new(Config::builder());
     let at = scene.sim.now() + 10 * CENTURY;
-    scene.reactor.peers().set_timer(at).unwrap();
+    scene.reactor.cx().set_timer(at).unwrap();
     for _ in 0..9 {
         scene.pass(CENTURY);
         assert_eq!(scene.reactor.next_deadline(), Some(at));

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::config::{Config, ConfigBuilder};
 use crate::error::CloseReason;
-use crate::handler::{Broadcast, Context, Handler, Peers};
+use crate::handler::{Broadcast, Connection, Context, Handler};
 use crate::sim::{Peer, Sim};
 use crate::tests::sim::threats::{SECOND, Scene, frame, patient, sim_with_send_buffer};
-use crate::{Echo, Frame, Sent};
+use crate::{Echo, Frame, SendError};
 
 const KIB: usize = 1 << 10;
 const MEMORY: usize = 2 << 20;
@@ -344,7 +344,7 @@ fn longest_frame_completes_within_the_least_memory_limit() {
 /// Answers each frame with as many bytes as it says; counts the answers that are not queued.
 #[derive(Default)]
 struct Downloads {
-    sent: Vec<Sent>,
+    sent: Vec<Result<(), SendError>>,
     broadcast: Broadcast,
 }
 
@@ -353,9 +353,9 @@ impl Handler for Downloads {
     /// What is sent to all.
     type Message = Vec<u8>;
 
-    fn on_open(&mut self, _conn: &mut Context<'_>) {}
+    fn on_open(&mut self, _conn: &mut Connection<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         let asked = std::str::from_utf8(frame.payload()).ok().and_then(|text| text.parse().ok());
         let sent = match asked {
             Some(len) => conn.reply(&vec![b'd'; len]),
@@ -364,8 +364,8 @@ impl Handler for Downloads {
         self.sent.push(sent);
     }
 
-    fn on_message(&mut self, peers: &mut Peers<'_>, message: Vec<u8>) {
-        self.broadcast = peers.broadcast(&message);
+    fn on_message(&mut self, cx: &mut Context<'_>, message: Vec<u8>) {
+        self.broadcast = cx.broadcast_all(&message);
     }
 }
 
@@ -383,12 +383,12 @@ fn long_reply_evicts_those_that_hold_more_and_is_an_error_value_otherwise() {
         scene.reactor.handler_mut().sent.pop()
     };
     // Nobody holds so much.
-    assert_eq!(ask(&mut scene, 1_500_000), Some(Sent::NoMemory));
-    assert_eq!(ask(&mut scene, usize::MAX >> 40), Some(Sent::NoMemory));
+    assert_eq!(ask(&mut scene, 1_500_000), Some(Err(SendError::NoMemory)));
+    assert_eq!(ask(&mut scene, usize::MAX >> 40), Some(Err(SendError::NoMemory)));
     assert_eq!(evicted(&scene), 0);
     assert_eq!((scene.stats().dropped.no_memory, scene.stats().dropped.total()), (2, 2));
     // Either of them does.
-    assert_eq!(ask(&mut scene, 800_000), Some(Sent::Queued));
+    assert_eq!(ask(&mut scene, 800_000), Some(Ok(())));
     assert!(hear(&mut scene, &client) == frame(&[b'd'; 800_000]));
     assert_eq!(evicted(&scene), 1);
     scene.call(&client, b"still there");

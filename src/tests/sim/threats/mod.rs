@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use crate::config::{Config, ConfigBuilder};
 use crate::error::CloseReason;
-use crate::handler::{ConnId, Context, Echo, Handler};
+use crate::handler::{Connection, Echo, Handler};
+use crate::id::ConnId;
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Peer, Sim, SimNet};
 use crate::wire::encode_header;
@@ -129,11 +130,11 @@ impl Handler for Noting {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.ids.push(conn.id());
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         let _ = conn.reply_frame(frame);
     }
 }

@@ -5,10 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::panic::resume_unwind;
 
 use crate::Frame;
-use crate::addr::Dial;
+use crate::address::Dial;
 use crate::config::Config;
 use crate::error::{CloseReason, DialError};
-use crate::handler::{ConnId, Context, Handler, Peers, SourceId, TimerId};
+use crate::handler::{Connection, Context, Handler};
+use crate::id::{ConnId, SourceId, TimerId};
 use crate::reactor::Reactor;
 use crate::reactor::handle::Handle;
 use crate::sim::Peer;
@@ -50,43 +51,43 @@ impl Handler for Panicking {
     type State = ();
     type Message = Message;
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.ids.push(conn.id());
         self.reach("on_open");
     }
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         self.reach("on_frame");
         let _ = match frame.payload() {
             b"large" => conn.reply(&[7; 5_000]),
             _ => conn.reply_frame(frame),
         };
     }
-    fn on_low_water(&mut self, _: &mut Context<'_>, (): &mut ()) {
-        self.reach("on_low_water");
+    fn on_writable(&mut self, _: &mut Connection<'_>, (): &mut ()) {
+        self.reach("on_writable");
     }
-    fn on_wake(&mut self, _: &mut Context<'_>, (): &mut ()) {
+    fn on_wake(&mut self, _: &mut Connection<'_>, (): &mut ()) {
         self.reach("on_wake");
     }
-    fn on_half_close(&mut self, conn: &mut Context<'_>, (): &mut ()) {
+    fn on_half_close(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
         self.reach("on_half_close");
         conn.close();
     }
-    fn on_close(&mut self, _: &mut Peers<'_>, _: ConnId, (): (), _: &CloseReason) {
+    fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, (): (), _: &CloseReason) {
         if let Some(own) = &self.own {
             assert!(own.send(Message { panics: true }).is_ok());
         }
         self.reach("on_close");
     }
-    fn on_dial_failed(&mut self, _: &mut Peers<'_>, _: ConnId, _: &DialError) {
+    fn on_dial_failed(&mut self, _: &mut Context<'_>, _: ConnId, _: &DialError) {
         self.reach("on_dial_failed");
     }
-    fn on_timer(&mut self, _: &mut Peers<'_>, _: TimerId) {
+    fn on_timer(&mut self, _: &mut Context<'_>, _: TimerId) {
         self.reach("on_timer");
     }
-    fn on_message(&mut self, _: &mut Peers<'_>, _: Message) {
+    fn on_message(&mut self, _: &mut Context<'_>, _: Message) {
         self.reach("on_message");
     }
-    fn on_source(&mut self, _: &mut Peers<'_>, _: SourceId) {
+    fn on_source(&mut self, _: &mut Context<'_>, _: SourceId) {
         self.reach("on_source");
     }
 }
@@ -110,7 +111,7 @@ type Provoke = fn(&mut Scene<Panicking>, &Peer);
 const CALLBACKS: [(&str, Prefix, Provoke); 9] = [
     ("on_open", Prefix::Conn, |_, _| {}),
     ("on_frame", Prefix::Conn, |_, peer| peer.send(&frame(b"x"))),
-    ("on_low_water", Prefix::Conn, |scene, peer| {
+    ("on_writable", Prefix::Conn, |scene, peer| {
         peer.send(&frame(b"large"));
         scene.settle();
         while !peer.receive().is_empty() {
@@ -120,18 +121,18 @@ const CALLBACKS: [(&str, Prefix, Provoke); 9] = [
     ("on_half_close", Prefix::Conn, |_, peer| peer.finish()),
     ("on_wake", Prefix::Conn, |scene, _| {
         let id = scene.reactor.handler().ids[0];
-        assert!(scene.reactor.peers().wake(id));
+        assert!(scene.reactor.cx().wake(id));
     }),
     ("on_close", Prefix::Conn, |_, peer| peer.finish()),
     ("on_dial_failed", Prefix::Dial, |scene, _| {
         let to = scene.sim.addr(1);
-        let id = scene.reactor.peers().dial(Dial::to(to)).unwrap();
+        let id = scene.reactor.cx().dial(Dial::to(to)).unwrap();
         scene.reactor.handler_mut().ids = vec![id];
-        assert!(scene.reactor.peers().abort(id));
+        assert!(scene.reactor.cx().abort(id));
     }),
     ("on_timer", Prefix::Nothing, |scene, _| {
         let now = scene.sim.now();
-        scene.reactor.peers().set_timer(now).unwrap();
+        scene.reactor.cx().set_timer(now).unwrap();
     }),
     ("on_message", Prefix::Nothing, |scene, _| {
         assert!(scene.reactor.handle().send(Message { panics: false }).is_ok());
@@ -197,8 +198,8 @@ fn what_a_panic_throws_may_panic_when_it_is_dropped_or_be_no_text_or_endless() {
     impl Handler for Throwing {
         type State = ();
         type Message = ();
-        fn on_open(&mut self, _: &mut Context<'_>) {}
-        fn on_frame(&mut self, _: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+        fn on_open(&mut self, _: &mut Connection<'_>) {}
+        fn on_frame(&mut self, _: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
             match frame.payload() {
                 b"bomb" => resume_unwind(Box::new(Bomb)),
                 _ => resume_unwind(Box::new("x".repeat(1 << 20))),
@@ -224,9 +225,9 @@ fn a_flood_of_panics_of_a_timer_is_told_in_ten_lines_a_second_and_a_count() {
     impl Handler for Ticking {
         type State = ();
         type Message = ();
-        fn on_open(&mut self, _: &mut Context<'_>) {}
-        fn on_frame(&mut self, _: &mut Context<'_>, (): &mut (), _: Frame<'_>) {}
-        fn on_timer(&mut self, _: &mut Peers<'_>, _: TimerId) {
+        fn on_open(&mut self, _: &mut Connection<'_>) {}
+        fn on_frame(&mut self, _: &mut Connection<'_>, (): &mut (), _: Frame<'_>) {}
+        fn on_timer(&mut self, _: &mut Context<'_>, _: TimerId) {
             resume_unwind(Box::new("part of the test"));
         }
     }
@@ -234,7 +235,7 @@ fn a_flood_of_panics_of_a_timer_is_told_in_ten_lines_a_second_and_a_count() {
     let lines = warnings_of(|| {
         for _ in 0..1_000 {
             let now = scene.sim.now();
-            scene.reactor.peers().set_timer(now).unwrap();
+            scene.reactor.cx().set_timer(now).unwrap();
         }
         scene.settle();
         scene.pass(2 * SECOND);
@@ -251,10 +252,10 @@ fn between_turns_now_is_current_and_deadlines_count_from_it() {
     let id = scene.reactor.handler().ids[0];
     for _ in 0..3 {
         scene.sim.advance(100 * SECOND);
-        assert_eq!(scene.reactor.peers().now(), scene.sim.now());
+        assert_eq!(scene.reactor.cx().now(), scene.sim.now());
     }
     // The reactor has not turned for five minutes: the peer has its second from now on.
-    assert_eq!(scene.reactor.peers().send(id, &[7; 5_000]), crate::Sent::Queued);
+    assert_eq!(scene.reactor.cx().send(id, &[7; 5_000]), Ok(()));
     scene.pass(SECOND - SECOND / 100);
     assert_eq!(scene.stats().connections, 1);
     drop(peer);

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use crate::addr::Dial;
+use crate::address::Dial;
 use crate::config::Config;
 use crate::error::CloseReason;
-use crate::handler::{ConnId, Context, Handler, Peers};
+use crate::handler::{Connection, Context, Handler};
+use crate::id::ConnId;
 use crate::reactor::Reactor;
 use crate::sim::{Peer, Sim};
 use crate::tests::sim::threats::{SECOND, Scene, frame, sim_with_send_buffer};
 use crate::wire::encode_header;
-use crate::{Frame, ListenAddr, Sent};
+use crate::{Address, Frame};
 
 const HIGH: usize = 4_000;
 
@@ -23,8 +24,8 @@ struct Streamer {
 }
 
 impl Streamer {
-    fn fill(&self, conn: &mut Context<'_>) {
-        while !self.is_done && conn.reply(&[7; 500]) == Sent::Queued {}
+    fn fill(&self, conn: &mut Connection<'_>) {
+        while !self.is_done && conn.reply(&[7; 500]).is_ok() {}
     }
 }
 
@@ -32,19 +33,19 @@ impl Handler for Streamer {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.fill(conn);
     }
 
-    fn on_frame(&mut self, _: &mut Context<'_>, (): &mut (), _: Frame<'_>) {
+    fn on_frame(&mut self, _: &mut Connection<'_>, (): &mut (), _: Frame<'_>) {
         self.frames += 1;
     }
 
-    fn on_low_water(&mut self, conn: &mut Context<'_>, (): &mut ()) {
+    fn on_writable(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
         self.fill(conn);
     }
 
-    fn on_half_close(&mut self, conn: &mut Context<'_>, (): &mut ()) {
+    fn on_half_close(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
         self.half_closes += 1;
         conn.close();
     }
@@ -131,11 +132,11 @@ impl Handler for Pausing {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.ids.push(conn.id());
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         self.frames += 1;
         if self.frames == 1 {
             conn.pause();
@@ -143,7 +144,7 @@ impl Handler for Pausing {
         let _ = conn.reply_frame(frame);
     }
 
-    fn on_half_close(&mut self, conn: &mut Context<'_>, (): &mut ()) {
+    fn on_half_close(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
         self.half_closes += 1;
         conn.close();
     }
@@ -207,7 +208,7 @@ fn frames_before_fin_are_delivered_when_a_paused_connection_resumes() {
         scene.pass(Config::default().write_timeout.unwrap() - SECOND);
         assert_eq!((scene.reactor.handler().frames, scene.reactor.handler().half_closes), (1, 0));
         let id = scene.reactor.handler().ids[0];
-        assert!(scene.reactor.peers().resume(id));
+        assert!(scene.reactor.cx().resume(id));
         let mut received = Vec::new();
         while !peer.has_server_finished() {
             scene.settle();
@@ -250,8 +251,8 @@ struct Asking {
 }
 
 impl Asking {
-    fn ask(&mut self, conn: &mut Context<'_>) {
-        while conn.reply(&[1; 996]) == Sent::Queued {
+    fn ask(&mut self, conn: &mut Connection<'_>) {
+        while conn.reply(&[1; 996]).is_ok() {
             self.queued += 1;
         }
     }
@@ -261,24 +262,24 @@ impl Handler for Asking {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         if self.pauses_input {
             conn.pause_input_when_full(true);
         }
         self.ask(conn);
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         self.answered += 1;
         if self.answers_each {
             match conn.reply_frame(frame) {
-                Sent::Queued => self.queued += 1,
+                Ok(()) => self.queued += 1,
                 _ => self.refused += 1,
             }
         }
     }
 
-    fn on_dial_failed(&mut self, _: &mut Peers<'_>, _: ConnId, error: &crate::DialError) {
+    fn on_dial_failed(&mut self, _: &mut Context<'_>, _: ConnId, error: &crate::DialError) {
         panic!("{error}");
     }
 }
@@ -288,8 +289,8 @@ fn asking(handler: Asking) -> (Sim, Reactor<Asking, crate::sim::SimNet>, Peer) {
     let sim = sim_with_send_buffer(2_000);
     let config = Config::builder().output_high_water(HIGH).output_low_water(HIGH / 4).build().unwrap();
     let mut reactor = Reactor::with_net(sim.net(), config, handler).unwrap();
-    let ListenAddr::Tcp(addr) = sim.addr(9) else { panic!("no TCP address") };
-    reactor.peers().dial(Dial::to(addr)).unwrap();
+    let Address::Tcp(addr) = sim.addr(9) else { panic!("no TCP address") };
+    reactor.cx().dial(Dial::to(addr)).unwrap();
     let _ = sim.settle(&mut reactor).unwrap();
     let far_end = sim.dialled().unwrap();
     (sim, reactor, far_end)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::error::CloseReason;
-use crate::handler::{Context, Handler, Peers};
+use crate::handler::{Connection, Context, Handler};
 use crate::sim::{Peer, Sim};
 use crate::tests::sim::threats::{PORT, SECOND, Scene, TURNS_MAX, frame};
 use crate::{Frame, Turn};
@@ -16,17 +16,17 @@ impl Handler for Draining {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, _: &mut Context<'_>) {}
+    fn on_open(&mut self, _: &mut Connection<'_>) {}
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         if frame.payload() == b"drain" {
-            conn.peers().drain();
+            conn.cx().drain();
         }
         let _ = conn.reply_frame(frame);
     }
 
-    fn on_message(&mut self, peers: &mut Peers<'_>, (): ()) {
-        peers.drain();
+    fn on_message(&mut self, cx: &mut Context<'_>, (): ()) {
+        cx.drain();
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::addr::Dial;
+use crate::address::Dial;
 use crate::config::{Config, ConfigBuilder};
 use crate::error::CloseReason;
-use crate::handler::{ConnId, Context, Echo, Handler};
+use crate::handler::{Connection, Echo, Handler};
+use crate::id::ConnId;
 use crate::sim::{Peer, Rng, Sim};
 use crate::tests::sim::threats::{Noting, PORT, SECOND, Scene, frame, patient};
-use crate::{Frame, ListenAddr};
+use crate::{Address, Frame};
 
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -79,7 +80,7 @@ fn active_connection_is_never_closed_for_a_newcomer() {
     peers[2].send(&frame(&[2; 1_900]));
     // Unread input of a connection that its handler has paused.
     let paused = scene.reactor.handler().ids[3];
-    assert!(scene.reactor.peers().pause(paused));
+    assert!(scene.reactor.cx().pause(paused));
     peers[3].send(&frame(b"waits"));
     scene.settle();
     for second in 0..200 {
@@ -88,7 +89,7 @@ fn active_connection_is_never_closed_for_a_newcomer() {
             0 => scene.call(&peers[4], b"active"),
             7 => {
                 let to = scene.reactor.handler().ids[5];
-                let _ = scene.reactor.peers().send(to, b"from the server");
+                let _ = scene.reactor.cx().send(to, b"from the server");
                 scene.settle();
                 assert!(!peers[5].receive().is_empty());
             }
@@ -186,22 +187,22 @@ impl Handler for Keeping {
     type State = ();
     type Message = ();
 
-    fn on_open(&mut self, conn: &mut Context<'_>) {
+    fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.opened.push(conn.id());
     }
 
-    fn on_frame(&mut self, conn: &mut Context<'_>, (): &mut (), frame: Frame<'_>) {
+    fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         let _ = conn.reply_frame(frame);
     }
 
-    fn on_half_close(&mut self, _: &mut Context<'_>, (): &mut ()) {}
+    fn on_half_close(&mut self, _: &mut Connection<'_>, (): &mut ()) {}
 }
 
 #[test]
 fn dialled_connection_is_kept_and_a_half_closed_one_is_not() {
     let mut scene = Scene::with(Sim::new(7), patient().max_connections(2), Keeping::default());
-    let ListenAddr::Tcp(there) = scene.sim.addr(9) else { panic!("no TCP address") };
-    let dialled = scene.reactor.peers().dial(Dial::to(there)).unwrap();
+    let Address::Tcp(there) = scene.sim.addr(9) else { panic!("no TCP address") };
+    let dialled = scene.reactor.cx().dial(Dial::to(there)).unwrap();
     scene.settle();
     assert_eq!(scene.reactor.handler().opened, [dialled]);
     let half_closed = scene.connect();

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::addr::ListenAddr;
-use crate::addr::unix::explain_listen as explain_unix;
+use crate::address::Address;
+use crate::address::unix::explain_listen as explain_unix;
 
 /// An error with its cause and its remedy in words.
 #[derive(Debug)]
@@ -35,10 +35,10 @@ impl Error for Explained {
 }
 
 /// Says why an address cannot be listened on, and what to do.
-pub(crate) fn explain_listen(addr: &ListenAddr, error: io::Error) -> io::Error {
+pub(crate) fn explain_listen(addr: &Address, error: io::Error) -> io::Error {
     match addr {
-        ListenAddr::Tcp(addr) => explain_tcp(*addr, error),
-        ListenAddr::Unix(path) => explain_unix(path, error),
+        Address::Tcp(addr) => explain_tcp(*addr, error),
+        Address::Unix(path) => explain_unix(path, error),
     }
 }
 

@@ -7,14 +7,24 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::str::FromStr;
 
-pub(crate) use crate::addr::explained::{Explained, explain_listen, is_mapped};
-pub(crate) use crate::addr::unix::{UnixAddr, connect as connect_unix};
+pub(crate) use crate::address::explained::{Explained, explain_listen, is_mapped};
+pub(crate) use crate::address::unix::{UnixAddr, connect as connect_unix};
 
-/// Where somebody listens.
+/// The address of a listener: to listen on, or to dial.
+///
+/// ```
+/// use frameloop::Address;
+///
+/// for text in ["127.0.0.1:7007", "[::1]:0", "unix:/run/echo.sock", "unix:@echo"] {
+///     assert_eq!(text.parse::<Address>()?.to_string(), text);
+/// }
+/// # Ok::<(), frameloop::AddressError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum ListenAddr {
+pub enum Address {
     /// An IPv4 or IPv6 address with a port; port 0 lets the kernel choose.
     Tcp(SocketAddr),
     /// The path of a Unix stream socket (`unix(7)`), of at most [`UNIX_LEN_MAX`](Self::UNIX_LEN_MAX) bytes.
@@ -24,12 +34,12 @@ pub enum ListenAddr {
     Unix(PathBuf),
 }
 
-impl ListenAddr {
+impl Address {
     /// The most bytes of a Unix socket's path, or of an abstract name without its `@`: 107 on Linux.
     pub const UNIX_LEN_MAX: usize = unix::LEN_MAX;
 }
 
-impl fmt::Display for ListenAddr {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => addr.fmt(f),
@@ -38,19 +48,49 @@ impl fmt::Display for ListenAddr {
     }
 }
 
-impl From<SocketAddr> for ListenAddr {
+impl FromStr for Address {
+    type Err = AddressError;
+
+    /// Parses `IP:PORT`, as `127.0.0.1:7007` or `[::1]:7007`, or `unix:` and a path, as [`Display`](fmt::Display) writes
+    /// them. A name is not resolved, because that would block.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix("unix:") {
+            Some(path) => match UnixAddr::of(path.as_ref()).socket_addr() {
+                Ok(_) => Ok(Self::Unix(path.into())),
+                Err(error) => Err(AddressError(format!("{text:?} is not an address: {error}"))),
+            },
+            None => text.parse().map(Self::Tcp).map_err(|_| {
+                AddressError(format!("{text:?} is not an address: write IP:PORT, such as 127.0.0.1:7007, or unix:PATH"))
+            }),
+        }
+    }
+}
+
+/// Why a text is not an [`Address`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressError(String);
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl From<SocketAddr> for Address {
     fn from(addr: SocketAddr) -> Self {
         Self::Tcp(addr)
     }
 }
 
-/// Whom to connect to, for [`Peers::dial`](crate::Peers::dial).
+/// Whom to connect to, for [`Context::dial`](crate::Context::dial).
 ///
 /// ```
 /// use frameloop::Dial;
 ///
 /// let server: std::net::SocketAddr = "127.0.0.1:7007".parse()?;
-/// let dial = Dial::to(server).from_ip("127.0.0.2".parse()?);
+/// let dial = Dial::to(server).bind("127.0.0.2".parse()?);
 /// assert_eq!(dial.to_string(), "127.0.0.1:7007 from 127.0.0.2");
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
@@ -62,14 +102,14 @@ pub struct Dial {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Targets {
-    One(ListenAddr),
+    One(Address),
     AnyOf(VecDeque<SocketAddr>),
 }
 
 impl Dial {
     /// To somebody who listens there.
     #[must_use]
-    pub fn to(addr: impl Into<ListenAddr>) -> Self {
+    pub fn to(addr: impl Into<Address>) -> Self {
         Self { to: Targets::One(addr.into()), from: None }
     }
 
@@ -92,7 +132,7 @@ impl Dial {
     /// chosen when the connection is made, so that one port can serve connections to several destinations
     /// (`IP_BIND_ADDRESS_NO_PORT`, `ip(7)`).
     #[must_use]
-    pub fn from_ip(mut self, ip: IpAddr) -> Self {
+    pub fn bind(mut self, ip: IpAddr) -> Self {
         self.from = Some(ip);
         self
     }
@@ -103,7 +143,7 @@ impl Dial {
     }
 
     /// Takes the address that is tried next. One of another family than the source is left out if any other is left.
-    pub(crate) fn take_next(&mut self) -> Option<ListenAddr> {
+    pub(crate) fn take_next(&mut self) -> Option<Address> {
         let from = self.from;
         let fits = |to: &SocketAddr| from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
         match std::mem::replace(&mut self.to, Targets::AnyOf(VecDeque::new())) {
@@ -114,7 +154,7 @@ impl Dial {
                 }
                 let next = addrs.pop_front();
                 self.to = Targets::AnyOf(addrs);
-                next.map(ListenAddr::Tcp)
+                next.map(Address::Tcp)
             }
         }
     }
@@ -186,11 +226,11 @@ impl From<SocketAddr> for PeerAddr {
     }
 }
 
-impl From<&ListenAddr> for PeerAddr {
-    fn from(addr: &ListenAddr) -> Self {
+impl From<&Address> for PeerAddr {
+    fn from(addr: &Address) -> Self {
         match addr {
-            ListenAddr::Tcp(addr) => Self::from(*addr),
-            ListenAddr::Unix(_) => Self::UNNAMED,
+            Address::Tcp(addr) => Self::from(*addr),
+            Address::Unix(_) => Self::UNNAMED,
         }
     }
 }
@@ -212,11 +252,24 @@ mod tests {
     fn an_address_is_shown_as_it_is_written() {
         for text in ["127.0.0.1:7007", "[::1]:7007"] {
             let addr: SocketAddr = text.parse().unwrap();
-            assert_eq!(ListenAddr::from(addr).to_string(), text);
+            assert_eq!(Address::from(addr).to_string(), text);
             assert_eq!(PeerAddr::from(addr).to_string(), text);
             assert_eq!(PeerAddr::from(addr).socket_addr(), Some(addr));
         }
         assert_eq!(PeerAddr::UNNAMED.to_string(), "unix");
+    }
+
+    #[test]
+    fn text_that_is_no_address_is_an_error_with_what_to_write() {
+        let problem = |text: &str| text.parse::<Address>().unwrap_err().to_string();
+        for text in ["", "7007", "localhost:7007", "127.0.0.1", "127.0.0.1:65536", "::1:7007", "unix", "/run/echo.sock"]
+        {
+            let allowed = "write IP:PORT, such as 127.0.0.1:7007, or unix:PATH";
+            assert_eq!(problem(text), format!("{text:?} is not an address: {allowed}"));
+        }
+        assert_eq!(problem("unix:"), "\"unix:\" is not an address: the path is empty");
+        assert!(problem(&format!("unix:{}", "x".repeat(108))).contains("has 108 bytes and may have 107"));
+        assert!(problem("unix:a\0b").contains("a byte of zero"));
     }
 
     #[test]
@@ -242,10 +295,10 @@ mod tests {
             given
         };
         assert_eq!(given(Dial::any_of(addrs.clone())), ["[::1]:1", "127.0.0.1:1", "[::1]:2", "127.0.0.1:2"]);
-        let from = |ip: &str| Dial::any_of(addrs.clone()).from_ip(ip.parse().unwrap());
+        let from = |ip: &str| Dial::any_of(addrs.clone()).bind(ip.parse().unwrap());
         assert_eq!(given(from("127.0.0.2")), ["127.0.0.1:1", "127.0.0.1:2"]);
         assert_eq!(from("127.0.0.2").to_string(), "[::1]:1, 127.0.0.1:1, [::1]:2, 127.0.0.1:2 from 127.0.0.2");
-        let only_v6 = Dial::any_of(vec![addrs[0]]).from_ip([127, 0, 0, 2].into());
+        let only_v6 = Dial::any_of(vec![addrs[0]]).bind([127, 0, 0, 2].into());
         assert_eq!(given(only_v6), ["[::1]:1"], "the attempt fails, with the cause");
         assert_eq!(given(Dial::any_of(Vec::new())), Vec::<String>::new());
         assert_eq!(given(Dial::to(addrs[1])), ["127.0.0.1:1"]);
