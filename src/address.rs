@@ -5,11 +5,12 @@ mod unix;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub(crate) use crate::address::explained::{Explained, explain_listen, is_mapped};
+pub(crate) use crate::address::explained::is_mapped;
 pub(crate) use crate::address::unix::{UnixAddr, connect as connect_unix};
 
 /// The address of a listener: to listen on, or to dial.
@@ -77,6 +78,14 @@ impl fmt::Display for AddressError {
 }
 
 impl std::error::Error for AddressError {}
+
+/// Says why an address cannot be listened on, and what to do.
+pub(crate) fn explain_listen(addr: &Address, error: io::Error) -> io::Error {
+    match addr {
+        Address::Tcp(addr) => explained::explain_tcp(*addr, error),
+        Address::Unix(path) => unix::explain_listen(path, error),
+    }
+}
 
 impl From<SocketAddr> for Address {
     fn from(addr: SocketAddr) -> Self {

@@ -5,9 +5,6 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::address::Address;
-use crate::address::unix::explain_listen as explain_unix;
-
 /// An error with its cause and its remedy in words.
 #[derive(Debug)]
 pub(crate) struct Explained {
@@ -34,15 +31,8 @@ impl Error for Explained {
     }
 }
 
-/// Says why an address cannot be listened on, and what to do.
-pub(crate) fn explain_listen(addr: &Address, error: io::Error) -> io::Error {
-    match addr {
-        Address::Tcp(addr) => explain_tcp(*addr, error),
-        Address::Unix(path) => explain_unix(path, error),
-    }
-}
-
-fn explain_tcp(addr: SocketAddr, error: io::Error) -> io::Error {
+/// Says why a TCP address cannot be listened on, and what to do.
+pub(super) fn explain_tcp(addr: SocketAddr, error: io::Error) -> io::Error {
     let (ip, port) = (addr.ip(), addr.port());
     let remedy = match error.kind() {
         _ if is_mapped(addr) => {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::address::Explained;
+use crate::address::explained::Explained;
 
 /// The most bytes of a path or of an abstract name: what a kernel has room for, less one (`sun_path`).
 pub(crate) const LEN_MAX: usize =
