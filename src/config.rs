@@ -73,7 +73,7 @@ impl Config {
     /// that has reached its high-water mark with shorter frames.
     #[must_use]
     pub fn memory_min(&self) -> usize {
-        self.longest_frame_bytes().max(self.modest_bytes_max())
+        self.longest_frame_bytes().max(self.small_bytes_max())
     }
 
     /// What the longest frame takes while it is received.
@@ -97,7 +97,7 @@ impl Config {
 
     /// The most buffer memory that a connection needs whose frames fit a chunk: output up to the high-water mark and a
     /// response, with a chunk to spare at either end of it, and a chunk of input.
-    pub(crate) fn modest_bytes_max(&self) -> usize {
+    pub(crate) fn small_bytes_max(&self) -> usize {
         self.output_high_water.saturating_add(4 * CHUNK_LEN)
     }
 }

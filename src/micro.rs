@@ -85,7 +85,7 @@ pub struct Echoing {
 
 impl Default for Echoing {
     fn default() -> Self {
-        let shared = Shared::new(Config::default(), beginning());
+        let shared = Shared::new(&Config::default(), beginning());
         let read_buffer = ReadBuffer::new();
         let others = Connections::new(&Config::default(), beginning());
         Self { conn: Conn::new(), read_buffer, shared, stats: Stats::default(), others, limit: LogLimit::new(0, 0) }

@@ -245,6 +245,11 @@ impl ChunkPool {
     }
 
     #[cfg(test)]
+    pub(crate) fn limit(&self) -> usize {
+        self.used_bytes_max
+    }
+
+    #[cfg(test)]
     pub(crate) fn set_limit(&mut self, used_bytes_max: usize) {
         self.used_bytes_max = used_bytes_max;
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 
-use crate::config::Config;
+use crate::conn::limits::Limits;
 use crate::error::CloseReason;
 
 /// A nonblocking byte stream in both directions.
@@ -228,11 +228,11 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(config: &Config, allowance: usize) -> Self {
+    pub(crate) fn new(limits: &Limits, allowance: usize) -> Self {
         Self {
-            read_bytes: config.read_budget_bytes,
-            write_bytes: config.write_budget_bytes,
-            frames: config.frame_budget,
+            read_bytes: limits.read_budget_bytes,
+            write_bytes: limits.write_budget_bytes,
+            frames: limits.frame_budget,
             allowance,
             bytes_in: 0,
             bytes_out: 0,

@@ -11,6 +11,7 @@ pub(crate) mod chunk;
 pub(crate) mod frame;
 pub(crate) mod input;
 pub(crate) mod io;
+pub(crate) mod limits;
 pub(crate) mod output;
 pub(crate) mod shared;
 pub(crate) mod sink;
@@ -340,23 +341,23 @@ impl Conn {
 #[cfg(any(test, feature = "fuzzing"))]
 impl Conn {
     /// What must be true between two turns.
-    pub(crate) fn check(&self, config: &crate::config::Config) {
+    pub(crate) fn check(&self, limits: &limits::Limits) {
         let Some(Buffers { input, output }) = self.buffers.as_deref() else { return };
         // One that was aborted outside a turn is released when its slot is freed.
         let is_empty = self.buffers.as_ref().is_some_and(|buffers| buffers.is_empty());
         assert!(self.closed().is_some() || !is_empty, "an idle connection owns no buffer: {self:?}");
         let (capacity, len) = (input.capacity(), input.len());
         assert!(capacity <= 2 * len + 4_096, "{capacity} bytes are held for {len} received");
-        output.check(config.output_high_water, config.output_low_water);
+        output.check(limits.output_high_water, limits.output_low_water);
     }
 
     /// What must be true right after a turn.
-    pub(crate) fn check_after_turn(&self, config: &crate::config::Config) {
-        self.check(config);
+    pub(crate) fn check_after_turn(&self, limits: &limits::Limits) {
+        self.check(limits);
         let Some(Buffers { input, output }) = self.buffers.as_deref() else { return };
         assert!(self.state.takes_frames() || input.is_empty());
         if self.closed().is_none() {
-            input.check_after_turn(self.is_held() && self.readiness.readable, config.max_payload);
+            input.check_after_turn(self.is_held() && self.readiness.readable, limits.max_payload);
             assert_eq!(output.stalled_since().is_some(), !output.is_empty());
         }
     }

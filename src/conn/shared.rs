@@ -5,11 +5,13 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::{CHUNK_LEN, ChunkPool};
+use crate::conn::limits::Limits;
 use crate::error::SendError;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    pub(crate) limits: Limits,
+    /// When this turn began. The reactor sets it once per turn.
     pub(crate) now: Instant,
     pub(crate) pool: ChunkPool,
     /// The most bytes, read and written, that the next connection may move, as the reactor's budget for the turn allows.
@@ -26,10 +28,10 @@ pub(crate) struct Shared {
 const FREE_MAX: usize = CHUNK_LEN / 300;
 
 impl Shared {
-    pub(crate) fn new(config: Config, now: Instant) -> Self {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
             pool: ChunkPool::new(config.memory, config.pool_bytes_max),
-            config,
+            limits: Limits::new(config),
             now,
             allowance: usize::MAX,
             delivering_bytes: 0,

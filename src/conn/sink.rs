@@ -100,7 +100,7 @@ impl<'a> Replies<'a> {
             return None;
         }
         let next = frames.next_len().and_then(|frame_len| {
-            if self.pending_bytes() >= self.shared.config.output_high_water && !self.delivers_when_full() {
+            if self.pending_bytes() >= self.shared.limits.output_high_water && !self.delivers_when_full() {
                 return Err(Stopped::OutputFull);
             }
             frames.take(frame_len)
@@ -164,7 +164,7 @@ impl<'a> Replies<'a> {
             return Err(SendError::NoMemory);
         }
         self.queue_echo(HEADER_LEN + payload.len());
-        let high = self.shared.config.output_high_water;
+        let high = self.shared.limits.output_high_water;
         let buffers = self.shared.buffers(self.buffers);
         buffers.output.append_frame(encode_header(payload_len), payload, high, &mut self.shared.pool);
         self.queued()
@@ -182,7 +182,7 @@ impl<'a> Replies<'a> {
         match &frame.body {
             Body::Whole { bytes, at } if self.echo.end == *at && self.queued_bytes() == 0 && self.goes_on() => {
                 // Pending output is below the high-water mark: above it, no frame is delivered.
-                debug_assert!(self.pending_bytes() < self.shared.config.output_high_water);
+                debug_assert!(self.pending_bytes() < self.shared.limits.output_high_water);
                 self.echo.end += bytes.len();
                 Some(self.queued())
             }
@@ -207,7 +207,7 @@ impl<'a> Replies<'a> {
             Body::Large { chunks, .. } => {
                 // The read buffer is empty, and the chunks belong to the connection already.
                 debug_assert!(self.echo.start == self.echo.end);
-                let high = self.shared.config.output_high_water;
+                let high = self.shared.limits.output_high_water;
                 self.shared.buffers(self.buffers).output.append_chunks(chunks, high);
             }
         }
@@ -220,7 +220,7 @@ impl<'a> Replies<'a> {
         if !self.goes_on() {
             return Err(SendError::Closed);
         }
-        let is_full = self.pending_bytes() >= self.shared.config.output_high_water
+        let is_full = self.pending_bytes() >= self.shared.limits.output_high_water
             || self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         if !is_full {
             return Ok(());
@@ -250,7 +250,7 @@ impl<'a> Replies<'a> {
     }
 
     fn append_before(&mut self, more: usize, bytes: &[u8]) {
-        let high = self.shared.config.output_high_water;
+        let high = self.shared.limits.output_high_water;
         self.shared.buffers(self.buffers).output.append_before(more, bytes, high, &mut self.shared.pool);
     }
 }

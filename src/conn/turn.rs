@@ -19,7 +19,7 @@ pub(crate) fn run(
     shared: &mut Shared,
     sink: &mut impl Sink,
 ) -> Moved {
-    let budget = Budget::new(&shared.config, shared.allowance);
+    let budget = Budget::new(&shared.limits, shared.allowance);
     Turn { conn, io, buffer, shared, sink, budget, frames: 0 }.run()
 }
 
@@ -138,7 +138,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     /// Calls the handler for the whole frames in the read buffer.
     fn deliver(&mut self) -> Stopped {
         let before = self.budget.frames;
-        let (mut frames, bytes, echo) = self.buffer.frames(before, self.shared.config.max_payload);
+        let (mut frames, bytes, echo) = self.buffer.frames(before, self.shared.limits.max_payload);
         let Conn { buffers, flow, .. } = &mut *self.conn;
         let mut verdict = Verdict::GoOn;
         self.sink.on_frames(&mut frames, &mut Replies::new(bytes, echo, buffers, self.shared, flow, &mut verdict));
@@ -235,7 +235,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
 
     fn write_queued(&mut self) -> Result<(), CloseReason> {
         let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() else { return Ok(()) };
-        let low = self.shared.config.output_low_water;
+        let low = self.shared.limits.output_low_water;
         output.write(self.io, &mut self.conn.readiness, &mut self.budget, low, &mut self.shared.pool)?;
         self.shared.counts.write_budgets_spent += u64::from(!output.is_empty() && self.conn.readiness.writable);
         Ok(())
@@ -247,9 +247,9 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         let len = self.buffer.echo_bytes().len();
         let needed = self.shared.buffers(&mut self.conn.buffers).output.room_needed(len);
         if self.make_room(needed, (self.buffer.len(), len)) {
-            let Shared { config, pool, .. } = &mut *self.shared;
+            let Shared { limits, pool, .. } = &mut *self.shared;
             if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
-                output.append(self.buffer.echo_bytes(), config.output_high_water, pool);
+                output.append(self.buffer.echo_bytes(), limits.output_high_water, pool);
             }
         }
     }
@@ -260,7 +260,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         let len_max = match self.conn.unsent_bytes() {
             0 => usize::MAX,
             _ if !self.conn.flow.pause_input_when_full => usize::MAX,
-            pending => self.shared.config.output_high_water.saturating_sub(pending).max(READ_LEN_MIN),
+            pending => self.shared.limits.output_high_water.saturating_sub(pending).max(READ_LEN_MIN),
         };
         if !self.may_read() {
             return false;
@@ -309,7 +309,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             match self.buffer.read(len_max, self.io, &mut self.conn.readiness, &mut self.budget) {
                 Ok(None) => return,
                 Ok(Some(0)) => {
-                    return match self.buffer.next_len(self.shared.config.max_payload) {
+                    return match self.buffer.next_len(self.shared.limits.max_payload) {
                         Err(Stopped::Incomplete | Stopped::Large { .. }) => self.peer_finished(self.buffer.len()),
                         // It is read again once the frames before it are delivered.
                         Ok(_) | Err(_) => self.conn.readiness.readable = true,
@@ -385,7 +385,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         {
             buffers.output.low_water_reported();
         }
-        let next = self.buffer.next_len(self.shared.config.max_payload);
+        let next = self.buffer.next_len(self.shared.limits.max_payload);
         let has_frames = !matches!(next, Err(Stopped::Incomplete));
         if !self.buffer.is_empty()
             && let Some(bytes) = self.save_buffer()

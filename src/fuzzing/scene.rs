@@ -74,7 +74,7 @@ const TURNS_MAX: usize = 1_000_000;
 
 impl Scene {
     pub(super) fn new(setup: &Setup) -> Self {
-        Self::on(ReadBuffer::new(), Shared::new(setup.config(), beginning()), setup)
+        Self::on(ReadBuffer::new(), Shared::new(&setup.config(), beginning()), setup)
     }
 
     fn on(read_buffer: ReadBuffer, shared: Shared, setup: &Setup) -> Self {
@@ -264,7 +264,7 @@ impl Scene {
         let (frames, written) = (self.model.frames, self.socket.written.len());
         let moved = run(&mut self.conn, &mut self.socket, &mut self.read_buffer, &mut self.shared, &mut self.model);
         let has_moved = moved.has_output_or_frames();
-        self.conn.check_after_turn(&self.shared.config);
+        self.conn.check_after_turn(&self.shared.limits);
         assert_eq!(has_moved, self.model.frames > frames || self.socket.written.len() > written);
         if let Some(reason) = self.model.ended {
             self.permitted.push(reason);
@@ -315,7 +315,7 @@ impl Scene {
         if self.conn.closed().is_none() {
             assert_eq!(written.len() + self.conn.unsent_bytes(), self.model.expected.len(), "output is lost");
             assert_eq!(self.socket.is_shut_down, matches!(self.conn.state(), State::Lingering { .. }));
-            self.conn.check(&shared.config);
+            self.conn.check(&shared.limits);
         }
     }
 

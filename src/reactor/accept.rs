@@ -60,7 +60,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         self.listeners.paused_until = None;
         for index in 0..self.listeners.list.len() {
-            for _ in 0..self.shared.config.accept_budget {
+            for _ in 0..self.config.accept_budget {
                 if !self.accept_one(index) {
                     break;
                 }
@@ -83,7 +83,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Some(Search::Nothing) | None => None,
         };
         let listening = &mut self.listeners.list[index];
-        let outcome = self.net.accept(&listening.listener, &self.shared.config);
+        let outcome = self.net.accept(&listening.listener, &self.config);
         self.stats.accepts.count(&outcome);
         match outcome {
             Ok((stream, peer)) => {
@@ -102,7 +102,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.reap();
         for index in 0..self.listeners.list.len() {
             for _ in 0..self.listeners.list[index].left.unwrap_or(0) {
-                let outcome = self.net.accept(&self.listeners.list[index].listener, &self.shared.config);
+                let outcome = self.net.accept(&self.listeners.list[index].listener, &self.config);
                 self.stats.accepts.count(&outcome);
                 match outcome {
                     Ok(_) => {
@@ -129,7 +129,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Whether there is no room for another connection.
     fn is_full(&self) -> bool {
-        self.connections.sockets() >= self.shared.config.max_connections
+        self.connections.sockets() >= self.config.max_connections
     }
 
     /// Closes a connection so that another can be accepted.
@@ -172,7 +172,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     fn admission(&mut self, peer: &PeerAddr, longest_idle: Option<ConnId>) -> Result<(), Refusal> {
         let is_full = self.is_full();
         if is_full && longest_idle.is_none() {
-            return Err(Refusal::ConnectionsMax(self.shared.config.max_connections));
+            return Err(Refusal::ConnectionsMax(self.config.max_connections));
         }
         if let Some((prefix, max)) = self.per_ip.full(peer) {
             return Err(Refusal::PerIp(prefix, max));

@@ -334,9 +334,9 @@ impl<S, T> Others<'_, S, T> {
     }
 
     /// Panics unless a connection that is to be evicted has buffers and, if they are large, no other has larger ones, but
-    /// for the one that runs.
+    /// the one that runs.
     ///
-    /// The lists are exact to an eighth, and one connection may be spared.
+    /// The lists are exact to an eighth, and one connection may be protected.
     #[cfg(test)]
     fn check_victim(&mut self, id: ConnId) {
         let buffered = |slot: &mut ConnSlot<S, T>| slot.phase.open_mut().map(|open| open.conn.buffered_bytes());
@@ -344,7 +344,7 @@ impl<S, T> Others<'_, S, T> {
         assert!(held > 0, "[{id}] is evicted, and has no buffers");
         for (other, slot) in self.slots.iter_mut() {
             let Some(more) = buffered(slot) else { continue };
-            let is_sound = self.work.eviction.is_spared(other.index) || !self.work.eviction.goes_before(more, held);
+            let is_sound = self.work.eviction.is_protected(other.index) || !self.work.eviction.goes_before(more, held);
             assert!(is_sound, "[{id}] is evicted with {held} bytes, [{other}] has {more}");
         }
     }
@@ -386,7 +386,7 @@ impl<S, T> Reach for Others<'_, S, T> {
         while !shared.pool.has_room(needed) {
             let Some(index) = self.work.eviction.victim(of.index, held.saturating_add(needed), shared.now) else {
                 // Where frames fit a chunk there always is another, or room.
-                debug_assert!(held + needed > shared.config.modest_bytes_max(), "{held} + {needed} bytes");
+                debug_assert!(self.work.eviction.is_large(held + needed), "{held} + {needed} bytes");
                 return false;
             };
             self.evict(index, shared);

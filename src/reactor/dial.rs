@@ -19,7 +19,7 @@ use crate::reactor::{Life, Reactor};
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Begins dials, until the budget is spent.
     pub(crate) fn begin_dials(&mut self) {
-        for _ in 0..self.shared.config.dial_budget {
+        for _ in 0..self.config.dial_budget {
             let Some(id) = self.connections.work.to_dial.pop_front() else { break };
             let Some(slot) = self.connections.slots.slot_mut(id) else { continue };
             let Phase::Reserved(dial) = &mut slot.phase else { continue };
@@ -48,7 +48,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn begin_dial(&mut self, id: ConnId, to: &Address, from: Option<IpAddr>) -> Result<N::Stream, DialError> {
-        let config = &self.shared.config;
+        let config = &self.config;
         if self.life != Life::Running {
             return Err(DialError::Cancelled);
         }
@@ -89,7 +89,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// The connect timeout has passed, and the attempt had not succeeded when it was last checked.
     pub(crate) fn dial_timed_out(&mut self, id: ConnId) {
-        let allowed = self.shared.config.connect_timeout;
+        let allowed = self.config.connect_timeout;
         if self.connections.is_dialing(id) {
             self.attempt_failed(id, DialError::TimedOut { allowed });
         }

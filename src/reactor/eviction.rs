@@ -4,12 +4,13 @@
 //! frame or output. A node is linked into its list and lives as long as the connection has a buffer, so a change is O(1),
 //! and one that has no buffer costs nothing.
 //!
-//! Above what a connection needs whose frames fit a chunk, the largest goes first. Below, time counts too: of those that hold
-//! about the same, the one goes that has moved nothing for longest, so that many that hold a little each do not drive out
-//! one that will be done in a moment.
+//! A connection is large if it holds more than it needs for frames that fit a chunk. The largest of these is evicted first. If
+//! there is none, time counts too: of connections that hold about the same, the one that has moved nothing for longest is
+//! evicted, so that many which hold a little do not evict one that is about to finish.
 //!
-//! Rule: of long frames that do not fit in the memory all together, one after another completes. If many of those were evicted
-//! while they made progress, and none was done in between, the largest is spared until it is done or makes none.
+//! Rule: of long frames that do not fit in the memory all together, one after another completes. If many large connections were
+//! evicted while they made progress, and no large frame was completed in between, the largest is protected from eviction until
+//! its frame is complete or it makes no progress.
 
 use std::time::{Duration, Instant};
 
@@ -22,17 +23,17 @@ use crate::reactor::histogram::{BUCKETS, bucket_of};
 pub(crate) struct Eviction {
     epoch: Instant,
     /// What a connection may need whose frames fit a chunk, in bytes.
-    modest_bytes_max: usize,
+    small_bytes_max: usize,
     lists: Box<[List; BUCKETS]>,
     nodes: Slab<Node>,
-    /// Large ones that were evicted while they made progress, since one was done.
-    thwarted: u32,
-    spared: Option<Spared>,
+    /// Large connections that were evicted while they made progress, since the last large frame was completed.
+    setbacks: u32,
+    protected: Option<Protected>,
 }
 
-/// The large one that is not evicted for others like it.
+/// A large connection that is not evicted for other large ones.
 #[derive(Debug, Clone, Copy)]
-struct Spared {
+struct Protected {
     slot: u32,
     since: u64,
     progress_at: u64,
@@ -48,7 +49,7 @@ impl Default for Entry {
     }
 }
 
-/// Those that hold about the same, the one that has held it for longest first.
+/// Connections that hold about the same, in the order in which they last moved a frame or output.
 #[derive(Debug, Clone, Copy)]
 struct List {
     head: u32,
@@ -75,14 +76,14 @@ const STEPS_MAX: usize = 16;
 /// The most nodes for which memory is kept while no connection has a buffer.
 const NODES_KEPT: usize = 64;
 
-/// So many large ones are evicted in the midst of progress before one is spared.
-const THWARTED_MAX: u32 = 16;
+/// How many large connections are evicted while they make progress before one is protected.
+const SETBACKS_MAX: u32 = 16;
 
-/// How long a large one may make no progress and still be spared: a chunk in this time is enough.
+/// A protected connection that receives or sends nothing for this long is not protected any more.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long one is spared at most.
-const SPARED_MAX: Duration = Duration::from_secs(30);
+/// How long a connection is protected at most.
+const PROTECTED_MAX: Duration = Duration::from_secs(30);
 
 /// Added to the time for which a buffer was held, so that size counts among those that are new.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -91,11 +92,11 @@ impl Eviction {
     pub(crate) fn new(config: &Config, epoch: Instant) -> Self {
         Self {
             epoch,
-            modest_bytes_max: config.modest_bytes_max(),
+            small_bytes_max: config.small_bytes_max(),
             lists: Box::new([List { head: NONE, tail: NONE }; BUCKETS]),
             nodes: Slab::new(),
-            thwarted: 0,
-            spared: None,
+            setbacks: 0,
+            protected: None,
         }
     }
 
@@ -109,12 +110,12 @@ impl Eviction {
             }
             return;
         };
-        if bucket(before.held) > self.modest_bucket() && bucket(held) <= self.modest_bucket() {
+        if bucket(before.held) > self.small_bucket() && bucket(held) <= self.small_bucket() {
             self.note_no_longer_large(slot, has_moved);
         }
         let progress_at = if has_moved || held > before.held { now } else { before.progress_at };
-        if let Some(spared) = self.spared.as_mut().filter(|spared| spared.slot == slot) {
-            spared.progress_at = progress_at;
+        if let Some(protected) = self.protected.as_mut().filter(|protected| protected.slot == slot) {
+            protected.progress_at = progress_at;
         }
         if held > 0 && !has_moved && bucket(held) == bucket(before.held) {
             let node = &mut self.nodes[entry.0 as usize];
@@ -130,13 +131,18 @@ impl Eviction {
 
     fn note_no_longer_large(&mut self, slot: u32, is_done: bool) {
         if is_done {
-            self.thwarted = 0;
+            self.setbacks = 0;
         }
-        self.spared = self.spared.filter(|spared| spared.slot != slot);
+        self.protected = self.protected.filter(|protected| protected.slot != slot);
     }
 
-    fn modest_bucket(&self) -> usize {
-        bucket(self.modest_bytes_max)
+    /// Whether that is more than a connection needs whose frames fit a chunk.
+    pub(crate) fn is_large(&self, held: usize) -> bool {
+        held > self.small_bytes_max
+    }
+
+    fn small_bucket(&self) -> usize {
+        bucket(self.small_bytes_max)
     }
 
     /// Bytes that a connection holds, as far as was noted.
@@ -153,68 +159,68 @@ impl Eviction {
     /// would be the one that holds the most.
     pub(crate) fn victim(&mut self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
         let now = self.nanos(now);
-        let modest_bucket = self.modest_bucket();
-        let is_modest = bucket(wanted) <= modest_bucket;
-        let spared = self.spare(now);
+        let small_bucket = self.small_bucket();
+        let is_small = bucket(wanted) <= small_bucket;
+        let protected = self.update_protected(now);
         if let Some(&largest) =
-            (modest_bucket + 1..BUCKETS).rev().find_map(|bucket| self.first(bucket, running, spared))
+            (small_bucket + 1..BUCKETS).rev().find_map(|bucket| self.first(bucket, running, protected))
         {
-            let is_evicted = largest.held >= wanted || spared == Some(running);
-            let is_thwarted = !is_evicted || makes_progress(largest.progress_at, now);
-            self.thwarted = self.thwarted.saturating_add(u32::from(is_thwarted));
+            let is_evicted = largest.held >= wanted || protected == Some(running);
+            let is_setback = !is_evicted || makes_progress(largest.progress_at, now);
+            self.setbacks = self.setbacks.saturating_add(u32::from(is_setback));
             return is_evicted.then_some(largest.slot);
         }
-        if !is_modest {
-            self.thwarted = self.thwarted.saturating_add(1);
+        if !is_small {
+            self.setbacks = self.setbacks.saturating_add(1);
             return None;
         }
         let weight = |node: &&Node| {
             // Twice the size counts as much as four times the time.
             (node.held as u128).pow(2) * (u128::from(now.saturating_sub(node.since)) + MOMENT.as_nanos())
         };
-        let of_modest =
-            || (0..=modest_bucket).filter_map(|bucket| self.first(bucket, running, None)).max_by_key(weight);
-        // It is spared for the sake of others that are large only.
-        spared.filter(|slot| *slot != running).or_else(|| of_modest().map(|node| node.slot))
+        let of_small = || (0..=small_bucket).filter_map(|bucket| self.first(bucket, running, None)).max_by_key(weight);
+        // It is protected only from other large connections.
+        protected.filter(|slot| *slot != running).or_else(|| of_small().map(|node| node.slot))
     }
 
     /// The first of a list, but for two slots.
-    fn first(&self, bucket: usize, running: u32, spared: Option<u32>) -> Option<&Node> {
+    fn first(&self, bucket: usize, running: u32, protected: Option<u32>) -> Option<&Node> {
         let mut node = self.nodes.get(self.lists[bucket].head as usize)?;
-        while node.slot == running || spared == Some(node.slot) {
+        while node.slot == running || protected == Some(node.slot) {
             node = self.nodes.get(node.next as usize)?;
         }
         Some(node)
     }
 
-    /// The slot that is spared from now on, if one is.
-    fn spare(&mut self, now: u64) -> Option<u32> {
+    /// Protects a connection, or ends that, if it is time. Returns the slot of the protected connection.
+    fn update_protected(&mut self, now: u64) -> Option<u32> {
         let largest =
-            (self.modest_bucket() + 1..BUCKETS).rev().find_map(|bucket| self.first(bucket, NONE, None)).copied();
-        if let Some(spared) = self.spared {
-            if now.saturating_sub(spared.since) > nanos(SPARED_MAX) {
-                (self.spared, self.thwarted) = (None, 0);
-            } else if !makes_progress(spared.progress_at, now) {
-                self.spared = None;
+            (self.small_bucket() + 1..BUCKETS).rev().find_map(|bucket| self.first(bucket, NONE, None)).copied();
+        if let Some(protected) = self.protected {
+            if now.saturating_sub(protected.since) > nanos(PROTECTED_MAX) {
+                (self.protected, self.setbacks) = (None, 0);
+            } else if !makes_progress(protected.progress_at, now) {
+                self.protected = None;
             }
         }
-        if self.spared.is_none() && self.thwarted >= THWARTED_MAX {
-            let spared = largest.filter(|node| makes_progress(node.progress_at, now));
-            self.spared = spared.map(|node| Spared { slot: node.slot, since: now, progress_at: node.progress_at });
+        if self.protected.is_none() && self.setbacks >= SETBACKS_MAX {
+            let protected = largest.filter(|node| makes_progress(node.progress_at, now));
+            self.protected =
+                protected.map(|node| Protected { slot: node.slot, since: now, progress_at: node.progress_at });
         }
-        self.spared.map(|spared| spared.slot)
+        self.protected.map(|protected| protected.slot)
     }
 
-    /// Whether this one is spared.
+    /// Whether the connection in this slot is protected.
     #[cfg(test)]
-    pub(crate) fn is_spared(&self, slot: u32) -> bool {
-        self.spared.is_some_and(|spared| spared.slot == slot)
+    pub(crate) fn is_protected(&self, slot: u32) -> bool {
+        self.protected.is_some_and(|protected| protected.slot == slot)
     }
 
     /// Whether one that holds `more` bytes is evicted before one that holds `held`, however long they have.
     #[cfg(test)]
     pub(crate) fn goes_before(&self, more: usize, held: usize) -> bool {
-        bucket(more) > bucket(held) && bucket(more) > bucket(self.modest_bytes_max)
+        bucket(more) > bucket(held) && bucket(more) > bucket(self.small_bytes_max)
     }
 
     fn link(&mut self, node: Node) -> Entry {
@@ -233,8 +239,8 @@ impl Eviction {
         Entry(at)
     }
 
-    /// Between which two nodes one belongs: the newest is the last. One that has grown is older than others of its new size;
-    /// it is put before those, within a few steps, so that this stays O(1).
+    /// The two nodes between which a new one is linked: the newest is the last. A connection that has grown is older than
+    /// others of its new size; it is linked before those, within a few steps, so that this stays O(1).
     fn place_of(&self, bucket: usize, since: u64) -> (u32, u32) {
         let List { head, tail } = self.lists[bucket];
         if head != NONE && self.nodes[head as usize].since > since {
@@ -274,7 +280,7 @@ fn makes_progress(progress_at: u64, now: u64) -> bool {
     now.saturating_sub(progress_at) <= nanos(PROGRESS_TIMEOUT)
 }
 
-/// Up to 584 years of them.
+/// The number of nanoseconds, which is exact up to 584 years.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -292,7 +298,7 @@ mod tests {
     /// A slot that holds nothing.
     const OTHER: u32 = 9_999;
 
-    /// With what each slot keeps.
+    /// With the entry of each slot.
     struct Scene {
         eviction: Eviction,
         entries: Vec<Entry>,
@@ -318,7 +324,7 @@ mod tests {
         (Scene { eviction, entries: vec![Entry::default(); 1_001] }, epoch)
     }
 
-    /// The slots in the order in which they would go.
+    /// The slots in the order in which they would be evicted.
     fn order(eviction: &mut Scene, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| {
             let slot = eviction.victim(OTHER, 0, now)?;
@@ -422,12 +428,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hoarder_is_spared_no_longer_than_it_makes_progress() {
+    fn a_hoarder_is_protected_no_longer_than_it_makes_progress() {
         let (mut scene, epoch) = eviction();
         scene.set(0, 15 * MIB, true, epoch);
-        scene.eviction.thwarted = THWARTED_MAX;
+        scene.eviction.setbacks = SETBACKS_MAX;
         scene.set(1, MIB, true, epoch);
-        assert_eq!(scene.victim(OTHER, 100, epoch), Some(1), "the largest is spared");
+        assert_eq!(scene.victim(OTHER, 100, epoch), Some(1), "the largest is protected");
         assert_eq!(scene.victim(0, 16 * MIB, epoch), Some(1), "and finds room by those that hold less");
         scene.set(1, 0, true, epoch);
         scene.set(2, 30_000, true, epoch);
@@ -435,14 +441,14 @@ mod tests {
         assert_eq!(scene.victim(OTHER, 100, epoch), Some(0), "which go on");
         scene.set(1, MIB, true, epoch);
         assert_eq!(scene.victim(OTHER, 100, epoch + 2 * SECOND), Some(0));
-        // With a chunk now and then, it is spared for a while only.
-        scene.eviction.thwarted = THWARTED_MAX;
+        // With a chunk now and then, it is protected for a while only.
+        scene.eviction.setbacks = SETBACKS_MAX;
         let last = epoch + 2 * SECOND;
-        let spared = (0..100).take_while(|second| {
+        let protected = (0..100).take_while(|second| {
             scene.set(0, (15 << 20) + *second as usize + 1, false, last + *second * SECOND);
             scene.set(1, MIB, true, last + *second * SECOND);
             scene.victim(OTHER, 100, last + *second * SECOND) == Some(1)
         });
-        assert_eq!(spared.count(), 31);
+        assert_eq!(protected.count(), 31);
     }
 }

@@ -13,7 +13,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Panics with what is wrong, if anything is.
     pub(crate) fn check_invariants(&self) {
         let shared = &self.shared;
-        let config = &shared.config;
+        let config = &self.config;
         assert!(self.read_buffer.is_empty(), "the read buffer is empty between turns");
         assert!(
             self.connections.work.ended.is_empty(),
@@ -39,7 +39,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Phase::Vacant | Phase::Opening => panic!("[{id}] is neither open nor dialed"),
                 Phase::Failed(error) => panic!("[{id}] has failed and was not reported: {error}"),
             };
-            conn.check(config);
+            conn.check(&shared.limits);
             buffered += conn.buffered_bytes();
             let noted = self.connections.work.eviction.held(slot.eviction_entry);
             assert_eq!(noted, conn.buffered_bytes(), "[{id}] is found at the memory limit by what it holds");

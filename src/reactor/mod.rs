@@ -84,6 +84,7 @@ use crate::reactor::write_progress::WriteProgress;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Reactor<H: Handler, N: Net = Mio> {
+    config: Config,
     net: N,
     handler: H,
     read_buffer: ReadBuffer,
@@ -171,7 +172,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             connections: Connections::new(&config, now),
             reclaim: Reclaim::new(&config, now),
             read_buffer: ReadBuffer::new(),
-            shared: Shared::new(config, now),
+            shared: Shared::new(&config, now),
+            config,
             mailbox,
             stats: Stats::default(),
             log_limits: LogLimits::default(),
@@ -196,7 +198,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let token = Subject::Listener(self.listeners.next_index()).token();
         let (listener, bound) = self
             .net
-            .listen(addr, &self.shared.config, token)
+            .listen(addr, &self.config, token)
             .map_err(|source| Error::Listen { addr: addr.clone(), source })?;
         self.listeners.push(listener);
         debug!("listening on {bound}");
@@ -227,7 +229,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return;
         }
         let now = self.net.now();
-        let timeout = self.shared.config.drain_timeout;
+        let timeout = self.config.drain_timeout;
         let deadline = after(now, timeout);
         let connections = self.connections.slots.len();
         match deadline {

@@ -35,7 +35,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.shared.now = began;
         self.connections.work.tick = self.reclaim.begin_turn(began);
         let moved_before = self.stats.bytes_moved();
-        let mut budget = TurnBudget::new(&self.shared.config);
+        let mut budget = TurnBudget::new(&self.config);
 
         self.take_events();
         self.take_requests(&mut budget);
@@ -89,7 +89,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Source(_) => {}
             }
         }
-        self.has_more_events = count >= self.shared.config.events_per_turn;
+        self.has_more_events = count >= self.config.events_per_turn;
     }
 
     /// Delivers the messages of other threads, and does what else they have asked for.

@@ -47,7 +47,7 @@ impl Driver {
             conn: Conn::new(),
             socket: Socket::new(usize::MAX),
             read_buffer: ReadBuffer::new(),
-            shared: Shared::new(config, started),
+            shared: Shared::new(&config, started),
             sink: Answerer::new(style),
             turns: 0,
             started,
@@ -259,9 +259,9 @@ impl Driver {
             }
             Phase::Closed => assert_eq!(self.conn.held_bytes().0, 0),
         }
-        let config = &self.shared.config;
-        self.conn.check_after_turn(config);
-        let owed_max = config.output_high_water + self.sink.longest.max(1);
+        let limits = &self.shared.limits;
+        self.conn.check_after_turn(limits);
+        let owed_max = limits.output_high_water + self.sink.longest.max(1);
         assert!(self.phase() == Phase::Closed || self.conn.unsent_bytes() < owed_max, "{:?}", self.conn);
     }
 

@@ -171,7 +171,7 @@ impl Sink for Answerer {
         let is_answered = !matches!(self.style, Style::Silent | Style::Alternate);
         let is_refused = is_answered && self.queued.len() == queued;
         // Only for want of memory, of which most tests have enough.
-        let is_short = replies.shared.config.memory < 1 << 20;
+        let is_short = replies.shared.pool.limit() < 1 << 20;
         assert!(!is_refused || (self.refused > refused && is_short), "the first reply is queued");
         let nth = self.frames;
         for at in 0..self.acts.len() {

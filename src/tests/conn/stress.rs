@@ -184,7 +184,7 @@ fn play(seed: u64, trouble: Trouble) {
     wind_up(&mut driver);
 
     let sent = &bytes[..bytes.len() - rest.len()];
-    let outlook = Outlook::of(sent, driver.shared.config.max_payload);
+    let outlook = Outlook::of(sent, driver.shared.limits.max_payload);
     let reason = driver.conn.closed().unwrap_or_else(|| {
         panic!("it does not end with its peer: {:?} {:?}", driver.conn.state(), driver.conn.readiness())
     });
