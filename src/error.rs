@@ -104,6 +104,74 @@ pub enum CloseReason {
     Cut,
 }
 
+/// A [`CloseReason`] without its data, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs)] // As in `CloseReason`.
+pub enum CloseKind {
+    PeerFinished,
+    TruncatedFrame,
+    Reset,
+    FrameTooLong,
+    IdleTimeout,
+    FrameTimeout,
+    WriteTimeout,
+    Evicted,
+    Reclaimed,
+    WriteZero,
+    Io,
+    ClosedByHandler,
+    AbortedByHandler,
+    HandlerPanicked,
+    Drained,
+    Cut,
+}
+
+impl CloseKind {
+    /// All kinds, in the order of their declaration.
+    pub const ALL: [Self; 16] = [
+        Self::PeerFinished,
+        Self::TruncatedFrame,
+        Self::Reset,
+        Self::FrameTooLong,
+        Self::IdleTimeout,
+        Self::FrameTimeout,
+        Self::WriteTimeout,
+        Self::Evicted,
+        Self::Reclaimed,
+        Self::WriteZero,
+        Self::Io,
+        Self::ClosedByHandler,
+        Self::AbortedByHandler,
+        Self::HandlerPanicked,
+        Self::Drained,
+        Self::Cut,
+    ];
+
+    /// A short name, for counters and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PeerFinished => "peer finished",
+            Self::TruncatedFrame => "truncated frame",
+            Self::Reset => "reset",
+            Self::FrameTooLong => "frame too long",
+            Self::IdleTimeout => "idle timeout",
+            Self::FrameTimeout => "frame timeout",
+            Self::WriteTimeout => "write timeout",
+            Self::Evicted => "evicted",
+            Self::Reclaimed => "reclaimed",
+            Self::WriteZero => "write of zero",
+            Self::Io => "i/o error",
+            Self::ClosedByHandler => "closed by handler",
+            Self::AbortedByHandler => "aborted by handler",
+            Self::HandlerPanicked => "handler panicked",
+            Self::Drained => "drained",
+            Self::Cut => "cut",
+        }
+    }
+}
+
 /// Who brought a connection's end about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CausedBy {
@@ -118,55 +186,40 @@ pub enum CausedBy {
 }
 
 impl CloseReason {
-    /// How many kinds of reason there are.
-    pub(crate) const KINDS: usize = 16;
-
-    /// The names of the kinds, for counters, by [`kind`](Self::kind).
-    pub(crate) const NAMES: [&'static str; Self::KINDS] = [
-        "peer finished",
-        "truncated frame",
-        "reset",
-        "frame too long",
-        "idle timeout",
-        "frame timeout",
-        "write timeout",
-        "evicted",
-        "reclaimed",
-        "write of zero",
-        "i/o error",
-        "closed by handler",
-        "aborted by handler",
-        "handler panicked",
-        "drained",
-        "cut",
-    ];
-
-    /// The reason's number among its kinds.
-    pub(crate) const fn kind(&self) -> usize {
+    /// The reason without its data.
+    #[must_use]
+    pub const fn kind(&self) -> CloseKind {
         match self {
-            Self::PeerFinished => 0,
-            Self::TruncatedFrame { .. } => 1,
-            Self::Reset => 2,
-            Self::FrameTooLong(_) => 3,
-            Self::IdleTimeout => 4,
-            Self::FrameTimeout => 5,
-            Self::WriteTimeout => 6,
-            Self::Evicted { .. } => 7,
-            Self::Reclaimed => 8,
-            Self::WriteZero => 9,
-            Self::Io(_) => 10,
-            Self::ClosedByHandler => 11,
-            Self::AbortedByHandler => 12,
-            Self::HandlerPanicked => 13,
-            Self::Drained => 14,
-            Self::Cut => 15,
+            Self::PeerFinished => CloseKind::PeerFinished,
+            Self::TruncatedFrame { .. } => CloseKind::TruncatedFrame,
+            Self::Reset => CloseKind::Reset,
+            Self::FrameTooLong(_) => CloseKind::FrameTooLong,
+            Self::IdleTimeout => CloseKind::IdleTimeout,
+            Self::FrameTimeout => CloseKind::FrameTimeout,
+            Self::WriteTimeout => CloseKind::WriteTimeout,
+            Self::Evicted { .. } => CloseKind::Evicted,
+            Self::Reclaimed => CloseKind::Reclaimed,
+            Self::WriteZero => CloseKind::WriteZero,
+            Self::Io(_) => CloseKind::Io,
+            Self::ClosedByHandler => CloseKind::ClosedByHandler,
+            Self::AbortedByHandler => CloseKind::AbortedByHandler,
+            Self::HandlerPanicked => CloseKind::HandlerPanicked,
+            Self::Drained => CloseKind::Drained,
+            Self::Cut => CloseKind::Cut,
         }
     }
 
-    /// A short name of the reason, without its values.
+    /// A short name of the reason, without its data.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        Self::NAMES[self.kind()]
+        self.kind().name()
+    }
+
+    /// Whether the connection was closed in order, with all pending output sent: by the peer's FIN between frames, by its
+    /// handler or by a drain.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        matches!(self, Self::PeerFinished | Self::ClosedByHandler | Self::Drained)
     }
 
     /// Who brought the end about.
@@ -438,6 +491,17 @@ impl std::error::Error for DialError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn close_kinds_are_listed_in_order_with_distinct_names() {
+        for (index, kind) in CloseKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+            assert!(CloseKind::ALL[..index].iter().all(|other| other.name() != kind.name()));
+        }
+        let clean = [CloseReason::PeerFinished, CloseReason::ClosedByHandler, CloseReason::Drained];
+        assert!(clean.iter().all(CloseReason::is_clean) && !CloseReason::Cut.is_clean());
+        assert_eq!(CloseReason::TruncatedFrame { received: 3 }.kind(), CloseKind::TruncatedFrame);
+    }
 
     #[test]
     fn dial_error_of_emfile_and_enfile_is_no_descriptor() {

@@ -102,7 +102,7 @@ pub mod wire;
 pub use crate::address::{Address, AddressError, Dial, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::frame::Frame;
-pub use crate::error::{CausedBy, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused};
+pub use crate::error::{CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused};
 pub use crate::handler::{Broadcast, Connection, Context, Echo, Handler};
 pub use crate::id::{ConnId, SourceId, TimerId};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};

@@ -85,7 +85,7 @@ fn full_server_serves_newcomers_in_place_of_silent_connections() {
     active.iter_mut().for_each(|client| client.send_bytes(&incomplete[..900]));
     let mut silent: Vec<_> = (10..MAX).map(|_| server.connect()).collect();
     server.stats_when(|stats| stats.connections == MAX as u64 && stats.bytes_in == 9_000);
-    let reclaimed = |stats: &frameloop::Stats| stats.closed_like(&CloseReason::Reclaimed);
+    let reclaimed = |stats: &frameloop::Stats| stats.closed_by(CloseReason::Reclaimed.kind());
     let mut served = Vec::new();
     while served.len() < 30 {
         let (accepted, refused) = (MAX as u64 + served.len() as u64, server.stats().refused.total());

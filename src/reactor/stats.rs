@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::conn::shared::ConnCounts;
-use crate::error::CloseReason;
+use crate::error::{CloseKind, CloseReason};
 use crate::reactor::histogram::Histogram;
 use crate::wire::Protocol;
 
@@ -79,7 +79,7 @@ pub struct Stats {
     pub registrations: Calls,
     /// How long turns took, from the end of the poll to the end of the turn.
     pub turns: Histogram,
-    pub(crate) closed: [u64; CloseReason::KINDS],
+    pub(crate) closed: [u64; CloseKind::ALL.len()],
     pub(crate) protocols: [u64; Protocol::ALL.len()],
 }
 
@@ -169,9 +169,9 @@ impl Stats {
         self.bytes_in + self.bytes_out
     }
 
-    /// Connections that have ended, by reason: the reason's name and a count, without the zeros.
-    pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        CloseReason::NAMES.iter().copied().zip(self.closed).filter(|(_, count)| *count > 0)
+    /// Connections that have ended, by kind of reason, without the zeros.
+    pub fn closed(&self) -> impl Iterator<Item = (CloseKind, u64)> + '_ {
+        CloseKind::ALL.into_iter().zip(self.closed).filter(|(_, count)| *count > 0)
     }
 
     /// Connections that have ended.
@@ -180,10 +180,10 @@ impl Stats {
         self.closed.iter().sum()
     }
 
-    /// Connections that have ended for a reason like this one; its values do not matter.
+    /// Connections that have ended for a reason of this kind.
     #[must_use]
-    pub fn closed_like(&self, reason: &CloseReason) -> u64 {
-        self.closed[reason.kind()]
+    pub fn closed_by(&self, kind: CloseKind) -> u64 {
+        self.closed[kind as usize]
     }
 
     /// Connections whose first bytes were of this protocol instead of a header.
@@ -193,7 +193,7 @@ impl Stats {
     }
 
     pub(crate) fn count_closed(&mut self, reason: &CloseReason) {
-        self.closed[reason.kind()] += 1;
+        self.closed[reason.kind() as usize] += 1;
         if let CloseReason::FrameTooLong(error) = reason
             && let Some(protocol) = error.looks_like
         {
@@ -226,8 +226,8 @@ impl fmt::Display for Stats {
             self.closed_total()
         )?;
         let mut opening = " (";
-        for (name, count) in self.closed() {
-            write!(f, "{opening}{name} {count}")?;
+        for (kind, count) in self.closed() {
+            write!(f, "{opening}{} {count}", kind.name())?;
             opening = ", ";
         }
         if opening == ", " {
@@ -269,7 +269,7 @@ mod tests {
         let Err(error) = crate::wire::announced_len(b"GET ", 8) else { panic!("accepted") };
         stats.count_closed(&CloseReason::FrameTooLong(error));
         stats.count_closed(&CloseReason::Reset);
-        assert_eq!(stats.closed().collect::<Vec<_>>(), [("reset", 1), ("frame too long", 1)]);
+        assert_eq!(stats.closed().collect::<Vec<_>>(), [(CloseKind::Reset, 1), (CloseKind::FrameTooLong, 1)]);
         assert_eq!((stats.closed_total(), stats.looked_like(Protocol::Http)), (2, 1));
         assert!(stats.to_string().contains("closed 2 (reset 1, frame too long 1);"), "{stats}");
     }

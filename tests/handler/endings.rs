@@ -16,7 +16,7 @@ fn ending(config: Config, hooks: Hooks, end: impl FnOnce(&mut Server<Hooks>, Tcp
     end(&mut server, client);
     let (_, reason) = server.closed(1);
     server.log().assert_paired();
-    assert_eq!(server.reactor.stats().closed_like(&reason), 1);
+    assert_eq!(server.reactor.stats().closed_by(reason.kind()), 1);
     assert_eq!((server.reactor.stats().connections, server.reactor.stats().buffered_bytes), (0, 0));
     reason
 }

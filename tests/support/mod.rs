@@ -130,7 +130,7 @@ pub(crate) fn patient() -> ConfigBuilder {
 
 /// How many connections ended so, whatever the reason's values.
 pub(crate) fn closed_by(stats: &Stats, name: &str) -> u64 {
-    stats.closed().find(|(reason, _)| *reason == name).map_or(0, |(_, count)| count)
+    stats.closed().find(|(kind, _)| kind.name() == name).map_or(0, |(_, count)| count)
 }
 
 /// The name under which a reason is counted.

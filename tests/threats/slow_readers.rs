@@ -68,7 +68,7 @@ fn tcp_reader_above_the_rate_stays_and_one_below_is_closed() {
         assert!(slow.join().unwrap(), "1 kB/s");
         assert!(steady.into_iter().all(|steady| !steady.join().unwrap()), "40 kB/s, or 200 kB/s");
     });
-    assert_eq!(server.stats().closed_like(&CloseReason::WriteTimeout), 1);
+    assert_eq!(server.stats().closed_by(CloseReason::WriteTimeout.kind()), 1);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn unix_reader_above_the_rate_stays_and_one_below_is_closed() {
         assert!(slow.join().unwrap(), "1 kB/s");
         assert!(steady.into_iter().all(|steady| !steady.join().unwrap()), "20 kB/s, or 200 kB/s");
     });
-    assert_eq!(server.stats().closed_like(&CloseReason::WriteTimeout), 1);
+    assert_eq!(server.stats().closed_by(CloseReason::WriteTimeout.kind()), 1);
 }
 
 /// State and send queue of the kernel's sockets with this local port that have a peer.
@@ -128,7 +128,7 @@ fn peers_that_never_read_small_replies_leave_nothing_in_the_kernel() {
     let is_freed = || held() == 0 && sockets_of(server.addr.port()).iter().all(|(state, _)| state != FIN_WAIT_1);
     assert!(holds_within(2 * TIMEOUT + PATIENCE, is_freed), "{:?}", sockets_of(server.addr.port()));
     let stats = server.stats_when_empty();
-    assert_eq!(stats.closed_like(&CloseReason::WriteTimeout), PEERS as u64, "{stats}");
+    assert_eq!(stats.closed_by(CloseReason::WriteTimeout.kind()), PEERS as u64, "{stats}");
     // Each sees a reset, behind what it can still read.
     for mut peer in peers {
         peer.set_nonblocking(false).unwrap();

@@ -248,7 +248,7 @@ fn late_peers_are_closed_in_bounded_time_beside_busy_ones() {
     read(&scene, &mut received);
     scene.sim.advance(Duration::from_secs(31));
     let mut turns = 0;
-    while scene.reactor.stats().closed_like(&crate::CloseReason::FrameTimeout) < LATE as u64 {
+    while scene.reactor.stats().closed_by(crate::CloseReason::FrameTimeout.kind()) < LATE as u64 {
         assert!(scene.is_busy());
         scene.turn();
         read(&scene, &mut received);

@@ -140,7 +140,7 @@ fn a_clock_that_goes_back_ends_nobody_and_delays_nothing() {
         let other = scene.connect();
         scene.call(&other, b"served in the past");
         assert_eq!(scene.stats().connections, 2, "{reason}");
-        scene.sleep_until(|stats| stats.closed_like(&reason) == 1);
+        scene.sleep_until(|stats| stats.closed_by(reason.kind()) == 1);
         assert_eq!(scene.sim.now() - began, 30 * SECOND, "{reason}");
     }
 }

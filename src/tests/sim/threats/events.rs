@@ -117,7 +117,7 @@ fn an_event_for_one_that_ended_in_the_batch_in_which_another_came_touches_nobody
         scene.turn();
         scene.settle();
         let stats = scene.stats();
-        assert_eq!((stats.connections, stats.closed_like(&CloseReason::PeerFinished)), (1, 1), "{stats}");
+        assert_eq!((stats.connections, stats.closed_by(CloseReason::PeerFinished.kind())), (1, 1), "{stats}");
         assert_eq!((a.receive(), b.receive(), b.calls()), (frame(b"for a alone"), vec![], (0, 0)));
         scene.call(b, b"for b alone");
         assert_eq!((a.receive(), b.calls()), (vec![], (1, 1)));

@@ -108,7 +108,7 @@ impl<H: Handler> Scene<H> {
     }
 
     fn closed(&self, reason: &CloseReason) -> u64 {
-        self.reactor.stats().closed_like(reason)
+        self.reactor.stats().closed_by(reason.kind())
     }
 
     /// Nobody is connected, and nothing is left of anybody.
