@@ -1,8 +1,8 @@
 //! The accept loop: its budget, the limits, and what happens when descriptors run out.
 //!
-//! Rule: a drain closes a listener only once its queue is empty. What waits there is accepted like any other connection, as far
-//! as the limits, the descriptors and the deadline of the drain allow, and is in its report in any case; of what comes
-//! meanwhile, no more than the queue holds.
+//! Rule: a drain closes a listener only once its queue is empty. Connections that wait there are accepted like any other, as
+//! far as the limits, the descriptors and the deadline of the drain allow, and are in its report in any case. Of connections
+//! that arrive meanwhile, no more are accepted than the queue holds.
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -25,8 +25,8 @@ use crate::reactor::stats::Refused;
 use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor};
 
-/// After the kernel had no descriptor or memory for another connection, accepting is tried again this much later; at once
-/// if a connection of ours ends before. Connections wait in the listen queue meanwhile.
+/// When the kernel has no descriptor or memory for another connection, accepting is paused for this long, or until a
+/// connection ends. Connections wait in the listen queue meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a connection is closed as soon as it is accepted.
@@ -55,11 +55,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn accept_ready(&mut self) {
-        if self.listeners.paused_until.is_some_and(|until| self.now() < until) {
+        if !self.listeners.resume(self.now()) {
             return;
         }
-        self.listeners.paused_until = None;
-        for index in 0..self.listeners.list.len() {
+        for index in 0..self.listeners.len() {
             for _ in 0..self.config.accept_budget {
                 if !self.accept_one(index) {
                     break;
@@ -73,8 +72,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Accepts one connection. Returns whether another may be accepted in this turn.
     fn accept_one(&mut self, index: usize) -> bool {
-        let listening = &self.listeners.list[index];
-        if !listening.may_accept() || self.listeners.paused_until.is_some() {
+        if !self.listeners.may_accept(index) {
             return false;
         }
         let longest_idle = match self.is_full().then(|| self.reclaim.longest_idle(&mut self.connections)) {
@@ -82,13 +80,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Some(Search::Found(id)) => Some(id),
             Some(Search::Nothing) | None => None,
         };
-        let listening = &mut self.listeners.list[index];
-        let outcome = self.net.accept(&listening.listener, &self.config);
+        let outcome = self.net.accept(self.listeners.listener(index), &self.config);
         self.stats.accepts.count(&outcome);
         match outcome {
             Ok((stream, peer)) => {
-                listening.note_taken();
-                self.listeners.has_freed_descriptor = false;
+                self.listeners.note_accepted(index);
                 self.admit(stream, peer, longest_idle);
                 true
             }
@@ -96,13 +92,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Counts what is left in the listen queues as cut: the drain's deadline has come.
+    /// Counts the connections that are left in the listen queues as cut, at the drain's deadline.
     pub(super) fn cut_queued(&mut self) {
-        // So that there are descriptors.
+        // This frees descriptors, which accepting needs.
         self.reap();
-        for index in 0..self.listeners.list.len() {
-            for _ in 0..self.listeners.list[index].left.unwrap_or(0) {
-                let outcome = self.net.accept(&self.listeners.list[index].listener, &self.config);
+        for index in 0..self.listeners.len() {
+            for _ in 0..self.listeners.left(index) {
+                let outcome = self.net.accept(self.listeners.listener(index), &self.config);
                 self.stats.accepts.count(&outcome);
                 match outcome {
                     Ok(_) => {
@@ -121,7 +117,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.listeners.close();
     }
 
-    /// Nothing can be accepted before a drain ends: at least one that waits is counted.
+    /// Counts one connection as cut, because no waiting connection can be accepted before the drain ends.
     fn give_up(&mut self, error: &io::Error) {
         self.report.cut += 1;
         warn!("clients that wait to be accepted are cut: {error}");
@@ -135,11 +131,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Closes a connection so that another can be accepted.
     fn close_idle(&mut self, id: ConnId) {
         self.connections.cut(id, CloseReason::Reclaimed);
-        // The events of this turn were taken before.
+        // No event of this turn is about it any more: they were taken before.
         self.reap();
     }
 
-    /// Lets a new connection in, in place of the one that has been idle longest if there are too many, or closes it at once.
+    /// Admits a new connection, in place of the one that has been idle longest if there are too many, or closes it at once.
     fn admit(&mut self, mut stream: N::Stream, peer: PeerAddr, longest_idle: Option<ConnId>) {
         if let Err(refusal) = self.admission(&peer, longest_idle) {
             return self.refuse(&peer, refusal);
@@ -200,47 +196,45 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Returns whether another connection may be accepted in this turn.
     fn accept_failed(&mut self, index: usize, error: &io::Error) -> bool {
-        let listening = &mut self.listeners.list[index];
         if error.kind() == io::ErrorKind::WouldBlock {
-            listening.is_ready = false;
+            self.listeners.note_empty(index);
             return false;
         }
         if is_of_one(error) {
-            listening.note_taken();
+            self.listeners.note_taken(index);
             return true;
         }
-        if is_out_of_descriptors(error) && !self.listeners.has_freed_descriptor {
+        if is_out_of_descriptors(error) && self.listeners.may_free_descriptor() {
             match self.reclaim.longest_idle(&mut self.connections) {
                 Search::Found(id) => {
                     self.close_idle(id);
-                    self.listeners.has_freed_descriptor = true;
+                    self.listeners.note_descriptor_freed();
                     return false;
                 }
                 Search::Unfinished => return false,
                 Search::Nothing => {}
             }
         }
-        // Whatever else it is, trying again at once would spin.
+        // After any other error, trying again at once would spin.
         self.pause_accepting(index, error);
         false
     }
 
     fn pause_accepting(&mut self, index: usize, error: &io::Error) {
-        self.listeners.has_freed_descriptor = false;
         if self.life == (Life::Draining { deadline: None }) && self.connections.sockets() == 0 {
-            // No descriptor of ours will be free, and no deadline comes.
-            self.listeners.list[index].left = Some(0);
+            // No connection is left whose descriptor could become free, and there is no deadline.
+            self.listeners.give_up(index);
             return self.give_up(error);
         }
         self.stats.accept_pauses += 1;
-        self.listeners.paused_until = after(self.now(), ACCEPT_PAUSE);
+        self.listeners.pause(after(self.now(), ACCEPT_PAUSE));
         if self.log_limits.accept_paused.passes(self.now(), Source::Local) {
             warn!("accepting pauses, with {} connections open: {error}", self.connections.slots.len());
         }
     }
 }
 
-/// Whether an accept failed for its own connection, or for a signal: the next one in the queue may be well (accept(2), "Error
+/// Whether an accept failed for its own connection, or for a signal: the next one in the queue may succeed (accept(2), "Error
 /// handling").
 fn is_of_one(error: &io::Error) -> bool {
     matches!(

@@ -1,6 +1,5 @@
 //! The connections of a reactor: what each slot holds, and what a callback can do to connections other than its own.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::address::{Dial, PeerAddr};
@@ -13,10 +12,8 @@ use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused}
 use crate::handler::{Broadcast, End, Reach, Wish, count};
 use crate::id::{ConnId, TimerId};
 use crate::reactor::deadlines::{Kind, Kinds};
-use crate::reactor::eviction::Eviction;
-use crate::reactor::run_queue::{RunQueue, note_run_len};
 use crate::reactor::slots::{Origin, OtherSlots, Slot, Slots};
-use crate::reactor::timers::Timers;
+use crate::reactor::work::Work;
 
 /// The connections by slot, and what is to be done for them.
 #[derive(Debug)]
@@ -59,30 +56,6 @@ pub(crate) struct Open<S, T> {
     pub(crate) state: T,
 }
 
-/// What is to be done without an event.
-#[derive(Debug)]
-pub(crate) struct Work {
-    pub(crate) queue: RunQueue,
-    /// Connections that have closed and dials that have failed; their slots are freed at the end of the turn.
-    pub(crate) ended: Vec<ConnId>,
-    /// Dials that have not begun, in order; some may have failed since.
-    pub(crate) to_dial: VecDeque<ConnId>,
-    // Invariant: how many slots are `Reserved`.
-    reserved: usize,
-    pub(crate) timers: Timers,
-    pub(crate) eviction: Eviction,
-    /// A handler or another thread has asked the reactor to end.
-    pub(crate) end: Option<End>,
-    /// The reactor drains or has stopped.
-    pub(crate) is_ending: bool,
-    /// The present tick, for [`Slot::active_at`].
-    pub(crate) tick: u32,
-    /// The connection that a callback is about has asked to be woken.
-    is_woken: bool,
-    dials_max: usize,
-    timers_max: usize,
-}
-
 /// The connections that a callback can reach by their ids: all but the one that it is about.
 #[derive(Debug)]
 pub(crate) struct Others<'a, S, T> {
@@ -97,21 +70,7 @@ pub(crate) type Split<'a, S, T> = (&'a mut ConnSlot<S, T>, Others<'a, S, T>);
 
 impl<S, T> Connections<S, T> {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        let work = Work {
-            queue: RunQueue::default(),
-            ended: Vec::new(),
-            to_dial: VecDeque::new(),
-            reserved: 0,
-            timers: Timers::default(),
-            eviction: Eviction::new(config, now),
-            end: None,
-            is_ending: false,
-            tick: 0,
-            is_woken: false,
-            dials_max: config.dials_max,
-            timers_max: config.timers_max,
-        };
-        Self { slots: Slots::new(), work }
+        Self { slots: Slots::new(), work: Work::new(config, now) }
     }
 
     #[inline]
@@ -148,17 +107,16 @@ impl<S, T> Connections<S, T> {
     /// passed since its last run.
     pub(crate) fn dequeue(&mut self, id: ConnId) -> Option<Kinds> {
         let slot = self.slots.slot_mut(id)?;
-        slot.queued = false;
-        Some(std::mem::take(&mut slot.expired))
+        Some(slot.note_dequeued())
     }
 
     /// Connections and connect attempts: all that have a socket.
     pub(crate) fn sockets(&self) -> usize {
-        self.slots.len() - self.work.reserved
+        self.slots.len() - self.work.reserved()
     }
 
     pub(crate) fn is_queued(&self, id: ConnId) -> bool {
-        self.slots.slot(id).is_some_and(|slot| slot.queued)
+        self.slots.slot(id).is_some_and(Slot::is_queued)
     }
 
     pub(crate) fn open_mut(&mut self, id: ConnId) -> Option<&mut Open<S, T>> {
@@ -168,7 +126,7 @@ impl<S, T> Connections<S, T> {
     /// A deadline of a connection has passed: the connection runs once more before it is closed.
     pub(crate) fn note_expired(&mut self, id: ConnId, kind: Kind) {
         let Some(slot) = self.slots.slot_mut(id) else { return };
-        slot.expired.insert(kind);
+        slot.note_expired(kind);
         if let Some(open) = slot.phase.open_mut() {
             open.conn.look_again();
         }
@@ -179,7 +137,7 @@ impl<S, T> Connections<S, T> {
     pub(crate) fn cut(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(open) = self.open_mut(id) {
             open.conn.abort(reason);
-            self.work.ended.push(id);
+            self.work.note_ended(id);
         }
     }
 
@@ -190,7 +148,7 @@ impl<S, T> Connections<S, T> {
         for (id, slot) in all.slots.iter_mut() {
             if let Some(open) = slot.phase.open_mut() {
                 open.conn.abort(reason);
-                all.work.ended.push(id);
+                all.work.note_ended(id);
             }
         }
     }
@@ -215,7 +173,7 @@ impl<S, T> Connections<S, T> {
             _ => None,
         };
         slot.phase = Phase::Dialing { stream, peer, readiness: Readiness::default(), rest };
-        self.work.reserved -= 1;
+        self.work.note_unreserved();
     }
 
     /// Whether a connect attempt is under way.
@@ -229,12 +187,12 @@ impl<S, T> Connections<S, T> {
         let Some(slot) = self.slots.slot_mut(id) else { return };
         if error.is_of_address() {
             match &mut slot.phase {
-                Phase::Reserved(dial) if dial.has_next() => return self.work.to_dial.push_back(id),
+                Phase::Reserved(dial) if dial.has_next() => return self.work.queue_dial(id),
                 Phase::Dialing { rest, .. } => {
                     if let Some(dial) = rest.take() {
                         slot.phase = Phase::Reserved(*dial);
-                        self.work.reserved += 1;
-                        return self.work.to_dial.push_back(id);
+                        self.work.note_reserved();
+                        return self.work.queue_dial(id);
                     }
                 }
                 Phase::Vacant | Phase::Reserved(_) | Phase::Opening | Phase::Open(_) | Phase::Failed(_) => {}
@@ -254,42 +212,29 @@ impl<S, T> Phase<S, T> {
     }
 }
 
-impl Work {
-    /// Whether anything is to be done without an event.
-    pub(crate) fn is_waiting(&self) -> bool {
-        let is_awaited = !self.queue.is_empty();
-        is_awaited || !self.ended.is_empty() || !self.to_dial.is_empty() || self.end.is_some()
-    }
-
-    /// Whether the connection that the last callbacks were about has asked to be woken.
-    pub(crate) fn take_woken(&mut self) -> bool {
-        std::mem::take(&mut self.is_woken)
-    }
-}
-
 impl<S, T> Others<'_, S, T> {
     /// Notes what a connection's run has moved, and queues the connection again if it has more to do.
     #[inline]
     pub(crate) fn note_run(&mut self, id: ConnId, slot: &mut ConnSlot<S, T>, moved: Moved) {
         let is_woken = self.work.take_woken();
         if moved.has_any() {
-            slot.active_at = self.work.tick;
+            slot.note_active(self.work.tick());
         }
-        note_run_len(slot, moved);
+        slot.note_run_len(moved.bytes());
         let Some(open) = slot.phase.open_mut() else { return };
         if is_woken {
             open.conn.wake();
         }
         let wants_turn = open.conn.wants_turn() || is_woken;
         if open.conn.closed().is_some() {
-            self.work.ended.push(id);
+            self.work.note_ended(id);
         } else if wants_turn {
             self.work.queue.push(id, slot);
         }
     }
 
     pub(crate) fn insert(&mut self, origin: Origin, phase: Phase<S, T>) -> ConnId {
-        self.slots.insert(origin, self.work.tick, phase)
+        self.slots.insert(origin, self.work.tick(), phase)
     }
 
     /// Queues a connection behind the others, unless it is queued.
@@ -303,12 +248,12 @@ impl<S, T> Others<'_, S, T> {
     pub(crate) fn fail(&mut self, id: ConnId, error: DialError) -> bool {
         let Some(slot) = self.slots.slot_mut(id) else { return false };
         match &slot.phase {
-            Phase::Reserved(_) => self.work.reserved -= 1,
+            Phase::Reserved(_) => self.work.note_unreserved(),
             Phase::Dialing { .. } => {}
             Phase::Vacant | Phase::Opening | Phase::Open(_) | Phase::Failed(_) => return false,
         }
         slot.phase = Phase::Failed(error);
-        self.work.ended.push(id);
+        self.work.note_ended(id);
         true
     }
 
@@ -329,7 +274,7 @@ impl<S, T> Others<'_, S, T> {
         self.work.eviction.set(&mut slot.eviction_entry, index, 0, false, shared.now);
         if let Some(open) = slot.phase.open_mut() {
             open.conn.evict((0, 0), shared);
-            self.work.ended.push(id);
+            self.work.note_ended(id);
         }
     }
 
@@ -396,7 +341,7 @@ impl<S, T> Reach for Others<'_, S, T> {
 
     fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
         if self.own_id == Some(id) && wish == Wish::Wake {
-            self.work.is_woken = true;
+            self.work.note_woken();
             return true;
         }
         let Some(slot) = self.slots.slot_mut(id) else { return false };
@@ -414,25 +359,16 @@ impl<S, T> Reach for Others<'_, S, T> {
         matches!(wish, Wish::Close | Wish::Abort) && self.fail(id, DialError::Cancelled)
     }
 
-    /// Rule: a reactor that is ending takes on nothing new, so it ends whatever a handler asks for.
     fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
-        if self.work.is_ending || self.work.end.is_some() {
-            return Err(DialRefused::Ending);
-        }
-        if self.work.reserved >= self.work.dials_max {
-            return Err(DialRefused::TooMany { allowed: self.work.dials_max });
-        }
+        self.work.admit_dial()?;
         let id = self.insert(Origin::Dialed, Phase::Reserved(dial));
-        self.work.to_dial.push_back(id);
-        self.work.reserved += 1;
+        self.work.queue_dial(id);
+        self.work.note_reserved();
         Ok(id)
     }
 
     fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
-        if self.work.timers.len() >= self.work.timers_max {
-            return Err(TimerRefused::TooMany { allowed: self.work.timers_max });
-        }
-        Ok(self.work.timers.set(at))
+        self.work.set_timer(at)
     }
 
     fn cancel_timer(&mut self, timer: TimerId) -> bool {
@@ -440,7 +376,7 @@ impl<S, T> Reach for Others<'_, S, T> {
     }
 
     fn end(&mut self, end: End) {
-        self.work.end = self.work.end.max(Some(end));
+        self.work.request_end(end);
     }
 }
 

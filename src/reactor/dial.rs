@@ -20,7 +20,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Begins dials, until the budget is spent.
     pub(crate) fn begin_dials(&mut self) {
         for _ in 0..self.config.dial_budget {
-            let Some(id) = self.connections.work.to_dial.pop_front() else { break };
+            let Some(id) = self.connections.work.next_dial() else { break };
             let Some(slot) = self.connections.slots.slot_mut(id) else { continue };
             let Phase::Reserved(dial) = &mut slot.phase else { continue };
             let from = dial.source();

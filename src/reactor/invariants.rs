@@ -15,10 +15,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let shared = &self.shared;
         let config = &self.config;
         assert!(self.read_buffer.is_empty(), "the read buffer is empty between turns");
-        assert!(
-            self.connections.work.ended.is_empty(),
-            "slots of ended connections are freed in the turn of their end"
-        );
+        assert!(self.connections.work.is_reaped(), "slots of ended connections are freed in the turn of their end");
 
         let mut buffered = 0;
         let mut dialling = 0;
@@ -30,9 +27,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Phase::Reserved(_) | Phase::Dialing { .. } => {
                     dialling += 1;
                     let is_dialled = matches!(slot.phase, Phase::Dialing { .. });
-                    let is_set = self.deadlines.is_set(Kind::Connect, id.index) || slot.expired.contains(Kind::Connect);
+                    let is_set = self.deadlines.is_set(Kind::Connect, id.index) || slot.has_expired(Kind::Connect);
                     assert_eq!(is_set, is_dialled, "[{id}] connect deadline");
-                    assert!(is_dialled || self.connections.work.to_dial.contains(&id), "[{id}] is forgotten");
+                    assert!(is_dialled || self.connections.work.is_to_dial(id), "[{id}] is forgotten");
                     queued += usize::from(self.connections.is_queued(id));
                     continue;
                 }
@@ -46,7 +43,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let is_queued = self.connections.is_queued(id);
             queued += usize::from(is_queued);
             assert!(is_queued || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
-            let is_set = |kind| self.deadlines.is_set(kind, id.index) || slot.expired.contains(kind);
+            let is_set = |kind| self.deadlines.is_set(kind, id.index) || slot.has_expired(kind);
             let is_due = self.deadlines.is_on(Kind::Frame) && conn.frame_since().is_some();
             assert_eq!(is_set(Kind::Frame), is_due, "[{id}] frame deadline of {conn:?}");
             assert_eq!(is_set(Kind::Write), conn.is_watched(), "[{id}] write deadline of {conn:?}");

@@ -49,7 +49,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub(super) fn open(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, readiness: Readiness) -> bool {
         let is_running = self.life == Life::Running;
         let Self { handler, connections, shared, log_limits, .. } = self;
-        let Some(origin) = connections.slots.slot(id).map(|slot| slot.origin) else { return false };
+        let Some(origin) = connections.slots.slot(id).map(|slot| slot.origin()) else { return false };
         let mut conn = Conn::new();
         conn.pause_input_when_full(origin == Origin::Accepted);
         let mut others = connections.all_but_opening(id);
@@ -98,7 +98,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Frees the slots of connections that have closed: only now, when no event of this turn can be about them any more.
     #[inline]
     pub(super) fn reap(&mut self) {
-        while let Some(id) = self.connections.work.ended.pop() {
+        while let Some(id) = self.connections.work.next_ended() {
             self.free(id);
         }
     }
@@ -106,7 +106,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     fn free(&mut self, id: ConnId) {
         let Connections { slots, work } = &mut self.connections;
         let Some(slot) = slots.slot_mut(id) else { return };
-        let origin = slot.origin;
+        let origin = slot.origin();
         work.eviction.set(&mut slot.eviction_entry, id.index, 0, false, self.shared.now);
         let phase = slots.remove(id);
         self.listeners.note_freed();

@@ -1,4 +1,4 @@
-//! The listening sockets: which of them may have connections to accept, and until when accepting pauses.
+//! The listening sockets: which of them may have connections to accept, and until when accepting is paused.
 
 use std::time::Instant;
 
@@ -7,31 +7,26 @@ use crate::config::Config;
 /// The listening sockets.
 #[derive(Debug)]
 pub(crate) struct Listeners<L> {
-    pub(crate) list: Vec<Listening<L>>,
-    /// While accepting is paused.
-    pub(crate) paused_until: Option<Instant>,
+    list: Vec<Listening<L>>,
+    paused_until: Option<Instant>,
     /// A connection was closed so that its descriptor could be used, and nothing was accepted since.
-    pub(crate) has_freed_descriptor: bool,
+    has_freed_descriptor: bool,
     /// The length of a listen queue.
     backlog: u32,
 }
 
 #[derive(Debug)]
-pub(crate) struct Listening<L> {
-    pub(crate) listener: L,
+struct Listening<L> {
+    listener: L,
     /// The listen queue may hold connections: an edge came and was not used up.
-    pub(crate) is_ready: bool,
+    is_ready: bool,
     /// While the reactor drains, the most connections that are still taken from the queue.
-    pub(crate) left: Option<u32>,
+    left: Option<u32>,
 }
 
 impl<L> Listening<L> {
-    pub(crate) fn may_accept(&self) -> bool {
+    fn may_accept(&self) -> bool {
         self.is_ready && self.left != Some(0)
-    }
-
-    pub(crate) fn note_taken(&mut self) {
-        self.left = self.left.map(|left| left.saturating_sub(1));
     }
 }
 
@@ -40,13 +35,17 @@ impl<L> Listeners<L> {
         Self { list: Vec::new(), paused_until: None, has_freed_descriptor: false, backlog: config.backlog }
     }
 
-    /// The number that the next listener will have.
-    pub(crate) fn next_index(&self) -> usize {
+    /// The number of listeners, and the index of the next one.
+    pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
     pub(crate) fn push(&mut self, listener: L) {
         self.list.push(Listening { listener, is_ready: false, left: None });
+    }
+
+    pub(crate) fn listener(&self, index: usize) -> &L {
+        &self.list[index].listener
     }
 
     pub(crate) fn note_ready(&mut self, index: usize) {
@@ -55,7 +54,65 @@ impl<L> Listeners<L> {
         }
     }
 
-    /// From here on, no more is accepted than may wait in the queues by now.
+    /// Whether to accept from a listener now.
+    pub(crate) fn may_accept(&self, index: usize) -> bool {
+        self.list[index].may_accept() && self.paused_until.is_none()
+    }
+
+    /// While the reactor drains, the most connections that are still taken from the listener's queue; otherwise 0.
+    pub(crate) fn left(&self, index: usize) -> u32 {
+        self.list[index].left.unwrap_or(0)
+    }
+
+    /// A connection was accepted.
+    pub(crate) fn note_accepted(&mut self, index: usize) {
+        self.note_taken(index);
+        self.has_freed_descriptor = false;
+    }
+
+    /// A connection was taken from the queue, and may have failed.
+    pub(crate) fn note_taken(&mut self, index: usize) {
+        let left = &mut self.list[index].left;
+        *left = left.map(|left| left.saturating_sub(1));
+    }
+
+    /// The queue is empty: an event will announce the next connection.
+    pub(crate) fn note_empty(&mut self, index: usize) {
+        self.list[index].is_ready = false;
+    }
+
+    /// No more is accepted from a listener while the reactor drains.
+    pub(crate) fn give_up(&mut self, index: usize) {
+        self.has_freed_descriptor = false;
+        self.list[index].left = Some(0);
+    }
+
+    /// Pauses accepting.
+    pub(crate) fn pause(&mut self, until: Option<Instant>) {
+        self.has_freed_descriptor = false;
+        self.paused_until = until;
+    }
+
+    pub(crate) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    /// Ends a pause that is over. Returns whether accepting is not paused.
+    pub(crate) fn resume(&mut self, now: Instant) -> bool {
+        self.paused_until = self.paused_until.filter(|until| now < *until);
+        self.paused_until.is_none()
+    }
+
+    /// Whether a connection may be closed so that its descriptor can be used: one for each that is accepted.
+    pub(crate) fn may_free_descriptor(&self) -> bool {
+        !self.has_freed_descriptor
+    }
+
+    pub(crate) fn note_descriptor_freed(&mut self) {
+        self.has_freed_descriptor = true;
+    }
+
+    /// From here on, no more is accepted than the queues may hold now.
     pub(crate) fn drain(&mut self) {
         self.paused_until = None;
         for listening in &mut self.list {
@@ -65,7 +122,7 @@ impl<L> Listeners<L> {
         }
     }
 
-    /// Whether nothing is to be accepted by now.
+    /// Whether there is nothing to accept now.
     pub(crate) fn is_drained(&self) -> bool {
         !self.list.iter().any(Listening::may_accept)
     }
@@ -91,7 +148,7 @@ impl<L> Listeners<L> {
         self.paused_until.is_none() && !self.list.iter().any(|listening| listening.is_ready)
     }
 
-    /// A descriptor is free again.
+    /// A connection has ended, and its descriptor is free.
     pub(crate) fn note_freed(&mut self) {
         self.paused_until = None;
     }

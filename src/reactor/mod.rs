@@ -26,6 +26,7 @@ pub(crate) mod token;
 pub(crate) mod traced;
 mod turn;
 mod watch;
+mod work;
 mod write_progress;
 
 use std::fmt;
@@ -192,10 +193,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// [`Error::Listen`] with the address and what the kernel answered; [`Error::Ending`] while the reactor drains and after
     /// it has stopped.
     pub fn listen(&mut self, addr: &Address) -> Result<Address, Error> {
-        if self.life != Life::Running || self.connections.work.end.is_some() {
+        if self.life != Life::Running || self.connections.work.is_end_requested() {
             return Err(Error::Ending { addr: addr.clone() });
         }
-        let token = Subject::Listener(self.listeners.next_index()).token();
+        let token = Subject::Listener(self.listeners.len()).token();
         let (listener, bound) = self
             .net
             .listen(addr, &self.config, token)
@@ -237,7 +238,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             None => info!("draining {connections} connections, without a deadline"),
         }
         self.life = Life::Draining { deadline };
-        self.connections.work.is_ending = true;
+        self.connections.work.begin_end();
         self.listeners.drain();
         self.shared.now = now;
         // Now, so that a client which has seen its end finds no listener, unless the queue is long.
@@ -252,7 +253,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 info!("stopping, with {} connections", self.connections.slots.len());
             }
             self.life = Life::Stopped;
-            self.connections.work.is_ending = true;
+            self.connections.work.begin_end();
             self.listeners.close();
             self.connections.cut_all(CloseReason::Cut);
         }
@@ -306,7 +307,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Life::Running | Life::Stopped => None,
         };
         let deadlines = [self.deadlines.next(), self.connections.work.timers.next(), drain];
-        let others = [self.listeners.paused_until, self.trim_at, self.log_limits.due()];
+        let others = [self.listeners.paused_until(), self.trim_at, self.log_limits.due()];
         deadlines.into_iter().chain(others).flatten().min()
     }
 

@@ -117,8 +117,8 @@ impl Reclaim {
         let slots = &connections.slots;
         self.next_slot = (slot as usize + 1 < slots.end()).then_some(slot + 1);
         let Some(taken) = slots.id_of(slot).and_then(|id| slots.slot(id)) else { return };
-        if taken.origin == Origin::Accepted
-            && let Some(idle) = self.idle_when_begun(taken.active_at)
+        if taken.origin() == Origin::Accepted
+            && let Some(idle) = self.idle_when_begun(taken.active_at())
         {
             self.order.push((idle, slot));
         }
@@ -130,11 +130,12 @@ impl Reclaim {
     fn is_idle_since<S: Transport, T>(&mut self, id: ConnId, idle: u32, connections: &mut Connections<S, T>) -> bool {
         let Connections { slots, work } = connections;
         let Some(slot) = slots.slot_mut(id) else { return false };
-        if slot.origin != Origin::Accepted || self.idle_when_begun(slot.active_at) != Some(idle) {
+        if slot.origin() != Origin::Accepted || self.idle_when_begun(slot.active_at()) != Some(idle) {
             return false;
         }
+        let is_queued = slot.is_queued();
         let Some(Open { stream, conn, .. }) = slot.phase.open_mut() else { return false };
-        let is_silent = !slot.queued && conn.is_at_rest() && {
+        let is_silent = !is_queued && conn.is_at_rest() && {
             let has_input = !conn.is_half_closed() && stream.has_input();
             self.take_steps(STEPS_PER_SOCKET);
             if has_input {
@@ -144,7 +145,7 @@ impl Reclaim {
             !has_input
         };
         if !is_silent {
-            slot.active_at = self.now;
+            slot.note_active(self.now);
         }
         is_silent
     }

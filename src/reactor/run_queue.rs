@@ -2,15 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::conn::turn::Moved;
 use crate::id::ConnId;
 use crate::reactor::slots::{Slot, Slots};
-
-/// The most bytes, read and written, of a run that counts as short: some small requests.
-pub(crate) const SHORT_RUN_BYTES: usize = 4 << 10;
-
-/// How many short runs make a long one forgotten: with one, a small frame before each burst would let all bursts go first.
-const LONG_RUN_MEMORY: u8 = 4;
 
 /// The run queue.
 ///
@@ -18,10 +11,10 @@ const LONG_RUN_MEMORY: u8 = 4;
 /// connection that has used up a budget. An entry can outlive its connection: it then finds nothing.
 #[derive(Debug, Default)]
 pub(crate) struct RunQueue {
-    /// Became ready, and had short runs of late: they run first.
+    /// Connections that became ready and whose last runs were short. They run first.
     first: VecDeque<ConnId>,
-    /// Became ready after a long run, used up a budget, or were called by a handler: they run next, without a new event, in
-    /// this order.
+    /// Connections that became ready after a long run, have used up a budget, or were queued by a handler. They run next,
+    /// without a new event, in this order.
     waiting: VecDeque<ConnId>,
 }
 
@@ -29,8 +22,8 @@ impl RunQueue {
     /// Queues a connection that became ready, unless it is queued.
     #[inline]
     pub(crate) fn push_ready<P>(&mut self, id: ConnId, slot: &mut Slot<P>) {
-        let goes_first = slot.short_runs_due == 0;
-        if !std::mem::replace(&mut slot.queued, true) {
+        let goes_first = slot.goes_first();
+        if slot.note_queued() {
             if goes_first { self.first.push_back(id) } else { self.waiting.push_back(id) }
         }
     }
@@ -38,7 +31,7 @@ impl RunQueue {
     /// Queues a connection behind the others, unless it is queued.
     #[inline]
     pub(crate) fn push<P>(&mut self, id: ConnId, slot: &mut Slot<P>) {
-        if !std::mem::replace(&mut slot.queued, true) {
+        if slot.note_queued() {
             self.waiting.push_back(id);
         }
     }
@@ -60,23 +53,14 @@ impl RunQueue {
         self.waiting.pop_front()
     }
 
-    /// Whether the connection that has waited longest had a long run of late.
+    /// Whether the connection that has waited longest had a long run recently.
     pub(crate) fn is_next_long<P: Default>(&self, slots: &Slots<P>) -> bool {
         let next = self.waiting.front().and_then(|id| slots.slot(*id));
-        next.is_some_and(|slot| slot.short_runs_due > 0)
+        next.is_some_and(|slot| !slot.goes_first())
     }
 
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = ConnId> {
         self.first.iter().chain(&self.waiting).copied()
     }
-}
-
-/// Notes how long a connection's run was.
-#[inline]
-pub(crate) fn note_run_len<P>(slot: &mut Slot<P>, moved: Moved) {
-    slot.short_runs_due = match moved.bytes() {
-        0..=SHORT_RUN_BYTES => slot.short_runs_due.saturating_sub(1),
-        _ => LONG_RUN_MEMORY,
-    };
 }

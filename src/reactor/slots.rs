@@ -1,9 +1,15 @@
 //! Where connections live: a slot each, with a generation that distinguishes a slot's successive connections.
 
 use crate::id::ConnId;
-use crate::reactor::deadlines::Kinds;
+use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::eviction::Entry;
 use crate::reactor::token::Layout;
+
+/// The most bytes, read and written, of a run that counts as short: some small requests.
+const SHORT_RUN_BYTES: usize = 4 << 10;
+
+/// How many short runs make a long one forgotten: with one, a small frame before each burst would let all bursts go first.
+const LONG_RUN_MEMORY: u8 = 4;
 
 /// The slots of all connections.
 ///
@@ -20,15 +26,15 @@ pub(crate) struct Slots<P> {
 pub(crate) struct Slot<P> {
     /// 0 while the slot is vacant.
     generation: u32,
-    pub(crate) origin: Origin,
+    origin: Origin,
     // Invariant: true exactly while the connection is in the run queue.
-    pub(crate) queued: bool,
+    queued: bool,
     /// After a long run, the short runs until the connection goes first again.
-    pub(crate) short_runs_due: u8,
+    short_runs_due: u8,
     /// The deadlines that have passed since the connection ran last.
-    pub(crate) expired: Kinds,
+    expired: Kinds,
     /// The tick of the last frame or output, or of the connection's beginning.
-    pub(crate) active_at: u32,
+    active_at: u32,
     pub(crate) eviction_entry: Entry,
     /// The default is a vacant slot.
     pub(crate) phase: P,
@@ -170,12 +176,64 @@ impl<P> Slot<P> {
     fn id(&self, index: u32) -> ConnId {
         ConnId { index, generation: self.generation }
     }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    pub(crate) fn is_queued(&self) -> bool {
+        self.queued
+    }
+
+    /// The connection is put in the run queue. Returns whether it was not in it.
+    #[inline]
+    pub(crate) fn note_queued(&mut self) -> bool {
+        !std::mem::replace(&mut self.queued, true)
+    }
+
+    /// The connection is taken from the run queue, to run. Returns the deadlines that have passed since its last run.
+    pub(crate) fn note_dequeued(&mut self) -> Kinds {
+        self.queued = false;
+        std::mem::take(&mut self.expired)
+    }
+
+    pub(crate) fn note_expired(&mut self, kind: Kind) {
+        self.expired.insert(kind);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_expired(&self, kind: Kind) -> bool {
+        self.expired.contains(kind)
+    }
+
+    /// Whether the connection had only short runs recently.
+    #[inline]
+    pub(crate) fn goes_first(&self) -> bool {
+        self.short_runs_due == 0
+    }
+
+    /// Notes how many bytes a run has read and written.
+    #[inline]
+    pub(crate) fn note_run_len(&mut self, bytes: usize) {
+        self.short_runs_due = match bytes {
+            0..=SHORT_RUN_BYTES => self.short_runs_due.saturating_sub(1),
+            _ => LONG_RUN_MEMORY,
+        };
+    }
+
+    pub(crate) fn active_at(&self) -> u32 {
+        self.active_at
+    }
+
+    pub(crate) fn note_active(&mut self, tick: u32) {
+        self.active_at = tick;
+    }
 }
 
 impl<P: Default> OtherSlots<'_, P> {
     /// Occupies a slot, and allocates its id together with it.
     ///
-    /// Rule: an id is handed out only with the slot that it names, so no callback can be given an id that another
+    /// Rule: an id is allocated only together with the slot that it names, so no callback can be given an id that another
     /// connection has or will have.
     pub(crate) fn insert(&mut self, origin: Origin, active_at: u32, phase: P) -> ConnId {
         let generation = self.growth.take_generation();
@@ -238,7 +296,7 @@ impl<P> Growth<P> {
         generation
     }
 
-    /// No id is handed out twice before the generations begin again.
+    /// Panics if an id is allocated twice before the generations begin again.
     #[cfg(debug_assertions)]
     fn assert_new(&mut self, id: ConnId) {
         let index = id.index as usize;
@@ -247,7 +305,7 @@ impl<P> Growth<P> {
         }
         let last = std::mem::replace(&mut self.last_generations[index], id.generation);
         let has_wrapped = last > self.next_generation;
-        debug_assert!(last < id.generation || has_wrapped, "the id {id} was handed out twice");
+        debug_assert!(last < id.generation || has_wrapped, "the id {id} was allocated twice");
     }
 }
 

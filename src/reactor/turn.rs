@@ -33,7 +33,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.polls += 1;
         let began = self.net.now();
         self.shared.now = began;
-        self.connections.work.tick = self.reclaim.begin_turn(began);
+        self.connections.work.begin_turn(self.reclaim.begin_turn(began));
         let moved_before = self.stats.bytes_moved();
         let mut budget = TurnBudget::new(&self.config);
 
@@ -130,7 +130,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Begins the drain or stop that a handler or another thread has asked for, and ends a drain at its deadline.
     fn end_if_asked(&mut self) {
-        match self.connections.work.end.take() {
+        match self.connections.work.take_end() {
             Some(End::Drain) => self.drain(),
             Some(End::Stop) => self.stop(),
             None => {}
