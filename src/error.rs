@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::config::ConfigError;
 use crate::wire::FrameError;
 
-/// Why the reactor cannot start or go on. No peer can cause one.
+/// Why the reactor cannot start or continue. No peer can cause one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -26,7 +26,7 @@ pub enum Error {
         /// The address asked for.
         addr: Address,
     },
-    /// The readiness queue could not be made, asked, or told of a descriptor.
+    /// The readiness queue could not be created or polled, or refused a descriptor.
     Poll(io::Error),
 }
 
@@ -61,14 +61,14 @@ impl From<ConfigError> for Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer sent FIN between two frames, and everything owed was flushed.
+    /// The peer sent FIN between two frames, and all pending output was flushed.
     PeerFinished,
     /// The peer sent FIN inside a frame.
     TruncatedFrame {
         /// Bytes of that frame that had come, its header included.
         received: usize,
     },
-    /// The peer reset the connection, or closed it with output still owed (`ECONNRESET`, `EPIPE`, ...).
+    /// The peer reset the connection, or closed it with output still pending (`ECONNRESET`, `EPIPE`, ...).
     Reset,
     /// A header announced more than the limit.
     FrameTooLong(FrameError),
@@ -80,7 +80,7 @@ pub enum CloseReason {
     WriteTimeout,
     /// All buffers together had reached the memory limit, and this connection held the most pending input and output.
     Evicted {
-        /// Bytes received and not handed over, which are lost; `u32::MAX` if there were more.
+        /// Bytes received and not delivered, which are lost; `u32::MAX` if there were more.
         input: u32,
         /// Bytes queued and not sent, which are lost; `u32::MAX` if there were more.
         output: u32,
@@ -94,11 +94,11 @@ pub enum CloseReason {
     Io(io::ErrorKind),
     /// The handler closed it, gracefully.
     ClosedByHandler,
-    /// The handler closed it at once; output that was owed is lost.
+    /// The handler closed it at once; pending output is lost.
     AbortedByHandler,
     /// The handler panicked.
     HandlerPanicked,
-    /// A drain ended it, with everything owed flushed.
+    /// A drain ended it, with all pending output flushed.
     Drained,
     /// A drain's deadline, or a stop, ended it before that.
     Cut,
@@ -281,13 +281,13 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// Why a connection that was dialled did not come to be.
+/// Why an outbound connection attempt failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DialError {
-    /// Nobody listens there (`ECONNREFUSED`).
+    /// No socket listens there (`ECONNREFUSED`).
     Refused,
-    /// Nobody answered in time.
+    /// The peer did not answer in time.
     TimedOut {
         /// How long was waited.
         allowed: Duration,
@@ -306,7 +306,7 @@ pub enum DialError {
     QueueFull,
     /// There are as many connections as allowed.
     ConnectionsMax {
-        /// As many.
+        /// The limit.
         allowed: usize,
     },
     /// It was aborted, or the reactor drains or stops.

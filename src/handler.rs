@@ -63,17 +63,17 @@ pub trait Handler {
         let _ = (conn, state);
     }
 
-    /// Somebody has called [`Context::wake`] for this connection, and what is replied now goes out at once.
+    /// [`Context::wake`] was called for this connection, and what is replied now goes out at once.
     fn on_wake(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = (conn, state);
     }
 
-    /// The peer has sent its last byte (FIN) and may still read.
+    /// The peer has sent FIN and may still read.
     ///
-    /// Every whole frame was handed over before. On a connection that is paused this is called at once if there is none left;
+    /// Every whole frame was delivered before. On a connection that is paused this is called at once if there is none left;
     /// otherwise after it has resumed, for which it has the write timeout.
     ///
-    /// By default the connection is closed once what it is owed is flushed. A handler that answers later, for example from
+    /// By default the connection is closed once its pending output is flushed. A handler that answers later, for example from
     /// another thread, keeps it open by doing nothing here, and closes it when it has answered.
     fn on_half_close(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = state;
@@ -85,13 +85,13 @@ pub trait Handler {
         let _ = (cx, id, state, reason);
     }
 
-    /// A connection that was dialled did not come to be. Each [`Context::dial`] that returned an id ends in this or
+    /// An outbound connection attempt failed. Each [`Context::dial`] that returned an id ends in this or
     /// in [`on_open`](Self::on_open) for that id, once.
     fn on_dial_failed(&mut self, cx: &mut Context<'_>, id: ConnId, error: &DialError) {
         let _ = (cx, id, error);
     }
 
-    /// A timer's time has come.
+    /// A timer fired.
     fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
         let _ = (cx, timer);
     }
@@ -232,19 +232,19 @@ impl Connection<'_> {
         reached
     }
 
-    /// Closes this connection once what it is owed is flushed. No further frame of it is handed over.
+    /// Closes this connection once its pending output is flushed. No further frame of it is delivered.
     pub fn close(&mut self) {
-        if *self.replies.verdict == Verdict::GoOn {
+        if *self.replies.verdict == Verdict::Continue {
             *self.replies.verdict = Verdict::Close(CloseReason::ClosedByHandler);
         }
     }
 
-    /// Closes this connection at once; output that it is owed is lost.
+    /// Closes this connection at once; its pending output is lost.
     pub fn abort(&mut self) {
         *self.replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler);
     }
 
-    /// Hands over no further frame of this connection, and reads no more from it, until it is resumed.
+    /// Delivers no further frame of this connection, and reads no more from it, until it is resumed.
     pub fn pause(&mut self) {
         self.replies.flow.is_paused = true;
     }
@@ -270,16 +270,16 @@ impl Connection<'_> {
     }
 
     /// Does what was said of this connection by its id.
-    fn tell_own(id: ConnId, replies: &mut Replies<'_>, reach: &mut dyn Reach, wish: Wish) -> bool {
-        match wish {
-            Wish::Close if *replies.verdict == Verdict::GoOn => {
+    fn command_own(id: ConnId, replies: &mut Replies<'_>, reach: &mut dyn Reach, command: Command) -> bool {
+        match command {
+            Command::Close if *replies.verdict == Verdict::Continue => {
                 *replies.verdict = Verdict::Close(CloseReason::ClosedByHandler);
             }
-            Wish::Close => {}
-            Wish::Abort => *replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler),
-            Wish::Pause => replies.flow.is_paused = true,
-            Wish::Resume => replies.flow.is_paused = false,
-            Wish::Wake => return reach.tell(id, wish),
+            Command::Close => {}
+            Command::Abort => *replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler),
+            Command::Pause => replies.flow.is_paused = true,
+            Command::Resume => replies.flow.is_paused = false,
+            Command::Wake => return reach.command(id, command),
         }
         true
     }
@@ -308,10 +308,10 @@ impl<'a> Context<'a> {
         Self { reach, about: About::Reactor(shared) }
     }
 
-    fn tell(&mut self, to: ConnId, wish: Wish) -> bool {
+    fn command(&mut self, to: ConnId, command: Command) -> bool {
         match &mut self.about {
-            About::Connection { id, replies } if *id == to => Connection::tell_own(to, replies, self.reach, wish),
-            About::Connection { .. } | About::Reactor(_) => self.reach.tell(to, wish),
+            About::Connection { id, replies } if *id == to => Connection::command_own(to, replies, self.reach, command),
+            About::Connection { .. } | About::Reactor(_) => self.reach.command(to, command),
         }
     }
 
@@ -349,25 +349,25 @@ impl<'a> Context<'a> {
         reach.broadcast_all(payload, shared)
     }
 
-    /// Closes a connection once what it is owed is flushed. Returns whether there is such a connection.
+    /// Closes a connection once its pending output is flushed. Returns whether there is such a connection.
     pub fn close(&mut self, id: ConnId) -> bool {
-        self.tell(id, Wish::Close)
+        self.command(id, Command::Close)
     }
 
-    /// Closes a connection at once; output that it is owed is lost. Returns whether there is such a connection.
+    /// Closes a connection at once; its pending output is lost. Returns whether there is such a connection.
     pub fn abort(&mut self, id: ConnId) -> bool {
-        self.tell(id, Wish::Abort)
+        self.command(id, Command::Abort)
     }
 
-    /// Hands over no further frame of a connection, and reads no more from it, until it is resumed. Returns whether there
+    /// Delivers no further frame of a connection, and reads no more from it, until it is resumed. Returns whether there
     /// is such a connection.
     pub fn pause(&mut self, id: ConnId) -> bool {
-        self.tell(id, Wish::Pause)
+        self.command(id, Command::Pause)
     }
 
     /// Ends a [`pause`](Self::pause). Returns whether there is such a connection.
     pub fn resume(&mut self, id: ConnId) -> bool {
-        self.tell(id, Wish::Resume)
+        self.command(id, Command::Resume)
     }
 
     /// Lets [`Handler::on_wake`] be called for a connection when it runs next: once, however often this is called before.
@@ -375,10 +375,10 @@ impl<'a> Context<'a> {
     ///
     /// Unlike with [`send`](Self::send), what is sent then need not be known yet, and is written right behind the callback.
     pub fn wake(&mut self, id: ConnId) -> bool {
-        self.tell(id, Wish::Wake)
+        self.command(id, Command::Wake)
     }
 
-    /// Begins to connect to somebody. The connection is a client's: the same state machine, limits and deadlines.
+    /// Begins an outbound connection. The connection is a client's: the same state machine, limits and deadlines.
     ///
     /// It has its id from now on, and takes a place among the connections; a frame can be sent once
     /// [`Handler::on_open`] is called with that id. If it cannot be made, [`Handler::on_dial_failed`] is.
@@ -435,7 +435,7 @@ impl fmt::Debug for Context<'_> {
 
 /// What a handler wants of a connection that is not the one it is called for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Command {
     Close,
     Abort,
     Pause,
@@ -457,7 +457,7 @@ pub(crate) trait Reach {
     /// Evicts connections that hold more than one would that has `held` bytes of buffers and needs `needed` more, until
     /// there is room for these. Returns whether there is.
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;
-    fn tell(&mut self, id: ConnId, wish: Wish) -> bool;
+    fn command(&mut self, id: ConnId, command: Command) -> bool;
     fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused>;
     fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;
     fn cancel_timer(&mut self, timer: TimerId) -> bool;

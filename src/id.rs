@@ -5,7 +5,7 @@ use std::time::Instant;
 
 /// Names a connection for as long as it lives, and no other after it.
 ///
-/// The slot of an ended connection gets a new tenant, but the generation tells them apart: an id that is stale is never
+/// The slot of an ended connection is used again, and the generation distinguishes its connections: an id that is stale is never
 /// taken for another connection. After 2^32 - 1 further connections (on targets of 32 bits 65,535) the generations begin
 /// again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +28,6 @@ pub struct SourceId(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId {
     pub(crate) at: Instant,
-    /// Tells timers of one instant apart.
+    /// Distinguishes timers of one instant.
     pub(crate) number: u64,
 }

@@ -76,7 +76,10 @@ pub(crate) fn decode(bytes: &[u8], max_payload: u32) -> Result<Decoded, FrameErr
     let Some(payload_len) = announced_len(bytes, max_payload)? else {
         return Ok(Decoded::Partial { frame_len: 0 });
     };
-    let frame_len = HEADER_LEN + payload_len as usize;
+    let Some(frame_len) = HEADER_LEN.checked_add(payload_len as usize) else {
+        // On a 32-bit target, a frame that cannot be addressed is above the limit.
+        return Err(FrameError::new(encode_header(payload_len), max_payload));
+    };
     Ok(if frame_len <= bytes.len() { Decoded::Frame { frame_len } } else { Decoded::Partial { frame_len } })
 }
 

@@ -289,7 +289,7 @@ impl Conn {
 
     /// Calls `callback` outside the delivery of frames from the read buffer, and acts on what it wants.
     pub(crate) fn with_replies<R>(&mut self, shared: &mut Shared, callback: impl FnOnce(&mut Replies<'_>) -> R) -> R {
-        let mut verdict = Verdict::GoOn;
+        let mut verdict = Verdict::Continue;
         let mut echo = 0..0;
         let mut replies = Replies::new(&[], &mut echo, &mut self.buffers, shared, &mut self.flow, &mut verdict);
         let outcome = callback(&mut replies);
@@ -299,7 +299,7 @@ impl Conn {
 
     fn obey(&mut self, verdict: Verdict) {
         match verdict {
-            Verdict::GoOn => {}
+            Verdict::Continue => {}
             Verdict::Close(reason) => self.close(reason),
             Verdict::Fail(reason) => self.abort(reason),
         }

@@ -59,10 +59,10 @@ pub(crate) struct Flow {
     pub(crate) pause_input_when_full: bool,
 }
 
-/// Whether the connection goes on after the callback.
+/// What happens to the connection after the callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    GoOn,
+    Continue,
     /// Flush pending output, then close.
     Close(CloseReason),
     /// Close at once.
@@ -96,7 +96,7 @@ impl<'a> Replies<'a> {
     /// Takes the next frame that may be delivered now.
     #[inline]
     pub(crate) fn next_frame<'b>(&mut self, frames: &mut Frames<'b>) -> Option<Frame<'b>> {
-        if self.flow.is_paused || !self.goes_on() {
+        if self.flow.is_paused || !self.continues() {
             return None;
         }
         let next = frames.next_len().and_then(|frame_len| {
@@ -139,8 +139,8 @@ impl<'a> Replies<'a> {
 
     /// Whether no callback has closed the connection so far.
     #[inline]
-    pub(crate) fn goes_on(&self) -> bool {
-        matches!(*self.verdict, Verdict::GoOn)
+    pub(crate) fn continues(&self) -> bool {
+        matches!(*self.verdict, Verdict::Continue)
     }
 
     /// The capacity of the connection's buffers, including those of the frame that is being delivered, in bytes.
@@ -180,7 +180,7 @@ impl<'a> Replies<'a> {
     #[inline]
     pub(crate) fn echo(&mut self, frame: &Frame<'_>) -> Option<Result<(), SendError>> {
         match &frame.body {
-            Body::Whole { bytes, at } if self.echo.end == *at && self.queued_bytes() == 0 && self.goes_on() => {
+            Body::Whole { bytes, at } if self.echo.end == *at && self.queued_bytes() == 0 && self.continues() => {
                 // Pending output is below the high-water mark: above it, no frame is delivered.
                 debug_assert!(self.pending_bytes() < self.shared.limits.output_high_water);
                 self.echo.end += bytes.len();
@@ -217,7 +217,7 @@ impl<'a> Replies<'a> {
     /// Whether a frame may be queued, whatever its length.
     #[inline]
     fn check_room(&mut self) -> Result<(), SendError> {
-        if !self.goes_on() {
+        if !self.continues() {
             return Err(SendError::Closed);
         }
         let is_full = self.pending_bytes() >= self.shared.limits.output_high_water

@@ -140,13 +140,13 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         let before = self.budget.frames;
         let (mut frames, bytes, echo) = self.buffer.frames(before, self.shared.limits.max_payload);
         let Conn { buffers, flow, .. } = &mut *self.conn;
-        let mut verdict = Verdict::GoOn;
+        let mut verdict = Verdict::Continue;
         self.sink.on_frames(&mut frames, &mut Replies::new(bytes, echo, buffers, self.shared, flow, &mut verdict));
         let (next, budget, stopped) = (frames.next, frames.budget, frames.stopped);
         self.buffer.delivered(next);
         self.budget.frames = budget;
         self.frames += before - budget;
-        if verdict != Verdict::GoOn {
+        if verdict != Verdict::Continue {
             self.conn.obey(verdict);
         }
         if let Stopped::Invalid(error) = stopped {

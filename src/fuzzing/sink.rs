@@ -99,7 +99,7 @@ impl Model {
     }
 
     fn end(&mut self, verdict: Verdict, reason: CloseReason, replies: &mut Replies<'_>) {
-        if *replies.verdict == Verdict::GoOn {
+        if *replies.verdict == Verdict::Continue {
             *replies.verdict = verdict;
         }
         self.ended = Some(reason);

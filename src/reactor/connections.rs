@@ -9,7 +9,7 @@ use crate::conn::io::Readiness;
 use crate::conn::shared::Shared;
 use crate::conn::turn::Moved;
 use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
-use crate::handler::{Broadcast, End, Reach, Wish, count};
+use crate::handler::{Broadcast, Command, End, Reach, count};
 use crate::id::{ConnId, TimerId};
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::slots::{Origin, OtherSlots, Slot, Slots};
@@ -339,24 +339,24 @@ impl<S, T> Reach for Others<'_, S, T> {
         true
     }
 
-    fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
-        if self.own_id == Some(id) && wish == Wish::Wake {
+    fn command(&mut self, id: ConnId, command: Command) -> bool {
+        if self.own_id == Some(id) && command == Command::Wake {
             self.work.note_woken();
             return true;
         }
         let Some(slot) = self.slots.slot_mut(id) else { return false };
         if let Some(Open { conn, .. }) = slot.phase.open_mut() {
-            match wish {
-                Wish::Close => conn.close(CloseReason::ClosedByHandler),
-                Wish::Abort => conn.abort(CloseReason::AbortedByHandler),
-                Wish::Pause => conn.pause(true),
-                Wish::Resume => conn.pause(false),
-                Wish::Wake => conn.wake(),
+            match command {
+                Command::Close => conn.close(CloseReason::ClosedByHandler),
+                Command::Abort => conn.abort(CloseReason::AbortedByHandler),
+                Command::Pause => conn.pause(true),
+                Command::Resume => conn.pause(false),
+                Command::Wake => conn.wake(),
             }
             self.work.queue.push(id, slot);
             return true;
         }
-        matches!(wish, Wish::Close | Wish::Abort) && self.fail(id, DialError::Cancelled)
+        matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Cancelled)
     }
 
     fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
@@ -394,8 +394,8 @@ impl<S, T> Reach for Connections<S, T> {
         self.all().make_room(of, held, needed, shared)
     }
 
-    fn tell(&mut self, id: ConnId, wish: Wish) -> bool {
-        self.all().tell(id, wish)
+    fn command(&mut self, id: ConnId, command: Command) -> bool {
+        self.all().command(id, command)
     }
 
     fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {

@@ -19,7 +19,7 @@ use crate::reactor::stats::Stats;
 /// while the reactor is busy wake it once.
 pub struct Handle<M> {
     sender: Sender<Request<M>>,
-    bell: Arc<Bell>,
+    link: Arc<Link>,
 }
 
 /// What another thread asks of a reactor.
@@ -29,9 +29,9 @@ pub(crate) enum Request<M> {
     Stats(Sender<Stats>),
 }
 
-/// Wakes the reactor, once for all that is asked before it has looked.
-struct Bell {
-    has_rung: AtomicBool,
+/// What the handles and the mailbox share.
+struct Link {
+    is_woken: AtomicBool,
     wake: Box<dyn Fn() -> std::io::Result<()> + Send + Sync>,
     /// There will be no further turn. Set under the lock of `phase`.
     is_finished: AtomicBool,
@@ -113,10 +113,10 @@ impl<M> Handle<M> {
     /// With the message: [`HandleError::Full`] while as many messages wait as `mailbox_max` allows,
     /// [`HandleError::Finished`] if the reactor has finished.
     pub fn send(&self, message: M) -> Result<(), HandleError<M>> {
-        let waiting = &self.bell.messages_waiting;
-        if waiting.fetch_add(1, Ordering::Relaxed) >= self.bell.mailbox_max {
+        let waiting = &self.link.messages_waiting;
+        if waiting.fetch_add(1, Ordering::Relaxed) >= self.link.mailbox_max {
             waiting.fetch_sub(1, Ordering::Relaxed);
-            let is_finished = self.bell.is_finished.load(Ordering::Acquire);
+            let is_finished = self.link.is_finished.load(Ordering::Acquire);
             return Err(if is_finished { HandleError::Finished(message) } else { HandleError::Full(message) });
         }
         match self.ask(Request::Message(message)) {
@@ -134,7 +134,7 @@ impl<M> Handle<M> {
     ///
     /// [`HandleError::Finished`] if the reactor has finished.
     pub fn drain(&self) -> Result<(), HandleError<()>> {
-        self.ask_to_end(End::Drain, &self.bell.is_drain_asked)
+        self.ask_to_end(End::Drain, &self.link.is_drain_asked)
     }
 
     /// Stops the reactor, as [`Reactor::stop`](crate::Reactor::stop) does.
@@ -143,12 +143,12 @@ impl<M> Handle<M> {
     ///
     /// [`HandleError::Finished`] if the reactor has finished.
     pub fn stop(&self) -> Result<(), HandleError<()>> {
-        self.ask_to_end(End::Stop, &self.bell.is_stop_asked)
+        self.ask_to_end(End::Stop, &self.link.is_stop_asked)
     }
 
     /// A reactor drains or stops once: what was asked for already is not queued again, so these requests are bounded too.
     fn ask_to_end(&self, end: End, is_asked: &AtomicBool) -> Result<(), HandleError<()>> {
-        if self.bell.is_finished.load(Ordering::Acquire) {
+        if self.link.is_finished.load(Ordering::Acquire) {
             return Err(HandleError::Finished(()));
         }
         if is_asked.swap(true, Ordering::AcqRel) {
@@ -172,7 +172,7 @@ impl<M> Handle<M> {
         let (sender, receiver) = channel();
         {
             // The lock is held until the request is in the channel: `finish` empties the channel afterwards.
-            let phase = self.bell.phase();
+            let phase = self.link.phase();
             match *phase {
                 Phase::Finished => return Err(StatsError::Finished),
                 Phase::Driven(thread) if thread == thread::current().id() => return Err(StatsError::OwnThread),
@@ -185,18 +185,18 @@ impl<M> Handle<M> {
     }
 
     fn ask(&self, request: Request<M>) -> Result<(), Request<M>> {
-        if self.bell.is_finished.load(Ordering::Acquire) {
+        if self.link.is_finished.load(Ordering::Acquire) {
             return Err(request);
         }
         self.sender.send(request).map_err(|error| error.0)?;
-        self.bell.ring();
+        self.link.wake();
         Ok(())
     }
 }
 
 impl<M> Clone for Handle<M> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), bell: Arc::clone(&self.bell) }
+        Self { sender: self.sender.clone(), link: Arc::clone(&self.link) }
     }
 }
 
@@ -206,16 +206,16 @@ impl<M> fmt::Debug for Handle<M> {
     }
 }
 
-impl Bell {
+impl Link {
     fn phase(&self) -> MutexGuard<'_, Phase> {
         // A phase is one value: no panic can leave it half written.
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ring(&self) {
+    fn wake(&self) {
         // The request is in the channel before the flag is read; the reactor clears the flag before it reads the channel.
-        // So a request is either seen by the reading under way or rings again.
-        if !self.has_rung.swap(true, Ordering::AcqRel) {
+        // So a request is either seen by the reading under way or wakes the reactor again.
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
             // A wake fails only when the reactor's descriptor is gone; then the channel is closed as well.
             let _ = (self.wake)();
         }
@@ -239,8 +239,8 @@ pub(crate) struct Mailbox<M> {
 impl<M> Mailbox<M> {
     pub(crate) fn new<N: Net>(net: &mut N, token: usize, mailbox_max: usize) -> std::io::Result<Self> {
         let (sender, receiver) = channel();
-        let bell = Arc::new(Bell {
-            has_rung: AtomicBool::new(false),
+        let link = Arc::new(Link {
+            is_woken: AtomicBool::new(false),
             wake: Box::new(net.waker(token)?),
             is_finished: AtomicBool::new(false),
             phase: Mutex::new(Phase::Fresh),
@@ -249,7 +249,7 @@ impl<M> Mailbox<M> {
             is_drain_asked: AtomicBool::new(false),
             is_stop_asked: AtomicBool::new(false),
         });
-        Ok(Self { receiver, handle: Handle { sender, bell }, has_more: false, driver: None })
+        Ok(Self { receiver, handle: Handle { sender, link }, has_more: false, driver: None })
     }
 
     pub(crate) fn handle(&self) -> Handle<M> {
@@ -262,7 +262,7 @@ impl<M> Mailbox<M> {
         let thread = THIS_THREAD.with(|id| *id);
         if self.driver != Some(thread) {
             self.driver = Some(thread);
-            let mut phase = self.handle.bell.phase();
+            let mut phase = self.handle.link.phase();
             if *phase != Phase::Finished {
                 *phase = Phase::Driven(thread);
             }
@@ -271,14 +271,14 @@ impl<M> Mailbox<M> {
 
     /// There will be no further turn: fails every later request, and returns those that wait for one.
     pub(crate) fn finish(&mut self) -> Vec<Request<M>> {
-        let bell = &self.handle.bell;
-        if bell.is_finished.load(Ordering::Relaxed) {
+        let link = &self.handle.link;
+        if link.is_finished.load(Ordering::Relaxed) {
             return Vec::new();
         }
         {
-            let mut phase = bell.phase();
+            let mut phase = link.phase();
             *phase = Phase::Finished;
-            bell.is_finished.store(true, Ordering::Release);
+            link.is_finished.store(true, Ordering::Release);
         }
         self.has_more = false;
         // Dropping a request for stats ends the wait for it.
@@ -286,12 +286,12 @@ impl<M> Mailbox<M> {
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.handle.bell.is_finished.load(Ordering::Relaxed)
+        self.handle.link.is_finished.load(Ordering::Relaxed)
     }
 
     /// The waker's event came.
-    pub(crate) fn note_rung(&mut self) {
-        self.handle.bell.has_rung.swap(false, Ordering::AcqRel);
+    pub(crate) fn note_woken(&mut self) {
+        self.handle.link.is_woken.swap(false, Ordering::AcqRel);
         self.has_more = true;
     }
 
@@ -307,7 +307,7 @@ impl<M> Mailbox<M> {
         let request = self.receiver.try_recv().ok();
         self.has_more = request.is_some();
         if matches!(request, Some(Request::Message(_))) {
-            self.handle.bell.messages_waiting.fetch_sub(1, Ordering::Relaxed);
+            self.handle.link.messages_waiting.fetch_sub(1, Ordering::Relaxed);
         }
         request
     }

@@ -80,7 +80,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                     }
                 }
                 Subject::Listener(index) => listeners.note_ready(index),
-                Subject::Waker => mailbox.note_rung(),
+                Subject::Waker => mailbox.note_woken(),
                 Subject::Source(number) if net.is_watched(ready.token) => {
                     let mut peers = Context::new(connections, shared);
                     let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number)));

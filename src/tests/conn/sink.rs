@@ -139,7 +139,7 @@ impl Answerer {
 
     fn end(&mut self, verdict: Verdict, replies: &mut Replies<'_>) {
         // As a handler's wish: it cannot turn a failure into an orderly end.
-        if *replies.verdict == Verdict::GoOn || matches!(verdict, Verdict::Fail(_)) {
+        if *replies.verdict == Verdict::Continue || matches!(verdict, Verdict::Fail(_)) {
             *replies.verdict = verdict;
         }
         self.has_ended = true;
