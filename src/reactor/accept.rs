@@ -17,7 +17,7 @@ use crate::handler::Handler;
 use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::connections::{Open, Phase};
-use crate::reactor::log_limit::Source;
+use crate::reactor::log_limit::{LOOP, Source};
 use crate::reactor::per_ip::Prefix;
 use crate::reactor::reclaim::Search;
 use crate::reactor::slots::Origin;
@@ -120,7 +120,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Counts one connection as cut, because no waiting connection can be accepted before the drain ends.
     fn give_up(&mut self, error: &io::Error) {
         self.report.cut += 1;
-        warn!("clients that wait to be accepted are cut: {error}");
+        warn!(target: LOOP, "clients that wait to be accepted are cut: {error}");
     }
 
     /// Whether there is no room for another connection.
@@ -148,7 +148,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.connections.slots.remove(id);
             self.count_refused(|refused| &mut refused.failed);
             if self.log_limits.refused.passes(self.now(), Source::of(&peer)) {
-                warn!("refused {peer}: it cannot be registered: {error}");
+                warn!(target: LOOP, "refused {peer}: it cannot be registered: {error}");
             }
             return;
         }
@@ -185,7 +185,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Refusal::PerIp(..) => &mut refused.max_per_ip,
         });
         if self.log_limits.refused.passes(self.now(), Source::of(peer)) {
-            warn!("refused {peer}: there are {refusal}, as many as allowed");
+            warn!(target: LOOP, "refused {peer}: there are {refusal}, as many as allowed");
         }
     }
 
@@ -229,7 +229,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.accept_pauses += 1;
         self.listeners.pause(after(self.now(), ACCEPT_PAUSE));
         if self.log_limits.accept_paused.passes(self.now(), Source::Local) {
-            warn!("accepting pauses, with {} connections open: {error}", self.connections.slots.len());
+            warn!(target: LOOP, "accepting pauses, with {} connections open: {error}", self.connections.slots.len());
         }
     }
 }

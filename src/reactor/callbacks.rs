@@ -18,7 +18,7 @@ use crate::conn::sink::{Replies, Verdict};
 use crate::error::CloseReason;
 use crate::handler::{Connection, Handler, Reach};
 use crate::id::ConnId;
-use crate::reactor::log_limit::{LogLimit, Source};
+use crate::reactor::log_limit::{CONN, LOOP, LogLimit, Source};
 
 /// Calls the handler for a connection.
 pub(crate) struct HandlerSink<'a, H: Handler> {
@@ -56,7 +56,7 @@ impl<H: Handler> HandlerSink<'_, H> {
 impl<H: Handler> Sink for HandlerSink<'_, H> {
     #[inline]
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
-        trace!("[{}] frame: {} bytes of payload, handed over", self.id, frame.payload_len());
+        trace!(target: CONN, "[{}] frame: {} bytes of payload, handed over", self.id, frame.payload_len());
         self.call("on_frame", replies, |handler, context, state| handler.on_frame(context, state, frame));
     }
 
@@ -66,7 +66,7 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
         let id = self.id;
         self.call("on_frame", replies, |handler, context, state| {
             while let Some(frame) = context.replies.next_frame(frames) {
-                trace!("[{id}] frame: {} bytes of payload, handed over", frame.payload_len());
+                trace!(target: CONN, "[{id}] frame: {} bytes of payload, handed over", frame.payload_len());
                 handler.on_frame(context, state, frame);
             }
         });
@@ -142,9 +142,9 @@ fn note_panic(
             // It may hold what a peer has sent.
             Some(text) => {
                 let text: String = text.chars().take(PANIC_TEXT_MAX).flat_map(char::escape_debug).collect();
-                warn!("{prefix}{callback} panicked: {text}");
+                warn!(target: LOOP, "{prefix}{callback} panicked: {text}");
             }
-            None => warn!("{prefix}{callback} panicked, without a message"),
+            None => warn!(target: LOOP, "{prefix}{callback} panicked, without a message"),
         }
     }
     // What was thrown may panic when it is dropped, and so may what that throws.

@@ -13,6 +13,7 @@ use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::connections::Phase;
 use crate::reactor::deadlines::Kind;
+use crate::reactor::log_limit::CONN;
 use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor};
 
@@ -30,7 +31,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             };
             match self.begin_dial(id, &to, from) {
                 Ok(stream) => {
-                    debug!("[{id}] dialling {to}");
+                    debug!(target: CONN, "[{id}] dialling {to}");
                     let peer = PeerAddr::from(&to);
                     self.deadlines.set(Kind::Connect, id.index, Some(self.now()));
                     self.connections.begin_attempt(id, stream, peer);
@@ -42,7 +43,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// A connect attempt has failed; other addresses may be left.
     fn attempt_failed(&mut self, id: ConnId, error: DialError) {
-        debug!("[{id}] attempt failed: {error}");
+        debug!(target: CONN, "[{id}] attempt failed: {error}");
         self.deadlines.clear(id.index);
         self.connections.dial_next_or_fail(id, error);
     }

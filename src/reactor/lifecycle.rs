@@ -12,7 +12,7 @@ use crate::net::Net;
 use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::connections::{Connections, Open, Phase};
 use crate::reactor::deadlines::Kind;
-use crate::reactor::log_limit::Source;
+use crate::reactor::log_limit::{CONN, Source};
 use crate::reactor::slots::Origin;
 use crate::reactor::{Life, Reactor};
 
@@ -70,12 +70,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         match origin {
             Origin::Accepted => {
-                debug!("[{id}] open, from {peer}");
+                debug!(target: CONN, "[{id}] open, from {peer}");
                 self.stats.accepted += 1;
                 self.per_ip.note_open(&peer);
             }
             Origin::Dialed => {
-                debug!("[{id}] open, to {peer}");
+                debug!(target: CONN, "[{id}] open, to {peer}");
                 self.stats.dialled += 1;
             }
         }
@@ -146,7 +146,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Calls `on_dial_failed`. The dial's slot is free.
     fn report_failed_dial(&mut self, id: ConnId, error: DialError) {
-        debug!("[{id}] not connected: {error}");
+        debug!(target: CONN, "[{id}] not connected: {error}");
         self.stats.dials_failed += 1;
         self.deadlines.clear(id.index);
         self.call("on_dial_failed", About::Dial(id), |handler, cx| handler.on_dial_failed(cx, id, &error));
@@ -173,11 +173,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         match (reason, reason.caused_by()) {
             (CloseReason::Evicted { .. } | CloseReason::Reclaimed, _) | (_, CausedBy::PeerAbruptly) => {
                 if self.log_limits.closed_abruptly.passes(now, Source::of(peer)) {
-                    warn!("[{id}] {peer}: closed: {reason}");
+                    warn!(target: CONN, "[{id}] {peer}: closed: {reason}");
                 }
             }
             // A panic has had its line.
-            _ => debug!("[{id}] {peer}: closed: {reason}"),
+            _ => debug!(target: CONN, "[{id}] {peer}: closed: {reason}"),
         }
     }
 }

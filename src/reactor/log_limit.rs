@@ -13,6 +13,11 @@ use log::warn;
 
 use crate::address::PeerAddr;
 
+/// The target of log lines about the reactor.
+pub(crate) const LOOP: &str = "frameloop";
+/// The target of log lines about one connection.
+pub(crate) const CONN: &str = "frameloop::conn";
+
 /// Lines are counted over this long.
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -61,7 +66,7 @@ impl LogLimits {
         for (limit, place) in places {
             if let Some(count) = limit.left_out(now) {
                 total += count;
-                warn!("{count} more lines about {place} were left out");
+                warn!(target: LOOP, "{count} more lines about {place} were left out");
             }
         }
         total

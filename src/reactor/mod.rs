@@ -46,7 +46,7 @@ use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listeners::Listeners;
-use crate::reactor::log_limit::LogLimits;
+use crate::reactor::log_limit::{LOOP, LogLimits};
 use crate::reactor::per_ip::PerIp;
 use crate::reactor::reclaim::Reclaim;
 use crate::reactor::stats::Stats;
@@ -202,7 +202,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             .listen(addr, &self.config, token)
             .map_err(|source| Error::Listen { addr: addr.clone(), source })?;
         self.listeners.push(listener);
-        debug!("listening on {bound}");
+        debug!(target: LOOP, "listening on {bound}");
         Ok(bound)
     }
 
@@ -234,8 +234,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let deadline = after(now, timeout);
         let connections = self.connections.slots.len();
         match deadline {
-            Some(_) => info!("draining {connections} connections within {timeout:?}"),
-            None => info!("draining {connections} connections, without a deadline"),
+            Some(_) => info!(target: LOOP, "draining {connections} connections within {timeout:?}"),
+            None => info!(target: LOOP, "draining {connections} connections, without a deadline"),
         }
         self.life = Life::Draining { deadline };
         self.connections.work.begin_end();
@@ -250,7 +250,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub fn stop(&mut self) {
         if self.life != Life::Stopped {
             if self.connections.slots.len() > 0 {
-                info!("stopping, with {} connections", self.connections.slots.len());
+                info!(target: LOOP, "stopping, with {} connections", self.connections.slots.len());
             }
             self.life = Life::Stopped;
             self.connections.work.begin_end();

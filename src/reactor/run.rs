@@ -12,6 +12,7 @@ use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::HandlerSink;
 use crate::reactor::connections::{Open, Phase};
 use crate::reactor::deadlines::Kind;
+use crate::reactor::log_limit::CONN;
 use crate::reactor::traced::Traced;
 
 impl<H: Handler, N: Net> Reactor<H, N> {
@@ -60,7 +61,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let mut moved = Moved::default();
         if conn.closed().is_none() {
             let had_buffers = conn.has_buffers();
-            let before = log_enabled!(Level::Trace).then(|| conn.state_name());
+            let before = log_enabled!(target: CONN, Level::Trace).then(|| conn.state_name());
             let mut io = Traced { stream, id, stats };
             let mut sink =
                 HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked };
@@ -83,7 +84,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 let (undecoded, owed) = conn.held_bytes();
                 let after = conn.state_name();
                 trace!(
-                    target: "frameloop::reactor",
+                    target: CONN,
                     "[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed"
                 );
             }

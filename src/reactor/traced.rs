@@ -6,6 +6,7 @@ use log::trace;
 
 use crate::conn::io::Transport;
 use crate::id::ConnId;
+use crate::reactor::log_limit::CONN;
 use crate::reactor::stats::Stats;
 
 /// One connection's stream during a run.
@@ -35,7 +36,7 @@ impl<S: Transport> Read for Traced<'_, S> {
             self.stats.bytes_in += len as u64;
         }
         let drains = self.stream.short_read_drains();
-        trace!("[{}] recv({}) = {}", self.id, buf.len(), read_result(&outcome, buf.len(), drains));
+        trace!(target: CONN, "[{}] recv({}) = {}", self.id, buf.len(), read_result(&outcome, buf.len(), drains));
         outcome
     }
 }
@@ -45,7 +46,7 @@ impl<S: Write> Write for Traced<'_, S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let outcome = self.stream.write(buf);
         self.count_write(&outcome);
-        trace!("[{}] send({}) = {}", self.id, buf.len(), write_result(&outcome, buf.len()));
+        trace!(target: CONN, "[{}] send({}) = {}", self.id, buf.len(), write_result(&outcome, buf.len()));
         outcome
     }
 
@@ -60,7 +61,7 @@ impl<S: Transport> Transport for Traced<'_, S> {
         let outcome = self.stream.write_pieces(pieces);
         self.count_write(&outcome);
         let len = pieces.iter().map(|piece| piece.len()).sum();
-        trace!("[{}] sendmsg({len} in {} pieces) = {}", self.id, pieces.len(), write_result(&outcome, len));
+        trace!(target: CONN, "[{}] sendmsg({len} in {} pieces) = {}", self.id, pieces.len(), write_result(&outcome, len));
         outcome
     }
 
@@ -89,8 +90,8 @@ impl<S: Transport> Transport for Traced<'_, S> {
         let outcome = self.stream.shutdown_write();
         self.stats.shutdowns.count(&outcome);
         match &outcome {
-            Ok(()) => trace!("[{}] shutdown(SHUT_WR): our FIN is on its way", self.id),
-            Err(error) => trace!("[{}] shutdown(SHUT_WR) = {error}", self.id),
+            Ok(()) => trace!(target: CONN, "[{}] shutdown(SHUT_WR): our FIN is on its way", self.id),
+            Err(error) => trace!(target: CONN, "[{}] shutdown(SHUT_WR) = {error}", self.id),
         }
         outcome
     }

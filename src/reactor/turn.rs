@@ -12,6 +12,7 @@ use crate::net::Net;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::handle::Request;
+use crate::reactor::log_limit::CONN;
 use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor, Turn};
 
@@ -74,9 +75,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             count += 1;
             match Subject::of_token(ready.token) {
                 Subject::Conn(id) => {
-                    trace!("[{id}] event: {}", ready.readiness);
+                    trace!(target: CONN, "[{id}] event: {}", ready.readiness);
                     if !connections.note_ready(id, ready.readiness) {
-                        trace!("[{id}] is not there any more, the event is stale");
+                        trace!(target: CONN, "[{id}] is not there any more, the event is stale");
                     }
                 }
                 Subject::Listener(index) => listeners.note_ready(index),

@@ -248,7 +248,7 @@ fn sigusr1_logs_the_counters_at_the_default_level_and_the_server_goes_on() {
     let (server, addr) = serve(&[]);
     for _ in 0..2 {
         server.signal("USR1");
-        let line = server.stderr_line_with("frameloop::serve");
+        let line = server.stderr_line_with("frameloop::stats");
         assert!(line.contains("INFO") && line.contains("accepted"), "{line}");
     }
     assert!(TcpStream::connect(&addr).is_ok());
@@ -260,7 +260,7 @@ fn sigusr1_logs_the_counters_at_the_default_level_and_the_server_goes_on() {
 fn counters_are_logged_at_an_interval() {
     let (server, _) = serve(&["--stats-interval", "10ms"]);
     for _ in 0..3 {
-        assert!(server.stderr_line_with("frameloop::serve").contains("accepted"));
+        assert!(server.stderr_line_with("frameloop::stats").contains("accepted"));
     }
 }
 

@@ -123,7 +123,7 @@ fn unread_stderr_stops_no_client_and_dropped_lines_are_counted_in_the_log_and_th
     };
     let dropped: u64 = lines
         .iter()
-        .filter(|line| line.contains("WARN  frameloop::logging] dropped"))
+        .filter(|line| line.contains("WARN  frameloop] dropped"))
         .filter_map(|line| count(line, "dropped "))
         .sum();
     let in_stats: Vec<u64> = lines.iter().filter_map(|line| count(line, "log lines dropped ")).collect();

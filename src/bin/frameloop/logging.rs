@@ -28,7 +28,7 @@ pub(crate) struct Verbosity {
     /// Log more: -v each connection, -vv each step of each connection
     ///
     /// Without it a server logs warnings and counters, and a load errors only. RUST_LOG, where it names a level for
-    /// frameloop or for everything, decides instead (RUST_LOG=frameloop=trace).
+    /// frameloop or for everything, decides instead (RUST_LOG=frameloop::conn=trace).
     #[arg(short, long, env = "FRAMELOOP_VERBOSE", action = clap::ArgAction::Count, global = true)]
     #[arg(conflicts_with = "quiet")]
     verbose: u8,
@@ -48,8 +48,11 @@ impl Verbosity {
     }
 }
 
+/// The target of log lines, as of those of the library.
+pub(crate) const TARGET: &str = "frameloop";
+
 /// The target of the line of counters.
-pub(crate) const STATS: &str = "frameloop::serve::stats";
+pub(crate) const STATS: &str = "frameloop::stats";
 
 static QUEUE: OnceLock<LineQueue> = OnceLock::new();
 
@@ -74,7 +77,7 @@ pub(crate) fn start(verbosity: &Verbosity, usual: LevelFilter) {
     };
     builder.format_timestamp_millis().write_style(style).target(Target::Pipe(Box::new(ToQueue))).init();
     for part in refused {
-        warn!("RUST_LOG: ignored {part:?}: expected a level, MODULE=LEVEL or MODULE, separated by commas");
+        warn!(target: TARGET, "RUST_LOG: ignored {part:?}: expected a level, MODULE=LEVEL or MODULE, separated by commas");
     }
 }
 
@@ -154,7 +157,7 @@ impl Write for ToQueue {
 fn dropped_notice(count: u64) -> String {
     let now = humantime::format_rfc3339_millis(SystemTime::now());
     let noun = if count == 1 { "line" } else { "lines" };
-    format!("[{now} WARN  frameloop::logging] dropped {count} log {noun} that stderr did not accept")
+    format!("[{now} WARN  frameloop] dropped {count} log {noun} that stderr did not accept")
 }
 
 /// The standard hook's report, without its wait for stderr.
@@ -188,20 +191,20 @@ mod tests {
         use LevelFilter::{Debug, Info, Trace, Warn};
         for filters in ["", " ", ",", "mio", "mio=trace"] {
             let mio = if filters.starts_with("mio") { Trace } else { Warn };
-            assert_levels(filters, [("frameloop::serve", Info), ("mio", mio), (STATS, Info)]);
+            assert_levels(filters, [("frameloop::conn", Info), ("mio", mio), (STATS, Info)]);
         }
-        assert_levels("frameloop=debug", [("frameloop::serve", Debug), ("mio", Warn), (STATS, Info)]);
-        assert_levels("frameloop::serve=debug", [("frameloop::serve", Debug), ("frameloop", Info), (STATS, Info)]);
+        assert_levels("frameloop=debug", [("frameloop::conn", Debug), ("mio", Warn), (STATS, Info)]);
+        assert_levels("frameloop::conn=debug", [("frameloop::conn", Debug), ("frameloop", Info), (STATS, Info)]);
     }
 
     #[test]
     fn filter_for_everything_decides_and_off_alone_silences_the_counters() {
         use LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
-        assert_levels("error", [("frameloop::serve", Error), ("mio", Error), (STATS, Info)]);
-        assert_levels("debug", [("frameloop::serve", Debug), ("mio", Debug), (STATS, Info)]);
-        assert_levels("mio=trace,error", [("frameloop::serve", Error), ("mio", Trace), (STATS, Info)]);
-        assert_levels("off", [("frameloop::serve", Off), ("mio", Off), (STATS, Off)]);
-        assert_levels("frameloop=off", [("frameloop::serve", Off), ("mio", Warn), (STATS, Off)]);
+        assert_levels("error", [("frameloop::conn", Error), ("mio", Error), (STATS, Info)]);
+        assert_levels("debug", [("frameloop::conn", Debug), ("mio", Debug), (STATS, Info)]);
+        assert_levels("mio=trace,error", [("frameloop::conn", Error), ("mio", Trace), (STATS, Info)]);
+        assert_levels("off", [("frameloop::conn", Off), ("mio", Off), (STATS, Off)]);
+        assert_levels("frameloop=off", [("frameloop::conn", Off), ("mio", Warn), (STATS, Off)]);
     }
 
     #[test]
@@ -216,6 +219,6 @@ mod tests {
     fn quiet_leaves_the_counters() {
         let logger = builder("", LevelFilter::Error).build();
         let is_enabled = |target| logger.enabled(&Metadata::builder().level(Level::Info).target(target).build());
-        assert!(is_enabled(STATS) && !is_enabled("frameloop::serve"));
+        assert!(is_enabled(STATS) && !is_enabled("frameloop::conn"));
     }
 }

@@ -2,10 +2,12 @@
 
 use log::warn;
 
+use crate::logging;
+
 /// Raises the soft limit of open descriptors to the hard one, and returns it.
 pub(crate) fn raise_descriptor_limit() -> u64 {
     rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
-        warn!("cannot raise the limit of open files: {error}; taking it for {DESCRIPTORS_ASSUMED}");
+        warn!(target: logging::TARGET, "cannot raise the limit of open files: {error}; taking it for {DESCRIPTORS_ASSUMED}");
         DESCRIPTORS_ASSUMED
     })
 }

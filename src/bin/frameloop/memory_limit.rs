@@ -12,6 +12,8 @@ use procfs_core::process::{MountInfo, MountInfos};
 use procfs_core::{FromRead, Meminfo, ProcessCGroup, ProcessCGroups};
 use rlimit::Resource;
 
+use crate::logging;
+
 /// The smallest limit on this process's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MemoryLimit {
@@ -66,7 +68,7 @@ impl MemoryLimit {
     /// Logs which limit decided, if a quarter of it is what is used.
     pub(crate) fn log_default(&self, memory: usize) {
         if memory == self.quarter() {
-            info!("--memory is {memory} bytes, a quarter of {self}");
+            info!(target: logging::TARGET, "--memory is {memory} bytes, a quarter of {self}");
         }
     }
 }
@@ -83,7 +85,7 @@ pub(crate) fn default(limit: &MemoryLimit, least: usize) -> usize {
     }
     let can_be_raised = limit.bytes >= least as u64;
     let what = if can_be_raised { format!("using {least}") } else { "more than there is".to_owned() };
-    warn!(
+    warn!(target: logging::TARGET,
         "a quarter of {limit} is {quarter} bytes, but --max-payload and --output-high-water need {least}: {what}; lower them \
          or set --memory"
     );

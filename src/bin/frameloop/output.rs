@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::warn;
 
 use crate::failure::Failure;
+use crate::logging;
 use crate::startup;
 use crate::streams::{LineQueue, OnLoss, Stream};
 
@@ -36,7 +37,7 @@ impl Announcements {
     pub(crate) fn start() -> Self {
         let failed = |error: &io::Error| {
             if error.kind() != io::ErrorKind::BrokenPipe {
-                warn!("cannot write to stdout: {error}");
+                warn!(target: logging::TARGET, "cannot write to stdout: {error}");
             }
         };
         let queue = open().and_then(|stdout| LineQueue::start("stdout", stdout, OnLoss { notice: |_| None, failed }));

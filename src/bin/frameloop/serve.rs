@@ -197,7 +197,7 @@ impl ServeArgs {
         let connections = self.max_connections.unwrap_or(room);
         if connections > room {
             let needed = machine::descriptors_for(connections, listeners);
-            warn!(
+            warn!(target: logging::TARGET,
                 "--max-connections is {connections}, but the limit of {descriptors} open files has room for {room}: \
                  start with a hard limit of {needed} (ulimit -Hn {needed} as root, or LimitNOFILE={needed} in a unit)"
             );

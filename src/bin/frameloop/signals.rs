@@ -162,7 +162,7 @@ fn take(signals: &SigSet, mut taken: Signals) {
     // A background process may restore its terminal too.
     let _ = SigSet::from(Signal::SIGTTOU).thread_block();
     if let Err(error) = signals.thread_unblock() {
-        warn!("signals stay blocked: {error}");
+        warn!(target: logging::TARGET, "signals stay blocked: {error}");
     }
     let report = SigSet::from(Signal::SIGUSR1);
     let mut first = None;
@@ -176,7 +176,7 @@ fn take(signals: &SigSet, mut taken: Signals) {
                 let _ = report.thread_unblock();
             }
             Ok(signal) => on_end(signal, &mut first),
-            Err(error) => debug!("signal {number}: {error}"),
+            Err(error) => debug!(target: logging::TARGET, "signal {number}: {error}"),
         }
     }
 }
