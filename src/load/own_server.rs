@@ -77,7 +77,7 @@ pub(crate) fn between(begin: &Snapshot, end: &Snapshot, elapsed: Duration) -> Se
     let calls = |stats: &Stats| stats.reads.total() + stats.writes.total() + stats.polls;
     let frames = (end.stats.frames_in - begin.stats.frames_in).max(1);
     let cpu = end.cpu.zip(begin.cpu).map(|(end, begin)| end - begin);
-    let turns = end.stats.turns.since(&begin.stats.turns);
+    let turns = end.stats.turn_durations.since(&begin.stats.turn_durations);
     ServerSide {
         turn_p50_ns: nanos(turns.quantile(0.5)),
         turn_p99_ns: nanos(turns.quantile(0.99)),

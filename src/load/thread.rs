@@ -80,7 +80,7 @@ fn drive(seed: Seed, ready: &Sender<Handle<Command>>) -> Result<ThreadUse, Error
 fn thread_use(begun: &(u64, Option<u64>, Stats), now: u64, cpu: Option<u64>, stats: &Stats) -> ThreadUse {
     let (from, cpu_begun, stats_begun) = begun;
     let elapsed = now.saturating_sub(*from).max(1) as f64;
-    let turns = stats.turns.since(&stats_begun.turns);
+    let turns = stats.turn_durations.since(&stats_begun.turn_durations);
     ThreadUse {
         cpu: cpu.zip(*cpu_begun).map(|(end, begin)| (end - begin) as f64 / elapsed),
         turn_p99_ns: nanos(turns.quantile(0.99)),

@@ -30,18 +30,22 @@ impl Histogram {
         Duration::from_nanos(self.max_nanos)
     }
 
+    /// The buckets that are not empty, shortest first: the longest duration that a bucket counts, and how many it has counted.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let counts = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        counts.map(|(bucket, count)| (Duration::from_nanos(highest_of(bucket)), *count))
+    }
+
     /// A duration that the share `quantile`, from 0 to 1, of those recorded do not exceed; zero if there are none.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         let rank = (quantile.clamp(0.0, 1.0) * self.count as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
-        for (bucket, count) in self.buckets.iter().enumerate() {
+        let bucket = self.buckets().find(|(_, count)| {
             seen += count;
-            if seen >= rank {
-                return Duration::from_nanos(highest_of(bucket).min(self.max_nanos));
-            }
-        }
-        Duration::ZERO
+            seen >= rank
+        });
+        bucket.map_or(Duration::ZERO, |(longest, _)| longest.min(self.max()))
     }
 
     /// What was recorded since an earlier snapshot of the same histogram. Its longest is known to an eighth.
@@ -125,5 +129,8 @@ mod tests {
         assert!((500..=563).contains(&p50), "{p50}");
         assert_eq!(histogram.quantile(1.0), Duration::from_micros(1_000));
         assert_eq!((histogram.count(), histogram.max()), (1_000, Duration::from_millis(1)));
+        let buckets: Vec<(Duration, u64)> = histogram.buckets().collect();
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 1_000);
+        assert!(buckets.is_sorted() && buckets.len() > 50 && buckets[0].0 >= Duration::from_micros(1));
     }
 }

@@ -78,7 +78,7 @@ pub struct Stats {
     /// Registrations with the readiness queue: one in a connection's life.
     pub registrations: Calls,
     /// How long turns took, from the end of the poll to the end of the turn.
-    pub turns: Histogram,
+    pub turn_durations: Histogram,
     pub(crate) closed: [u64; CloseKind::ALL.len()],
     pub(crate) protocols: [u64; Protocol::ALL.len()],
 }
@@ -161,7 +161,7 @@ impl Stats {
     /// How long the longest turn took, from the end of the poll to the end of the turn.
     #[must_use]
     pub fn turn_duration_max(&self) -> Duration {
-        self.turns.max()
+        self.turn_durations.max()
     }
 
     /// Bytes read and written.
@@ -184,6 +184,12 @@ impl Stats {
     #[must_use]
     pub fn closed_by(&self, kind: CloseKind) -> u64 {
         self.closed[kind as usize]
+    }
+
+    /// Connections whose first bytes were of another protocol instead of a header: the protocol and a count, without the
+    /// zeros.
+    pub fn protocols(&self) -> impl Iterator<Item = (Protocol, u64)> + '_ {
+        Protocol::ALL.into_iter().zip(self.protocols).filter(|(_, count)| *count > 0)
     }
 
     /// Connections whose first bytes were of this protocol instead of a header.
@@ -250,10 +256,10 @@ impl fmt::Display for Stats {
             self.reads.would_block,
             self.writes.total(),
             self.writes.would_block,
-            self.turns.count(),
-            self.turns.quantile(0.5),
-            self.turns.quantile(0.99),
-            self.turns.max(),
+            self.turn_durations.count(),
+            self.turn_durations.quantile(0.5),
+            self.turn_durations.quantile(0.99),
+            self.turn_durations.max(),
             self.turn_bytes_max
         )
     }
@@ -271,6 +277,7 @@ mod tests {
         stats.count_closed(&CloseReason::Reset);
         assert_eq!(stats.closed().collect::<Vec<_>>(), [(CloseKind::Reset, 1), (CloseKind::FrameTooLong, 1)]);
         assert_eq!((stats.closed_total(), stats.looked_like(Protocol::Http)), (2, 1));
+        assert_eq!(stats.protocols().collect::<Vec<_>>(), [(Protocol::Http, 1)]);
         assert!(stats.to_string().contains("closed 2 (reset 1, frame too long 1);"), "{stats}");
     }
 }

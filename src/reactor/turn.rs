@@ -50,7 +50,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.tidy();
 
         self.stats.turn_bytes_max = self.stats.turn_bytes_max.max(self.stats.bytes_moved() - moved_before);
-        self.stats.turns.record(self.net.now().saturating_duration_since(began));
+        self.stats.turn_durations.record(self.net.now().saturating_duration_since(began));
         let outlook = self.outlook();
         if outlook == Turn::Done {
             self.discard_requests();
