@@ -1,4 +1,4 @@
-//! Addresses: where a reactor listens, where it dials, and who a peer is.
+//! Addresses: of listeners, of outbound connections, and of peers.
 
 mod explained;
 mod unix;
@@ -67,7 +67,7 @@ impl FromStr for Address {
     }
 }
 
-/// Why a text is not an [`Address`].
+/// Why a text is not an [`Address`]: what was read, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressError(String);
 
@@ -93,7 +93,7 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// Whom to connect to, for [`Context::dial`](crate::Context::dial).
+/// An outbound connection to open, for [`Context::dial`](crate::Context::dial).
 ///
 /// ```
 /// use frameloop::Dial;
@@ -116,13 +116,13 @@ enum Targets {
 }
 
 impl Dial {
-    /// To somebody who listens there.
+    /// Connects to a listener.
     #[must_use]
     pub fn to(addr: impl Into<Address>) -> Self {
         Self { to: Targets::One(addr.into()), from: None }
     }
 
-    /// To the first of these addresses that accepts. They are tried one after the other, in this order; each attempt has
+    /// Connects to the first of these addresses that accepts. They are tried one after the other, in this order; each attempt has
     /// the whole connect timeout. An attempt that fails for a reason of the address leads to the next one, so the dial
     /// fails only with the error of the last. Without an address it fails with [`DialError::NoAddress`].
     ///
@@ -135,7 +135,7 @@ impl Dial {
         Self { to: Targets::AnyOf(addrs.into()), from: None }
     }
 
-    /// From this address of our own, instead of one that the kernel chooses. It has no effect on a Unix socket.
+    /// Connects from this local address instead of one that the kernel chooses. It has no effect on a Unix socket.
     ///
     /// There are some 28,000 ports to one destination for each address (`net.ipv4.ip_local_port_range`). The port is
     /// chosen when the connection is made, so that one port can serve connections to several destinations
@@ -191,10 +191,10 @@ impl fmt::Display for Dial {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The address of a peer.
 ///
 /// An IPv4 address mapped into IPv6 (RFC 4291, section 2.5.5.2) is the IPv4 address. An IPv6 address is boxed, so that a
-/// connection does not carry room for one that it has not got.
+/// connection has no room for one that it does not need.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PeerAddr(Kind);
 

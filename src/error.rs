@@ -104,10 +104,10 @@ pub enum CloseReason {
     Cut,
 }
 
-/// A [`CloseReason`] without its data, for counting.
+/// A [`CloseReason`] without its data, for counting. Each variant means the same as there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-#[allow(missing_docs)] // As in `CloseReason`.
+#[allow(missing_docs)]
 pub enum CloseKind {
     PeerFinished,
     TruncatedFrame,
