@@ -77,7 +77,11 @@ with its results; they end any other command (130 and 143 in a shell).";
 
 fn main() -> ExitCode {
     // First of all, so that no signal finds the process unprepared, nor a thread that would take it.
-    let started = signals::block().and_then(|blocked| logging::open().map(|()| blocked));
+    let started = signals::block().and_then(|blocked| {
+        // The signals stay blocked, and pending, if that begins anew.
+        memory_limit::share_one_heap();
+        logging::open().map(|()| blocked)
+    });
     let _pending = exit::Pending;
     let outcome = started.map_err(|error| Failure::run(format_args!("cannot start: {error}"))).and_then(run);
     outcome.map_or_else(|failure| exit::report(&failure), |()| ExitCode::SUCCESS)

@@ -3,16 +3,17 @@
 //! Rule: a default is made from what the process may use, not from what the machine has. Each limit of the kernel counts, the
 //! smallest decides, and the log names it.
 
-use std::fmt;
-use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fmt, fs};
 
 use log::{info, warn};
 use procfs_core::process::{MountInfo, MountInfos};
 use procfs_core::{FromRead, Meminfo, ProcessCGroup, ProcessCGroups};
 use rlimit::Resource;
 
-use crate::logging;
+use crate::{logging, startup};
 
 /// The smallest limit on this process's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,28 @@ impl fmt::Display for MemoryLimit {
             Source::Assumed => write!(f, "an assumed {bytes} bytes, as no limit could be read"),
         }
     }
+}
+
+/// Restarts the program with one heap for all threads if its address space is limited. Returns if that is not so, or not
+/// possible.
+///
+/// Rule: no thread takes address space from the buffers. glibc reserves 64 MiB for the heap of each thread (`malloc(3)`,
+/// Notes). Under `RLIMIT_AS` it tries to again and again, and an allocation of another thread meanwhile finds no room, which
+/// ends the process. It reads the setting when it starts, and no safe interface changes it later.
+pub(crate) fn share_one_heap() {
+    const SETTING: &str = "MALLOC_ARENA_MAX";
+    let is_limited = Resource::AS.get_soft().is_ok_and(|bytes| bytes != rlimit::INFINITY);
+    // A restart would find an open stdout where there was none.
+    if !cfg!(target_env = "gnu") || !is_limited || env::var_os(SETTING).is_some() || startup::stdout_is_closed() {
+        return;
+    }
+    let (Ok(program), mut args) = (env::current_exe(), env::args_os()) else { return };
+    let mut command = Command::new(program);
+    if let Some(name) = args.next() {
+        command.arg0(name);
+    }
+    // It does not return, unless it fails: then it is as it was.
+    let _ = command.args(args).env(SETTING, "1").exec();
 }
 
 impl MemoryLimit {
