@@ -4,7 +4,7 @@
 //! deaf holds up nobody else.
 //!
 //! Its ceiling is what a thread costs, and it is paid for a client that does nothing: 2 MiB of address space for its
-//! stack, and for the first of them 64 MiB more for its heap. With 400 MB, 300 clients are too many.
+//! stack, and for the first of them 64 MiB more for its heap. With 420 MB, 300 clients are too many.
 //!
 //! ```console
 //! $ cargo run --quiet --example ladder -- 2
@@ -15,7 +15,7 @@
 //! ^C
 //! $ cargo run --quiet --example ladder -- 2
 //! listening on 127.0.0.1:7007
-//! $ prlimit --pid "$(pidof ladder)" --as=400000000
+//! $ prlimit --pid "$(pidof ladder)" --as=420000000
 //! $ frameloop load 127.0.0.1:7007 -c 300 -n 10000 --warmup 0s
 //! …
 //!              267 connections short: the server ended them before they had
