@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod conn;
+mod messages;
 mod net;
 mod sim;

@@ -11,6 +11,7 @@ mod check;
 mod connect;
 mod environment;
 mod load;
+mod messages;
 mod prompt;
 mod report;
 mod results;

@@ -7,6 +7,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+#[cfg(feature = "cli")]
+pub(crate) mod document;
 mod example;
 mod parts;
 #[cfg(feature = "cli")]

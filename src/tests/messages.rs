@@ -1,0 +1,213 @@
+//! docs/MESSAGES.md holds every message of the library, so that it can be read from top to bottom.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use std::{env, fs, io};
+
+use crate::address::{Address, explain_listen};
+use crate::client::ClientError;
+use crate::wire::{FrameError, Protocol};
+use crate::{CloseReason, Config, ConfigBuilder, DialError, DialRefused, Error, SendError, StatsError};
+use crate::{TimerRefused, wire};
+
+/// The messages of an enum, one value or several per variant. A variant without a value does not compile.
+macro_rules! messages {
+    ($name:ident { $($variant:pat => $values:expr,)* }) => {{
+        let covers_all = |value: &$name| match value {
+            $($variant => {})*
+        };
+        let mut rows = Vec::new();
+        $(for value in $values {
+            covers_all(&value);
+            rows.push(value.to_string());
+        })*
+        (stringify!($name), rows)
+    }};
+}
+
+/// Writes the section `name` of docs/MESSAGES.md if FRAMELOOP_UPDATE is set, and compares it otherwise.
+fn check(name: &str, section: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/MESSAGES.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->\n"));
+    let (before, rest) = page.split_once(&begin).unwrap();
+    let (_, after) = rest.split_once(&end).unwrap();
+    let current = format!("{before}{begin}{section}{end}{after}");
+    if env::var_os("FRAMELOOP_UPDATE").is_some() {
+        fs::write(&path, current).unwrap();
+    } else {
+        assert!(page == current, "docs/MESSAGES.md is out of date: run FRAMELOOP_UPDATE=1 cargo test messages");
+    }
+}
+
+fn frame_errors() -> Vec<FrameError> {
+    let headers = [*b"\0\0\0\x65", *b"GET ", *b"\x16\x03\x01\0", *b"SSH-", *b"\x05\0\0\0"];
+    let errors =
+        headers.map(|header| wire::decode(&header, if header[3] == 0x65 { 100 } else { 16 << 20 }).unwrap_err());
+    for protocol in Protocol::ALL {
+        assert!(errors.iter().any(|error| error.looks_like == Some(protocol)), "{protocol}");
+    }
+    errors.to_vec()
+}
+
+fn config_errors() -> Vec<Error> {
+    let zero = Some(Duration::ZERO);
+    let builders: Vec<ConfigBuilder> = vec![
+        Config::builder().max_connections(0),
+        Config::builder().max_per_ip(Some(0)),
+        Config::builder().ip_prefix((33, 64)),
+        Config::builder().max_payload(1 << 20).memory(1 << 20),
+        Config::builder().max_payload(100).memory(0),
+        Config::builder().output_high_water(0),
+        Config::builder().output_high_water(1_024).output_low_water(1_024),
+        Config::builder().frame_budget(0),
+        Config::builder().accept_budget(0),
+        Config::builder().turn_budget(0),
+        Config::builder().backlog(0),
+        Config::builder().idle_timeout(zero),
+        Config::builder().frame_timeout(zero),
+        Config::builder().write_timeout(zero),
+        Config::builder().keepalive(Some(Duration::from_millis(1))),
+    ];
+    builders.into_iter().map(|builder| builder.build().unwrap_err().into()).collect()
+}
+
+/// What keeps an address from being listened on.
+fn listen_errors() -> Vec<Error> {
+    let tcp = |text: &str| Address::Tcp(text.parse().unwrap());
+    let cases = [
+        (tcp("127.0.0.1:7007"), libc::EADDRINUSE),
+        (tcp("192.0.2.1:7007"), libc::EADDRNOTAVAIL),
+        (tcp("127.0.0.1:80"), libc::EACCES),
+        (tcp("[fe80::1]:7007"), libc::EINVAL),
+        (tcp("[fe80::1%9]:7007"), libc::ENODEV),
+        (tcp("[::ffff:127.0.0.1]:7007"), libc::EINVAL),
+        (tcp("127.0.0.1:7007"), libc::EMFILE),
+    ];
+    let refused = cases.map(|(addr, errno)| {
+        let source = explain_listen(&addr, io::Error::from_raw_os_error(errno));
+        Error::Listen { addr, source }
+    });
+    refused.into()
+}
+
+fn os(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+type Messages = (&'static str, Vec<String>);
+
+fn errors() -> Messages {
+    let addr: SocketAddr = "127.0.0.1:7007".parse().unwrap();
+    messages!(Error {
+        Error::Config(_) => config_errors(),
+        Error::Listen { .. } => listen_errors(),
+        Error::Ending { .. } => [Error::Ending { addr: addr.into() }],
+        Error::Poll(_) => [Error::Poll(os(libc::ENOMEM))],
+    })
+}
+
+fn close_reasons() -> Messages {
+    messages!(CloseReason {
+        CloseReason::PeerFinished => [CloseReason::PeerFinished],
+        CloseReason::TruncatedFrame { .. } => [CloseReason::TruncatedFrame { received: 7 }],
+        CloseReason::Reset => [CloseReason::Reset],
+        CloseReason::FrameTooLong(_) => frame_errors().into_iter().map(CloseReason::FrameTooLong),
+        CloseReason::IdleTimeout => [CloseReason::IdleTimeout],
+        CloseReason::FrameTimeout => [CloseReason::FrameTimeout],
+        CloseReason::WriteTimeout => [CloseReason::WriteTimeout],
+        CloseReason::Evicted { .. } => [CloseReason::Evicted { input: 70_000, output: 1_200_000 }],
+        CloseReason::Reclaimed => [CloseReason::Reclaimed],
+        CloseReason::WriteZero => [CloseReason::WriteZero],
+        CloseReason::Io(_) => [CloseReason::Io(io::ErrorKind::TimedOut)],
+        CloseReason::ClosedByHandler => [CloseReason::ClosedByHandler],
+        CloseReason::AbortedByHandler => [CloseReason::AbortedByHandler],
+        CloseReason::HandlerPanicked => [CloseReason::HandlerPanicked],
+        CloseReason::Drained => [CloseReason::Drained],
+        CloseReason::Cut => [CloseReason::Cut],
+    })
+}
+
+fn client_errors() -> Messages {
+    let addr = "127.0.0.1:7007".to_owned();
+    let second = Some(Duration::from_secs(1));
+    messages!(ClientError {
+        ClientError::Resolve(_) => [ClientError::Resolve(io::Error::other("no such name"))],
+        ClientError::Connect { .. } => [ClientError::Connect { addr, source: os(libc::ECONNREFUSED) }],
+        ClientError::PayloadTooLong(_) => [ClientError::PayloadTooLong(5_000_000_000)],
+        ClientError::Payload(_) => [
+            ClientError::Payload(io::ErrorKind::UnexpectedEof.into()),
+            ClientError::Payload(os(libc::EIO)),
+        ],
+        ClientError::SendTimeout(_) => [ClientError::SendTimeout(second), ClientError::SendTimeout(None)],
+        ClientError::InsideSentFrame => [ClientError::InsideSentFrame],
+        ClientError::ReplyTimeout(_) => [ClientError::ReplyTimeout(second), ClientError::ReplyTimeout(None)],
+        ClientError::ReplyTooLong(_) => [ClientError::ReplyTooLong(frame_errors()[0])],
+        ClientError::Closed => [ClientError::Closed],
+        ClientError::ClosedInsideReply { .. } => [
+            ClientError::ClosedInsideReply { received: 9, announced: Some(100) },
+            ClientError::ClosedInsideReply { received: 2, announced: None },
+        ],
+        ClientError::Lost(_) => [ClientError::Lost(os(libc::ECONNRESET))],
+    })
+}
+
+/// Why the reactor did not do what it was asked for.
+fn refusals() -> [Messages; 6] {
+    type HandleError = crate::HandleError<()>;
+    let send_errors = messages!(SendError {
+        SendError::Full => [SendError::Full],
+        SendError::Closed => [SendError::Closed],
+        SendError::TooLong { .. } => [SendError::TooLong { len: 5_000_000_000, max: 4_294_967_295 }],
+        SendError::NoMemory => [SendError::NoMemory],
+    });
+    let dial_errors = messages!(DialError {
+        DialError::Refused => [DialError::Refused],
+        DialError::TimedOut { .. } => [DialError::TimedOut { allowed: Duration::from_secs(10) }],
+        DialError::NoPort => [DialError::NoPort],
+        DialError::SourceNotLocal => [DialError::SourceNotLocal],
+        DialError::SourceFamily => [DialError::SourceFamily],
+        DialError::NoAddress => [DialError::NoAddress],
+        DialError::NoDescriptor => [DialError::NoDescriptor],
+        DialError::QueueFull => [DialError::QueueFull],
+        DialError::ConnectionsMax { .. } => [DialError::ConnectionsMax { allowed: 1_000 }],
+        DialError::Cancelled => [DialError::Cancelled],
+        DialError::Io(_) => [DialError::Io(io::ErrorKind::NetworkUnreachable)],
+    });
+    let dial_refused = messages!(DialRefused {
+        DialRefused::Ending => [DialRefused::Ending],
+        DialRefused::TooMany { .. } => [DialRefused::TooMany { allowed: 1_024 }],
+    });
+    let timer_refused = messages!(TimerRefused {
+        TimerRefused::TooMany { .. } => [TimerRefused::TooMany { allowed: 1_024 }],
+    });
+    let handle_errors = messages!(HandleError {
+        HandleError::Full(()) => [HandleError::Full(())],
+        HandleError::Finished(()) => [HandleError::Finished(())],
+    });
+    let stats_errors = messages!(StatsError {
+        StatsError::Finished => [StatsError::Finished],
+        StatsError::OwnThread => [StatsError::OwnThread],
+    });
+    [send_errors, dial_errors, dial_refused, timer_refused, handle_errors, stats_errors]
+}
+
+#[test]
+fn messages_of_the_library_are_in_the_document() {
+    let texts = ["localhost:7007", "127.0.0.1", "unix:", ""];
+    let address_errors = ("AddressError", texts.map(|text| text.parse::<Address>().unwrap_err().to_string()).to_vec());
+
+    let mut section = String::new();
+    for (name, rows) in
+        [errors(), address_errors, close_reasons()].into_iter().chain(refusals()).chain([client_errors()])
+    {
+        write!(section, "\n### `{name}`\n\n").unwrap();
+        for row in rows {
+            writeln!(section, "- {row}").unwrap();
+        }
+    }
+    section.push('\n');
+    check("library", &section);
+}
