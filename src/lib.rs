@@ -109,3 +109,8 @@ pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;
 pub use crate::reactor::stats::{Calls, Refused, Stats};
 pub use crate::reactor::{DrainReport, Reactor, Turn};
+
+/// The programs of the guide.
+#[cfg(all(doctest, feature = "sim"))]
+#[doc = include_str!("../docs/EMBEDDING.md")]
+struct Embedding;
