@@ -111,6 +111,7 @@ const CASES: [(&str, &[&str]); 7] = [
             "frameloop report text",
             "frameloop report a.hlog a.hlog",
             "frameloop report a.hlog --baseline text",
+            "frameloop report a.hlog --html a.hlog",
             "frameloop report a.hlog --unit furlongs",
             "printf '#[Latencies in furlongs]\\nTag=service,1.0,1.0,1.0,x\\n' | frameloop report -",
             "printf 'Tag=service,1.0,1.0,1.0,x\\n' | frameloop report --unit us -",

@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::Value;
 
-use crate::support::process::{Outcome, frameloop, outcome, outcome_with_input};
+use crate::support::process::{Outcome, Process, frameloop, outcome, outcome_with_input};
 
 const A: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/machine-a.hlog");
 const B: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/machine-b.hlog");
@@ -300,4 +300,28 @@ fn what_a_log_does_not_say_is_asked_for_and_not_guessed() {
     let mixed = scratch.file("mixed.hlog", log.replace("Tag=response", "Tag=GET").as_bytes());
     let taints = json(&[&mixed])["taints"].to_string();
     assert!(taints.contains("3 intervals left out, whose tags are not read: GET"), "{taints}");
+}
+
+#[test]
+fn page_never_replaces_a_log_that_is_read() {
+    let scratch = Scratch::new("replaced");
+    let log = fs::read(A).unwrap();
+    let (a, b) = (scratch.file("a.hlog", &log), scratch.file("b.hlog", &fs::read(B).unwrap()));
+    let (symbolic, hard) = (scratch.path("symbolic"), scratch.path("hard"));
+    std::os::unix::fs::symlink(&a, &symbolic).unwrap();
+    fs::hard_link(&a, &hard).unwrap();
+    let dotted = format!("{}/./a.hlog", scratch.0.display());
+    for args in [[a.as_str()].as_slice(), &[&b, &a], &[&b, "--baseline", &a], &["-"]] {
+        for page in [&a, &symbolic, &hard, &dotted] {
+            let mut command = frameloop(&[&["report", "--html", page], args].concat());
+            let mut process = Process::start(command.stdin(fs::File::open(&a).unwrap()));
+            assert_eq!(process.status().code(), Some(2), "{args:?} {page}");
+            let stderr = process.outcome().stderr;
+            assert!(stderr.starts_with("error: --html would replace the log "), "{stderr}");
+            assert_eq!(fs::read(&a).unwrap(), log, "{args:?} {page}");
+        }
+    }
+    // Another file may be replaced, and one that is no input is none because it has the same content.
+    let page = scratch.file("page.html", &log);
+    succeeded(&[&a, "--html", &page]);
 }

@@ -57,12 +57,19 @@ Examples:
 Exit codes: 0 done, 1 a file cannot be read or written, 2 usage.";
 
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
-    if args.logs.iter().chain(&args.baseline).filter(|path| *path == Path::new("-")).count() > 1 {
+    let inputs = || args.logs.iter().chain(&args.baseline);
+    if inputs().filter(|path| *path == Path::new("-")).count() > 1 {
         return Err(Failure::run("- is given more than once, and stdin can be read once; give a file for the others"));
     }
     let page = args.html.as_deref().map(Destination::of).transpose()?;
     if args.json && page.as_ref().is_some_and(Destination::is_stdout) {
         return Err(Failure::usage("--json and --html are both written to stdout; give --html a file"));
+    }
+    if let Some(input) = inputs().find(|input| page.as_ref().is_some_and(|page| page.replaces(input))) {
+        let name = input.display();
+        return Err(Failure::usage(format_args!(
+            "--html would replace the log {name}, which is read; give it another file"
+        )));
     }
     let read = |path: &PathBuf| read::read(path, args.unit);
     let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?;

@@ -1,7 +1,7 @@
 //! Files that results go to; every failure is one line with the file's name.
 //!
 //! Rules: a file that cannot be written is reported before the run where that can be known; what a path held stays there
-//! until what replaces it is whole; and no two outputs of a command go to the same file.
+//! until what replaces it is whole; no two outputs of a command go to the same file; and no output replaces an input.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -67,6 +67,15 @@ impl Destination {
                 ours == theirs || inode_of(ours).is_some_and(|ours| inode_of(theirs) == Some(ours))
             }
             _ => false,
+        }
+    }
+
+    /// Whether writing the output would replace the file that `path` leads to; `-` is stdin.
+    pub(crate) fn replaces(&self, path: &Path) -> bool {
+        let path = if path == Path::new("-") { Path::new("/dev/stdin") } else { path };
+        match &self.place {
+            Place::File(ours) => inode_of(ours).is_some_and(|ours| inode_of(path) == Some(ours)),
+            Place::Stdout | Place::Opened(_) => false,
         }
     }
 
