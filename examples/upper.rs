@@ -1,12 +1,12 @@
-//! A handler of one's own: answers each frame in capital letters.
+//! A handler of your own: answers each frame in capital letters.
 
 use frameloop::{Config, Connection, Frame, Handler, Reactor};
 
 struct Upper;
 
 impl Handler for Upper {
-    type State = (); // what is kept for each connection
-    type Message = (); // what other threads send, through a handle
+    type State = (); // kept for each connection
+    type Message = (); // sent by other threads, through a handle
 
     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
 

@@ -29,7 +29,6 @@ fn the_readme_shows_an_example_that_compiles() {
 #[test]
 fn every_flag_has_the_default_that_the_tables_give() {
     let pages = [
-        ("README", README, "serve"),
         ("PROTOCOL", PROTOCOL, "serve"),
         ("OPERATIONS", OPERATIONS, "serve"),
         ("LOAD-TESTING", LOAD_TESTING, "load"),
