@@ -105,17 +105,6 @@ fn connections_that_are_dialled_are_served_like_those_accepted() {
 }
 
 #[test]
-fn a_dial_that_nobody_answers_to_is_refused() {
-    let (addr, _holder) = deaf_port();
-    let mut reactor = caller(patient());
-    let id = reactor.cx().dial(Dial::to(addr)).unwrap();
-    turn_until(&mut reactor, |caller| !caller.failed.is_empty());
-    assert_eq!(reactor.handler().failed, [(id, DialError::Refused)]);
-    assert_eq!(reactor.stats().dials_failed, 1);
-    assert!(reactor.handler().opened.is_empty());
-}
-
-#[test]
 fn a_dial_times_out_when_the_listen_queue_takes_no_more() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

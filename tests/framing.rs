@@ -9,45 +9,11 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::{env, process};
 
-use frameloop::CloseReason;
 use socket2::SockRef;
 
 use support::{
     End, PATIENCE, PEER_FINISHED, Server, announcement, closed_by, frame, patient, payload, replies_and_end,
 };
-
-#[test]
-fn frames_that_come_in_one_piece_are_answered_in_order() {
-    const COUNT: usize = 20_000;
-    let server = Server::start(patient());
-    let payloads: Vec<_> = (0..COUNT).map(|index| payload(index as u64, index % 97)).collect();
-    let stream: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
-    let (replies, end) = replies_and_end(&mut server.connect(), &stream);
-    assert!(replies == payloads && end == End::InOrder, "{} replies, then {end:?}", replies.len());
-    let stats = server.stats_when_empty();
-    assert_eq!((stats.frames_in, stats.frames_out), (COUNT as u64, COUNT as u64));
-    assert_eq!((stats.bytes_in, stats.bytes_out), (stream.len() as u64, stream.len() as u64));
-}
-
-#[test]
-fn empty_frames_are_answered_with_empty_frames() {
-    const COUNT: usize = 100_000;
-    let server = Server::start(patient());
-    let (replies, end) = replies_and_end(&mut server.connect(), &vec![0; 4 * COUNT]);
-    assert!(replies.len() == COUNT && replies.iter().all(Vec::is_empty) && end == End::InOrder);
-    assert_eq!(server.stats_when_empty().frames_in, COUNT as u64);
-}
-
-#[test]
-fn small_and_large_frames_mixed_are_answered_in_order() {
-    let server = Server::start(patient());
-    let lens = [0, 70_000, 3, 65_536, 1 << 20, 0, 69_627, 69_628, 69_629, 1, 300_000, 131_072, 32_768, 12];
-    let payloads: Vec<_> = (0..5).flat_map(|round| lens.map(|len| payload(round + len as u64, len))).collect();
-    let stream: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
-    let (replies, end) = replies_and_end(&mut server.connect(), &stream);
-    assert!(replies == payloads && end == End::InOrder, "{} replies, then {end:?}", replies.len());
-    server.stats_when_empty();
-}
 
 #[test]
 fn a_frame_of_exactly_the_limit_is_echoed_and_one_byte_more_closes_after_the_earlier_replies() {
@@ -104,22 +70,6 @@ fn what_is_owed_when_the_fin_comes_is_sent_when_the_peer_reads_at_last() {
     client.expect(&sent);
     assert_eq!(client.end(), End::InOrder);
     assert_eq!(closed_by(&server.stats_when_empty(), PEER_FINISHED), 1);
-}
-
-#[test]
-fn a_fin_inside_a_frame_is_answered_with_the_earlier_replies_and_counted_as_truncated() {
-    let server = Server::start(patient());
-    let whole = frame(&payload(1, 300));
-    for cut in [1, 2, 3, 4, 5, 303] {
-        let stream = [&whole[..], &whole[..], &whole[..cut]].concat();
-        let (replies, end) = replies_and_end(&mut server.connect(), &stream);
-        assert_eq!((replies.len(), end), (2, End::InOrder), "cut after {cut} bytes");
-    }
-    let large = frame(&payload(2, 1 << 20));
-    let (replies, end) = replies_and_end(&mut server.connect(), &large[..700_000]);
-    assert_eq!((replies.len(), end), (0, End::InOrder));
-    let stats = server.stats_when_empty();
-    assert_eq!(stats.closed_by(CloseReason::TruncatedFrame { received: 0 }.kind()), 7, "{stats}");
 }
 
 #[test]

@@ -148,20 +148,6 @@ fn a_stop_from_another_thread_ends_run_at_once() {
 }
 
 #[test]
-fn a_stop_ends_a_drain_under_way() {
-    let (handle, addr, running) = spawn(Hooks::default());
-    let client = client(addr);
-    echo(&client, b"open");
-    // The client keeps the drain waiting for its FIN.
-    handle.drain().unwrap();
-    assert_eq!(std::io::Read::read(&mut &client, &mut [0; 8]).unwrap(), 0);
-    handle.stop().unwrap();
-    let reactor = running.join().unwrap();
-    assert_eq!(reactor.stats().connections, 0);
-    reactor.handler().log.assert_paired();
-}
-
-#[test]
 fn a_snapshot_of_the_stats_is_of_what_was_done_before() {
     let (handle, addr, running) = spawn(Hooks::default());
     let client = client(addr);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use frameloop::CloseReason;
 
-use support::{Client, End, Server, announcement, frame, patient, payload};
+use support::{Client, End, Server, frame, patient, payload};
 
 /// A client that is refused sees its connection end without a byte; by RST if it had sent something already.
 #[track_caller]
@@ -103,23 +103,6 @@ fn full_server_serves_newcomers_in_place_of_silent_connections() {
         client.send_bytes(&incomplete[900..]);
         client.expect(&payload(1, 1_000));
     }
-}
-
-#[test]
-fn a_peer_that_announces_little_and_sends_less_is_no_reason_to_refuse_others() {
-    let server = Server::start(patient().max_payload(1 << 20).memory(2 << 20));
-    let announcers: Vec<_> = (0..500)
-        .map(|_| {
-            let mut client = server.connect();
-            client.send_bytes(&announcement(1 << 20));
-            client
-        })
-        .collect();
-    server.stats_when(|stats| stats.bytes_in == 4 * 500);
-    server.connect().call(&payload(1, 500_000));
-    drop(announcers);
-    let stats = server.stats_when_empty();
-    assert_eq!(stats.refused.total(), 0, "{stats}");
 }
 
 #[cfg(feature = "cli")]

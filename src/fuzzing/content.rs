@@ -7,14 +7,14 @@ use crate::wire::{HEADER_LEN, announced_len, decode_header};
 
 /// What a stream is made of.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) frames: Vec<Range<usize>>,
-    pub(super) rest: Rest,
+pub(crate) struct Content {
+    pub(crate) frames: Vec<Range<usize>>,
+    pub(crate) rest: Rest,
 }
 
 /// What lies behind the last whole frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(crate) enum Rest {
     /// So many bytes of the next one.
     Part(usize),
     TooLong {
@@ -23,7 +23,7 @@ pub(super) enum Rest {
 }
 
 impl Content {
-    pub(super) fn of(bytes: &[u8], max_payload: u32) -> Self {
+    pub(crate) fn of(bytes: &[u8], max_payload: u32) -> Self {
         let (mut frames, mut at) = (Vec::new(), 0);
         let rest = loop {
             let Some(header) = bytes[at..].first_chunk() else { break Rest::Part(bytes.len() - at) };
@@ -42,12 +42,12 @@ impl Content {
     }
 
     /// The bytes of the whole frames.
-    pub(super) fn whole_len(&self) -> usize {
+    pub(crate) fn whole_len(&self) -> usize {
         self.frames.last().map_or(0, |last| last.end)
     }
 
     /// Why a connection ends that has received this, then FIN, and has answered.
-    pub(super) fn reason(&self, bytes: &[u8], max_payload: u32) -> CloseReason {
+    pub(crate) fn reason(&self, bytes: &[u8], max_payload: u32) -> CloseReason {
         match (self.rest, announced_len(&bytes[self.whole_len()..], max_payload)) {
             (Rest::Part(0), Ok(None)) => CloseReason::PeerFinished,
             (Rest::Part(received), Ok(_)) => CloseReason::TruncatedFrame { received },

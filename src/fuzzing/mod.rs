@@ -7,7 +7,7 @@
 //! | [`decoder`] | a limit, a partition, and a stream that arrives so cut |
 //! | [`connection`] | settings, then what peer, network, handler and reactor do, step by step |
 
-mod content;
+pub(crate) mod content;
 mod scene;
 mod script;
 mod sink;

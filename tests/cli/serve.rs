@@ -5,8 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
-use std::{env, fs, io, thread};
+use std::{env, fs, io};
 
 use frameloop::wire::{HEADER_LEN, encode_header};
 use procfs_core::FromRead;
@@ -15,9 +14,6 @@ use procfs_core::process::{LimitValue, Limits};
 use crate::at_once;
 use crate::serve;
 use crate::support::process::{Outcome, PATIENCE, Process, frameloop, outcome, outcome_with_input};
-
-/// Within this time two signals are one.
-const PAIR: Duration = Duration::from_millis(100);
 
 /// A path for a socket that no other test takes, gone again afterwards.
 struct SocketPath(PathBuf);
@@ -205,29 +201,6 @@ fn log_and_lines_for_scripts_are_in_order_on_one_pipe() {
         let last = end.lines().last().unwrap_or_default();
         assert!(last.starts_with("drained "), "{last}");
     });
-}
-
-#[test]
-fn a_reader_that_is_stuck_is_cut_at_the_drain_timeout() {
-    let (server, addr) = serve(&["--max-payload", "64MiB", "--drain-timeout", "100ms"]);
-    let _client = stuck_reader(&addr);
-    server.signal("TERM");
-    let (drained, cut, unsent) = drain_report(&server.outcome());
-    assert_eq!((drained, cut), (0, 1));
-    assert!(unsent > 0);
-}
-
-#[test]
-fn a_second_signal_ends_at_once() {
-    let (server, addr) = serve(&["--max-payload", "64MiB", "--drain-timeout", "1h"]);
-    let _client = stuck_reader(&addr);
-    server.signal("INT");
-    server.stderr_line_with("draining");
-    thread::sleep(PAIR);
-    server.signal("TERM");
-    let (drained, cut, unsent) = drain_report(&server.outcome());
-    assert_eq!((drained, cut), (0, 1));
-    assert!(unsent > 0);
 }
 
 #[test]

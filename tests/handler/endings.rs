@@ -2,9 +2,8 @@
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
-use frameloop::{CloseReason, Config, ConnId, Context, SendError, Turn};
+use frameloop::{CloseReason, Config, ConnId, Context, SendError};
 
 use crate::support::stepped::{End, Hooks, Server, frame, frames, pattern, reset};
 use crate::{all, server};
@@ -137,58 +136,4 @@ fn a_close_inside_on_low_water_flushes_the_rest() {
         server.expect_last(&client, &[&large]);
     });
     assert_eq!(reason, CloseReason::ClosedByHandler);
-}
-
-#[test]
-fn a_refused_connection_is_never_opened() {
-    let config = Config::builder().max_connections(1).build().unwrap();
-    let mut server = Server::new(config, Hooks::default());
-    let admitted = server.connect();
-    let refused = server.connect();
-    drop(server.read_to_end(&refused));
-    server.echo(&admitted, b"x");
-    drop(admitted);
-    server.closed(1);
-    assert_eq!((server.log().opened.len(), server.reactor.stats().refused.max_connections), (1, 1));
-    server.log().assert_paired();
-}
-
-#[test]
-fn a_stop_closes_what_was_opened_at_once() {
-    let mut server = server(Hooks::default());
-    let clients: Vec<_> = (0..10).map(|_| server.connect()).collect();
-    server.act(|cx| cx.stop());
-    assert_eq!(server.turn(), Turn::Done);
-    assert_eq!(server.reactor.drain_report().cut, 10);
-    assert!(server.log().closed.iter().all(|(_, reason)| *reason == CloseReason::Cut), "{:?}", server.log());
-    server.log().assert_paired();
-    drop(clients);
-}
-
-#[test]
-fn a_peer_that_does_not_answer_our_fin_is_closed_after_the_linger_timeout() {
-    let config = Config::builder().linger_timeout(Duration::from_millis(50)).build().unwrap();
-    let mut server = Server::new(config, Hooks::default().on_frame(|conn, _| conn.close()));
-    let client = server.connect();
-    server.write(&client, &frame(b"x"));
-    assert_eq!(server.closed(1).1, CloseReason::ClosedByHandler);
-    server.log().assert_paired();
-    drop(client);
-}
-
-#[test]
-fn after_its_close_nothing_more_is_queued_also_not_at_low_water() {
-    let config = Config::builder().output_high_water(1_024).output_low_water(256).build().unwrap();
-    let (results, sent) = channel();
-    let hooks = Hooks::default()
-        .on_frame(|conn, _| {
-            assert_eq!(conn.reply(&pattern(2_048)), Ok(()));
-            conn.close();
-        })
-        .on_writable(move |conn| results.send(conn.reply(b"after the close")).unwrap());
-    let mut server = Server::new(config, hooks);
-    let client = server.connect();
-    server.write(&client, &frame(b"x"));
-    server.expect_last(&client, &[&pattern(2_048)]);
-    assert!(all(&sent).iter().all(|sent| *sent == Err(SendError::Closed)));
 }

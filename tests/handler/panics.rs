@@ -49,23 +49,6 @@ fn a_panic_in_on_frame_ends_only_its_own_connection() {
 }
 
 #[test]
-fn a_panic_over_a_large_frame_gives_its_buffers_back() {
-    let mut panic_once = once();
-    let hooks = Hooks::default().on_frame(move |conn, frame| {
-        if frame.payload().len() > 1_000 {
-            panic_once();
-        }
-        assert_eq!(conn.reply_frame(frame), Ok(()));
-    });
-    let reason = panicking(hooks, |server, victim| {
-        server.write(victim, &frame(&pattern(1 << 20)));
-        server.closed(1);
-        assert_eq!(server.reactor.stats().buffered_bytes, 0);
-    });
-    assert_eq!(reason, CloseReason::HandlerPanicked);
-}
-
-#[test]
 fn a_panic_in_on_half_close_on_low_water_or_on_wake_ends_only_its_own_connection() {
     let mut panic_once = once();
     let hooks = Hooks::default().on_half_close(move |conn| {

@@ -4,36 +4,8 @@ use std::sync::mpsc::channel;
 
 use frameloop::{Broadcast, CloseReason, Config, ConnId, Connection, Frame, Handler, SendError};
 
-use crate::support::stepped::{End, Hooks, Server, frame, frames, pattern, reset};
+use crate::support::stepped::{End, Hooks, Server, frame, frames, pattern};
 use crate::{all, server};
-
-#[test]
-fn replies_by_copy_and_by_frame_keep_their_order() {
-    let hooks = Hooks::default().on_frame(|conn, frame| {
-        let is_copied = frame.payload()[0] % 2 == 0;
-        let sent = if is_copied { conn.reply(frame.payload()) } else { conn.reply_frame(frame) };
-        assert_eq!(sent, Ok(()));
-    });
-    let mut server = server(hooks);
-    let client = server.connect();
-    // Runs of both kinds, of one and of several frames, small ones and such as fill a read.
-    let payloads: Vec<Vec<u8>> = (0..2_000_usize)
-        .map(|i| {
-            let kind = [0, 1, 0, 0, 1, 1, 1][i % 7];
-            let mut payload = pattern(1 + (i * 37) % 300 + if i % 200 == 0 { 30_000 } else { 0 });
-            payload[0] = kind;
-            payload.extend((i as u32).to_be_bytes());
-            payload
-        })
-        .collect();
-    for batch in payloads.chunks(100) {
-        let batch: Vec<&[u8]> = batch.iter().map(Vec::as_slice).collect();
-        server.write(&client, &frames(&batch));
-        server.expect(&client, &batch);
-    }
-    let stats = server.reactor.stats();
-    assert_eq!((stats.frames_in, stats.frames_out), (2_000, 2_000));
-}
 
 #[test]
 fn a_frame_is_sent_to_another_connection_by_its_id() {
@@ -113,61 +85,6 @@ fn a_broadcast_counts_whom_it_reached_and_who_is_over_the_mark() {
 }
 
 #[test]
-fn over_the_mark_nothing_is_queued_until_low_water_is_told() {
-    let mut server = server(Hooks::default());
-    let (client, id) = server.connect_with_id();
-    let taken = server.act(move |cx| {
-        let taken = fill(&mut |payload| cx.send(id, payload));
-        assert_eq!(cx.send(id, b"lost"), Err(SendError::Full));
-        taken
-    });
-    assert!((4..=5).contains(&taken), "64 KiB are the high watermark, {taken} frames of 16 KiB were queued");
-
-    let expected = vec![pattern(16 << 10); taken];
-    server.expect(&client, &expected.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    server.turn_until("low water", |reactor| reactor.handler().log.low_water == [id]);
-    server.act(move |cx| assert_eq!(cx.send(id, b"room again"), Ok(())));
-    server.expect(&client, &[b"room again"]);
-    assert_eq!(server.log().low_water, [id]);
-}
-
-#[test]
-fn low_water_follows_also_when_everything_was_sent_at_once() {
-    let config = Config::builder().output_high_water(1_024).output_low_water(256).build().unwrap();
-    let (results, sent) = channel();
-    let hooks = Hooks::default().on_frame(move |conn, frame| {
-        results.send(conn.reply_frame(frame)).unwrap();
-        results.send(conn.reply(b"one more")).unwrap();
-    });
-    let mut server = Server::new(config, hooks);
-    let client = server.connect();
-    let payload = pattern(2_048);
-    server.write(&client, &frame(&payload));
-    server.expect(&client, &[&payload]);
-    assert_eq!(all(&sent), [Ok(()), Err(SendError::Full)]);
-    // The echo has been sent, so whatever is to be told of it has been told by the next turns.
-    server.act(|_| {});
-    server.act(|_| {});
-    assert_eq!(server.log().low_water, server.log().opened, "told OverMark, and never that there is room again");
-}
-
-#[test]
-fn one_reply_may_exceed_the_high_watermark_and_the_next_may_not() {
-    let (results, sent) = channel();
-    let large = pattern(1 << 20);
-    let reply = large.clone();
-    let hooks = Hooks::default().on_frame(move |conn, _| {
-        results.send(conn.reply(&reply)).unwrap();
-        results.send(conn.reply(b"too much")).unwrap();
-    });
-    let mut server = server(hooks);
-    let client = server.connect();
-    server.write(&client, &frames(&[b"1", b"2"]));
-    server.expect(&client, &[&large, &large]);
-    assert_eq!(all(&sent), [Ok(()), Err(SendError::Full), Ok(()), Err(SendError::Full)]);
-}
-
-#[test]
 fn each_connection_has_a_state_of_its_own() {
     struct Count;
     impl Handler for Count {
@@ -197,37 +114,6 @@ fn each_connection_has_a_state_of_its_own() {
 }
 
 #[test]
-fn a_payload_of_many_chunks_reads_the_same_in_one_piece_and_in_several() {
-    let (results, lens) = channel();
-    let hooks = Hooks::default().on_frame(move |conn, frame| {
-        let joined = frame.payload_chunks().collect::<Vec<_>>().concat();
-        results.send((frame.payload_chunks().count(), frame.payload_len(), frame.payload() == joined)).unwrap();
-        assert_eq!(conn.reply(frame.payload()), Ok(()));
-        assert_eq!(conn.reply_frame(frame), Err(SendError::Full));
-    });
-    let mut server = server(hooks);
-    let client = server.connect();
-    // The second one is shorter than the first, so nothing of that may be left in it.
-    for len in [1 << 20, 300_000, (68 << 10) - 3] {
-        let payload = pattern(len);
-        server.write(&client, &frame(&payload));
-        server.expect(&client, &[&payload]);
-        let (pieces, payload_len, is_equal) = lens.recv().unwrap();
-        assert!(pieces > 1 && is_equal && payload_len == len, "{pieces} pieces, {payload_len} of {len} bytes");
-    }
-}
-
-#[test]
-fn a_large_frame_is_echoed_from_where_it_lies() {
-    let mut server = server(Hooks::default());
-    let client = server.connect();
-    let large = pattern(1 << 20);
-    server.write(&client, &frames(&[b"before", &large, b"behind"]));
-    server.expect(&client, &[b"before", &large, b"behind"]);
-    assert_eq!(server.reactor.stats().buffered_bytes, 0);
-}
-
-#[test]
 fn frames_for_a_connection_that_closes_meanwhile_are_gone() {
     let (results, sent) = channel();
     let on_close = results.clone();
@@ -247,24 +133,6 @@ fn frames_for_a_connection_that_closes_meanwhile_are_gone() {
     drop(closed);
     server.turn_until("both closes", |reactor| reactor.handler().log.closed.len() == 2);
     assert_eq!(all(&sent), [Err(SendError::Closed); 4]);
-    server.log().assert_paired();
-}
-
-#[test]
-fn frames_sent_while_their_target_is_reset_hurt_nobody() {
-    let mut server = server(Hooks::default());
-    let other = server.connect();
-    for round in 1..=50 {
-        let (client, id) = server.connect_with_id();
-        let handle = server.reactor.handle();
-        reset(client);
-        // Comes in the same turn as the reset, before the connection has run.
-        handle.send(Box::new(move |cx| assert_ne!(cx.send(id, b"on its way"), Err(SendError::Full)))).ok().unwrap();
-        assert_eq!(server.closed(round), (id, CloseReason::Reset));
-    }
-    server.echo(&other, b"still served");
-    drop(other);
-    server.closed(51);
     server.log().assert_paired();
 }
 

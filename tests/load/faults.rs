@@ -1,10 +1,8 @@
 //! Servers that answer wrong, not at all, or only for a while.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use frameloop::load::{FaultKind, Plan, Stop};
+use frameloop::load::{FaultKind, Plan};
 
 use crate::double::{Double, echo, frame, swallow};
 use crate::{outcome, plan};
@@ -55,34 +53,6 @@ fn a_frame_too_many_is_wrong() {
     });
     let outcome = outcome(&Plan { connections: 1, ..plan(server.addr) });
     assert_eq!(outcome.errors.wrong, 1, "{:?}", outcome.errors);
-}
-
-#[test]
-fn a_server_that_never_answers_leaves_every_frame_unanswered() {
-    let server = Double::start(|_, client| swallow(client));
-    let patience = Duration::from_millis(200);
-    let stop = Stop::After(Duration::from_millis(300));
-    let outcome = outcome(&Plan { patience, stop, ..plan(server.addr) });
-    assert_eq!((outcome.frames, outcome.errors.unanswered), (0, 10));
-    assert_eq!(outcome.errors.total(), 10);
-    assert_eq!(outcome.service.len(), 10, "each with how long it has waited");
-    assert!(outcome.service.min() >= 200_000_000, "{}", outcome.service.min());
-}
-
-#[test]
-fn a_server_that_dies_ends_the_run_and_is_told_of() {
-    // After 50 frames of all clients each connection is closed, and no new one is taken up.
-    static ANSWERED: AtomicUsize = AtomicUsize::new(0);
-    let server = Double::start(|_, client| {
-        while ANSWERED.fetch_add(1, Ordering::Relaxed) < 50 {
-            echo(client, 1);
-        }
-    });
-    let outcome = outcome(&Plan { stop: Stop::After(Duration::from_secs(3_600)), ..plan(server.addr) });
-    assert_eq!(outcome.frames, 50);
-    assert_eq!(outcome.errors.ended, 10, "{:?}", outcome.errors);
-    assert!(outcome.measured < Duration::from_secs(60), "it does not wait for an hour");
-    assert_eq!(outcome.ended.values().sum::<u64>(), 10);
 }
 
 #[test]

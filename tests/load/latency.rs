@@ -45,15 +45,3 @@ fn a_stall_of_a_second_is_charged_to_everybody_who_was_due_in_it() {
     let slowest = outcome.intervals.iter().map(|interval| interval.response.histogram().max()).max().unwrap();
     assert!(slowest >= 900_000_000, "and the second in which it was shows it");
 }
-
-#[test]
-fn what_is_never_answered_is_charged_with_its_wait() {
-    let server = Double::start(|_, client| crate::double::swallow(client));
-    let (stop, patience) = (Stop::After(Duration::from_millis(200)), Duration::from_millis(300));
-    let outcome = outcome(&Plan { rate: Some(100.0), stop, patience, ..plan(server.addr) });
-    let response = outcome.response.as_ref().unwrap();
-    assert_eq!((response.len(), outcome.errors.unanswered), (20, 20));
-    assert!(response.min() >= 300_000_000 && response.max() >= 490_000_000, "{} {}", response.min(), response.max());
-    // All were sent, and the time that they waited for their connection is not in service.
-    assert_eq!((outcome.service.len(), outcome.frames), (20, 0));
-}

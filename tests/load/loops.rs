@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use frameloop::load::{Plan, Progress, Stage, Stop, Unwatched, Watch, run};
+use frameloop::load::{Plan, Progress, Stop, Unwatched, Watch, run};
 
 use crate::support::{Server, patient};
 use crate::{outcome, plan};
@@ -71,35 +71,6 @@ fn what_was_warmed_up_with_is_not_counted() {
     assert_eq!(answered, 400);
     assert_eq!(outcome.frames + outcome.frames_after_end, 200);
     assert!(outcome.frames >= 190, "{}", outcome.frames);
-}
-
-/// Has enough once it is measured.
-struct Impatient {
-    stages: Vec<Stage>,
-}
-
-impl Watch for Impatient {
-    fn on_progress(&mut self, progress: &Progress) {
-        if self.stages.last() != Some(&progress.stage) {
-            self.stages.push(progress.stage);
-        }
-    }
-
-    fn wants_end(&mut self) -> bool {
-        self.stages.last() == Some(&Stage::Measuring)
-    }
-}
-
-#[test]
-fn a_run_that_is_ended_early_tells_what_it_has_seen() {
-    let server = Server::start(patient());
-    let mut watch = Impatient { stages: Vec::new() };
-    let plan = Plan { stop: Stop::After(Duration::from_secs(3_600)), ..plan(server.addr) };
-    let outcome = run(&plan, &mut watch).unwrap();
-    assert!(outcome.was_interrupted);
-    assert!(outcome.frames > 0 && outcome.measured > Duration::ZERO);
-    assert_eq!(outcome.errors.total(), 0, "{:?}", outcome.errors);
-    assert_eq!(outcome.service.len(), outcome.frames + outcome.frames_after_end);
 }
 
 #[test]

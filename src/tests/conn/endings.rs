@@ -5,13 +5,21 @@ use std::io::ErrorKind;
 use crate::config::Config;
 use crate::conn::io::Readiness;
 use crate::error::CloseReason;
+use crate::fuzzing::content::Content;
 use crate::fuzzing::socket::{Arrival, Room};
 use crate::tests::conn::driver::{Driver, Phase};
 use crate::tests::conn::sink::Style;
-use crate::tests::conn::{Outlook, frame_of, stream};
+use crate::tests::conn::{frame_of, stream};
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
 const FRAMES: &[usize] = &[3, 0, 10, 1, 6];
+
+/// What these bytes are, and why their connection ends if a FIN is behind them.
+fn outlook(bytes: &[u8]) -> (Content, CloseReason) {
+    let content = Content::of(bytes, u32::MAX);
+    let reason = content.reason(bytes, u32::MAX);
+    (content, reason)
+}
 
 /// The first bytes, in the given step, then `end`; `together` in the same edge as the last of them.
 fn cut_off(driver: &mut Driver, bytes: &[u8], step: usize, end: Arrival, together: bool) {
@@ -35,10 +43,13 @@ fn fin_at_every_byte_ends_in_order_between_frames_and_abruptly_inside_one() {
         for cut in 0..=all.len() {
             for (step, together) in [(1, false), (7, true), (100, false), (100, true)] {
                 cut_off(&mut driver, &all[..cut], step, Arrival::Eof, together);
-                let outlook = Outlook::of(&all[..cut], u32::MAX);
-                driver.ended(outlook.reason);
-                assert_eq!((driver.sink.frames, driver.socket.written.len()), (outlook.frames, outlook.whole));
-                let is_in_order = outlook.reason == CloseReason::PeerFinished;
+                let (content, reason) = outlook(&all[..cut]);
+                driver.ended(reason);
+                assert_eq!(
+                    (driver.sink.frames, driver.socket.written.len()),
+                    (content.frames.len(), content.whole_len())
+                );
+                let is_in_order = reason == CloseReason::PeerFinished;
                 assert_eq!(driver.sink.half_closes, usize::from(is_in_order));
                 assert!(!driver.socket.is_shut_down, "closing sends the FIN");
                 driver.reconnect();
@@ -53,15 +64,15 @@ fn fin_at_every_byte_leaves_the_replies_to_a_peer_that_reads_slowly() {
     for style in STYLES {
         let mut driver = Driver::new(style, Config::default());
         for cut in 0..=all.len() {
-            let outlook = Outlook::of(&all[..cut], u32::MAX);
+            let (content, reason) = outlook(&all[..cut]);
             driver.socket.room = 0;
             cut_off(&mut driver, &all[..cut], 5, Arrival::Eof, true);
-            for at in 0..outlook.whole {
+            for at in 0..content.whole_len() {
                 assert_eq!((driver.conn.closed(), driver.socket.written.len()), (None, at));
                 driver.take(1);
             }
-            driver.ended(outlook.reason);
-            assert_eq!(driver.socket.written, &all[..outlook.whole]);
+            driver.ended(reason);
+            assert_eq!(driver.socket.written, &all[..content.whole_len()]);
             driver.reconnect();
         }
     }
@@ -89,26 +100,12 @@ fn rst_at_every_byte_closes_at_once() {
             for (step, together) in [(1, false), (7, true), (100, true)] {
                 cut_off(&mut driver, &all[..cut], step, Arrival::Reset, together);
                 assert_eq!(driver.conn.closed(), Some(CloseReason::Reset), "after {cut} bytes");
-                assert!(driver.sink.frames <= Outlook::of(&all[..cut], u32::MAX).frames);
+                assert!(driver.sink.frames <= Content::of(&all[..cut], u32::MAX).frames.len());
                 assert_eq!(driver.sink.half_closes, 0);
                 driver.at_rest();
                 driver.reconnect();
             }
         }
-    }
-}
-
-#[test]
-fn rst_closes_at_once_with_output_owed() {
-    let mut driver = Driver::echo();
-    for room in 0..20 {
-        driver.socket.room = room;
-        driver.receive(&stream(&[16]));
-        assert!(driver.conn.unsent_bytes() > 0);
-        driver.arrive(Arrival::Reset);
-        assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
-        driver.at_rest();
-        driver.reconnect();
     }
 }
 

@@ -42,18 +42,6 @@ fn an_interrupted_call_is_repeated_wherever_it_is() {
 }
 
 #[test]
-fn every_call_may_be_interrupted() {
-    for style in STYLES {
-        let mut driver = Driver::new(style, Config::default());
-        let bytes = script(&mut driver);
-        driver.socket.interrupted_calls = (0..10_000).filter(|call| call % 3 != 2).collect();
-        driver.play();
-        driver.ended(CloseReason::PeerFinished);
-        assert!(driver.socket.written == bytes);
-    }
-}
-
-#[test]
 fn an_interrupted_read_while_lingering_is_repeated() {
     let mut driver = Driver::echo();
     driver.socket.interrupted_calls.insert(0);

@@ -2,7 +2,8 @@
 //!
 //! A [`Socket`](crate::fuzzing::socket::Socket) plays a script and holds the connection to what it promises about system calls, a
 //! [`Driver`](driver::Driver) stands in for the reactor and checks the invariants after every run, and a
-//! [`Answerer`](sink::Answerer) for the handler. What must come out is said by [`Outlook`], in a few lines.
+//! [`Answerer`](sink::Answerer) for the handler. What must come out is said by
+//! [`Content`](crate::fuzzing::content::Content).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,10 +21,8 @@ mod large;
 mod limits;
 mod partitions;
 mod sink;
-mod stress;
 
-use crate::error::CloseReason;
-use crate::wire::{FrameError, HEADER_LEN, announced_len, encode_header};
+use crate::wire::{FrameError, announced_len, encode_header};
 
 /// A frame with this payload.
 fn frame_of(payload: &[u8]) -> Vec<u8> {
@@ -61,34 +60,6 @@ fn pieces<'a>(mut bytes: &'a [u8], lens: &'a [usize]) -> impl Iterator<Item = &'
         bytes = rest;
         piece
     })
-}
-
-/// What must become of a peer that sends some bytes, then FIN, to a handler that answers every frame.
-#[derive(Debug, PartialEq, Eq)]
-struct Outlook {
-    /// Whole frames.
-    frames: usize,
-    /// The bytes of the whole frames.
-    whole: usize,
-    reason: CloseReason,
-}
-
-impl Outlook {
-    fn of(bytes: &[u8], max_payload: u32) -> Self {
-        let (mut frames, mut whole) = (0, 0);
-        let reason = loop {
-            match announced_len(&bytes[whole..], max_payload) {
-                Ok(Some(len)) if whole + HEADER_LEN + len as usize <= bytes.len() => {
-                    frames += 1;
-                    whole += HEADER_LEN + len as usize;
-                }
-                Ok(_) if whole == bytes.len() => break CloseReason::PeerFinished,
-                Ok(_) => break CloseReason::TruncatedFrame { received: bytes.len() - whole },
-                Err(error) => break CloseReason::FrameTooLong(error),
-            }
-        };
-        Self { frames, whole, reason }
-    }
 }
 
 fn too_long(bytes: &[u8], max_payload: u32) -> FrameError {

@@ -1,76 +1,5 @@
-use std::io::{self, Write};
-
 use super::*;
-
-/// Takes up to `room` bytes in all, at most `step` a write, then would block.
-struct Socket {
-    taken: Vec<u8>,
-    room: usize,
-    step: usize,
-    interrupted: bool,
-}
-
-impl Socket {
-    fn with_room(room: usize, step: usize) -> Self {
-        Self { taken: Vec::new(), room, step, interrupted: false }
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.interrupted = !self.interrupted;
-        if self.interrupted {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        let len = bytes.len().min(self.step).min(self.room - self.taken.len());
-        if len == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.taken.extend_from_slice(&bytes[..len]);
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl io::Read for Socket {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-}
-
-impl Transport for Socket {
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Takes nothing, and says so.
-struct Zero;
-
-impl Write for Zero {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl io::Read for Zero {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Ok(0)
-    }
-}
-
-impl Transport for Zero {
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use crate::fuzzing::socket::{Room, Socket};
 
 /// Writes while the socket is said to be writable. Returns whether it still is.
 fn write(output: &mut Output, socket: &mut impl Transport, budget: &mut Budget, pool: &mut ChunkPool) -> bool {
@@ -104,12 +33,16 @@ fn what_is_appended_in_pieces_is_flushed_in_order_whatever_the_socket_takes() {
             output.append(piece, HIGH, &mut pool);
             output.check(HIGH, LOW);
         }
-        let mut socket = Socket::with_room(all.len(), step);
+        let mut socket = Socket::new(0);
         while !output.is_empty() {
+            socket.interrupt(1);
+            socket.rooms.push_back(Room::Bytes(step));
+            socket.make_room();
+            socket.report(true, true);
             write(&mut output, &mut socket, &mut Budget::to_write(usize::MAX), &mut pool);
             output.check(HIGH, LOW);
         }
-        assert!(socket.taken == all);
+        assert!(socket.written == all);
         assert_eq!((output.len(), pool.used_bytes()), (0, 0));
     }
 }
@@ -153,7 +86,7 @@ fn it_is_full_from_the_high_water_mark_to_the_low_one() {
     assert!(output.is_full());
 
     for (room, is_full) in [(HIGH - LOW - 1, true), (1, false)] {
-        let mut socket = Socket::with_room(room, room);
+        let mut socket = Socket::new(room);
         assert!(!write(&mut output, &mut socket, &mut Budget::to_write(usize::MAX), &mut pool));
         assert_eq!(output.is_full(), is_full);
         output.check(HIGH, LOW);
@@ -166,10 +99,10 @@ fn a_flush_ends_when_its_budget_is_spent() {
     let mut output = Output::default();
     output.append(&bytes(100), HIGH, &mut pool);
     output.append_chunks(&mut VecDeque::from([chunk_of(&bytes(50), &mut pool)]), HIGH);
-    let mut socket = Socket::with_room(150, 100);
+    let mut socket = Socket::new(100);
     let mut budget = Budget::to_write(25);
     assert!(write(&mut output, &mut socket, &mut budget, &mut pool));
-    assert_eq!((socket.taken.len(), output.len(), budget.write_bytes), (100, 50, 0));
+    assert_eq!((socket.written.len(), output.len(), budget.write_bytes), (100, 50, 0));
 }
 
 #[test]
@@ -179,22 +112,12 @@ fn one_write_takes_the_chunks_up_to_the_one_that_crosses_the_budget() {
         let mut pool = ChunkPool::new(4 << 20, 0);
         let mut output = Output::default();
         output.append(&all, usize::MAX, &mut pool);
-        let mut socket = Socket::with_room(usize::MAX, usize::MAX);
+        let mut socket = Socket::new(usize::MAX);
         let mut readiness = Readiness::default();
         let accepted = output.write_front(&mut socket, &mut readiness, &mut Budget::to_write(budget));
         assert_eq!(accepted, Ok(sent * CHUNK_LEN), "{budget}");
-        assert!(socket.taken == all[..sent * CHUNK_LEN]);
+        assert!(socket.written == all[..sent * CHUNK_LEN]);
     }
-}
-
-#[test]
-fn a_write_of_zero_is_an_error() {
-    let mut pool = ChunkPool::new(1 << 20, 0);
-    let mut output = Output::default();
-    output.append(b"x", HIGH, &mut pool);
-    let mut readiness = Readiness { writable: true, ..Readiness::default() };
-    let outcome = output.write(&mut Zero, &mut readiness, &mut Budget::to_write(1), LOW, &mut pool);
-    assert_eq!(outcome, Err(CloseReason::WriteZero));
 }
 
 #[test]

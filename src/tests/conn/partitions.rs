@@ -2,10 +2,11 @@
 
 use crate::config::Config;
 use crate::error::CloseReason;
+use crate::fuzzing::content::Content;
 use crate::fuzzing::socket::{Arrival, Room};
 use crate::tests::conn::driver::Driver;
 use crate::tests::conn::sink::Style;
-use crate::tests::conn::{Outlook, compositions, pieces, stream};
+use crate::tests::conn::{compositions, pieces, stream};
 use crate::wire::HEADER_LEN;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
@@ -36,9 +37,9 @@ fn every_partition_of_what_arrives_gives_the_same_frames() {
                 for piece in pieces(&bytes, &lens) {
                     driver.receive(piece);
                     came += piece.len();
-                    let outlook = Outlook::of(&bytes[..came], u32::MAX);
-                    assert_eq!(driver.sink.frames, outlook.frames, "{lens:?}");
-                    assert_eq!(driver.socket.written.len(), outlook.whole, "{lens:?}");
+                    let content = Content::of(&bytes[..came], u32::MAX);
+                    assert_eq!(driver.sink.frames, content.frames.len(), "{lens:?}");
+                    assert_eq!(driver.socket.written.len(), content.whole_len(), "{lens:?}");
                 }
                 finishes(&mut driver, &bytes);
                 driver.reconnect();
