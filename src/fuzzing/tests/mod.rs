@@ -25,6 +25,11 @@ proptest! {
     fn any_stream_of_frames_is_decoded_however_it_is_cut(data in streams()) {
         decoder(&data);
     }
+}
+
+proptest! {
+    // Most scripts end a connection soon, so more of them are played than the usual 256.
+    #![proptest_config(ProptestConfig::with_cases(2_000.max(ProptestConfig::default().cases)))]
 
     #[test]
     fn any_bytes_are_a_script_that_a_connection_survives(data in vec(any::<u8>(), 0..1_500)) {

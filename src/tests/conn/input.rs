@@ -51,22 +51,26 @@ fn a_large_frame_takes_at_most_twice_the_bytes_received() {
 
 #[test]
 fn a_payload_is_the_same_in_one_piece_and_in_several() {
-    let bytes = stream(&[100_000]);
     let mut pool = ChunkPool::new(1 << 20, 0);
-    let mut chunks: VecDeque<Chunk> = bytes
-        .chunks(40_000)
-        .map(|piece| {
-            let mut chunk = pool.acquire(piece.len());
-            chunk.append(piece);
-            chunk
-        })
-        .collect();
-    let joined = Joined::default();
-    let body = Body::Large { chunks: &mut chunks, frame_len: bytes.len(), joined: &joined };
-    let frame = Frame { body };
-    assert_eq!(frame.payload_len(), 100_000);
-    assert_eq!(frame.payload_chunks().collect::<Vec<_>>().concat(), &bytes[HEADER_LEN..]);
-    assert_eq!(frame.payload(), &bytes[HEADER_LEN..]);
+    // The second is shorter, so that nothing of the first may be left in the buffer in which both are joined.
+    let (mut bytes, mut buffer) = (Vec::new(), Vec::new());
+    for payload_len in [100_000, 70_000] {
+        let joined = Joined::with_buffer(buffer);
+        bytes = stream(&[payload_len]);
+        let mut chunks: VecDeque<Chunk> = bytes
+            .chunks(40_000)
+            .map(|piece| {
+                let mut chunk = pool.acquire(piece.len());
+                chunk.append(piece);
+                chunk
+            })
+            .collect();
+        let frame = Frame { body: Body::Large { chunks: &mut chunks, frame_len: bytes.len(), joined: &joined } };
+        assert_eq!(frame.payload_len(), payload_len);
+        assert_eq!(frame.payload_chunks().collect::<Vec<_>>().concat(), &bytes[HEADER_LEN..]);
+        assert_eq!(frame.payload(), &bytes[HEADER_LEN..]);
+        buffer = joined.into_buffer();
+    }
 
     let frame = Frame { body: Body::Whole { bytes: &bytes, at: 0 } };
     assert_eq!(frame.payload_chunks().collect::<Vec<_>>(), [&bytes[HEADER_LEN..]]);
