@@ -11,13 +11,13 @@
 use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::Sound;
+use crate::sound::connection::Behavior;
 use crate::sound::edges;
-use crate::sound::frames::{Answers, HEADER_LEN, consume};
+use crate::sound::frames::{HEADER_LEN, consume};
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<Sound<BelievesLength>>(listener)
+    edges::serve_but::<BelievesLength>(listener)
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ struct Payload {
     came: usize,
 }
 
-impl Answers for BelievesLength {
+impl Behavior for BelievesLength {
     fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
         let mut used = 0;
         loop {

@@ -8,50 +8,28 @@
 //!
 //! Caught by `idle-memory` alone. After other cases the heap that their connections left may hide it.
 
-use std::io::{Read, Result, Write};
+use std::io::{Read, Result};
 use std::net::TcpListener;
 
-use crate::sound::connection::{BUDGET, Connection, Filled, Next, READ_LEN, fill_through};
+use crate::sound::connection::{Behavior, Filled, READ_LEN, fill_through};
 use crate::sound::edges;
-use crate::sound::frames::{Answers, Echo};
-use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<BufferEach>(listener)
+    edges::serve_but::<BufferEach>(listener)
 }
 
 #[derive(Debug)]
-struct BufferEach {
-    buffer: Vec<u8>,
-    inbox: Vec<u8>,
-    outbox: Outbox,
-    is_ended: bool,
-}
+struct BufferEach(Vec<u8>);
 
 impl Default for BufferEach {
     fn default() -> Self {
         // The mistake. It is written to, and so resident: pages of zeros would not be until they are used.
-        let buffer = vec![u8::MAX; READ_LEN];
-        Self { buffer, inbox: Vec::new(), outbox: Outbox::default(), is_ended: false }
+        Self(vec![u8::MAX; READ_LEN])
     }
 }
 
-impl Connection for BufferEach {
-    fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
-        let mut budget = BUDGET;
-        self.outbox.flush(stream)?;
-        while !self.is_ended && !self.outbox.is_full() {
-            if budget == 0 {
-                return Ok(Next::Again);
-            }
-            match fill_through(&mut self.buffer, stream, &mut self.inbox)? {
-                Filled::Drained => return Ok(Next::Wait),
-                Filled::Ended => self.is_ended = true,
-                Filled::With(len) => budget = budget.saturating_sub(len),
-            }
-            Echo.answer(&mut self.inbox, &mut self.outbox)?;
-            self.outbox.flush(stream)?;
-        }
-        Ok(if self.is_ended && self.outbox.is_empty() { Next::Close } else { Next::Wait })
+impl Behavior for BufferEach {
+    fn fill(&mut self, stream: &mut impl Read, inbox: &mut Vec<u8>) -> Result<Filled> {
+        fill_through(&mut self.0, stream, inbox)
     }
 }

@@ -11,19 +11,18 @@
 use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::Sound;
+use crate::sound::connection::Behavior;
 use crate::sound::edges;
-use crate::sound::frames::Answers;
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<Sound<ByteEcho>>(listener)
+    edges::serve_but::<ByteEcho>(listener)
 }
 
 #[derive(Debug, Default)]
 struct ByteEcho;
 
-impl Answers for ByteEcho {
+impl Behavior for ByteEcho {
     fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
         outbox.push(&std::mem::take(inbox)); // the mistake
         Ok(())

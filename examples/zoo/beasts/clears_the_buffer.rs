@@ -12,19 +12,19 @@
 use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::Sound;
+use crate::sound::connection::Behavior;
 use crate::sound::edges;
-use crate::sound::frames::{Answers, whole_frame};
+use crate::sound::frames::whole_frame;
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<Sound<ClearsTheBuffer>>(listener)
+    edges::serve_but::<ClearsTheBuffer>(listener)
 }
 
 #[derive(Debug, Default)]
 struct ClearsTheBuffer;
 
-impl Answers for ClearsTheBuffer {
+impl Behavior for ClearsTheBuffer {
     fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
         if let Some(frame) = whole_frame(inbox)? {
             outbox.push(frame);

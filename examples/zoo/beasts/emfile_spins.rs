@@ -13,11 +13,10 @@ use std::net::TcpListener;
 
 use crate::sound::connection::Sound;
 use crate::sound::doors::Door;
-use crate::sound::frames::Echo;
 use crate::sound::levels;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    levels::serve(listener, go_on, |_| Ok(Sound::<Echo>::default()))
+    levels::serve(listener, go_on, |_| Ok(<Sound>::default()))
 }
 
 fn go_on(_: &Error) -> Door {

@@ -14,10 +14,9 @@ use std::net::TcpListener;
 use crate::sound::connection::Sound;
 use crate::sound::doors::Door;
 use crate::sound::edges;
-use crate::sound::frames::Echo;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve(listener, stop, |_| Sound::<Echo>::default())
+    edges::serve(listener, stop, |_| <Sound>::default())
 }
 
 fn stop(error: &std::io::Error) -> Door {

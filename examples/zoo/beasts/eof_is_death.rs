@@ -9,40 +9,21 @@
 //!
 //! Caught by `half-close-owed`.
 
-use std::io::{Read, Result, Write};
+use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::{BUDGET, Connection, Filled, Next, fill};
+use crate::sound::connection::{Behavior, Next};
 use crate::sound::edges;
-use crate::sound::frames::{Answers, Echo};
-use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<EofIsDeath>(listener)
+    edges::serve_but::<EofIsDeath>(listener)
 }
 
 #[derive(Debug, Default)]
-struct EofIsDeath {
-    inbox: Vec<u8>,
-    outbox: Outbox,
-}
+struct EofIsDeath;
 
-impl Connection for EofIsDeath {
-    fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
-        let mut budget = BUDGET;
-        while budget > 0 {
-            self.outbox.flush(stream)?;
-            if self.outbox.is_full() {
-                return Ok(Next::Wait);
-            }
-            match fill(stream, &mut self.inbox)? {
-                Filled::Drained => return Ok(Next::Wait),
-                Filled::Ended => return Ok(Next::Close), // the mistake
-                Filled::With(len) => budget = budget.saturating_sub(len),
-            }
-            Echo.answer(&mut self.inbox, &mut self.outbox)?;
-        }
-        self.outbox.flush(stream)?;
-        Ok(Next::Again)
+impl Behavior for EofIsDeath {
+    fn at_fin(&self) -> Option<Next> {
+        Some(Next::Close) // the mistake
     }
 }

@@ -8,27 +8,21 @@
 //!
 //! Caught by `deaf-cpu`.
 
-use std::io::{Read, Result, Write};
+use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::{Connection, Interest, Next, Sound};
+use crate::sound::connection::{Behavior, Interest, Sound};
 use crate::sound::{doors, levels};
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    levels::serve(listener, doors::sound, |_| Ok(LevelLeftReadable::default()))
+    levels::serve(listener, doors::sound, |_| Ok(Sound::<LevelLeftReadable>::default()))
 }
 
 #[derive(Debug, Default)]
-struct LevelLeftReadable {
-    sound: Sound,
-}
+struct LevelLeftReadable;
 
-impl Connection for LevelLeftReadable {
-    fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
-        self.sound.turn(stream)
-    }
-
-    fn waits_for(&self) -> Interest {
-        Interest { readable: true, ..self.sound.waits_for() } // the mistake
+impl Behavior for LevelLeftReadable {
+    fn interest(&self, sound: Interest) -> Interest {
+        Interest { readable: true, ..sound } // the mistake
     }
 }

@@ -11,19 +11,19 @@
 use std::io::{ErrorKind, Result};
 use std::net::TcpListener;
 
-use crate::sound::connection::Sound;
+use crate::sound::connection::Behavior;
 use crate::sound::edges;
-use crate::sound::frames::{Answers, HEADER_LEN, PAYLOAD_LEN_MAX, consume};
+use crate::sound::frames::{HEADER_LEN, PAYLOAD_LEN_MAX, consume};
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<Sound<NativeEndian>>(listener)
+    edges::serve_but::<NativeEndian>(listener)
 }
 
 #[derive(Debug, Default)]
 struct NativeEndian;
 
-impl Answers for NativeEndian {
+impl Behavior for NativeEndian {
     fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
         let mut used = 0;
         while let Some(header) = inbox[used..].first_chunk() {

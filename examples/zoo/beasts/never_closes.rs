@@ -9,40 +9,21 @@
 //! Caught by `fin-after-frames`, `half-close-owed`, `fin-in-header`, `fin-in-payload`, and alone by `churn-descriptors`. With a
 //! limit of 1,500 descriptors `churn-under-load` takes the last of them; then nothing else can be played.
 
-use std::io::{Read, Result, Write};
+use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::{BUDGET, Connection, Filled, Next, fill};
+use crate::sound::connection::{Behavior, Next};
 use crate::sound::edges;
-use crate::sound::frames::{Answers, Echo};
-use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<NeverCloses>(listener)
+    edges::serve_but::<NeverCloses>(listener)
 }
 
 #[derive(Debug, Default)]
-struct NeverCloses {
-    inbox: Vec<u8>,
-    outbox: Outbox,
-}
+struct NeverCloses;
 
-impl Connection for NeverCloses {
-    fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
-        let mut budget = BUDGET;
-        loop {
-            self.outbox.flush(stream)?;
-            if self.outbox.is_full() {
-                return Ok(Next::Wait);
-            }
-            if budget == 0 {
-                return Ok(Next::Again);
-            }
-            match fill(stream, &mut self.inbox)? {
-                Filled::Drained | Filled::Ended => return Ok(Next::Wait), // the mistake
-                Filled::With(len) => budget = budget.saturating_sub(len),
-            }
-            Echo.answer(&mut self.inbox, &mut self.outbox)?;
-        }
+impl Behavior for NeverCloses {
+    fn at_fin(&self) -> Option<Next> {
+        Some(Next::Wait) // the mistake
     }
 }

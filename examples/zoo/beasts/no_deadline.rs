@@ -11,10 +11,9 @@
 use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::Sound;
+use crate::sound::connection::Right;
 use crate::sound::edges;
-use crate::sound::frames::Echo;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<Sound<Echo>>(listener)
+    edges::serve_but::<Right>(listener)
 }

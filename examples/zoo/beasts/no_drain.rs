@@ -14,7 +14,7 @@ use std::net::TcpListener;
 
 use crate::sound::connection::{Connection, Filled, Next, fill_through};
 use crate::sound::edges;
-use crate::sound::frames::{Answers, Echo};
+use crate::sound::frames::echo;
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
@@ -34,7 +34,7 @@ impl Connection for NoDrain {
             // The mistake: there is no loop.
             match fill_through(&mut [0; 4 << 10], stream, &mut self.inbox)? {
                 Filled::Ended => self.is_ended = true,
-                Filled::With(_) | Filled::Drained => Echo.answer(&mut self.inbox, &mut self.outbox)?,
+                Filled::With(_) | Filled::Drained => echo(&mut self.inbox, &mut self.outbox)?,
             }
         }
         self.outbox.flush(stream)?;

@@ -12,13 +12,13 @@
 use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::Sound;
+use crate::sound::connection::Behavior;
 use crate::sound::edges;
-use crate::sound::frames::{Answers, HEADER_LEN, checked_len, consume};
+use crate::sound::frames::{HEADER_LEN, checked_len, consume};
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<Sound<OneReadOneHeader>>(listener)
+    edges::serve_but::<OneReadOneHeader>(listener)
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ struct OneReadOneHeader {
     begun: Option<([u8; HEADER_LEN], usize)>,
 }
 
-impl Answers for OneReadOneHeader {
+impl Behavior for OneReadOneHeader {
     fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
         let mut used = 0;
         while used < inbox.len() || self.begun.is_some() {

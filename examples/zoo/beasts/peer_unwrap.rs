@@ -12,13 +12,12 @@ use std::io::Result;
 use std::net::TcpListener;
 
 use crate::sound::connection::Sound;
-use crate::sound::frames::Echo;
 use crate::sound::{doors, edges};
 
 #[expect(clippy::unwrap_used, reason = "the mistake")]
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
     edges::serve(listener, doors::sound, |stream| {
         eprintln!("zoo: {} has come", stream.peer_addr().unwrap()); // the mistake
-        Sound::<Echo>::default()
+        <Sound>::default()
     })
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::sound::connection::{BUDGET, Connection, Filled, Next, fill};
 use crate::sound::doors;
 use crate::sound::edges::Edges;
-use crate::sound::frames::{Answers, Echo};
+use crate::sound::frames::echo;
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
@@ -81,7 +81,7 @@ impl Connection for Collected {
                 Filled::Ended => self.is_ended = true,
                 Filled::With(len) => budget = budget.saturating_sub(len),
             }
-            Echo.answer(&mut self.inbox, &mut self.collected)?;
+            echo(&mut self.inbox, &mut self.collected)?;
         }
         Ok(if self.is_ended && self.outbox.is_empty() { Next::Close } else { Next::Wait })
     }

@@ -10,19 +10,19 @@
 use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::Sound;
+use crate::sound::connection::Behavior;
 use crate::sound::edges;
-use crate::sound::frames::{Answers, HEADER_LEN, consume, whole_frame};
+use crate::sound::frames::{HEADER_LEN, consume, whole_frame};
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<Sound<TextOnly>>(listener)
+    edges::serve_but::<TextOnly>(listener)
 }
 
 #[derive(Debug, Default)]
 struct TextOnly;
 
-impl Answers for TextOnly {
+impl Behavior for TextOnly {
     fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
         let mut used = 0;
         while let Some(frame) = whole_frame(&inbox[used..])? {

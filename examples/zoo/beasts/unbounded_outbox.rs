@@ -8,42 +8,22 @@
 //!
 //! Caught by `never-reads-memory`.
 
-use std::io::{Read, Result, Write};
+use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::{BUDGET, Connection, Filled, Next, fill};
+use crate::sound::connection::Behavior;
 use crate::sound::edges;
-use crate::sound::frames::{Answers, Echo};
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<UnboundedOutbox>(listener)
+    edges::serve_but::<UnboundedOutbox>(listener)
 }
 
 #[derive(Debug, Default)]
-struct UnboundedOutbox {
-    inbox: Vec<u8>,
-    outbox: Outbox,
-    is_ended: bool,
-}
+struct UnboundedOutbox;
 
-impl Connection for UnboundedOutbox {
-    fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
-        let mut budget = BUDGET;
-        while !self.is_ended {
-            self.outbox.flush(stream)?;
-            // The mistake: nobody asks here how much is owed.
-            if budget == 0 {
-                return Ok(Next::Again);
-            }
-            match fill(stream, &mut self.inbox)? {
-                Filled::Drained => return Ok(Next::Wait),
-                Filled::Ended => self.is_ended = true,
-                Filled::With(len) => budget = budget.saturating_sub(len),
-            }
-            Echo.answer(&mut self.inbox, &mut self.outbox)?;
-        }
-        self.outbox.flush(stream)?;
-        Ok(if self.outbox.is_empty() { Next::Close } else { Next::Wait })
+impl Behavior for UnboundedOutbox {
+    fn is_full(&self, _outbox: &Outbox) -> bool {
+        false // the mistake
     }
 }

@@ -8,27 +8,21 @@
 //!
 //! Caught by `idle-cpu`, `deaf-cpu` and `descriptors-exhausted-cpu`.
 
-use std::io::{Read, Result, Write};
+use std::io::Result;
 use std::net::TcpListener;
 
-use crate::sound::connection::{Connection, Interest, Next, Sound};
+use crate::sound::connection::{Behavior, Interest, Sound};
 use crate::sound::{doors, levels};
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    levels::serve(listener, doors::sound, |_| Ok(WritableLeftOn::default()))
+    levels::serve(listener, doors::sound, |_| Ok(Sound::<WritableLeftOn>::default()))
 }
 
 #[derive(Debug, Default)]
-struct WritableLeftOn {
-    sound: Sound,
-}
+struct WritableLeftOn;
 
-impl Connection for WritableLeftOn {
-    fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
-        self.sound.turn(stream)
-    }
-
-    fn waits_for(&self) -> Interest {
-        Interest { writable: true, ..self.sound.waits_for() } // the mistake
+impl Behavior for WritableLeftOn {
+    fn interest(&self, sound: Interest) -> Interest {
+        Interest { writable: true, ..sound } // the mistake
     }
 }

@@ -11,19 +11,19 @@
 use std::io::{ErrorKind, Result};
 use std::net::TcpListener;
 
-use crate::sound::connection::Sound;
+use crate::sound::connection::Behavior;
 use crate::sound::edges;
-use crate::sound::frames::{Answers, HEADER_LEN, consume, whole_frame};
+use crate::sound::frames::{HEADER_LEN, consume, whole_frame};
 use crate::sound::outbox::Outbox;
 
 pub(crate) fn serve(listener: TcpListener) -> Result<()> {
-    edges::serve_with::<Sound<ZeroIsTheEnd>>(listener)
+    edges::serve_but::<ZeroIsTheEnd>(listener)
 }
 
 #[derive(Debug, Default)]
 struct ZeroIsTheEnd;
 
-impl Answers for ZeroIsTheEnd {
+impl Behavior for ZeroIsTheEnd {
     fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
         while let Some(frame) = whole_frame(inbox)? {
             let len = frame.len();

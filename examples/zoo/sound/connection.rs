@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Result, Write};
 
-use crate::sound::frames::{Answers, Echo};
+use crate::sound::frames::echo;
 use crate::sound::outbox::Outbox;
 
 /// One connection, as the loops see it.
@@ -32,17 +32,51 @@ pub(crate) struct Interest {
     pub(crate) writable: bool,
 }
 
-/// A connection without a mistake, but for those that `A` makes.
-#[derive(Debug, Default)]
-pub(crate) struct Sound<A = Echo> {
-    inbox: Vec<u8>,
-    outbox: Outbox,
-    /// FIN came. What is owed is still written, and then it is closed.
-    is_ended: bool,
-    answers: A,
+/// What a connection does at each point where it can go wrong. A beast replaces one of these.
+pub(crate) trait Behavior {
+    /// Called after each read. Takes from the front of `inbox` what it has used. An error ends the connection.
+    fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
+        echo(inbox, outbox)
+    }
+
+    /// Reads once, behind what is in `inbox`.
+    fn fill(&mut self, stream: &mut impl Read, inbox: &mut Vec<u8>) -> Result<Filled> {
+        fill(stream, inbox)
+    }
+
+    /// Whether nothing more should be read from this peer until it has read.
+    fn is_full(&self, outbox: &Outbox) -> bool {
+        outbox.is_full()
+    }
+
+    /// What follows FIN; if nothing, pending output is flushed, and then the connection is closed.
+    fn at_fin(&self) -> Option<Next> {
+        None
+    }
+
+    /// What it asks for, given what it should.
+    fn interest(&self, sound: Interest) -> Interest {
+        sound
+    }
 }
 
-impl<A: Answers> Connection for Sound<A> {
+/// Nothing goes wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Right;
+
+impl Behavior for Right {}
+
+/// A connection without a mistake, but for those of `B`.
+#[derive(Debug, Default)]
+pub(crate) struct Sound<B = Right> {
+    inbox: Vec<u8>,
+    outbox: Outbox,
+    /// FIN came. Pending output is still written, and then it is closed.
+    is_ended: bool,
+    behavior: B,
+}
+
+impl<B: Behavior> Connection for Sound<B> {
     fn turn(&mut self, stream: &mut (impl Read + Write)) -> Result<Next> {
         let mut budget = BUDGET;
         loop {
@@ -50,23 +84,27 @@ impl<A: Answers> Connection for Sound<A> {
             if self.is_ended && self.outbox.is_empty() {
                 return Ok(Next::Close);
             }
-            if self.is_ended || self.outbox.is_full() {
+            if self.is_ended || self.behavior.is_full(&self.outbox) {
                 return Ok(Next::Wait);
             }
             if budget == 0 {
                 return Ok(Next::Again);
             }
-            match fill(stream, &mut self.inbox)? {
+            match self.behavior.fill(stream, &mut self.inbox)? {
                 Filled::Drained => return Ok(Next::Wait),
-                Filled::Ended => self.is_ended = true,
+                Filled::Ended => match self.behavior.at_fin() {
+                    Some(next) => return Ok(next),
+                    None => self.is_ended = true,
+                },
                 Filled::With(len) => budget = budget.saturating_sub(len),
             }
-            self.answers.answer(&mut self.inbox, &mut self.outbox)?;
+            self.behavior.answer(&mut self.inbox, &mut self.outbox)?;
         }
     }
 
     fn waits_for(&self) -> Interest {
-        Interest { readable: !self.is_ended && !self.outbox.is_full(), writable: !self.outbox.is_empty() }
+        let reads = !self.is_ended && !self.behavior.is_full(&self.outbox);
+        self.behavior.interest(Interest { readable: reads, writable: !self.outbox.is_empty() })
     }
 }
 

@@ -7,7 +7,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use crate::sound::connection::{Connection, Next};
+use crate::sound::connection::{Behavior, Connection, Next, Sound};
 use crate::sound::doors::{self, Door};
 
 /// The listener, the connections in their slots, and who is ready.
@@ -158,6 +158,11 @@ pub(crate) fn serve<C: Connection>(
 /// All of it sound, but for the connections.
 pub(crate) fn serve_with<C: Connection + Default>(listener: std::net::TcpListener) -> Result<()> {
     serve(listener, doors::sound, |_| C::default())
+}
+
+/// All of it sound, but for one thing that each connection does.
+pub(crate) fn serve_but<B: Behavior + Default>(listener: std::net::TcpListener) -> Result<()> {
+    serve_with::<Sound<B>>(listener)
 }
 
 const DOOR: Token = Token(usize::MAX);

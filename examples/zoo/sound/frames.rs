@@ -4,28 +4,15 @@ use std::io::{Error, ErrorKind, Result};
 
 use crate::sound::outbox::Outbox;
 
-/// What makes answers of the bytes that came.
-pub(crate) trait Answers {
-    /// Called after each read. Takes from the front of `inbox` what it has used; what stays there waits for more.
-    ///
-    /// An error ends the connection.
-    fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()>;
-}
-
-/// Each whole frame is its own answer.
-#[derive(Debug, Default)]
-pub(crate) struct Echo;
-
-impl Answers for Echo {
-    fn answer(&mut self, inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
-        let mut used = 0;
-        while let Some(frame) = whole_frame(&inbox[used..])? {
-            outbox.push(frame);
-            used += frame.len();
-        }
-        consume(inbox, used);
-        Ok(())
+/// Each whole frame is its own answer. What stays in `inbox` waits for more.
+pub(crate) fn echo(inbox: &mut Vec<u8>, outbox: &mut Outbox) -> Result<()> {
+    let mut used = 0;
+    while let Some(frame) = whole_frame(&inbox[used..])? {
+        outbox.push(frame);
+        used += frame.len();
     }
+    consume(inbox, used);
+    Ok(())
 }
 
 /// The frame at the front, header and payload, once all of it is there. A header over the limit is an error before that.
