@@ -1,8 +1,8 @@
 //! What a connection owns only while it has pending input or output.
 
 use crate::conn::chunk::ChunkPool;
-use crate::conn::input::Input;
 use crate::conn::output::Output;
+use crate::conn::pending::Input;
 
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
