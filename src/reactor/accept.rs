@@ -229,7 +229,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.accept_pauses += 1;
         self.listeners.pause(after(self.now(), ACCEPT_PAUSE));
         if self.log_limits.accept_paused.passes(self.now(), Source::Local) {
-            warn!(target: LOOP, "accepting pauses, with {} connections open: {error}", self.connections.slots.len());
+            // The kernel looks for a descriptor before it looks into the queue.
+            let open = self.connections.slots.len();
+            warn!(target: LOOP, "accepting pauses, with {open} connections open, whether or not a client waits: {error}");
         }
     }
 }
