@@ -139,8 +139,9 @@ fn more_connections_than_descriptors_are_told_before_anything_starts() {
     command.args(["-c", script, env!("CARGO_BIN_EXE_frameloop")]).env_clear();
     let failed = outcome(&mut command);
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(1), ""));
-    let expected = "error: 100 connections need 234 open files, and the limit is 200: raise it (ulimit -Hn 234 as root), \
-                    or load a server in a process of its own\n";
+    let expected = "error: 100 connections need 234 open files, and the limit is 200: raise it \
+                    (LimitNOFILE=234 in a unit, --ulimit nofile=234 of a container, or ulimit -Hn 234 with \
+                    CAP_SYS_RESOURCE), or load a server in a process of its own\n";
     assert_eq!(failed.stderr, expected);
 }
 

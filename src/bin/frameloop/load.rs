@@ -261,8 +261,8 @@ fn enough_descriptors(plan: &Plan, limit: u64) -> Result<(), Failure> {
     let connections = plan.connections_total();
     let hint = if plan.target.is_some() { "" } else { ", or load a server in a process of its own" };
     Err(Failure::run(format_args!(
-        "{connections} connections need {needed} open files, and the limit is {limit}: raise it (ulimit -Hn {needed} as \
-         root){hint}"
+        "{connections} connections need {needed} open files, and the limit is {limit}: raise it (LimitNOFILE={needed} in a unit, \
+         --ulimit nofile={needed} of a container, or ulimit -Hn {needed} with CAP_SYS_RESOURCE){hint}"
     )))
 }
 

@@ -20,6 +20,8 @@ mod man;
 mod memory_limit;
 mod output;
 mod page;
+#[cfg(test)]
+mod reference;
 mod report;
 mod results;
 mod serve;

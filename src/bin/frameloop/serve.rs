@@ -199,7 +199,8 @@ impl ServeArgs {
             let needed = machine::descriptors_for(connections, listeners);
             warn!(target: logging::TARGET,
                 "--max-connections is {connections}, but the limit of {descriptors} open files has room for {room}: \
-                 start with a hard limit of {needed} (ulimit -Hn {needed} as root, or LimitNOFILE={needed} in a unit)"
+                 start with a hard limit of {needed} (LimitNOFILE={needed} in a unit, --ulimit nofile={needed} of a container, \
+                 or ulimit -Hn {needed} with CAP_SYS_RESOURCE)"
             );
         }
         let builder = Config::builder()
