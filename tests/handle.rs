@@ -11,7 +11,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use frameloop::{
-    Config, Connection, Context, Echo, Frame, Handle, HandleError, Handler, Reactor, Stats, StatsError, Turn,
+    CloseReason, Config, Connection, Context, Echo, Frame, Handle, HandleError, Handler, Reactor, Stats, StatsError,
+    Turn,
 };
 use support::stepped::{Act, Hooks, PATIENCE, Server, frame, listen, read_frame};
 
@@ -144,7 +145,9 @@ fn a_stop_from_another_thread_ends_run_at_once() {
     handle.stop().unwrap();
     let reactor = running.join().unwrap();
     assert_eq!((reactor.drain_report().drained, reactor.drain_report().cut), (0, 3));
-    reactor.handler().log.assert_paired();
+    let log = &reactor.handler().log;
+    assert!(log.closed.iter().all(|(_, reason)| *reason == CloseReason::Cut), "{log:?}");
+    log.assert_paired();
 }
 
 #[test]

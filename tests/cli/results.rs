@@ -154,7 +154,8 @@ fn report_equals_a_run_ended_by_each_signal() {
         process.signal(signal);
         let done = process.outcome();
         assert_eq!(done.code, Some(0), "{signal}: {}", done.stderr);
-        assert_eq!(json(&done.stdout)["was_interrupted"], true);
+        let result = json(&done.stdout);
+        assert_eq!((&result["was_interrupted"], &result["errors"]["unanswered"]), (&true.into(), &0.into()));
         assert_same(&done.stdout, &log, signal);
     });
 }

@@ -34,18 +34,23 @@ fn once() -> impl FnMut() + Send {
 
 #[test]
 fn a_panic_in_on_frame_ends_only_its_own_connection() {
-    let mut panic_once = once();
-    let hooks = Hooks::default().on_frame(move |conn, frame| {
-        if frame.payload() == b"panic" {
-            panic_once();
-        }
-        assert_eq!(conn.reply_frame(frame), Ok(()));
-    });
-    let reason = panicking(hooks, |server, victim| {
-        server.echo(victim, b"answered");
-        server.write(victim, &frames(&[b"panic", b"never handed over"]));
-    });
-    assert_eq!(reason, CloseReason::HandlerPanicked);
+    // The payload of the second lies in several buffers, and is joined for the handler.
+    for provoking in [b"panic".to_vec(), pattern(1 << 20)] {
+        let (mut panic_once, panics_at) = (once(), provoking.clone());
+        let hooks = Hooks::default().on_frame(move |conn, frame| {
+            if frame.payload() == panics_at {
+                panic_once();
+            }
+            assert_eq!(conn.reply_frame(frame), Ok(()));
+        });
+        let reason = panicking(hooks, |server, victim| {
+            server.echo(victim, b"answered");
+            server.write(victim, &frames(&[&provoking, b"never handed over"]));
+            server.closed(1);
+            assert_eq!(server.reactor.stats().buffered_bytes, 0);
+        });
+        assert_eq!(reason, CloseReason::HandlerPanicked);
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ const CLIENTS: u64 = 50;
 /// What a client does last, and under which name it is counted.
 type Ending = (&'static str, fn(Client));
 
-const ENDINGS: [Ending; 7] = [
+const ENDINGS: [Ending; 8] = [
     ("peer finished", |mut client| {
         client.send_bytes(&frame(b"answered").repeat(20));
         client.finish();
@@ -40,6 +40,11 @@ const ENDINGS: [Ending; 7] = [
         client.reset();
     }),
     ("reset", Client::reset),
+    // It closes with a reply unread, so the kernel sends RST.
+    ("reset", |mut client| {
+        client.send(b"its reply is not read");
+        client.stream.peek(&mut [0]).unwrap();
+    }),
     // Which of both the server sees first is a matter of time.
     ("", |mut client| {
         client.send_bytes(&frame(&payload(1, 1_000))[..500]);

@@ -100,6 +100,10 @@ fn connections_in_every_trouble_keep_their_promises() {
             seed(&plain, &[&frames(1), &[DELIVER, Step::TakeZero, Step::Fin, both]])
         }),
         ("reset", seed(&narrow, &[&frames(3), &[DELIVER, READABLE, Step::Reset, READABLE, WRITABLE]])),
+        ("send-meets-reset", {
+            let steps = [READABLE, Step::Reset, Step::Send { payload_len: 8 }, Step::Turn, Step::Settle];
+            seed(&plain, &[&frames(1), &[DELIVER], &steps])
+        }),
         (
             "pause",
             seed(

@@ -1,6 +1,7 @@
 //! A peer that does not read is not read from; and the handler's own pause.
 
 use crate::config::Config;
+use crate::conn::chunk::CHUNK_LEN;
 use crate::error::{CloseReason, SendError};
 use crate::fuzzing::socket::Arrival;
 use crate::tests::conn::driver::{Driver, Phase};
@@ -73,6 +74,7 @@ fn everything_arrives_once_the_peer_reads_however_slowly() {
             driver.arrive(Arrival::Eof);
             while driver.conn.closed().is_none() {
                 driver.take(step);
+                assert!(driver.conn.buffered_bytes() <= 2 * (CHUNK_LEN + 100_000));
             }
             driver.ended(CloseReason::PeerFinished);
             assert!(driver.socket.written == bytes && driver.sink.received == bytes);

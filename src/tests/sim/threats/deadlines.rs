@@ -52,15 +52,17 @@ fn a_byte_a_second_ends_at_the_frame_deadline_of_the_first_byte_and_others_are_u
 #[test]
 fn the_deadline_of_a_silent_peer_wakes_the_reactor_by_itself() {
     let timeout = Config::default().frame_timeout.unwrap();
-    let mut scene = Scene::new(Config::builder());
-    let peer = scene.connect();
-    peer.send(&[0]);
-    scene.settle();
-    let polls = scene.stats().polls;
-    let waited = scene.sleep_until(|stats| stats.connections == 0);
-    assert_eq!(waited, timeout);
-    // Some turns give unused buffers back, a second apart.
-    assert!(scene.stats().polls - polls < 40, "{}", scene.stats());
+    for bytes in [&[0][..], &encode_header(5), &encode_header(1 << 20), b"\0\0\0\x05hell"] {
+        let mut scene = Scene::new(Config::builder());
+        let peer = scene.connect();
+        peer.send(bytes);
+        scene.settle();
+        let polls = scene.stats().polls;
+        let waited = scene.sleep_until(|stats| stats.connections == 0);
+        assert_eq!((waited, scene.closed(&CloseReason::FrameTimeout)), (timeout, 1));
+        // Some turns give unused buffers back, a second apart.
+        assert!(scene.stats().polls - polls < 40, "{}", scene.stats());
+    }
 }
 
 /// A peer that will be late in one way, and has until then all of a timeout.

@@ -2,6 +2,7 @@
 
 use crate::Frame;
 use crate::config::Config;
+use crate::conn::chunk::CHUNK_LEN;
 use crate::error::CloseReason;
 use crate::handler::{Connection, Handler};
 use crate::sim::Sim;
@@ -80,14 +81,19 @@ fn a_peer_that_never_reads_is_owed_at_most_the_watermark_and_one_response_until_
         let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), config, crate::Echo);
         let peer = scene.connect();
         peer.send(&frame.repeat(1 + 1_000_000 / frame.len()));
-        let mut most = 0;
+        let (mut most, mut buffered) = (0, 0);
         // Far more turns than it takes until nothing moves.
         for _ in 0..100 {
             scene.turn();
             let stats = scene.stats();
             most = most.max(stats.frames_out * frame.len() as u64 - stats.bytes_out);
+            buffered = buffered.max(stats.buffered_bytes);
         }
         assert!((high..high + frame.len() as u64).contains(&most), "{most} bytes of {payload_len} each were owed");
+        // Pending input and pending output each take a chunk, and a frame's length.
+        let bound = 2 * (CHUNK_LEN + payload_len) as u64;
+        assert!(buffered <= bound, "{buffered} bytes were buffered, for frames of {payload_len}");
+        assert!(scene.stats().pauses > 0);
 
         // From here on nobody sends, reads or comes: the reactor wakes up by itself.
         let waited = scene.sleep_until(|stats| stats.connections == 0);
