@@ -9,8 +9,6 @@ use frameloop::CloseReason;
 
 const README: &str = include_str!("../README.md");
 const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
-#[cfg(feature = "cli")]
-const LOAD_TESTING: &str = include_str!("../docs/LOAD-TESTING.md");
 const RELIABILITY: &str = include_str!("../docs/RELIABILITY.md");
 #[cfg(feature = "cli")]
 const CHECK: &str = include_str!("../docs/CHECK.md");
@@ -28,12 +26,7 @@ fn the_readme_shows_an_example_that_compiles() {
 #[cfg(feature = "cli")]
 #[test]
 fn every_flag_has_the_default_that_the_tables_give() {
-    let pages = [
-        ("PROTOCOL", PROTOCOL, "serve"),
-        ("OPERATIONS", OPERATIONS, "serve"),
-        ("LOAD-TESTING", LOAD_TESTING, "load"),
-        ("CHECK", CHECK, "check"),
-    ];
+    let pages = [("PROTOCOL", PROTOCOL, "serve"), ("OPERATIONS", OPERATIONS, "serve"), ("CHECK", CHECK, "check")];
     for (page, text, subcommand) in pages {
         let defaults = defaults_of(subcommand);
         let rows = text.lines().filter_map(|line| {
