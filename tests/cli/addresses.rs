@@ -1,9 +1,10 @@
 //! What is said about an address that a command cannot use: the cause, the value and what to do, in one line.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Command;
-use std::{env, fs};
+
+use tempfile::TempDir;
 
 use crate::support::process::{Process, frameloop, outcome};
 
@@ -23,23 +24,15 @@ fn assert_error(command: &mut Command, code: i32, needles: &[&str]) {
 }
 
 /// A directory that is gone at the end of its test.
-struct Directory(PathBuf);
+struct Directory(TempDir);
 
 impl Directory {
-    fn new(name: &str) -> Self {
-        let path = env::temp_dir().join(format!("frameloop-cli-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn addr(&self, name: &str) -> String {
-        format!("unix:{}", self.0.join(name).display())
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        format!("unix:{}", self.0.path().join(name).display())
     }
 }
 
@@ -87,7 +80,7 @@ fn a_zone_by_name_is_listened_on_and_connected_to() {
 
 #[test]
 fn a_socket_file_is_told_to_be_live_or_left_behind() {
-    let directory = Directory::new("stale");
+    let directory = Directory::new();
     let addr = directory.addr("a.sock");
     let serve = || frameloop(&["serve", "--listen", &addr]);
     let first = Process::start(&mut serve());
@@ -101,7 +94,7 @@ fn a_socket_file_is_told_to_be_live_or_left_behind() {
     let connect = format!("cannot connect to {addr}: nothing listens on it, its server has ended");
     assert_error(&mut frameloop(&["connect", &addr]), FAILURE, &[&connect]);
 
-    fs::remove_file(directory.0.join("a.sock")).unwrap();
+    fs::remove_file(directory.0.path().join("a.sock")).unwrap();
     assert_error(&mut frameloop(&["connect", &addr]), FAILURE, &["there is no such file: start the server"]);
     let missing = directory.addr("no/a.sock");
     for command in [&["serve", "--listen", &missing][..], &["connect", &missing]] {
@@ -111,8 +104,8 @@ fn a_socket_file_is_told_to_be_live_or_left_behind() {
 
 #[test]
 fn a_load_names_what_is_wrong_with_a_unix_path() {
-    let directory = Directory::new("load");
-    fs::write(directory.0.join("file"), "").unwrap();
+    let directory = Directory::new();
+    fs::write(directory.0.path().join("file"), "").unwrap();
     for name in ["a.sock", "no/a.sock", "file/a.sock"] {
         let ended = outcome(&mut frameloop(&["load", &directory.addr(name), "-n", "1", "-c", "1"]));
         let text = ended.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -124,10 +117,10 @@ fn a_load_names_what_is_wrong_with_a_unix_path() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_without_permission_is_named() {
-    let directory = Directory::new("permission");
-    let binary = directory.0.join("frameloop");
+    let directory = Directory::new();
+    let binary = directory.0.path().join("frameloop");
     fs::copy(env!("CARGO_BIN_EXE_frameloop"), &binary).unwrap();
-    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(directory.0.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let is_root = fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
     let command = |args: &[&str]| {
         let mut command = Command::new(if is_root { "setpriv".as_ref() } else { binary.as_os_str() });
@@ -138,15 +131,15 @@ fn a_directory_without_permission_is_named() {
         command
     };
     let addr = directory.addr("a.sock");
-    let dir = directory.0.display().to_string();
+    let dir = directory.0.path().display().to_string();
     let needles = [&format!("cannot listen on {addr}: this user may not create files in {dir}"), "permissions"];
     assert_error(&mut command(&["serve", "--listen", &addr]), FAILURE, &needles);
 
     // What another user serves, and keeps to itself.
-    fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(directory.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let server = Process::start(&mut frameloop(&["serve", "--listen", &addr]));
     server.listening_on();
-    fs::set_permissions(directory.0.join("a.sock"), fs::Permissions::from_mode(0o500)).unwrap();
+    fs::set_permissions(directory.0.path().join("a.sock"), fs::Permissions::from_mode(0o500)).unwrap();
     let needles = [&format!("cannot connect to {addr}: this user may not connect to it"), "write permission"];
     assert_error(&mut command(&["connect", &addr]), FAILURE, &needles);
     let needles = [&format!("cannot listen on {addr}: "), "it is a socket that this user may not connect to"];

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::process::{Outcome, Process, frameloop, outcome, outcome_with_input};
 
@@ -45,29 +46,21 @@ fn assert_fails(args: &[&str], needles: &[&str]) {
 }
 
 /// A folder of a test's own, which goes with the test.
-struct Scratch(PathBuf);
+struct Scratch(TempDir);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("frameloop-report-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn file(&self, name: &str, content: &[u8]) -> String {
-        let path = self.0.join(name);
+        let path = self.0.path().join(name);
         fs::write(&path, content).unwrap();
         path.display().to_string()
     }
 
     fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path().join(name).display().to_string()
     }
 }
 
@@ -111,7 +104,7 @@ fn the_json_is_what_the_schema_says_and_can_be_asked_for_in_the_environment() {
 
 #[test]
 fn a_baseline_stands_beside_the_results_in_each_form() {
-    let scratch = Scratch::new("baseline");
+    let scratch = Scratch::new();
     let page = scratch.path("page.html");
     let summary = succeeded(&[A, "--baseline", B, "--html", &page]);
     assert!(summary.contains("beside the baseline, ") && summary.contains("x1.50"), "{summary}");
@@ -124,8 +117,8 @@ fn a_baseline_stands_beside_the_results_in_each_form() {
 
 #[test]
 fn what_cannot_be_read_or_written_is_told_in_one_line_with_its_name() {
-    let scratch = Scratch::new("unreadable");
-    let folder = scratch.0.display().to_string();
+    let scratch = Scratch::new();
+    let folder = scratch.0.path().display().to_string();
     let missing = scratch.path("missing.hlog");
     assert_fails(&[&missing], &["cannot read", "missing.hlog", "No such file"]);
     assert_fails(&[&folder], &["cannot read", &folder, "directory"]);
@@ -137,7 +130,7 @@ fn what_cannot_be_read_or_written_is_told_in_one_line_with_its_name() {
 
 #[test]
 fn what_is_no_log_of_ours_is_told_with_its_line() {
-    let scratch = Scratch::new("damaged");
+    let scratch = Scratch::new();
     let log = fs::read(A).unwrap();
     let lines = log.iter().filter(|byte| **byte == b'\n').count();
     let cut = scratch.file("cut.hlog", &log[..log.len() - 30]);
@@ -198,7 +191,7 @@ fn zeros(count: u32) -> Vec<u8> {
 
 #[test]
 fn a_crafted_log_takes_time_linear_in_its_length() {
-    let scratch = Scratch::new("crafted");
+    let scratch = Scratch::new();
     let one = b"\x02".as_slice();
     let logs = [
         // A range of five digits, and a count at its very end: 50 MB for each line, if it is laid out.
@@ -232,7 +225,7 @@ fn a_crafted_log_takes_time_linear_in_its_length() {
 
 #[test]
 fn the_same_log_twice_is_refused_however_it_is_named() {
-    let scratch = Scratch::new("twice");
+    let scratch = Scratch::new();
     let log = fs::read(A).unwrap();
     let copy = scratch.file("copy.hlog", &log);
     let windows =
@@ -257,7 +250,7 @@ fn the_same_log_twice_is_refused_however_it_is_named() {
 
 #[test]
 fn stdin_gzip_and_byte_order_marks_are_read_and_other_formats_named() {
-    let scratch = Scratch::new("formats");
+    let scratch = Scratch::new();
     let log = fs::read(A).unwrap();
     let expected = succeeded(&[A, "--json"]).replace(A, "stdin");
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
@@ -276,7 +269,7 @@ fn stdin_gzip_and_byte_order_marks_are_read_and_other_formats_named() {
 
 #[test]
 fn what_a_log_does_not_say_is_asked_for_and_not_guessed() {
-    let scratch = Scratch::new("unsaid");
+    let scratch = Scratch::new();
     let log = fs::read_to_string(A).unwrap();
     let lines: Vec<&str> =
         log.lines().filter(|line| !line.starts_with("#[frameloop") && !line.contains("[Latencies")).collect();
@@ -304,13 +297,13 @@ fn what_a_log_does_not_say_is_asked_for_and_not_guessed() {
 
 #[test]
 fn page_never_replaces_a_log_that_is_read() {
-    let scratch = Scratch::new("replaced");
+    let scratch = Scratch::new();
     let log = fs::read(A).unwrap();
     let (a, b) = (scratch.file("a.hlog", &log), scratch.file("b.hlog", &fs::read(B).unwrap()));
     let (symbolic, hard) = (scratch.path("symbolic"), scratch.path("hard"));
     std::os::unix::fs::symlink(&a, &symbolic).unwrap();
     fs::hard_link(&a, &hard).unwrap();
-    let dotted = format!("{}/./a.hlog", scratch.0.display());
+    let dotted = format!("{}/./a.hlog", scratch.0.path().display());
     for args in [[a.as_str()].as_slice(), &[&b, &a], &[&b, "--baseline", &a], &["-"]] {
         for page in [&a, &symbolic, &hard, &dotted] {
             let mut command = frameloop(&[&["report", "--html", page], args].concat());

@@ -2,26 +2,25 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::at_once;
 use crate::serve;
 use crate::support::process::{Outcome, Process, frameloop, outcome};
 
 /// A folder of a test's own, which goes with the test.
-struct Scratch(PathBuf);
+struct Scratch(TempDir);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("frameloop-results-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
+        self.0.path().join(name).display().to_string()
     }
 
     fn names(&self) -> Vec<String> {
@@ -29,12 +28,6 @@ impl Scratch {
         let mut names: Vec<String> = names.collect();
         names.sort_unstable();
         names
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -70,7 +63,7 @@ fn assert_same(loaded: &str, log: &str, what: &str) {
 
 #[test]
 fn report_of_a_log_equals_what_the_run_printed() {
-    let scratch = Scratch::new("equal");
+    let scratch = Scratch::new();
     let (_server, addr) = serve(&[]);
     let shapes: [&[&str]; 12] = [
         &["-d", "1300ms", "--warmup", "200ms"],
@@ -105,7 +98,7 @@ fn report_of_a_log_equals_what_the_run_printed() {
 
 #[test]
 fn report_equals_a_run_whose_server_stalls() {
-    let scratch = Scratch::new("stalls");
+    let scratch = Scratch::new();
     // Answers a while, and then keeps silent.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
@@ -143,7 +136,7 @@ fn report_equals_a_run_whose_server_stalls() {
 
 #[test]
 fn report_equals_a_run_ended_by_each_signal() {
-    let scratch = Scratch::new("signals");
+    let scratch = Scratch::new();
     let (_server, addr) = serve(&[]);
     let cases = [("INT", "0", "measuring"), ("HUP", "0", "measuring"), ("TERM", "1h", "warming up")];
     at_once(cases, |(signal, warmup, stage)| {
@@ -162,7 +155,7 @@ fn report_equals_a_run_ended_by_each_signal() {
 
 #[test]
 fn run_that_is_killed_leaves_what_it_has_measured() {
-    let scratch = Scratch::new("killed");
+    let scratch = Scratch::new();
     let (_server, addr) = serve(&[]);
     let log = scratch.path("run.hlog");
     fs::write(&log, "an earlier log").unwrap();
@@ -183,9 +176,9 @@ fn run_that_is_killed_leaves_what_it_has_measured() {
 
 #[test]
 fn two_outputs_to_one_file_are_a_usage_error() {
-    let scratch = Scratch::new("same");
+    let scratch = Scratch::new();
     let path = scratch.path("a");
-    std::os::unix::fs::symlink("a", scratch.0.join("link")).unwrap();
+    std::os::unix::fs::symlink("a", scratch.0.path().join("link")).unwrap();
     let dotted = scratch.path("./a");
     for exists in [false, true] {
         for other in [&path, &dotted, &scratch.path("link")] {
@@ -207,7 +200,7 @@ fn two_outputs_to_one_file_are_a_usage_error() {
 
 #[test]
 fn log_to_stdout_is_the_log_and_the_summary_goes_to_stderr() {
-    let scratch = Scratch::new("stdout");
+    let scratch = Scratch::new();
     let done = run(&["load", "-n", "500", "--warmup", "0", "--hlog", "-"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(done.stderr.contains("frames       500, "), "{}", done.stderr);
@@ -224,7 +217,7 @@ fn file_that_cannot_be_written_costs_no_result() {
         assert!(failed.stdout.contains("frames       500, "), "{flag}: {}", failed.stdout);
         assert_eq!(failed.stderr, "error: cannot write /dev/full: No space left on device (os error 28)\n", "{flag}");
     }
-    let scratch = Scratch::new("full");
+    let scratch = Scratch::new();
     let (log, page) = (scratch.path("none/a"), scratch.path("page.html"));
     let refused = run(&["load", "-n", "500", "--warmup", "0", "--hlog", &log, "--report", &page]);
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));

@@ -176,38 +176,29 @@ mod tests {
                              32 25 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
 
     /// A root with these files, removed at the end.
-    struct Root(PathBuf);
+    struct Root(tempfile::TempDir);
 
     impl Root {
         fn new(files: &[(&str, &str)]) -> Self {
-            use std::sync::atomic::{AtomicU32, Ordering};
-            static NEXT: AtomicU32 = AtomicU32::new(0);
-            let name = format!("frameloop-memory-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-            let root = Self(std::env::temp_dir().join(name));
+            let root = tempfile::tempdir().unwrap();
             for (path, text) in files {
-                let path = root.0.join(path);
+                let path = root.path().join(path);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, text).unwrap();
             }
-            root
+            Self(root)
         }
 
         /// The limit, with the path of its file from here.
         fn limit(&self, address_space: Option<u64>) -> (u64, String) {
-            let MemoryLimit { bytes, source } = MemoryLimit::within(&self.0, address_space);
+            let MemoryLimit { bytes, source } = MemoryLimit::within(self.0.path(), address_space);
             let source = match source {
                 Source::Physical => "physical".to_owned(),
-                Source::Cgroup(file) => file.strip_prefix(&self.0).unwrap().display().to_string(),
+                Source::Cgroup(file) => file.strip_prefix(self.0.path()).unwrap().display().to_string(),
                 Source::AddressSpace => "address space".to_owned(),
                 Source::Assumed => "assumed".to_owned(),
             };
             (bytes, source)
-        }
-    }
-
-    impl Drop for Root {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 

@@ -31,13 +31,9 @@ pub(crate) fn size_range(text: &str) -> Result<RangeInclusive<u32>, String> {
 /// An N/s: `100`, `10k`, `0.5`, with or without `/s`.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text);
-    let (digits, factor) = match number.char_indices().next_back() {
-        Some((at, 'k' | 'K')) => (&number[..at], 1e3),
-        Some((at, 'm' | 'M')) => (&number[..at], 1e6),
-        _ => (number, 1.0),
-    };
+    let (digits, factor) = factored(number);
     let is_decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let rate = digits.parse::<f64>().ok().filter(|_| is_decimal).map(|rate| rate * factor);
+    let rate = digits.parse::<f64>().ok().filter(|_| is_decimal).map(|rate| rate * f64::from(factor));
     match rate {
         Some(rate) if rate > 0.0 => Ok(rate),
         Some(_) => Err("a rate is more than 0".into()),
@@ -47,16 +43,19 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
 
 /// A COUNT: `10000`, `10k`, `1m`.
 pub(crate) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    let (digits, factor) = match text.char_indices().next_back() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
-        Some((at, 'm' | 'M')) => (&text[..at], 1_000_000),
-        _ => (text, 1),
-    };
+    let (digits, factor) = factored(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("expected a count such as 10000, 10k or 1m".into());
     }
-    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(factor));
+    let count = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(factor.into()));
     count.and_then(|count| T::try_from(count).ok()).ok_or_else(|| format!("a count is at most {}", max_of::<T>()))
+}
+
+/// A number without its suffix, and the factor that the suffix stands for.
+fn factored(text: &str) -> (&str, u32) {
+    let suffixes = [('k', 1_000), ('K', 1_000), ('m', 1_000_000), ('M', 1_000_000)];
+    let found = suffixes.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(*suffix)?, *factor)));
+    found.unwrap_or((text, 1))
 }
 
 /// A DURATION: `250ms`, `5s`, `2m`, `0`.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::check::target::{Played, Target};
 
 /// One thing that a server is asked for.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) level: Level,
@@ -15,9 +15,11 @@ pub(crate) struct Case {
     /// Why that matters, in a sentence.
     pub(crate) why: &'static str,
     /// What a server that fails has usually done wrong.
+    #[serde(skip)]
     pub(crate) mistake: &'static str,
     /// The file of the book's chapter.
     pub(crate) chapter: &'static str,
+    #[serde(skip)]
     pub(crate) play: fn(&mut Target) -> Played,
 }
 

@@ -21,6 +21,12 @@ impl Finding {
         Self { sent: sent.into(), expected: expected.into(), came: came.into(), mistake: None }
     }
 
+    /// The same with a mistake: that of the case, if none shows in what came.
+    pub(crate) fn or_usual(mut self, mistake: &str) -> Self {
+        self.mistake.get_or_insert_with(|| mistake.to_owned());
+        self
+    }
+
     /// What came differs from what was expected, or ended early as `end` says; before it, `before` bytes came as expected.
     pub(crate) fn different(sent: String, before: u64, expected: &[u8], came: &[u8], end: &str) -> Self {
         let at = expected.iter().zip(came).position(|(expected, came)| expected != came);

@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use crate::check::case::Level;
+use crate::check::case::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::grade::{Grade, Graded, Outcome};
-use crate::check::list::Listed;
 use crate::check::target::Target;
 
 /// The object, on one line.
@@ -47,38 +46,24 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Played<'a> {
     #[serde(flatten)]
-    case: Listed,
+    case: &'static Case,
     outcome: &'static str,
     took_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<Failure<'a>>,
+    failure: Option<Finding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Failure<'a> {
-    sent: &'a str,
-    expected: &'a str,
-    came: &'a str,
-    mistake: &'a str,
-}
-
 impl<'a> Played<'a> {
     fn of(graded: &'a Graded) -> Self {
+        let case = graded.case;
         let (outcome, failure, reason) = match &graded.outcome {
             Outcome::Holds => ("holds", None, None),
-            Outcome::Fails(finding) => ("fails", Some(Failure::of(finding, graded)), None),
+            Outcome::Fails(finding) => ("fails", Some(finding.clone().or_usual(case.mistake)), None),
             Outcome::Skipped(reason) => ("skipped", None, Some(reason.as_str())),
         };
-        Self { case: Listed::of(graded.case), outcome, took_ms: graded.took.as_secs_f64() * 1e3, failure, reason }
-    }
-}
-
-impl<'a> Failure<'a> {
-    fn of(finding: &'a Finding, graded: &Graded) -> Self {
-        let Finding { sent, expected, came, mistake } = finding;
-        Self { sent, expected, came, mistake: mistake.as_deref().unwrap_or(graded.case.mistake) }
+        Self { case, outcome, took_ms: graded.took.as_secs_f64() * 1e3, failure, reason }
     }
 }
 

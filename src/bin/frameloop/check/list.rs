@@ -10,7 +10,6 @@ use crate::page::{BOLD, Color, Page, styled};
 /// Prints the cases.
 pub(crate) fn show(cases: &[&'static Case], as_json: bool) -> Result<(), Failure> {
     if as_json {
-        let cases = cases.iter().copied().map(Listed::of).collect();
         return output::line(&serde_json::to_string(&List { cases }).map_err(Failure::run)?);
     }
     output::bytes(Color::of(&std::io::stdout()).apply(text(cases)).as_bytes())
@@ -36,22 +35,6 @@ fn text(cases: &[&'static Case]) -> String {
 }
 
 #[derive(Serialize)]
-struct List {
-    cases: Vec<Listed>,
-}
-
-/// What is said of a case, whatever came of it.
-#[derive(Serialize)]
-pub(crate) struct Listed {
-    name: &'static str,
-    level: Level,
-    does: &'static str,
-    why: &'static str,
-    chapter: &'static str,
-}
-
-impl Listed {
-    pub(crate) fn of(case: &'static Case) -> Self {
-        Self { name: case.name, level: case.level, does: case.does, why: case.why, chapter: case.chapter }
-    }
+struct List<'a> {
+    cases: &'a [&'static Case],
 }

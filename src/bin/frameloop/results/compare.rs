@@ -14,14 +14,9 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// This figure relative to the earlier one; `None` if that is 0.
-    pub(crate) fn ratio(&self) -> Option<f64> {
-        (self.baseline > 0.0).then(|| self.this / self.baseline)
-    }
-
     /// The ratio for a reader: `x1.09`.
     pub(crate) fn ratio_text(&self) -> String {
-        self.ratio().map_or_else(
+        ratio(self.this, self.baseline).map_or_else(
             || "-".into(),
             |ratio| match ratio {
                 // Neither 0.00 nor a long row of digits.
@@ -30,6 +25,11 @@ impl Row {
             },
         )
     }
+}
+
+/// A figure relative to the earlier one; `None` if that is 0.
+pub(crate) fn ratio(this: f64, baseline: f64) -> Option<f64> {
+    (baseline > 0.0).then(|| this / baseline)
 }
 
 /// Compares the rates, and the latencies that both results have.
@@ -63,7 +63,7 @@ mod tests {
         let rows = rows(&this, &earlier);
         assert_eq!(rows.len(), 1 + 3 * COLUMNS.len());
         assert_eq!((rows[0].name.as_str(), rows[0].ratio_text().as_str()), ("rate", "x2.00"));
-        assert!(rows[1..].iter().all(|row| row.ratio() == Some(1.0)));
+        assert!(rows[1..].iter().all(|row| ratio(row.this, row.baseline) == Some(1.0)));
         earlier.response = None;
         assert_eq!(super::rows(&this, &earlier).len(), 1 + 2 * COLUMNS.len());
     }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use frameloop::load::Recorded;
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The figures of a set of latencies, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Figures {
     pub(crate) count: u64,
     #[serde(rename = "min_ns")]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::results::compare::ratio;
 use crate::results::facts::Facts;
 use crate::results::figures::Figures;
 use crate::results::model::{Results, Series};
@@ -134,10 +135,6 @@ fn ratios(this: &Figures, earlier: &Figures) -> BTreeMap<&'static str, Option<f6
     let pairs = this.columns().into_iter().zip(earlier.columns());
     let columns = names.into_iter().zip(pairs.map(|(this, earlier)| ratio(this as f64, earlier as f64)));
     columns.chain([("mean", ratio(this.mean, earlier.mean))]).collect()
-}
-
-fn ratio(this: f64, earlier: f64) -> Option<f64> {
-    (earlier > 0.0).then(|| this / earlier)
 }
 
 #[cfg(test)]

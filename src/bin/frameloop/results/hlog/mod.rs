@@ -4,6 +4,7 @@
 //! its latencies is in comments, which they skip.
 
 pub(crate) mod background;
+mod clock;
 mod encoded;
 mod input;
 pub(crate) mod line;
@@ -108,13 +109,13 @@ mod tests {
     #[test]
     fn another_implementation_reads_the_same_figures() {
         let (results, text) = logged();
-        let path = std::env::temp_dir().join(format!("frameloop-hlog-{}.hlog", std::process::id()));
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("run.hlog");
         std::fs::write(&path, text).unwrap();
         let outcomes = [
             Command::new("python3").args(["-c", READ_WITH_PYTHON]).arg(&path).output(),
             Command::new("node").args(["-e", READ_WITH_NODE]).arg(&path).output(),
         ];
-        let _ = std::fs::remove_file(&path);
         for (tool, output) in ["python3 with hdrhistogram", "node with hdr-histogram-js"].iter().zip(outcomes) {
             let Some(output) = output.ok().filter(|output| output.status.code() != Some(77)) else {
                 println!("skipped: there is no {tool}");

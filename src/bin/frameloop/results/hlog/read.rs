@@ -14,9 +14,10 @@ use crate::failure::Failure;
 use crate::page::printable;
 use crate::results::facts::Facts;
 use crate::results::figures::counted;
+use crate::results::hlog::clock::Clock;
 use crate::results::hlog::encoded;
 use crate::results::hlog::input::{Budget, Lines};
-use crate::results::hlog::line::{Fields, NO_LINE, TIME_MAX, Unit, YEAR, quoted, time_of};
+use crate::results::hlog::line::{Fields, NO_LINE, Unit, quoted, time_of};
 use crate::results::hlog::log::{
     Counts, Entry, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, Log, WINDOW_BEGIN, Window,
 };
@@ -69,8 +70,7 @@ struct Reader {
     window: Option<Window>,
     /// The counts of the intervals that follow.
     counts: Option<Counts>,
-    start: Option<Duration>,
-    base: Option<Duration>,
+    clock: Clock,
     entries: Vec<Entry>,
     /// Latencies in all entries.
     latencies: u64,
@@ -120,10 +120,10 @@ impl Reader {
         let value = |name: &str| comment.strip_prefix(name).map(|rest| rest.trim_start_matches(':').trim_start());
         if let Some(rest) = value("[StartTime") {
             self.is_header("StartTime")?;
-            self.start = Some(time_of("StartTime", rest)?);
+            self.clock.start = Some(time_of("StartTime", rest)?);
         } else if let Some(rest) = value("[BaseTime") {
             self.is_header("BaseTime")?;
-            self.base = Some(time_of("BaseTime", rest)?);
+            self.clock.base = Some(time_of("BaseTime", rest)?);
         } else if let (Some(rest), false) = (value("[Latencies in "), self.given_unit.is_some()) {
             self.is_header("unit")?;
             let name = rest.split([',', ']', ' ']).next().unwrap_or_default();
@@ -165,7 +165,7 @@ impl Reader {
             None => self.untagged += 1,
             Some(_) => self.tagged += u64::from(series == Series::Service),
         }
-        let begin = self.begin_of(interval.start)?;
+        let begin = self.clock.begin_of(interval.start)?;
         let unit = self.given_unit.or(self.stated_unit).ok_or(
             "the log does not state the unit of its latencies; give it with --unit ns, us or ms (nanoseconds, \
              microseconds, milliseconds)",
@@ -187,37 +187,6 @@ impl Reader {
         };
         self.entries.push(entry);
         Ok(())
-    }
-
-    /// The time at which an interval began.
-    ///
-    /// Times count from the base. Without a base they count from the epoch, unless that makes the interval more than a year
-    /// older than the start: then they count from the start, as in HdrHistogram's own reader.
-    fn begin_of(&self, start_of_interval: Duration) -> Result<SystemTime, String> {
-        let is_before_start = |time: Duration| {
-            self.start.is_some_and(|start| time.checked_add(YEAR).is_some_and(|latest| latest < start))
-        };
-        let base = match (self.base, self.start) {
-            (Some(base), _) => base,
-            (None, Some(start)) if is_before_start(start_of_interval) => start,
-            (None, _) => Duration::ZERO,
-        };
-        let since_epoch = base.checked_add(start_of_interval).filter(|time| *time < TIME_MAX).ok_or_else(|| {
-            format!(
-                "it begins {}.{:03} s after the base time, beyond the year 2500",
-                start_of_interval.as_secs(),
-                start_of_interval.subsec_millis()
-            )
-        })?;
-        if let Some(start) = self.start.filter(|start| since_epoch.abs_diff(*start) > YEAR) {
-            let origin = if self.base.is_some() { "BaseTime" } else { "the epoch" };
-            return Err(format!(
-                "counted from {origin}, the interval begins {} s after 1970, more than a year from StartTime, {} s",
-                since_epoch.as_secs(),
-                start.as_secs()
-            ));
-        }
-        Ok(SystemTime::UNIX_EPOCH + since_epoch)
     }
 
     /// Whether the log ends before its run did.
@@ -289,218 +258,4 @@ const COUNT_MAX: u64 = 1 << 48;
 const TAGS_NAMED: usize = 5;
 
 #[cfg(test)]
-mod tests {
-    use std::sync::LazyLock;
-
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use hdrhistogram::Histogram;
-    use hdrhistogram::serialization::{Serializer, V2Serializer};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::results::fixture;
-    use crate::results::merge::merged;
-
-    fn log() -> Vec<u8> {
-        static LOG: LazyLock<Vec<u8>> = LazyLock::new(|| fixture::log_of(&fixture::seconds(2)));
-        LOG.clone()
-    }
-
-    fn error(text: &[u8]) -> String {
-        parse("a.hlog", text, None).unwrap_err()
-    }
-
-    fn read_log(text: &[u8]) -> Log {
-        parse("a.hlog", text, None).unwrap()
-    }
-
-    fn with_header(lines: &str) -> Vec<u8> {
-        format!("#[Latencies in nanoseconds]\n{lines}").into_bytes()
-    }
-
-    /// A histogram of one latency.
-    fn histogram(value: u64, count: u64) -> String {
-        let mut histogram = Histogram::<u64>::new(3).unwrap();
-        histogram.record_n(value, count).unwrap();
-        let mut bytes = Vec::new();
-        V2Serializer::new().serialize(&histogram, &mut bytes).unwrap();
-        STANDARD.encode(bytes)
-    }
-
-    #[test]
-    fn what_is_no_log_is_said_with_its_line() {
-        assert_eq!(error(b"#[a]\nhello\n"), "a.hlog: line 2: neither a comment nor an interval of a histogram log");
-        assert_eq!(
-            error(b"\xff"),
-            "a.hlog: line 1: neither a comment nor an interval of a histogram log; the file ends within this line"
-        );
-        assert_eq!(
-            error(b"#[frameloop: {}]\n").split(" at ").next(),
-            Some("a.hlog: line 1: the run's facts cannot be read: missing field `configuration`")
-        );
-        let hostile = error(b"#[frameloop: {\"a\\n\\u001b[2J\": 1}]\n");
-        assert!(hostile.lines().count() == 1 && !hostile.contains('\x1b'), "{hostile:?}");
-        assert_eq!(
-            error(&with_header("Tag=service,1.000,1.000,2.000,AAAA\n")),
-            "a.hlog: line 2: the histogram is cut short"
-        );
-    }
-
-    #[test]
-    fn a_log_without_our_tags_is_refused() {
-        assert!(error(b"").ends_with("and has no line at all"), "{}", error(b""));
-        let foreign =
-            String::from_utf8(log()).unwrap().replace("Tag=service", "Tag=a").replace("Tag=response", "Tag=b");
-        let error = error(foreign.as_bytes());
-        assert!(error.contains("the tag service, and has none of them, but ") && error.contains("b"), "{error}");
-    }
-
-    #[test]
-    fn a_log_that_was_cut_says_where() {
-        // Of one that its program wrote at the end of its run; what ours leave when they are killed is read.
-        let whole = log();
-        let lines = whole.split_inclusive(|byte| *byte == b'\n');
-        let log: Vec<u8> = lines.filter(|line| !line.starts_with(b"#[frameloop")).flatten().copied().collect();
-        let text = error(&log[..log.len() - 20]);
-        let last = log.iter().filter(|byte| **byte == b'\n').count();
-        assert!(text.starts_with(&format!("a.hlog: line {last}: ")), "{text}");
-        assert!(text.ends_with("the file ends within this line") && text.lines().count() == 1, "{text}");
-    }
-
-    #[test]
-    fn lines_of_others_and_blank_lines_are_skipped() {
-        let text = String::from_utf8(log()).unwrap();
-        let more = format!("{}\r\n\n#a comment\nTag=other,1.000,1.000,1.000,x\n", text.replace('\n', "\r\n"));
-        assert_eq!(read_log(more.as_bytes()).entries, read_log(text.as_bytes()).entries);
-    }
-
-    #[test]
-    fn unit_is_given_or_stated_and_never_guessed() {
-        let line = format!("Tag=service,1.000,1.000,2.000,{}\n", histogram(7, 1));
-        let max = |text: &str, unit| -> Result<u64, String> {
-            let log = parse("a.hlog", text.as_bytes(), unit)?;
-            Ok(log.entries[0].latencies.iter().last().unwrap().0)
-        };
-        for (name, nanos) in
-            [("nanoseconds, x", 7), ("us", 7_003), ("microseconds", 7_003), ("milliseconds", 7_000_063)]
-        {
-            assert_eq!(max(&format!("#[Latencies in {name}]\n{line}"), None), Ok(nanos), "{name}");
-        }
-        let unknown = max(&format!("#[Latencies in furlongs]\n{line}"), None).unwrap_err();
-        assert!(unknown.contains("`furlongs`") && unknown.contains("--unit"), "{unknown}");
-        let unstated = max(&line, None).unwrap_err();
-        assert!(unstated.contains("does not state the unit") && unstated.contains("--unit"), "{unstated}");
-        for stated in ["", "#[Latencies in furlongs]\n", "#[Latencies in nanoseconds]\n"] {
-            assert_eq!(max(&format!("{stated}{line}"), Some(Unit::Us)), Ok(7_003), "{stated}");
-        }
-    }
-
-    #[test]
-    fn a_time_that_is_no_time_is_reported_and_never_left_out() {
-        for time in
-            ["", "x", "-5.0", "NaN", "inf", "1e300", "1.5.5", "1_000", "99999999999999999999999", "1795315208948", "."]
-        {
-            for what in ["BaseTime", "StartTime"] {
-                for form in [
-                    format!("#[{what}: {time} (seconds since epoch)]\n"),
-                    format!("#[{what}: {time}]\n"),
-                    format!("#[{what} {time}\n"),
-                ] {
-                    let error = error(form.as_bytes());
-                    assert!(error.starts_with(&format!("a.hlog: line 1: {what}, `")), "{form} {error}");
-                }
-            }
-            let fields = [
-                ("start", format!("Tag=service,{time},1.000,2.000,{}\n", histogram(7, 1))),
-                ("length", format!("Tag=service,1.000,{time},2.000,{}\n", histogram(7, 1))),
-            ];
-            for (what, line) in fields.iter().filter(|_| time != "1795315208948") {
-                let error = error(&with_header(line));
-                assert!(error.starts_with(&format!("a.hlog: line 2: the interval's {what}, `")), "{error}");
-            }
-        }
-        let fine = format!("#[BaseTime: 1795315208 (seconds)]\nTag=service,1,1,2,{}\n", histogram(7, 1));
-        assert_eq!(
-            read_log(&with_header(&fine)).entries[0].begin,
-            SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_315_209)
-        );
-    }
-
-    #[test]
-    fn times_that_contradict_each_other_are_reported() {
-        let line = |start: &str| format!("Tag=service,{start},1.000,2.000,{}\n", histogram(7, 1));
-        let start = "#[StartTime: 1795315208.000 (seconds since epoch)]\n";
-        let cases = [
-            // Relative times and a base of zero; absolute times and a base; a base of another day.
-            (
-                format!("{start}#[BaseTime: 0.0 (s)]\n{}", line("1.000")),
-                "counted from BaseTime, the interval begins 1 s",
-            ),
-            (format!("{start}#[BaseTime: 1795315208.0 (s)]\n{}", line("1795315209.0")), "begins 3590630417 s"),
-            (format!("{start}{}", line("1895315209.0")), "counted from the epoch"),
-            (line("18446744073709551615.9"), "beyond the year 2500"),
-            (format!("{start}{}", line("18446744073709551615.9")), "beyond the year 2500"),
-            (format!("#[BaseTime: 1.0 (s)]\n{}", line("18446744073709551615.9")), "beyond the year 2500"),
-            (line("1.000").replace("1.000,2.000", "40000000.0,2.000"), "more than a year"),
-        ];
-        for (text, expected) in cases {
-            let error = error(&with_header(&text));
-            assert!(error.contains(expected), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_second_log_in_a_file_is_reported() {
-        let one = log();
-        assert!(error(&[one.clone(), one].concat()).contains("a second log begins here"));
-        let line = format!("Tag=service,1.000,1.000,2.000,{}\n", histogram(7, 1));
-        for header in ["#[BaseTime: 5.000 (s)]\n", "#[StartTime: 5.000 (s)]\n", "#[Latencies in nanoseconds]\n"] {
-            let error = error(&with_header(&format!("{line}{header}{line}")));
-            assert!(error.contains("a second log begins here"), "{error}");
-        }
-    }
-
-    #[test]
-    fn tags_that_are_not_read_are_named() {
-        let h = histogram(7, 1);
-        let service = format!("Tag=service,1.000,1.000,2.000,{h}\n");
-        let others: String = (0..20_000).map(|at| format!("Tag=t{at},1.000,1.000,2.000,x\n")).collect();
-        let log = read_log(&with_header(&format!("{others}{service}")));
-        assert_eq!(log.entries.len(), 1);
-        assert_eq!(log.skipped.unwrap(), "20,000 intervals left out, whose tags are not read: t0, t1, t2, t3, t4, ...");
-        let log = read_log(&with_header(&format!("Tag=\x1b[2J,1.000,1.000,2.000,x\n{service}")));
-        assert_eq!(log.skipped.unwrap(), "1 interval left out, whose tags are not read: \u{fffd}[2J");
-        // Other tools give one latency no tag.
-        let untagged = format!("1.000,1.000,2.000,{h}\n");
-        assert_eq!(read_log(&with_header(&untagged)).entries, read_log(&with_header(&service)).entries);
-        assert!(error(&with_header(&format!("{untagged}{service}"))).contains("have no tag"));
-    }
-
-    #[test]
-    fn counts_that_cannot_be_are_refused() {
-        let line = |count| format!("Tag=service,1.000,1.000,2.000,{}\n", histogram(7, count));
-        for text in [line(1 << 49), line(i64::MAX as u64), line(1 << 47).repeat(3)] {
-            assert!(error(&with_header(&text)).contains("latencies so far: more than"));
-        }
-        assert_eq!(read_log(&with_header(&line(1 << 48))).entries[0].latencies.count(), 1 << 48);
-    }
-
-    proptest! {
-        #[test]
-        fn damaged_logs_are_read_or_refused_in_one_line(
-            cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-            end in any::<prop::sample::Index>(),
-        ) {
-            let mut text = log();
-            for (at, byte) in cuts {
-                *at.get_mut(&mut text) = byte;
-            }
-            text.truncate(end.index(text.len()) + 1);
-            match parse("a.hlog", text.as_slice(), None) {
-                Ok(log) => drop(merged(&[log])),
-                Err(error) => prop_assert!(error.starts_with("a.hlog: ") && error.lines().count() == 1, "{error}"),
-            }
-        }
-    }
-}
+mod tests;
