@@ -130,7 +130,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Closes a connection so that another can be accepted.
     fn close_idle(&mut self, id: ConnId) {
-        self.connections.cut(id, CloseReason::Reclaimed);
+        self.connections.abort(id, CloseReason::Reclaimed);
         // No event of this turn is about it any more: they were taken before.
         self.reap();
     }

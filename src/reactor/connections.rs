@@ -133,16 +133,16 @@ impl<S, T> Connections<S, T> {
         self.work.queue.push(id, slot);
     }
 
-    /// Closes a connection at once; its slot is freed at the end of the turn.
-    pub(crate) fn cut(&mut self, id: ConnId, reason: CloseReason) {
+    /// Aborts a connection; its slot is freed at the end of the turn.
+    pub(crate) fn abort(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(open) = self.open_mut(id) {
             open.conn.abort(reason);
             self.work.note_ended(id);
         }
     }
 
-    /// Closes all connections at once, and fails all dials.
-    pub(crate) fn cut_all(&mut self, reason: CloseReason) {
+    /// Aborts all connections, and fails all dials.
+    pub(crate) fn abort_all(&mut self, reason: CloseReason) {
         let mut all = self.all();
         all.fail_dials(DialError::Cancelled);
         for (id, slot) in all.slots.iter_mut() {

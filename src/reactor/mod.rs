@@ -255,7 +255,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.life = Life::Stopped;
             self.connections.work.begin_end();
             self.listeners.close();
-            self.connections.cut_all(CloseReason::Cut);
+            self.connections.abort_all(CloseReason::Cut);
         }
     }
 

@@ -31,7 +31,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 let Some(index) = self.deadlines.expired(kind, now) else { break };
                 let Some(id) = self.connections.slots.id_of(index) else { continue };
                 match kind {
-                    Kind::Linger => self.connections.cut(id, kind.reason()),
+                    Kind::Linger => self.connections.abort(id, kind.reason()),
                     Kind::Idle | Kind::Frame | Kind::Write | Kind::Connect => self.connections.note_expired(id, kind),
                 }
             }
@@ -46,7 +46,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         for kind in [Kind::Idle, Kind::Frame, Kind::Write] {
             if expired.contains(kind) && self.is_late(id, kind, moved) {
-                self.connections.cut(id, kind.reason());
+                self.connections.abort(id, kind.reason());
             }
         }
     }

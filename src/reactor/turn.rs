@@ -139,7 +139,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if let Life::Draining { deadline: Some(deadline) } = self.life
             && self.now() >= deadline
         {
-            self.connections.cut_all(CloseReason::Cut);
+            self.connections.abort_all(CloseReason::Cut);
             self.cut_queued();
         }
     }
