@@ -244,7 +244,7 @@ impl ChunkPool {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn limit(&self) -> usize {
         self.used_bytes_max
     }

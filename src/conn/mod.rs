@@ -364,7 +364,6 @@ impl Conn {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn readiness(&self) -> Readiness {
         self.readiness
     }

@@ -8,9 +8,10 @@
 //! | [`connection`] | settings, then what peer, network, handler and reactor do, step by step |
 
 pub(crate) mod content;
+pub(crate) mod driver;
 mod scene;
 mod script;
-mod sink;
+pub(crate) mod sink;
 pub(crate) mod socket;
 mod stream;
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! A script's bytes as settings and steps. Every byte string is one: where bytes are missing, they are zero.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
 use crate::config::Config;
 use crate::conn::chunk::CHUNK_LEN;
+use crate::fuzzing::sink::{Act, ScriptedSink, Style};
+use crate::fuzzing::socket::Socket;
 use crate::wire::HEADER_LEN;
 
 /// What holds for the whole script.
@@ -28,7 +31,7 @@ pub(super) struct Setup {
     pub(super) write_budget_bytes: usize,
     #[arbitrary(with = |u: &mut Unstructured<'_>| u.choose(&FRAMES).copied())]
     pub(super) frame_budget: usize,
-    /// How a frame is answered if no [`Act`] is waiting.
+    /// What is done at a frame if no other [`Act`] is waiting.
     pub(super) answer: Act,
     /// The handler keeps a connection whose peer has finished, until somebody closes it.
     pub(super) keeps_half_closed: bool,
@@ -98,29 +101,6 @@ pub(super) enum Step {
     Pass(u16),
 }
 
-/// What a handler does with a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
-pub(super) enum Act {
-    /// Answers it with its own bytes.
-    Echo,
-    /// Answers it with a copy of its payload.
-    Copy,
-    /// Looks at the payload in both ways, then answers with its bytes.
-    Inspect,
-    Ignore,
-    /// Answers with its own bytes, then this often with a payload of this length.
-    Replies {
-        #[arbitrary(with = |u: &mut Unstructured<'_>| u.int_in_range(0..=15))]
-        count: u8,
-        #[arbitrary(with = |u: &mut Unstructured<'_>| u.int_in_range(0..=8_191))]
-        payload_len: u16,
-    },
-    Pause,
-    Close,
-    Abort,
-    Panic,
-}
-
 impl Setup {
     pub(super) fn output_low_water(&self) -> usize {
         self.output_high_water / 4 * self.low_quarters
@@ -142,6 +122,21 @@ impl Setup {
             linger_timeout: TIMEOUT,
             ..Config::default()
         }
+    }
+
+    pub(super) fn socket(&self) -> Socket {
+        let mut socket = Socket::new(self.room);
+        socket.shutdown_error = self.fails_shutdown.then_some(ErrorKind::NotConnected);
+        socket
+    }
+
+    pub(super) fn sink(&self) -> ScriptedSink {
+        let payload = |payload: &[u8]| self.is_talkative.then(|| payload.to_vec());
+        let mut sink = ScriptedSink::new(Style::Echo);
+        sink.usual_act = Some(self.answer);
+        sink.keeps_half_closed = self.keeps_half_closed;
+        (sink.on_half_close, sink.on_writable) = (payload(b"good-bye"), payload(b"there is room"));
+        sink
     }
 }
 

@@ -1,157 +1,229 @@
-//! A handler in a script's hands, and the model of its connection: the replies that must reach the peer, in their order.
+//! A handler that replies as a script says, and the model of its connection: the replies that must reach the peer, in order.
 
-use std::collections::VecDeque;
+use arbitrary::{Arbitrary, Unstructured};
 
 use crate::conn::frame::Frame;
-use crate::conn::sink::Sink;
-use crate::conn::sink::{Replies, Verdict};
+use crate::conn::sink::{Replies, Sink, Verdict};
 use crate::error::{CloseReason, SendError};
-use crate::fuzzing::script::{Act, LONGEST, Setup};
+use crate::fuzzing::script::LONGEST;
 use crate::wire::encode_header;
 
-#[derive(Debug)]
-pub(super) struct Model {
-    answer: Act,
-    keeps_half_closed: bool,
-    is_talkative: bool,
-    /// What is done at the next frames.
-    pub(super) acts: VecDeque<Act>,
-    pub(super) frames: usize,
-    /// The frames that were handed over, one after the other.
-    pub(super) received: Vec<u8>,
-    /// The frames that were queued, one after the other: what must reach the peer.
-    pub(super) expected: Vec<u8>,
-    pub(super) replies: u64,
-    /// The longest of them, in bytes.
-    pub(super) longest: usize,
-    /// A frame was refused for want of room, and nobody was told yet that there is room again.
-    pub(super) awaits_room: bool,
-    low_waters: usize,
-    has_half_closed: bool,
-    /// Nothing may be said to a handler that has ended its connection.
-    pub(super) ended: Option<CloseReason>,
+/// How a frame is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+pub(crate) enum Style {
+    /// With its own bytes.
+    Echo,
+    /// With a copy of its payload.
+    Copy,
+    /// With one of both in turn, after the payload was read whole and in chunks.
+    Inspect,
+    Silent,
+    /// Two frames with their own bytes, the next two with copies.
+    Mixed,
+    /// Every second frame with its own bytes, the others not.
+    Alternate,
+    /// With its own bytes, then with a copy.
+    Twice,
 }
 
-impl Model {
-    pub(super) fn new(setup: &Setup) -> Self {
+/// What a handler does at a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+pub(crate) enum Act {
+    /// Answers it so.
+    Answer(Style),
+    /// Also sends so many frames with payloads of this length.
+    Replies {
+        #[arbitrary(with = |u: &mut Unstructured<'_>| u.int_in_range(0..=15))]
+        count: usize,
+        #[arbitrary(with = |u: &mut Unstructured<'_>| u.int_in_range(0..=8_191))]
+        payload_len: usize,
+    },
+    Pause,
+    Close,
+    Abort,
+    Panic,
+}
+
+#[derive(Debug)]
+pub(crate) struct ScriptedSink {
+    style: Style,
+    /// What is done at frames for which `acts` has nothing.
+    pub(crate) usual_act: Option<Act>,
+    /// What is done at which frame, counted from 1.
+    pub(crate) acts: Vec<(usize, Act)>,
+    pub(crate) keeps_half_closed: bool,
+    /// The payload that is sent when there is room again.
+    pub(crate) on_writable: Option<Vec<u8>>,
+    /// The payload that is sent when the peer has finished.
+    pub(crate) on_half_close: Option<Vec<u8>>,
+    pub(crate) frames: usize,
+    /// The frames that were delivered, one after the other.
+    pub(crate) received: Vec<u8>,
+    /// The frames that were queued, one after the other: what must reach the peer.
+    pub(crate) queued: Vec<u8>,
+    pub(crate) replies: usize,
+    /// The longest of the queued frames, in bytes.
+    pub(crate) longest: usize,
+    pub(crate) refused: usize,
+    /// A frame was refused for want of room, and no callback has reported room since.
+    pub(crate) awaits_room: bool,
+    pub(crate) low_waters: usize,
+    pub(crate) half_closes: usize,
+    /// Why the handler has closed the connection. No callback may follow.
+    pub(crate) ended: Option<CloseReason>,
+}
+
+/// Behind so many bytes, frames are answered once only, so that a script is soon over.
+const REPLIES_LEN_MAX: usize = 2 * LONGEST;
+
+impl ScriptedSink {
+    pub(crate) fn new(style: Style) -> Self {
         Self {
-            answer: setup.answer,
-            keeps_half_closed: setup.keeps_half_closed,
-            is_talkative: setup.is_talkative,
-            acts: VecDeque::new(),
+            style,
+            usual_act: None,
+            acts: Vec::new(),
+            keeps_half_closed: false,
+            on_writable: None,
+            on_half_close: None,
             frames: 0,
             received: Vec::new(),
-            expected: Vec::new(),
+            queued: Vec::new(),
             replies: 0,
             longest: 0,
+            refused: 0,
             awaits_room: false,
             low_waters: 0,
-            has_half_closed: false,
+            half_closes: 0,
             ended: None,
         }
     }
 
-    /// Notes what became of a frame with this payload.
-    pub(super) fn note<'a>(&mut self, sent: Result<(), SendError>, payload: impl IntoIterator<Item = &'a [u8]>) {
+    /// Another handler of the same style.
+    #[cfg(test)]
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.style)
+    }
+
+    /// Does this at the first frame for which nothing else is to be done.
+    pub(crate) fn act_next(&mut self, act: Act) {
+        let last = self.acts.last().map_or(self.frames, |(nth, _)| *nth);
+        self.acts.push((last + 1, act));
+    }
+
+    /// Records what became of a frame with this payload.
+    pub(crate) fn note(&mut self, sent: Result<(), SendError>, payload: &[u8]) {
         match sent {
             Ok(()) => {
-                let before = self.expected.len();
-                self.expected.extend(encode_header(0));
-                payload.into_iter().for_each(|piece| self.expected.extend(piece));
-                let frame_len = self.expected.len() - before;
-                let header = encode_header((frame_len - encode_header(0).len()) as u32);
-                self.expected[before..before + header.len()].copy_from_slice(&header);
+                let before = self.queued.len();
+                self.queued.extend(encode_header(payload.len() as u32));
+                self.queued.extend(payload);
                 self.replies += 1;
-                self.longest = self.longest.max(frame_len);
+                self.longest = self.longest.max(self.queued.len() - before);
             }
-            Err(SendError::Full) => self.awaits_room = true,
-            Err(SendError::Closed) | Err(SendError::TooLong { .. }) | Err(SendError::NoMemory) => {}
+            Err(error) => {
+                self.refused += 1;
+                self.awaits_room |= error == SendError::Full;
+            }
         }
     }
 
     fn reply(&mut self, payload: &[u8], replies: &mut Replies<'_>) -> Result<(), SendError> {
         let sent = replies.reply(payload);
-        self.note(sent, [payload]);
+        self.note(sent, payload);
         sent
     }
 
     fn echo(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) -> Result<(), SendError> {
-        let payload = self.received.len() - frame.payload_len()..;
+        let payload = self.received[self.received.len() - frame.payload_len()..].to_vec();
         let sent = replies.reply_frame(frame);
-        let payload = self.received[payload].to_vec();
-        self.note(sent, [&payload[..]]);
+        self.note(sent, &payload);
         sent
     }
 
-    fn answer(&mut self, act: Act, frame: Frame<'_>, replies: &mut Replies<'_>) -> Option<Result<(), SendError>> {
-        Some(match act {
-            Act::Ignore => return None,
-            Act::Copy => self.reply(frame.payload(), replies),
-            Act::Inspect => {
-                let in_pieces = frame.payload_chunks().collect::<Vec<_>>().concat();
-                assert!(frame.payload() == in_pieces && frame.payload_len() == in_pieces.len());
-                self.echo(frame, replies)
+    fn answer(&mut self, style: Style, frame: Frame<'_>, replies: &mut Replies<'_>) -> Option<Result<(), SendError>> {
+        let is_even = self.frames.is_multiple_of(2);
+        let echoes = match style {
+            Style::Silent => return None,
+            Style::Alternate if !is_even => return None,
+            Style::Echo | Style::Alternate => true,
+            Style::Copy => false,
+            Style::Mixed => self.frames % 4 < 2,
+            Style::Inspect => {
+                let in_chunks = frame.payload_chunks().collect::<Vec<_>>().concat();
+                assert!(frame.payload() == in_chunks && frame.payload() == in_chunks);
+                is_even
             }
-            Act::Echo | Act::Replies { .. } | Act::Pause | Act::Close | Act::Abort | Act::Panic => {
-                self.echo(frame, replies)
+            Style::Twice => {
+                let payload = self.received[self.received.len() - frame.payload_len()..].to_vec();
+                let sent = self.echo(frame, replies);
+                let _ = self.reply(&payload, replies);
+                return Some(sent);
             }
-        })
+        };
+        Some(if echoes { self.echo(frame, replies) } else { self.reply(frame.payload(), replies) })
     }
 
-    fn end(&mut self, verdict: Verdict, reason: CloseReason, replies: &mut Replies<'_>) {
-        if *replies.verdict == Verdict::Continue {
-            *replies.verdict = verdict;
-        }
-        self.ended = Some(reason);
-        assert_eq!(replies.reply(b"too late"), Err(SendError::Closed));
-    }
-
-    fn close(&mut self, replies: &mut Replies<'_>) {
-        let reason = CloseReason::ClosedByHandler;
-        self.end(Verdict::Close(reason), reason, replies);
-    }
-
-    fn fail(&mut self, reason: CloseReason, replies: &mut Replies<'_>) {
-        self.end(Verdict::Fail(reason), reason, replies);
-    }
-}
-
-impl Sink for Model {
-    fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
-        assert!(self.ended.is_none() && !self.has_half_closed, "a frame behind the end");
-        assert!(!replies.flow.is_paused, "a frame although the handler has paused");
-        self.frames += 1;
-        self.received.extend(encode_header(frame.payload_len() as u32));
-        frame.payload_chunks().for_each(|piece| self.received.extend(piece));
-        let act = self.acts.pop_front().unwrap_or(self.answer);
-        let sent = self.answer(act, frame, replies);
-        let is_queued = sent.is_none_or(|sent| matches!(sent, Ok(()) | Err(SendError::NoMemory)));
-        assert!(is_queued, "the first reply was refused: {sent:?}");
+    fn act(&mut self, act: Act, replies: &mut Replies<'_>) {
         match act {
-            Act::Echo | Act::Copy | Act::Inspect | Act::Ignore => {}
+            Act::Answer(_) => {}
             Act::Replies { count, payload_len } => {
-                let payload = vec![count; payload_len.into()];
+                let payload = vec![count as u8; payload_len];
                 for _ in 0..count {
-                    if self.expected.len() < REPLIES_LEN_MAX {
+                    if self.queued.len() < REPLIES_LEN_MAX {
                         let _ = self.reply(&payload, replies);
                     }
                 }
             }
             Act::Pause => replies.flow.is_paused = true,
-            Act::Close => self.close(replies),
-            Act::Abort => self.fail(CloseReason::AbortedByHandler, replies),
-            Act::Panic => self.fail(CloseReason::HandlerPanicked, replies),
+            Act::Close => self.end(Verdict::Close(CloseReason::ClosedByHandler), replies),
+            Act::Abort => self.end(Verdict::Fail(CloseReason::AbortedByHandler), replies),
+            Act::Panic => self.end(Verdict::Fail(CloseReason::HandlerPanicked), replies),
         }
     }
 
+    fn end(&mut self, verdict: Verdict, replies: &mut Replies<'_>) {
+        // As a handler's wish: it cannot turn a failure into an orderly end.
+        if *replies.verdict == Verdict::Continue || matches!(verdict, Verdict::Fail(_)) {
+            *replies.verdict = verdict;
+        }
+        if let Verdict::Close(reason) | Verdict::Fail(reason) = verdict {
+            self.ended = Some(reason);
+        }
+        assert_eq!(replies.reply(b"too late"), Err(SendError::Closed));
+    }
+}
+
+impl Sink for ScriptedSink {
+    fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
+        assert!(self.ended.is_none() && self.half_closes == 0, "a frame behind the end");
+        assert!(!replies.flow.is_paused, "a frame although the handler has paused");
+        self.frames += 1;
+        let before = self.received.len();
+        self.received.extend(encode_header(frame.payload_len() as u32));
+        frame.payload_chunks().for_each(|piece| self.received.extend(piece));
+        assert_eq!(self.received.len() - before, encode_header(0).len() + frame.payload_len());
+
+        let mut acts: Vec<Act> = self.acts.extract_if(.., |(nth, _)| *nth == self.frames).map(|(_, act)| act).collect();
+        if acts.is_empty() {
+            acts.extend(self.usual_act);
+        }
+        let chosen = acts.iter().find_map(|act| if let Act::Answer(style) = act { Some(*style) } else { None });
+        let sent = self.answer(chosen.unwrap_or(self.style), frame, replies);
+        // Only for want of memory, of which most scripts have enough.
+        let is_short = replies.shared.pool.limit() < 1 << 20;
+        let is_queued = sent.is_none_or(|sent| sent == Ok(()) || (sent == Err(SendError::NoMemory) && is_short));
+        assert!(is_queued, "the first reply was refused: {sent:?}");
+        acts.into_iter().for_each(|act| self.act(act, replies));
+    }
+
     fn on_half_close(&mut self, replies: &mut Replies<'_>) {
-        assert!(self.ended.is_none() && !self.has_half_closed, "a second end");
-        self.has_half_closed = true;
-        if self.is_talkative {
-            let _ = self.reply(b"good-bye", replies);
+        assert!(self.ended.is_none() && self.half_closes == 0, "a second end");
+        self.half_closes += 1;
+        if let Some(payload) = self.on_half_close.clone() {
+            let _ = self.reply(&payload, replies);
         }
         if !self.keeps_half_closed {
-            self.close(replies);
+            self.end(Verdict::Close(CloseReason::ClosedByHandler), replies);
         }
     }
 
@@ -159,12 +231,11 @@ impl Sink for Model {
         assert!(self.ended.is_none(), "a connection that ends has no use for room");
         self.awaits_room = false;
         self.low_waters += 1;
-        // A handler that says this every time is never done, if it is enough to reach the mark.
-        if self.is_talkative && self.low_waters < 10 {
-            let _ = self.reply(b"there is room", replies);
+        // A handler that sends each time is never done, if it is enough to reach the mark.
+        if self.low_waters < 10
+            && let Some(payload) = self.on_writable.clone()
+        {
+            let _ = self.reply(&payload, replies);
         }
     }
 }
-
-/// Behind so many bytes, frames are answered once only, so that a script is soon over.
-const REPLIES_LEN_MAX: usize = 2 * LONGEST;

@@ -80,17 +80,17 @@ fn arrives(bytes: &[u8], content: &Content, max_payload: u32, lens: &[usize]) {
         while let Some(frame) = frames.next_if(|frame| frame.end <= at) {
             whole_len = frame.end;
         }
-        assert_eq!(scene.socket.written.len(), whole_len, "of {at} bytes");
+        assert_eq!(scene.driver.socket.written.len(), whole_len, "of {at} bytes");
         let is_refused = matches!(content.rest, Rest::TooLong { .. }) && at >= content.whole_len() + HEADER_LEN;
-        let is_open = scene.conn.state() == State::Open;
-        assert_eq!(is_open, !is_refused, "at {at} bytes: {:?}", scene.conn);
+        let is_open = scene.driver.conn.state() == State::Open;
+        assert_eq!(is_open, !is_refused, "at {at} bytes: {:?}", scene.driver.conn);
         let held = if is_refused { 0 } else { at - whole_len };
-        assert_eq!(scene.conn.held_bytes(), (held, 0));
+        assert_eq!(scene.driver.conn.held_bytes(), (held, 0));
     }
-    assert!(scene.socket.written == bytes[..whole_len]);
+    assert!(scene.driver.socket.written == bytes[..whole_len]);
     scene.take(&Step::Fin);
     scene.take(&Step::Settle);
-    assert_eq!(scene.conn.closed(), Some(content.reason(bytes, max_payload)));
+    assert_eq!(scene.driver.conn.closed(), Some(content.reason(bytes, max_payload)));
     scene.finish();
 }
 

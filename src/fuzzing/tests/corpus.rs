@@ -9,7 +9,8 @@ use std::path::Path;
 
 use super::*;
 use crate::conn::chunk::CHUNK_LEN;
-use crate::fuzzing::script::{Act, LONGEST};
+use crate::fuzzing::script::LONGEST;
+use crate::fuzzing::sink::{Act, Style};
 
 const DELIVER: Step = Step::Deliver(usize::MAX);
 const READABLE: Step = Step::Event { readable: true, writable: false };
@@ -108,7 +109,16 @@ fn connections_in_every_trouble_keep_their_promises() {
             "pause",
             seed(
                 &plain,
-                &[&frames(5), &[Step::Act(Act::Echo), Step::Act(Act::Pause), DELIVER, READABLE, Step::Pause(false)]],
+                &[
+                    &frames(5),
+                    &[
+                        Step::Act(Act::Answer(Style::Echo)),
+                        Step::Act(Act::Pause),
+                        DELIVER,
+                        READABLE,
+                        Step::Pause(false),
+                    ],
+                ],
             ),
         ),
         (
@@ -138,7 +148,7 @@ fn connections_in_every_trouble_keep_their_promises() {
         (
             "memory-limit",
             seed(
-                &Setup { memory: 5_000, room: 0, answer: Act::Copy, ..plain.clone() },
+                &Setup { memory: 5_000, room: 0, answer: Act::Answer(Style::Copy), ..plain.clone() },
                 &[&frames(200), &[DELIVER, Step::Settle]],
             ),
         ),

@@ -11,6 +11,7 @@ use super::{connection, decoder, scene, script};
 use crate::conn::chunk::CHUNK_LEN;
 use crate::conn::state::State;
 use crate::fuzzing::content::{Content, Rest};
+use crate::fuzzing::driver::Driver;
 use crate::fuzzing::scene::Scene;
 use crate::fuzzing::script::{Setup, Step};
 use crate::wire::{HEADER_LEN, encode_header};
@@ -104,8 +105,8 @@ fn receive(scene: &mut Scene, bytes: &[u8]) -> Seen {
     scene.take(&Step::Raw(bytes.to_vec()));
     scene.take(&Step::Deliver(bytes.len()));
     scene.take(&Step::Settle);
-    let Scene { conn, socket, model, .. } = scene;
-    assert!(socket.written == model.expected && model.expected == model.received);
+    let Driver { conn, socket, sink, .. } = &scene.driver;
+    assert!(socket.written == sink.queued && sink.queued == sink.received);
     Seen {
         state: conn.state(),
         written_len: socket.written.len(),

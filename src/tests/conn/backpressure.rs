@@ -3,9 +3,9 @@
 use crate::config::Config;
 use crate::conn::chunk::CHUNK_LEN;
 use crate::error::{CloseReason, SendError};
+use crate::fuzzing::driver::{Driver, Phase};
+use crate::fuzzing::sink::{Act, Style};
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::driver::{Driver, Phase};
-use crate::tests::conn::sink::{Act, Style};
 use crate::tests::conn::{frame_of, stream};
 
 const HIGH: usize = 2_000;
@@ -87,10 +87,10 @@ fn low_water_is_told_once_for_each_time_the_mark_was_reached() {
     let mut driver = marked(Style::Silent);
     driver.socket.room = 0;
     for times in 1..=3 {
-        assert_eq!(driver.send(&[0; HIGH]), Ok(()));
-        assert_eq!(driver.send(b"more"), Err(SendError::Full));
+        assert_eq!(driver.send_now(&[0; HIGH]), Ok(()));
+        assert_eq!(driver.send_now(b"more"), Err(SendError::Full));
         driver.take(HIGH + 4 - LOW - 1);
-        assert_eq!((driver.sink.low_waters, driver.send(b"more")), (times - 1, Err(SendError::Full)));
+        assert_eq!((driver.sink.low_waters, driver.send_now(b"more")), (times - 1, Err(SendError::Full)));
         driver.take(1);
         assert_eq!(driver.sink.low_waters, times);
         driver.take(LOW);
@@ -103,7 +103,7 @@ fn what_is_sent_at_low_water_is_sent() {
     let mut driver = marked(Style::Silent);
     driver.sink.on_writable = Some(vec![9; HIGH]);
     driver.socket.room = 0;
-    assert_eq!(driver.send(&[0; HIGH]), Ok(()));
+    assert_eq!(driver.send_now(&[0; HIGH]), Ok(()));
     for times in 1..10 {
         driver.take(HIGH + 4);
         assert_eq!(driver.sink.low_waters, times);
@@ -118,7 +118,7 @@ fn what_is_sent_at_low_water_is_sent() {
 fn output_that_nobody_asked_for_holds_the_frames_back_too() {
     let mut driver = marked(Style::Echo);
     driver.socket.room = 0;
-    assert_eq!(driver.send(&[0; HIGH]), Ok(()));
+    assert_eq!(driver.send_now(&[0; HIGH]), Ok(()));
     driver.receive(&stream(&[5]));
     assert_eq!((driver.sink.frames, driver.socket.reads), (0, 0));
     driver.take(usize::MAX);
@@ -186,7 +186,7 @@ fn what_is_owed_is_sent_while_the_handler_has_paused() {
     driver.sink.acts = vec![(1, Act::Pause)];
     driver.socket.room = 2;
     driver.receive(&stream(&[30, 4]));
-    assert_eq!(driver.send(b"meanwhile"), Ok(()));
+    assert_eq!(driver.send_now(b"meanwhile"), Ok(()));
     driver.take(usize::MAX);
     assert_eq!(driver.socket.written, [stream(&[30]), frame_of(b"meanwhile")].concat());
     driver.resume();
@@ -227,7 +227,7 @@ fn low_water_is_not_told_to_a_connection_that_somebody_else_closed() {
     let mut driver = marked(Style::Silent);
     driver.sink.on_writable = Some(vec![9; HIGH]);
     driver.socket.room = 0;
-    assert_eq!(driver.send(&[0; HIGH]), Ok(()));
+    assert_eq!(driver.send_now(&[0; HIGH]), Ok(()));
     driver.close();
     driver.take(usize::MAX);
     assert_eq!((driver.phase(), driver.sink.low_waters), (Phase::Lingering, 0));

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::error::CloseReason;
+use crate::fuzzing::driver::Driver;
+use crate::fuzzing::sink::Style;
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::driver::Driver;
-use crate::tests::conn::sink::Style;
 use crate::tests::conn::stream;
 
 const STYLES: [Style; 3] = [Style::Echo, Style::Copy, Style::Mixed];
@@ -13,7 +13,7 @@ const STYLES: [Style; 3] = [Style::Echo, Style::Copy, Style::Mixed];
 fn turn_by_turn(driver: &mut Driver, bytes: &[u8], mut each: impl FnMut(&mut Driver)) {
     driver.socket.arrivals.push_back(Arrival::Bytes(bytes.to_vec()));
     driver.socket.arrive();
-    driver.note();
+    driver.note(true, true);
     while driver.conn.wants_turn() {
         driver.turn();
         each(driver);

@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 
 use crate::config::Config;
 use crate::error::{CloseReason, SendError};
+use crate::fuzzing::driver::{Driver, Phase};
+use crate::fuzzing::sink::{Act, Style};
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::driver::{Driver, Phase};
-use crate::tests::conn::sink::{Act, Style};
 use crate::tests::conn::{frame_of, stream};
 
 fn lingering() -> Driver {
@@ -70,7 +70,7 @@ fn lingering_keeps_to_the_read_budget() {
     let mut driver = lingering();
     driver.socket.arrivals.push_back(Arrival::Bytes(vec![1; 1 << 20]));
     driver.socket.arrive();
-    driver.note();
+    driver.note(true, true);
     let (turns, before) = (driver.turns, driver.socket.read_bytes);
     while driver.conn.wants_turn() {
         let read = driver.socket.read_bytes;
@@ -129,11 +129,11 @@ fn a_second_wish_does_not_change_the_first() {
     driver.receive(&stream(&[3]));
     driver.close();
     driver.conn.close(CloseReason::Drained);
-    driver.drain();
+    driver.drain_now();
     assert_eq!(driver.phase(), Phase::Flushing);
     driver.take(100);
     driver.conn.close(CloseReason::Drained);
-    driver.drain();
+    driver.drain_now();
     driver.arrive(Arrival::Eof);
     driver.ended(CloseReason::ClosedByHandler);
     driver.conn.close(CloseReason::Drained);
@@ -188,15 +188,15 @@ fn an_abort_loses_what_is_owed_even_if_the_socket_would_take_it() {
 #[test]
 fn nothing_is_queued_on_a_connection_that_ends() {
     let mut driver = lingering();
-    assert_eq!(driver.send(b"x"), Err(SendError::Closed));
+    assert_eq!(driver.send_now(b"x"), Err(SendError::Closed));
     driver.arrive(Arrival::Eof);
-    assert_eq!(driver.send(b"x"), Err(SendError::Closed));
+    assert_eq!(driver.send_now(b"x"), Err(SendError::Closed));
 
     let mut driver = Driver::echo();
     driver.socket.room = 0;
-    assert_eq!(driver.send(b"x"), Ok(()));
+    assert_eq!(driver.send_now(b"x"), Ok(()));
     driver.close();
-    assert_eq!(driver.send(b"y"), Err(SendError::Closed));
+    assert_eq!(driver.send_now(b"y"), Err(SendError::Closed));
     driver.take(100);
     assert_eq!(driver.socket.written, frame_of(b"x"));
 }

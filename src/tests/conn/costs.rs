@@ -5,9 +5,9 @@ use crate::conn::Conn;
 use crate::conn::chunk::CHUNK_LEN;
 use crate::conn::io::SHORT_CALL_IS_LAST;
 use crate::error::CloseReason;
+use crate::fuzzing::driver::Driver;
+use crate::fuzzing::sink::Style;
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::driver::Driver;
-use crate::tests::conn::sink::Style;
 use crate::tests::conn::stream;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];

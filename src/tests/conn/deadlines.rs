@@ -1,9 +1,9 @@
 //! What the deadlines are told: since when a frame is awaited, output is not taken, input is discarded.
 
 use crate::config::Config;
+use crate::fuzzing::driver::{Driver, Phase};
+use crate::fuzzing::sink::{Act, Style};
 use crate::fuzzing::socket::{Arrival, Room};
-use crate::tests::conn::driver::{Driver, Phase};
-use crate::tests::conn::sink::{Act, Style};
 use crate::tests::conn::stream;
 
 /// Since when a frame is awaited, in milliseconds since the start.
@@ -85,7 +85,7 @@ fn frame_clock_stands_only_while_input_waits_unread() {
     driver.receive(&bytes[..3]);
     driver.socket.room = 0;
     driver.pass(20);
-    let _ = driver.send(&[0; 100]);
+    let _ = driver.send_now(&[0; 100]);
     assert_eq!(frame_since(&driver), Some(0));
     driver.receive(&bytes[3..4]);
     assert_eq!(frame_since(&driver), None);
@@ -119,7 +119,7 @@ fn frames_that_wait_for_their_turn_are_not_awaited() {
     let mut driver = Driver::new(Style::Echo, Config { frame_budget: 1, ..Config::default() });
     driver.socket.arrivals.push_back(Arrival::Bytes([stream(&[1, 1, 1]), vec![0]].concat()));
     driver.socket.arrive();
-    driver.note();
+    driver.note(true, true);
     for awaited in [None, None, Some(2)] {
         assert_eq!(frame_since(&driver), None);
         driver.turn();
@@ -133,9 +133,9 @@ fn what_is_sent_meanwhile_does_not_move_the_frames_deadline() {
     let mut driver = Driver::echo();
     driver.receive(&[0]);
     driver.pass(10);
-    let _ = driver.send(b"news");
+    let _ = driver.send_now(b"news");
     driver.socket.room = 0;
-    let _ = driver.send(b"more news");
+    let _ = driver.send_now(b"more news");
     driver.pass(10);
     driver.take(100);
     assert_eq!(frame_since(&driver), Some(0));
@@ -169,12 +169,12 @@ fn output_is_stalled_since_nothing_of_it_was_taken() {
 fn what_is_sent_anew_stalls_from_then_on() {
     let mut driver = Driver::echo();
     driver.socket.room = 0;
-    let _ = driver.send(b"first");
+    let _ = driver.send_now(b"first");
     driver.pass(10);
     driver.take(9);
     assert_eq!(stalled_since(&driver), None);
     driver.pass(10);
-    let _ = driver.send(b"second");
+    let _ = driver.send_now(b"second");
     assert_eq!(stalled_since(&driver), Some(20));
 }
 
@@ -187,7 +187,7 @@ fn output_stalls_in_every_state_that_owes() {
         driver.pass(10);
         match end {
             "close" => driver.close(),
-            "drain" => driver.drain(),
+            "drain" => driver.drain_now(),
             _ => driver.arrive(Arrival::Eof),
         }
         assert_eq!((driver.phase(), stalled_since(&driver)), (phase, Some(0)));

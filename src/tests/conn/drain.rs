@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::error::CloseReason;
+use crate::fuzzing::driver::{Driver, Phase};
+use crate::fuzzing::sink::{Act, Style};
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::driver::{Driver, Phase};
-use crate::tests::conn::sink::{Act, Style};
 use crate::tests::conn::stream;
 
 /// Bytes that are in the socket and whose event was not seen yet.
@@ -26,7 +26,7 @@ fn a_connection_at_rest_is_closed_by_a_drain() {
     for frames in [&[][..], &[3, 4]] {
         let mut driver = Driver::echo();
         driver.receive(&stream(frames));
-        driver.drain();
+        driver.drain_now();
         ends_drained(&mut driver);
     }
 }
@@ -37,7 +37,7 @@ fn a_drain_answers_the_frames_that_the_socket_holds() {
     for style in [Style::Echo, Style::Copy, Style::Mixed] {
         let mut driver = Driver::new(style, Config::default());
         unseen(&mut driver, &bytes);
-        driver.drain();
+        driver.drain_now();
         assert!(driver.sink.frames == 4 && driver.socket.written == bytes);
         ends_drained(&mut driver);
     }
@@ -54,7 +54,7 @@ fn a_drain_waits_for_a_partial_frame_and_answers_it() {
             } else {
                 unseen(&mut driver, &bytes[..cut]);
             }
-            driver.drain();
+            driver.drain_now();
             assert_eq!((driver.phase(), driver.socket.is_shut_down), (Phase::Draining, false));
             driver.receive(&bytes[cut..]);
             assert_eq!(driver.socket.written, bytes);
@@ -68,7 +68,7 @@ fn a_drain_waits_for_a_large_partial_frame() {
     let bytes = stream(&[200_000]);
     let mut driver = Driver::echo();
     driver.receive(&bytes[..100_000]);
-    driver.drain();
+    driver.drain_now();
     assert_eq!(driver.phase(), Phase::Draining);
     driver.receive(&bytes[100_000..]);
     assert!(driver.socket.written == bytes);
@@ -80,7 +80,7 @@ fn a_frame_behind_the_awaited_one_is_answered_if_it_came_with_it() {
     let bytes = stream(&[20, 30]);
     let mut driver = Driver::echo();
     driver.receive(&bytes[..10]);
-    driver.drain();
+    driver.drain_now();
     driver.receive(&bytes[10..]);
     assert_eq!(driver.socket.written, bytes);
     ends_drained(&mut driver);
@@ -93,7 +93,7 @@ fn a_drain_flushes_what_is_owed_and_what_waits_behind_it() {
     let mut driver = Driver::new(Style::Echo, config);
     driver.socket.room = 0;
     driver.receive(&bytes);
-    driver.drain();
+    driver.drain_now();
     assert_eq!(driver.phase(), Phase::Draining);
     while driver.socket.written.len() < bytes.len() {
         assert!(!driver.socket.is_shut_down);
@@ -109,7 +109,7 @@ fn a_drain_keeps_to_the_budgets() {
     let config = Config { frame_budget: 10, read_budget_bytes: 1_000, write_budget_bytes: 500, ..Config::default() };
     let mut driver = Driver::new(Style::Mixed, config);
     unseen(&mut driver, &bytes);
-    driver.drain();
+    driver.drain_now();
     assert!(driver.turns >= 100);
     assert_eq!(driver.socket.written, bytes);
     ends_drained(&mut driver);
@@ -141,7 +141,7 @@ fn fin_during_a_drain_ends_it_as_it_would_have_ended_anyway() {
 fn rst_during_a_drain_closes() {
     let mut driver = Driver::echo();
     driver.receive(&[0]);
-    driver.drain();
+    driver.drain_now();
     driver.arrive(Arrival::Reset);
     assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
     driver.at_rest();
@@ -152,7 +152,7 @@ fn a_drain_does_not_wait_for_a_handler_that_has_paused() {
     let mut driver = Driver::echo();
     driver.sink.acts = vec![(1, Act::Pause)];
     driver.receive(&stream(&[3, 4]));
-    driver.drain();
+    driver.drain_now();
     assert_eq!(driver.sink.frames, 1);
     ends_drained(&mut driver);
 }
@@ -161,8 +161,8 @@ fn a_drain_does_not_wait_for_a_handler_that_has_paused() {
 fn a_handler_may_close_or_send_during_a_drain() {
     let mut driver = Driver::echo();
     driver.receive(&[0]);
-    driver.drain();
-    assert_eq!(driver.send(b"still"), Ok(()));
+    driver.drain_now();
+    assert_eq!(driver.send_now(b"still"), Ok(()));
     driver.sink.acts = vec![(1, Act::Close)];
     driver.receive(&stream(&[5, 6])[1..]);
     assert_eq!((driver.sink.frames, driver.phase()), (1, Phase::Lingering));
@@ -174,7 +174,7 @@ fn a_handler_may_close_or_send_during_a_drain() {
 fn a_drain_refuses_a_length_over_the_limit() {
     let mut driver = Driver::echo();
     unseen(&mut driver, &[stream(&[2]), vec![0xff; 4]].concat());
-    driver.drain();
+    driver.drain_now();
     assert_eq!(driver.socket.written, stream(&[2]));
     driver.arrive(Arrival::Eof);
     assert!(matches!(driver.conn.closed(), Some(CloseReason::FrameTooLong(_))));
@@ -184,7 +184,7 @@ fn a_drain_refuses_a_length_over_the_limit() {
 fn a_drains_deadline_cuts_what_is_left() {
     let mut driver = Driver::echo();
     driver.receive(&[0]);
-    driver.drain();
+    driver.drain_now();
     driver.conn.abort(CloseReason::Cut);
     driver.conn.release(&mut driver.shared);
     driver.ended(CloseReason::Cut);

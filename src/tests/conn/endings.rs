@@ -6,9 +6,9 @@ use crate::config::Config;
 use crate::conn::io::Readiness;
 use crate::error::CloseReason;
 use crate::fuzzing::content::Content;
+use crate::fuzzing::driver::{Driver, Phase};
+use crate::fuzzing::sink::Style;
 use crate::fuzzing::socket::{Arrival, Room};
-use crate::tests::conn::driver::{Driver, Phase};
-use crate::tests::conn::sink::Style;
 use crate::tests::conn::{frame_of, stream};
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
@@ -146,7 +146,7 @@ fn an_end_behind_a_short_read_is_found_when_the_event_told_of_it() {
         let mut driver = Driver::echo();
         driver.socket.arrivals.extend([Arrival::Bytes(frame_of(b"last")), end]);
         while driver.socket.arrive() {}
-        driver.note();
+        driver.note(true, true);
         while driver.conn.wants_turn() {
             driver.turn();
         }

@@ -4,9 +4,9 @@ use std::io::ErrorKind;
 
 use crate::config::Config;
 use crate::error::CloseReason;
+use crate::fuzzing::driver::{Driver, Phase};
+use crate::fuzzing::sink::Style;
 use crate::fuzzing::socket::{Arrival, Room};
-use crate::tests::conn::driver::{Driver, Phase};
-use crate::tests::conn::sink::Style;
 use crate::tests::conn::stream;
 
 const STYLES: [Style; 4] = [Style::Echo, Style::Copy, Style::Mixed, Style::Inspect];
@@ -121,7 +121,7 @@ fn a_failed_write_ends_a_connection_that_is_ending_with_the_failure() {
         driver.receive(&stream(&[5]));
         match end {
             "close" => driver.close(),
-            "drain" => driver.drain(),
+            "drain" => driver.drain_now(),
             _ => driver.arrive(Arrival::Eof),
         }
         assert_eq!(driver.phase(), phase);

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::error::{CloseReason, SendError};
+use crate::fuzzing::driver::{Driver, Phase};
+use crate::fuzzing::sink::Style;
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::driver::{Driver, Phase};
-use crate::tests::conn::sink::Style;
 use crate::tests::conn::{frame_of, stream};
 
 /// A half-closed connection whose handler answers later.
@@ -21,9 +21,9 @@ fn kept(style: Style, frames: &[usize]) -> Driver {
 fn a_handler_may_keep_a_half_closed_connection_and_answer_later() {
     let mut driver = kept(Style::Silent, &[3, 4]);
     driver.at_rest();
-    assert_eq!(driver.send(b"later"), Ok(()));
+    assert_eq!(driver.send_now(b"later"), Ok(()));
     assert_eq!(driver.socket.written, frame_of(b"later"));
-    assert_eq!(driver.send(b"and later"), Ok(()));
+    assert_eq!(driver.send_now(b"and later"), Ok(()));
     assert!(!driver.conn.state().is_ending());
     driver.close();
     driver.ended(CloseReason::PeerFinished);
@@ -33,9 +33,9 @@ fn a_handler_may_keep_a_half_closed_connection_and_answer_later() {
 fn a_half_closed_connection_flushes_late_answers_before_it_closes() {
     let mut driver = kept(Style::Echo, &[3]);
     driver.socket.room = 2;
-    assert_eq!(driver.send(b"later"), Ok(()));
+    assert_eq!(driver.send_now(b"later"), Ok(()));
     driver.close();
-    assert_eq!((driver.phase(), driver.send(b"too late")), (Phase::FlushingAfterFin, Err(SendError::Closed)));
+    assert_eq!((driver.phase(), driver.send_now(b"too late")), (Phase::FlushingAfterFin, Err(SendError::Closed)));
     driver.take(6);
     assert_eq!(driver.conn.closed(), None);
     driver.take(1);
@@ -47,22 +47,22 @@ fn a_half_closed_connection_is_not_read_again() {
     let mut driver = kept(Style::Echo, &[3]);
     let reads = driver.socket.reads;
     driver.socket.room = 1;
-    let _ = driver.send(b"later");
+    let _ = driver.send_now(b"later");
     driver.take(100);
-    let _ = driver.send(b"later still");
+    let _ = driver.send_now(b"later still");
     assert_eq!(driver.socket.reads, reads);
 }
 
 #[test]
 fn draining_a_half_closed_connection_flushes_and_closes_it() {
     let mut driver = kept(Style::Echo, &[]);
-    driver.drain();
+    driver.drain_now();
     driver.ended(CloseReason::PeerFinished);
 
     let mut driver = kept(Style::Echo, &[]);
     driver.socket.room = 3;
-    let _ = driver.send(b"later");
-    driver.drain();
+    let _ = driver.send_now(b"later");
+    driver.drain_now();
     assert_eq!(driver.phase(), Phase::FlushingAfterFin);
     driver.take(100);
     driver.ended(CloseReason::PeerFinished);
@@ -129,7 +129,7 @@ fn a_half_closed_connection_ends_when_the_peer_resets_it() {
     for room in [3, usize::MAX] {
         let mut driver = kept(Style::Echo, &[]);
         driver.socket.room = room;
-        let _ = driver.send(b"later");
+        let _ = driver.send_now(b"later");
         assert_eq!(driver.conn.unsent_bytes() > 0, room == 3);
         driver.arrive(Arrival::Reset);
         assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));

@@ -3,9 +3,9 @@
 use crate::config::Config;
 use crate::conn::chunk::CHUNK_LEN;
 use crate::error::CloseReason;
+use crate::fuzzing::driver::Driver;
+use crate::fuzzing::sink::{Act, Style};
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::driver::Driver;
-use crate::tests::conn::sink::{Act, Style};
 use crate::tests::conn::{pieces, stream};
 use crate::wire::HEADER_LEN;
 

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::error::{CloseReason, SendError};
+use crate::fuzzing::driver::{Driver, Phase};
+use crate::fuzzing::sink::Style;
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::driver::{Driver, Phase};
-use crate::tests::conn::sink::Style;
 use crate::tests::conn::{stream, too_long};
 use crate::wire::{Protocol, encode_header};
 
@@ -166,11 +166,11 @@ fn an_echo_that_the_socket_takes_costs_no_memory() {
 fn message_without_room_is_an_error_value_and_the_connection_goes_on() {
     let mut driver = bounded(Style::Echo, 8 << 10);
     driver.socket.room = 0;
-    assert_eq!(driver.send(&[1; 5_000]), Err(SendError::NoMemory));
-    assert_eq!(driver.send(&[2; 4_000]), Ok(()));
+    assert_eq!(driver.send_now(&[1; 5_000]), Err(SendError::NoMemory));
+    assert_eq!(driver.send_now(&[2; 4_000]), Ok(()));
     // What is left of the limit is less than an eighth of it.
-    assert_eq!(driver.send(&[3; 3_000]), Err(SendError::NoMemory));
-    assert_eq!(driver.send(&[4; 88]), Ok(()));
+    assert_eq!(driver.send_now(&[3; 3_000]), Err(SendError::NoMemory));
+    assert_eq!(driver.send_now(&[4; 88]), Ok(()));
     assert_eq!(driver.conn.closed(), None);
     driver.take(1 << 20);
     driver.sent_all();
@@ -186,8 +186,8 @@ fn message_over_the_mark_is_refused_for_that_whatever_room_there_is() {
         Config { memory: 2_048, output_high_water: 500, output_low_water: 100, ..Config::default() },
     );
     driver.socket.room = 0;
-    assert_eq!(driver.send(&[1; 1_000]), Ok(()));
-    assert_eq!(driver.send(&[2; 1_000]), Err(SendError::Full));
+    assert_eq!(driver.send_now(&[1; 1_000]), Ok(()));
+    assert_eq!(driver.send_now(&[2; 1_000]), Err(SendError::Full));
 }
 
 #[test]

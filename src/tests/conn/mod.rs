@@ -1,8 +1,8 @@
 //! The state machine of a connection, driven without a socket.
 //!
 //! A [`Socket`](crate::fuzzing::socket::Socket) plays a script and holds the connection to what it promises about system calls, a
-//! [`Driver`](driver::Driver) stands in for the reactor and checks the invariants after every run, and a
-//! [`Answerer`](sink::Answerer) for the handler. What must come out is said by
+//! [`Driver`](crate::fuzzing::driver::Driver) stands in for the reactor and checks the invariants after every run, and a
+//! [`ScriptedSink`](crate::fuzzing::sink::ScriptedSink) for the handler. What must come out is said by
 //! [`Content`](crate::fuzzing::content::Content).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -13,14 +13,12 @@ mod closing;
 mod costs;
 mod deadlines;
 mod drain;
-mod driver;
 mod endings;
 mod faults;
 mod half_close;
 mod large;
 mod limits;
 mod partitions;
-mod sink;
 
 use crate::wire::{FrameError, announced_len, encode_header};
 

@@ -3,9 +3,9 @@
 use crate::config::Config;
 use crate::error::CloseReason;
 use crate::fuzzing::content::Content;
+use crate::fuzzing::driver::Driver;
+use crate::fuzzing::sink::Style;
 use crate::fuzzing::socket::{Arrival, Room};
-use crate::tests::conn::driver::Driver;
-use crate::tests::conn::sink::Style;
 use crate::tests::conn::{compositions, pieces, stream};
 use crate::wire::HEADER_LEN;
 

@@ -1,0 +1,325 @@
+//! Stands in for the reactor: runs one connection with a scripted socket and handler, and checks it after every turn.
+
+#[cfg(test)]
+use std::time::{Duration, Instant};
+
+#[cfg(test)]
+use crate::config::Config;
+use crate::conn::Conn;
+use crate::conn::input::ReadBuffer;
+use crate::conn::shared::Shared;
+use crate::conn::state::State;
+use crate::conn::turn::run;
+#[cfg(test)]
+use crate::error::CloseReason;
+use crate::error::SendError;
+use crate::fuzzing::sink::ScriptedSink;
+#[cfg(test)]
+use crate::fuzzing::sink::Style;
+use crate::fuzzing::socket::Socket;
+#[cfg(test)]
+use crate::fuzzing::socket::{Arrival, Room};
+#[cfg(test)]
+use crate::net::mio::beginning;
+
+pub(crate) struct Driver {
+    pub(crate) conn: Conn,
+    pub(crate) socket: Socket,
+    pub(crate) sink: ScriptedSink,
+    read_buffer: ReadBuffer,
+    pub(crate) shared: Shared,
+    #[cfg(test)]
+    started: Instant,
+    pub(crate) turns: usize,
+    /// Output that was pending when the connection closed, in bytes.
+    pub(crate) lost: usize,
+    /// How much of what came and went is known to be right.
+    compared_in: usize,
+    compared_out: usize,
+    /// Frames in and out of the connections before this one.
+    counted: (u64, u64),
+}
+
+impl Driver {
+    pub(crate) fn with(shared: Shared, socket: Socket, sink: ScriptedSink) -> Self {
+        let counted = (shared.counts.frames_in, shared.counts.frames_out);
+        Self {
+            conn: Conn::new(),
+            socket,
+            sink,
+            read_buffer: ReadBuffer::new(),
+            #[cfg(test)]
+            started: shared.now,
+            shared,
+            turns: 0,
+            lost: 0,
+            compared_in: 0,
+            compared_out: 0,
+            counted,
+        }
+    }
+
+    /// Another connection on the same read buffer, which must be as good as new.
+    pub(crate) fn replace(&mut self, socket: Socket, sink: ScriptedSink) {
+        self.release();
+        self.conn = Conn::new();
+        (self.socket, self.sink) = (socket, sink);
+        (self.turns, self.lost, self.compared_in, self.compared_out) = (0, 0, 0, 0);
+        self.counted = (self.shared.counts.frames_in, self.shared.counts.frames_out);
+    }
+
+    /// Reports to the connection what the kernel has of this.
+    pub(crate) fn note(&mut self, readable: bool, writable: bool) {
+        let edge = self.socket.report(readable, writable);
+        self.conn.note_ready(edge);
+    }
+
+    /// One turn. The reactor does not run a connection that has ended.
+    pub(crate) fn turn(&mut self) {
+        if self.conn.closed().is_some() {
+            return;
+        }
+        let (frames, written) = (self.sink.frames, self.socket.written.len());
+        let moved = run(&mut self.conn, &mut self.socket, &mut self.read_buffer, &mut self.shared, &mut self.sink);
+        let has_moved = moved.has_output_or_frames();
+        assert_eq!(has_moved, self.sink.frames > frames || self.socket.written.len() > written);
+        self.turns += 1;
+        let limits = &self.shared.limits;
+        self.conn.check_after_turn(limits);
+        if self.conn.closed().is_none() {
+            let unsent = self.conn.unsent_bytes();
+            assert!(unsent < limits.output_high_water + self.sink.longest.max(1), "{:?}", self.conn);
+            let is_reported =
+                !self.sink.awaits_room || unsent > limits.output_low_water || self.conn.state().is_ending();
+            assert!(is_reported, "no callback has reported that there is room: {:?}", self.conn);
+            self.check();
+        } else {
+            self.check();
+            assert_eq!(self.conn.held_bytes().0, 0);
+            self.reap();
+        }
+    }
+
+    /// What is lost is known up to the end; then all memory is given back.
+    pub(crate) fn reap(&mut self) {
+        self.lost += self.conn.unsent_bytes();
+        self.release();
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.conn.release(&mut self.shared);
+        self.at_rest();
+    }
+
+    pub(crate) fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        let sent = self.conn.send(payload, &mut self.shared);
+        self.sink.note(sent, payload);
+        sent
+    }
+
+    pub(crate) fn drain(&mut self) {
+        self.conn.drain();
+        self.socket.excuse_read();
+    }
+
+    // What must hold.
+
+    /// What holds between any two turns.
+    pub(crate) fn check(&mut self) {
+        let shared = &self.shared;
+        assert!(self.read_buffer.is_empty());
+        assert_eq!(shared.pool.used_bytes(), self.conn.buffered_bytes(), "the accounting is wrong");
+        assert!(shared.pool.used_bytes() + shared.pool.joined_bytes() <= shared.pool.limit());
+        let (frames_in, frames_out) = (shared.counts.frames_in, shared.counts.frames_out);
+        assert_eq!(frames_in - self.counted.0, self.sink.frames as u64);
+        assert_eq!(frames_out - self.counted.1, self.sink.replies as u64);
+
+        let (received, written) = (&self.sink.received, &self.socket.written);
+        let delivered = &self.socket.delivered[self.compared_in..];
+        assert!(delivered.starts_with(&received[self.compared_in..]), "other frames than sent");
+        let queued = &self.sink.queued[self.compared_out..];
+        assert!(queued.starts_with(&written[self.compared_out..]), "other bytes than queued");
+        (self.compared_in, self.compared_out) = (received.len(), written.len());
+        if self.conn.closed().is_none() {
+            assert_eq!(written.len() + self.conn.unsent_bytes(), self.sink.queued.len(), "output is lost");
+            let is_lingering = matches!(self.conn.state(), State::Lingering { .. });
+            assert_eq!(self.socket.is_shut_down, is_lingering);
+            self.conn.check(&shared.limits);
+            if is_lingering {
+                self.sent_all();
+                self.at_rest();
+            }
+        }
+    }
+
+    /// What is still to be done is announced by an event, or waits for somebody who has a name.
+    pub(crate) fn nothing_is_lost(&self) {
+        let conn = &self.conn;
+        if conn.closed().is_some() || self.socket.edge != Default::default() {
+            return;
+        }
+        let has_output = conn.unsent_bytes() > 0;
+        assert!(!has_output || self.socket.is_blocked(), "output waits for nothing: {conn:?}");
+        if conn.state().takes_frames() && !conn.is_held() {
+            assert!(self.socket.is_drained(), "input waits for nothing: {conn:?}");
+        }
+        match conn.state() {
+            State::Lingering { .. } => assert!(self.socket.is_drained(), "input waits for nothing"),
+            State::Flushing { .. } | State::FlushingAfterFin { .. } => assert!(has_output, "its end waits for nothing"),
+            State::Draining => {
+                assert!(conn.readiness().readable || conn.held_bytes().0 > 0, "the drain waits for nothing");
+            }
+            State::Open | State::HalfClosed | State::Closed(_) => {}
+        }
+    }
+
+    /// Everything that was queued was sent.
+    pub(crate) fn sent_all(&self) {
+        assert_eq!(self.socket.written.len(), self.sink.queued.len(), "{:?}", self.conn);
+    }
+
+    /// No memory is held.
+    pub(crate) fn at_rest(&self) {
+        assert!(!self.conn.has_buffers());
+        assert_eq!((self.conn.buffered_bytes(), self.shared.pool.used_bytes()), (0, 0));
+        assert_eq!((self.conn.frame_since(), self.conn.stalled_since()), (None, None));
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg(test)]
+pub(crate) enum Phase {
+    Open,
+    Draining,
+    HalfClosed,
+    Flushing,
+    FlushingAfterFin,
+    Lingering,
+    Closed,
+}
+
+/// What peer, reactor and other code do, and the connection runs for as long as it wants to.
+#[cfg(test)]
+impl Driver {
+    pub(crate) fn new(style: Style, config: Config) -> Self {
+        let shared = Shared::new(&config, beginning());
+        Self::with(shared, Socket::new(usize::MAX), ScriptedSink::new(style))
+    }
+
+    pub(crate) fn echo() -> Self {
+        Self::new(Style::Echo, Config::default())
+    }
+
+    pub(crate) fn reconnect(&mut self) {
+        self.replace(Socket::new(usize::MAX), self.sink.anew());
+    }
+
+    /// The peer sends `bytes`, which come as one edge, and everything is done that can be done.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        self.arrive(Arrival::Bytes(bytes.to_vec()));
+    }
+
+    pub(crate) fn arrive(&mut self, arrival: Arrival) {
+        self.socket.arrivals.push_back(arrival);
+        self.socket.arrive();
+        self.react();
+    }
+
+    /// The peer reads `len` bytes more.
+    pub(crate) fn take(&mut self, len: usize) {
+        self.make_room(Room::Bytes(len));
+    }
+
+    pub(crate) fn make_room(&mut self, room: Room) {
+        self.socket.rooms.push_back(room);
+        self.socket.make_room();
+        self.react();
+    }
+
+    /// Plays both scripts to their ends, one step of each at a time.
+    pub(crate) fn play(&mut self) {
+        loop {
+            let has_arrived = self.socket.arrive();
+            if has_arrived {
+                self.react();
+            }
+            let has_room = self.socket.make_room();
+            if has_room {
+                self.react();
+            }
+            if !has_arrived && !has_room {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn react(&mut self) {
+        self.note(true, true);
+        self.turn();
+        self.settle();
+    }
+
+    pub(crate) fn settle(&mut self) {
+        let turns_max = self.turns + 100_000;
+        while self.conn.wants_turn() {
+            self.turn();
+            assert!(self.turns < turns_max, "it wants a turn for ever: {:?}", self.conn);
+        }
+        self.nothing_is_lost();
+    }
+
+    pub(crate) fn pass(&mut self, millis: u64) {
+        self.shared.now += Duration::from_millis(millis);
+    }
+
+    pub(crate) fn run(&mut self) {
+        self.turn();
+        self.settle();
+    }
+
+    pub(crate) fn send_now(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        let sent = self.send(payload);
+        self.run();
+        sent
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.conn.close(CloseReason::ClosedByHandler);
+        self.run();
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.conn.pause(false);
+        self.run();
+    }
+
+    pub(crate) fn drain_now(&mut self) {
+        self.drain();
+        self.run();
+    }
+
+    /// An instant, in milliseconds since the start.
+    pub(crate) fn millis(&self, instant: Option<Instant>) -> Option<u128> {
+        instant.map(|instant| (instant - self.started).as_millis())
+    }
+
+    /// The connection has ended for `reason`, everything that was queued was sent, and its memory is given back.
+    pub(crate) fn ended(&mut self, reason: CloseReason) {
+        assert_eq!(self.conn.closed(), Some(reason), "{:?}", self.conn);
+        self.sent_all();
+        self.at_rest();
+    }
+
+    /// The state, without its data.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.conn.state() {
+            State::Open => Phase::Open,
+            State::Draining => Phase::Draining,
+            State::HalfClosed => Phase::HalfClosed,
+            State::Flushing { .. } => Phase::Flushing,
+            State::FlushingAfterFin { .. } => Phase::FlushingAfterFin,
+            State::Lingering { .. } => Phase::Lingering,
+            State::Closed(_) => Phase::Closed,
+        }
+    }
+}
