@@ -1,9 +1,13 @@
-//! What must be decoded from a stream.
+//! What must be decoded from a stream, and which ends lose no output.
 
 use std::ops::Range;
 
+use crate::conn::chunk::CHUNK_LEN;
 use crate::error::CloseReason;
 use crate::wire::{HEADER_LEN, announced_len, decode_header};
+
+/// The largest payload of a frame that is sent on purpose, in bytes: three chunks.
+pub(super) const LONGEST: usize = 2 * CHUNK_LEN + 10_000;
 
 /// What a stream is made of.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,5 +60,27 @@ impl Content {
             }
             (rest, announced) => panic!("{rest:?} and {announced:?}"),
         }
+    }
+}
+
+/// Whether everything that was queued had been written when a connection ended so.
+pub(crate) fn is_flushed(reason: &CloseReason) -> bool {
+    match reason {
+        CloseReason::PeerFinished
+        | CloseReason::TruncatedFrame { .. }
+        | CloseReason::FrameTooLong(_)
+        | CloseReason::ClosedByHandler
+        | CloseReason::HandlerPanicked
+        | CloseReason::Drained => true,
+        CloseReason::Reset
+        | CloseReason::IdleTimeout
+        | CloseReason::FrameTimeout
+        | CloseReason::WriteTimeout
+        | CloseReason::Evicted { .. }
+        | CloseReason::Reclaimed
+        | CloseReason::WriteZero
+        | CloseReason::Io(_)
+        | CloseReason::AbortedByHandler
+        | CloseReason::Cut => false,
     }
 }

@@ -7,9 +7,9 @@ use crate::conn::io::Readiness;
 use crate::conn::shared::Shared;
 use crate::conn::state::State;
 use crate::error::{CloseReason, SendError};
-use crate::fuzzing::content::{Content, Rest};
+use crate::fuzzing::content::{Content, LONGEST, Rest, is_flushed};
 use crate::fuzzing::driver::Driver;
-use crate::fuzzing::script::{LONGEST, Setup, Step, TIMEOUT};
+use crate::fuzzing::script::{Setup, Step, TIMEOUT};
 use crate::fuzzing::sink::Act;
 use crate::fuzzing::socket::{End, Room};
 use crate::net::mio::beginning;
@@ -336,31 +336,9 @@ impl Scene {
         }
         let is_drained = reason == CloseReason::Drained && !self.may_drain_less;
         assert!(!is_drained || self.driver.sink.frames >= self.owed_by_drain, "a drain has left frames unanswered");
-        if is_orderly(reason) {
+        if is_flushed(&reason) {
             assert_eq!(self.driver.socket.written.len(), self.driver.sink.queued.len(), "output is lost: {reason:?}");
         }
         self.driver.release();
-    }
-}
-
-/// Whether a connection that ends so has flushed what it owed.
-fn is_orderly(reason: CloseReason) -> bool {
-    match reason {
-        CloseReason::PeerFinished
-        | CloseReason::TruncatedFrame { .. }
-        | CloseReason::FrameTooLong(_)
-        | CloseReason::ClosedByHandler
-        | CloseReason::Drained => true,
-        CloseReason::Reset
-        | CloseReason::IdleTimeout
-        | CloseReason::FrameTimeout
-        | CloseReason::WriteTimeout
-        | CloseReason::Evicted { .. }
-        | CloseReason::Reclaimed
-        | CloseReason::WriteZero
-        | CloseReason::Io(_)
-        | CloseReason::AbortedByHandler
-        | CloseReason::HandlerPanicked
-        | CloseReason::Cut => false,
     }
 }

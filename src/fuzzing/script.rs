@@ -7,6 +7,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 
 use crate::config::Config;
 use crate::conn::chunk::CHUNK_LEN;
+use crate::fuzzing::content::LONGEST;
 use crate::fuzzing::sink::{Act, ScriptedSink, Style};
 use crate::fuzzing::socket::Socket;
 use crate::wire::HEADER_LEN;
@@ -170,9 +171,6 @@ impl Step {
         }
     }
 }
-
-/// The largest payload of a frame that is sent on purpose, in bytes: three chunks.
-pub(super) const LONGEST: usize = 2 * CHUNK_LEN + 10_000;
 
 pub(super) const PAYLOAD_LENS: [u32; 8] =
     [200, 5_000, 0, 7, (CHUNK_LEN - HEADER_LEN) as u32, CHUNK_LEN as u32, LONGEST as u32, u32::MAX];

@@ -5,7 +5,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use crate::conn::frame::Frame;
 use crate::conn::sink::{Replies, Sink, Verdict};
 use crate::error::{CloseReason, SendError};
-use crate::fuzzing::script::LONGEST;
+use crate::fuzzing::content::LONGEST;
 use crate::wire::encode_header;
 
 /// How a frame is answered.
@@ -177,7 +177,7 @@ impl ScriptedSink {
             Act::Pause => replies.flow.is_paused = true,
             Act::Close => self.end(Verdict::Close(CloseReason::ClosedByHandler), replies),
             Act::Abort => self.end(Verdict::Fail(CloseReason::AbortedByHandler), replies),
-            Act::Panic => self.end(Verdict::Fail(CloseReason::HandlerPanicked), replies),
+            Act::Panic => self.end(Verdict::Close(CloseReason::HandlerPanicked), replies),
         }
     }
 

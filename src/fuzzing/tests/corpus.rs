@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::*;
 use crate::conn::chunk::CHUNK_LEN;
-use crate::fuzzing::script::LONGEST;
+use crate::fuzzing::content::LONGEST;
 use crate::fuzzing::sink::{Act, Style};
 
 const DELIVER: Step = Step::Deliver(usize::MAX);

@@ -142,34 +142,34 @@ fn a_second_wish_does_not_change_the_first() {
 }
 
 #[test]
-fn a_handler_that_closes_at_a_frame_is_given_no_further_one() {
+fn a_handler_that_closes_or_panics_at_a_frame_is_given_no_further_one() {
     let bytes = stream(&[3, 4, 5, 6]);
-    for style in [Style::Echo, Style::Copy, Style::Mixed] {
+    let ends = [(Act::Close, CloseReason::ClosedByHandler), (Act::Panic, CloseReason::HandlerPanicked)];
+    for ((act, reason), style) in
+        ends.into_iter().flat_map(|end| [Style::Echo, Style::Copy, Style::Mixed].map(|style| (end, style)))
+    {
         for (step, at) in [(bytes.len(), 1), (bytes.len(), 2), (bytes.len(), 4), (1, 1), (1, 3)] {
             let mut driver = Driver::new(style, Config::default());
-            driver.sink.acts = vec![(at, Act::Close)];
+            driver.sink.acts = vec![(at, act)];
             bytes.chunks(step).for_each(|piece| driver.receive(piece));
             assert_eq!((driver.sink.frames, driver.phase()), (at, Phase::Lingering));
             assert_eq!(driver.socket.written, stream(&[3, 4, 5, 6][..at]));
             driver.arrive(Arrival::Eof);
-            driver.ended(CloseReason::ClosedByHandler);
+            driver.ended(reason);
         }
     }
 }
 
 #[test]
-fn a_handler_that_aborts_or_panics_ends_the_connection_at_once() {
-    let reasons = [(Act::Abort, CloseReason::AbortedByHandler), (Act::Panic, CloseReason::HandlerPanicked)];
-    for (act, reason) in reasons {
-        for style in [Style::Echo, Style::Copy, Style::Silent] {
-            let mut driver = Driver::new(style, Config::default());
-            driver.sink.acts = vec![(2, act)];
-            driver.socket.room = 5;
-            driver.receive(&stream(&[3, 4, 5]));
-            assert_eq!((driver.sink.frames, driver.conn.closed()), (2, Some(reason)));
-            assert!(!driver.socket.is_shut_down);
-            driver.at_rest();
-        }
+fn a_handler_that_aborts_ends_the_connection_at_once() {
+    for style in [Style::Echo, Style::Copy, Style::Silent] {
+        let mut driver = Driver::new(style, Config::default());
+        driver.sink.acts = vec![(2, Act::Abort)];
+        driver.socket.room = 5;
+        driver.receive(&stream(&[3, 4, 5]));
+        assert_eq!((driver.sink.frames, driver.conn.closed()), (2, Some(CloseReason::AbortedByHandler)));
+        assert!(!driver.socket.is_shut_down);
+        driver.at_rest();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::CloseReason;
+use crate::fuzzing::content::is_flushed;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
 use crate::tests::sim::campaign::heard::{Heard, Life};
 use crate::tests::sim::campaign::steps::Campaign;
@@ -55,28 +56,6 @@ impl<K: PartialEq> Wait<K> {
         };
         self.since = since;
         timeout.is_some_and(|timeout| self.lasts(now) > timeout)
-    }
-}
-
-/// Whether everything that was queued had been written when a connection ended so.
-fn is_in_order(reason: &CloseReason) -> bool {
-    match reason {
-        CloseReason::PeerFinished
-        | CloseReason::TruncatedFrame { .. }
-        | CloseReason::FrameTooLong(_)
-        | CloseReason::ClosedByHandler
-        | CloseReason::HandlerPanicked
-        | CloseReason::Drained => true,
-        CloseReason::Reset
-        | CloseReason::IdleTimeout
-        | CloseReason::FrameTimeout
-        | CloseReason::WriteTimeout
-        | CloseReason::Evicted { .. }
-        | CloseReason::Reclaimed
-        | CloseReason::WriteZero
-        | CloseReason::Io(_)
-        | CloseReason::AbortedByHandler
-        | CloseReason::Cut => false,
     }
 }
 
@@ -198,7 +177,7 @@ impl Campaign {
             || self.is_ending
             || self.settings.config.idle_timeout.is_some()
             || self.accepts_too_little(actor, at);
-        if is_in_order(&reason) && !may_be_cut {
+        if is_flushed(&reason) && !may_be_cut {
             let Some((closed_at, peer_was_done)) = past.closed_at else { panic!("{actor}: the socket is still open") };
             let lingered = past.finished_at.map_or(Duration::ZERO, |finished| closed_at - finished);
             let was_waited_for = peer_was_done || lingered >= self.settings.config.linger_timeout;
@@ -267,7 +246,7 @@ impl Campaign {
         assert!(socket.server_has_closed, "{actor} is left, as {:?}", heard.life);
         let Life::Ended { reason, .. } = heard.life else { return };
         let has_heard_all = actor.heard == heard.owed.len() && actor.incomplete.is_empty();
-        if is_in_order(&reason) && !socket.is_reset && actor.kind != Kind::Deaf {
+        if is_flushed(&reason) && !socket.is_reset && actor.kind != Kind::Deaf {
             assert!(has_heard_all, "{actor} heard {} of {} frames: {reason}", actor.heard, heard.owed.len());
         }
     }
