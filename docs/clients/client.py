@@ -10,23 +10,23 @@ import struct
 import sys
 
 HEADER = struct.Struct(">I")  # unsigned, 4 bytes, big-endian
-REPLY_MAX = 16 << 20  # refuse to believe in a longer reply
+REPLY_MAX = 16 << 20  # refuse a longer reply
 
 
 class Client:
-    """One connection: frames out, frames in."""
+    """One connection that sends and receives frames."""
 
     def __init__(self, host, port, timeout=5.0):
         self.sock = socket.create_connection((host, port), timeout)
-        # A frame leaves at once, also while an earlier one is not acknowledged.
+        # Send a frame at once, even while an earlier one is not acknowledged.
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, payload):
-        """Sends one frame. `sendall` goes on until the socket has taken all of it."""
+        """Send one frame. `sendall` continues until the socket has taken all of it."""
         self.sock.sendall(HEADER.pack(len(payload)) + payload)
 
     def receive(self):
-        """The next frame's payload, or None after the server's FIN."""
+        """Return the next frame's payload, or None after the server's FIN."""
         header = self._read(HEADER.size)
         if not header:
             return None
@@ -41,18 +41,18 @@ class Client:
         return payload
 
     def finish(self):
-        """Sends FIN: no more frames. What is owed can still be received."""
+        """Send FIN: no more frames. Pending replies can still be received."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self):
         self.sock.close()
 
     def _read(self, length):
-        """Exactly `length` bytes; fewer only if the stream has ended.
+        """Return exactly `length` bytes, or fewer if the stream has ended.
 
         TCP keeps no boundaries: one `recv` may return a part of a header, or the end
-        of one frame and the beginning of the next. So it is asked for what is missing
-        and no more, again and again. Memory is taken only for what has come.
+        of one frame and the beginning of the next. So ask only for what is missing,
+        until it is complete. Memory grows only with what has arrived.
         """
         received = bytearray()
         while len(received) < length:

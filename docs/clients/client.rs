@@ -7,10 +7,10 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// Refuse to believe in a longer reply, in bytes.
+/// The longest reply that is accepted, in bytes.
 const REPLY_MAX: u64 = 16 << 20;
 
-/// One connection: frames out, frames in.
+/// One connection that sends and receives frames.
 pub struct Client {
     stream: TcpStream,
 }
@@ -18,24 +18,24 @@ pub struct Client {
 impl Client {
     pub fn connect(addr: impl ToSocketAddrs) -> io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
-        // A frame leaves at once, also while an earlier one is not acknowledged.
+        // Send a frame at once, even while an earlier one is not acknowledged.
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         Ok(Self { stream })
     }
 
-    /// Sends one frame. `write_all` goes on until the socket has taken all of it.
+    /// Sends one frame. `write_all` continues until the socket has taken all of it.
     pub fn send(&mut self, payload: &[u8]) -> io::Result<()> {
         let payload_len = u32::try_from(payload.len()).map_err(io::Error::other)?;
         let header = payload_len.to_be_bytes();
         self.stream.write_all(&[&header, payload].concat())
     }
 
-    /// The next frame's payload, or `None` after the server's FIN.
+    /// Returns the next frame's payload, or `None` after the server's FIN.
     ///
     /// TCP keeps no boundaries: one `read` may return a part of a header, or the
     /// end of one frame and the beginning of the next. `take` and `read_to_end`
-    /// read exactly what is missing, and take memory only for what has come.
+    /// read exactly what is missing. Memory grows only with what has arrived.
     pub fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut header = Vec::with_capacity(4);
         (&self.stream).take(4).read_to_end(&mut header)?;
@@ -56,7 +56,7 @@ impl Client {
         Ok(Some(payload))
     }
 
-    /// Sends FIN: no more frames. What is owed can still be received.
+    /// Sends FIN: no more frames. Pending replies can still be received.
     pub fn finish(&self) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)
     }
