@@ -274,9 +274,9 @@ impl fmt::Display for ClientError {
                 f.write_str("the payload ended before the length that its header announces")
             }
             Self::Payload(source) => write!(f, "the payload cannot be read: {source}"),
-            Self::SendTimeout(Some(waited)) => write!(f, "the server took nothing of a frame within {waited:?}"),
-            Self::SendTimeout(None) => f.write_str("the server took nothing of a frame in time"),
-            Self::InsideSentFrame => f.write_str("an earlier frame was sent only in part, so no other can follow it"),
+            Self::SendTimeout(Some(waited)) => write!(f, "the server accepted nothing of a frame within {waited:?}"),
+            Self::SendTimeout(None) => f.write_str("the server accepted nothing of a frame in time"),
+            Self::InsideSentFrame => f.write_str("an earlier frame was sent only in part, so no frame can follow it"),
             Self::ReplyTimeout(Some(waited)) => write!(f, "no reply within {waited:?}"),
             Self::ReplyTimeout(None) => f.write_str("no reply in time"),
             Self::ReplyTooLong(error) => write!(f, "the reply is too long: {error}"),
@@ -474,8 +474,8 @@ mod tests {
         let mut client = Client::new(Script::new([bytes(b"HTTP/1.1 400 Bad Request")]));
         assert_eq!(
             client.receive().unwrap_err().to_string(),
-            "the reply is too long: a frame of 1213486160 bytes was announced and at most 1073741824 are allowed; \
-             it looks like HTTP"
+            "the reply is too long: frame of 1213486160 bytes exceeds the limit of 1073741824 \
+             (looks like HTTP)"
         );
     }
 

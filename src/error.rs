@@ -257,26 +257,29 @@ impl From<&io::Error> for CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PeerFinished => f.write_str("the peer finished"),
+            Self::PeerFinished => f.write_str("end of stream"),
             Self::TruncatedFrame { received } => {
-                write!(f, "the peer finished inside a frame, {received} bytes into it")
+                write!(f, "end of stream {received} bytes into a frame")
             }
             Self::Reset => f.write_str("the peer reset the connection"),
             Self::FrameTooLong(error) => error.fmt(f),
-            Self::IdleTimeout => f.write_str("nothing moved in either direction for the idle timeout"),
-            Self::FrameTimeout => f.write_str("a frame was not complete within the frame timeout"),
+            Self::IdleTimeout => f.write_str("idle timeout: no bytes in either direction"),
+            Self::FrameTimeout => f.write_str("frame timeout: the frame is incomplete"),
             Self::WriteTimeout => f.write_str("write timeout: the peer accepted too little of its pending output"),
             Self::Evicted { input, output } => {
-                write!(f, "evicted at the memory limit, with {input} bytes of input and {output} of output pending")
+                write!(
+                    f,
+                    "evicted at the memory limit: {input} bytes of input and {output} bytes of output were pending"
+                )
             }
-            Self::Reclaimed => f.write_str("idle longest while the server was full and a client waited to be accepted"),
-            Self::WriteZero => f.write_str("the kernel took nothing of a write"),
+            Self::Reclaimed => f.write_str("reclaimed: idle longest while the server was full and a client waited"),
+            Self::WriteZero => f.write_str("a write returned 0"),
             Self::Io(kind) => write!(f, "a system call failed: {kind}"),
             Self::ClosedByHandler => f.write_str("the handler closed it"),
-            Self::AbortedByHandler => f.write_str("the handler closed it at once"),
+            Self::AbortedByHandler => f.write_str("the handler aborted it"),
             Self::HandlerPanicked => f.write_str("the handler panicked"),
             Self::Drained => f.write_str("drained"),
-            Self::Cut => f.write_str("cut off by the end of the reactor"),
+            Self::Cut => f.write_str("aborted by reactor shutdown"),
         }
     }
 }
@@ -471,7 +474,7 @@ pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused => f.write_str("refused: nobody listens there"),
+            Self::Refused => f.write_str("refused: no socket listens there"),
             Self::TimedOut { allowed } => write!(f, "no answer within {allowed:?}"),
             Self::NoPort => f.write_str("no port is left for this source and destination"),
             Self::SourceNotLocal => f.write_str("the source is not an address of this machine"),
@@ -479,7 +482,7 @@ impl fmt::Display for DialError {
             Self::NoAddress => f.write_str("there is no address to dial"),
             Self::NoDescriptor => f.write_str("no descriptor is left"),
             Self::QueueFull => f.write_str("the listen queue is full"),
-            Self::ConnectionsMax { allowed } => write!(f, "there are {allowed} connections, as many as allowed"),
+            Self::ConnectionsMax { allowed } => write!(f, "the limit of {allowed} connections is reached"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Io(kind) => write!(f, "a system call failed: {kind}"),
         }

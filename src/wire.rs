@@ -105,12 +105,12 @@ impl FrameError {
 
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a frame of {} bytes was announced and at most {} are allowed", self.announced, self.allowed)?;
+        write!(f, "frame of {} bytes exceeds the limit of {}", self.announced, self.allowed)?;
         match self.looks_like {
             Some(Protocol::LittleEndian) => {
-                write!(f, "; it looks like a little-endian length of {}", self.announced.swap_bytes())
+                write!(f, " (looks like a little-endian length of {})", self.announced.swap_bytes())
             }
-            Some(protocol) => write!(f, "; it looks like {protocol}"),
+            Some(protocol) => write!(f, " (looks like {protocol})"),
             None => Ok(()),
         }
     }

@@ -147,7 +147,7 @@ fn a_unix_path_that_cannot_be_connected_to_is_refused_with_its_cause() {
         (stale, "nothing listens on it, its server has ended and left it behind: start the server".into()),
         (directory.path("link"), "nothing listens on it".into()),
         (directory.path("datagram.sock"), "it is a socket of another type, not a stream socket".into()),
-        (directory.path("file"), "it is no socket: correct the path".into()),
+        (directory.path("file"), "it is not a socket: correct the path".into()),
         (directory.path(""), "it is a directory and no socket: correct the path".into()),
         ("".into(), "the path is empty".into()),
     ];
@@ -164,8 +164,8 @@ fn a_tcp_address_that_cannot_be_listened_on_is_refused_with_its_cause() {
     let taken = taken.local_addr().map(|addr| (taken, addr)).unwrap();
     let cases = [
         (taken.1.to_string(), "another socket has the port: stop its server (ss -ltnp shows it), or use another port"),
-        ("192.0.2.7:0".into(), "192.0.2.7 is no address of this machine: use one that is"),
-        ("[2001:db8::7]:0".into(), "2001:db8::7 is no address of this machine: use one that is"),
+        ("192.0.2.7:0".into(), "192.0.2.7 is not an address of this machine: use one that is"),
+        ("[2001:db8::7]:0".into(), "2001:db8::7 is not an address of this machine: use one that is"),
         ("[::ffff:127.0.0.1]:0".into(), "an IPv4-mapped IPv6 address cannot be listened on: use 127.0.0.1:0"),
         ("[::ffff:0.0.0.0]:7007".into(), "an IPv4-mapped IPv6 address cannot be listened on: use 0.0.0.0:7007"),
         ("[fe80::1]:0".into(), "fe80::1 is a link-local address and needs its interface: use [fe80::1%INTERFACE]:0"),

@@ -24,7 +24,7 @@
 //!   came      97 %, each time of a few
 //!   likely    it asks all sockets again and again, or waits for writable readiness
 //! …
-//! error: 1 of 1 case failed, as the score card tells
+//! error: 1 of 1 case failed: see the score card
 //! ```
 
 use std::io::{self, ErrorKind, Read, Write};

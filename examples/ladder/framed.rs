@@ -28,7 +28,7 @@
 //! …
 //!   came      nothing: it was still open after 4s
 //! …
-//! error: 4 of 4 cases failed, as the score card tells
+//! error: 4 of 4 cases failed: see the score card
 //! ```
 
 use std::collections::VecDeque;

@@ -20,7 +20,7 @@
 //!   came      96 %, each time of a few
 //!   likely    a connection that is not read for now is still asked for readable
 //! …
-//! error: 1 of 1 case failed, as the score card tells
+//! error: 1 of 1 case failed: see the score card
 //! ```
 
 use std::collections::HashMap;

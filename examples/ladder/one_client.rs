@@ -18,7 +18,7 @@
 //!   came      nothing for 2s
 //!   likely    one client is served to its end before the next, or there is a
 //! …
-//! error: 1 of 1 case failed, as the score card tells
+//! error: 1 of 1 case failed: see the score card
 //! ```
 
 use std::io::{self, ErrorKind, Read, Write};

@@ -20,7 +20,7 @@
 //! …
 //!              267 connections short: the server ended them before they had
 //! …
-//! error: 267 errors, as the summary tells
+//! error: 267 errors: see the summary
 //! ```
 //!
 //! The server says `no thread for 127.0.0.1:56872: Resource temporarily unavailable (os error 11)` for each of them.

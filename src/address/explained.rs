@@ -43,10 +43,10 @@ pub(super) fn explain_tcp(addr: SocketAddr, error: io::Error) -> io::Error {
             "another socket has the port: stop its server (ss -ltnp shows it), or use another port".into()
         }
         ErrorKind::AddrNotAvailable => {
-            format!("{ip} is no address of this machine: use one that is (ip address), or an unspecified one")
+            format!("{ip} is not an address of this machine: use one that is (ip address), or an unspecified one")
         }
         ErrorKind::PermissionDenied if port < 1_024 => {
-            "a port below 1024 takes root or CAP_NET_BIND_SERVICE: use a higher one".into()
+            "a port below 1024 requires root or CAP_NET_BIND_SERVICE: use a higher one".into()
         }
         // The kernel answers EINVAL to both.
         ErrorKind::InvalidInput if is_without_zone(addr) => {

@@ -209,7 +209,7 @@ fn explain_connect(path: &Path, error: io::Error) -> io::Error {
                 "nothing listens on it, its server has ended and left it behind: start the server".into()
             }
             Ok(file_type) if file_type.is_dir() => "it is a directory and no socket: correct the path".into(),
-            _ => "it is no socket: correct the path".into(),
+            _ => "it is not a socket: correct the path".into(),
         },
         ErrorKind::PermissionDenied => {
             "this user may not connect to it: that takes write permission on the file, and search permission on its \

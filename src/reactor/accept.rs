@@ -39,8 +39,8 @@ enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ConnectionsMax(limit) => write!(f, "{limit} connections"),
-            Self::PerIp(prefix, limit) => write!(f, "{limit} connections from {prefix}"),
+            Self::ConnectionsMax(limit) => write!(f, "the limit of {limit} connections is reached"),
+            Self::PerIp(prefix, limit) => write!(f, "the limit of {limit} connections from {prefix} is reached"),
         }
     }
 }
@@ -120,7 +120,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Counts one connection as cut, because no waiting connection can be accepted before the drain ends.
     fn give_up(&mut self, error: &io::Error) {
         self.report.cut += 1;
-        warn!(target: LOOP, "clients that wait to be accepted are cut: {error}");
+        warn!(target: LOOP, "the connections in the listen queue are reset: {error}");
     }
 
     /// Whether there is no room for another connection.
@@ -185,7 +185,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Refusal::PerIp(..) => &mut refused.max_per_ip,
         });
         if self.log_limits.refused.passes(self.now(), Source::of(peer)) {
-            warn!(target: LOOP, "refused {peer}: there are {refusal}, as many as allowed");
+            warn!(target: LOOP, "refused {peer}: {refusal}");
         }
     }
 

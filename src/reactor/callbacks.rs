@@ -56,7 +56,7 @@ impl<H: Handler> HandlerSink<'_, H> {
 impl<H: Handler> Sink for HandlerSink<'_, H> {
     #[inline]
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
-        trace!(target: CONN, "[{}] frame: {} bytes of payload, handed over", self.id, frame.payload_len());
+        trace!(target: CONN, "[{}] frame: {} bytes of payload, delivered", self.id, frame.payload_len());
         self.call("on_frame", replies, |handler, context, state| handler.on_frame(context, state, frame));
     }
 
@@ -66,7 +66,7 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
         let id = self.id;
         self.call("on_frame", replies, |handler, context, state| {
             while let Some(frame) = context.replies.next_frame(frames) {
-                trace!(target: CONN, "[{id}] frame: {} bytes of payload, handed over", frame.payload_len());
+                trace!(target: CONN, "[{id}] frame: {} bytes of payload, delivered", frame.payload_len());
                 handler.on_frame(context, state, frame);
             }
         });

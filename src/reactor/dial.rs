@@ -31,7 +31,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             };
             match self.begin_dial(id, &to, from) {
                 Ok(stream) => {
-                    debug!(target: CONN, "[{id}] dialling {to}");
+                    debug!(target: CONN, "[{id}] dialing {to}");
                     let peer = PeerAddr::from(&to);
                     self.deadlines.set(Kind::Connect, id.index, Some(self.now()));
                     self.connections.begin_attempt(id, stream, peer);

@@ -66,7 +66,7 @@ impl LogLimits {
         for (limit, place) in places {
             if let Some(count) = limit.left_out(now) {
                 total += count;
-                warn!(target: LOOP, "{count} more lines about {place} were left out");
+                warn!(target: LOOP, "suppressed {count} similar messages ({place})");
             }
         }
         total

@@ -85,7 +85,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 let after = conn.state_name();
                 trace!(
                     target: CONN,
-                    "[{id}] {before} -> {after}: {undecoded} bytes wait to become a frame, {owed} bytes are owed"
+                    "[{id}] {before} -> {after}: pending: {undecoded} bytes of input, {owed} bytes of output"
                 );
             }
         }

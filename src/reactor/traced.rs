@@ -90,7 +90,7 @@ impl<S: Transport> Transport for Traced<'_, S> {
         let outcome = self.stream.shutdown_write();
         self.stats.shutdowns.count(&outcome);
         match &outcome {
-            Ok(()) => trace!(target: CONN, "[{}] shutdown(SHUT_WR): our FIN is on its way", self.id),
+            Ok(()) => trace!(target: CONN, "[{}] shutdown(SHUT_WR): FIN follows the output", self.id),
             Err(error) => trace!(target: CONN, "[{}] shutdown(SHUT_WR) = {error}", self.id),
         }
         outcome
@@ -99,26 +99,26 @@ impl<S: Transport> Transport for Traced<'_, S> {
 
 fn read_result(outcome: &io::Result<usize>, asked: usize, drains: bool) -> String {
     match outcome {
-        Ok(0) => "0: the peer has sent FIN".into(),
-        Ok(len) if *len < asked && drains => format!("{len}: less than there was room for, so the socket is drained"),
-        Ok(len) if *len < asked => format!("{len}: less than there was room for, and there may be more"),
-        Ok(len) => format!("{len}: as much as there was room for, there may be more"),
+        Ok(0) => "0: end of stream".into(),
+        Ok(len) if *len < asked && drains => format!("{len}: short read, the socket is drained"),
+        Ok(len) if *len < asked => format!("{len}: short read, there may be more"),
+        Ok(len) => format!("{len}: the buffer is full, there may be more"),
         Err(error) => error_result(error),
     }
 }
 
 fn write_result(outcome: &io::Result<usize>, asked: usize) -> String {
     match outcome {
-        Ok(len) if *len < asked => format!("{len}: the socket is full, the rest waits for writable"),
-        Ok(len) => format!("{len}: all of it"),
+        Ok(len) if *len < asked => format!("{len}: short write, the rest waits for a writable event"),
+        Ok(len) => format!("{len}: all sent"),
         Err(error) => error_result(error),
     }
 }
 
 fn error_result(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::WouldBlock => "WouldBlock: nothing to be done until the next event".into(),
-        io::ErrorKind::Interrupted => "Interrupted: a signal came, the call is repeated".into(),
+        io::ErrorKind::WouldBlock => "EAGAIN: wait for the next event".into(),
+        io::ErrorKind::Interrupted => "EINTR: the call is repeated".into(),
         _ => error.to_string(),
     }
 }

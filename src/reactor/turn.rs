@@ -77,7 +77,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Conn(id) => {
                     trace!(target: CONN, "[{id}] event: {}", ready.readiness);
                     if !connections.note_ready(id, ready.readiness) {
-                        trace!(target: CONN, "[{id}] is not there any more, the event is stale");
+                        trace!(target: CONN, "[{id}] stale event, the connection is closed");
                     }
                 }
                 Subject::Listener(index) => listeners.note_ready(index),

@@ -100,7 +100,7 @@ fn where_nothing_can_be_played_that_is_no_success() {
     let (_server, addr) = serve(&["-q"]);
     let done = check(&[&addr, "--case", "idle-cpu"]);
     assert_eq!(done.code, Some(1));
-    assert_eq!(done.stderr, "error: nothing was played, for the reasons that the score card tells\n");
+    assert_eq!(done.stderr, "error: nothing was played: see the score card for the reasons\n");
     assert!(done.stdout.contains("give its number with --pid") && done.stdout.ends_with("\nNothing was played.\n"));
 }
 
@@ -108,7 +108,7 @@ fn where_nothing_can_be_played_that_is_no_success() {
 fn a_mistake_is_told_with_what_was_sent_and_came_and_where_to_read() {
     let done = check(&[&swapped(), "--level", "basic"]);
     assert_eq!(done.code, Some(1));
-    assert_eq!(done.stderr, "error: 1 of 1 case failed, as the score card tells\n");
+    assert_eq!(done.stderr, "error: 1 of 1 case failed: see the score card\n");
     for part in [
         "\n  FAILED  one-frame ",
         "\n  sent      262 bytes in one write: 00 00 01 02 ",

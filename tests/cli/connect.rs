@@ -223,7 +223,7 @@ fn hexadecimal_is_read_and_printed() {
     assert_echoed(&["--hex"], b"00 FF\n\n71756974\n", "00ff\n\n71756974\n");
     let refused = echoed(&["--hex"], b"00\nxyz\n01\n");
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), "00\n"));
-    assert_eq!(refused.stderr, "error: line 2: expected two hexadecimal digits a byte, and found xyz\n");
+    assert_eq!(refused.stderr, "error: line 2: expected two hexadecimal digits per byte, found xyz\n");
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn a_reply_that_announces_too_much_is_refused() {
     });
     let refused = outcome_with_input(&mut frameloop(&["connect", &addr]), b"hi\n");
     assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("at most 1073741824 are allowed; it looks like SSH"), "{refused:?}");
+    assert!(refused.stderr.contains("exceeds the limit of 1073741824 (looks like SSH)"), "{refused:?}");
 }
 
 #[test]

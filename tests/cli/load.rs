@@ -81,7 +81,7 @@ fn errors_exit_with_1_unless_they_are_expected() {
     let addr = holder.1.as_str();
     let failed = load(&[addr]);
     assert_eq!(failed.code, Some(1));
-    assert_eq!(failed.stderr, "error: 50 errors, as the summary tells\n");
+    assert_eq!(failed.stderr, "error: 50 errors: see the summary\n");
     assert!(failed.stdout.contains("0 of 50 up") && failed.stdout.contains("start the server"), "{}", failed.stdout);
     assert_eq!(load(&[addr, "--expect", "errors==50"]).code, Some(0));
     assert_eq!(load(&[addr, "--expect", "errors==0"]).code, Some(99));
@@ -193,6 +193,6 @@ fn a_server_that_answers_wrong_is_told_with_the_first_wrong_byte() {
     });
     let failed = load(&[&addr, "-c", "1"]);
     assert_eq!(failed.code, Some(1));
-    assert_eq!(failed.stderr, "error: 1 error, as the summary tells\n");
+    assert_eq!(failed.stderr, "error: 1 error: see the summary\n");
     assert!(failed.stdout.contains("connection 0, frame 0: byte 10 of the payload is 0x"), "{}", failed.stdout);
 }

@@ -102,7 +102,7 @@ fn a_line_that_is_not_hexadecimal_can_be_typed_again() {
     let (_server, addr) = serve(&[]);
     let Some(mut prompt) = Prompt::open(&addr, "--hex") else { return };
     prompt.types("zz\r");
-    prompt.shows("expected two hexadecimal digits a byte, and found zz");
+    prompt.shows("expected two hexadecimal digits per byte, found zz");
     prompt.types("00FF\r");
     prompt.shows("00ff");
     prompt.types("quit\r");

@@ -363,7 +363,10 @@ fn a_server_whose_stdout_is_gone_serves_on_and_does_not_panic() {
 
 #[test]
 fn a_refused_address_is_logged_with_the_prefix_that_counts() {
-    for (prefix, shown) in [("32,64", "1 connections from 127.0.0.1,"), ("24,64", "1 connections from 127.0.0.0/24,")] {
+    for (prefix, shown) in [
+        ("32,64", "the limit of 1 connections from 127.0.0.1 is"),
+        ("24,64", "the limit of 1 connections from 127.0.0.0/24 is"),
+    ] {
         let (server, addr) = serve(&["--max-per-ip", "1", "--ip-prefix", prefix]);
         let _clients = [(); 2].map(|()| TcpStream::connect(&addr).unwrap());
         let line = server.stderr_line_with("refused");

@@ -150,8 +150,8 @@ fn the_command_lines_defaults_are_guarded_as_well() {
         if announced > MAX {
             clients.iter_mut().for_each(|client| assert_eq!(client.end(), End::InOrder, "{announced}"));
             drop(clients);
-            let line = server.stderr_line_with(&format!("a frame of {announced} bytes was announced"));
-            assert!(line.contains(&format!("at most {MAX} are allowed")), "{line}");
+            let line = server.stderr_line_with(&format!("frame of {announced} bytes exceeds"));
+            assert!(line.contains(&format!("the limit of {MAX}")), "{line}");
         } else if announced > 1 {
             clients.iter_mut().for_each(|client| client.send_bytes(&[7; SENT]));
             holders.extend(clients);

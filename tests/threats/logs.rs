@@ -28,12 +28,12 @@ fn by_default(lines: &[Line]) -> impl Iterator<Item = &Line> {
 fn another_protocol_is_named_in_one_log_line_and_counted() {
     let client_hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
     let openings: [(&[u8], Protocol, &str); 6] = [
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", Protocol::Http, "it looks like HTTP"),
-        (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", Protocol::Http, "it looks like HTTP"),
-        (&client_hello, Protocol::Tls, "it looks like TLS"),
-        (&[0x16, 0x03, 0x03, 0x00, 0x05], Protocol::Tls, "it looks like TLS"),
-        (b"SSH-2.0-OpenSSH_9.9\r\n", Protocol::Ssh, "it looks like SSH"),
-        (b"\x05\0\0\0hello", Protocol::LittleEndian, "it looks like a little-endian length of 5"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", Protocol::Http, "looks like HTTP"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n", Protocol::Http, "looks like HTTP"),
+        (&client_hello, Protocol::Tls, "looks like TLS"),
+        (&[0x16, 0x03, 0x03, 0x00, 0x05], Protocol::Tls, "looks like TLS"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", Protocol::Ssh, "looks like SSH"),
+        (b"\x05\0\0\0hello", Protocol::LittleEndian, "looks like a little-endian length of 5"),
     ];
     for (opening, protocol, name) in openings {
         let mut server = Server::new(Config::default(), Hooks::default());
@@ -56,16 +56,16 @@ const FLOOD: Duration = Duration::from_millis(1_100);
 const LINES_A_SECOND: usize = 10;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Of how many events a line tells.
-fn told(line: &Line) -> u64 {
-    match line.text.split_once(" more lines about ") {
+/// How many events a line reports.
+fn events_of(line: &Line) -> u64 {
+    match line.text.strip_prefix("suppressed ").and_then(|rest| rest.split_once(' ')) {
         Some((count, _)) => count.parse().unwrap(),
         None => u64::from(line.level <= Level::Info),
     }
 }
 
-/// Floods a server until lines of more than one second are there, waits until all that was left out was told, and holds
-/// the site to its figure. `mark` is what the site's lines have in common; `place` how it is called where lines were left out.
+/// Floods a server until it has logged for more than a second, waits until each suppressed line is counted, and checks the
+/// limit. `mark` is what the lines have in common; `place` is their name in the line that counts the suppressed ones.
 #[track_caller]
 fn assert_few_lines(server: &mut Server<Hooks>, mark: &str, place: &str, flood: impl Fn(&mut Server<Hooks>)) {
     let mut events = 0;
@@ -75,24 +75,24 @@ fn assert_few_lines(server: &mut Server<Hooks>, mark: &str, place: &str, flood: 
             flood(server);
             events += 1;
         }
-        server.turn_until("each to be told, or counted as left out", |_| sum_so_far(told) == events);
+        server.turn_until("each event to be logged or counted", |_| sum_so_far(events_of) == events);
     });
     let shown: Vec<_> = by_default(&lines).collect();
-    let (left_out, of_site): (Vec<&Line>, Vec<&Line>) =
-        shown.iter().partition(|line| line.text.contains("were left out"));
+    let (suppressed, of_site): (Vec<&Line>, Vec<&Line>) =
+        shown.iter().partition(|line| line.text.starts_with("suppressed "));
     assert!(of_site.iter().all(|line| line.text.contains(mark)), "{shown:?}");
-    assert!(left_out.iter().all(|line| line.text.contains(place)), "{shown:?}");
-    for (site, max) in [(&of_site, LINES_A_SECOND), (&left_out, 1)] {
+    assert!(suppressed.iter().all(|line| line.text.contains(place)), "{shown:?}");
+    for (site, max) in [(&of_site, LINES_A_SECOND), (&suppressed, 1)] {
         for some in site.windows(max + 1) {
             let took = some[max].at - some[0].at;
             // A line is written some time after its turn began, which is what it is counted by.
             assert!(took > SECOND - SECOND / 4, "{} lines within {took:?}: {some:#?}", max + 1);
         }
     }
-    let told: u64 = left_out.iter().map(|line| told(line)).sum();
-    println!("{events} events, {} lines, {told} told as left out in {} lines", of_site.len(), left_out.len());
+    let counted: u64 = suppressed.iter().map(|line| events_of(line)).sum();
+    println!("{events} events, {} lines, {counted} counted in {} lines", of_site.len(), suppressed.len());
     assert!(events > 5 * LINES_A_SECOND as u64 && of_site.len() >= LINES_A_SECOND, "that is no flood");
-    assert_eq!((of_site.len() as u64 + told, server.reactor.stats().log_lines_left_out), (events, told));
+    assert_eq!((of_site.len() as u64 + counted, server.reactor.stats().log_lines_left_out), (events, counted));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_flood_of_refused_connections_is_told_in_ten_lines_a_second_and_a_count() {
     let config = Config::builder().max_connections(1).build().unwrap();
     let mut server = Server::new(config, Hooks::default());
     let _first = server.connect();
-    assert_few_lines(&mut server, "as many as allowed", "refused connections", |server| drop(server.connect()));
+    assert_few_lines(&mut server, "the limit of 1 connections", "refused connections", |server| drop(server.connect()));
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn noisy_address_hides_no_line_about_twenty_others() {
             count
         });
         // Its lines are being left out by now.
-        server.stderr_line_with("were left out");
+        server.stderr_line_with("suppressed ");
         let lines: Vec<String> = (1..=20)
             .map(|host| {
                 let mut client = Client::connect_from([127, 8, 0, host], addr);

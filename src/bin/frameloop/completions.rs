@@ -9,7 +9,7 @@ use crate::output;
 /// Print the completion script of a shell
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// Shell to print completions for
     shell: Shell,
 }
 

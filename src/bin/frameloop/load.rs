@@ -36,31 +36,31 @@ pub(crate) struct LoadArgs {
     #[arg(short, long, env = "FRAMELOOP_CONNECTIONS", value_name = "COUNT", default_value = "50")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Load")]
     connections: usize,
-    /// How long to measure, after the warm-up
+    /// Time to measure, after the warm-up
     ///
-    /// Then the run waits up to 5 s for missing responses. So it takes at most --connect-timeout, --warmup, --duration and
-    /// 5 s together, whatever the server does, and the time that --connect-rate needs.
+    /// After that the run waits up to 5 s for missing responses. A run takes at most the sum of --connect-timeout, --warmup,
+    /// --duration, 5 s, and the time that --connect-rate needs.
     #[arg(short, long, env = "FRAMELOOP_DURATION", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     duration: Duration,
-    /// Measure until this many frames are answered, not for a duration
+    /// Number of frames to measure, instead of a duration
     ///
-    /// The run ends early when no frame is answered for 10 s.
+    /// The run ends early if no response arrives for 10 s.
     #[arg(short = 'n', long, env = "FRAMELOOP_FRAMES", value_name = "COUNT", conflicts_with = "duration")]
     #[arg(value_parser = values::count::<u64>, help_heading = "Load")]
     frames: Option<u64>,
-    /// Length of a payload; A..B draws evenly from A to B
+    /// Payload length; A..B draws uniformly from A to B
     #[arg(short, long, env = "FRAMELOOP_SIZE", value_name = "SIZE", default_value = "64")]
     #[arg(value_parser = values::size_range, help_heading = "Load")]
     size: RangeInclusive<u32>,
-    /// Frames in flight on a connection: the closed loop
+    /// Frames in flight per connection (closed loop)
     #[arg(long, env = "FRAMELOOP_DEPTH", value_name = "COUNT", default_value = "1")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Load")]
     depth: usize,
-    /// Frames per second on all connections together: the open loop
+    /// Frames per second on all connections together (open loop)
     ///
-    /// Frames are due on a schedule, whatever the server does. Response latency counts from when a frame was due, so that
-    /// a stall counts for all frames that were due in it.
+    /// Frames are due on a schedule that does not depend on the server. Response latency counts from the time when a frame was
+    /// due, so a stall counts for every frame that was due during it.
     #[arg(short, long, env = "FRAMELOOP_RATE", value_name = "N/s", conflicts_with_all = ["depth", "churn"])]
     #[arg(value_parser = values::rate, help_heading = "Load")]
     rate: Option<f64>,
@@ -68,20 +68,20 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_CHURN", value_parser = BoolishValueParser::new(), conflicts_with = "depth")]
     #[arg(help_heading = "Load")]
     churn: bool,
-    /// How long to load before measuring, once all have connected
+    /// Time to load before measuring, once all connections are open
     #[arg(long, env = "FRAMELOOP_WARMUP", value_name = "DURATION", default_value = "1s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     warmup: Duration,
 
-    /// Further connections that send nothing
+    /// Additional connections that send nothing
     #[arg(long, env = "FRAMELOOP_IDLE", value_name = "COUNT", default_value = "0")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Further connections")]
     idle: usize,
-    /// Further connections that send a byte per second
+    /// Additional connections that send one byte per second
     #[arg(long, env = "FRAMELOOP_DRIP", value_name = "COUNT", default_value = "0")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Further connections")]
     drip: usize,
-    /// Further connections that send frames and never read
+    /// Additional connections that send frames and never read
     #[arg(long, env = "FRAMELOOP_DEAF", value_name = "COUNT", default_value = "0")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Further connections")]
     deaf: usize,
@@ -90,13 +90,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_CONNECT_RATE", value_name = "N/s")]
     #[arg(value_parser = values::rate, help_heading = "Connecting")]
     connect_rate: Option<f64>,
-    /// How long a connection may take to open
+    /// Time that a connection may take to open
     #[arg(long, env = "FRAMELOOP_CONNECT_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = values::duration, help_heading = "Connecting")]
     connect_timeout: Duration,
     /// Addresses and networks of this machine to connect from, in turn
     ///
-    /// There are some 28,000 ports from one address to one destination, and connecting is slow beyond half of them. A
+    /// One address has some 28,000 ports for one destination, and connecting becomes slow once half of them are in use. A
     /// target in 127.0.0.0/8 is dialed from several addresses of that network once a third of the ports is needed.
     #[arg(long, env = "FRAMELOOP_SOURCE", value_name = "CIDR,...", help_heading = "Connecting")]
     source: Option<Sources>,
@@ -115,19 +115,19 @@ pub(crate) struct LoadArgs {
     json: bool,
     /// Write latencies per second as a HdrHistogram interval log (`-` = stdout)
     ///
-    /// The log is FILE.partial until the run has ended; a run that is killed leaves it, and `frameloop report` reads it.
-    /// With `-` the summary goes to stderr.
+    /// During the run the log is FILE.partial; a run that is killed leaves it, and `frameloop report` reads it. With `-` the
+    /// summary goes to stderr.
     #[arg(long, env = "FRAMELOOP_HLOG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Results")]
     hlog: Option<PathBuf>,
-    /// Write a page with plots
+    /// Write a self-contained page with plots (`-` = stdout)
     #[arg(long, env = "FRAMELOOP_REPORT", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Results")]
     report: Option<PathBuf>,
-    /// Exit with 99 unless this holds: p99<5ms, rate>=100k, errors==0
+    /// Exit with 99 unless this holds: p99<5ms, rate>=100k, errors==0 (repeatable)
     ///
-    /// It can be given several times; in FRAMELOOP_EXPECT, commas separate several. A latency is the response latency of the
-    /// open loop, else the service latency; connect.p99, service.max and response.p50 name one.
+    /// In FRAMELOOP_EXPECT, commas separate several. A latency is the response latency in the open loop and the service latency
+    /// in the closed loop; connect.p99, service.max and response.p50 name one.
     #[arg(long, env = "FRAMELOOP_EXPECT", value_name = "EXPR", value_parser = expect::expectation)]
     #[arg(value_delimiter = ',', help_heading = "Results")]
     expect: Vec<Expectation>,
@@ -205,7 +205,7 @@ fn verdict(outcome: &Outcome, args: &LoadArgs, holds: bool) -> Result<(), Failur
     let is_about_errors = args.expect.iter().any(Expectation::is_about_errors);
     if errors > 0 && !is_about_errors {
         let noun = if errors == 1 { "error" } else { "errors" };
-        return Err(Failure::run(format_args!("{} {noun}, as the summary tells", figures::count(errors))));
+        return Err(Failure::run(format_args!("{} {noun}: see the summary", figures::count(errors))));
     }
     Ok(())
 }

@@ -25,14 +25,14 @@ use crate::streams::{LineQueue, OnLoss, Stream};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct Verbosity {
-    /// Log more: -v each connection, -vv each step of each connection
+    /// Log each connection (-v), or each step of each connection (-vv)
     ///
-    /// Without it a server logs warnings and counters, and a load errors only. RUST_LOG, where it names a level for
-    /// frameloop or for everything, decides instead (RUST_LOG=frameloop::conn=trace).
+    /// By default a server logs warnings and counters, and a load logs errors only. RUST_LOG takes precedence where it names a
+    /// level for frameloop or for everything (RUST_LOG=frameloop::conn=trace).
     #[arg(short, long, env = "FRAMELOOP_VERBOSE", action = clap::ArgAction::Count, global = true)]
     #[arg(conflicts_with = "quiet")]
     verbose: u8,
-    /// Log errors only, and the counters that a signal or --stats-interval asks for
+    /// Log errors only, and the counters requested by a signal or --stats-interval
     #[arg(short, long, env = "FRAMELOOP_QUIET", value_parser = BoolishValueParser::new(), global = true)]
     quiet: bool,
 }

@@ -10,7 +10,7 @@ use crate::output;
 /// Print a manual page, as roff
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// The command whose page to print, such as serve; without it the page of frameloop itself
+    /// Command whose page to print, such as serve [default: frameloop itself]
     command: Option<String>,
 }
 

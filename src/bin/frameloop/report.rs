@@ -20,27 +20,27 @@ use crate::results::{self, duplicates, html};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// Interval logs of HdrHistogram, as `frameloop load --hlog` writes them; `-` is stdin
+    /// Interval logs of HdrHistogram, as written by --hlog (`-` = stdin)
     ///
-    /// A log may be compressed with gzip. Intervals with other tags than connect, service and response are left out, and
-    /// that is said; intervals without a tag are service latencies.
+    /// A log may be compressed with gzip. Intervals without a tag are service latencies. Intervals with tags other than
+    /// connect, service and response are omitted, and the result says so.
     #[arg(required = true, value_name = "FILE.hlog", value_hint = ValueHint::FilePath)]
     logs: Vec<PathBuf>,
     /// Print one JSON object instead of the summary
     #[arg(long, env = "FRAMELOOP_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
-    /// Also write a page with plots, which needs nothing but itself
+    /// Also write a self-contained page with plots (`-` = stdout)
     #[arg(long, env = "FRAMELOOP_HTML", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     html: Option<PathBuf>,
-    /// Set the results beside those of an earlier log
+    /// Compare the results with those of an earlier log
     #[arg(long, env = "FRAMELOOP_BASELINE", value_name = "FILE.hlog", value_hint = ValueHint::FilePath)]
     baseline: Option<PathBuf>,
-    /// The unit of the latencies, for logs of other tools
+    /// Unit of the latencies, for logs of other tools
     ///
-    /// It overrides the unit that a log states, for all logs that are read. A log that states none cannot be read without.
+    /// It overrides the unit that a log states. A log that states no unit cannot be read without it.
     #[arg(long, env = "FRAMELOOP_UNIT", value_enum)]
     unit: Option<Unit>,
-    /// Count logs that hold the same latencies twice, instead of refusing them
+    /// Accept several logs with the same latencies, and count them all
     #[arg(long, env = "FRAMELOOP_ALLOW_DUPLICATES", value_parser = BoolishValueParser::new())]
     allow_duplicates: bool,
 }

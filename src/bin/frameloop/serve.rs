@@ -23,15 +23,15 @@ use crate::{exit, logging, machine, memory_limit};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ServeArgs {
-    /// Where to listen: IP:PORT, NAME:PORT or unix:PATH; can be given several times
+    /// Address to listen on: IP:PORT, NAME:PORT or unix:PATH (repeatable)
     ///
-    /// With port 0 the kernel chooses one. Of a name's addresses, the first that can be listened on is taken. Several in
-    /// FRAMELOOP_LISTEN are separated by commas.
+    /// With port 0 the kernel chooses a port. For a name, the first of its addresses that can be bound is used. In
+    /// FRAMELOOP_LISTEN, commas separate several.
     #[arg(long, env = "FRAMELOOP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7007")]
     #[arg(value_delimiter = ',', value_parser = address::to_listen_on)]
     #[arg(value_hint = ValueHint::Hostname, help_heading = "Listening")]
     listen: Vec<Endpoint>,
-    /// Length of the queue of connections that wait to be accepted
+    /// Length of the listen queue, in connections
     #[arg(long, env = "FRAMELOOP_BACKLOG", value_name = "COUNT", default_value = "4096")]
     #[arg(value_parser = values::count::<u32>, help_heading = "Listening")]
     backlog: u32,
@@ -39,98 +39,101 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FRAMELOOP_REUSE_PORT", value_parser = BoolishValueParser::new(), help_heading = "Listening")]
     reuse_port: bool,
 
-    /// Longest payload that a peer may announce; up to 4294967295 (4GiB-1)
+    /// Longest payload that a header may announce (at most 4GiB-1)
     ///
-    /// A peer that announces more is disconnected.
+    /// A longer one closes the connection as soon as its header is complete.
     #[arg(long, alias = "max-frame", env = renamed("FRAMELOOP_MAX_PAYLOAD", "FRAMELOOP_MAX_FRAME"))]
     #[arg(value_name = "SIZE", default_value = "16MiB")]
     #[arg(value_parser = values::size::<u32>, help_heading = "Limits")]
     max_payload: u32,
-    /// Most connections at a time; more are refused and counted [default: as many as open files allow]
+    /// Maximum number of connections [default: as many as open files allow]
     ///
-    /// At the start the soft limit of open files is raised to the hard one; the default is that, less a reserve.
+    /// At startup the soft limit of open files is raised to the hard limit; the default is that number minus a reserve. When
+    /// the server is full, --reclaim-idle applies; otherwise a new connection is closed at once and counted as refused.
     #[arg(long, env = "FRAMELOOP_MAX_CONNECTIONS", value_name = "COUNT")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Limits")]
     max_connections: Option<usize>,
-    /// When full, close the connection idle longest, if for this long (0 = off)
+    /// When full, close the connection idle longest, if this long (0 = off)
     ///
-    /// Full means --max-connections, or that no descriptor is left. A connection with a frame in either direction within this
-    /// time, an incomplete frame or pending output is never closed for another.
+    /// The server is full at --max-connections, or when no descriptor is left. A connection is not idle if a frame passed in
+    /// either direction within this time, or if it has an incomplete frame or pending output.
     #[arg(long, env = "FRAMELOOP_RECLAIM_IDLE", value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = values::duration, help_heading = "Limits")]
     reclaim_idle: Duration,
-    /// Most connections per address prefix at a time (0 = unlimited)
+    /// Maximum number of connections per address prefix (0 = unlimited)
     #[arg(long, env = "FRAMELOOP_MAX_PER_IP", value_name = "COUNT", default_value = "0")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Limits")]
     max_per_ip: usize,
     /// Prefix lengths for --max-per-ip: IPv4 (1 to 32), IPv6 (1 to 128)
     ///
-    /// Addresses with the same prefix count as one. An IPv4 address mapped into IPv6 counts as IPv4.
+    /// Addresses with the same prefix are counted together. An IPv4-mapped IPv6 address counts as IPv4.
     #[arg(long, env = "FRAMELOOP_IP_PREFIX", value_name = "V4,V6", default_value = "32,64")]
     #[arg(value_parser = values::prefix_lens, help_heading = "Limits")]
     ip_prefix: (u8, u8),
     /// Memory for the buffers of all connections [default: a quarter of the smallest memory limit]
     ///
-    /// When it is reached, the connection that holds the most is closed. The limits are physical memory, those of the cgroup
-    /// (v1 or v2) and its parents, and RLIMIT_AS; 4GiB is assumed if none can be read.
+    /// At the limit, the connection that holds the most memory is closed. The default is a quarter of the smallest of physical
+    /// memory, the limits of the cgroup (v1 or v2) and its parents, and RLIMIT_AS (4GiB if none can be read).
     #[arg(long, env = "FRAMELOOP_MEMORY", value_name = "SIZE")]
     #[arg(value_parser = values::size::<usize>, help_heading = "Limits")]
     memory: Option<usize>,
-    /// Unsent output at which reading from a peer pauses; it resumes at a quarter of that
+    /// Pending output at which reading pauses; it resumes at a quarter
     #[arg(long, env = "FRAMELOOP_OUTPUT_HIGH_WATER", value_name = "SIZE", default_value = "64KiB")]
     #[arg(value_parser = values::size::<usize>, help_heading = "Limits")]
     output_high_water: usize,
 
-    /// Disconnect a peer on whose connection nothing moves for this long (0 = off)
+    /// Close a connection without traffic for this long (0 = off)
     ///
-    /// Each byte of a frame in progress counts.
+    /// Each byte in either direction counts as traffic.
     #[arg(long, env = "FRAMELOOP_IDLE_TIMEOUT", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     idle_timeout: Duration,
-    /// Disconnect a peer whose frame takes longer, from its first byte to its last; 0 is never
+    /// Time from a frame's first byte to its last (0 = off)
     #[arg(long, env = "FRAMELOOP_FRAME_TIMEOUT", value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     frame_timeout: Duration,
-    /// Reset a connection whose peer accepts none of its pending output, or less than --write-rate-min, for this long
-    /// (0 = off)
+    /// Reset a connection whose peer does not read for this long (0 = off)
     ///
-    /// Output is pending until the peer's kernel acknowledges it. It is measured over windows of DURATION, so a peer that
-    /// stops reading is disconnected within twice DURATION. Less than 64KiB may stay unacknowledged without a timeout.
+    /// A peer does not read if it acknowledges none of the pending output, or less than --write-rate-min. Progress is measured
+    /// over windows of DURATION, so a stalled reader is disconnected within twice DURATION. Output of less than 64KiB may stay
+    /// unacknowledged without a timeout.
     #[arg(long, env = "FRAMELOOP_WRITE_TIMEOUT", value_name = "DURATION", default_value = "30s")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     write_timeout: Duration,
-    /// The least that a peer accepts per second while output is pending (0 = off)
+    /// Bytes per second that a peer must read at least (0 = off)
     ///
-    /// Measured over windows of --write-timeout.
+    /// It applies while output is pending, and is measured over windows of --write-timeout.
     #[arg(long, env = "FRAMELOOP_WRITE_RATE_MIN", value_name = "SIZE", default_value = "4KiB")]
     #[arg(value_parser = values::size::<usize>, help_heading = "Timeouts")]
     write_rate_min: usize,
-    /// After SIGINT or SIGTERM, how long to flush what is owed before what is left is cut; 0 cuts at once
+    /// Time for a drain after SIGINT or SIGTERM (0 = close everything at once)
     ///
-    /// A second signal, at least 100ms later, ends the server at once.
+    /// A second signal, at least 100ms later, stops the server immediately.
     #[arg(long, env = "FRAMELOOP_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "5s")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     drain_timeout: Duration,
-    /// Probe a peer after this much silence (1s to 32767s, 0 = off)
+    /// Send TCP keepalive probes after this much silence (1s to 32767s, 0 = off)
     ///
-    /// Five probes follow, a fifth of DURATION apart (at least 1s). A peer that has vanished is disconnected within twice
+    /// Five probes are sent, a fifth of DURATION apart (at least 1s). A peer that has vanished is disconnected within twice
     /// DURATION, or within DURATION + 5s if that is longer.
     #[arg(long, env = "FRAMELOOP_KEEPALIVE", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "Timeouts")]
     keepalive: Duration,
 
-    /// Bytes that one turn of the loop reads and writes at most (16KiB or more)
+    /// Bytes that one turn of the loop may read and write (16KiB or more)
     ///
-    /// What is left over waits for the next turn. Less lets a small request wait less behind large ones; more saves a poll
-    /// now and then. The counters show the longest turn, in time and bytes.
+    /// The rest waits for the next turn. A smaller budget shortens the wait of small requests behind large ones; a larger one
+    /// saves some polls. The counters show the longest turn, in time and in bytes.
     #[arg(long, env = "FRAMELOOP_TURN_BUDGET", value_name = "SIZE", default_value = "1MiB")]
     #[arg(value_parser = values::size::<usize>, help_heading = "Running")]
     turn_budget: usize,
-    /// Poll without sleeping for this long before blocking: less latency for more processor time; 0 is off
+    /// Poll without sleeping for this long before blocking (0 = off)
+    ///
+    /// This trades processor time for latency.
     #[arg(long, env = "FRAMELOOP_SPIN", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "Running")]
     spin: Duration,
-    /// Log a line of counters this often; 0 is never
+    /// Interval at which a line of counters is logged (0 = off)
     ///
     /// SIGUSR1 logs the same line at any time.
     #[arg(long, env = "FRAMELOOP_STATS_INTERVAL", value_name = "DURATION", default_value = "0")]

@@ -106,7 +106,7 @@ fn from_hex(line: &[u8]) -> Result<Vec<u8>, String> {
             _ => None,
         });
         for byte in pairs {
-            let refusal = || format!("expected two hexadecimal digits a byte, and found {}", escaped(group));
+            let refusal = || format!("expected two hexadecimal digits per byte, found {}", escaped(group));
             payload.push(byte.ok_or_else(refusal)?);
         }
     }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn what_is_not_hexadecimal_is_shown() {
         for (line, found) in [("f", "f"), ("00 fff", "fff"), ("0x00", "0x00"), ("zz", "zz"), ("\u{1b}", r"\x1b")] {
-            let expected = format!("expected two hexadecimal digits a byte, and found {found}");
+            let expected = format!("expected two hexadecimal digits per byte, found {found}");
             assert_eq!(Form::Hex.payload_of(line.into()), Err(expected));
         }
     }

@@ -42,54 +42,54 @@ use crate::{machine, output, values};
 
 /// Check: grade any server that echoes frames, and explain what is wrong with it
 ///
-/// Plays cases against the server, from a frame in one write to more clients than it has descriptors, and ends within a
-/// minute. Needs nothing of the server but its address; with --pid it also looks at its memory, descriptors and processor time.
+/// The cases range from a frame in one write to more clients than the server has descriptors; a run ends within a minute.
+/// The grader needs only an address. With --pid it also measures the server's memory, descriptors and processor time.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CheckArgs {
-    /// Whom to grade: IP:PORT or NAME:PORT
+    /// Server to grade: IP:PORT or NAME:PORT
     ///
-    /// Of a name, all addresses are tried, and the first that accepts a connection is graded.
+    /// For a name, all addresses are tried, and the first that accepts a connection is graded.
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:7007", value_parser = tcp, value_hint = ValueHint::Hostname)]
     addr: String,
 
-    /// How much is asked of it; each level asks for those before it as well
+    /// Highest level to play; each level includes the ones before it
     #[arg(long, env = "FRAMELOOP_LEVEL", value_name = "LEVEL", value_enum, default_value = "hardened")]
     #[arg(help_heading = "What is played")]
     level: Level,
-    /// Play only this case; can be repeated
+    /// Play only this case (repeatable)
     #[arg(long, env = "FRAMELOOP_CASE", value_name = "NAME", value_delimiter = ',', conflicts_with = "level")]
     #[arg(value_parser = PossibleValuesParser::new(cases::all().map(|case| case.name)), hide_possible_values = true)]
     #[arg(help_heading = "What is played")]
     case: Vec<String>,
-    /// List the cases, with what each does and why, and play none
+    /// List the cases, with what each does and why, and exit
     #[arg(long, env = "FRAMELOOP_LIST", value_parser = BoolishValueParser::new(), help_heading = "What is played")]
     list: bool,
 
-    /// The longest payload that the server takes
+    /// Longest payload that the server accepts
     #[arg(long, alias = "max-frame", env = renamed("FRAMELOOP_MAX_PAYLOAD", "FRAMELOOP_MAX_FRAME"))]
     #[arg(value_name = "SIZE", default_value = "16MiB")]
     #[arg(value_parser = max_payload, help_heading = "The server")]
     max_payload: u32,
-    /// The server's process, on this machine: its memory, descriptors and processor time are looked at
+    /// Process id of the server, on this machine, to measure what it uses
     #[arg(long, env = "FRAMELOOP_PID", value_name = "PID", help_heading = "The server")]
     pid: Option<u32>,
-    /// How long the server waits for the rest of a frame; 0: for ever
+    /// The server's own deadline for an incomplete frame (0 = none)
     #[arg(long, env = "FRAMELOOP_FRAME_TIMEOUT", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "The server")]
     frame_timeout: Duration,
-    /// How long the server waits for a client that does not read; 0: for ever
+    /// The server's own deadline for a client that does not read (0 = none)
     #[arg(long, env = "FRAMELOOP_WRITE_TIMEOUT", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "The server")]
     write_timeout: Duration,
 
-    /// How long an answer may take
+    /// Time that a reply may take
     ///
-    /// A connect, or to take or bring a lot of bytes, may take twice as long. Whatever the server does, the run is over after a minute.
+    /// Connecting, and sending or receiving many bytes, may take twice as long. The whole run takes at most a minute.
     #[arg(long, env = "FRAMELOOP_TIMEOUT", value_name = "DURATION", default_value = "2s")]
     #[arg(value_parser = wait, help_heading = "The grader")]
     timeout: Duration,
-    /// What the payloads are made from; the same number, the same payloads
+    /// Seed of the payloads; the same number gives the same payloads
     #[arg(long, env = "FRAMELOOP_SEED", value_name = "N", default_value = "1", help_heading = "The grader")]
     seed: u64,
     /// Print the results, or the list, as one JSON object
@@ -100,12 +100,12 @@ pub(crate) struct CheckArgs {
 const EXAMPLES: &str = "\
 Examples:
   frameloop check                                  all cases, on the server of 127.0.0.1:7007
-  frameloop check --pid $(pgrep -n my-server)      its process is looked at as well
-  frameloop check --level basic 127.0.0.1:9000     framing alone
-  frameloop check --case header-2-2                one case, while it is mended
-  frameloop check --list                           what is played, and why
+  frameloop check --pid $(pgrep -n my-server)      also measure its process
+  frameloop check --level basic 127.0.0.1:9000     only framing
+  frameloop check --case header-2-2                one case, while you fix it
+  frameloop check --list                           all cases, and why
 
-Exit codes: 0 every case that was played holds, 1 otherwise (also for want of time), 2 usage.";
+Exit codes: 0 every case that was played holds, 1 a case failed or there was no time for it, 2 usage.";
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let chosen = args.chosen();
@@ -126,15 +126,13 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
 fn verdict(grade: &Grade) -> Result<(), Failure> {
     let cases = |count: usize| counted(count as u64, "case");
     match (grade.failed(), grade.out_of_time()) {
-        (0, 0) if grade.played() == 0 => {
-            Err(Failure::run("nothing was played, for the reasons that the score card tells"))
-        }
+        (0, 0) if grade.played() == 0 => Err(Failure::run("nothing was played: see the score card for the reasons")),
         (0, 0) => Ok(()),
         (0, late) => {
             Err(Failure::run(format_args!("there was no time for {}: play fewer, with --level or --case", cases(late))))
         }
         (failed, _) => {
-            Err(Failure::run(format_args!("{failed} of {} failed, as the score card tells", cases(grade.played()))))
+            Err(Failure::run(format_args!("{failed} of {} failed: see the score card", cases(grade.played()))))
         }
     }
 }

@@ -32,36 +32,36 @@ use crate::values;
 
 /// Connect to a server and speak frames with it: from a prompt, a pipe or a file
 ///
-/// On a terminal there is a prompt with line editing and the history of this session. Otherwise a line of stdin, without
-/// its newline, is a frame, and each reply is a line of stdout. An empty line is a frame of no bytes. Pasted lines, and
-/// lines typed ahead, are a frame each.
+/// On a terminal there is a prompt with line editing and the history of this session. Otherwise each line of stdin, without
+/// its newline, is sent as a frame, and each reply is a line on stdout. An empty line is an empty frame. Each pasted line, and
+/// each line typed ahead, is a frame of its own.
 ///
-/// A frame that comes while no reply is awaited is a line on stderr that begins with "unsolicited: ".
+/// A frame that arrives while no reply is pending is printed on stderr, after "unsolicited: ".
 ///
-/// `quit`, `exit`, the end of input, and Ctrl-D or Ctrl-C at the prompt leave. With --hex those words can be sent
-/// (71756974, 65786974), and with a blank behind them they are frames like any other.
+/// `quit`, `exit`, the end of input, and Ctrl-D or Ctrl-C at the prompt leave. To send these words, add a space, or use --hex
+/// (71756974, 65786974).
 ///
-/// A reply of printable UTF-8 and tabs is shown as it is. Any other is shown escaped: \n, \r, \\ for a backslash, and
-/// \xNN for each byte that is not printable. Where it matters which of the two it was, use --hex. A reply of more than
-/// 64 KiB is shown while it comes, and in it a backslash is always doubled.
+/// A reply of printable UTF-8 and tabs is shown unchanged. Any other reply is escaped: \n, \r, \\ for a backslash, and \xNN
+/// for each byte that is not printable. To distinguish the two forms, use --hex. A reply of more than 64 KiB is shown while it
+/// arrives, and its backslashes are always doubled.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ConnectArgs {
-    /// The server: IP:PORT, NAME:PORT or unix:PATH
+    /// Server to connect to: IP:PORT, NAME:PORT or unix:PATH
     #[arg(default_value = "127.0.0.1:7007", value_hint = ValueHint::Hostname)]
     addr: Endpoint,
-    /// Read and print hexadecimal: two digits a byte, blanks between bytes allowed
+    /// Read and print hexadecimal: two digits per byte, spaces allowed
     #[arg(long, env = "FRAMELOOP_HEX", value_parser = BoolishValueParser::new())]
     hex: bool,
     /// Send a file as one frame, and write the reply's raw bytes to stdout
     ///
-    /// Both are streamed, whatever their length. What a pipe gives is first counted, in a temporary file.
+    /// Both are streamed, whatever their length. The content of a pipe is copied to a temporary file first, to learn its length.
     #[arg(long, env = "FRAMELOOP_FILE", value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "hex")]
     file: Option<PathBuf>,
-    /// How long to wait for the connection, and for each reply; 0 waits for ever
+    /// Time to wait for the connection, and for each reply (0 = forever)
     ///
-    /// Connecting may take it for each address of a name. A reply may take it until its header is complete, and again for
-    /// each 4 KiB of its payload, or the rest. A request is sent for as long as the server takes bytes of it.
+    /// It applies to each address of a name, to the header of a reply, and to each further 4 KiB of its payload. A request is
+    /// sent for as long as the server accepts bytes of it.
     #[arg(long, env = "FRAMELOOP_TIMEOUT", value_name = "DURATION", default_value = "5s")]
     #[arg(value_parser = values::duration)]
     timeout: Duration,
@@ -73,7 +73,7 @@ Examples:
   frameloop connect [::1]:7007                     over IPv6
   frameloop connect unix:/run/frameloop.sock       over a Unix socket
   echo hello | frameloop connect                   one frame, its reply on stdout
-  echo '00 ff' | frameloop connect --hex           bytes that are no text
+  echo '00 ff' | frameloop connect --hex           bytes that are not text
   frameloop connect --file in.bin > out.bin        a file as one frame";
 
 pub(crate) fn run(args: &ConnectArgs) -> Result<(), Failure> {

@@ -99,7 +99,7 @@ impl Metric {
     /// Parses the value that the metric is compared with.
     fn value(self, text: &str) -> Result<f64, String> {
         match self.unit() {
-            Unit::Ns => nanos(text).ok_or_else(|| format!("{text:?} is no latency, such as 250us, 1.5ms or 2s")),
+            Unit::Ns => nanos(text).ok_or_else(|| format!("{text:?} is not a latency such as 250us, 1.5ms or 2s")),
             Unit::FramesPerS => values::count(text.trim_end_matches("/s")).map(|count: u64| count as f64),
             Unit::Count => values::count(text).map(|count: u64| count as f64),
         }
@@ -242,7 +242,7 @@ mod tests {
             assert!(expectation(text).is_err_and(|error| error.starts_with("there is no metric")), "{text}");
         }
         for text in ["p99<5", "p99<ms", "p99<5 apples", "p99<-1ms", "p99<1.2.3ms", "p99<"] {
-            assert!(expectation(text).is_err_and(|error| error.contains("is no latency")), "{text}");
+            assert!(expectation(text).is_err_and(|error| error.contains("is not a latency")), "{text}");
         }
         assert!(expectation("rate>=fast").is_err_and(|error| error.contains("10k")));
         assert!(expectation("errors==-1").is_err_and(|error| error.contains("10k")));
