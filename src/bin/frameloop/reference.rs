@@ -20,7 +20,7 @@ fn reference_page_has_every_command_and_flag() {
     }
     page.push('\n');
     document::check("REFERENCE.md", "commands", &page);
-    document::check("REFERENCE.md", "variables", &variables_with_several_meanings(&commands));
+    document::check("REFERENCE.md", "variables", &shared_variables(&commands));
 }
 
 fn section(page: &mut String, command: &Command) {
@@ -57,8 +57,8 @@ fn flags<'a>(page: &mut String, command: &Command, args: impl Iterator<Item = &'
     }
 }
 
-/// The variables that are flags of several commands with different texts or defaults.
-fn variables_with_several_meanings(commands: &[&Command]) -> String {
+/// The variables that several commands read.
+fn shared_variables(commands: &[&Command]) -> String {
     let mut variables = BTreeMap::<String, Vec<(&str, String, String)>>::new();
     for command in commands {
         for arg in command.get_arguments().filter(|arg| !arg.is_global_set()) {
@@ -70,8 +70,7 @@ fn variables_with_several_meanings(commands: &[&Command]) -> String {
     }
     let mut table = String::from("\n| variable | command | meaning | default |\n|---|---|---|---|\n");
     for (variable, meanings) in variables {
-        let (_, first, first_default) = &meanings[0];
-        if meanings.iter().any(|(_, meaning, default)| meaning != first || default != first_default) {
+        if meanings.len() > 1 {
             for (command, meaning, default) in &meanings {
                 writeln!(table, "| `{variable}` | `{command}` | {} | {default} |", escaped(meaning)).unwrap();
             }
