@@ -221,6 +221,8 @@ pub(crate) struct Budget {
     pub(crate) write_bytes: usize,
     pub(crate) frames: usize,
     allowance: usize,
+    /// The half of the allowance that may be read, so that what is read can be echoed within the other half.
+    read_allowance: usize,
     /// Bytes read so far.
     pub(crate) bytes_in: usize,
     /// Bytes written so far.
@@ -234,6 +236,7 @@ impl Budget {
             write_bytes: limits.write_budget_bytes,
             frames: limits.frame_budget,
             allowance,
+            read_allowance: allowance.div_ceil(2),
             bytes_in: 0,
             bytes_out: 0,
         }
@@ -242,21 +245,22 @@ impl Budget {
     /// A budget for writes alone.
     #[cfg(any(test, feature = "micro"))]
     pub(crate) fn to_write(write_bytes: usize) -> Self {
-        Self { read_bytes: 0, write_bytes, frames: 0, allowance: usize::MAX, bytes_in: 0, bytes_out: 0 }
+        let allowance = usize::MAX;
+        Self { read_bytes: 0, write_bytes, frames: 0, allowance, read_allowance: 0, bytes_in: 0, bytes_out: 0 }
     }
 
     pub(crate) fn may_read(&self) -> bool {
-        self.read_bytes > 0 && self.allowance > 0
+        self.read_bytes > 0 && self.read_len_max() > 0
     }
 
     pub(crate) fn may_write(&self) -> bool {
         self.write_bytes > 0 && self.allowance > 0
     }
 
-    /// The most bytes that one read may ask for: half of the allowance, so that what is read can be echoed within it.
+    /// The most bytes that one read may ask for.
     #[inline]
     fn read_len_max(&self) -> usize {
-        self.allowance.div_ceil(2)
+        self.read_allowance.min(self.allowance)
     }
 
     /// The most bytes that one write may hold.
@@ -269,6 +273,7 @@ impl Budget {
     fn note_read(&mut self, len: usize) {
         self.bytes_in += len;
         self.read_bytes = self.read_bytes.saturating_sub(len);
+        self.read_allowance = self.read_allowance.saturating_sub(len);
         self.allowance = self.allowance.saturating_sub(len);
     }
 

@@ -260,3 +260,25 @@ fn late_peers_are_closed_in_bounded_time_beside_busy_ones() {
     read(&scene, &mut received);
     assert_eq!(received, [40 * ((64 << 10) + 4); 100]);
 }
+
+/// Each read once took half of what was left of a share, so that a share of 8 KiB took 14 reads.
+#[test]
+fn share_of_a_burst_is_read_in_one_call() {
+    const CLIENTS: u64 = 2_000;
+    for (payload_len, reads_max) in [(100, 1), (4 << 10, 2), (16 << 10, 2), (60_000, 2)] {
+        let sim = Sim::new(1);
+        sim.set_send_buffer_bytes(1 << 20);
+        let mut reactor = Reactor::with_net(sim.net(), Config::default(), Echo).unwrap();
+        reactor.listen(&sim.addr(PORT)).unwrap();
+        let peers: Vec<Peer> = (0..CLIENTS).map(|_| sim.connect(PORT).unwrap()).collect();
+        let _ = sim.settle(&mut reactor).unwrap();
+        let frame = frame(payload_len);
+        peers.iter().for_each(|peer| peer.send(&frame));
+        let _ = sim.settle(&mut reactor).unwrap();
+        assert!(peers.iter().all(|peer| peer.receive() == frame));
+        let reads = reactor.stats().reads.total();
+        // The end of a turn cuts one share short, too.
+        let cut_short = CLIENTS * payload_len as u64 / (256 << 10) + 1;
+        assert!(reads <= CLIENTS * reads_max + 2 * cut_short, "{reads} reads of {payload_len}");
+    }
+}
