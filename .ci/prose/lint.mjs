@@ -1,4 +1,5 @@
-// Checks the prose of Markdown files: no word of words.yml outside code, and sentences that are short enough.
+// Checks the prose of Markdown files and the comments of Rust files: no word of words.yml outside code, and, of Markdown,
+// sentences that are short enough.
 //
 //     node lint.mjs FILE...
 
@@ -39,22 +40,33 @@ function keepCode({ node, maskValue }) {
     return node.type === "Code" ? maskValue("x") : undefined;
 }
 
+/** The comments of a Rust file, each in its line. Ordinary code is left out. */
+function comments(file) {
+    const lines = readFileSync(file, "utf8").split("\n");
+    return lines.map((line) => /^\s*\/\/[\/!]? ?(.*)$/.exec(line)?.[1] ?? "").join("\n");
+}
+
 const files = process.argv.slice(2);
+const pages = files.filter((file) => !file.endsWith(".rs"));
 const linter = createLinter({
     descriptor: await loadTextlintrc({ configFilePath: fileURLToPath(new URL("textlintrc.json", import.meta.url)) }),
 });
 let found = 0;
-for (const { filePath, messages } of await linter.lintFiles(files)) {
+const results = await linter.lintFiles(pages);
+for (const file of files.filter((file) => file.endsWith(".rs"))) {
+    results.push({ ...(await linter.lintText(comments(file), `${file}.md`)), filePath: file });
+}
+for (const { filePath, messages } of results) {
     for (const { loc, message } of messages) {
         console.error(`${filePath}:${loc.start.line}:${loc.start.column}: ${message}`);
         found += 1;
     }
 }
 
-const all = files.flatMap(sentences).sort((one, other) => one.words - other.words);
-const median = all[Math.floor(all.length / 2)].words;
-const p90 = all[Math.floor(all.length * 0.9)].words;
-console.log(`${files.length} files, ${all.length} sentences: median ${median} words (at most ${MEDIAN_MAX}), 90th percentile ${p90} (at most ${P90_MAX})`);
+const all = pages.flatMap(sentences).sort((one, other) => one.words - other.words);
+const median = all[Math.floor(all.length / 2)]?.words ?? 0;
+const p90 = all[Math.floor(all.length * 0.9)]?.words ?? 0;
+console.log(`${pages.length} pages, ${all.length} sentences: median ${median} words (at most ${MEDIAN_MAX}), 90th percentile ${p90} (at most ${P90_MAX})`);
 for (const { file, text, words } of process.env.LONGEST ? all.slice(-Number(process.env.LONGEST)) : []) {
     console.log(`${file}: ${words} words: ${text}`);
 }
