@@ -12,7 +12,7 @@
 //! listening on 127.0.0.1:7007
 //! $ frameloop check --level nonblocking --pid "$(pidof ladder)"
 //! …
-//! All holds: 28 cases played, and none failed.
+//! All holds: 29 cases played, and none failed.
 //! $ frameloop check --case length-over-limit,never-reads-memory,flood-beside,stalled-frame --frame-timeout 2s
 //! …
 //!   FAILED  length-over-limit             2.06 s

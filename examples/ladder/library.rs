@@ -11,7 +11,7 @@
 //! …
 //! hardened           12       0        0
 //!
-//! All holds: 40 cases played, and none failed.
+//! All holds: 41 cases played, and none failed.
 //! ```
 
 use std::error::Error;

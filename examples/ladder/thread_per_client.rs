@@ -11,7 +11,7 @@
 //! listening on 127.0.0.1:7007
 //! $ frameloop check --level nonblocking --pid "$(pidof ladder)"
 //! …
-//! All holds: 28 cases played, and none failed.
+//! All holds: 29 cases played, and none failed.
 //! ^C
 //! $ cargo run --quiet --example ladder -- 2
 //! listening on 127.0.0.1:7007

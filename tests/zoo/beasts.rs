@@ -77,9 +77,15 @@ pub(crate) const BEASTS: &[Beast] = &[
     Beast { name: "text_only", fails: &["binary-payload"], ..USUAL },
     Beast {
         name: "no_drain",
-        fails: &["coalesced", "large-frame", "slow-reader", "half-close-owed", "idle-memory"],
+        fails: &["coalesced", "large-frame", "urgent-mark", "slow-reader", "half-close-owed", "idle-memory"],
         patience: "1s",
         rank: 16,
+        ..USUAL
+    },
+    Beast {
+        name: "short_read_drains",
+        fails: &["urgent-mark"],
+        chance: &["half-close-owed", "fin-in-header", "fin-in-payload"],
         ..USUAL
     },
     Beast { name: "write_all_nonblocking", fails: &["large-frame", "slow-reader", "half-close-owed"], ..USUAL },

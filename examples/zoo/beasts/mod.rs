@@ -19,6 +19,7 @@ mod one_error_ends_all;
 mod one_read_one_header;
 mod peer_unwrap;
 mod pool_of_four;
+mod short_read_drains;
 mod slot_reused;
 mod text_only;
 mod unbounded_outbox;
@@ -51,6 +52,7 @@ pub(crate) const ZOO: &[Beast] = zoo! {
     byte_echo: "echoes bytes, whole frames or not";
     text_only: "takes the payload for text";
     no_drain: "reads once for an edge";
+    short_read_drains: "takes a short read for the last one of an edge";
     write_all_nonblocking: "calls write_all on a socket that does not block";
     eof_is_death: "closes at FIN, whatever it owes";
     never_closes: "does not close after FIN";

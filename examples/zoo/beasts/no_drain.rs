@@ -7,7 +7,8 @@
 //! Small frames are answered. One that is longer than the buffer, or a pipeline, stops in the middle and goes on when the
 //! client sends something else.
 //!
-//! Caught by `coalesced`, `large-frame`, `slow-reader`, `half-close-owed` and `idle-memory` (frames of 16 KiB).
+//! Caught by `coalesced`, `large-frame`, `urgent-mark`, `slow-reader`, `half-close-owed` and `idle-memory` (frames of
+//! 16 KiB).
 
 use std::io::{Read, Result, Write};
 use std::net::TcpListener;

@@ -71,6 +71,13 @@ impl Peer {
         })
     }
 
+    /// Sends bytes in one call, the last of which is urgent: it is not a part of the stream, and a read stops there (tcp(7)).
+    pub(crate) fn send_urgent(&mut self, data: &[u8]) -> Result<(), Finding> {
+        self.sent.note(data);
+        let sent = SockRef::from(&self.stream).send_out_of_band(data);
+        sent.map(drop).map_err(|error| Finding::new(self.sent.text(), "the connection stays open", error.to_string()))
+    }
+
     /// Sends bytes from another thread while `read` runs.
     pub(crate) fn send_beside<T>(
         &mut self,

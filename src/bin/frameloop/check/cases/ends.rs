@@ -1,5 +1,6 @@
 //! Slow readers, and connections that end: in order, in the middle, and by force.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -9,6 +10,15 @@ use crate::check::peer::{End, Peer};
 use crate::check::target::{Played, Target};
 
 pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "urgent-mark",
+        level: Level::Nonblocking,
+        does: "an urgent byte is sent in the middle of each of 1,000 frames: it is not a part of them, and all are answered",
+        why: "a read stops in front of an urgent byte, and what is behind it is not reported again (tcp(7))",
+        mistake: "a read that is shorter than its buffer is taken for the last one, edge-triggered",
+        chapter: "edges-and-levels.md",
+        play: urgent_mark,
+    },
     Case {
         name: "slow-reader",
         level: Level::Nonblocking,
@@ -73,6 +83,32 @@ pub(crate) const CASES: &[Case] = &[
         play: reset_with_output_owed,
     },
 ];
+
+fn urgent_mark(target: &mut Target) -> Played {
+    let (mut peer, mut other) = (target.connect()?, target.connect()?);
+    let frames: Vec<Vec<u8>> = (0..1_000).map(|_| target.payloads.frame(40)).collect();
+    let large = target.payloads.frame(BUSY_LEN.min(target.max_payload as usize));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // A server that reads the first half before the second is there notices nothing. One that is busy does not,
+        // sooner or later.
+        let busy = scope.spawn(|| -> Result<(), Finding> {
+            while !is_over.load(Ordering::Relaxed) {
+                other.echo(&large)?;
+            }
+            Ok(())
+        });
+        let echoed = frames.iter().try_for_each(|frame| {
+            let (first, rest) = frame.split_at(frame.len() / 2);
+            peer.send_urgent(&[first, b"!"].concat())?;
+            peer.send(rest)?;
+            peer.expect(frame)
+        });
+        is_over.store(true, Ordering::Relaxed);
+        echoed?;
+        Ok(busy.join().unwrap_or(Ok(()))?)
+    })
+}
 
 fn slow_reader(target: &mut Target) -> Played {
     let frames = target.payloads.frames(16 << 20, target.long_payload_len());
@@ -140,3 +176,5 @@ const PAUSE: Duration = Duration::from_millis(30);
 const FILLING: Duration = Duration::from_millis(150);
 /// How long a slow reader waits between two reads.
 const SLOW_PAUSE: Duration = Duration::from_millis(5);
+/// Keeps a server busy for some hundred microseconds.
+const BUSY_LEN: usize = 256 << 10;
