@@ -1,5 +1,5 @@
 //! What can go wrong: for the reactor as a whole ([`Error`]), for one connection ([`CloseReason`]), and for one that was
-//! dialled and did not come to be ([`DialError`]).
+//! dialed and did not come to be ([`DialError`]).
 
 use std::time::Duration;
 use std::{fmt, io};

@@ -44,7 +44,7 @@ pub trait Handler {
     /// What other threads send through a [`Handle`](crate::Handle).
     type Message: Send + 'static;
 
-    /// A connection was accepted, or one that was dialled is made. What this returns is kept for it.
+    /// A connection was accepted, or one that was dialed is made. What this returns is kept for it.
     ///
     /// A frame may be sent at once. If this panics, the connection is closed, and as it was never open,
     /// [`on_close`](Self::on_close) is not called.

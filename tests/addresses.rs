@@ -186,7 +186,7 @@ fn abstract_name(name: &str) -> PathBuf {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_abstract_name_is_served_dialled_and_gone_with_its_listener() {
+fn an_abstract_name_is_served_dialed_and_gone_with_its_listener() {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::SocketAddr as UnixAddr;
     let name = abstract_name("echo");
@@ -209,9 +209,9 @@ fn an_abstract_name_is_served_dialled_and_gone_with_its_listener() {
     // A reactor that dials itself, by either way of writing the name.
     let nul = PathBuf::from(name.to_str().unwrap().replacen('@', "\0", 1));
     for path in [name.clone(), nul] {
-        let dialled = server.reactor.stats().dialled;
+        let dialed = server.reactor.stats().dialed;
         server.reactor.cx().dial(Dial::to(Address::Unix(path))).unwrap();
-        server.turn_until("the dial", |reactor| reactor.stats().dialled > dialled);
+        server.turn_until("the dial", |reactor| reactor.stats().dialed > dialed);
     }
     assert!(refusal(addr).starts_with("another process listens on it: stop that, or use another name"));
     server.reactor.stop();

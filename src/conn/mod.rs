@@ -114,7 +114,7 @@ impl Conn {
     /// Lets the next turn try to read and write, whatever events there were.
     pub(crate) fn look_again(&mut self) {
         // Nothing of a large frame is read while reading is paused, so only events report what is there.
-        self.readiness.readable |= !(self.is_input_large() && self.is_held());
+        self.readiness.readable |= !(self.is_input_large() && self.is_input_paused());
         self.readiness.writable = true;
         self.is_looking = true;
     }
@@ -141,7 +141,7 @@ impl Conn {
         match self.state {
             State::Open | State::Draining => {
                 (has_output && self.readiness.writable)
-                    || (!self.is_held() && (has_frames || self.readiness.readable))
+                    || (!self.is_input_paused() && (has_frames || self.readiness.readable))
                     || self.has_low_water_to_report()
             }
             State::HalfClosed => (has_output && self.readiness.writable) || self.has_low_water_to_report(),
@@ -219,7 +219,7 @@ impl Conn {
     /// The state's name, for a log line.
     pub(crate) fn state_name(&self) -> &'static str {
         let is_open = self.state == State::Open;
-        match (is_open && self.flow.is_paused, is_open && self.is_held()) {
+        match (is_open && self.flow.is_paused, is_open && self.is_input_paused()) {
             (true, _) => "Open (paused by the handler)",
             (false, true) => "Open (paused by backpressure)",
             (false, false) => self.state.name(),
@@ -233,7 +233,7 @@ impl Conn {
 
     /// Whether no frame may be delivered for now: backpressure, or the handler has paused.
     #[inline]
-    pub(crate) fn is_held(&self) -> bool {
+    pub(crate) fn is_input_paused(&self) -> bool {
         self.flow.is_paused || self.is_full()
     }
 
@@ -310,7 +310,7 @@ impl Conn {
     /// Sets the clocks after a turn in which frames were `delivered` or bytes `written`.
     fn turn_ended(&mut self, has_frames: bool, delivered: bool, written: bool, shared: &mut Shared) {
         let (takes_frames, is_full) = (self.state.takes_frames(), self.is_full());
-        let is_unread = self.is_held() && self.readiness.readable;
+        let is_unread = self.is_input_paused() && self.readiness.readable;
         let is_finished = takes_frames && self.flow.is_paused && self.readiness.read_closed;
         let Some(Buffers { input, output }) = self.buffers.as_deref_mut() else { return };
         input.turn_ended(has_frames, delivered, is_unread, is_finished, shared.now);
@@ -359,7 +359,7 @@ impl Conn {
         let Some(Buffers { input, output }) = self.buffers.as_deref() else { return };
         assert!(self.state.takes_frames() || input.is_empty());
         if self.closed().is_none() {
-            input.check_after_turn(self.is_held() && self.readiness.readable, limits.max_payload);
+            input.check_after_turn(self.is_input_paused() && self.readiness.readable, limits.max_payload);
             assert_eq!(output.stalled_since().is_some(), !output.is_empty());
         }
     }

@@ -76,7 +76,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         if !reads_first {
             self.report_low_water();
         }
-        while self.conn.state.takes_frames() && !self.conn.is_held() {
+        while self.conn.state.takes_frames() && !self.conn.is_input_paused() {
             let goes_on = if self.conn.is_input_large() { self.receive_large() } else { self.receive() };
             if !goes_on {
                 break;
@@ -104,8 +104,8 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             }
             match stopped {
                 Stopped::Incomplete => {
-                    let is_held = self.conn.is_held();
-                    if !self.read() || is_held {
+                    let is_paused = self.conn.is_input_paused();
+                    if !self.read() || is_paused {
                         return false;
                     }
                 }
@@ -302,7 +302,8 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     /// this, a little is read ahead, and only when the kernel has reported the end or a deadline has expired.
     fn look_for_end(&mut self) {
         let is_looking = std::mem::take(&mut self.conn.is_looking) || self.conn.readiness.read_closed;
-        if !is_looking || !self.conn.is_held() || !self.conn.state.takes_frames() || self.conn.is_input_large() {
+        if !is_looking || !self.conn.is_input_paused() || !self.conn.state.takes_frames() || self.conn.is_input_large()
+        {
             return;
         }
         let mut len_max = READ_LEN_MIN;

@@ -160,7 +160,7 @@ impl Driver {
         }
         let has_output = conn.unsent_bytes() > 0;
         assert!(!has_output || self.socket.is_blocked(), "output waits for nothing: {conn:?}");
-        if conn.state().takes_frames() && !conn.is_held() {
+        if conn.state().takes_frames() && !conn.is_input_paused() {
             assert!(self.socket.is_drained(), "input waits for nothing: {conn:?}");
         }
         match conn.state() {

@@ -35,7 +35,7 @@ pub(super) struct Scene {
     stream: Vec<u8>,
     sent: usize,
     /// So many frames had arrived when the drain began.
-    owed_by_drain: usize,
+    frames_at_drain: usize,
     /// Somebody paused, or the socket did not give what it had: then a drain need not wait for it.
     may_drain_less: bool,
     /// Reasons for which the connection may end.
@@ -73,7 +73,7 @@ impl Scene {
             driver,
             stream: Vec::new(),
             sent: 0,
-            owed_by_drain: 0,
+            frames_at_drain: 0,
             may_drain_less: setup.answer == Act::Pause,
             permitted: Vec::new(),
             is_queued: false,
@@ -191,8 +191,8 @@ impl Scene {
                 self.permitted.push(CloseReason::ClosedByHandler);
             }
             Step::Drain => {
-                if self.driver.conn.state() == State::Open && !self.driver.conn.is_held() {
-                    self.owed_by_drain = self.content().frames.len();
+                if self.driver.conn.state() == State::Open && !self.driver.conn.is_input_paused() {
+                    self.frames_at_drain = self.content().frames.len();
                 }
                 self.driver.drain();
                 self.permitted.push(CloseReason::Drained);
@@ -270,7 +270,7 @@ impl Scene {
         for _ in 0..=self.stream.len() {
             self.take(&Step::Pause(false));
             self.take(&Step::Settle);
-            if !(self.driver.conn.state() == State::Open && self.driver.conn.is_held()) {
+            if !(self.driver.conn.state() == State::Open && self.driver.conn.is_input_paused()) {
                 break;
             }
         }
@@ -300,7 +300,7 @@ impl Scene {
         };
         match conn.state() {
             State::Open | State::Draining => {
-                assert!(conn.state() == State::Draining || !conn.is_held(), "it is paused: {conn:?}");
+                assert!(conn.state() == State::Draining || !conn.is_input_paused(), "it is paused: {conn:?}");
                 assert_eq!((self.driver.sink.frames, conn.held_bytes().0), (content.frames.len(), rest), "{conn:?}");
                 assert!(conn.state() == State::Open || rest > 0, "the drain waits for nothing: {conn:?}");
             }
@@ -335,7 +335,7 @@ impl Scene {
             _ => assert!(self.permitted.contains(&reason), "{reason:?} is none of {:?}", self.permitted),
         }
         let is_drained = reason == CloseReason::Drained && !self.may_drain_less;
-        assert!(!is_drained || self.driver.sink.frames >= self.owed_by_drain, "a drain has left frames unanswered");
+        assert!(!is_drained || self.driver.sink.frames >= self.frames_at_drain, "a drain has left frames unanswered");
         if is_flushed(&reason) {
             assert_eq!(self.driver.socket.written.len(), self.driver.sink.queued.len(), "output is lost: {reason:?}");
         }

@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     Write,
     /// Our FIN sent, the peer's not received.
     Linger,
-    /// Dialled, and not connected.
+    /// Dialed, and not connected.
     Connect,
 }
 

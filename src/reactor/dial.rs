@@ -61,9 +61,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         {
             return Err(DialError::SourceFamily);
         }
-        let dialled = self.net.dial(to, from, config);
-        self.stats.dials.count(&dialled);
-        let mut stream = dialled.map_err(|error| DialError::from(&error))?;
+        let dialed = self.net.dial(to, from, config);
+        self.stats.dials.count(&dialed);
+        let mut stream = dialed.map_err(|error| DialError::from(&error))?;
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
         self.stats.registrations.count(&registered);
         registered.map_err(|error| DialError::from(&error))?;

@@ -18,18 +18,18 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert!(self.connections.work.is_reaped(), "slots of ended connections are freed in the turn of their end");
 
         let mut buffered = 0;
-        let mut dialling = 0;
+        let mut dialing = 0;
         let mut queued = 0;
         let mut watched = 0;
         for (id, slot) in self.connections.slots.iter() {
             let conn = match &slot.phase {
                 Phase::Open(open) => &open.conn,
                 Phase::Reserved(_) | Phase::Dialing { .. } => {
-                    dialling += 1;
-                    let is_dialled = matches!(slot.phase, Phase::Dialing { .. });
+                    dialing += 1;
+                    let is_dialed = matches!(slot.phase, Phase::Dialing { .. });
                     let is_set = self.deadlines.is_set(Kind::Connect, id.index) || slot.has_expired(Kind::Connect);
-                    assert_eq!(is_set, is_dialled, "[{id}] connect deadline");
-                    assert!(is_dialled || self.connections.work.is_to_dial(id), "[{id}] is forgotten");
+                    assert_eq!(is_set, is_dialed, "[{id}] connect deadline");
+                    assert!(is_dialed || self.connections.work.is_to_dial(id), "[{id}] is forgotten");
                     queued += usize::from(self.connections.is_queued(id));
                     continue;
                 }
@@ -60,13 +60,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let queue_entries = queue.filter(|id| self.connections.slots.slot(*id).is_some()).count();
         // A closed connection may leave an entry, which finds nothing.
         assert_eq!(queue_entries, queued, "a connection stands in the queue at most once");
-        assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialling, "connections are counted");
+        assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialing, "connections are counted");
         assert!(self.connections.sockets() <= config.max_connections, "connections are limited");
         let moved_max = self.stats.turn_bytes_max;
         assert!(moved_max <= config.turn_budget as u64, "{moved_max} bytes were moved in one turn");
         let closed: u64 = self.stats.closed_total();
-        let begun = self.stats.accepted + self.stats.dialled;
-        assert_eq!(begun, self.stats.connections + closed, "who was accepted or dialled is open or has ended");
+        let begun = self.stats.accepted + self.stats.dialed;
+        assert_eq!(begun, self.stats.connections + closed, "who was accepted or dialed is open or has ended");
     }
 
     /// How many became ready, have had short runs of late, and wait.
@@ -87,7 +87,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Phase::Open(Open { conn, .. }) = &self.connections.slots.slot(id)?.phase else { return None };
         Some(Inspected {
             is_queued: self.connections.is_queued(id),
-            is_held: conn.is_held(),
+            is_input_paused: conn.is_input_paused(),
             is_ending: conn.state().is_ending(),
             is_taking_frames: conn.state().takes_frames(),
             unsent_bytes: conn.unsent_bytes(),
@@ -101,7 +101,7 @@ pub(crate) struct Inspected {
     /// It runs in the next turn.
     pub(crate) is_queued: bool,
     /// No frame is delivered for now.
-    pub(crate) is_held: bool,
+    pub(crate) is_input_paused: bool,
     pub(crate) is_ending: bool,
     /// Open or draining: the peer's end was not found.
     pub(crate) is_taking_frames: bool,

@@ -76,7 +76,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             }
             Origin::Dialed => {
                 debug!(target: CONN, "[{id}] open, to {peer}");
-                self.stats.dialled += 1;
+                self.stats.dialed += 1;
             }
         }
         self.stats.connections += 1;

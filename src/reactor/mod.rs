@@ -273,7 +273,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         stats.take_over(&shared.counts);
         stats.buffered_bytes = shared.pool.used_bytes() as u64;
         stats.pooled_bytes = (shared.pool.free_bytes() + shared.pool.joined_bytes()) as u64;
-        stats.dialling = self.connections.slots.len() as u64 - stats.connections;
+        stats.dialing = self.connections.slots.len() as u64 - stats.connections;
         stats
     }
 

@@ -81,11 +81,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 others.work.eviction.set(&mut slot.eviction_entry, id.index, held, has_moved, now);
             }
             if let Some(before) = before {
-                let (undecoded, owed) = conn.held_bytes();
+                let (input, output) = conn.held_bytes();
                 let after = conn.state_name();
                 trace!(
                     target: CONN,
-                    "[{id}] {before} -> {after}: pending: {undecoded} bytes of input, {owed} bytes of output"
+                    "[{id}] {before} -> {after}: pending: {input} bytes of input, {output} bytes of output"
                 );
             }
         }

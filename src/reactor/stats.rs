@@ -22,12 +22,12 @@ pub struct Stats {
     pub accepted: u64,
     /// Connections refused, by reason.
     pub refused: Refused,
-    /// Connections that were dialled and made.
-    pub dialled: u64,
-    /// Connections that were dialled and not made.
+    /// Connections that were dialed and made.
+    pub dialed: u64,
+    /// Connections that were dialed and not made.
     pub dials_failed: u64,
-    /// Connections that are dialled and not made yet, now.
-    pub dialling: u64,
+    /// Connections that are dialed and not made yet, now.
+    pub dialing: u64,
     /// Times that accepting paused because the kernel had no descriptor or memory for another connection.
     pub accept_pauses: u64,
     /// Frames received whole.

@@ -38,7 +38,7 @@ pub(crate) enum Edge {
     /// The next poll reports it.
     Raised,
     /// It was reported, and the program has not used it up.
-    Told,
+    Reported,
 }
 
 impl Edge {
@@ -53,17 +53,17 @@ impl Edge {
 
     /// The program has found nothing there, or all that there was.
     pub(crate) fn exhausted(&mut self) {
-        if *self == Self::Told {
+        if *self == Self::Reported {
             *self = Self::Armed;
         }
     }
 
     /// Whether the poll under way reports it: it does if there `is` still something. Then that is told.
-    pub(crate) fn tell(&mut self, is: bool) -> bool {
-        let is_told = *self == Self::Raised && is;
+    pub(crate) fn report(&mut self, is: bool) -> bool {
+        let is_reported = *self == Self::Raised && is;
         if *self == Self::Raised {
-            *self = if is { Self::Told } else { Self::Armed };
+            *self = if is { Self::Reported } else { Self::Armed };
         }
-        is_told
+        is_reported
     }
 }

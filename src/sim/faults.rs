@@ -23,7 +23,7 @@ pub struct Faults {
     pub accept_aborted: u16,
     /// `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM` from an accept; the connection stays in the listen queue.
     pub accept_exhausted: u16,
-    /// Nobody listens where a connection is dialled to (`ECONNREFUSED`).
+    /// Nobody listens where a connection is dialed to (`ECONNREFUSED`).
     pub dial_refused: u16,
     /// Nobody answers a dial.
     pub dial_unanswered: u16,

@@ -96,9 +96,9 @@ impl Sim {
         Some(Peer { world: Rc::clone(&self.world), socket })
     }
 
-    /// The far end of the next connection that the reactor has dialled and that was made, in their order.
+    /// The far end of the next connection that the reactor has dialed and that was made, in their order.
     #[must_use]
-    pub fn dialled(&self) -> Option<Peer> {
+    pub fn dialed(&self) -> Option<Peer> {
         let socket = self.world.borrow_mut().answered.pop_front()?;
         Some(Peer { world: Rc::clone(&self.world), socket })
     }

@@ -40,9 +40,9 @@ pub(crate) struct Socket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     Made,
-    /// It was dialled.
-    Dialled,
-    /// It was dialled, and nobody listens there.
+    /// It was dialed.
+    Dialed,
+    /// It was dialed, and nobody listens there.
     Refused,
 }
 
@@ -95,8 +95,8 @@ impl Socket {
     }
 
     /// The server's own end of one that it opens.
-    pub(crate) fn dialled(to: PeerAddr) -> Self {
-        Self { link: Link::Dialled, is_accepted: true, ..Self::new(to) }
+    pub(crate) fn dialed(to: PeerAddr) -> Self {
+        Self { link: Link::Dialed, is_accepted: true, ..Self::new(to) }
     }
 
     pub(crate) fn is_read_closed(&self) -> bool {
@@ -131,7 +131,7 @@ impl Socket {
         self.link = link;
         match link {
             Link::Made => self.writable_again(edges),
-            Link::Dialled => false,
+            Link::Dialed => false,
             Link::Refused => self.reset(),
         }
     }
@@ -258,10 +258,10 @@ impl Socket {
     // What a poll reports.
 
     /// What the program has not been told; `None` if there is no reason left.
-    pub(crate) fn tell(&mut self, edges: Edges) -> Option<Readiness> {
+    pub(crate) fn report(&mut self, edges: Edges) -> Option<Readiness> {
         let level = self.level();
-        let is_input = self.input.tell(level.readable);
-        let is_room = self.room.tell(level.writable);
+        let is_input = self.input.report(level.readable);
+        let is_room = self.room.report(level.writable);
         if !is_input && !is_room {
             return None;
         }
@@ -279,7 +279,7 @@ impl Socket {
 
     /// All that is true.
     pub(crate) fn level(&self) -> Readiness {
-        if self.link == Link::Dialled {
+        if self.link == Link::Dialed {
             return Readiness::default();
         }
         let read_closed = self.is_read_closed();

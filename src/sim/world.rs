@@ -32,9 +32,9 @@ pub(crate) struct World {
     ready: VecDeque<Source>,
     /// Sockets to which something is in flight.
     flying: Vec<usize>,
-    /// Dialled, with what the next poll finds to have become of it.
-    dialling: Vec<(usize, Link)>,
-    /// Dialled and made, for whoever is at the far end.
+    /// Dialed, with what the next poll finds to have become of it.
+    dialing: Vec<(usize, Link)>,
+    /// Dialed and made, for whoever is at the far end.
     pub(crate) answered: VecDeque<usize>,
     /// What the last poll reported.
     pub(crate) reported: Vec<Ready>,
@@ -90,7 +90,7 @@ impl World {
             listeners: Vec::new(),
             ready: VecDeque::new(),
             flying: Vec::new(),
-            dialling: Vec::new(),
+            dialing: Vec::new(),
             answered: VecDeque::new(),
             reported: Vec::new(),
             events_max: usize::MAX,
@@ -117,7 +117,7 @@ impl World {
         while self.reported.len() < self.events_max
             && let Some(source) = self.ready.pop_front()
         {
-            let ready = self.tell(source);
+            let ready = self.observe(source);
             self.reported.extend(ready);
         }
         if self.edges == Edges::Noisy && self.rng.chance(NOISE) {
@@ -126,7 +126,7 @@ impl World {
     }
 
     pub(crate) fn has_pending(&self) -> bool {
-        !self.ready.is_empty() || !self.flying.is_empty() || !self.dialling.is_empty()
+        !self.ready.is_empty() || !self.flying.is_empty() || !self.dialing.is_empty()
     }
 
     pub(crate) fn ring(&mut self, token: usize) {
@@ -181,36 +181,36 @@ impl World {
 
     pub(crate) fn dial(&mut self, to: PeerAddr) -> usize {
         let index = self.sockets.len();
-        self.sockets.push(Socket::dialled(to));
+        self.sockets.push(Socket::dialed(to));
         let link = if self.rng.chance(self.faults.dial_unanswered) {
-            Link::Dialled
+            Link::Dialed
         } else if self.rng.chance(self.faults.dial_refused) {
             Link::Refused
         } else {
             Link::Made
         };
-        self.dialling.push((index, link));
+        self.dialing.push((index, link));
         index
     }
 
     pub(crate) fn is_connected(&self, socket: usize) -> io::Result<bool> {
         match self.sockets[socket].link {
             Link::Made => Ok(true),
-            Link::Dialled => Ok(false),
+            Link::Dialed => Ok(false),
             Link::Refused => Err(io::ErrorKind::ConnectionRefused.into()),
         }
     }
 
     fn answer_dials(&mut self) {
         let edges = self.edges;
-        for (socket, link) in std::mem::take(&mut self.dialling) {
+        for (socket, link) in std::mem::take(&mut self.dialing) {
             if self.sockets[socket].server_has_closed {
                 continue;
             }
             if link == Link::Made {
                 self.answered.push_back(socket);
             }
-            self.raise(socket, |dialled| dialled.answer(link, edges));
+            self.raise(socket, |dialed| dialed.answer(link, edges));
         }
     }
 
@@ -405,7 +405,7 @@ impl World {
         }
     }
 
-    fn tell(&mut self, source: Source) -> Option<Ready> {
+    fn observe(&mut self, source: Source) -> Option<Ready> {
         let only_readable = Readiness { readable: true, ..Readiness::default() };
         match source {
             Source::Waker(token) => Some(Ready { token, readiness: only_readable }),
@@ -413,14 +413,14 @@ impl World {
             Source::Stray(ready) => Some(ready),
             Source::Listener(index) => {
                 let ListenQueue { queue, edge, token, is_open, .. } = &mut self.listeners[index];
-                let is_told = edge.tell(!queue.is_empty()) && *is_open;
-                is_told.then_some(Ready { token: *token, readiness: only_readable })
+                let is_reported = edge.report(!queue.is_empty()) && *is_open;
+                is_reported.then_some(Ready { token: *token, readiness: only_readable })
             }
             Source::Socket(index) => {
                 let socket = &mut self.sockets[index];
                 socket.is_listed = false;
                 let token = socket.token.filter(|_| !socket.server_has_closed)?;
-                socket.tell(self.edges).map(|readiness| Ready { token, readiness })
+                socket.report(self.edges).map(|readiness| Ready { token, readiness })
             }
         }
     }

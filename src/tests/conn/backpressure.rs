@@ -22,7 +22,7 @@ fn over_mark(style: Style, bytes: &[u8]) -> Driver {
     driver.socket.room = 0;
     driver.receive(bytes);
     assert_eq!(driver.phase(), Phase::Open);
-    assert!(driver.conn.is_held() && driver.conn.unsent_bytes() > 0);
+    assert!(driver.conn.is_input_paused() && driver.conn.unsent_bytes() > 0);
     driver
 }
 
@@ -169,7 +169,7 @@ fn a_handler_that_pauses_is_given_nothing_until_it_resumes() {
             for frames in [1, 3] {
                 bytes.chunks(step).filter(|_| frames == 1).for_each(|piece| driver.receive(piece));
                 assert_eq!((driver.sink.frames, driver.phase()), (frames, Phase::Open));
-                assert!(driver.conn.is_held() && driver.conn.unsent_bytes() == 0);
+                assert!(driver.conn.is_input_paused() && driver.conn.unsent_bytes() == 0);
                 driver.sent_all();
                 driver.resume();
             }

@@ -164,7 +164,7 @@ fn an_end_is_found_behind_backpressure_once_the_peer_reads() {
     while driver.socket.arrive() {}
     driver.react();
     assert_eq!(driver.phase(), Phase::Open);
-    assert!(driver.conn.is_held() && driver.conn.unsent_bytes() > 0);
+    assert!(driver.conn.is_input_paused() && driver.conn.unsent_bytes() > 0);
     while driver.conn.closed().is_none() {
         driver.take(300);
     }

@@ -220,7 +220,7 @@ fn a_refused_peer_sees_the_end_while_a_child_holds_the_descriptor() {
 }
 
 #[test]
-fn a_peer_that_was_dialled_sees_the_end_while_a_child_holds_the_descriptor() {
+fn a_peer_that_was_dialed_sees_the_end_while_a_child_holds_the_descriptor() {
     let mut reactor = reactor(Config::builder());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     reactor.cx().dial(Dial::to(listener.local_addr().unwrap())).unwrap();
@@ -228,7 +228,7 @@ fn a_peer_that_was_dialled_sees_the_end_while_a_child_holds_the_descriptor() {
     let (mut server, _) = listener.accept().unwrap();
     server.set_nonblocking(true).unwrap();
     server.write_all(&frame(b"a")).unwrap();
-    assert_end_is_seen(&mut reactor, &mut server, "dialled and aborted");
+    assert_end_is_seen(&mut reactor, &mut server, "dialed and aborted");
 }
 
 #[test]

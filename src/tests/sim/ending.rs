@@ -24,7 +24,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 struct Heard {
     opened: Vec<ConnId>,
     closed: Vec<(ConnId, CloseReason)>,
-    dialled: Vec<ConnId>,
+    dialed: Vec<ConnId>,
     failed: Vec<(ConnId, DialError)>,
     refused: Vec<DialRefused>,
     callbacks: usize,
@@ -38,9 +38,9 @@ impl Heard {
         opened.sort();
         closed.sort();
         assert_eq!(opened, closed);
-        for dialled in &self.dialled {
-            let failed = self.failed.iter().filter(|(id, _)| id == dialled).count();
-            assert_eq!(failed + usize::from(self.opened.contains(dialled)), 1, "{dialled}");
+        for dialed in &self.dialed {
+            let failed = self.failed.iter().filter(|(id, _)| id == dialed).count();
+            assert_eq!(failed + usize::from(self.opened.contains(dialed)), 1, "{dialed}");
         }
     }
 }
@@ -58,7 +58,7 @@ impl Stubborn {
         let mut heard = self.heard.borrow_mut();
         heard.callbacks += 1;
         match cx.dial(self.there.clone()) {
-            Ok(id) => heard.dialled.push(id),
+            Ok(id) => heard.dialed.push(id),
             Err(refused) => heard.refused.push(refused),
         }
         let _ = cx.set_timer(cx.now() - Duration::from_secs(1));

@@ -1,7 +1,7 @@
 //! Reactors on the simulated network: whole campaigns, and one fault at a time.
 
 mod campaign;
-mod dialling;
+mod dialing;
 mod edges;
 mod ending;
 mod fairness;

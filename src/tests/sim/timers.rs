@@ -128,16 +128,16 @@ fn timer_beyond_the_limit_is_refused_until_one_has_fired() {
 fn dial_beyond_the_limit_is_refused_until_one_has_begun() {
     let (sim, mut reactor, _peer) = rig(Config::builder().dials_max(3).dial_budget(1));
     let Address::Tcp(there) = sim.addr(9) else { panic!("no TCP address") };
-    let dialled: Vec<ConnId> = (0..3).map(|_| reactor.cx().dial(Dial::to(there)).unwrap()).collect();
+    let dialed: Vec<ConnId> = (0..3).map(|_| reactor.cx().dial(Dial::to(there)).unwrap()).collect();
     assert_eq!(reactor.cx().dial(Dial::to(there)), Err(DialRefused::TooMany { allowed: 3 }));
     turn(&mut reactor);
     reactor.cx().dial(Dial::to(there)).unwrap();
     assert!(reactor.cx().dial(Dial::to(there)).is_err());
     // One that is given up makes room as well.
-    assert!(reactor.cx().abort(dialled[2]));
+    assert!(reactor.cx().abort(dialed[2]));
     reactor.cx().dial(Dial::to(there)).unwrap();
     let _ = sim.settle(&mut reactor).unwrap();
-    assert_eq!((reactor.stats().dialled, reactor.stats().dials_failed), (4, 1));
+    assert_eq!((reactor.stats().dialed, reactor.stats().dials_failed), (4, 1));
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl Series {
     /// What it measures, in the words of the table and of the page.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Connect => "from dialling to being connected",
+            Self::Connect => "from dialing to being connected",
             Self::Service => "from handing a frame to its connection to reading its answer",
             Self::Response => "from when a frame was due to reading its answer",
         }

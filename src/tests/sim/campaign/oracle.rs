@@ -114,13 +114,13 @@ impl Campaign {
         let socket = &world.sockets[actor.peer.socket];
         let written = socket.past.bytes_written;
 
-        let is_reading = glimpse.is_taking_frames && !glimpse.is_queued && !glimpse.is_held;
+        let is_reading = glimpse.is_taking_frames && !glimpse.is_queued && !glimpse.is_input_paused;
         let is_forgotten = is_reading && socket.inbound_len() > 0 && socket.is_registered() && !socket.is_listed;
         assert!(!is_forgotten, "{actor} has input that no event will announce");
 
         let has_sent_a_part = actor.script.incomplete_len(actor.sent) > 0 && actor.fin_at.is_none();
         let has_been_read = socket.inbound_len() == 0 && socket.in_flight.is_empty();
-        let is_waiting = !glimpse.is_queued && !glimpse.is_ending && !glimpse.is_held;
+        let is_waiting = !glimpse.is_queued && !glimpse.is_ending && !glimpse.is_input_paused;
         let frame = has_sent_a_part && has_been_read && is_waiting;
         let frame = frame.then(|| actor.script.frames_within(actor.sent));
         let write = glimpse.unsent_bytes > 0 && !glimpse.is_queued && socket.outbound_len() >= world.send_buffer_bytes;

@@ -77,14 +77,14 @@ fn a_timeout_without_end_never_comes() {
 fn a_dial_without_end_is_waited_for_until_it_is_given_up() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut scene = Scene::with(sim, Config::builder().connect_timeout(Duration::MAX), Echo);
-    let dialled = scene.reactor.cx().dial(Dial::to(scene.sim.addr(1))).unwrap();
+    let dialed = scene.reactor.cx().dial(Dial::to(scene.sim.addr(1))).unwrap();
     for _ in 0..3 {
         scene.pass(CENTURY);
-        assert_eq!((scene.stats().dialling, scene.reactor.next_deadline()), (1, None));
+        assert_eq!((scene.stats().dialing, scene.reactor.next_deadline()), (1, None));
     }
-    assert!(scene.reactor.cx().abort(dialled));
+    assert!(scene.reactor.cx().abort(dialed));
     scene.settle();
-    assert_eq!(scene.stats().dialling, 0);
+    assert_eq!(scene.stats().dialing, 0);
 }
 
 #[test]

@@ -292,7 +292,7 @@ fn asking(handler: Asking) -> (Sim, Reactor<Asking, crate::sim::SimNet>, Peer) {
     let Address::Tcp(addr) = sim.addr(9) else { panic!("no TCP address") };
     reactor.cx().dial(Dial::to(addr)).unwrap();
     let _ = sim.settle(&mut reactor).unwrap();
-    let far_end = sim.dialled().unwrap();
+    let far_end = sim.dialed().unwrap();
     (sim, reactor, far_end)
 }
 

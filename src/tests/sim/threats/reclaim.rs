@@ -199,12 +199,12 @@ impl Handler for Keeping {
 }
 
 #[test]
-fn dialled_connection_is_kept_and_a_half_closed_one_is_not() {
+fn dialed_connection_is_kept_and_a_half_closed_one_is_not() {
     let mut scene = Scene::with(Sim::new(7), patient().max_connections(2), Keeping::default());
     let Address::Tcp(there) = scene.sim.addr(9) else { panic!("no TCP address") };
-    let dialled = scene.reactor.cx().dial(Dial::to(there)).unwrap();
+    let dialed = scene.reactor.cx().dial(Dial::to(there)).unwrap();
     scene.settle();
-    assert_eq!(scene.reactor.handler().opened, [dialled]);
+    assert_eq!(scene.reactor.handler().opened, [dialed]);
     let half_closed = scene.connect();
     half_closed.finish();
     scene.settle();
@@ -213,7 +213,7 @@ fn dialled_connection_is_kept_and_a_half_closed_one_is_not() {
     let newcomer = scene.connect();
     scene.call(&newcomer, b"served");
     assert!(half_closed.has_server_finished());
-    assert!(scene.connect().has_server_finished(), "the connection that was dialled is kept");
+    assert!(scene.connect().has_server_finished(), "the connection that was dialed is kept");
     assert_eq!((reclaimed(&scene), refused(&scene)), (1, 1));
 }
 

@@ -21,7 +21,7 @@ struct Caller {
     failed: Vec<(ConnId, DialError)>,
     closed: Vec<(ConnId, CloseReason)>,
     fired: Vec<TimerId>,
-    /// To be dialled when the next timer fires.
+    /// To be dialed when the next timer fires.
     next: Option<Dial>,
 }
 
@@ -87,11 +87,11 @@ fn deaf_port() -> (SocketAddr, TcpListener) {
 }
 
 #[test]
-fn connections_that_are_dialled_are_served_like_those_accepted() {
+fn connections_that_are_dialed_are_served_like_those_accepted() {
     let server = Server::start(patient());
     let mut reactor = caller(patient().dial_budget(7));
     let ids: Vec<ConnId> = (0..100).map(|_| reactor.cx().dial(Dial::to(server.addr)).unwrap()).collect();
-    assert_eq!(reactor.stats().dialling, 100);
+    assert_eq!(reactor.stats().dialing, 100);
     turn_until(&mut reactor, |caller| caller.closed.len() == 100);
 
     let caller = reactor.handler();
@@ -100,7 +100,7 @@ fn connections_that_are_dialled_are_served_like_those_accepted() {
     }
     assert!(caller.failed.is_empty());
     let stats = reactor.stats();
-    assert_eq!((stats.dialled, stats.dials_failed, stats.dialling, stats.accepted), (100, 0, 0, 0));
+    assert_eq!((stats.dialed, stats.dials_failed, stats.dialing, stats.accepted), (100, 0, 0, 0));
     assert_eq!(stats.registrations.total(), 100, "one registration in a connection's life");
 }
 
@@ -158,12 +158,12 @@ fn dial_of_several_addresses_leaves_out_those_that_refuse() {
     let id = reactor.cx().dial(Dial::any_of(vec!["[::1]:1".parse().unwrap(), refuses])).unwrap();
     turn_until(&mut reactor, |caller| !caller.failed.is_empty());
     assert_eq!(reactor.handler().failed, [(id, DialError::Refused)]);
-    assert_eq!((reactor.stats().dialled, reactor.stats().dials_failed), (1, 1));
+    assert_eq!((reactor.stats().dialed, reactor.stats().dials_failed), (1, 1));
 }
 
 #[test]
-fn a_unix_socket_can_be_dialled() {
-    let path = std::env::temp_dir().join(format!("frameloop-dialling-{}.sock", std::process::id()));
+fn a_unix_socket_can_be_dialed() {
+    let path = std::env::temp_dir().join(format!("frameloop-dialing-{}.sock", std::process::id()));
     let _server = Server::start_on_path(&path, patient());
     let mut reactor = caller(patient());
     let id = reactor.cx().dial(Dial::to(Address::Unix(path.clone()))).unwrap();
@@ -223,7 +223,7 @@ fn a_handler_that_panics_in_on_open_loses_only_that_connection() {
     let mut reactor = Reactor::new(Config::default(), Panics(0)).unwrap();
     reactor.cx().dial(Dial::to(server.addr)).unwrap();
     let deadline = Instant::now() + PATIENCE;
-    while reactor.stats().dialling > 0 {
+    while reactor.stats().dialing > 0 {
         assert!(Instant::now() < deadline);
         let _ = reactor.turn(Some(Duration::from_millis(100))).unwrap();
     }

@@ -75,12 +75,12 @@ fn settle(sim: &Sim, reactor: &mut Reactor<Caller, SimNet>) {
 }
 
 #[test]
-fn what_is_dialled_is_open_once_it_is_made_and_speaks_first() {
+fn what_is_dialed_is_open_once_it_is_made_and_speaks_first() {
     let sim = Sim::new(1);
     let mut reactor = caller(&sim, Config::builder());
     let id = reactor.cx().dial(there(&sim)).unwrap();
     settle(&sim, &mut reactor);
-    let far_end = sim.dialled().unwrap();
+    let far_end = sim.dialed().unwrap();
     let asked = [&encode_header(1)[..], b"?"].concat();
     assert_eq!(far_end.receive(), asked);
     far_end.send(&asked);
@@ -106,7 +106,7 @@ fn a_dial_that_nobody_answers_fails_exactly_at_its_deadline() {
     sim.advance(Duration::from_nanos(1));
     settle(&sim, &mut reactor);
     assert_eq!(reactor.handler().failed[&id], DialError::TimedOut { allowed: TIMEOUT });
-    assert_eq!((sim.open_sockets(), reactor.stats().dialling), (0, 0));
+    assert_eq!((sim.open_sockets(), reactor.stats().dialing), (0, 0));
 }
 
 #[test]
@@ -137,14 +137,14 @@ fn each_address_of_a_dial_has_the_whole_timeout() {
     for attempt in 0..3 {
         settle(&sim, &mut reactor);
         assert_eq!(reactor.next_deadline(), Some(sim.now() + TIMEOUT), "attempt {attempt}");
-        assert_eq!((sim.open_sockets(), reactor.stats().dialling), (1, 1), "the one before is closed");
+        assert_eq!((sim.open_sockets(), reactor.stats().dialing), (1, 1), "the one before is closed");
         assert!(reactor.handler().failed.is_empty());
         sim.advance(TIMEOUT);
     }
     settle(&sim, &mut reactor);
     assert_eq!(reactor.handler().failed[&id], DialError::TimedOut { allowed: TIMEOUT });
     let stats = reactor.stats();
-    assert_eq!((sim.open_sockets(), stats.dialling, stats.dials_failed, stats.dials.total()), (0, 0, 1, 3));
+    assert_eq!((sim.open_sockets(), stats.dialing, stats.dials_failed, stats.dials.total()), (0, 0, 1, 3));
 }
 
 #[test]
@@ -185,9 +185,9 @@ fn dials_beyond_the_budget_wait_for_the_next_turn() {
     for _ in 0..10 {
         reactor.cx().dial(there(&sim)).unwrap();
     }
-    for dialled in [3, 6, 9, 10] {
+    for dialed in [3, 6, 9, 10] {
         let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
-        assert_eq!(sim.open_sockets(), dialled);
+        assert_eq!(sim.open_sockets(), dialed);
         reactor.check_invariants();
     }
 }
@@ -209,15 +209,15 @@ fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
         let sim = Sim::with_faults(seed, faults);
         sim.set_edges(if seed % 2 == 0 { Edges::Strict } else { Edges::Noisy });
         let mut reactor = caller(&sim, Config::builder().max_connections(8).dial_budget(3));
-        let mut dialled = Vec::new();
+        let mut dialed = Vec::new();
         let mut far_ends = Vec::new();
         for _ in 0..100 {
             match rng.below(10) {
-                0..3 => dialled.push(reactor.cx().dial(there(&sim)).unwrap()),
-                3 => dialled.push(reactor.cx().dial(any_of_three(&sim).0).unwrap()),
+                0..3 => dialed.push(reactor.cx().dial(there(&sim)).unwrap()),
+                3 => dialed.push(reactor.cx().dial(any_of_three(&sim).0).unwrap()),
                 4 => {
-                    let any = rng.below(dialled.len());
-                    if let Some(id) = dialled.get(any) {
+                    let any = rng.below(dialed.len());
+                    if let Some(id) = dialed.get(any) {
                         reactor.cx().abort(*id);
                     }
                 }
@@ -228,14 +228,14 @@ fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
                 7 => far_ends.iter().for_each(crate::sim::Peer::finish),
                 _ => {}
             }
-            far_ends.extend(sim.dialled());
+            far_ends.extend(sim.dialed());
             let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
             reactor.check_invariants();
         }
         reactor.stop();
         reactor.run().unwrap();
         let Caller { opened, failed, closed, .. } = reactor.handler();
-        assert_eq!(opened.len() + failed.len(), dialled.len(), "seed {seed}");
+        assert_eq!(opened.len() + failed.len(), dialed.len(), "seed {seed}");
         assert!(opened.iter().all(|id| closed.contains(id) && !failed.contains_key(id)), "seed {seed}");
         assert_eq!((closed.len(), sim.open_sockets()), (opened.len(), 0), "seed {seed}");
     }
@@ -262,7 +262,7 @@ fn a_timer_that_is_set_again_and_again_fires_once_a_turn_and_exactly_in_time() {
 #[derive(Debug, Default)]
 struct Proxy {
     there: Option<Dial>,
-    dialled: Vec<ConnId>,
+    dialed: Vec<ConnId>,
     opened: Vec<ConnId>,
     panics: bool,
 }
@@ -274,14 +274,14 @@ impl Handler for Proxy {
     fn on_open(&mut self, conn: &mut Connection<'_>) {
         let id = conn.id();
         self.opened.push(id);
-        if self.dialled.contains(&id) {
+        if self.dialed.contains(&id) {
             return;
         }
         for _ in 0..2 {
-            let dialled = conn.cx().dial(self.there.clone().unwrap()).unwrap();
-            assert_ne!(dialled, id);
-            assert!(!self.dialled.contains(&dialled), "{dialled} was handed out twice");
-            self.dialled.push(dialled);
+            let dialed = conn.cx().dial(self.there.clone().unwrap()).unwrap();
+            assert_ne!(dialed, id);
+            assert!(!self.dialed.contains(&dialed), "{dialed} was handed out twice");
+            self.dialed.push(dialed);
         }
         assert!(!self.panics, "refused by a panic");
     }
@@ -308,7 +308,7 @@ fn dial_in_on_open_returns_another_id_and_both_are_served() {
         }
         let accepted = if panics { 0 } else { 3 };
         let stats = reactor.stats();
-        assert_eq!((stats.accepted, stats.dialled, stats.dialling), (accepted, 6, 0), "{stats}");
+        assert_eq!((stats.accepted, stats.dialed, stats.dialing), (accepted, 6, 0), "{stats}");
         let mut opened = reactor.handler().opened.clone();
         opened.sort();
         opened.dedup();
