@@ -26,7 +26,7 @@ fn the_readme_shows_an_example_that_compiles() {
 #[cfg(feature = "cli")]
 #[test]
 fn every_flag_has_the_default_that_the_tables_give() {
-    let pages = [("PROTOCOL", PROTOCOL, "serve"), ("OPERATIONS", OPERATIONS, "serve"), ("CHECK", CHECK, "check")];
+    let pages = [("PROTOCOL", PROTOCOL, "serve"), ("OPERATIONS", OPERATIONS, "serve")];
     for (page, text, subcommand) in pages {
         let defaults = defaults_of(subcommand);
         let rows = text.lines().filter_map(|line| {
