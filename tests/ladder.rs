@@ -13,14 +13,15 @@ use std::{env, fs, thread};
 use support::{Process, example};
 
 /// The files of each rung, and its chapter.
-const RUNGS: [(&str, &str); 7] = [
+const RUNGS: [(&str, &str); 8] = [
     ("one_client", "rung-1-one-client"),
     ("thread_per_client", "rung-2-thread-per-client"),
     ("busy_loop", "rung-3-busy-loop"),
     ("level_triggered", "rung-4-levels"),
     ("edge_triggered", "rung-5-edges"),
     ("framed", "rung-6-frames"),
-    ("library", "rung-7-limits"),
+    ("limited", "rung-7-limits"),
+    ("library", "rung-8-library"),
 ];
 
 #[test]
@@ -54,8 +55,13 @@ fn collected_frames_are_whole_but_nothing_is_limited() {
 }
 
 #[test]
-fn a_bound_for_everything_holds_all() {
+fn limits_for_each_client_hold_every_case_but_their_sum_does_not() {
     climb(7);
+}
+
+#[test]
+fn the_library_limits_the_sum_too() {
+    climb(8);
 }
 
 #[test]
@@ -87,13 +93,13 @@ fn the_excerpts_of_a_chapter_are_in_the_file() {
 #[test]
 fn a_wrong_rung_or_address_is_told_in_a_line() {
     let cases: [(&[&str], &str); 5] = [
-        (&[], "error: expected a rung from 1 to 7, and perhaps an address: ladder RUNG [ADDR]"),
+        (&[], "error: expected a rung from 1 to 8, and perhaps an address: ladder RUNG [ADDR]"),
         (
             &["1", "127.0.0.1:0", "more"],
-            "error: expected a rung from 1 to 7, and perhaps an address: ladder RUNG [ADDR]",
+            "error: expected a rung from 1 to 8, and perhaps an address: ladder RUNG [ADDR]",
         ),
-        (&["8"], "error: the rung is 8 and must be 1 to 7"),
-        (&["one"], "error: the rung is one and must be 1 to 7"),
+        (&["9"], "error: the rung is 9 and must be 1 to 8"),
+        (&["one"], "error: the rung is one and must be 1 to 8"),
         (&["1", "localhost"], "error: the address is localhost and must be like 127.0.0.1:7007"),
     ];
     for (args, line) in cases {

@@ -1,11 +1,10 @@
-//! Rung 3: one thread, sockets that do not block, and a loop that asks each of them again and again.
+//! Rung 3: one thread, nonblocking sockets, and a loop that tries each of them again and again.
 //!
-//! It carries the load that rung 2 could not. A client is a row in a list, and what a thread's stack remembered about
-//! an answer that is half written is now data, `pending`. Reading has no such memory: one read is taken for one frame,
-//! which is true of a client that sends a frame in one piece and then waits. Until rung 6 the level `basic` does not
-//! hold.
+//! It carries the load that was too much for rung 2. A client is a row in a list. What a thread's stack stored about a
+//! half-written reply is now data, `pending`. Reading has no such data: one read is taken for one frame, which is true
+//! of a client that sends a frame in one piece and then waits. The level `basic` does not hold until rung 6.
 //!
-//! Its ceiling is silence: to find out that there is nothing to be done takes a whole processor.
+//! Its ceiling is silence: to find out that there is nothing to do uses a whole processor.
 //!
 //! ```console
 //! $ cargo run --quiet --example ladder -- 3
@@ -22,7 +21,6 @@
 //!   FAILED  idle-cpu                      1.39 s
 //! …
 //!   came      97 %, each time of a few
-//!   likely    it asks all sockets again and again, or waits for writable readiness
 //! …
 //! error: 1 of 1 case failed: see the score card
 //! ```
@@ -35,7 +33,7 @@ pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
     let mut clients = Vec::new();
     let mut buf = vec![0; READ_LEN];
     loop {
-        // An error is most often `WouldBlock`: nobody waits to be accepted.
+        // Most often the error is `WouldBlock`: no connection is waiting.
         if let Ok(client) = listener.accept().and_then(|(stream, _)| Client::new(stream)) {
             clients.push(client);
         }
@@ -45,7 +43,7 @@ pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
 
 struct Client {
     stream: TcpStream,
-    /// What the socket has not taken of the last answer.
+    /// What the socket has not taken of the last reply.
     pending: Vec<u8>,
 }
 
@@ -56,10 +54,10 @@ impl Client {
         Ok(Self { stream, pending: Vec::new() })
     }
 
-    /// Does what can be done without waiting. Returns whether the client is still there.
+    /// Does what is possible without waiting. Returns whether the client stays.
     fn turn(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         self.flush()?;
-        // Who does not take an answer is not asked for the next frame.
+        // A client that takes no reply is not read from.
         if !self.pending.is_empty() {
             return Ok(true);
         }
@@ -75,7 +73,7 @@ impl Client {
         }
     }
 
-    /// Takes one read for one frame: what lies behind the first four bytes is its payload.
+    /// Takes one read for one frame: the bytes after the first four are its payload.
     fn answer(&mut self, frame: &[u8]) {
         if let Some((_, payload)) = frame.split_first_chunk::<4>() {
             self.pending.extend_from_slice(&(payload.len() as u32).to_be_bytes());

@@ -1,9 +1,9 @@
-//! Rung 5: the kernel tells of changes only, and the loop uses up what it was told.
+//! Rung 5: the kernel reports each occasion once, and the loop uses it up.
 //!
-//! Each socket is registered once, for both directions, and a turn goes on until the socket says `WouldBlock`. Neither
+//! Each socket is registered once, for both directions, and a turn goes on until a call returns `WouldBlock`. Neither
 //! unread input nor a writable socket wakes the loop a second time.
 //!
-//! Its ceiling is the debt of rung 3: one read is taken for one frame, and a header that comes in two pieces is none.
+//! Its ceiling is left from rung 3: one read is taken for one frame, so a header in two pieces is misread.
 //!
 //! ```console
 //! $ cargo run --quiet --example ladder -- 5
@@ -50,14 +50,14 @@ pub(crate) fn serve(listener: std::net::TcpListener) -> io::Result<()> {
             } else if let Some(client) = clients.get_mut(token.0)
                 && !client.turn(&mut buf).unwrap_or(false)
             {
-                // Closing the descriptor also takes it out of the poll.
+                // Closing a descriptor that was not duplicated also removes it from the poll.
                 clients.remove(token.0);
             }
         }
     }
 }
 
-/// Accepts until nobody waits: the listener's edge does not come again for those who are left.
+/// Accepts until no connection is waiting: the listener's edge is not repeated for those that are left.
 fn accept_all(listener: &TcpListener, poll: &Poll, clients: &mut Slab<Client>) {
     loop {
         match listener.accept() {
@@ -75,7 +75,7 @@ fn accept_all(listener: &TcpListener, poll: &Poll, clients: &mut Slab<Client>) {
 
 struct Client {
     stream: TcpStream,
-    /// What the socket has not taken of the last answer.
+    /// What the socket has not taken of the last reply.
     pending: Vec<u8>,
 }
 
@@ -87,12 +87,12 @@ impl Client {
         Ok(Self { stream, pending: Vec::new() })
     }
 
-    /// Writes and reads until the socket says `WouldBlock` to the one or to the other: an edge comes again only after
-    /// that. Returns whether the client is still there.
+    /// Writes and reads until one of the two returns `WouldBlock`: only then is another edge certain. Returns whether the
+    /// client stays.
     fn turn(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         loop {
             self.flush()?;
-            // Who does not take an answer is not asked for the next frame; the next edge is one of writing.
+            // A client that takes no reply is not read from. The next edge is a writable one.
             if !self.pending.is_empty() {
                 return Ok(true);
             }
@@ -105,7 +105,7 @@ impl Client {
         }
     }
 
-    /// Takes one read for one frame: what lies behind the first four bytes is its payload.
+    /// Takes one read for one frame: the bytes after the first four are its payload.
     fn answer(&mut self, frame: &[u8]) {
         if let Some((_, payload)) = frame.split_first_chunk::<4>() {
             self.pending.extend_from_slice(&(payload.len() as u32).to_be_bytes());
@@ -126,7 +126,7 @@ impl Client {
     }
 }
 
-/// No slab has so many clients.
+/// Not a valid index.
 const LISTENER: Token = Token(usize::MAX);
 
 /// The most that one read takes, and so the longest frame.

@@ -1,11 +1,10 @@
-//! Rung 6: frames are collected over reads, and output waits over writes.
+//! Rung 6: frames are collected over several reads, and output waits for several writes.
 //!
-//! A frame may come in any pieces, and an answer may be taken in any. A peer that has sent FIN is still owed what it
-//! asked for before. For clients that mean well this is a sound server.
+//! A frame may arrive in any pieces, and a reply may be taken in any. A peer that has sent FIN still gets the replies
+//! to its earlier frames. For well-behaved clients this is a sound server.
 //!
-//! Its ceilings are the others: each of them decides how much the server does for it. There is no limit to what a
-//! header may announce, none to what is owed to a client that does not read, none to what a client may do in one turn,
-//! and none to how long a frame may take.
+//! It has four ceilings, because each client decides how much the server does. Nothing limits the length that a header
+//! announces, the output that is pending for a client, the work of one turn, or the time that a frame may take.
 //!
 //! ```console
 //! $ cargo run --quiet --example ladder -- 6
@@ -58,14 +57,14 @@ pub(crate) fn serve(listener: std::net::TcpListener) -> io::Result<()> {
             } else if let Some(client) = clients.get_mut(token.0)
                 && !client.turn(&mut buf).unwrap_or(false)
             {
-                // Closing the descriptor also takes it out of the poll.
+                // Closing a descriptor that was not duplicated also removes it from the poll.
                 clients.remove(token.0);
             }
         }
     }
 }
 
-/// Accepts until nobody waits: the listener's edge does not come again for those who are left.
+/// Accepts until no connection is waiting: the listener's edge is not repeated for those that are left.
 fn accept_all(listener: &TcpListener, poll: &Poll, clients: &mut Slab<Client>) {
     loop {
         match listener.accept() {
@@ -83,9 +82,9 @@ fn accept_all(listener: &TcpListener, poll: &Poll, clients: &mut Slab<Client>) {
 
 struct Client {
     stream: TcpStream,
-    /// What has come of a frame that is not whole.
+    /// The bytes of an incomplete frame.
     input: Vec<u8>,
-    /// Answers, as far as the socket has not taken them.
+    /// Replies that the socket has not taken yet.
     outbox: VecDeque<u8>,
     /// Whether the peer has sent FIN. It may still be reading.
     is_half_closed: bool,
@@ -99,7 +98,7 @@ impl Client {
         Ok(Self { stream, input: Vec::new(), outbox: VecDeque::new(), is_half_closed: false })
     }
 
-    /// Flushes what is owed, and fills until the socket is drained. Returns whether the client is still there.
+    /// Flushes pending output, and reads until the socket is drained. Returns whether the client stays.
     fn turn(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         self.flush()?;
         while !self.is_half_closed {
@@ -113,11 +112,11 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        // Who has sent FIN is owed what was asked for before it.
+        // A client that has sent FIN still gets the replies to its earlier frames.
         Ok(!self.is_half_closed || !self.outbox.is_empty())
     }
 
-    /// Answers each whole frame at once, and keeps the rest for the next read.
+    /// Answers each complete frame, and keeps the rest for the next read.
     fn answer_whole_frames(&mut self) -> io::Result<()> {
         let mut taken = 0;
         while let Some(frame_len) = first_frame_len(&self.input[taken..]) {
@@ -129,7 +128,7 @@ impl Client {
         Ok(())
     }
 
-    /// Writes what is owed until the socket takes no more.
+    /// Writes pending output until the socket takes no more.
     fn flush(&mut self) -> io::Result<()> {
         while !self.outbox.is_empty() {
             match self.stream.write(self.outbox.as_slices().0) {
@@ -142,14 +141,14 @@ impl Client {
     }
 }
 
-/// The length of the frame at the front of `bytes`, header and payload, once it is whole.
+/// The length of the frame at the front of `bytes`, header and payload, once it is complete.
 fn first_frame_len(bytes: &[u8]) -> Option<usize> {
     let header = bytes.first_chunk::<4>()?;
     let frame_len = header.len() + u32::from_be_bytes(*header) as usize;
     (bytes.len() >= frame_len).then_some(frame_len)
 }
 
-/// No slab has so many clients.
+/// Not a valid index.
 const LISTENER: Token = Token(usize::MAX);
 
 /// The most that one read takes. A frame may take many.

@@ -1,10 +1,10 @@
-//! Rung 4: the kernel is asked who is ready.
+//! Rung 4: the kernel reports which sockets are ready.
 //!
-//! `epoll` keeps the list, and a wait sleeps until somebody on it is ready. Silence costs nothing. One read is still
-//! taken for one frame, as on rung 3.
+//! `epoll` has the list, and a wait sleeps until a socket of the list is ready. Silent clients are free. One read is
+//! still taken for one frame, as on rung 3.
 //!
-//! Its ceiling is a client that sends and never reads. While an answer is pending the server does not read from it, but
-//! it goes on asking for readable readiness, and that is a level: every wait returns at once, with nothing to be done.
+//! Its ceiling is a client that sends and never reads. While a reply is pending, the server does not read from it, but
+//! keeps its interest in readable. That is a level: every wait returns immediately, with nothing to do.
 //!
 //! ```console
 //! $ cargo run --quiet --example ladder -- 4
@@ -18,7 +18,6 @@
 //!   FAILED  deaf-cpu                      2.03 s
 //! …
 //!   came      96 %, each time of a few
-//!   likely    a connection that is not read for now is still asked for readable
 //! …
 //! error: 1 of 1 case failed: see the score card
 //! ```
@@ -45,14 +44,14 @@ pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
         for event in &events[..count] {
             let fd = event.data();
             if fd == LISTENER {
-                // Level-triggered: if another waits behind this one, the next wait says so.
+                // Level-triggered: if another connection is waiting, the next wait reports it.
                 if let Ok(client) = listener.accept().and_then(|(stream, _)| Client::new(stream, &epoll)) {
                     clients.insert(client.fd(), client);
                 }
             } else if let Some(client) = clients.get_mut(&fd)
                 && !client.turn(&mut buf, &epoll).unwrap_or(false)
             {
-                // Closing the descriptor also takes it out of the epoll.
+                // Closing a descriptor that was not duplicated also removes it from epoll.
                 clients.remove(&fd);
             }
         }
@@ -61,7 +60,7 @@ pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
 
 struct Client {
     stream: TcpStream,
-    /// What the socket has not taken of the last answer.
+    /// What the socket has not taken of the last reply.
     pending: Vec<u8>,
 }
 
@@ -74,22 +73,22 @@ impl Client {
         Ok(client)
     }
 
-    /// Does what can be done without waiting. Returns whether the client is still there.
+    /// Does what is possible without waiting. Returns whether the client stays.
     fn turn(&mut self, buf: &mut [u8], epoll: &Epoll) -> io::Result<bool> {
         let was_pending = !self.pending.is_empty();
         self.flush()?;
-        // Who does not take an answer is not asked for the next frame.
+        // A client that takes no reply is not read from.
         let is_there = !self.pending.is_empty() || self.read(buf)?;
         let is_pending = !self.pending.is_empty();
         if is_pending != was_pending {
-            // Writable is a level too: without something to write it would be reported all the time.
+            // Writable is a level too: without pending output it would wake every wait.
             let writable = if is_pending { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
             epoll.modify(self.stream.as_fd(), &mut EpollEvent::new(EpollFlags::EPOLLIN | writable, self.fd()))?;
         }
         Ok(is_there)
     }
 
-    /// Reads once, and answers. Returns whether the client is still there.
+    /// Reads once, and answers. Returns whether the client stays.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         match self.stream.read(buf) {
             Ok(0) => Ok(false),
@@ -103,7 +102,7 @@ impl Client {
         }
     }
 
-    /// Takes one read for one frame: what lies behind the first four bytes is its payload.
+    /// Takes one read for one frame: the bytes after the first four are its payload.
     fn answer(&mut self, frame: &[u8]) {
         if let Some((_, payload)) = frame.split_first_chunk::<4>() {
             self.pending.extend_from_slice(&(payload.len() as u32).to_be_bytes());
@@ -128,7 +127,7 @@ impl Client {
     }
 }
 
-/// No descriptor.
+/// Not a valid descriptor.
 const LISTENER: u64 = u64::MAX;
 
 /// The most that one read takes, and so the longest frame.

@@ -1,10 +1,10 @@
-//! Rung 7: the same loop with limits, watermarks, budgets and deadlines: this crate's own.
+//! Rung 8: the frameloop library.
 //!
-//! For each thing that a client decides there is a number, and a place in the loop where it is looked at. No case
-//! breaks it; two of them need a server that can run out of descriptors.
+//! It adds limits on all clients together: their number, and the memory of their buffers. All cases hold. Two of them
+//! need a server that can run out of descriptors.
 //!
 //! ```console
-//! $ cargo run --quiet --example ladder -- 7
+//! $ cargo run --quiet --example ladder -- 8
 //! listening on 127.0.0.1:7007
 //! $ prlimit --pid "$(pidof ladder)" --nofile=1500
 //! $ frameloop check --pid "$(pidof ladder)" --frame-timeout 2s --write-timeout 2s
@@ -22,20 +22,20 @@ use frameloop::{Config, Echo, Reactor};
 
 pub(crate) fn serve(addr: SocketAddr) -> Result<(), Box<dyn Error>> {
     let config = Config::builder()
-        // What a header may announce. Nothing is allocated on its word anyway.
+        // What a header may announce. Nothing is allocated for it in advance.
         .max_payload(16 << 20)
-        // How many may come, and what all their buffers may take together.
+        // The number of connections, and the memory of all their buffers together.
         .max_connections(10_000)
         .memory(256 << 20)
-        // Backpressure: when reading from a peer that does not read stops, and when it goes on.
+        // Backpressure: the pending output at which reading pauses, and at which it resumes.
         .output_high_water(64 << 10)
         .output_low_water(16 << 10)
-        // What one peer may do in one turn, before the others have theirs.
+        // What one connection may do per turn, before the others have theirs.
         .read_budget_bytes(128 << 10)
         .write_budget_bytes(512 << 10)
         .frame_budget(2_048)
         .accept_budget(64)
-        // How long a frame may take to come, and an answer to be taken.
+        // How long a frame may take to arrive, and a reply to be taken.
         .frame_timeout(Some(Duration::from_secs(2)))
         .write_timeout(Some(Duration::from_secs(2)))
         .build()?;

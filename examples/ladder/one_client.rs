@@ -1,9 +1,9 @@
-//! Rung 1: one client to its end, and then the next.
+//! Rung 1: serve one client until it ends its stream, then the next.
 //!
-//! Two calls are the whole server: `read_exact` waits until so many bytes have come, whatever pieces they came in, and
-//! `write_all` waits until all of an answer is taken. So every frame that is answered is answered rightly.
+//! Two blocking calls do all the work. `read_exact` waits for a number of bytes, in however many pieces they arrive.
+//! `write_all` waits until the whole reply is taken. So every reply is correct.
 //!
-//! Its ceiling is the second client: whoever connects and says nothing keeps everybody else waiting.
+//! Its ceiling is the second client: while one client is silent, all others wait.
 //!
 //! ```console
 //! $ cargo run --quiet --example ladder -- 1
@@ -16,7 +16,6 @@
 //!   FAILED  silent-beside                 2.13 s
 //! …
 //!   came      nothing for 2s
-//!   likely    one client is served to its end before the next, or there is a
 //! …
 //! error: 1 of 1 case failed: see the score card
 //! ```
@@ -33,7 +32,7 @@ pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-/// Answers frames until the client has sent FIN.
+/// Answers frames until the client sends FIN.
 fn serve_client(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut header = [0; 4];
@@ -47,7 +46,7 @@ fn serve_client(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Fills `header`; `false` if the client has sent FIN instead.
+/// Fills `header`. Returns `false` if the client has sent FIN instead.
 fn read_unless_ended(stream: &mut TcpStream, header: &mut [u8]) -> io::Result<bool> {
     match stream.read_exact(header) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),

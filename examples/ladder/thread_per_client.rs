@@ -1,10 +1,10 @@
-//! Rung 2: a thread for each client.
+//! Rung 2: one thread per client.
 //!
-//! What a client does is what it was on rung 1. Now each waits in a thread of its own, so whoever is silent, slow or
-//! deaf holds up nobody else.
+//! The code for a client is the same as on rung 1, but each client has its own thread to wait in. A client that is
+//! silent, slow, or does not read delays no other.
 //!
-//! Its ceiling is what a thread costs, and it is paid for a client that does nothing: 2 MiB of address space for its
-//! stack, and for the first of them 64 MiB more for its heap. With 420 MB, 300 clients are too many.
+//! Its ceiling is the price of a thread, which a silent client costs too: 2 MiB of address space for the stack, and for
+//! each of the first threads 64 MiB more for the heap. With 421 MB, 300 clients are too many.
 //!
 //! ```console
 //! $ cargo run --quiet --example ladder -- 2
@@ -15,7 +15,7 @@
 //! ^C
 //! $ cargo run --quiet --example ladder -- 2
 //! listening on 127.0.0.1:7007
-//! $ prlimit --pid "$(pidof ladder)" --as=420000000
+//! $ prlimit --pid "$(pidof ladder)" --as=421500000
 //! $ frameloop load 127.0.0.1:7007 -c 300 -n 10000 --warmup 0s
 //! …
 //!              267 connections short: the server ended them before they had
@@ -23,7 +23,7 @@
 //! error: 267 errors: see the summary
 //! ```
 //!
-//! The server says `no thread for 127.0.0.1:56872: Resource temporarily unavailable (os error 11)` for each of them.
+//! For each of them the server prints `no thread for 127.0.0.1:56872: Resource temporarily unavailable (os error 11)`.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -40,7 +40,7 @@ pub(crate) fn serve(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-/// Answers frames until the client has sent FIN. Blocks: nobody but this client waits for it.
+/// Answers frames until the client sends FIN. Blocks only this client.
 fn serve_client(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut header = [0; 4];
@@ -54,7 +54,7 @@ fn serve_client(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Fills `header`; `false` if the client has sent FIN instead.
+/// Fills `header`. Returns `false` if the client has sent FIN instead.
 fn read_unless_ended(stream: &mut TcpStream, header: &mut [u8]) -> io::Result<bool> {
     match stream.read_exact(header) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
