@@ -1,4 +1,4 @@
-//! The rungs of `examples/ladder` do what their documentation shows: its commands are run, and each rung holds what broke
+//! The rungs of `examples/ladder` do what their documentation shows: its commands are run, and each rung passes what broke
 //! the one before.
 
 #![cfg(all(feature = "cli", target_os = "linux"))]
@@ -25,47 +25,47 @@ const RUNGS: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn one_client_is_served_rightly_and_a_silent_one_keeps_the_next_waiting() {
+fn rung_1_answers_frames_and_a_silent_client_blocks_all() {
     climb(1);
 }
 
 #[test]
-fn a_thread_for_each_client_takes_its_address_space() {
+fn rung_2_runs_out_of_address_space() {
     climb(2);
 }
 
 #[test]
-fn a_busy_loop_takes_a_processor_for_nothing() {
+fn rung_3_uses_a_processor_while_all_clients_are_silent() {
     climb(3);
 }
 
 #[test]
-fn a_level_that_is_left_on_takes_a_processor_beside_a_deaf_client() {
+fn rung_4_uses_a_processor_while_one_client_does_not_read() {
     climb(4);
 }
 
 #[test]
-fn edges_let_it_sleep_but_one_read_is_not_one_header() {
+fn rung_5_sleeps_but_misreads_a_header_in_two_pieces() {
     climb(5);
 }
 
 #[test]
-fn collected_frames_are_whole_but_nothing_is_limited() {
+fn rung_6_collects_frames_without_limits() {
     climb(6);
 }
 
 #[test]
-fn limits_for_each_client_hold_every_case_but_their_sum_does_not() {
+fn rung_7_limits_each_client_but_not_their_sum() {
     climb(7);
 }
 
 #[test]
-fn the_library_limits_the_sum_too() {
+fn rung_8_limits_the_sum() {
     climb(8);
 }
 
 #[test]
-fn a_chapter_shows_every_command_of_its_rung() {
+fn every_command_of_a_rung_is_in_its_chapter() {
     for (file, chapter) in RUNGS {
         let chapter = page(chapter);
         for command in console_lines(&documentation(file)).filter(|line| line.starts_with("$ ")) {
@@ -75,7 +75,7 @@ fn a_chapter_shows_every_command_of_its_rung() {
 }
 
 #[test]
-fn the_excerpts_of_a_chapter_are_in_the_file() {
+fn every_excerpt_of_a_chapter_is_in_its_rung() {
     for (file, chapter) in RUNGS {
         let source = source(file);
         let lines: Vec<&str> = source.lines().map(str::trim).collect();
@@ -91,7 +91,7 @@ fn the_excerpts_of_a_chapter_are_in_the_file() {
 }
 
 #[test]
-fn a_wrong_rung_or_address_is_told_in_a_line() {
+fn a_wrong_rung_or_address_is_reported_in_one_line() {
     let cases: [(&[&str], &str); 5] = [
         (&[], "error: expected a rung from 1 to 8, and perhaps an address: ladder RUNG [ADDR]"),
         (
@@ -110,8 +110,8 @@ fn a_wrong_rung_or_address_is_told_in_a_line() {
     }
 }
 
-/// Runs the commands that the rung's documentation shows; and on the next rung, under the same limits, those that break
-/// this one. Each has a server of its own, all at once.
+/// Runs the commands that the rung's documentation shows. Those that break the rung run on the next rung too, under the
+/// same limits. Each has a server of its own, and all run in parallel.
 fn climb(rung: usize) {
     let scenes = scenes(&documentation(RUNGS[rung - 1].0));
     assert!(!scenes.is_empty());
@@ -138,7 +138,7 @@ fn holds_on(rung: usize, scene: &Scene) {
     assert_eq!(code, Some(0), "rung {rung}: {}\n{output}", scene.command);
 }
 
-/// A rung on a port of its own, killed when it is dropped.
+/// A rung on its own port, killed when it is dropped.
 struct Server {
     process: Process,
     addr: String,
@@ -151,7 +151,7 @@ impl Server {
         Self { process, addr }
     }
 
-    /// Runs what comes before a scene's command, and then that. Returns its exit code and what it printed.
+    /// Runs the commands before a scene, and then its own. Returns the exit code and the output of the last.
     fn run_all(&self, scene: &Scene) -> (Option<i32>, String) {
         for command in &scene.before {
             let (code, output) = self.run(command);
@@ -160,7 +160,7 @@ impl Server {
         self.run(&scene.command)
     }
 
-    /// Runs a command that is written for the port of the documentation.
+    /// Runs a command of the documentation against the port of this server.
     fn run(&self, command: &str) -> (Option<i32>, String) {
         let command = command
             .replace("127.0.0.1:7007", &self.addr)
@@ -174,9 +174,9 @@ impl Server {
     }
 }
 
-/// A `frameloop` command of a documentation, and what it is shown to print.
+/// A `frameloop` command of a documentation, and the output that is shown for it.
 struct Scene {
-    /// Those since the server was started that are not `frameloop`: limits.
+    /// The commands since the start of the server that are not `frameloop`: limits.
     before: Vec<String>,
     command: String,
     shown: Vec<String>,
@@ -210,14 +210,14 @@ fn console_lines(text: &str) -> impl Iterator<Item = &str> {
     text.split("```console\n").skip(1).filter_map(|block| block.split("```").next()).flat_map(str::lines)
 }
 
-/// The first line that is shown and does not come behind those before it.
+/// The first shown line that is missing in the output, in this order.
 fn missing_line<'a>(shown: &'a [String], output: &str) -> Option<&'a str> {
     let mut lines = output.lines();
     let mut shown = shown.iter().filter(|line| *line != "…");
     shown.find(|line| !lines.any(|came| is_like(line, came))).map(String::as_str)
 }
 
-/// Whether a line is as it is shown, where `…` stands for any text and each number for any.
+/// Whether a line matches the shown one, in which `…` stands for any text and a number for any number.
 fn is_like(shown: &str, came: &str) -> bool {
     let came = without_figures(came);
     let shown = without_figures(shown);
@@ -232,7 +232,7 @@ fn is_like(shown: &str, came: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// With 0 for each number, and one blank for several: a duration takes more or less room. Its unit may differ too.
+/// Replaces each number with 0, each unit of time with s, and several blanks with one.
 fn without_figures(line: &str) -> String {
     let words = line.split_ascii_whitespace().map(|word| {
         let is_unit = matches!(word, "us" | "ms" | "s");

@@ -205,9 +205,10 @@ fn binary_payload(target: &mut Target) -> Played {
 }
 
 fn large_frame(target: &mut Target) -> Played {
-    let mut peer = target.connect_narrow()?;
     let len = LARGE.min(target.max_payload as usize);
+    // Before it connects: a server may have a deadline for a client that is silent.
     let (large, small) = (target.payloads.frame(len), target.payloads.frame(20.min(len)));
+    let mut peer = target.connect_narrow()?;
     peer.send(&large)?;
     // The answer fills every buffer on its way, before the first byte of it is read.
     thread::sleep(PAUSE);
