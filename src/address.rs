@@ -1,4 +1,4 @@
-//! Addresses: of listeners, of outbound connections, and of peers.
+//! Addresses of listeners, outbound connections and peers.
 
 mod explained;
 mod unix;
@@ -13,7 +13,11 @@ use std::str::FromStr;
 pub(crate) use crate::address::explained::is_mapped;
 pub(crate) use crate::address::unix::{UnixAddr, connect as connect_unix};
 
-/// The address of a listener: to listen on, or to dial.
+/// Holds an address to listen on or to dial.
+///
+/// It is parsed from `IP:PORT`, or from `unix:` and a path. A name is not resolved, because that would block.
+///
+/// # Examples
 ///
 /// ```
 /// use frameloop::Address;
@@ -26,17 +30,17 @@ pub(crate) use crate::address::unix::{UnixAddr, connect as connect_unix};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
-    /// An IPv4 or IPv6 address with a port; port 0 lets the kernel choose.
+    /// An IPv4 or IPv6 address with a port. For a listener, port 0 lets the kernel choose.
     Tcp(SocketAddr),
     /// The path of a Unix stream socket (`unix(7)`), of at most [`UNIX_LEN_MAX`](Self::UNIX_LEN_MAX) bytes.
     ///
-    /// On Linux, `@name` is an abstract name, which is no file: any process of the same network namespace may connect, and
-    /// nothing is left behind. A file whose name begins with `@` is written `./@name`.
+    /// On Linux, `@name` is an abstract name, which is no file: any process in the same network namespace may connect, and
+    /// there is no file to remove. Write `./@name` for a file whose name begins with `@`.
     Unix(PathBuf),
 }
 
 impl Address {
-    /// The most bytes of a Unix socket's path, or of an abstract name without its `@`: 107 on Linux.
+    /// The longest path of a Unix socket, or abstract name without its `@`, in bytes: 107 on Linux.
     pub const UNIX_LEN_MAX: usize = unix::LEN_MAX;
 }
 
@@ -52,8 +56,8 @@ impl fmt::Display for Address {
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// Parses `IP:PORT`, as `127.0.0.1:7007` or `[::1]:7007`, or `unix:` and a path, as [`Display`](fmt::Display) writes
-    /// them. A name is not resolved, because that would block.
+    /// Parses `IP:PORT`, such as `127.0.0.1:7007` or `[::1]:7007`, or `unix:` and a path, as [`Display`](fmt::Display) writes
+    /// them.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         match text.strip_prefix("unix:") {
             Some(path) => match UnixAddr::of(path.as_ref()).socket_addr() {
@@ -67,7 +71,7 @@ impl FromStr for Address {
     }
 }
 
-/// Why a text is not an [`Address`]: what was read, and what to write instead.
+/// Reports that a text is not an [`Address`]. It displays the text and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressError(String);
 
@@ -79,7 +83,7 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
-/// Says why an address cannot be listened on, and what to do.
+/// Explains why listening on an address failed, and what to do.
 pub(crate) fn explain_listen(addr: &Address, error: io::Error) -> io::Error {
     match addr {
         Address::Tcp(addr) => explained::explain_tcp(*addr, error),
@@ -93,7 +97,9 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// An outbound connection to open, for [`Context::dial`](crate::Context::dial).
+/// Describes an outbound connection to open, for [`Context::dial`](crate::Context::dial).
+///
+/// # Examples
 ///
 /// ```
 /// use frameloop::Dial;
@@ -116,18 +122,20 @@ enum Targets {
 }
 
 impl Dial {
-    /// Connects to a listener.
+    /// Creates a dial to one address.
     #[must_use]
     pub fn to(addr: impl Into<Address>) -> Self {
         Self { to: Targets::One(addr.into()), from: None }
     }
 
-    /// Connects to the first of these addresses that accepts. They are tried one after the other, in this order; each attempt has
-    /// the whole connect timeout. An attempt that fails for a reason of the address leads to the next one, so the dial
-    /// fails only with the error of the last. Without an address it fails with [`DialError::NoAddress`].
+    /// Creates a dial to the first of several addresses that accepts.
     ///
-    /// For a name, give all its addresses, in the order of RFC 8305, section 4. Resolving it is up to the caller, because
-    /// a reactor never blocks.
+    /// They are tried one after the other, in this order, each for the whole
+    /// [`connect_timeout`](crate::ConfigBuilder::connect_timeout). If an attempt fails because of its address, the next one
+    /// follows; the dial fails with the error of the last. An empty list fails with [`DialError::NoAddress`].
+    ///
+    /// For a name, pass all its addresses, in the order of RFC 8305, section 4. Resolve it before, on another thread, because
+    /// that blocks.
     ///
     /// [`DialError::NoAddress`]: crate::DialError::NoAddress
     #[must_use]
@@ -135,23 +143,23 @@ impl Dial {
         Self { to: Targets::AnyOf(addrs.into()), from: None }
     }
 
-    /// Connects from this local address instead of one that the kernel chooses. It has no effect on a Unix socket.
+    /// Sets the local address to connect from. By default the kernel chooses. It has no effect on a Unix socket.
     ///
-    /// There are some 28,000 ports to one destination for each address (`net.ipv4.ip_local_port_range`). The port is
-    /// chosen when the connection is made, so that one port can serve connections to several destinations
-    /// (`IP_BIND_ADDRESS_NO_PORT`, `ip(7)`).
+    /// For each local address there are about 28,000 ports to one destination (`net.ipv4.ip_local_port_range`). The kernel
+    /// chooses the port at `connect`, so connections to several destinations can share it (`IP_BIND_ADDRESS_NO_PORT`,
+    /// `ip(7)`).
     #[must_use]
     pub fn bind(mut self, ip: IpAddr) -> Self {
         self.from = Some(ip);
         self
     }
 
-    /// The address of our own, if one is given.
+    /// Returns the local address, if one is set.
     pub(crate) fn source(&self) -> Option<IpAddr> {
         self.from
     }
 
-    /// Takes the address that is tried next. One of another family than the source is left out if any other is left.
+    /// Takes the address to try next. Addresses of another family than the source are skipped if there are others.
     pub(crate) fn take_next(&mut self) -> Option<Address> {
         let from = self.from;
         let fits = |to: &SocketAddr| from.is_none_or(|from| from.is_ipv4() == to.is_ipv4());
@@ -168,7 +176,7 @@ impl Dial {
         }
     }
 
-    /// Whether [`take_next`](Self::take_next) has another address to give.
+    /// Whether [`take_next`](Self::take_next) will return an address.
     pub(crate) fn has_next(&self) -> bool {
         match &self.to {
             Targets::One(_) => true,
@@ -191,10 +199,10 @@ impl fmt::Display for Dial {
     }
 }
 
-/// The address of a peer.
+/// Holds the address of a peer, in 16 bytes.
 ///
-/// An IPv4 address mapped into IPv6 (RFC 4291, section 2.5.5.2) is the IPv4 address. An IPv6 address is boxed, so that a
-/// connection has no room for one that it does not need.
+/// An IPv4 address mapped into IPv6 (RFC 4291, section 2.5.5.2) becomes the IPv4 address. An IPv6 address is boxed, so that
+/// other connections need no room for one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PeerAddr(Kind);
 
@@ -206,10 +214,10 @@ enum Kind {
 }
 
 impl PeerAddr {
-    /// A peer on this machine that has no address: the far end of a Unix socket.
+    /// The address of a peer that has none: the other end of a Unix socket.
     pub const UNNAMED: Self = Self(Kind::Unnamed);
 
-    /// The socket address; `None` for a Unix socket.
+    /// Returns the socket address; `None` for a Unix socket.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
@@ -219,7 +227,7 @@ impl PeerAddr {
         }
     }
 
-    /// The IP address; `None` for a Unix socket.
+    /// Returns the IP address; `None` for a Unix socket.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|addr| addr.ip())

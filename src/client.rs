@@ -1,6 +1,6 @@
-//! A small blocking client: one connection, frames out, frames in.
+//! A small blocking client: one connection, on which frames are sent and received.
 //!
-//! It is generic over its stream, so that everything but connecting is tested without a socket.
+//! It needs no reactor. [`Client`] is generic over its stream, so you can test without a socket.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -12,7 +12,7 @@ use std::{error, fmt, mem};
 use crate::address::connect_unix;
 use crate::wire::{FrameError, HEADER_LEN, announced_len, encode_header};
 
-/// A blocking connection to a server that speaks frames.
+/// Sends and receives frames on one blocking connection.
 ///
 /// # Examples
 ///
@@ -27,27 +27,27 @@ use crate::wire::{FrameError, HEADER_LEN, announced_len, encode_header};
 #[derive(Debug)]
 pub struct Client<S> {
     stream: S,
-    /// The header and payload that came so far of the frame being received; empty between two frames. It outlives a
-    /// timeout, so that the next [`receive`](Self::receive) goes on where the last one stopped.
+    /// The bytes received so far of the current frame, header included; empty between two frames. They survive a timeout, so
+    /// that the next [`receive`](Self::receive) continues where the last one stopped.
     inbox: Vec<u8>,
-    /// Set while a frame is being sent: still set afterwards, the stream was left in the middle of one.
+    /// Set while a frame is sent. If it is still set afterwards, the stream ends in the middle of a frame.
     is_inside_sent_frame: bool,
     max_payload: u32,
-    /// For error messages; the stream itself enforces it.
+    /// For error messages: the stream enforces it.
     timeout: Option<Duration>,
 }
 
 impl Client<TcpStream> {
-    /// Connects over TCP, to the first of the addresses that answers.
+    /// Connects over TCP, to the first address of `addr` that accepts.
     ///
-    /// `timeout` bounds connecting to one address, and afterwards each wait for the server: how long not a byte came of
-    /// a reply that is awaited, or not a byte was taken of a frame that is sent. A server that keeps sending a little
-    /// can take longer in all. `None` or zero waits for ever.
+    /// `timeout` limits the time to connect to one address, and later the time without any progress: no byte of a reply
+    /// arrives, or the server accepts no byte of a frame. A server that keeps making a little progress can take longer in
+    /// total. `None` or zero means no limit.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Resolve`] if `addr` names no address, [`ClientError::Connect`] with the last address tried if none
-    /// of them answers.
+    /// [`ClientError::Resolve`] if `addr` cannot be resolved or is empty; [`ClientError::Connect`] with the last address tried
+    /// if none accepts.
     pub fn connect(addr: impl ToSocketAddrs, timeout: Option<Duration>) -> Result<Self, ClientError> {
         let timeout = timeout.filter(|timeout| !timeout.is_zero());
         let mut outcome = Err(ClientError::Resolve(io::ErrorKind::NotFound.into()));
@@ -64,14 +64,14 @@ impl Client<TcpStream> {
 }
 
 impl Client<UnixStream> {
-    /// Connects to the Unix stream socket at `path`; on Linux `@name` is an abstract name.
+    /// Connects to the Unix stream socket at `path`; on Linux, `@name` is an abstract name.
     ///
-    /// `timeout` is as for [`connect`](Client::connect), except that connecting itself is not bounded: it waits only
-    /// where the server's listen queue is full.
+    /// `timeout` is as for [`connect`](Client::connect), but does not limit the time to connect, which waits only while the
+    /// server's listen queue is full.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Connect`] if there is no such socket or nobody listens on it.
+    /// [`ClientError::Connect`] if there is no such socket, or no server listens on it.
     pub fn connect_unix(path: impl AsRef<Path>, timeout: Option<Duration>) -> Result<Self, ClientError> {
         let timeout = timeout.filter(|timeout| !timeout.is_zero());
         let path = path.as_ref();
@@ -82,7 +82,7 @@ impl Client<UnixStream> {
 }
 
 impl<S> Client<S> {
-    /// A client on a stream that is connected already, and blocking.
+    /// Creates a client on a connected, blocking stream. Timeouts are those of the stream.
     pub fn new(stream: S) -> Self {
         Self {
             stream,
@@ -93,37 +93,37 @@ impl<S> Client<S> {
         }
     }
 
-    /// Sets the longest reply that is accepted, in bytes. Default 1 GiB.
+    /// Sets the longest payload of a reply, in bytes. Default 1 GiB; from 0 to 4 GiB - 1.
     ///
-    /// A reply takes memory only as its bytes come, whatever its header says.
+    /// Memory grows with the bytes that arrive, not with the length that a header announces.
     pub fn set_payload_len_max(&mut self, max_payload: u32) {
         self.max_payload = max_payload;
     }
 
-    /// The stream, to set its options.
+    /// Returns the stream, for example to set its options.
     pub fn stream(&self) -> &S {
         &self.stream
     }
 }
 
 impl<S: Read + Write> Client<S> {
-    /// Sends a frame and waits for the next one to come.
+    /// Sends a frame, and waits for the next frame of the server. Returns its payload.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send) and [`receive`](Self::receive); [`ClientError::Closed`] if the server closes instead.
+    /// As for [`send`](Self::send) and [`receive`](Self::receive); [`ClientError::Closed`] if the server closes instead.
     pub fn call(&mut self, payload: &[u8]) -> Result<Vec<u8>, ClientError> {
         self.send(payload)?;
         self.receive()?.ok_or(ClientError::Closed)
     }
 
-    /// Sends a frame.
+    /// Sends a frame. Returns when the kernel has accepted all of it.
     ///
     /// # Errors
     ///
-    /// [`ClientError::PayloadTooLong`] if no header can announce it; nothing was sent then. After
-    /// [`ClientError::SendTimeout`] and [`ClientError::Lost`] the stream may be left in the middle of a frame: no more
-    /// can be sent, and trying gives [`ClientError::InsideSentFrame`]. Replies can still be received.
+    /// [`ClientError::PayloadTooLong`] if no header can announce the payload; nothing was sent then. After
+    /// [`ClientError::SendTimeout`] or [`ClientError::Lost`], part of the frame may have been sent: then no other frame can
+    /// follow, and sending returns [`ClientError::InsideSentFrame`]. Replies can still be received.
     pub fn send(&mut self, payload: &[u8]) -> Result<(), ClientError> {
         if self.is_inside_sent_frame {
             return Err(ClientError::InsideSentFrame);
@@ -145,14 +145,15 @@ impl<S: Read + Write> Client<S> {
         Ok(())
     }
 
-    /// Sends a frame whose payload is read while it is sent, and which is never held as a whole.
+    /// Sends a frame of `payload_len` bytes, which are read from `payload` in pieces of at most 64 KiB.
     ///
-    /// Nothing is received meanwhile: a server that answers a frame before it has all of it needs somebody else to read.
+    /// Nothing is received meanwhile. If the server replies before it has received the whole frame, read the replies on
+    /// another thread.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); [`ClientError::Payload`] if `payload` cannot be read or ends before `payload_len` bytes,
-    /// and then the stream is left in the middle of a frame.
+    /// As for [`send`](Self::send); [`ClientError::Payload`] if `payload` cannot be read, or ends before `payload_len` bytes.
+    /// Then part of the frame has been sent.
     pub fn send_from(&mut self, payload_len: u32, payload: impl Read) -> Result<(), ClientError> {
         if self.is_inside_sent_frame {
             return Err(ClientError::InsideSentFrame);
@@ -182,12 +183,12 @@ impl<S: Read + Write> Client<S> {
         if is_timeout(&error) { ClientError::SendTimeout(self.timeout) } else { ClientError::Lost(error) }
     }
 
-    /// Waits for the next frame and returns its payload; `None` once the server has closed in order, between two frames.
+    /// Waits for the next frame, and returns its payload; `None` if the server has closed between two frames.
     ///
     /// # Errors
     ///
-    /// After [`ClientError::ReplyTimeout`] it can be called again and goes on where it stopped; what came of the frame so
-    /// far is kept. [`ClientError::ReplyTooLong`], [`ClientError::ClosedInsideReply`] and [`ClientError::Lost`] are final.
+    /// [`ClientError::ReplyTimeout`] keeps the bytes that have arrived: call it again to continue.
+    /// [`ClientError::ReplyTooLong`], [`ClientError::ClosedInsideReply`] and [`ClientError::Lost`] are final.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         loop {
             let announced = announced_len(&self.inbox, self.max_payload).map_err(ClientError::ReplyTooLong)?;
@@ -204,10 +205,10 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    /// Reads until `missing` more bytes are there or the stream has ended, and returns how many came.
+    /// Reads until `missing` more bytes have arrived or the stream has ended, and returns how many arrived.
     ///
-    /// `read_to_end` grows the buffer with what has come, not to what is announced, and retries what a signal interrupts.
-    /// The little room made before lets a short payload come in one read.
+    /// `read_to_end` grows the buffer with the bytes that arrive, and repeats a read that a signal interrupts. The bytes
+    /// reserved before let it read a short payload in one call.
     fn fill(&mut self, missing: usize) -> Result<usize, ClientError> {
         self.inbox.reserve(missing.min(ROOM_BYTES_MAX));
         let mut rest = (&mut self.stream).take(missing as u64);
@@ -224,41 +225,41 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// What a [`Client`] could not do.
+/// Reports why a call of a [`Client`] failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The address names nothing to connect to.
+    /// The address cannot be resolved.
     Resolve(io::Error),
-    /// Nobody answers at the address.
+    /// No server accepts at the address.
     Connect {
         /// The address that was tried.
         addr: String,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The payload is longer than a header can announce; its length in bytes.
+    /// The payload is longer than a header can announce. Its length, in bytes.
     PayloadTooLong(usize),
     /// The payload to send could not be read.
     Payload(io::Error),
-    /// The server took nothing of a frame for this long.
+    /// The server accepted no byte of a frame for this long.
     SendTimeout(Option<Duration>),
-    /// An earlier frame was sent only in part, so no other can follow it.
+    /// An earlier frame was sent only in part, so no other frame can follow.
     InsideSentFrame,
-    /// Not a byte of the reply came for this long.
+    /// No byte of the reply arrived for this long.
     ReplyTimeout(Option<Duration>),
     /// The reply's header announces more than the limit.
     ReplyTooLong(FrameError),
-    /// The server closed the connection in order, and a reply was awaited.
+    /// The server closed the connection between two frames, and a reply was expected.
     Closed,
     /// The server closed the connection inside a reply.
     ClosedInsideReply {
-        /// Bytes of the reply's frame that had come, its header included.
+        /// Bytes of the reply's frame that had arrived, including its header.
         received: usize,
-        /// The payload length that the header announced, in bytes, if all of the header had come.
+        /// The payload length that the header announced, in bytes; `None` if the header was incomplete.
         announced: Option<u32>,
     },
-    /// The connection broke.
+    /// The connection failed.
     Lost(io::Error),
 }
 
@@ -329,18 +330,18 @@ fn open_unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Whether a blocking socket's own timeout ended the call: Unix says `WouldBlock`, Windows `TimedOut`.
+/// Whether the timeout of the blocking socket ended the call: Unix returns `WouldBlock`, Windows `TimedOut`.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// How much of a payload is copied behind its header, in bytes, to be sent with it.
+/// How many bytes of a payload are copied and sent in one call with the header.
 const FIRST_BYTES_MAX: usize = 64 << 10;
 
-/// The most room, in bytes, that is made for a payload before any of it has come.
+/// How many bytes are reserved at most for a payload before any of it has arrived.
 const ROOM_BYTES_MAX: usize = 4 << 10;
 
-/// Generous, and still an answer to a server that speaks another protocol: its text reads as a length above this.
+/// The text of another protocol reads as a length above this limit.
 const PAYLOAD_LEN_MAX_DEFAULT: u32 = 1 << 30;
 
 #[cfg(test)]

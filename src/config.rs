@@ -1,8 +1,8 @@
-//! What a reactor may use: limits, budgets, water marks and deadlines.
+//! The settings of a reactor: limits, budgets, water marks and deadlines.
 //!
-//! A [`Config`] is built by [`Config::builder`] and checked once, when it is built: what reaches the reactor can work.
+//! [`ConfigBuilder::build`] checks them once, so a reactor only gets settings that can work.
 //!
-//! Rule: [`Duration::MAX`] means "forever" in every setting, and so does any other duration that the clock cannot count to.
+//! Rule: [`Duration::MAX`] means "forever" in every setting, and so does any other duration whose end an [`Instant`] cannot hold.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::wire::HEADER_LEN;
 /// The capacity of the largest chunk, in bytes: a frame with a payload of 64 KiB, with room to spare for the next header.
 pub(crate) const CHUNK_LEN: usize = 68 << 10;
 
-/// Settings of a reactor, checked to be consistent.
+/// Holds the settings of a reactor, which were checked to be consistent.
 ///
-/// Every constructor sets every bound; nothing is unlimited by omission. A field is read by the method of its name on
-/// [`ConfigBuilder`], which also documents it. [`Duration::MAX`] means "forever" in each of them.
+/// [`Config::default`] has the defaults, and [`Config::builder`] changes them. The methods of [`ConfigBuilder`] document each
+/// setting: its default, unit and range. Where a setting is a [`Duration`], [`Duration::MAX`] means "forever".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub(crate) max_payload: u32,
@@ -51,7 +51,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// A builder that starts from the defaults.
+    /// Returns a builder that starts from the defaults.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -67,16 +69,16 @@ impl Config {
         ConfigBuilder::default()
     }
 
-    /// The rule: a memory limit that lets a server start also lets every frame through that its other limits allow.
+    /// Returns the smallest [`memory`](ConfigBuilder::memory) that these settings allow, in bytes.
     ///
-    /// The least such limit, in bytes: the longest frame and the chunk that it is read into last; or what a connection holds
-    /// that has reached its high-water mark with shorter frames.
+    /// Rule: a memory limit with which a server starts has room for every frame that its other limits allow. That is the
+    /// longest frame and a chunk of 68 KiB, or output up to the high-water mark and four chunks, whichever is more.
     #[must_use]
     pub fn memory_min(&self) -> usize {
         self.longest_frame_bytes().max(self.small_bytes_max())
     }
 
-    /// What the longest frame takes while it is received.
+    /// The buffers for the longest frame while it is received, in bytes.
     fn longest_frame_bytes(&self) -> usize {
         (self.max_payload as usize).saturating_add(HEADER_LEN + CHUNK_LEN)
     }
@@ -95,15 +97,15 @@ impl Config {
         Err(ConfigError::new("memory", self.memory, allowed))
     }
 
-    /// The most buffer memory that a connection needs whose frames fit a chunk: output up to the high-water mark and a
-    /// response, with a chunk to spare at either end of it, and a chunk of input.
+    /// The most buffers that a connection needs if its frames fit a chunk, in bytes: output up to the high-water mark and a
+    /// reply, a partly used chunk at either end of it, and a chunk of input.
     pub(crate) fn small_bytes_max(&self) -> usize {
         self.output_high_water.saturating_add(4 * CHUNK_LEN)
     }
 }
 
 impl Default for Config {
-    /// The settings that [`Config::builder`] starts from.
+    /// Returns the settings that [`Config::builder`] starts from.
     fn default() -> Self {
         Self {
             max_payload: 16 << 20,
@@ -140,12 +142,24 @@ impl Default for Config {
     }
 }
 
-/// The instant that is `wait` after `from`; `None` if it never comes.
+/// Returns the instant `wait` after `from`; `None` if an [`Instant`] cannot hold it, which means "never".
 pub(crate) fn after(from: Instant, wait: Duration) -> Option<Instant> {
     from.checked_add(wait)
 }
 
-/// Collects settings; [`build`](Self::build) checks them.
+/// Collects the settings of a [`Config`]; [`build`](Self::build) checks them.
+///
+/// A setting that is not called keeps its default. A value out of its range is reported by [`build`](Self::build).
+///
+/// # Examples
+///
+/// ```
+/// use frameloop::Config;
+///
+/// let refused = Config::builder().output_high_water(1_024).build().unwrap_err();
+/// assert_eq!(refused.setting(), "output_low_water");
+/// assert_eq!(refused.to_string(), "output_low_water is 16384 and must be at most 1023");
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ConfigBuilder {
@@ -167,127 +181,151 @@ macro_rules! setters {
 
 impl ConfigBuilder {
     setters! {
-        /// The largest payload that a peer may announce, in bytes. Default 16 MiB; at most 4 GiB - 1.
+        /// Sets the longest payload that a peer may announce, in bytes. Default 16 MiB; from 0 to 4 GiB - 1.
+        ///
+        /// A longer frame closes the connection with [`CloseReason::FrameTooLong`](crate::CloseReason::FrameTooLong) as soon
+        /// as its header has arrived.
         max_payload: u32,
-        /// The most connections at a time; one more takes the place of an idle one ([`reclaim_idle`](Self::reclaim_idle)), or
-        /// is refused and counted. Default 10,000.
+        /// Sets how many connections may exist at a time, accepted and dialed. Default 10,000; from 1 to 2^32 - 16 (on 32-bit
+        /// targets 2^16 - 16).
+        ///
+        /// One more takes the place of an idle one ([`reclaim_idle`](Self::reclaim_idle)); without one, it is closed at once
+        /// and counted as refused.
         max_connections: usize,
-        /// The most connections at a time from addresses that share a prefix, as long as [`ip_prefix`](Self::ip_prefix) says.
-        /// Default `None`: no such limit.
+        /// Limits the accepted connections at a time from addresses with a common prefix, whose length is
+        /// [`ip_prefix`](Self::ip_prefix). Default `None`: no limit. Otherwise at least 1.
         ///
-        /// An IPv4 address mapped into IPv6 counts as the IPv4 address.
+        /// A further connection is closed at once and counted as refused. An IPv4 address mapped into IPv6 counts as the IPv4
+        /// address. Unix sockets have no address, and so no such limit.
         max_per_ip: Option<usize>,
-        /// The bits that [`max_per_ip`](Self::max_per_ip) compares, of an IPv4 address (1 to 32) and of an IPv6 address (1 to
-        /// 128). Default 32 and 64: an IPv6 network of this size is what one client gets, and may choose its addresses from.
+        /// Sets how many leading bits of an address [`max_per_ip`](Self::max_per_ip) compares: of an IPv4 address (from 1 to
+        /// 32) and of an IPv6 address (from 1 to 128). Default 32 and 64.
+        ///
+        /// A client usually has a whole IPv6 network of 64 bits, and can use any address in it.
         ip_prefix: (u8, u8),
-        /// The most bytes that the buffers of all connections may take together. Default 1 GiB; at least the longest frame
-        /// and a chunk of 68 KiB, and no less than `output_high_water` and four chunks ([`Config::memory_min`]).
+        /// Limits the buffers of all connections together, in bytes. Default 1 GiB; at least [`Config::memory_min`], which
+        /// is 16 MiB + 68 KiB + 4 with the other defaults.
         ///
-        /// Where it is reached, the connection that holds the most pending input and output is closed first, with
-        /// [`CloseReason::Evicted`](crate::CloseReason::Evicted); connections that need little, and new ones, are served
-        /// with what that frees. A handler that calls [`Frame::payload`](crate::Frame::payload) on a frame longer than a
-        /// chunk takes one frame more while the callback runs.
+        /// At the limit, the connection that holds the most pending input and output is closed, with
+        /// [`CloseReason::Evicted`](crate::CloseReason::Evicted), until there is room for the others. A handler that calls
+        /// [`Frame::payload`](crate::Frame::payload) on a frame longer than a chunk (68 KiB) uses one frame more than this
+        /// limit while the callback runs.
         memory: usize,
-        /// The high-water mark: unsent output, in bytes, at which reading from a peer pauses. Default 64 KiB.
+        /// Sets the high-water mark: with this many bytes of pending output, sends return
+        /// [`SendError::Full`](crate::SendError::Full), and input from an accepted connection pauses. Default 64 KiB; at
+        /// least 1.
         output_high_water: usize,
-        /// The low-water mark: unsent output, in bytes, at which reading resumes. Default 16 KiB.
+        /// Sets the low-water mark: when pending output has fallen to this many bytes, input resumes, and
+        /// [`Handler::on_writable`](crate::Handler::on_writable) is called. Default 16 KiB; from 0 to the high-water mark - 1.
         output_low_water: usize,
-        /// Closes a connection on which nothing moved for this long: no frame in either direction, and no byte of one.
-        /// Default `None`: never.
+        /// Closes a connection on which no byte has moved in either direction for this long. Default `None`: never. Otherwise
+        /// more than 0.
+        ///
+        /// A frame of which bytes keep arriving counts as activity.
         idle_timeout: Option<Duration>,
-        /// When there are as many connections as [`max_connections`](Self::max_connections) allows, or the kernel has no
-        /// descriptor for another, closes the accepted connection that has been idle longest for each client that is
-        /// accepted, if it has been idle for this long, to the millisecond; with
-        /// [`CloseReason::Reclaimed`](crate::CloseReason::Reclaimed). Default 30 s; `None`, or more than 52 days: never.
+        /// Sets how long an accepted connection must have been idle before a new client may take its place. Default 30 s;
+        /// `None`, or more than 52 days: never. Otherwise more than 0, counted in milliseconds.
         ///
-        /// A frame in either direction, an incomplete frame, pending output and unread input are activity.
+        /// A place is needed when [`max_connections`](Self::max_connections) is reached, or when the kernel has no descriptor
+        /// for another connection. Then the connection that has been idle longest is closed, with
+        /// [`CloseReason::Reclaimed`](crate::CloseReason::Reclaimed). A frame in either direction, an incomplete frame,
+        /// pending output and unread input are activity.
         reclaim_idle: Option<Duration>,
-        /// Closes a connection whose frame is not complete this long after its first byte. Default 30 s.
+        /// Closes a connection whose frame is not complete this long after its first byte. Default 30 s; `None`: never.
+        /// Otherwise more than 0.
         frame_timeout: Option<Duration>,
-        /// Closes a connection with a reset whose peer has pending output and accepts none of it, or less than
-        /// [`write_rate_min`](Self::write_rate_min), over a window of this length. Default 30 s.
+        /// Closes a connection with a reset if the peer accepts none of its pending output in a window of this length, or
+        /// less than [`write_rate_min`](Self::write_rate_min). Default 30 s; `None`: never. Otherwise more than 0.
         ///
-        /// Output is pending until the peer's kernel has acknowledged it, also when it has left for the kernel's
-        /// send buffer. The first window begins when a write blocks, or when 64 KiB may be unacknowledged; each further one
-        /// where the last has ended. So a peer that stops reading is closed within two windows, unless less than 64 KiB are
+        /// Output is pending until the peer's kernel has acknowledged it, even if our kernel has taken it. The first window
+        /// begins when a write would block, or when 64 KiB may be unacknowledged; each further window begins at the end of
+        /// the previous one. So a peer that stops reading is closed within two windows, unless less than 64 KiB are
         /// unacknowledged.
         write_timeout: Option<Duration>,
-        /// The least that a peer accepts of its pending output, in bytes per second, measured over windows of
-        /// [`write_timeout`](Self::write_timeout); 0 is off. Default 4 KiB/s.
+        /// Sets how fast a peer must accept its pending output, in bytes per second. Default 4 KiB/s; 0 = off, then any
+        /// progress is enough.
         ///
-        /// A peer may fall behind by three quarters of what a window asks for, because what it reads is acknowledged in
-        /// steps.
+        /// The rate is measured over windows of [`write_timeout`](Self::write_timeout). What a peer reads is acknowledged in
+        /// steps, so it may fall behind by three quarters of what a window requires.
         write_rate_min: usize,
-        /// How long, after our end of a stream was shut down, what the peer still sends is read and thrown away before
-        /// the socket is closed. Default 1 s.
+        /// Sets how long input is still read and discarded after our FIN was sent, before the socket is closed. Default 1 s;
+        /// more than 0. [`Duration::MAX`] waits until the peer closes.
         ///
-        /// Closing a socket with unread input makes the kernel send RST, which can destroy output that is still on its
-        /// way (RFC 1122, section 4.2.2.13; RFC 9112, section 9.6).
+        /// Closing a socket with unread input makes the kernel send RST, which can destroy output that is still in flight
+        /// (RFC 1122, section 4.2.2.13; RFC 9112, section 9.6).
         linger_timeout: Duration,
-        /// How long a drain may take before what is left is cut; zero cuts at once. Default 5 s.
+        /// Sets how long a drain may take; then the connections that are left are aborted. Default 5 s; 0 aborts them
+        /// immediately, and [`Duration::MAX`] waits for all of them.
         drain_timeout: Duration,
-        /// How long a connection that is dialed may take to be made. Default 10 s.
+        /// Sets how long each connect attempt of a dial may take. Default 10 s; more than 0. [`Duration::MAX`] leaves the
+        /// limit to the kernel.
         connect_timeout: Duration,
-        /// Reading from one connection stops for this turn once this many bytes were read. Default 128 KiB.
+        /// Limits what is read from one connection in one turn, in bytes. Default 128 KiB; at least 1.
         read_budget_bytes: usize,
-        /// Writing to one connection stops for this turn once this many bytes were written, and one call takes
-        /// no more than these, rounded up to a chunk of 68 KiB. Default 512 KiB.
-        write_budget_bytes: usize,
-        /// The most frames of one connection that are handled in one turn. Default 2,048.
-        frame_budget: usize,
-        /// The most bytes that one turn reads and writes, for all connections together. Default 1 MiB; at least 16 KiB.
+        /// Limits what is written to one connection in one turn, in bytes. Default 512 KiB; at least 1.
         ///
-        /// What is left over waits for the next turn, in order, so that connections that became ready meanwhile have their
-        /// turn. Less lets a small request wait for fewer bytes of others, for one more poll every so many bytes.
+        /// One system call writes at most this many bytes, rounded up to a chunk of 68 KiB.
+        write_budget_bytes: usize,
+        /// Limits how many frames of one connection are delivered in one turn. Default 2,048; at least 1.
+        frame_budget: usize,
+        /// Limits what one turn reads and writes for all connections together, in bytes. Default 1 MiB; at least 16 KiB.
+        ///
+        /// Connections without a share keep their places for the next turn, so that a connection that becomes ready
+        /// meanwhile is served soon. A smaller budget shortens the wait of a small request behind large ones, and costs more
+        /// polls.
         turn_budget: usize,
-        /// The most connections that each listener accepts in one turn. Default 64.
+        /// Limits how many connections each listener accepts in one turn. Default 64; at least 1.
         accept_budget: usize,
-        /// The most connections that are dialed in one turn. Default 64.
+        /// Limits how many connect attempts begin in one turn. Default 64; at least 1.
         dial_budget: usize,
-        /// The most messages from other threads that wait for the handler; [`Handle::send`](crate::Handle::send) returns one
-        /// beyond that to its sender. Default 65,536.
+        /// Limits how many messages from other threads may wait for the handler; then
+        /// [`Handle::send`](crate::Handle::send) returns [`HandleError::Full`](crate::HandleError::Full) with the message.
+        /// Default 65,536; at least 1.
         mailbox_max: usize,
-        /// The most dials that wait to be begun; [`Context::dial`](crate::Context::dial) refuses one beyond that. Default 65,536.
+        /// Limits how many dials may wait for their first connect attempt; then [`Context::dial`](crate::Context::dial)
+        /// returns an error. Default 65,536; at least 1.
         dials_max: usize,
-        /// The most timers that are set at a time; [`Context::set_timer`](crate::Context::set_timer) refuses one beyond that.
-        /// Default 1,048,576.
+        /// Limits how many timers may be set at a time; then [`Context::set_timer`](crate::Context::set_timer) returns an
+        /// error. Default 1,048,576; at least 1.
         timers_max: usize,
-        /// The most events that one poll returns. Default 256: with many more, what the kernel has just touched of a
-        /// connection is no longer in the cache when its turn comes.
+        /// Limits how many events one poll returns. Default 256; from 1 to 1,048,576.
+        ///
+        /// With many more, what the kernel has touched of a connection has left the processor's cache before its turn.
         events_per_turn: usize,
-        /// The most bytes of unused buffers that are kept for reuse. Default 16 MiB.
+        /// Limits how many bytes of unused buffers are kept for reuse. Default 16 MiB; 0 keeps none.
         pool_bytes_max: usize,
-        /// The listen queue's length (`listen(2)`; the kernel caps it, on Linux at `net.core.somaxconn`).
-        /// Default 4,096.
+        /// Sets the length of the listen queue (`listen(2)`). Default 4,096; from 1 to 2^31 - 1.
+        ///
+        /// The kernel caps it, on Linux at `net.core.somaxconn`.
         backlog: u32,
-        /// Sets `SO_REUSEPORT`, so that several processes can listen on one port (`socket(7)`). Default off.
+        /// Sets `SO_REUSEPORT`, so that several processes can listen on one port (`socket(7)`). Default `false`.
         reuse_port: bool,
-        /// Probes a peer that has been silent for this long, from 1 s to 32,767 s in whole seconds (`SO_KEEPALIVE`,
-        /// `tcp(7)`). Default `None`: off.
+        /// Enables keepalive probes to a peer that has been silent for this long (`SO_KEEPALIVE`, `tcp(7)`). Default `None`:
+        /// off. Otherwise from 1 s to 32,767 s; fractions of a second are dropped.
         ///
         /// Five probes follow, a fifth of this time apart but at least 1 s (`TCP_KEEPINTVL`, `TCP_KEEPCNT`). So a peer that
-        /// has vanished is found within twice this time, or within 5 s more than this time if that is longer.
+        /// has vanished is detected within twice this time, or within 5 s more than this time if that is longer.
         keepalive: Option<Duration>,
-        /// Polls without sleeping for this long before it blocks. Default zero.
+        /// Sets how long a poll returns without sleeping before it blocks. Default 0: it blocks immediately.
+        ///
+        /// Spinning saves the latency of waking the thread, and uses a processor.
         spin: Duration,
     }
 
-    /// Checks the settings.
+    /// Checks the settings, and returns them as a [`Config`].
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the first setting that cannot work, with what was asked for and what is allowed.
+    /// [`ConfigError`] names the first setting out of its range, its value, and the allowed values.
     pub fn build(self) -> Result<Config, ConfigError> {
         let mut c = self.config;
-        // A probe that never comes.
+        // A probe that is never sent.
         c.keepalive = c.keepalive.filter(|idle| *idle != Duration::MAX);
         let timeouts = [
             ("idle_timeout", c.idle_timeout),
             ("reclaim_idle", c.reclaim_idle),
             ("frame_timeout", c.frame_timeout),
             ("write_timeout", c.write_timeout),
-            ("linger_timeout", Some(c.linger_timeout)),
-            ("connect_timeout", Some(c.connect_timeout)),
         ];
 
         at_least("max_connections", c.max_connections, 1)?;
@@ -322,6 +360,11 @@ impl ConfigBuilder {
                 return Err(ConfigError::new(name, "0 s", "more than 0 s, or none"));
             }
         }
+        for (name, timeout) in [("linger_timeout", c.linger_timeout), ("connect_timeout", c.connect_timeout)] {
+            if timeout.is_zero() {
+                return Err(ConfigError::new(name, "0 s", "more than 0 s"));
+            }
+        }
         if let Some(idle) = c.keepalive
             && !KEEPALIVE.contains(&idle.as_secs())
         {
@@ -332,16 +375,16 @@ impl ConfigBuilder {
     }
 }
 
-/// A slot's index takes half of a token.
+/// A slot's index is half of a token.
 const CONNECTIONS_MAX: usize = (1 << (usize::BITS / 2)) - 16;
 
-/// The least that a turn may move, in bytes: enough for each path through a turn to go on.
+/// The smallest budget of a turn, in bytes: every path through a turn makes progress with it.
 pub(crate) const TURN_BUDGET_MIN: usize = 16 << 10;
 
-/// What the kernel takes as `TCP_KEEPIDLE`, in seconds: Linux allows up to `MAX_TCP_KEEPIDLE`.
+/// The range of `TCP_KEEPIDLE`, in seconds: Linux allows up to `MAX_TCP_KEEPIDLE`.
 const KEEPALIVE: std::ops::RangeInclusive<u64> = 1..=32_767;
 
-/// A setting cannot work.
+/// Reports a setting out of its range: its name, its value, and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     setting: &'static str,
@@ -354,8 +397,10 @@ impl ConfigError {
         Self { setting, observed: observed.to_string(), allowed: allowed.to_string() }
     }
 
-    /// The name of the setting: that of the builder's method, and of the flag and the variable of `frameloop serve`, in their
-    /// styles (`max_payload`, `--max-payload`, `FRAMELOOP_MAX_PAYLOAD`).
+    /// Returns the name of the setting, which is the name of the builder's method.
+    ///
+    /// `frameloop serve` has a flag and a variable of the same name for most of them (`max_payload`, `--max-payload`,
+    /// `FRAMELOOP_MAX_PAYLOAD`).
     #[must_use]
     pub fn setting(&self) -> &'static str {
         self.setting
@@ -386,98 +431,5 @@ fn at_most(setting: &'static str, observed: usize, max: usize) -> Result<(), Con
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(builder: ConfigBuilder) -> String {
-        match builder.build() {
-            Ok(config) => panic!("accepted: {config:?}"),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn the_defaults_can_work() {
-        assert_eq!(Config::builder().build(), Ok(Config::default()));
-    }
-
-    #[test]
-    fn a_refusal_shows_the_observed_and_the_allowed_value() {
-        let cases = [
-            (Config::builder().max_connections(0), "max_connections is 0 and must be at least 1"),
-            (Config::builder().max_per_ip(Some(0)), "max_per_ip is 0 and must be at least 1"),
-            (Config::builder().ip_prefix((0, 64)), "ip_prefix is 0,64 and must be from 1,1 to 32,128"),
-            (Config::builder().ip_prefix((33, 64)), "ip_prefix is 33,64 and must be from 1,1 to 32,128"),
-            (Config::builder().ip_prefix((32, 0)), "ip_prefix is 32,0 and must be from 1,1 to 32,128"),
-            (Config::builder().ip_prefix((32, 129)), "ip_prefix is 32,129 and must be from 1,1 to 32,128"),
-            (
-                Config::builder().max_payload(1 << 20).memory(1 << 20),
-                "memory is 1048576 and must be at least 1118212, for a frame of max_payload (1048576) and a \
-                 chunk of 69632; raise it or lower max_payload",
-            ),
-            (
-                Config::builder().max_payload(100).memory(0),
-                "memory is 0 and must be at least 344064, for output up to output_high_water (65536) and 4 \
-                 chunks of 69632; raise it or lower output_high_water",
-            ),
-            (
-                Config::builder().output_high_water(usize::MAX),
-                "memory is 1073741824 and must be at least 18446744073709551615, for output up to \
-                 output_high_water (18446744073709551615) and 4 chunks of 69632; raise it or lower output_high_water",
-            ),
-            (
-                Config::builder().output_high_water(1_024).output_low_water(1_024),
-                "output_low_water is 1024 and must be at most 1023",
-            ),
-            (Config::builder().output_high_water(0), "output_high_water is 0 and must be at least 1"),
-            (Config::builder().frame_budget(0), "frame_budget is 0 and must be at least 1"),
-            (Config::builder().backlog(0), "backlog is 0 and must be at least 1"),
-            (
-                Config::builder().frame_timeout(Some(Duration::ZERO)),
-                "frame_timeout is 0 s and must be more than 0 s, or none",
-            ),
-            (
-                Config::builder().keepalive(Some(Duration::from_millis(1))),
-                "keepalive is 1ms and must be from 1 s to 32767 s",
-            ),
-            (
-                Config::builder().keepalive(Some(Duration::from_secs(12 * 3_600))),
-                "keepalive is 43200s and must be from 1 s to 32767 s",
-            ),
-        ];
-        for (builder, expected) in cases {
-            assert_eq!(refusal(builder), expected);
-        }
-    }
-
-    #[test]
-    fn a_duration_without_end_is_allowed_in_every_setting() {
-        let forever = Some(Duration::MAX);
-        let builder = Config::builder().idle_timeout(forever).frame_timeout(forever).write_timeout(forever);
-        let builder = builder.linger_timeout(Duration::MAX).drain_timeout(Duration::MAX).connect_timeout(Duration::MAX);
-        let config = builder.keepalive(forever).spin(Duration::MAX).build().unwrap();
-        assert_eq!(config.keepalive, None, "a probe that never comes");
-    }
-
-    #[test]
-    fn memory_limit_is_accepted_from_the_least_that_a_frame_needs() {
-        for (payload, high) in
-            [(0, 64 << 10), (1 << 20, 64 << 10), (16 << 20, 1), (u32::MAX, 64 << 10), (1_000, 8 << 20)]
-        {
-            let builder = || Config::builder().max_payload(payload).output_high_water(high).output_low_water(0);
-            let min = builder().memory(usize::MAX).build().map(|config| config.memory_min());
-            let Ok(min) = min else { panic!("{min:?}") };
-            assert!(min >= payload as usize + HEADER_LEN + CHUNK_LEN && min >= high);
-            assert!(builder().memory(min).build().is_ok());
-            assert!(builder().memory(min - 1).build().is_err());
-        }
-        // What needs more than the default limit is refused as well, whatever was set.
-        assert!(Config::builder().max_payload(1 << 30).build().is_err());
-    }
-
-    #[test]
-    fn four_gib_minus_one_is_an_allowed_payload_len() {
-        let builder = Config::builder().max_payload(u32::MAX).memory(8 << 30);
-        assert!(builder.build().is_ok());
-    }
-}
+#[path = "tests/config.rs"]
+mod tests;

@@ -1,5 +1,5 @@
-//! What can go wrong: for the reactor as a whole ([`Error`]), for one connection ([`CloseReason`]), and for one that was
-//! dialed and did not come to be ([`DialError`]).
+//! Errors: of the reactor as a whole ([`Error`]), of a connection ([`CloseReason`]), of a dial ([`DialError`]), and of a call
+//! ([`SendError`], [`DialRefused`], [`TimerRefused`]).
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -8,25 +8,25 @@ use crate::address::Address;
 use crate::config::ConfigError;
 use crate::wire::FrameError;
 
-/// Why the reactor cannot start or continue. No peer can cause one.
+/// Reports why the reactor cannot start or continue. No peer can cause one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A setting cannot work.
+    /// A setting is out of its range.
     Config(ConfigError),
     /// A listener could not be set up.
     Listen {
-        /// The address asked for.
+        /// The address to listen on.
         addr: Address,
-        /// What the kernel answered.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The reactor drains or has stopped, and listens nowhere any more.
+    /// The reactor drains or has stopped, so it does not listen any more.
     Ending {
-        /// The address asked for.
+        /// The address to listen on.
         addr: Address,
     },
-    /// The readiness queue could not be created or polled, or refused a descriptor.
+    /// The readiness queue (epoll, kqueue) could not be created or polled, or it refused a descriptor.
     Poll(io::Error),
 }
 
@@ -57,54 +57,54 @@ impl From<ConfigError> for Error {
     }
 }
 
-/// Why a connection ended.
+/// Reports why a connection ended. [`Handler::on_close`](crate::Handler::on_close) gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer sent FIN between two frames, and all pending output was flushed.
+    /// The peer sent FIN between two frames, and all pending output was sent.
     PeerFinished,
     /// The peer sent FIN inside a frame.
     TruncatedFrame {
-        /// Bytes of that frame that had come, its header included.
+        /// Bytes of that frame that had arrived, including its header.
         received: usize,
     },
-    /// The peer reset the connection, or closed it with output still pending (`ECONNRESET`, `EPIPE`, ...).
+    /// The peer reset the connection, or closed it while output was pending (`ECONNRESET`, `EPIPE`).
     Reset,
-    /// A header announced more than the limit.
+    /// A header announced more than `max_payload` bytes.
     FrameTooLong(FrameError),
-    /// Nothing moved in either direction for the idle timeout.
+    /// No byte moved in either direction for `idle_timeout`.
     IdleTimeout,
-    /// A frame was not complete within the frame timeout of its first byte.
+    /// A frame was not complete within `frame_timeout` of its first byte.
     FrameTimeout,
-    /// Output was pending over a window of the write timeout, and the peer accepted none of it, or less than the least rate.
+    /// In a window of `write_timeout` the peer accepted none of its pending output, or less than `write_rate_min`.
     WriteTimeout,
-    /// All buffers together had reached the memory limit, and this connection held the most pending input and output.
+    /// All buffers together had reached the limit `memory`, and this connection held the most pending input and output.
     Evicted {
-        /// Bytes received and not delivered, which are lost; `u32::MAX` if there were more.
+        /// Bytes that were received and not delivered, at most `u32::MAX`. They are lost.
         input: u32,
-        /// Bytes queued and not sent, which are lost; `u32::MAX` if there were more.
+        /// Bytes that were queued and not sent, at most `u32::MAX`. They are lost.
         output: u32,
     },
-    /// There were as many connections as allowed, or no descriptor left, and this one had been idle longest when a client
-    /// waited to be accepted.
+    /// A client waited to be accepted while the server was full or out of descriptors, and this connection had been idle
+    /// longest.
     Reclaimed,
-    /// The kernel took zero bytes of a write that was not empty.
+    /// A write of some bytes returned 0.
     WriteZero,
-    /// A system call failed in another way.
+    /// A system call failed with another error.
     Io(io::ErrorKind),
-    /// The handler closed it, gracefully.
+    /// The handler closed the connection, and all pending output was sent.
     ClosedByHandler,
-    /// The handler closed it at once; pending output is lost.
+    /// The handler aborted the connection. Pending output was lost.
     AbortedByHandler,
-    /// The handler panicked.
+    /// A callback panicked.
     HandlerPanicked,
-    /// A drain ended it, with all pending output flushed.
+    /// A drain closed the connection, and all pending output was sent.
     Drained,
-    /// A drain's deadline, or a stop, ended it before that.
+    /// The deadline of a drain passed, or the reactor was stopped or dropped. Pending output was lost.
     Cut,
 }
 
-/// A [`CloseReason`] without its data, for counting. Each variant means the same as there.
+/// Names a [`CloseReason`] without its data, for counters. Each variant means the same as there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs)]
@@ -128,7 +128,7 @@ pub enum CloseKind {
 }
 
 impl CloseKind {
-    /// All kinds, in the order of their declaration.
+    /// Lists all kinds, in the order of their declaration.
     pub const ALL: [Self; 16] = [
         Self::PeerFinished,
         Self::TruncatedFrame,
@@ -148,7 +148,7 @@ impl CloseKind {
         Self::Cut,
     ];
 
-    /// A short name, for counters and logs.
+    /// Returns a short name for counters and logs, in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -172,21 +172,21 @@ impl CloseKind {
     }
 }
 
-/// Who brought a connection's end about.
+/// Names the side that caused a connection's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CausedBy {
-    /// The peer, by ending the stream between frames.
+    /// The peer, with FIN between two frames.
     PeerInOrder,
-    /// The peer, or the network on the way to it, by breaking the protocol, a deadline or the connection.
+    /// The peer, or the network on the way to it: it violated the protocol or a deadline, or the connection failed.
     PeerAbruptly,
-    /// The handler.
+    /// The handler: it closed or aborted the connection, or panicked.
     Handler,
     /// The reactor: a limit, a drain or a stop.
     Reactor,
 }
 
 impl CloseReason {
-    /// The reason without its data.
+    /// Returns the reason without its data.
     #[must_use]
     pub const fn kind(&self) -> CloseKind {
         match self {
@@ -209,20 +209,20 @@ impl CloseReason {
         }
     }
 
-    /// A short name of the reason, without its data.
+    /// Returns a short name of the reason, as [`CloseKind::name`] does.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.kind().name()
     }
 
-    /// Whether the connection was closed in order, with all pending output sent: by the peer's FIN between frames, by its
-    /// handler or by a drain.
+    /// Returns whether it was a clean close, with all pending output sent: [`PeerFinished`](Self::PeerFinished),
+    /// [`ClosedByHandler`](Self::ClosedByHandler) or [`Drained`](Self::Drained).
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         matches!(self, Self::PeerFinished | Self::ClosedByHandler | Self::Drained)
     }
 
-    /// Who brought the end about.
+    /// Returns which side caused the end.
     #[must_use]
     pub const fn caused_by(&self) -> CausedBy {
         match self {
@@ -242,7 +242,7 @@ impl CloseReason {
 }
 
 impl From<&io::Error> for CloseReason {
-    /// The reason that a failed read or write gives.
+    /// Converts the error of a read or write.
     fn from(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset
@@ -284,7 +284,7 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// Why an outbound connection attempt failed.
+/// Reports why an outbound connection attempt failed. [`Handler::on_dial_failed`](crate::Handler::on_dial_failed) gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DialError {
@@ -292,34 +292,34 @@ pub enum DialError {
     Refused,
     /// The peer did not answer in time.
     TimedOut {
-        /// How long was waited.
+        /// The limit, `connect_timeout`.
         allowed: Duration,
     },
     /// No port is left for this source and this destination (`EADDRNOTAVAIL` of `connect(2)`).
     NoPort,
     /// The source is not an address of this machine (`EADDRNOTAVAIL` of `bind(2)`).
     SourceNotLocal,
-    /// The source and the destination are of different address families: one is IPv4 and the other IPv6.
+    /// The source and the destination have different address families: one is IPv4, the other IPv6.
     SourceFamily,
-    /// There was no address to dial.
+    /// The list of [`Dial::any_of`](crate::Dial::any_of) was empty.
     NoAddress,
     /// The process, or the system, has no descriptor left (`EMFILE`, `ENFILE`).
     NoDescriptor,
     /// The listen queue of a Unix socket is full (`EAGAIN`).
     QueueFull,
-    /// There are as many connections as allowed.
+    /// The limit of connections is reached.
     ConnectionsMax {
-        /// The limit.
+        /// The limit, `max_connections`.
         allowed: usize,
     },
-    /// It was aborted, or the reactor drains or stops.
+    /// The handler gave it up, or the reactor drains or stops.
     Cancelled,
-    /// It failed in another way.
+    /// A system call failed with another error.
     Io(io::ErrorKind),
 }
 
 impl DialError {
-    /// A short name of the error, without its values.
+    /// Returns a short name of the error, without its values, in lower case.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -337,7 +337,7 @@ impl DialError {
         }
     }
 
-    /// Whether another address may do better.
+    /// Whether another address of the same name may succeed.
     pub(crate) const fn is_of_address(&self) -> bool {
         match self {
             Self::Refused
@@ -352,7 +352,7 @@ impl DialError {
     }
 }
 
-/// Marks the error of a `bind` to a source address, which has the same number as that of a `connect` without a port.
+/// Marks an error of `bind`, which has the same number as that of a `connect` without a free port.
 #[derive(Debug)]
 pub(crate) struct NotLocal;
 
@@ -365,7 +365,7 @@ impl fmt::Display for NotLocal {
 impl std::error::Error for NotLocal {}
 
 impl From<&io::Error> for DialError {
-    /// What a failed `socket`, `bind` or `connect` says.
+    /// Converts the error of `socket`, `bind` or `connect`.
     fn from(error: &io::Error) -> Self {
         if is_out_of_descriptors(error) {
             return Self::NoDescriptor;
@@ -382,13 +382,13 @@ impl From<&io::Error> for DialError {
     }
 }
 
-/// Why a dial was refused at once, without an id.
+/// Reports why [`Context::dial`](crate::Context::dial) returned no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DialRefused {
     /// The reactor drains or has stopped.
     Ending,
-    /// As many dials wait to be begun as allowed.
+    /// The limit of dials that wait for their first attempt is reached.
     TooMany {
         /// The limit, `dials_max`.
         allowed: usize,
@@ -406,26 +406,26 @@ impl fmt::Display for DialRefused {
 
 impl std::error::Error for DialRefused {}
 
-/// Why a frame was not queued. The connection goes on, unless it is [`Closed`](Self::Closed).
+/// Reports why a frame was not queued. The connection continues, unless it is [`Closed`](Self::Closed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendError {
     /// The pending output has reached the high-water mark.
     /// [`Handler::on_writable`](crate::Handler::on_writable) is called when there is room again.
     Full,
-    /// The connection has ended, or is ending.
+    /// The connection has ended or is closing, or the id is stale.
     Closed,
-    /// The header cannot announce a payload of this length.
+    /// The payload is longer than a header can announce.
     TooLong {
         /// The length of the payload, in bytes.
         len: usize,
-        /// The greatest length that the header can announce, in bytes.
+        /// The limit, in bytes.
         max: usize,
     },
     /// The memory limit has no room for the frame.
     ///
-    /// For a reply, connections that hold more than this one would are evicted first. For a message to another connection
-    /// none is evicted, and an eighth of the limit is left to what connections need for themselves.
+    /// For a reply, connections that would hold more than this one are evicted first. For a frame to another connection none
+    /// is evicted, and an eighth of the limit stays reserved for the connections' own input and replies.
     NoMemory,
 }
 
@@ -442,11 +442,11 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// Why a timer was not set.
+/// Reports why [`Context::set_timer`](crate::Context::set_timer) set no timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TimerRefused {
-    /// As many timers are set as allowed.
+    /// The limit of timers is reached.
     TooMany {
         /// The limit, `timers_max`.
         allowed: usize,
@@ -463,10 +463,9 @@ impl fmt::Display for TimerRefused {
 
 impl std::error::Error for TimerRefused {}
 
-/// Whether a call failed because the process or the system has no descriptor left (`EMFILE`, `ENFILE`), for which there
-/// is no [`io::ErrorKind`].
+/// Whether the process or the system has no descriptor left (`EMFILE`, `ENFILE`); there is no [`io::ErrorKind`] for that.
 ///
-/// Rule: an error number is never written as a number; it is libc's, or an [`io::ErrorKind`].
+/// Rule: an error number is never written as a number; it is a constant of libc or an [`io::ErrorKind`].
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

@@ -1,4 +1,4 @@
-//! What a library user writes: a [`Handler`], and what it can do from its callbacks.
+//! The interface of a library user: the [`Handler`] trait, and what a handler can do in its callbacks.
 
 use std::fmt;
 use std::time::Instant;
@@ -9,18 +9,23 @@ use crate::conn::shared::Shared;
 use crate::conn::sink::{Replies, Verdict};
 use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
 use crate::id::{ConnId, SourceId, TimerId};
+use crate::reach::{Broadcast, Command, End, Reach, count};
 use crate::wire::HEADER_LEN;
 
-/// Answers frames.
+/// Handles the frames and the other events of a reactor.
 ///
-/// All callbacks run on the reactor's thread, one at a time; while one runs, no other connection is served. A callback
-/// that panics ends its own connection only, where panics unwind (`panic = "unwind"`, Rust's default). Each panic is
-/// counted ([`Stats::handler_panics`](crate::Stats::handler_panics)) and logged as a warning with the callback's name.
+/// All callbacks run on the thread that drives the reactor, one at a time. While one runs, no other connection is served, so a
+/// callback must not block.
+///
+/// A callback that panics closes its own connection only, if panics unwind (`panic = "unwind"`, Rust's default). Each panic is
+/// counted ([`Stats::handler_panics`](crate::Stats::handler_panics)), and logged as a warning with the callback's name.
+///
+/// # Examples
 ///
 /// ```
 /// use frameloop::{Connection, Frame, Handler};
 ///
-/// /// Answers each frame with the number of frames that its connection has sent.
+/// /// Replies to each frame with the number of frames that its connection has sent.
 /// struct Count;
 ///
 /// impl Handler for Count {
@@ -38,78 +43,83 @@ use crate::wire::HEADER_LEN;
 /// }
 /// ```
 pub trait Handler {
-    /// What is kept for each connection, from [`on_open`](Self::on_open) to [`on_close`](Self::on_close).
+    /// The state of one connection. [`on_open`](Self::on_open) returns it, and [`on_close`](Self::on_close) gets it back.
     type State;
 
-    /// What other threads send through a [`Handle`](crate::Handle).
+    /// The messages that other threads send through a [`Handle`](crate::Handle). Use `()` if there are none.
     type Message: Send + 'static;
 
-    /// A connection was accepted, or one that was dialed is made. What this returns is kept for it.
+    /// Called when a connection was accepted, or when a dialed one is established. Returns the connection's state.
     ///
-    /// A frame may be sent at once. If this panics, the connection is closed, and as it was never open,
-    /// [`on_close`](Self::on_close) is not called.
+    /// Frames may be sent here. If this panics, the connection is closed; [`on_close`](Self::on_close) is not called, because
+    /// there is no state.
     fn on_open(&mut self, conn: &mut Connection<'_>) -> Self::State;
 
-    /// A whole frame came.
+    /// Called with each complete frame, in the order of arrival.
     ///
-    /// On an accepted connection this is not called while the outbox is over its high watermark, so the first reply is
-    /// queued, unless it is so long that the memory limit has no room for it ([`SendError::NoMemory`]). Sending the frame back
-    /// with [`Connection::reply_frame`] always has room. On a dialed connection it is called above the mark too, and then
-    /// replies are refused: see [`Connection::pause_input_when_full`].
+    /// On an accepted connection it is not called while pending output is above the high-water mark. So the first reply to a
+    /// frame is always queued, unless the memory limit has no room for it ([`SendError::NoMemory`]). There is always room to
+    /// send the frame back with [`Connection::reply_frame`].
+    ///
+    /// On a dialed connection it is also called above the mark, and then a reply returns [`SendError::Full`]: see
+    /// [`Connection::pause_input_when_full`].
     fn on_frame(&mut self, conn: &mut Connection<'_>, state: &mut Self::State, frame: Frame<'_>);
 
-    /// The outbox had reached its high watermark, and has fallen to its low one: there is room again.
+    /// Called when pending output had reached the high-water mark and has fallen to the low-water mark: there is room again.
     fn on_writable(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = (conn, state);
     }
 
-    /// [`Context::wake`] was called for this connection, and what is replied now goes out at once.
+    /// Called after [`Context::wake`] was called for this connection. Replies from here are written in the same turn.
     fn on_wake(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = (conn, state);
     }
 
-    /// The peer has sent FIN and may still read.
+    /// Called when the peer has half-closed the connection (FIN): it sends no more, and may still read.
     ///
-    /// Every whole frame was delivered before. On a connection that is paused this is called at once if there is none left;
-    /// otherwise after it has resumed, for which it has the write timeout.
+    /// Every complete frame was delivered before. On a paused connection with frames left, it is called after the connection
+    /// was resumed, which has to happen within the write timeout.
     ///
-    /// By default the connection is closed once its pending output is flushed. A handler that answers later, for example from
-    /// another thread, keeps it open by doing nothing here, and closes it when it has answered.
+    /// The default closes the connection once its pending output is flushed. If your replies come later, for example from
+    /// another thread, do nothing here, and close the connection after the last reply.
     fn on_half_close(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = state;
         conn.close();
     }
 
-    /// The connection has ended. Called exactly once for each [`on_open`](Self::on_open) that returned.
+    /// Called when a connection has ended, exactly once for each [`on_open`](Self::on_open) that returned.
+    ///
+    /// The id is stale from here on: a send to it returns [`SendError::Closed`].
     fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, state: Self::State, reason: &CloseReason) {
         let _ = (cx, id, state, reason);
     }
 
-    /// An outbound connection attempt failed. Each [`Context::dial`] that returned an id ends in this or
-    /// in [`on_open`](Self::on_open) for that id, once.
+    /// Called when an outbound connection attempt has failed.
+    ///
+    /// For each id that [`Context::dial`] returned, either this or [`on_open`](Self::on_open) is called, exactly once.
     fn on_dial_failed(&mut self, cx: &mut Context<'_>, id: ConnId, error: &DialError) {
         let _ = (cx, id, error);
     }
 
-    /// A timer fired.
+    /// Called when a timer fires that [`Context::set_timer`] has set.
     fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
         let _ = (cx, timer);
     }
 
-    /// Another thread sent a message.
+    /// Called with each message that another thread sent with [`Handle::send`](crate::Handle::send).
     fn on_message(&mut self, cx: &mut Context<'_>, message: Self::Message) {
         let _ = (cx, message);
     }
 
-    /// A descriptor given to [`Reactor::watch`](crate::Reactor::watch) became readable.
+    /// Called when a descriptor that [`Reactor::watch`](crate::Reactor::watch) watches has become readable.
     ///
-    /// The report is an edge: it comes once, and again only after the descriptor was read until it would block.
+    /// The report is edge-triggered: read the descriptor until it returns `EAGAIN`, or no further report comes.
     fn on_source(&mut self, cx: &mut Context<'_>, source: SourceId) {
         let _ = (cx, source);
     }
 }
 
-/// Answers each frame with itself, from where it lies.
+/// Sends each frame back as it came, without a copy.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Echo;
 
@@ -119,7 +129,7 @@ impl Handler for Echo {
 
     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
 
-    // Small frames come by the hundred in one fill: a call for each would be a good part of what they cost.
+    // One read can bring hundreds of small frames: a call for each would be a large part of their cost.
     #[inline(always)]
     fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         // The first reply to a frame is always queued, unless the connection is ending anyway.
@@ -127,23 +137,7 @@ impl Handler for Echo {
     }
 }
 
-/// What became of a broadcast: how many connections it was for, by what each got of it.
-///
-/// No connection ends because of a broadcast. One on which the frame is not queued goes on without it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Broadcast {
-    /// Connections on which the frame is queued.
-    pub queued: usize,
-    /// Connections that have not read what they were sent before, on which it is not queued ([`SendError::Full`]).
-    pub full: usize,
-    /// Connections for which the memory limit has no room, on which it is not queued ([`SendError::NoMemory`]).
-    pub no_memory: usize,
-    /// Connections that are ending, or have ended in this turn, on which it is not queued ([`SendError::Closed`]).
-    pub gone: usize,
-}
-
-/// One connection, during a callback about it; and, by their ids, all others.
+/// Gives a callback access to its connection, and by their ids to all others.
 pub struct Connection<'a> {
     pub(crate) id: ConnId,
     pub(crate) peer: &'a PeerAddr,
@@ -152,28 +146,32 @@ pub struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    /// The connection's id.
+    /// Returns the id of the connection.
     #[must_use]
     pub fn id(&self) -> ConnId {
         self.id
     }
 
-    /// The peer's address.
+    /// Returns the address of the peer.
     #[must_use]
     pub fn peer_addr(&self) -> &PeerAddr {
         self.peer
     }
 
-    /// When this turn began, by the reactor's clock.
+    /// Returns the instant at which this turn began. It reads no clock.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.replies.shared.now
     }
 
-    /// Queues a frame with a copy of `payload`.
+    /// Queues a frame with a copy of `payload`. It is written when the callback has returned, together with other replies.
     ///
-    /// If the memory limit has no room for it, connections that hold more than this one would are evicted; if there are
-    /// none, it is not queued ([`SendError::NoMemory`]), and the connection goes on.
+    /// If the memory limit has no room for the frame, connections that would hold more than this one are evicted first.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the frame was not queued: pending output is above the high-water mark, the connection is closing, the
+    /// payload is too long, or there is no memory. The connection continues.
     pub fn reply(&mut self, payload: &[u8]) -> Result<(), SendError> {
         let sent = self.replies.reply(payload);
         if sent.is_ok() {
@@ -182,7 +180,12 @@ impl Connection<'_> {
         self.not_queued(sent, HEADER_LEN + payload.len(), |replies| replies.reply(payload))
     }
 
-    /// Queues the frame as it came. Nothing is copied as long as frames are answered so, in their order.
+    /// Queues the frame as it came. Nothing is copied as long as every frame is sent back like this, in order.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply`](Self::reply). The first reply to a frame on an accepted connection fails only if the connection is
+    /// closing.
     #[inline]
     pub fn reply_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
         match self.replies.echo(&frame) {
@@ -200,8 +203,8 @@ impl Connection<'_> {
         self.not_queued(sent, frame.frame_len(), |replies| replies.queue_frame(&mut frame))
     }
 
-    /// A reply that is not queued: for want of memory it is tried again, once connections are evicted that hold more than
-    /// this one would; if it is not queued even so, that is counted.
+    /// Handles a reply that was not queued. For lack of memory, evicts connections that would hold more than this one, and
+    /// tries again. Counts the reply as dropped if it still was not queued.
     #[cold]
     fn not_queued(
         &mut self,
@@ -220,11 +223,16 @@ impl Connection<'_> {
     }
 
     /// Queues a frame with a copy of `payload` on any connection, this one or another.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply`](Self::reply); [`SendError::Closed`] if the id is stale. No connection is evicted for a frame to
+    /// another connection.
     pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Result<(), SendError> {
         if to == self.id { self.reply(payload) } else { self.reach.send(to, payload, self.replies.shared) }
     }
 
-    /// Queues a frame with a copy of `payload` on every connection, this one included. None is closed for it.
+    /// Queues a frame with a copy of `payload` on every connection, including this one. Returns how many queued it.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         let mut reached = self.reach.broadcast_all(payload, self.replies.shared);
         let sent = self.replies.reply(payload);
@@ -232,44 +240,45 @@ impl Connection<'_> {
         reached
     }
 
-    /// Closes this connection once its pending output is flushed. No further frame of it is delivered.
+    /// Closes this connection once its pending output is flushed. No further frame is delivered from it.
     pub fn close(&mut self) {
         if *self.replies.verdict == Verdict::Continue {
             *self.replies.verdict = Verdict::Close(CloseReason::ClosedByHandler);
         }
     }
 
-    /// Closes this connection at once; its pending output is lost.
+    /// Closes this connection immediately, with a reset. Its pending output is lost.
     pub fn abort(&mut self) {
         *self.replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler);
     }
 
-    /// Delivers no further frame of this connection, and reads no more from it, until it is resumed.
+    /// Pauses this connection: no further frame is delivered from it, and nothing is read, until [`resume`](Self::resume).
+    ///
+    /// Pending output is still written, and timeouts still apply.
     pub fn pause(&mut self) {
         self.replies.flow.is_paused = true;
     }
 
-    /// Ends a [`pause`](Self::pause).
+    /// Resumes this connection after [`pause`](Self::pause).
     pub fn resume(&mut self) {
         self.replies.flow.is_paused = false;
     }
 
-    /// Sets whether input pauses while this connection's pending output is above the high watermark, until it has fallen to
-    /// the low one. It does on accepted connections, and does not on those that were dialed.
+    /// Sets whether input pauses when pending output has reached the high-water mark, until it has fallen to the low-water
+    /// mark. Default: `true` on accepted connections, `false` on dialed ones.
     ///
-    /// Two peers that both stop reading because of what they have to send wait for each other forever, so one of them has
-    /// to read on. With this off, [`Handler::on_frame`] is also called above the mark, and a reply to that frame is then
-    /// refused with [`SendError::Full`].
+    /// If both peers of a connection pause like this, each waits for the other forever. So one of them has to read on. With
+    /// `false`, [`Handler::on_frame`] is also called above the mark, and then a reply returns [`SendError::Full`].
     pub fn pause_input_when_full(&mut self, pauses: bool) {
         self.replies.flow.pause_input_when_full = pauses;
     }
 
-    /// All connections by their ids, and what else the reactor can do.
+    /// Returns the [`Context`], which reaches all connections by their ids, dials, and sets timers.
     pub fn cx(&mut self) -> Context<'_> {
         Context { reach: &mut *self.reach, about: About::Connection { id: self.id, replies: self.replies.reborrow() } }
     }
 
-    /// Does what was said of this connection by its id.
+    /// Executes a command for the callback's own connection.
     fn command_own(id: ConnId, replies: &mut Replies<'_>, reach: &mut dyn Reach, command: Command) -> bool {
         match command {
             Command::Close if *replies.verdict == Verdict::Continue => {
@@ -285,25 +294,28 @@ impl Connection<'_> {
     }
 }
 
-/// Connections by their ids, and what else the reactor can do.
+/// Gives a callback access to connections by their ids, to dials, timers, and the end of the reactor.
 ///
-/// Rule: an id means the same wherever it is used. In a callback about a connection ([`Connection::cx`]) its own id is
-/// answered for like any other: a send to it is a reply. Only [`broadcast_all`](Self::broadcast_all) leaves that connection out.
+/// Callbacks about no connection get one; [`Connection::cx`] returns one in the others, and
+/// [`Reactor::cx`](crate::Reactor::cx) between turns.
+///
+/// Rule: an id means the same wherever it is used. In a callback about a connection ([`Connection::cx`]), its own id works like
+/// any other: a send to it is a reply. Only [`broadcast_all`](Self::broadcast_all) omits that connection.
 pub struct Context<'a> {
     reach: &'a mut dyn Reach,
     about: About<'a>,
 }
 
-/// What the callback is about.
 enum About<'a> {
-    /// No connection.
     Reactor(&'a mut Shared),
-    /// A connection, which is out of its slot while it runs.
-    Connection { id: ConnId, replies: Replies<'a> },
+    /// The connection is borrowed from its slot while it runs.
+    Connection {
+        id: ConnId,
+        replies: Replies<'a>,
+    },
 }
 
 impl<'a> Context<'a> {
-    /// In a callback about no connection.
     pub(crate) fn new(reach: &'a mut dyn Reach, shared: &'a mut Shared) -> Self {
         Self { reach, about: About::Reactor(shared) }
     }
@@ -323,8 +335,8 @@ impl<'a> Context<'a> {
         (self.reach, shared)
     }
 
-    /// When this turn began, by the reactor's clock; between two turns ([`Reactor::cx`](crate::Reactor::cx)), when
-    /// this was made.
+    /// Returns the instant at which this turn began; between turns, the instant of the call of
+    /// [`Reactor::cx`](crate::Reactor::cx). It reads no clock.
     #[must_use]
     pub fn now(&self) -> Instant {
         match &self.about {
@@ -333,7 +345,12 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Queues a frame with a copy of `payload`.
+    /// Queues a frame with a copy of `payload` on the connection `to`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] if the id is stale or the connection is closing; otherwise as for [`Connection::reply`]. No
+    /// connection is evicted to make room for the frame.
     pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Result<(), SendError> {
         match &mut self.about {
             About::Connection { id, replies } if *id == to => replies.reply(payload),
@@ -342,70 +359,94 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Queues a frame with a copy of `payload` on every connection but the one that the callback is about, if any. None is
-    /// closed for it.
+    /// Queues a frame with a copy of `payload` on every connection, except the one that the callback is about. Returns how
+    /// many queued it.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         let (reach, shared) = self.shared();
         reach.broadcast_all(payload, shared)
     }
 
-    /// Closes a connection once its pending output is flushed. Returns whether there is such a connection.
+    /// Closes a connection once its pending output is flushed, and gives up a dial in progress. Returns `false` if the id is
+    /// stale.
     pub fn close(&mut self, id: ConnId) -> bool {
         self.command(id, Command::Close)
     }
 
-    /// Closes a connection at once; its pending output is lost. Returns whether there is such a connection.
+    /// Closes a connection immediately, with a reset; its pending output is lost. Gives up a dial in progress.
+    /// Returns `false` if the id is stale.
     pub fn abort(&mut self, id: ConnId) -> bool {
         self.command(id, Command::Abort)
     }
 
-    /// Delivers no further frame of a connection, and reads no more from it, until it is resumed. Returns whether there
-    /// is such a connection.
+    /// Pauses a connection, as [`Connection::pause`] does. Returns `false` if the id is stale.
     pub fn pause(&mut self, id: ConnId) -> bool {
         self.command(id, Command::Pause)
     }
 
-    /// Ends a [`pause`](Self::pause). Returns whether there is such a connection.
+    /// Resumes a connection after [`pause`](Self::pause). Returns `false` if the id is stale.
     pub fn resume(&mut self, id: ConnId) -> bool {
         self.command(id, Command::Resume)
     }
 
-    /// Lets [`Handler::on_wake`] be called for a connection when it runs next: once, however often this is called before.
-    /// Returns whether there is such a connection.
+    /// Makes the reactor call [`Handler::on_wake`] for a connection when it runs next: once, however often this was called.
+    /// Returns `false` if the id is stale.
     ///
-    /// Unlike with [`send`](Self::send), what is sent then need not be known yet, and is written right behind the callback.
+    /// Use it instead of [`send`](Self::send) if the frames are to be produced only when they can be written.
     pub fn wake(&mut self, id: ConnId) -> bool {
         self.command(id, Command::Wake)
     }
 
-    /// Begins an outbound connection. The connection is a client's: the same state machine, limits and deadlines.
+    /// Begins an outbound connection, and returns its id. It has the same limits and deadlines as an accepted connection.
     ///
-    /// It has its id from now on, and takes a place among the connections; a frame can be sent once
-    /// [`Handler::on_open`] is called with that id. If it cannot be made, [`Handler::on_dial_failed`] is.
+    /// [`Handler::on_open`] is called with this id when the connection is established; frames can be sent from then on. If the
+    /// attempt fails, [`Handler::on_dial_failed`] is called instead. The dial counts towards `max_connections` from now on.
     /// [`abort`](Self::abort) gives it up.
     ///
     /// # Errors
     ///
-    /// [`DialRefused::Ending`] while the reactor drains and after it has stopped, [`DialRefused::TooMany`] while as many
-    /// dials wait to be begun as `dials_max` allows. Then there is no id, and no callback.
+    /// [`DialRefused::Ending`] while the reactor drains and after it has stopped; [`DialRefused::TooMany`] if `dials_max` dials
+    /// wait for their first attempt. Then there is no id, and no callback is called.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use frameloop::{Config, Dial, Echo, Reactor};
+    /// let mut reactor = Reactor::new(Config::default(), Echo)?;
+    /// let backend: std::net::SocketAddr = "127.0.0.1:7007".parse()?;
+    /// let id = reactor.cx().dial(Dial::to(backend))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
         self.reach.dial(dial)
     }
 
-    /// Calls [`Handler::on_timer`], once, in the first turn that begins at `at` or later.
+    /// Sets a timer: [`Handler::on_timer`] is called once, in the first turn that begins at `at` or later.
     ///
-    /// A poll sleeps in whole milliseconds, rounded up (`epoll_wait(2)`), so that a turn can come a millisecond late.
-    /// An instant that has passed counts as now: the timer fires in the next turn.
+    /// A poll sleeps in whole milliseconds, rounded up (`epoll_wait(2)`), so a timer can fire up to 1 ms late, and later if the
+    /// loop is busy. A timer in the past fires in the next turn.
     ///
     /// # Errors
     ///
-    /// [`TimerRefused::TooMany`] while as many timers are set as `timers_max` allows.
+    /// [`TimerRefused::TooMany`] if `timers_max` timers are set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use frameloop::{Config, Echo, Reactor};
+    /// # let mut reactor = Reactor::new(Config::default(), Echo)?;
+    /// let mut cx = reactor.cx();
+    /// let in_a_second = cx.now() + Duration::from_secs(1);
+    /// let timer = cx.set_timer(in_a_second)?;
+    /// assert!(cx.cancel_timer(timer));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
         let at = at.max(self.now());
         self.reach.set_timer(at)
     }
 
-    /// Takes a timer away. Returns whether it was set, and not due before.
+    /// Cancels a timer. Returns `false` if it has fired or was canceled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.reach.cancel_timer(timer)
     }
@@ -430,47 +471,5 @@ impl fmt::Debug for Connection<'_> {
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context").finish_non_exhaustive()
-    }
-}
-
-/// What a handler wants of a connection that is not the one it is called for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Command {
-    Close,
-    Abort,
-    Pause,
-    Resume,
-    Wake,
-}
-
-/// How a reactor is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum End {
-    Drain,
-    Stop,
-}
-
-/// The connections of a reactor, whatever their sockets are.
-pub(crate) trait Reach {
-    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError>;
-    fn broadcast_all(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast;
-    /// Evicts connections that hold more than one would that has `held` bytes of buffers and needs `needed` more, until
-    /// there is room for these. Returns whether there is.
-    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;
-    fn command(&mut self, id: ConnId, command: Command) -> bool;
-    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused>;
-    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;
-    fn cancel_timer(&mut self, timer: TimerId) -> bool;
-    fn end(&mut self, end: End);
-}
-
-/// Counts one connection of a broadcast.
-pub(crate) fn count(reached: &mut Broadcast, sent: Result<(), SendError>) {
-    match sent {
-        Ok(()) => reached.queued += 1,
-        Err(SendError::Full) => reached.full += 1,
-        Err(SendError::NoMemory) => reached.no_memory += 1,
-        Err(SendError::Closed) => reached.gone += 1,
-        Err(SendError::TooLong { .. }) => {}
     }
 }

@@ -1,13 +1,12 @@
-//! What names a connection, a timer or a descriptor.
+//! The ids of connections, timers and watched descriptors.
 
 use std::fmt;
 use std::time::Instant;
 
-/// Names a connection for as long as it lives, and no other after it.
+/// Identifies a connection while it lives; afterwards the id is stale, and never names another connection.
 ///
-/// The slot of an ended connection is used again, and the generation distinguishes its connections: an id that is stale is never
-/// taken for another connection. After 2^32 - 1 further connections (on targets of 32 bits 65,535) the generations begin
-/// again.
+/// It is displayed as the number of a slot and a generation, such as `7.1`. The slot of an ended connection is used again, with
+/// the next generation. Generations repeat after 2^32 - 1 connections in the same slot (65,535 on 32-bit targets).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     pub(crate) index: u32,
@@ -20,14 +19,14 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// Names a descriptor given to [`Reactor::watch`](crate::Reactor::watch).
+/// Identifies a descriptor that [`Reactor::watch`](crate::Reactor::watch) watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub(crate) u32);
 
-/// Names a timer set by [`Context::set_timer`](crate::Context::set_timer).
+/// Identifies a timer that [`Context::set_timer`](crate::Context::set_timer) has set. It is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId {
     pub(crate) at: Instant,
-    /// Distinguishes timers of one instant.
+    /// Distinguishes timers for the same instant.
     pub(crate) number: u64,
 }

@@ -1,7 +1,8 @@
 //! A TCP server on one thread and one readiness loop, for frames with a 4-byte big-endian length.
 //!
-//! Every connection is a state machine: collect the header, collect the payload, hand the whole frame to a [`Handler`],
-//! queue the response, flush it when the socket takes it. No thread is spawned for a client.
+//! You implement a [`Handler`], and a [`Reactor`] calls it: it accepts and dials connections, collects the bytes of each frame,
+//! calls [`Handler::on_frame`] with the whole frame, queues the reply, and writes it when the socket has room. It starts no
+//! thread. Sockets are nonblocking, and readiness comes from epoll (Linux) or kqueue (the BSDs, macOS), by way of mio.
 //!
 //! # A server in ten lines
 //!
@@ -38,36 +39,66 @@
 //!
 //! # Where to look
 //!
-//! | to | see |
+//! | task | items |
 //! |---|---|
-//! | answer frames, send to other connections, pause, close | [`Handler`], [`Connection`], [`Context`] |
-//! | open connections, set timers | [`Context::dial`], [`Context::set_timer`]; from outside of callbacks, [`Reactor::cx`] |
-//! | set limits, budgets, watermarks and deadlines | [`Config`] |
-//! | drive the loop: to its end, turn by turn, or inside another loop | [`Reactor`] |
-//! | talk to it from other threads | [`Handle`] |
-//! | see what it does | [`Stats`], and the `log` crate's levels `debug` and `trace`. The loop's thread calls your logger: one that waits, for a pipe or a disk, stalls every connection, so give it a queue and a thread |
-//! | know why a connection ended | [`CloseReason`] |
-//! | speak the wire format | [`wire`], [`client`] |
+//! | handle frames, send to other connections, pause, close | [`Handler`], [`Connection`], [`Context`] |
+//! | dial, set timers | [`Context::dial`], [`Context::set_timer`]; between turns, [`Reactor::cx`] |
+//! | set limits, budgets, water marks and deadlines | [`Config`], [`ConfigBuilder`] |
+//! | drive the loop: until it has ended, turn by turn, or inside another loop | [`Reactor`] |
+//! | send messages from other threads, drain, stop | [`Handle`] |
+//! | count and measure | [`Stats`], [`Histogram`] |
+//! | find out why a connection ended | [`CloseReason`] |
+//! | find out why a call failed | [`Error`], [`SendError`], [`DialError`], [`DialRefused`], [`TimerRefused`], [`HandleError`] |
+//! | encode and decode frames elsewhere | [`wire`], [`client`] |
+//!
+//! The guide is `docs/EMBEDDING.md`. It has a complete program for each of these topics:
+//!
+//! - state for each connection, and sending to other connections
+//! - backpressure
+//! - requests to a backend
+//! - timers
+//! - work on other threads
+//! - your own loop around the reactor
+//! - the memory that a connection uses
+//! - tests without sockets
+//! - the reasons for which a connection ends
+//!
+//! The crate logs by way of the `log` crate: warnings and errors, and at the levels `debug` and `trace` each event, system call
+//! and change of state. Your logger runs on the loop's thread. A logger that waits for a pipe or a disk stalls every
+//! connection, so give it a queue and a thread of its own.
 //!
 //! # What a peer cannot do
 //!
-//! - Make the server allocate on its word: a buffer is at most twice the bytes received plus 4 KiB, whatever a header says.
-//! - Make output pile up: at the high watermark reading from that peer pauses, and a send is refused with
-//!   [`SendError::Full`].
-//! - Hold a connection by dripping, by not reading or by silence: each has a deadline.
-//! - Keep the loop from others: bytes, frames and accepts have a budget a turn.
-//! - End the loop: no peer's error is the reactor's.
+//! The figures are the defaults of [`Config`].
+//!
+//! - Allocate memory with a header: the input buffer of a connection is at most twice the bytes received, plus 4 KiB.
+//! - Use more than `memory` (1 GiB): above it, the connection that holds the most bytes is closed as evicted.
+//! - Pile up output: above the high-water mark (64 KiB), a send returns [`SendError::Full`], and input from an accepted
+//!   connection pauses.
+//! - Send a frame without end: it has to be complete within `frame_timeout` (30 s).
+//! - Stop reading: `write_timeout` (30 s) and `write_rate_min` (4 KiB/s) close its connection.
+//! - Monopolize the loop: bytes, frames and accepts have a budget per turn.
+//! - Stop the reactor: an error on a connection closes that connection only.
+//!
+//! By default a peer *can* be silent between two frames for as long as it likes: `idle_timeout` is `None`. When the server
+//! has as many connections as it may have, a new client takes the place of the one that has been idle longest, if that is
+//! 30 s or more (`reclaim_idle`). Set `idle_timeout` if silent connections are not welcome. Limit the connections of one
+//! address with `max_per_ip`, which is off by default.
 //!
 //! # Features
 //!
-//! `cli` (default) is the command line. With `default-features = false` the library needs mio, slab, log, socket2
-//! and libc.
-//! `sim` adds `frameloop::sim`, a deterministic network to test a handler on; `load`, which is a part of `cli`, adds
-//! `frameloop::load`, the load generator.
+//! | feature | adds |
+//! |---|---|
+//! | `cli` (default) | the dependencies of the program `frameloop`; includes `load` |
+//! | `load` | `frameloop::load`, the load generator |
+//! | `sim` | `frameloop::sim`, a deterministic network and clock to test handlers on |
+//!
+//! With `default-features = false` the library depends on mio, slab, log, socket2 and libc.
 //!
 //! # Platforms
 //!
-//! Linux is tested and measured. Other Unixes differ by `cfg` where their kernels do, and have not been run.
+//! Linux is tested and measured. The crate compiles for other Unixes, where it differs by `cfg` as their kernels do; it has
+//! not been run there. It does not compile for Windows.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
@@ -92,6 +123,7 @@ pub mod load;
 #[doc(hidden)]
 pub mod micro;
 pub mod net;
+mod reach;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -103,8 +135,9 @@ pub use crate::address::{Address, AddressError, Dial, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::frame::Frame;
 pub use crate::error::{CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused};
-pub use crate::handler::{Broadcast, Connection, Context, Echo, Handler};
+pub use crate::handler::{Connection, Context, Echo, Handler};
 pub use crate::id::{ConnId, SourceId, TimerId};
+pub use crate::reach::Broadcast;
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;
 pub use crate::reactor::stats::{Calls, Refused, Stats};

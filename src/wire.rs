@@ -1,6 +1,6 @@
-//! The wire: a frame is a 4-byte big-endian payload length, then exactly that many bytes of payload.
+//! The wire format: a frame is a 4-byte big-endian payload length and exactly that many bytes of payload.
 //!
-//! This is the only file that knows the format. Everything here is pure: bytes in, values out.
+//! The functions here do no I/O. Use them to speak the format without a reactor; [`client`](crate::client) does so.
 //!
 //! ```text
 //!   0        1        2        3        4                        4 + payload_len
@@ -12,13 +12,13 @@
 
 use std::fmt;
 
-/// Length of a frame's header, in bytes.
+/// The length of a frame's header, in bytes.
 pub const HEADER_LEN: usize = 4;
 
-/// The largest payload that a header can announce, in bytes: 4 GiB - 1.
+/// The longest payload that a header can announce, in bytes: 4 GiB - 1.
 pub const PAYLOAD_LEN_MAX: u32 = u32::MAX;
 
-/// The header that announces a payload of `payload_len` bytes.
+/// Returns the header for a payload of `payload_len` bytes.
 ///
 /// ```
 /// assert_eq!(frameloop::wire::encode_header(5), [0, 0, 0, 5]);
@@ -28,7 +28,7 @@ pub const fn encode_header(payload_len: u32) -> [u8; HEADER_LEN] {
     payload_len.to_be_bytes()
 }
 
-/// The payload length, in bytes, that a header announces.
+/// Returns the payload length that a header announces, in bytes.
 ///
 /// ```
 /// assert_eq!(frameloop::wire::decode_header([0, 1, 0, 0]), 65_536);
@@ -38,13 +38,23 @@ pub const fn decode_header(header: [u8; HEADER_LEN]) -> u32 {
     u32::from_be_bytes(header)
 }
 
-/// The payload length announced at the front of `bytes`, once a whole header is there and it is within the limit.
-///
-/// `Ok(None)` asks for more bytes: fewer than [`HEADER_LEN`] are there.
+/// Returns the payload length that the header at the front of `bytes` announces, in bytes; `None` if there are fewer than
+/// [`HEADER_LEN`] bytes.
 ///
 /// # Errors
 ///
 /// [`FrameError`] if the header announces more than `max_payload` bytes.
+///
+/// # Examples
+///
+/// ```
+/// use frameloop::wire::announced_len;
+///
+/// assert_eq!(announced_len(&[0, 0], 1_024), Ok(None));
+/// assert_eq!(announced_len(b"\0\0\0\x02hi", 1_024), Ok(Some(2)));
+/// let error = announced_len(b"GET / HTTP/1.1", 1_024).unwrap_err();
+/// assert_eq!(error.to_string(), "frame of 1195725856 bytes exceeds the limit of 1024 (looks like HTTP)");
+/// ```
 #[inline]
 pub fn announced_len(bytes: &[u8], max_payload: u32) -> Result<Option<u32>, FrameError> {
     let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
@@ -57,10 +67,10 @@ pub fn announced_len(bytes: &[u8], max_payload: u32) -> Result<Option<u32>, Fram
     Ok(Some(announced))
 }
 
-/// What is at the front of received bytes.
+/// The frame at the front of received bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decoded {
-    /// A whole frame of `frame_len` bytes, header included.
+    /// A complete frame of `frame_len` bytes, header included.
     Frame { frame_len: usize },
     /// A part of a frame of `frame_len` bytes, which is 0 until the header is complete.
     Partial { frame_len: usize },
@@ -83,17 +93,16 @@ pub(crate) fn decode(bytes: &[u8], max_payload: u32) -> Result<Decoded, FrameErr
     Ok(if frame_len <= bytes.len() { Decoded::Frame { frame_len } } else { Decoded::Partial { frame_len } })
 }
 
-/// A header announced more than the limit.
+/// Reports a header that announces more than the limit.
 ///
-/// Very often such a header is no header at all, but the first bytes of another protocol; then
-/// [`looks_like`](Self::looks_like) names it.
+/// Often the four bytes are the beginning of another protocol; then [`looks_like`](Self::looks_like) names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameError {
     /// The payload length that the header announced, in bytes.
     pub announced: u32,
-    /// The largest payload length allowed, in bytes.
+    /// The limit, in bytes.
     pub allowed: u32,
-    /// What the four bytes would be if they were not a header.
+    /// The protocol that the four bytes look like.
     pub looks_like: Option<Protocol>,
 }
 
@@ -118,10 +127,9 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// Another protocol, recognised by its first four bytes.
+/// Names another protocol, recognized by its first four bytes.
 ///
-/// Only bytes that announce more than the limit are looked at: with a limit above 1,195,725,856 bytes (1.1 GiB),
-/// `GET ` is a valid header.
+/// Only headers above the limit are examined: with a limit above 1,195,725,856 bytes (1.1 GiB), `GET ` is a valid header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
@@ -131,12 +139,12 @@ pub enum Protocol {
     Tls,
     /// An SSH identification string (RFC 4253, section 4.2).
     Ssh,
-    /// A payload length in little-endian order: within the limit once its bytes are swapped.
+    /// A payload length in little-endian order, which is within the limit once its bytes are swapped.
     LittleEndian,
 }
 
 impl Protocol {
-    /// Every protocol that is recognised.
+    /// Lists every protocol that is recognized.
     pub const ALL: [Self; 4] = [Self::Http, Self::Tls, Self::Ssh, Self::LittleEndian];
 
     fn of_header(header: [u8; HEADER_LEN], max_payload: u32) -> Option<Self> {
@@ -150,7 +158,7 @@ impl Protocol {
         }
     }
 
-    /// A short name for logs and counters.
+    /// Returns a short name for logs and counters.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! A frame as a handler sees it.
+//! The frame that a handler gets.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -6,29 +6,29 @@ use std::collections::VecDeque;
 use crate::conn::chunk::Chunk;
 use crate::wire::HEADER_LEN;
 
-/// One complete frame.
+/// Gives a handler access to one complete frame.
 ///
-/// Its bytes are where they were received. [`Connection::reply_frame`](crate::Connection::reply_frame) sends them back from
-/// there.
+/// It borrows the buffers into which it was received, so copy what you need after the callback.
+/// [`Connection::reply_frame`](crate::Connection::reply_frame) sends the bytes back without a copy.
 #[derive(Debug)]
 pub struct Frame<'a> {
     pub(crate) body: Body<'a>,
 }
 
-/// Where the bytes of a frame are, header first.
+/// The bytes of a frame, header first.
 #[derive(Debug)]
 pub(crate) enum Body<'a> {
-    /// In one piece, at this offset of the read buffer.
+    /// One piece, at the offset `at` of the read buffer.
     Whole { bytes: &'a [u8], at: usize },
-    /// In several chunks, which a reply may take.
+    /// Several chunks, which a reply may take over.
     Large { chunks: &'a mut VecDeque<Chunk>, frame_len: usize, joined: &'a Joined },
 }
 
-/// A large frame in one piece, once a handler has asked for that.
+/// A large frame in one piece, from the first call of [`Frame::payload`] on.
 #[derive(Debug, Default)]
 pub(crate) struct Joined {
     bytes: OnceCell<Vec<u8>>,
-    /// A buffer to use for it; it may hold the bytes of an earlier frame.
+    /// An unused buffer, which may still hold the bytes of an earlier frame.
     spare: RefCell<Vec<u8>>,
 }
 
@@ -53,7 +53,7 @@ impl Joined {
 }
 
 impl Frame<'_> {
-    /// The payload's length, in bytes.
+    /// Returns the length of the payload, in bytes.
     #[must_use]
     pub fn payload_len(&self) -> usize {
         self.frame_len() - HEADER_LEN
@@ -66,10 +66,10 @@ impl Frame<'_> {
         }
     }
 
-    /// The payload, in one piece.
+    /// Returns the payload in one piece.
     ///
-    /// A payload of up to 68 KiB less a header is returned without a copy. A longer one is copied, once, into a buffer that
-    /// the reactor keeps; [`payload_chunks`](Self::payload_chunks) reads it without a copy.
+    /// A frame of up to 68 KiB is returned without a copy. A longer one is copied, once, into a buffer that the reactor keeps;
+    /// [`payload_chunks`](Self::payload_chunks) avoids that.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         match &self.body {
@@ -78,13 +78,13 @@ impl Frame<'_> {
         }
     }
 
-    /// The pieces of the payload, in order.
+    /// Returns the pieces of the payload in order, without a copy. A frame of up to 68 KiB is one piece.
     pub fn payload_chunks(&self) -> impl Iterator<Item = &[u8]> {
         let (whole, chunks) = match &self.body {
             Body::Whole { bytes, .. } => (Some(*bytes), None),
             Body::Large { chunks, .. } => (None, Some(chunks.iter().map(Chunk::as_slice))),
         };
-        // The first piece holds the header: a large frame begins with the chunk in which its header was decoded.
+        // The first piece begins with the header: a large frame begins with the chunk in which its header was decoded.
         whole.into_iter().chain(chunks.into_iter().flatten()).enumerate().map(|(index, piece)| match index {
             0 => &piece[HEADER_LEN..],
             _ => piece,

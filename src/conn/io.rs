@@ -42,7 +42,7 @@ pub trait Transport: Read + Write {
     }
 
     /// Returns how many written bytes the peer's kernel has not acknowledged; on a Unix socket, how many the peer has not
-    /// read. `None`, which is the default, means that the platform cannot tell.
+    /// read. `None`, which is the default, means that the platform does not report it.
     ///
     /// # Errors
     ///

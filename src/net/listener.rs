@@ -14,8 +14,10 @@ use crate::config::Config;
 use crate::net::owner::Owner;
 use crate::net::socket::{OPTIONS_ARE_INHERITED, Stream, set_options};
 
-/// A listening socket. Dropping it stops listening, and removes a Unix socket's path, both in the process that bound it
-/// only.
+/// Holds a listening socket.
+///
+/// In the process that bound it, dropping it stops listening, and removes the path of a Unix socket. In any other process it only
+/// closes the descriptor.
 #[derive(Debug)]
 pub struct Listener {
     // Before the socket, which holds the file's inode: no other file can have its number until the path is removed.

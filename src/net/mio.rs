@@ -1,4 +1,4 @@
-//! The operating system's side of the seam, by way of mio.
+//! [`Net`] for the operating system's sockets, by way of mio.
 
 // The only place of the library core that reads the clock.
 #![allow(clippy::disallowed_methods)]
@@ -20,16 +20,16 @@ use crate::net::seam::{Net, Ready};
 use crate::net::socket::Stream;
 use crate::net::sources::Sources;
 
-/// A poll that ends early is no fault, and a kernel may refuse a timeout that it cannot count (`kevent(2)`).
+/// The longest timeout of a poll: a kernel may refuse a longer one (`kevent(2)`), and a poll that returns early does no harm.
 const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// All that a connection is to be woken for.
+/// The events for which a connection is woken.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// The operating system's sockets, by way of mio: epoll on Linux, kqueue on the BSDs and macOS.
+/// Provides the operating system's sockets, by way of mio: epoll on Linux, kqueue on the BSDs and macOS.
 #[derive(Debug)]
 pub struct Mio {
     poll: Poll,
@@ -49,12 +49,12 @@ impl Mio {
         })
     }
 
-    /// Asks for readability of a descriptor that the caller owns.
+    /// Watches a descriptor of the caller for readable events.
     pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
         self.sources.watch(self.poll.registry(), fd.as_raw_fd(), token)
     }
 
-    /// Ends a [`watch`](Self::watch). Returns whether the descriptor was watched still.
+    /// Ends a [`watch`](Self::watch). Returns whether the descriptor was still watched.
     pub(crate) fn unwatch(&mut self, token: usize) -> bool {
         self.sources.unwatch(self.poll.registry(), token)
     }
@@ -77,7 +77,7 @@ impl Mio {
 }
 
 impl AsRawFd for Mio {
-    /// The readiness queue's own descriptor: readable while events wait in it.
+    /// Returns the descriptor of the readiness queue, which is readable while events wait in it.
     fn as_raw_fd(&self) -> RawFd {
         self.poll.as_raw_fd()
     }
@@ -158,7 +158,7 @@ impl Net for Mio {
     }
 }
 
-/// An instant for a simulated clock to begin at: it can be had from the real one only.
+/// Returns an instant at which a simulated clock begins: only the real clock makes one.
 #[cfg(any(test, feature = "sim", feature = "fuzzing", feature = "micro"))]
 pub(crate) fn beginning() -> Instant {
     Instant::now()

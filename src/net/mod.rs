@@ -1,6 +1,7 @@
-//! What a reactor needs of the world ([`Net`]), and the operating system's sockets behind it.
+//! The interface between a reactor and the operating system.
 //!
-//! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] has those of the kernel.
+//! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] implements it with the
+//! kernel's, and `frameloop::sim` (feature `sim`) with simulated ones.
 
 pub(crate) mod kernel;
 pub(crate) mod listener;

@@ -1,4 +1,4 @@
-//! Which process a socket belongs to, and what its peer knows of its end.
+//! The process that a socket belongs to, and which of its directions have ended.
 //!
 //! Rule: only the process that made a socket ends it. That process removes the path that it bound, and calls `shutdown(2)`
 //! before `close(2)`, so that the peer sees the end even while a forked child holds a copy of the descriptor. It omits the
@@ -10,8 +10,8 @@ use crate::net::kernel;
 /// The process that accepted, dialed or bound a socket, and which of its directions have ended.
 ///
 /// Three bytes, which a socket's descriptor leaves free in eight: 22 bits for the number of forks that led to the process,
-/// and two for the directions. Forked processes that share a socket are one line of descent, so that number tells them
-/// apart; a line of four million forks would be needed to confuse two.
+/// and two for the directions. Forked processes that share a socket are one line of descent, and that number
+/// distinguishes them, up to four million forks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner([u8; 3]);
 

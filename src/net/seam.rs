@@ -1,4 +1,4 @@
-//! The seam: what a reactor needs of the world.
+//! The interface between a reactor and the operating system: [`Net`].
 
 use std::io;
 use std::net::IpAddr;
@@ -8,86 +8,87 @@ use crate::address::{Address, PeerAddr};
 use crate::config::Config;
 use crate::conn::io::{Readiness, Transport};
 
-/// A world for a reactor: sockets, readiness and time.
+/// Provides sockets, readiness and time to a reactor.
 ///
-/// Readiness is edge-triggered: an edge may be reported more often than it happens, never less.
+/// Readiness is edge-triggered: an edge may be reported more often than it happens, but never less often.
 pub trait Net {
     /// A nonblocking connection.
     type Stream: Transport;
     /// A nonblocking listening socket.
     type Listener;
-    /// Wakes a poll from another thread.
+    /// A function that wakes a poll from another thread.
     type Wake: Fn() -> io::Result<()> + Send + Sync + 'static;
 
-    /// The present instant. It never goes back.
+    /// Returns the current instant. It never goes back.
     fn now(&self) -> Instant;
 
-    /// Waits until something is ready, `timeout` has passed (`None`: for ever), or a signal came.
+    /// Waits until an event comes, `timeout` has passed (`None` = no limit), or a signal interrupts it.
     ///
     /// # Errors
     ///
-    /// What the readiness queue answered, but for an interruption.
+    /// The error of the readiness queue, except `EINTR`.
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()>;
 
-    /// What the last poll found.
+    /// Returns the events of the last poll.
     fn events(&self) -> impl Iterator<Item = Ready>;
 
-    /// Binds and listens; `token` names the listener in events. Returns the address, with the port that was chosen.
+    /// Binds a socket and listens; `token` names the listener in events. Returns the bound address, with its port.
     ///
     /// # Errors
     ///
-    /// What the kernel answered.
+    /// The kernel's error.
     fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Self::Listener, Address)>;
 
-    /// Takes a connection from the listen queue.
+    /// Accepts a connection from the listen queue.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when the queue is empty, otherwise what the kernel answered.
+    /// `WouldBlock` if the queue is empty; otherwise the kernel's error.
     fn accept(&mut self, listener: &Self::Listener, config: &Config) -> io::Result<(Self::Stream, PeerAddr)>;
 
-    /// Begins to connect to one address. The outcome is an edge of writability, once the stream is registered.
+    /// Begins to connect to one address, from the local address `from` if it is given. When the attempt has ended, the
+    /// registered stream becomes writable.
     ///
     /// # Errors
     ///
-    /// What the kernel answered, if it did so at once.
+    /// The kernel's error, if the attempt failed immediately.
     fn dial(&mut self, to: &Address, from: Option<IpAddr>, config: &Config) -> io::Result<Self::Stream>;
 
-    /// Whether the connection that [`dial`](Self::dial) began is made by now.
+    /// Returns whether a connection that [`dial`](Self::dial) began is established.
     ///
     /// # Errors
     ///
-    /// Why it is not made, and will not be.
+    /// The error with which the attempt failed.
     fn is_connected(&self, stream: &Self::Stream) -> io::Result<bool>;
 
-    /// Asks for all events of a connection, readable and writable, once and for all; `token` names it in events.
+    /// Registers a connection for readable and writable events, until it is closed; `token` names it in events.
     ///
     /// # Errors
     ///
-    /// What the readiness queue answered.
+    /// The error of the readiness queue.
     fn register(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
 
-    /// Something that wakes the poll; events name it by `token`.
+    /// Returns a function that wakes the poll; `token` names it in events.
     ///
     /// # Errors
     ///
-    /// What the kernel answered.
+    /// The kernel's error.
     fn waker(&mut self, token: usize) -> io::Result<Self::Wake>;
 
-    /// Whether the descriptor that events name by `token` is still the one that was given to
-    /// [`Reactor::watch`](crate::Reactor::watch). A world without such descriptors reports no event for one.
+    /// Returns whether `token` still names the descriptor that [`Reactor::watch`](crate::Reactor::watch) was called with. The
+    /// default returns `true`, for a `Net` that watches no such descriptors.
     fn is_watched(&self, token: usize) -> bool {
         let _ = token;
         true
     }
 }
 
-/// One event.
+/// Reports one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Ready {
-    /// Names the listener, connection or other source that it is about.
+    /// The token of the listener, the connection or the other source.
     pub token: usize,
-    /// What is reported.
+    /// What the kernel reports about it.
     pub readiness: Readiness,
 }

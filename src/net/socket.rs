@@ -22,20 +22,21 @@ use crate::net::unix_queue;
 /// Whether the readiness queue reports urgent data, at whose mark a read stops. Elsewhere it has to be expected at any time.
 const URGENT_DATA_IS_REPORTED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// What the kernel may hold for a peer that reads slowly, beyond what the peer's window allows, in bytes: two chunks
-/// (`TCP_NOTSENT_LOWAT`).
+/// How many bytes the kernel may hold for a slow peer beyond the peer's window: two chunks (`TCP_NOTSENT_LOWAT`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_BYTES_SLOW: u32 = 128 << 10;
 
-/// What keeps a write from raising SIGPIPE. Apple's systems have no such flag, and an option in its place that is set
-/// when a socket is made.
+/// The flag with which a write raises no SIGPIPE. Apple's systems have a socket option instead, which is set when a socket is
+/// made.
 #[cfg(not(target_vendor = "apple"))]
 const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: i32 = 0;
 
-/// A connection's socket. Dropping it ends it, also while a forked child has a copy, in the process that made it; any other
-/// process only closes its copy. One that was [reset](Transport::reset) is only closed.
+/// Holds the TCP or Unix socket of a connection.
+///
+/// In the process that made the socket, dropping it shuts the connection down, even while a forked child has a copy. In any
+/// other process, and after a [reset](Transport::reset), it only closes the descriptor.
 #[derive(Debug)]
 pub struct Stream(Connected);
 
@@ -77,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// Whether the connection is made by now. An error says why it is not made, and will not be.
+    /// Whether the connection is established. An error means that the attempt has failed.
     pub(crate) fn is_connected(&self) -> io::Result<bool> {
         let (error, peer) = match &self.0 {
             Connected::Tcp(stream, _) => (stream.take_error()?, stream.peer_addr().map(drop)),
@@ -91,7 +92,6 @@ impl Stream {
         }
     }
 
-    /// What the readiness queue registers.
     pub(crate) fn source(&mut self) -> &mut dyn Source {
         match &mut self.0 {
             Connected::Tcp(stream, _) => stream,
@@ -118,7 +118,7 @@ impl Stream {
         owner
     }
 
-    /// What the kernel reports as a reset has ended both ways.
+    /// Notes a reset, which ends both directions.
     #[cold]
     fn note_failed(&mut self, error: &io::Error) {
         if error.kind() == io::ErrorKind::ConnectionReset {
@@ -131,7 +131,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &self.0;
         if owner.must_shut_down() {
-            // It fails if the peer was never reached.
+            // It fails if the connection was never established.
             let _ = self.socket().shutdown(Shutdown::Both);
         }
     }

@@ -16,8 +16,9 @@ use crate::conn::shared::Shared;
 use crate::conn::sink::Sink;
 use crate::conn::sink::{Replies, Verdict};
 use crate::error::CloseReason;
-use crate::handler::{Connection, Handler, Reach};
+use crate::handler::{Connection, Handler};
 use crate::id::ConnId;
+use crate::reach::Reach;
 use crate::reactor::log_limit::{CONN, LOOP, LogLimit, Source};
 
 /// Calls the handler for a connection.

@@ -1,7 +1,7 @@
-//! The cross-thread handle: a channel and a waker.
+//! The handle for other threads: a channel and a waker.
 //!
-//! Rule: a call on a handle never waits for a turn that cannot come. A reactor that has finished fails it at once, and so
-//! does the thread that drives the reactor when it would wait for itself.
+//! Rule: a call on a handle never waits for a turn that cannot come. It returns an error if the reactor has finished, and if the
+//! calling thread drives the reactor and would wait for itself.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,41 +9,70 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
-use crate::handler::End;
 use crate::net::Net;
+use crate::reach::End;
 use crate::reactor::stats::Stats;
 
-/// Talks to a reactor from other threads.
+/// Sends messages to a reactor from other threads, ends it, and reads its counters.
 ///
-/// Clones talk to the same reactor. Messages of one clone arrive in the order in which they were sent. Many messages sent
-/// while the reactor is busy wake it once.
+/// A handle is [`Clone`] and [`Send`], and may outlive the reactor: then its calls return an error. At most
+/// [`mailbox_max`](crate::ConfigBuilder::mailbox_max) messages wait for the handler, from all clones together. Messages of one
+/// clone arrive in the order in which they were sent. A busy reactor is woken once for many messages.
+///
+/// # Examples
+///
+/// ```
+/// use frameloop::{Config, Connection, Context, Frame, Handler, Reactor};
+///
+/// struct Stopper;
+///
+/// impl Handler for Stopper {
+///     type State = ();
+///     type Message = &'static str;
+///
+///     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
+///     fn on_frame(&mut self, _conn: &mut Connection<'_>, _state: &mut (), _frame: Frame<'_>) {}
+///
+///     fn on_message(&mut self, cx: &mut Context<'_>, message: &'static str) {
+///         assert_eq!(message, "enough");
+///         cx.stop();
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new(Config::default(), Stopper)?;
+/// let handle = reactor.handle();
+/// let sender = std::thread::spawn(move || handle.send("enough"));
+/// reactor.run()?;
+/// sender.join().expect("it does not panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Handle<M> {
     sender: Sender<Request<M>>,
     link: Arc<Link>,
 }
 
-/// What another thread asks of a reactor.
+/// A request of another thread.
 pub(crate) enum Request<M> {
     Message(M),
     End(End),
     Stats(Sender<Stats>),
 }
 
-/// What the handles and the mailbox share.
+/// The state that the handles and the mailbox share.
 struct Link {
     is_woken: AtomicBool,
     wake: Box<dyn Fn() -> std::io::Result<()> + Send + Sync>,
     /// There will be no further turn. Set under the lock of `phase`.
     is_finished: AtomicBool,
     phase: Mutex<Phase>,
-    /// Rule: whatever other threads can have wait for the reactor is bounded.
+    /// Rule: everything that other threads can queue for the reactor is bounded.
     messages_waiting: AtomicUsize,
     mailbox_max: usize,
     is_drain_asked: AtomicBool,
     is_stop_asked: AtomicBool,
 }
 
-/// Which thread a request waits for.
+/// The thread that a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// There has been no turn yet.
@@ -53,18 +82,18 @@ enum Phase {
     Finished,
 }
 
-/// What was asked of a reactor was not taken.
+/// Reports why a call of a [`Handle`] was refused. It holds the message, or `()` where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandleError<T> {
-    /// As many messages wait for the handler as `mailbox_max` allows: the message.
+    /// `mailbox_max` messages wait for the handler. Try again later.
     Full(T),
-    /// The reactor has finished, it was drained, stopped or dropped: the message.
+    /// The reactor has finished: it was drained, stopped or dropped.
     Finished(T),
 }
 
 impl<T> HandleError<T> {
-    /// The message that was not taken.
+    /// Returns the message that was refused.
     pub fn into_message(self) -> T {
         match self {
             Self::Full(message) | Self::Finished(message) => message,
@@ -83,7 +112,7 @@ impl<T> fmt::Display for HandleError<T> {
 
 impl<T: fmt::Debug> std::error::Error for HandleError<T> {}
 
-/// A handle's [`stats`](Handle::stats) cannot be had.
+/// Reports why [`Handle::stats`] returned no counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StatsError {
@@ -106,12 +135,14 @@ impl fmt::Display for StatsError {
 impl std::error::Error for StatsError {}
 
 impl<M> Handle<M> {
-    /// Sends a message to the handler's [`on_message`](crate::Handler::on_message).
+    /// Sends a message to the handler's [`on_message`](crate::Handler::on_message), and wakes the reactor. It never blocks.
+    ///
+    /// A message that the reactor has not delivered when it finishes is dropped.
     ///
     /// # Errors
     ///
-    /// With the message: [`HandleError::Full`] while as many messages wait as `mailbox_max` allows,
-    /// [`HandleError::Finished`] if the reactor has finished.
+    /// Both return the message: [`HandleError::Full`] if `mailbox_max` messages wait, [`HandleError::Finished`] if the reactor
+    /// has finished.
     pub fn send(&self, message: M) -> Result<(), HandleError<M>> {
         let waiting = &self.link.messages_waiting;
         if waiting.fetch_add(1, Ordering::Relaxed) >= self.link.mailbox_max {
@@ -128,7 +159,8 @@ impl<M> Handle<M> {
         }
     }
 
-    /// Begins to drain the reactor, as [`Reactor::drain`](crate::Reactor::drain) does.
+    /// Begins to drain the reactor in its next turn, as [`Reactor::drain`](crate::Reactor::drain) does. It does not wait, and
+    /// `mailbox_max` does not limit it.
     ///
     /// # Errors
     ///
@@ -137,7 +169,8 @@ impl<M> Handle<M> {
         self.ask_to_end(End::Drain, &self.link.is_drain_asked)
     }
 
-    /// Stops the reactor, as [`Reactor::stop`](crate::Reactor::stop) does.
+    /// Stops the reactor in its next turn, as [`Reactor::stop`](crate::Reactor::stop) does. It does not wait, and
+    /// `mailbox_max` does not limit it.
     ///
     /// # Errors
     ///
@@ -146,7 +179,7 @@ impl<M> Handle<M> {
         self.ask_to_end(End::Stop, &self.link.is_stop_asked)
     }
 
-    /// A reactor drains or stops once: what was asked for already is not queued again, so these requests are bounded too.
+    /// Queues each of the two requests only once, so that they are bounded too.
     fn ask_to_end(&self, end: End, is_asked: &AtomicBool) -> Result<(), HandleError<()>> {
         if self.link.is_finished.load(Ordering::Acquire) {
             return Err(HandleError::Finished(()));
@@ -157,17 +190,16 @@ impl<M> Handle<M> {
         self.ask(Request::End(end)).map_err(|_| HandleError::Finished(()))
     }
 
-    /// Takes a snapshot of the reactor's counters in its next turn, and waits for that turn. It includes what was sent
-    /// through this handle before.
+    /// Wakes the reactor, waits for its next turn, and returns its counters. They include messages that were sent through
+    /// this handle before.
     ///
-    /// A reactor that has had no turn yet has done nothing: its counters are zero, and nothing is waited for. So a thread
-    /// may create a reactor, move it to another thread, and call this before that thread has begun.
+    /// Before the first turn it returns zeros without waiting. So a thread may create a reactor, move it to another thread,
+    /// and call this before that thread has begun.
     ///
     /// # Errors
     ///
-    /// [`StatsError::Finished`] if the reactor has finished, or finishes before that turn.
-    /// [`StatsError::OwnThread`] if the calling thread is the one that drives the reactor: in a callback, and between
-    /// turns, until another thread has driven one.
+    /// [`StatsError::Finished`] if the reactor has finished, or finishes before that turn;
+    /// [`StatsError::OwnThread`] if the calling thread drove the last turn: it would wait for itself.
     pub fn stats(&self) -> Result<Stats, StatsError> {
         let (sender, receiver) = channel();
         {
@@ -208,31 +240,31 @@ impl<M> fmt::Debug for Handle<M> {
 
 impl Link {
     fn phase(&self) -> MutexGuard<'_, Phase> {
-        // A phase is one value: no panic can leave it half written.
+        // A phase is one value, so a panic cannot leave it inconsistent.
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
-        // The request is in the channel before the flag is read; the reactor clears the flag before it reads the channel.
-        // So a request is either seen by the reading under way or wakes the reactor again.
+        // The request is in the channel before the flag is read, and the reactor clears the flag before it reads the channel.
+        // So the reactor either sees the request or is woken again.
         if !self.is_woken.swap(true, Ordering::AcqRel) {
-            // A wake fails only when the reactor's descriptor is gone; then the channel is closed as well.
+            // A wake fails only if the reactor is gone; then the channel is closed as well.
             let _ = (self.wake)();
         }
     }
 }
 
 thread_local! {
-    /// Asked for in each turn: `thread::current` counts references.
+    /// Cached, because each turn needs it and `thread::current` counts references.
     static THIS_THREAD: ThreadId = thread::current().id();
 }
 
-/// The reactor's end of its handles.
+/// The reactor's end of the channel.
 pub(crate) struct Mailbox<M> {
     receiver: Receiver<Request<M>>,
     handle: Handle<M>,
     has_more: bool,
-    /// What the handles know of it: the lock is taken only when it changes.
+    /// A copy of [`Phase::Driven`], so that a turn takes the lock only when the thread changes.
     driver: Option<ThreadId>,
 }
 
@@ -256,7 +288,7 @@ impl<M> Mailbox<M> {
         self.handle.clone()
     }
 
-    /// The calling thread drives the reactor's next turn.
+    /// Notes that the calling thread drives the next turn.
     #[inline]
     pub(crate) fn note_driver(&mut self) {
         let thread = THIS_THREAD.with(|id| *id);
@@ -269,7 +301,7 @@ impl<M> Mailbox<M> {
         }
     }
 
-    /// There will be no further turn: fails every later request, and returns those that wait for one.
+    /// Notes that there will be no further turn: later requests fail. Returns the requests that wait for one.
     pub(crate) fn finish(&mut self) -> Vec<Request<M>> {
         let link = &self.handle.link;
         if link.is_finished.load(Ordering::Relaxed) {
@@ -289,13 +321,13 @@ impl<M> Mailbox<M> {
         self.handle.link.is_finished.load(Ordering::Relaxed)
     }
 
-    /// The waker's event came.
+    /// Notes an event of the waker.
     pub(crate) fn note_woken(&mut self) {
         self.handle.link.is_woken.swap(false, Ordering::AcqRel);
         self.has_more = true;
     }
 
-    /// Whether requests may be waiting for which no event will come.
+    /// Whether requests may be waiting without a further event.
     pub(crate) fn has_more(&self) -> bool {
         self.has_more
     }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Durations, counted in buckets whose width is an eighth of the power of two below them: any value read from it is at most
-/// 12.5 % too high. From nanoseconds to 584 years, in 4 KiB.
+/// Counts durations in buckets, from 1 ns to 584 years, in 4 KiB.
+///
+/// A bucket is as wide as an eighth of the power of two below it, so a value that is read back is at most 12.5 % too high.
 #[derive(Clone)]
 pub struct Histogram {
     buckets: Box<[u64; BUCKETS]>,
@@ -12,31 +13,33 @@ pub struct Histogram {
     max_nanos: u64,
 }
 
-/// Each power of two is divided in so many buckets.
+/// The number of buckets for each power of two.
 const PER_OCTAVE: usize = 8;
 const OCTAVE_BITS: u32 = PER_OCTAVE.trailing_zeros();
 pub(crate) const BUCKETS: usize = PER_OCTAVE * (u64::BITS as usize - OCTAVE_BITS as usize + 1);
 
 impl Histogram {
-    /// How many durations were recorded.
+    /// Returns how many durations were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The longest, exactly.
+    /// Returns the longest duration, exactly; zero if there are none.
     #[must_use]
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.max_nanos)
     }
 
-    /// The buckets that are not empty, shortest first: the longest duration that a bucket counts, and how many it has counted.
+    /// Returns the buckets that are not empty, shortest first: the longest duration that falls into a bucket, and its count.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         let counts = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
         counts.map(|(bucket, count)| (Duration::from_nanos(highest_of(bucket)), *count))
     }
 
-    /// A duration that the share `quantile`, from 0 to 1, of those recorded do not exceed; zero if there are none.
+    /// Returns a duration that the share `quantile` of the recorded durations does not exceed; zero if there are none.
+    ///
+    /// `quantile` is clamped to the range from 0 to 1: 0.5 is the median, 0.99 the 99th percentile.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> Duration {
         let rank = (quantile.clamp(0.0, 1.0) * self.count as f64).ceil().max(1.0) as u64;
@@ -48,7 +51,8 @@ impl Histogram {
         bucket.map_or(Duration::ZERO, |(longest, _)| longest.min(self.max()))
     }
 
-    /// What was recorded since an earlier snapshot of the same histogram. Its longest is known to an eighth.
+    /// Returns the durations that were recorded since an `earlier` snapshot of the same histogram. Its
+    /// [`max`](Self::max) is up to 12.5 % too high.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut since = Self::default();
@@ -87,13 +91,13 @@ impl fmt::Debug for Histogram {
     }
 }
 
-/// Values below [`PER_OCTAVE`] have a bucket each; above, the first [`OCTAVE_BITS`] bits behind the highest choose it.
+/// Each value below [`PER_OCTAVE`] has its own bucket. For others, the [`OCTAVE_BITS`] bits after the highest one select it.
 pub(crate) fn bucket_of(nanos: u64) -> usize {
     let octave = (u64::BITS - nanos.leading_zeros()).saturating_sub(OCTAVE_BITS + 1);
     octave as usize * PER_OCTAVE + (nanos >> octave) as usize
 }
 
-/// The highest value that falls into `bucket`.
+/// The highest value of `bucket`.
 fn highest_of(bucket: usize) -> u64 {
     let octave = (bucket / PER_OCTAVE).saturating_sub(1);
     let low = (bucket - octave * PER_OCTAVE) as u64;

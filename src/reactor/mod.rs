@@ -1,4 +1,4 @@
-//! The loop: one thread, one readiness queue, every connection in a slot.
+//! The reactor: one thread, one readiness queue, and every connection in a slot.
 
 mod accept;
 pub(crate) mod budget;
@@ -53,26 +53,35 @@ use crate::reactor::stats::Stats;
 use crate::reactor::token::Subject;
 use crate::reactor::write_progress::WriteProgress;
 
-/// A TCP server on the thread that calls it, for one [`Handler`].
+/// Runs the connections of one [`Handler`], as a server and a client, on the thread that calls it.
 ///
-/// Rule: every connection that was opened gets its [`on_close`](Handler::on_close), and every dial its outcome, exactly once,
-/// however the reactor ends:
+/// There are three ways to drive it:
 ///
-/// | end | connections | dials and listening | its handles |
+/// 1. [`run`](Self::run) returns when a drain or a stop is complete.
+/// 2. [`turn`](Self::turn) polls once, and does everything for which the poll returned.
+/// 3. Inside another loop: wait until the reactor's descriptor ([`AsRawFd`]) is readable, or until
+///    [`next_deadline`](Self::next_deadline), and call `turn(Some(Duration::ZERO))`.
+///
+/// # How it ends
+///
+/// Rule: however the reactor ends, [`on_close`](Handler::on_close) is called exactly once for each connection that was opened, and
+/// each dial gets its outcome exactly once.
+///
+/// | end | connections | dials and `listen` | handles |
 /// |---|---|---|---|
-/// | [`drain`](Self::drain) | those that wait in the listen queues are accepted; what they sent is answered, output is flushed; the rest is closed at the drain timeout, whatever the handler does | refused from then on | work until the last connection has ended |
-/// | [`stop`](Self::stop) | closed in the next turn, or when it is dropped | refused | fail after that turn |
-/// | dropped, in any of these states | closed during the drop; `on_close` is called, with [`CloseReason::Cut`] | refused; open dials fail as cancelled | fail |
+/// | [`drain`](Self::drain) | those in the listen queues are accepted; frames that have arrived are delivered and output is sent; the rest is aborted at the drain timeout, whatever the handler does | refused | work until the last connection has ended |
+/// | [`stop`](Self::stop) | aborted in the next turn, or when the reactor is dropped | refused | fail after that turn |
+/// | drop, in any state | aborted during the drop, with [`CloseReason::Cut`] | refused; dials in progress fail as canceled | fail |
 ///
-/// A panic in a callback ends nothing else, during a drop either.
+/// A panic in a callback ends nothing but its connection, also during a drop.
 ///
-/// Driven in one of three ways: [`run`](Self::run) until it is drained or stopped; [`turn`](Self::turn) by turn; or inside
-/// another loop, which waits for its descriptor ([`AsRawFd`]) to be readable or for [`next_deadline`](Self::next_deadline),
-/// and then calls `turn(Some(Duration::ZERO))`.
+/// # After a fork
 ///
-/// After a `fork(2)` the sockets and the paths of Unix sockets belong to the process that made them: a child that drops its
-/// copy of the reactor closes descriptors and ends nothing. A child that drives it, as a daemon in the background does, owns
-/// what it accepts, dials and binds from there on; so a daemon listens behind the fork, and forks between two turns.
+/// After `fork(2)`, sockets and the paths of Unix sockets belong to the process that made them. A child that drops its copy of the
+/// reactor closes its descriptors, and no connection ends. A child that drives the reactor, such as a daemon in the
+/// background, owns what it accepts, dials and binds from then on. So a daemon forks between two turns, and listens after that.
+///
+/// # Examples
 ///
 /// ```
 /// use frameloop::{Config, Echo, Address, Reactor};
@@ -101,41 +110,42 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     log_limits: LogLimits,
     life: Life,
     report: DrainReport,
-    /// Where the search for the next source's number begins, so that a number is used again as late as possible.
+    /// The number at which the search for the next source's number begins: a number is used again as late as possible.
     sources: u32,
-    /// The last poll returned as many events as it may: there may be others, for which another loop is not woken again.
+    /// The last poll returned as many events as it may. There may be more, which do not wake another loop again.
     has_more_events: bool,
     trim_at: Option<Instant>,
 }
 
-/// Whether there will be another turn.
+/// Reports whether the reactor needs another turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a reactor that is done does nothing in further turns"]
 pub enum Turn {
-    /// There will be more to do.
+    /// The reactor is running, draining or stopping.
     Running,
-    /// It was drained or stopped, and nothing is left.
+    /// The drain or the stop is complete. Further turns do nothing.
     Done,
 }
 
-/// How a drain or a stop ended the connections that there were.
+/// Reports how a drain or a stop ended the connections.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
     /// Connections that closed after all their pending output was sent.
     pub drained: u64,
-    /// Connections that ended otherwise: at the deadline, by the stop, or by their own fault meanwhile; and those that waited
-    /// in a listen queue when the drain began and could not be accepted, for a limit or until the deadline. A queue that cannot
-    /// be emptied counts as one.
+    /// Connections that ended otherwise: at the deadline, by the stop, or by an error of their own.
+    ///
+    /// Connections that waited in a listen queue when the drain began and could not be accepted are included. A queue that
+    /// cannot be emptied counts as one.
     pub cut: u64,
-    /// Output that was queued for those and not sent, in bytes.
+    /// Output that was queued for the connections in [`cut`](Self::cut) and not sent, in bytes.
     pub unsent_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Running,
-    /// Without a deadline, it waits for every connection.
+    /// Without a deadline, the drain waits for every connection.
     Draining {
         deadline: Option<Instant>,
     },
@@ -143,11 +153,11 @@ enum Life {
 }
 
 impl<H: Handler> Reactor<H> {
-    /// A reactor on the operating system's sockets, listening nowhere yet.
+    /// Creates a reactor on the operating system's sockets. It does not listen yet.
     ///
     /// # Errors
     ///
-    /// [`Error::Poll`] if the kernel has no readiness queue for it.
+    /// [`Error::Poll`] if the kernel has no descriptor for a readiness queue.
     pub fn new(config: Config, handler: H) -> Result<Self, Error> {
         let net = Mio::new(&config).map_err(Error::Poll)?;
         Self::with_net(net, config, handler)
@@ -155,11 +165,11 @@ impl<H: Handler> Reactor<H> {
 }
 
 impl<H: Handler, N: Net> Reactor<H, N> {
-    /// A reactor in a given world, listening nowhere yet.
+    /// Creates a reactor on a [`Net`], such as the simulated one of the feature `sim`. It does not listen yet.
     ///
     /// # Errors
     ///
-    /// [`Error::Poll`] if there is no waker to be had.
+    /// [`Error::Poll`] if `net` cannot make a waker.
     pub fn with_net(mut net: N, config: Config, handler: H) -> Result<Self, Error> {
         let now = net.now();
         let mailbox = Mailbox::new(&mut net, Subject::Waker.token(), config.mailbox_max).map_err(Error::Poll)?;
@@ -186,12 +196,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         })
     }
 
-    /// Binds and listens. Returns the address, with the port that the kernel chose if it was 0.
+    /// Binds a socket and listens on it. Returns the bound address, with the port that the kernel chose if the port was 0.
+    ///
+    /// A reactor may listen on several addresses, also while it runs.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] with the address and what the kernel answered; [`Error::Ending`] while the reactor drains and after
-    /// it has stopped.
+    /// [`Error::Listen`] with the address and the kernel's error; [`Error::Ending`] while the reactor drains and after it has
+    /// stopped.
     pub fn listen(&mut self, addr: &Address) -> Result<Address, Error> {
         if self.life != Life::Running || self.connections.work.is_end_requested() {
             return Err(Error::Ending { addr: addr.clone() });
@@ -206,14 +218,17 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Ok(bound)
     }
 
-    /// All connections by their ids, and what else a handler can do: dial, set a timer. Between two turns.
+    /// Returns the [`Context`] of a callback for use between turns: it dials, sets timers, and reaches all connections.
     pub fn cx(&mut self) -> Context<'_> {
-        // What waits for a deadline from here on must not count the time since the last turn.
+        // A deadline that begins here must not include the time since the last turn.
         self.shared.now = self.net.now();
         Context::new(&mut self.connections, &mut self.shared)
     }
 
-    /// Turns until it is drained or stopped.
+    /// Runs turns until a drain or a stop is complete. It blocks while there is nothing to do.
+    ///
+    /// Another thread ends it with [`Handle::drain`] or [`Handle::stop`], a callback with [`Context::drain`] or
+    /// [`Context::stop`].
     ///
     /// # Errors
     ///
@@ -223,8 +238,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Ok(())
     }
 
-    /// Accepts what waits in the listen queues and stops listening, answers what has come, flushes and closes; after the drain
-    /// timeout what is left is cut.
+    /// Begins a drain: the reactor accepts the connections in the listen queues and stops listening, delivers the frames that
+    /// have arrived, sends pending output, and closes each connection.
+    ///
+    /// The drain takes place in further turns. After [`drain_timeout`](crate::ConfigBuilder::drain_timeout) the connections that
+    /// are left are aborted. A second call does nothing.
     pub fn drain(&mut self) {
         if self.life != Life::Running {
             return;
@@ -241,12 +259,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.connections.work.begin_end();
         self.listeners.drain();
         self.shared.now = now;
-        // Now, so that a client which has seen its end finds no listener, unless the queue is long.
+        // In this call, so that a client whose connection was drained finds no listener, unless the queue is long.
         self.accept();
         self.connections.drain_all();
     }
 
-    /// Closes everything at once.
+    /// Stops the reactor: closes the listeners, and aborts all connections and dials in the next turn. Pending output is lost.
     pub fn stop(&mut self) {
         if self.life != Life::Stopped {
             if self.connections.slots.len() > 0 {
@@ -259,13 +277,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// What the drain or stop has done so far.
+    /// Returns what the drain or the stop has done so far.
     #[must_use]
     pub fn drain_report(&self) -> DrainReport {
         self.report
     }
 
-    /// A snapshot of the counters.
+    /// Returns a snapshot of the counters, also after the reactor has finished. Other threads call [`Handle::stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.stats.clone();
@@ -277,30 +295,33 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         stats
     }
 
-    /// Something that talks to this reactor from other threads.
+    /// Returns a handle for other threads, which send messages, drain, stop, and read the counters with it.
     #[must_use]
     pub fn handle(&self) -> Handle<H::Message> {
         self.mailbox.handle()
     }
 
-    /// The handler.
+    /// Returns the handler.
     #[must_use]
     pub fn handler(&self) -> &H {
         &self.handler
     }
 
-    /// The handler, to be changed between turns.
+    /// Returns the handler, to change it between turns.
     pub fn handler_mut(&mut self) -> &mut H {
         &mut self.handler
     }
 
-    /// When a turn is due even if nothing becomes ready; in the past if there is something to do already.
+    /// Returns when the next turn is needed even if no event comes: the earliest deadline or timer. `None`: only an event
+    /// needs one.
+    ///
+    /// If there is work without an event, it returns the instant at which the last turn began, which has passed.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.has_work() { Some(self.now()) } else { self.next_due() }
     }
 
-    /// When the earliest deadline or timer comes.
+    /// Returns the earliest deadline or timer.
     fn next_due(&self) -> Option<Instant> {
         let drain = match self.life {
             Life::Draining { deadline } => deadline,
@@ -316,7 +337,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if is_empty && self.life != Life::Running { Turn::Done } else { Turn::Running }
     }
 
-    /// Whether there is something to do that no event will announce.
+    /// Whether there is work for which no event will come.
     fn has_work(&self) -> bool {
         self.connections.work.is_waiting()
             || self.listeners.has_work()
@@ -325,14 +346,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             || self.outlook() == Turn::Done
     }
 
-    /// When this turn began.
+    /// Returns the instant at which this turn began.
     fn now(&self) -> Instant {
         self.shared.now
     }
 }
 
 impl<H: Handler, N: Net> Drop for Reactor<H, N> {
-    /// Closes all connections, so that `on_close` is called for each.
+    /// Aborts all connections, and calls `on_close` for each.
     fn drop(&mut self) {
         self.mailbox.finish();
         self.shared.now = self.net.now();
@@ -342,7 +363,7 @@ impl<H: Handler, N: Net> Drop for Reactor<H, N> {
 }
 
 impl<H: Handler> AsRawFd for Reactor<H> {
-    /// The readiness queue's descriptor, for another loop to wait on: readable when a turn has something to do.
+    /// Returns the descriptor of the readiness queue, for another loop to wait on. It is readable while events wait in it.
     fn as_raw_fd(&self) -> RawFd {
         self.net.as_raw_fd()
     }

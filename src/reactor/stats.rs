@@ -1,4 +1,4 @@
-//! Counters of what a reactor has done.
+//! The counters of a reactor.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,137 +8,148 @@ use crate::error::{CloseKind, CloseReason};
 use crate::reactor::histogram::Histogram;
 use crate::wire::Protocol;
 
-/// What a reactor has done, as plain counts since it was made; a snapshot.
+/// Holds a snapshot of a reactor's counters.
 ///
-/// [`Display`](fmt::Display) shows the most telling of them on one line.
+/// Counters start at 0 when the reactor is created, and never reset; for a rate, subtract two snapshots. Fields marked "now" are
+/// the current values. [`Display`](fmt::Display) writes the most important ones on one line.
+///
+/// # Examples
+///
+/// ```
+/// use frameloop::{Config, Echo, Reactor};
+///
+/// let reactor = Reactor::new(Config::default(), Echo)?;
+/// let stats = reactor.stats(); // on other threads: `Handle::stats`
+/// assert_eq!((stats.connections, stats.accepted, stats.closed_total()), (0, 0, 0));
+/// # Ok::<(), frameloop::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Connections now.
+    /// Established connections now, accepted and dialed.
     pub connections: u64,
-    /// The most connections at a time.
+    /// The largest number of established connections at a time.
     pub connections_peak: u64,
     /// Connections accepted, without those refused.
     pub accepted: u64,
-    /// Connections refused, by reason.
+    /// Connections refused: closed immediately after they were accepted, by reason.
     pub refused: Refused,
-    /// Connections that were dialed and made.
+    /// Dialed connections that were established.
     pub dialed: u64,
-    /// Connections that were dialed and not made.
+    /// Dials that failed.
     pub dials_failed: u64,
-    /// Connections that are dialed and not made yet, now.
+    /// Dials in progress now.
     pub dialing: u64,
     /// Times that accepting paused because the kernel had no descriptor or memory for another connection.
     pub accept_pauses: u64,
-    /// Frames received whole.
+    /// Complete frames received.
     pub frames_in: u64,
-    /// Frames queued.
+    /// Frames queued for sending.
     pub frames_out: u64,
-    /// Frames that were to be sent and were not queued, by reason; each was reported to the handler as it happened.
+    /// Frames that a handler wanted to send and that were not queued, by reason. Each was also reported to the handler.
     pub dropped: Dropped,
     /// Bytes read.
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
-    /// Bytes that the buffers of all connections take now.
+    /// Bytes of the buffers of all connections now; `memory` limits them.
     pub buffered_bytes: u64,
-    /// Bytes of buffers kept for reuse now.
+    /// Bytes of unused buffers that are kept for reuse now; `pool_bytes_max` limits them.
     pub pooled_bytes: u64,
-    /// Times that reading from a connection paused because its outbox had reached the high watermark.
+    /// Times that reading from a connection paused because its pending output had reached the high-water mark.
     pub pauses: u64,
-    /// Times that a connection stopped for the turn, its read budget spent and more to read.
+    /// Times that a connection had spent its read budget of a turn with more to read.
     pub read_budgets_spent: u64,
-    /// Times that a connection stopped for the turn, its write budget spent and more to write.
+    /// Times that a connection had spent its write budget of a turn with more to write.
     pub write_budgets_spent: u64,
-    /// Times that a connection stopped for the turn, its frame budget spent and more frames waiting.
+    /// Times that a connection had spent its frame budget of a turn with more frames to deliver.
     pub frame_budgets_spent: u64,
-    /// Times that a turn's budget was spent and more connections waited for their next share.
+    /// Turns that had spent their budget with more connections to run.
     pub turn_budgets_spent: u64,
-    /// The most bytes that one turn has read and written.
+    /// The largest number of bytes that one turn has read and written.
     pub turn_bytes_max: u64,
-    /// Messages from other threads.
+    /// Messages from other threads that were delivered to the handler.
     pub messages: u64,
-    /// Panics in callbacks of the handler. Each was caught, and logged as a warning with the callback's name and the
-    /// connection that it was called for, as far as there are not too many lines.
+    /// Panics in callbacks. Each was caught, and logged as a warning unless too many lines were logged.
     pub handler_panics: u64,
-    /// Log lines about peers that were left out.
+    /// Log lines about peers that were suppressed, because there were too many similar ones.
     pub log_lines_left_out: u64,
-    /// `epoll_wait` and its like.
+    /// Calls that waited for events (`epoll_wait`, `kevent`).
     pub polls: u64,
-    /// `accept` and its like.
+    /// Calls that accepted connections (`accept4`).
     pub accepts: Calls,
-    /// `connect` and its like, those that only begin counted as done.
+    /// Calls that began to connect (`connect`); an attempt in progress counts as done.
     pub dials: Calls,
-    /// `recv` and its like.
+    /// Calls that read from connections (`recv`).
     pub reads: Calls,
-    /// `send` and its like.
+    /// Calls that wrote to connections (`send`, `sendmsg`).
     pub writes: Calls,
-    /// `shutdown`.
+    /// Calls that half-closed connections (`shutdown`).
     pub shutdowns: Calls,
-    /// Registrations with the readiness queue: one in a connection's life.
+    /// Registrations with the readiness queue, one for each connection (`epoll_ctl`, `kevent`).
     pub registrations: Calls,
-    /// How long turns took, from the end of the poll to the end of the turn.
+    /// The durations of turns, from the return of the poll to the end of the turn.
     pub turn_durations: Histogram,
     pub(crate) closed: [u64; CloseKind::ALL.len()],
     pub(crate) protocols: [u64; Protocol::ALL.len()],
 }
 
-/// Connections that were closed as soon as they were accepted.
+/// Counts connections that were closed immediately after they were accepted, since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// Over the limit for all.
+    /// The limit `max_connections` was reached, and no connection had been idle for `reclaim_idle`.
     pub max_connections: u64,
-    /// Over the limit for one IP address.
+    /// The limit `max_per_ip` was reached.
     pub max_per_ip: u64,
-    /// The readiness queue would not take it, or the handler panicked in `on_open`.
+    /// The readiness queue refused the connection, or the handler panicked in `on_open`.
     pub failed: u64,
 }
 
 impl Refused {
-    /// All of them.
+    /// Returns the sum of all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.max_connections + self.max_per_ip + self.failed
     }
 }
 
-/// Frames that were to be sent and were not queued.
+/// Counts frames that a handler wanted to send and that were not queued, since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// The outbox had reached its high watermark ([`SendError::Full`](crate::SendError::Full)).
+    /// Pending output had reached the high-water mark ([`SendError::Full`](crate::SendError::Full)).
     pub full: u64,
-    /// The memory limit had no room for it ([`SendError::NoMemory`](crate::SendError::NoMemory)).
+    /// The memory limit had no room for the frame ([`SendError::NoMemory`](crate::SendError::NoMemory)).
     pub no_memory: u64,
-    /// The connection had ended, or was ending ([`SendError::Closed`](crate::SendError::Closed)).
+    /// The connection had ended or was closing ([`SendError::Closed`](crate::SendError::Closed)).
     pub gone: u64,
 }
 
 impl Dropped {
-    /// All of them.
+    /// Returns the sum of all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.full + self.no_memory + self.gone
     }
 }
 
-/// System calls of one kind, by result.
+/// Counts system calls of one kind by result, since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Calls {
-    /// Did something.
+    /// Calls that succeeded.
     pub done: u64,
-    /// `EAGAIN`: nothing to do for now.
+    /// Calls that returned `EAGAIN`.
     pub would_block: u64,
-    /// `EINTR`: interrupted by a signal, and repeated.
+    /// Calls that a signal interrupted (`EINTR`). Each was repeated.
     pub interrupted: u64,
-    /// Another error.
+    /// Calls that returned another error.
     pub failed: u64,
 }
 
 impl Calls {
-    /// All of them.
+    /// Returns the sum of all results.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.done + self.would_block + self.interrupted + self.failed
@@ -158,41 +169,40 @@ impl Calls {
 }
 
 impl Stats {
-    /// How long the longest turn took, from the end of the poll to the end of the turn.
+    /// Returns the duration of the longest turn, from the return of the poll to the end of the turn.
     #[must_use]
     pub fn turn_duration_max(&self) -> Duration {
         self.turn_durations.max()
     }
 
-    /// Bytes read and written.
     pub(crate) fn bytes_moved(&self) -> u64 {
         self.bytes_in + self.bytes_out
     }
 
-    /// Connections that have ended, by kind of reason, without the zeros.
+    /// Returns how many connections have ended for each kind of reason. Kinds with a count of 0 are omitted.
     pub fn closed(&self) -> impl Iterator<Item = (CloseKind, u64)> + '_ {
         CloseKind::ALL.into_iter().zip(self.closed).filter(|(_, count)| *count > 0)
     }
 
-    /// Connections that have ended.
+    /// Returns how many connections have ended.
     #[must_use]
     pub fn closed_total(&self) -> u64 {
         self.closed.iter().sum()
     }
 
-    /// Connections that have ended for a reason of this kind.
+    /// Returns how many connections have ended for a reason of this kind.
     #[must_use]
     pub fn closed_by(&self, kind: CloseKind) -> u64 {
         self.closed[kind as usize]
     }
 
-    /// Connections whose first bytes were of another protocol instead of a header: the protocol and a count, without the
-    /// zeros.
+    /// Returns how many connections were closed because their bytes looked like another protocol, for each protocol.
+    /// Protocols with a count of 0 are omitted.
     pub fn protocols(&self) -> impl Iterator<Item = (Protocol, u64)> + '_ {
         Protocol::ALL.into_iter().zip(self.protocols).filter(|(_, count)| *count > 0)
     }
 
-    /// Connections whose first bytes were of this protocol instead of a header.
+    /// Returns how many connections were closed because their bytes looked like this protocol.
     #[must_use]
     pub fn looked_like(&self, protocol: Protocol) -> u64 {
         self.protocols[protocol as usize]

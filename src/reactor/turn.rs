@@ -6,9 +6,10 @@ use log::trace;
 
 use crate::config::after;
 use crate::error::{CloseReason, Error};
-use crate::handler::{Context, End, Handler, Reach};
+use crate::handler::{Context, Handler};
 use crate::id::SourceId;
 use crate::net::Net;
+use crate::reach::{End, Reach};
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::handle::Request;
@@ -20,11 +21,26 @@ use crate::reactor::{Life, Reactor, Turn};
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<H: Handler, N: Net> Reactor<H, N> {
-    /// Waits for something to do, at most for `timeout` (`None`: for ever), and does it.
+    /// Polls once, for at most `timeout` (`None` = until an event or a deadline), and does everything that is due then.
+    ///
+    /// It returns early if there is work already, a deadline passes, or a signal comes. `Some(Duration::ZERO)` does not wait.
+    /// The work of one turn is limited by [`turn_budget`](crate::ConfigBuilder::turn_budget); more waits for the next turn.
     ///
     /// # Errors
     ///
-    /// [`Error::Poll`] if the readiness queue fails. Nothing that a peer does is an error.
+    /// [`Error::Poll`] if the readiness queue fails. No peer can cause an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use frameloop::{Config, Echo, Reactor, Turn};
+    /// let mut reactor = Reactor::new(Config::default(), Echo)?;
+    /// assert_eq!(reactor.turn(Some(Duration::ZERO))?, Turn::Running);
+    /// reactor.stop();
+    /// assert_eq!(reactor.turn(None)?, Turn::Done);
+    /// # Ok::<(), frameloop::Error>(())
+    /// ```
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<Turn, Error> {
         if self.mailbox.is_finished() {
             return Ok(Turn::Done);

@@ -1,4 +1,4 @@
-//! Descriptors that another part of the program owns, watched by the loop.
+//! Watches descriptors that another part of the program owns.
 
 use std::os::fd::AsFd;
 
@@ -12,16 +12,33 @@ use crate::reactor::token::Subject;
 const SOURCES_MAX: u32 = 1 << 14;
 
 impl<H: Handler> Reactor<H> {
-    /// Lets a descriptor wake the loop when it becomes readable, and calls [`Handler::on_source`] for it.
+    /// Watches a descriptor: when it becomes readable, the loop wakes and calls [`Handler::on_source`] with the returned id.
     ///
-    /// The descriptor stays the caller's. Its reports end when the caller closes it, or at [`unwatch`](Self::unwatch). Call
-    /// `unwatch` before you close a descriptor that has duplicates, in this process or in a forked child: otherwise Linux
-    /// goes on to wake the loop for it, though nothing is reported any more.
+    /// You keep the descriptor, and read it. Reports are edge-triggered, so read until `EAGAIN`; the descriptor must be
+    /// nonblocking for that. They end at [`unwatch`](Self::unwatch), or when you close the descriptor. At most 16,384
+    /// descriptors can be watched.
+    ///
+    /// If the descriptor has a duplicate, in this process or in a forked child, call `unwatch` before you close it. epoll
+    /// keeps the registration until the last duplicate is closed: `on_source` is not called any more, but each event still
+    /// wakes the loop.
     ///
     /// # Errors
     ///
-    /// [`Error::Poll`] if the descriptor is watched already, or the readiness queue does not take it: epoll takes no regular
-    /// file.
+    /// [`Error::Poll`] if the descriptor is watched already, if 16,384 are watched, or if the readiness queue refuses it:
+    /// epoll refuses regular files.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use frameloop::{Config, Echo, Reactor};
+    ///
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// let mut reactor = Reactor::new(Config::default(), Echo)?;
+    /// let source = reactor.watch(&ours)?; // `on_source` gets this id
+    /// assert!(reactor.unwatch(source));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn watch(&mut self, fd: &impl AsFd) -> Result<SourceId, Error> {
         let mut numbers = (0..SOURCES_MAX).map(|ahead| (self.sources + ahead) % SOURCES_MAX);
         let Some(number) = numbers.find(|number| self.net.is_free(Subject::Source(*number).token())) else {
@@ -33,8 +50,8 @@ impl<H: Handler> Reactor<H> {
         Ok(SourceId(number))
     }
 
-    /// Ends a [`watch`](Self::watch): nothing is reported for this id any more. Returns whether the descriptor was still
-    /// watched.
+    /// Stops watching a descriptor: [`Handler::on_source`] is not called with this id any more. Returns `false` if it was not
+    /// watched, because it was closed or unwatched before.
     pub fn unwatch(&mut self, source: SourceId) -> bool {
         self.net.unwatch(Subject::Source(source.0).token())
     }

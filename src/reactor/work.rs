@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use crate::config::Config;
 use crate::error::{DialRefused, TimerRefused};
-use crate::handler::End;
 use crate::id::{ConnId, TimerId};
+use crate::reach::End;
 use crate::reactor::eviction::Eviction;
 use crate::reactor::run_queue::RunQueue;
 use crate::reactor::timers::Timers;

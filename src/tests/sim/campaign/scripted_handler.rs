@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use crate::conn::chunk::CHUNK_LEN;
 use crate::error::CloseReason;
-use crate::handler::{Broadcast, Connection, Context, Handler};
+use crate::handler::{Connection, Context, Handler};
 use crate::id::ConnId;
+use crate::reach::Broadcast;
 use crate::sim::Rng;
 use crate::tests::sim::campaign::action::Action;
 use crate::tests::sim::campaign::heard::{Heard, Life, Owed, TO_ALL, UNASKED, unasked};

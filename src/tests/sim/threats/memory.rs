@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::config::{Config, ConfigBuilder};
 use crate::error::CloseReason;
-use crate::handler::{Broadcast, Connection, Context, Handler};
+use crate::handler::{Connection, Context, Handler};
+use crate::reach::Broadcast;
 use crate::sim::{Peer, Sim};
 use crate::tests::sim::threats::{SECOND, Scene, frame, patient, sim_with_send_buffer};
 use crate::{Echo, Frame, SendError};

@@ -1,0 +1,64 @@
+//! How callbacks reach the connections of a reactor, whatever their sockets and its handler are.
+
+use std::time::Instant;
+
+use crate::address::Dial;
+use crate::conn::shared::Shared;
+use crate::error::{DialRefused, SendError, TimerRefused};
+use crate::id::{ConnId, TimerId};
+
+/// Counts the connections of a broadcast, by its result for each.
+///
+/// A broadcast closes no connection. A connection on which the frame was not queued continues without it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Broadcast {
+    /// Connections on which the frame was queued.
+    pub queued: usize,
+    /// Connections whose pending output had reached the high-water mark ([`SendError::Full`]).
+    pub full: usize,
+    /// Connections for which the memory limit had no room ([`SendError::NoMemory`]).
+    pub no_memory: usize,
+    /// Connections that are closing, or have ended in this turn ([`SendError::Closed`]).
+    pub gone: usize,
+}
+
+/// A command for a connection, by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Close,
+    Abort,
+    Pause,
+    Resume,
+    Wake,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    Drain,
+    Stop,
+}
+
+pub(crate) trait Reach {
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError>;
+    fn broadcast_all(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast;
+    /// Makes room for `needed` bytes on the connection `of`, which holds `held` bytes: evicts connections that hold more than
+    /// both together. Returns whether there is room.
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;
+    fn command(&mut self, id: ConnId, command: Command) -> bool;
+    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused>;
+    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;
+    fn cancel_timer(&mut self, timer: TimerId) -> bool;
+    fn end(&mut self, end: End);
+}
+
+/// Counts the result of a broadcast for one connection.
+pub(crate) fn count(reached: &mut Broadcast, sent: Result<(), SendError>) {
+    match sent {
+        Ok(()) => reached.queued += 1,
+        Err(SendError::Full) => reached.full += 1,
+        Err(SendError::NoMemory) => reached.no_memory += 1,
+        Err(SendError::Closed) => reached.gone += 1,
+        Err(SendError::TooLong { .. }) => {}
+    }
+}
