@@ -82,7 +82,7 @@
 //!
 //! By default a peer *can* be silent between two frames for as long as it likes: `idle_timeout` is `None`. When the server
 //! has as many connections as it may have, a new client takes the place of the one that has been idle longest, if that is
-//! 30 s or more (`reclaim_idle`). Set `idle_timeout` if silent connections are not welcome. Limit the connections of one
+//! 30 s or more (`reclaim_idle`). Set `idle_timeout` to close silent connections. Limit the connections of one
 //! address with `max_per_ip`, which is off by default.
 //!
 //! # Features

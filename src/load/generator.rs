@@ -20,7 +20,7 @@ use crate::load::plan::Plan;
 use crate::load::report::{Report, Reporter};
 use crate::wire::HEADER_LEN;
 
-/// What a thread's generator is made from.
+/// The parameters of a thread's generator.
 #[derive(Debug)]
 pub(crate) struct Seed {
     pub(crate) plan: Arc<Plan>,
@@ -36,7 +36,7 @@ pub(crate) struct Seed {
 pub(crate) enum Command {
     /// Open the connections.
     Connect,
-    /// Put load on from `load` on, and measure from `measure` on; nanoseconds of the run's clock.
+    /// Send frames from `load` on, and measure from `measure` on, in nanoseconds of the run's clock.
     Begin { load: u64, measure: u64 },
     /// Send no more frames.
     End,
@@ -154,7 +154,7 @@ impl Generator {
             return;
         }
         self.phase.set_until(until);
-        // Also what came due since the last check: without it, the end of a stall would not be charged.
+        // Also the frames due since the last check: without them, the end of a stall would not be charged.
         self.send_due(cx);
         self.phase.end_load(self.clock.now(), cause);
         self.phase.arm(&self.clock, cx);
@@ -174,7 +174,7 @@ impl Generator {
         }
     }
 
-    /// Charges what is not answered when the run ends.
+    /// Charges the frames without a response when the run ends.
     fn charge_unanswered(&mut self) {
         let now = self.clock.now();
         for index in self.links.active() {
@@ -190,7 +190,7 @@ impl Generator {
         }
     }
 
-    /// An active link was closed that was to stay open.
+    /// Handles the unexpected close of an active link.
     fn on_lost(&mut self, index: usize, reason: &CloseReason) {
         let lost = self.links.take_unanswered(index);
         self.report.charge(&lost.stamps, self.clock.now(), &self.phase);

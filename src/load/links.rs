@@ -141,7 +141,7 @@ impl Links {
         None
     }
 
-    /// Sends the frames that wait on a link, and on a deaf one any number, until its connection takes no more.
+    /// Sends the frames that wait on a link, and on one that never reads any number, until its connection accepts no more.
     pub(crate) fn send_more(
         &mut self,
         index: usize,

@@ -1,14 +1,15 @@
-//! A load generator on the same reactor: a handler like any other, whose connections are all dialed.
+//! A load generator on the same reactor: a handler that only dials.
 //!
-//! [`run`] executes a [`Plan`]: it opens the connections, puts load on them, and compares every byte that comes back with
-//! what was sent. The [`Outcome`] holds what was measured, which of it may be the generator's own doing, and which limits
-//! kept connections from opening.
+//! [`run`] executes a [`Plan`]: it opens the connections, sends frames, and compares every byte of the responses with what was
+//! sent. The [`Outcome`] holds the figures, reports which of them the generator itself may have limited, and which limits kept
+//! connections from opening.
 //!
-//! In the *closed loop* each connection has a number of frames in flight, and sends the next when one is answered: that
-//! finds the throughput of a server. In the *open loop* frames are due on a schedule, whatever the server does: that finds
-//! the latency at a given rate. There, *response* latency counts from when a frame was due, and *service* latency from when
-//! it was sent. When a server stalls for a second, all frames that are due in that second wait, and only response latency
-//! shows it.
+//! In the *closed loop* each connection has a fixed number of frames in flight, and sends the next one after each response.
+//! That measures the throughput of a server. In the *open loop* frames are due on a schedule, whatever the server does. That
+//! measures the latency at a given rate. *Response* latency counts from when a frame was due, *service* latency from when it was
+//! sent. If a server stalls for a second, all frames that are due in that second wait, and only response latency shows it.
+//!
+//! # Examples
 //!
 //! ```
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The results of a load run. Durations within them are whole nanoseconds, so that they are serialized as they are.
+//! The results of a load run. They count durations in whole nanoseconds, which are serialized without conversion.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::load::plan::Plan;
 use crate::load::recorded::Recorded;
 
-/// What a run measured. Latencies are in nanoseconds, with three significant digits.
+/// Holds the figures of a run. Latencies are in nanoseconds, with three significant digits.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -23,7 +23,7 @@ pub struct Outcome {
     pub measured: Duration,
     /// Whether [`Watch::wants_end`](crate::load::Watch::wants_end) ended the run early.
     pub was_interrupted: bool,
-    /// Why the run ended early by itself, if it did.
+    /// Why the run ended itself early; `None` if it did not.
     pub ended_early: Option<String>,
     /// How the connections were established.
     pub connecting: Connecting,
@@ -32,13 +32,13 @@ pub struct Outcome {
     pub frames: u64,
     /// Frames with a response after the end, while the run waited for the last responses. The latencies include them.
     pub frames_after_end: u64,
-    /// Bytes of those frames, headers included, in one direction.
+    /// Bytes of the frames in [`frames`](Self::frames), in one direction, including headers.
     pub bytes: u64,
-    /// From dialing a connection to its establishment.
+    /// Latencies from a dial to the established connection.
     pub connect: Histogram<u64>,
-    /// From handing a frame to its connection to reading its response, or to giving it up.
+    /// Latencies from sending a frame to its response. A frame without a response counts with the time until it was given up.
     pub service: Histogram<u64>,
-    /// From when a frame was due to reading its response, or to giving it up. Only in the open loop.
+    /// Latencies from when a frame was due to its response, likewise. `None` in the closed loop.
     pub response: Option<Histogram<u64>>,
     /// The measured time by second; for a run of more than 600 seconds, in steps of 2, 4, 8, ... seconds. Their latencies are
     /// exact to 1 %, and the longest is exact; [`Watch::on_interval`](crate::load::Watch::on_interval) has all of them.
@@ -53,7 +53,7 @@ pub struct Outcome {
     pub cohorts: Vec<CohortCounts>,
     /// Figures of the generator itself.
     pub generator: GeneratorSide,
-    /// Figures of the server, if the run started its own.
+    /// Figures of the run's own server; `None` if the plan has a target.
     pub server: Option<ServerSide>,
     /// Which limits kept connections from being established, and how to raise them.
     pub causes: Vec<Cause>,
@@ -62,20 +62,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Frames with a response per second.
+    /// Returns the frames with a response per second of the measured time.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.frames as f64 / self.measured.as_secs_f64().max(1e-9)
     }
 
-    /// The latency that a user of the server sees: response in the open loop, else service.
+    /// Returns the latencies that a user of the server sees: `response` in the open loop, `service` in the closed loop.
     #[must_use]
     pub fn latency(&self) -> &Histogram<u64> {
         self.response.as_ref().unwrap_or(&self.service)
     }
 }
 
-/// How the connections were established.
+/// Counts how the connections were established.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -94,7 +94,7 @@ pub struct Connecting {
 }
 
 impl Connecting {
-    /// Adds the connections of another machine.
+    /// Adds the counts of another machine. The time becomes the longer one.
     pub fn merge(&mut self, other: Self) {
         self.asked = self.asked.saturating_add(other.asked);
         self.up = self.up.saturating_add(other.up);
@@ -107,7 +107,7 @@ impl Connecting {
     }
 }
 
-/// Errors under load.
+/// Counts the errors under load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Errors {
@@ -125,7 +125,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// The sum of all kinds.
+    /// Returns the sum of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
         let kinds = [self.wrong, self.ended, self.unanswered];
@@ -142,7 +142,7 @@ impl Errors {
     }
 }
 
-/// With their sum, as `total`.
+/// Includes the sum, as `total`.
 impl Serialize for Errors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut errors = serializer.serialize_struct("Errors", 6)?;
@@ -156,7 +156,7 @@ impl Serialize for Errors {
     }
 }
 
-/// A wrong response.
+/// Describes a wrong response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
@@ -168,24 +168,24 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
-/// What is wrong with a response.
+/// Describes what is wrong with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultKind {
     /// The first byte that differs.
     Byte {
-        /// Where in the payload.
+        /// The offset in the payload, in bytes.
         offset: usize,
-        /// What was sent.
+        /// The byte that was sent.
         expected: u8,
-        /// What came back.
+        /// The byte that was received.
         got: u8,
     },
-    /// The payload is not as long as what was sent.
+    /// The payload has another length than the one that was sent.
     Length {
-        /// What was sent, in bytes.
+        /// The length that was sent, in bytes.
         expected: usize,
-        /// What came back, in bytes.
+        /// The length that was received, in bytes.
         got: usize,
     },
     /// A response without a request.
@@ -206,7 +206,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What a connection does.
+/// Names what a connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -222,7 +222,7 @@ pub enum Cohort {
 }
 
 impl Cohort {
-    /// The name of the cohort.
+    /// Returns the name of the cohort, in lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -234,7 +234,7 @@ impl Cohort {
     }
 }
 
-/// The connections of a cohort.
+/// Counts the connections of a cohort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -248,17 +248,19 @@ pub struct CohortCounts {
     pub ended: u64,
 }
 
-/// A second of the measured time.
+/// Holds the figures of one second of the measured time.
+///
+/// In [`Outcome::intervals`] of a long run it is 2, 4, 8 or more seconds.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Interval {
-    /// When it began, counted from the beginning of the measured time.
+    /// When it began, from the beginning of the measured time.
     pub begin: Duration,
     /// Its length.
     pub length: Duration,
     /// Frames with a response.
     pub frames: u64,
-    /// Bytes of those frames, in one direction.
+    /// Bytes of those frames, in one direction, including headers.
     pub bytes: u64,
     /// Connections at its end.
     pub connections: u64,
@@ -272,7 +274,7 @@ pub struct Interval {
     pub response: Recorded,
 }
 
-/// The beginning of the measured time.
+/// Describes the beginning of the measured time.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Start {
@@ -286,7 +288,7 @@ pub struct Start {
     pub connect: Recorded,
 }
 
-/// Figures of the generator itself.
+/// Holds the figures of the generator itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -305,7 +307,7 @@ pub struct GeneratorSide {
 }
 
 impl GeneratorSide {
-    /// Adds the figures of the generator on another machine.
+    /// Adds the figures of the generator on another machine. Maxima become the larger ones.
     pub fn merge(&mut self, other: Self) {
         self.threads.extend(other.threads);
         self.late = self.late.saturating_add(other.late);
@@ -315,14 +317,14 @@ impl GeneratorSide {
         self.waits_for_port = self.waits_for_port.saturating_add(other.waits_for_port);
     }
 
-    /// The largest share of a processor that a thread used, from 0 to 1.
+    /// Returns the largest share of a processor that a thread used, from 0 to 1; `None` where the system does not report it.
     #[must_use]
     pub fn cpu_max(&self) -> Option<f64> {
         self.threads.iter().filter_map(|thread| thread.cpu).reduce(f64::max)
     }
 }
 
-/// What a thread of the generator used.
+/// Holds the figures of one thread of the generator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -335,7 +337,7 @@ pub struct ThreadUse {
     pub turn_max_ns: u64,
 }
 
-/// Figures of the run's own server.
+/// Holds the figures of the run's own server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -354,7 +356,7 @@ pub struct ServerSide {
     pub cpu: Option<f64>,
 }
 
-/// A limit that was reached.
+/// Describes a limit that kept connections from being established.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -374,7 +376,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The progress of a run.
+/// Reports the progress of a run.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Progress {
@@ -398,7 +400,7 @@ pub struct Progress {
     pub last: Option<Interval>,
 }
 
-/// A stage of a run.
+/// Names a stage of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {

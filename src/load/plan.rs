@@ -9,57 +9,60 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::load::sources::Sources;
 
-/// The plan of a run; the defaults are those of the command line.
+/// Describes a run. [`Plan::default`] has the defaults of `frameloop load`.
+///
+/// [`Plan::check`] lists what is allowed, and [`run`](crate::load::run) calls it.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Plan {
-    /// The server to load. `None`: the run starts its own, on a thread of this process and a port that the kernel chooses.
+    /// The server to load. Default `None`: the run starts its own, on a thread of this process and a port that the kernel
+    /// chooses.
     pub target: Option<Address>,
-    /// Further addresses of the target's name: when a connection to one fails, the next is tried.
+    /// Further addresses of the target's name. If connecting to one fails, the next is tried. Default: none.
     pub other_addrs: Vec<SocketAddr>,
-    /// Connections that carry the load.
+    /// Connections that carry the load. Default 50; at least 1, and at most 100,000,000 with the other cohorts.
     pub connections: usize,
-    /// When the load ends.
+    /// When the load ends. Default: after 10 s.
     pub stop: Stop,
-    /// The length of payloads, in bytes; drawn evenly from the range.
+    /// The length of payloads, in bytes, drawn evenly from the range. Default 64.
     pub payload_len: RangeInclusive<u32>,
-    /// Frames in flight on a connection, in the closed loop.
+    /// Frames in flight on each connection in the closed loop. Default 1; at least 1, and 1 in the open loop or with churn.
     pub depth: usize,
-    /// Frames per second for all connections together: the open loop. `None` is the closed loop.
+    /// Frames per second for all connections together, from 0.001 to 10^9: the open loop. Default `None`: the closed loop.
     pub rate: Option<f64>,
-    /// Connections to dial per second. `None`: as fast as they open.
+    /// Connections to dial per second, from 0.001 to 10^9. Default `None`: as fast as they open.
     pub connect_rate: Option<f64>,
-    /// How long load is put on before the measuring begins.
+    /// How long the load runs before the measured time begins. Default 1 s.
     pub warmup: Duration,
-    /// Threads, each with a reactor of its own.
+    /// Threads, each with its own reactor. Default 1; from 1 to `connections`.
     pub threads: usize,
-    /// Addresses of this machine to connect from, in turn.
+    /// Addresses of this machine to connect from, in turn. Default: none, the kernel chooses.
     pub sources: Sources,
-    /// Further connections that send nothing.
+    /// Further connections that send nothing. Default 0.
     pub idle: usize,
-    /// Further connections that send a byte per second of a frame that never ends.
+    /// Further connections that send a byte per second of a frame that never ends. Default 0.
     pub drip: usize,
-    /// Further connections that send frames and never read.
+    /// Further connections that send frames and never read. Default 0.
     pub deaf: usize,
-    /// Close each connection after one frame, and open another.
+    /// Whether to close each connection after one frame, and open another. Default `false`. Not in the open loop.
     pub churn: bool,
-    /// How long to poll without sleeping before the thread blocks.
+    /// How long to poll without sleeping before a thread blocks. Default 0.
     pub spin: Duration,
-    /// How long a connection may take to open.
+    /// How long each connect attempt may take. Default 10 s.
     pub connect_timeout: Duration,
-    /// How long to wait for responses after the last frame was sent.
+    /// How long to wait for responses after the last frame was sent. Default 5 s.
     pub patience: Duration,
-    /// With [`Stop::Frames`], the run ends early when no frame is answered for this long.
+    /// With [`Stop::Frames`], the run ends early when no response arrives for this long. Default 10 s.
     pub stall_timeout: Duration,
 }
 
-/// When the load ends.
+/// Determines when the load ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)]
 pub enum Stop {
     /// After this long, not counting the warm-up.
     After(Duration),
-    /// After this many frames were answered, not counting those of the warm-up.
+    /// After this many responses, not counting those of the warm-up.
     Frames(u64),
 }
 
@@ -90,17 +93,17 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Connections of all cohorts.
+    /// Returns the number of connections of all cohorts.
     #[must_use]
     pub fn connections_total(&self) -> usize {
         self.connections + self.idle + self.drip + self.deaf
     }
 
-    /// Checks that the plan can work.
+    /// Checks that the values are in their ranges and fit together.
     ///
     /// # Errors
     ///
-    /// [`LoadError::Plan`] names the value that cannot, and what is allowed.
+    /// [`LoadError::Plan`] with the name of the value, the value, and what is allowed.
     pub fn check(&self) -> Result<(), LoadError> {
         let (connections, threads, depth) = (self.connections, self.threads, self.depth);
         let (total, has_rate) = (self.connections_total(), self.rate.is_some());
@@ -164,18 +167,18 @@ impl Plan {
     }
 }
 
-/// A connection's number is a `u32`; this is far more than any machine has ports for.
+/// Fits the `u32` of a connection's number, and is far more than a machine has ports for.
 const CONNECTIONS_MAX: usize = 100_000_000;
 const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 1e9;
 
-/// Why a run could not start, or failed.
+/// Reports why a run could not start, or failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The plan cannot work.
+    /// A value of the plan is not allowed. The message explains it.
     Plan(String),
-    /// A reactor could not be set up, or failed.
+    /// A reactor could not be created, or failed.
     Reactor(Error),
     /// A source is not an address of this machine.
     SourceNotLocal(IpAddr),

@@ -1,8 +1,8 @@
-//! Recorded latencies in little memory.
+//! Recorded latencies in a compact form.
 
 use hdrhistogram::Histogram;
 
-/// Recorded latencies: each value with its count, in the order of the values.
+/// Holds recorded latencies in little memory: each value in nanoseconds with its count, in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// For each value its distance from the previous one and its count, both as LEB128.
@@ -10,7 +10,7 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// The latencies of a histogram.
+    /// Copies the latencies of a histogram.
     #[must_use]
     pub fn of(histogram: &Histogram<u64>) -> Self {
         let pairs = histogram.iter_recorded();
@@ -38,7 +38,7 @@ impl Recorded {
         self.bytes.push(number as u8);
     }
 
-    /// Values in nanoseconds, with their counts.
+    /// Returns the values in nanoseconds with their counts, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let mut rest = self.bytes.as_slice();
         let mut value = 0;
@@ -48,19 +48,19 @@ impl Recorded {
         })
     }
 
-    /// Whether no latency was recorded.
+    /// Returns whether no latency was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// How many latencies were recorded.
+    /// Returns how many latencies were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.iter().map(|(_, count)| count).fold(0, u64::saturating_add)
     }
 
-    /// The histogram of the latencies.
+    /// Converts the latencies to a histogram.
     #[must_use]
     pub fn histogram(&self) -> Histogram<u64> {
         let mut histogram = histogram();
@@ -76,7 +76,7 @@ impl Recorded {
         }
     }
 
-    /// Adds the latencies of another.
+    /// Adds the latencies of `other`.
     pub fn merge(&mut self, other: &Self) {
         if other.is_empty() {
             return;
@@ -84,8 +84,8 @@ impl Recorded {
         *self = self.iter().chain(other.iter()).collect();
     }
 
-    /// The same latencies with less precision: values that differ by less than 1 % become the largest of them. The longest
-    /// stays exact.
+    /// Returns the latencies with less precision: values that differ by less than 1 % become the largest of them. The longest
+    /// latency stays exact.
     #[must_use]
     pub fn reduced(&self) -> Self {
         let pairs: Vec<(u64, u64)> = self.iter().collect();

@@ -1,4 +1,4 @@
-//! A run: starts its threads, tells them what to do in each phase, and collects their reports.
+//! A run: starts the threads, sends them a command for each phase, and collects their reports.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::load::report::Report;
 use crate::load::summary::{Seen, summary};
 use crate::load::thread::Thread;
 
-/// Watches a run while it is under way.
+/// Follows a run, and can end it.
 pub trait Watch {
-    /// Called some ten times per second.
+    /// Called about ten times per second.
     fn on_progress(&mut self, progress: &Progress);
 
     /// Called once before the first interval, or at the end of a run that has none.
@@ -33,12 +33,12 @@ pub trait Watch {
         let _ = start;
     }
 
-    /// Called with each second of what is measured, as soon as it is complete, in order.
+    /// Called with each second of the measured time, in order, as soon as it is complete.
     fn on_interval(&mut self, interval: &Interval) {
         let _ = interval;
     }
 
-    /// Whether to end the run: then no more frames are sent, and the outcome holds what was measured.
+    /// Returns whether to end the run. Then no more frames are sent, and the outcome holds what was measured so far.
     fn wants_end(&mut self) -> bool;
 }
 
@@ -54,12 +54,12 @@ impl Watch for Unwatched {
     }
 }
 
-/// Runs a plan.
+/// Executes a plan, and returns its figures when the load has ended.
 ///
 /// # Errors
 ///
-/// [`LoadError`] if the plan cannot work, or a reactor or a thread cannot be set up. What the server does, or does not, is in
-/// the outcome.
+/// [`LoadError`] if the plan is not allowed, a source is not an address of this machine, or a reactor or a thread cannot be
+/// created. Failures of the server are no error: the outcome counts them.
 pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Result<Outcome, LoadError> {
     plan.check()?;
     if let Some(source) = plan.sources.first_addrs().find(|source| !machine::is_local(*source)) {

@@ -5,20 +5,30 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// Addresses to connect from: networks, and single addresses as the smallest of them.
+/// Holds the addresses to connect from: networks and single addresses.
+///
+/// It is parsed from a list with commas.
+///
+/// # Examples
+///
+/// ```
+/// let sources: frameloop::load::Sources = "10.0.0.5,127.0.0.0/8".parse()?;
+/// assert_eq!(sources.nth(1), Some([127, 0, 0, 1].into()));
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     networks: Vec<IpNet>,
 }
 
 impl Sources {
-    /// Whether none is given: then the kernel chooses.
+    /// Returns whether there are none; then the kernel chooses.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()
     }
 
-    /// How many addresses there are.
+    /// Returns how many addresses there are. The first and the last of an IPv4 network are not used (RFC 919).
     #[must_use]
     pub fn count(&self) -> u128 {
         self.networks.iter().map(host_count).fold(0, u128::saturating_add)
@@ -29,7 +39,7 @@ impl Sources {
         self.networks.iter().filter_map(|network| network.hosts().next())
     }
 
-    /// The address for the `nth` connection, in turn.
+    /// Returns the address for connection number `nth`, from 0, in turn; `None` if there are none.
     #[must_use]
     pub fn nth(&self, nth: usize) -> Option<IpAddr> {
         let mut nth = (nth as u128).checked_rem(self.count())?;
@@ -43,8 +53,7 @@ impl Sources {
     }
 }
 
-/// How many addresses of a network are used: the first and the last of an IPv4 network are not (RFC 919), unless it has no
-/// others.
+/// How many addresses of a network are used: the first and the last of an IPv4 network only if it has no others (RFC 919).
 fn host_count(network: &IpNet) -> u128 {
     let host_bits = network.max_prefix_len() - network.prefix_len();
     let size = 1_u128.checked_shl(host_bits.into()).unwrap_or(u128::MAX);
@@ -54,7 +63,7 @@ fn host_count(network: &IpNet) -> u128 {
 impl FromStr for Sources {
     type Err = String;
 
-    /// A list of addresses and networks, separated by commas: `127.0.0.0/8`, or `10.0.0.5,10.0.0.6`.
+    /// Parses addresses and networks with commas between them, such as `127.0.0.0/8` or `10.0.0.5,10.0.0.6`.
     fn from_str(text: &str) -> Result<Self, String> {
         let network = |item: &str| item.parse().or_else(|_| item.parse::<IpAddr>().map(IpNet::from));
         let networks = text.split(',').map(|item| network(item).map_err(|_| FORM.to_owned()));

@@ -29,7 +29,7 @@ pub(crate) struct Seen {
     pub(crate) connect: Option<Histogram<u64>>,
     pub(crate) ends: Vec<ThreadTotals>,
     pub(crate) threads: Vec<ThreadUse>,
-    /// Dripping connections: up, failed, ended by the server.
+    /// The counts of slow senders: established, failed, ended by the server.
     pub(crate) drips: Option<(u64, u64, u64)>,
     pub(crate) server: Option<ServerSide>,
     pub(crate) overflows: Option<u64>,
@@ -239,10 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn a_full_processor_a_slow_loop_and_late_frames_are_told() {
+    fn full_processor_slow_loop_and_late_frames_taint_the_figures() {
         let fast = Duration::from_millis(1);
         assert_eq!(tainted(0.89, fast, 10), Vec::<String>::new());
-        // Long, but not beside what was measured.
+        // Long, but not compared with what was measured.
         assert_eq!(tainted(0.5, Duration::from_millis(49), 0), Vec::<String>::new());
         for (cpu, turn_max, late, words) in [
             (0.9, fast, 0, "used 90 % of its processor"),

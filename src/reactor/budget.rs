@@ -1,31 +1,31 @@
-//! What one turn may do. Every path through a turn asks here.
+//! The budget of one turn, which every path through a turn asks for admission.
 //!
-//! Rule: whatever a turn reads, writes or calls the handler for is admitted by its one [`TurnBudget`]; once that is spent the
-//! rest waits in its queue, in order, for the next turn.
+//! Rule: every read, write and call of the handler in a turn is admitted by its one [`TurnBudget`]. When that is spent, the rest
+//! keeps its order and waits for the next turn.
 
 use crate::config::{Config, TURN_BUDGET_MIN};
 use crate::conn::chunk::CHUNK_LEN;
 
-/// The least that a run of a connection is charged with, in bytes: what its system calls cost in addition to those that move bytes.
-/// So a turn has a bounded number of runs also when they move nothing.
+/// The minimum charge for a run of a connection, in bytes, because a run makes system calls even if it moves nothing. It bounds
+/// the number of runs in a turn.
 const RUN_COST: usize = TURN_BUDGET_MIN / 4;
 
-/// What a callback that is about no connection is charged with, in bytes: a timer, a message.
+/// The charge for a timer or a message, in bytes.
 const CALLBACK_COST: usize = 128;
 
-/// What a connection that goes first can move at least, in bytes read and written: some small requests and their replies. If
-/// it has more than its share, it waits behind the others.
+/// The smallest share of a connection that goes first, in bytes read and written: some small requests and their replies. With
+/// more to do than its share, it waits behind the others.
 const FIRST_RUN_BYTES: usize = 8 << 10;
 
-/// What is left of a turn, in bytes read and written.
+/// The unspent budget of a turn, in bytes read and written.
 ///
-/// Those that became ready and are expected to be short run first, and leave a quarter to those in the queue; callbacks that
-/// are about no connection have a quarter. So no path starves another, and all of them together stay within the budget.
+/// Connections that became ready and are expected to have short runs go first, and leave a quarter of the budget to the queue.
+/// Timers and messages have a quarter. So no path starves another, and all of them together stay within the budget.
 #[derive(Debug)]
 pub(crate) struct TurnBudget {
     left: usize,
     quarter: usize,
-    /// What a connection moves at most in one run.
+    /// The most that a connection moves in one run.
     share: usize,
     /// The queue has had a run in this turn.
     has_served_queue: bool,
@@ -40,12 +40,12 @@ impl TurnBudget {
         Self { left: bytes, quarter: bytes / 4, share, has_served_queue: false }
     }
 
-    /// Whether there is room for another request of another thread, which is charged for it.
+    /// Admits and charges another request of another thread.
     pub(crate) fn admit_request(&mut self) -> bool {
         self.admit_callback(3 * self.quarter + self.quarter / 2)
     }
 
-    /// Whether there is room for another timer, which is charged for it.
+    /// Admits and charges another timer.
     pub(crate) fn admit_timer(&mut self) -> bool {
         self.admit_callback(3 * self.quarter)
     }
@@ -58,17 +58,18 @@ impl TurnBudget {
         is_admitted
     }
 
-    /// How many bytes a connection may move that is expected to be short, if it may run: its share, if so many go first.
+    /// Admits a connection that is expected to have a short run. Returns how many bytes it may move: an equal share for each
+    /// of the `going_first` connections.
     pub(crate) fn admit_first(&self, going_first: usize, is_queue_waiting: bool) -> Option<usize> {
         let reserved = if is_queue_waiting { self.quarter } else { 0 };
         let left = self.left.saturating_sub(reserved);
         (left >= RUN_COST).then(|| left.min(FIRST_RUN_BYTES.max(left / going_first.max(1))))
     }
 
-    /// How many bytes the next connection in the queue may move, if it may run.
+    /// Admits the next connection in the queue. Returns how many bytes it may move.
     ///
-    /// One that has had a long run of late gets a whole share or, behind others, none in this turn: a share that is cut short
-    /// at the turn's end costs more calls for the same bytes. Unless the budget is smaller than a share.
+    /// A connection that recently had a long run gets a whole share, or none in this turn if others ran before it: a part of a
+    /// share costs more calls for the same bytes. It gets a part if the budget is smaller than a share.
     pub(crate) fn admit_next(&mut self, is_long: bool) -> Option<usize> {
         let least = match (self.has_served_queue, is_long) {
             (false, _) => 1,
@@ -79,7 +80,7 @@ impl TurnBudget {
         (self.left >= least).then_some(self.left)
     }
 
-    /// A run has moved so many bytes.
+    /// Charges a run that has moved `moved` bytes.
     pub(crate) fn charge(&mut self, moved: usize) {
         self.left = self.left.saturating_sub(moved.max(RUN_COST));
     }

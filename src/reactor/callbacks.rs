@@ -1,7 +1,6 @@
 //! Calls to the handler.
 //!
-//! Rule: a panic in a callback goes no further than here, is counted, and is logged as a warning that names the callback
-//! and the connection that it was called for.
+//! Rule: a panic in a callback is caught here, counted, and logged as a warning that names the callback and its connection.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,7 +32,7 @@ pub(crate) struct HandlerSink<'a, H: Handler> {
 }
 
 impl<H: Handler> HandlerSink<'_, H> {
-    /// A panic of the handler ends the connection and goes no further.
+    /// Closes the connection if the handler panics.
     #[inline]
     fn call(
         &mut self,
@@ -48,7 +47,7 @@ impl<H: Handler> HandlerSink<'_, H> {
         });
         let outcome = noted(outcome, name, About::Conn(*id, peer), replies.shared, limit);
         if outcome.is_none() && !matches!(replies.verdict, Verdict::Fail(_)) {
-            // What was answered before is still flushed.
+            // Replies that were queued before are still sent.
             *replies.verdict = Verdict::Close(CloseReason::HandlerPanicked);
         }
     }
@@ -61,7 +60,7 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
         self.call("on_frame", replies, |handler, context, state| handler.on_frame(context, state, frame));
     }
 
-    /// One guard for all of them: one for each would cost as much as the frame.
+    /// Catches a panic of all calls together: doing that for each would cost as much as the frame.
     #[inline]
     fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
         let id = self.id;
@@ -90,13 +89,13 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     }
 }
 
-/// Calls the handler. A panic of it goes to [`noted`].
+/// Calls the handler, and catches a panic for [`noted`].
 #[inline]
 pub(crate) fn guarded<R>(callback: impl FnOnce() -> R) -> thread::Result<R> {
     catch_unwind(AssertUnwindSafe(callback))
 }
 
-/// What a callback is called for, as the log names it.
+/// The subject of a callback, as the log names it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum About<'a> {
     Conn(ConnId, &'a PeerAddr),
@@ -104,7 +103,7 @@ pub(crate) enum About<'a> {
     NoConn,
 }
 
-/// What `callback` returned; `None` if it panicked, which is counted and logged.
+/// Returns what `callback` returned; `None` if it panicked, which is counted and logged.
 #[inline]
 pub(crate) fn noted<R>(
     outcome: thread::Result<R>,
@@ -140,7 +139,7 @@ fn note_panic(
         };
         let text = payload.downcast_ref::<&str>().copied();
         match text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)) {
-            // It may hold what a peer has sent.
+            // It may contain bytes that a peer has sent.
             Some(text) => {
                 let text: String = text.chars().take(PANIC_TEXT_MAX).flat_map(char::escape_debug).collect();
                 warn!(target: LOOP, "{prefix}{callback} panicked: {text}");
@@ -148,7 +147,7 @@ fn note_panic(
             None => warn!(target: LOOP, "{prefix}{callback} panicked, without a message"),
         }
     }
-    // What was thrown may panic when it is dropped, and so may what that throws.
+    // The payload of a panic may panic when it is dropped, and so may the payload of that panic.
     if let Err(another) = guarded(|| drop(payload)) {
         std::mem::forget(another);
     }

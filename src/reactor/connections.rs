@@ -1,4 +1,4 @@
-//! The connections of a reactor: what each slot holds, and what a callback can do to connections other than its own.
+//! The connections of a reactor: the content of the slots, and what a callback can do with other connections than its own.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::slots::{Origin, OtherSlots, Slot, Slots};
 use crate::reactor::work::Work;
 
-/// The connections by slot, and what is to be done for them.
+/// The connections by slot, and their pending work.
 #[derive(Debug)]
 pub(crate) struct Connections<S, T> {
     pub(crate) slots: Slots<Phase<S, T>>,
@@ -52,16 +52,14 @@ pub(crate) struct Open<S, T> {
     pub(crate) stream: S,
     pub(crate) conn: Conn,
     pub(crate) peer: PeerAddr,
-    /// The handler's.
     pub(crate) state: T,
 }
 
-/// The connections that a callback can reach by their ids: all but the one that it is about.
+/// All connections except the one that a callback is about.
 #[derive(Debug)]
 pub(crate) struct Others<'a, S, T> {
     slots: OtherSlots<'a, Phase<S, T>>,
     pub(crate) work: &'a mut Work,
-    /// The connection that the callback is about.
     own_id: Option<ConnId>,
 }
 
@@ -78,7 +76,7 @@ impl<S, T> Connections<S, T> {
         Others { slots: self.slots.all(), work: &mut self.work, own_id: None }
     }
 
-    /// For the `on_open` of a connection whose slot is [`Opening`](Phase::Opening).
+    /// Returns what `on_open` can reach while the connection's slot is [`Opening`](Phase::Opening).
     pub(crate) fn all_but_opening(&mut self, id: ConnId) -> Others<'_, S, T> {
         Others { slots: self.slots.all(), work: &mut self.work, own_id: Some(id) }
     }
@@ -123,7 +121,7 @@ impl<S, T> Connections<S, T> {
         self.slots.slot_mut(id)?.phase.open_mut()
     }
 
-    /// A deadline of a connection has passed: the connection runs once more before it is closed.
+    /// Notes that a deadline has passed, and queues the connection: it runs once more before it is closed.
     pub(crate) fn note_expired(&mut self, id: ConnId, kind: Kind) {
         let Some(slot) = self.slots.slot_mut(id) else { return };
         slot.note_expired(kind);
@@ -165,7 +163,7 @@ impl<S, T> Connections<S, T> {
         }
     }
 
-    /// A connect attempt has begun.
+    /// Notes that a connect attempt has begun.
     pub(crate) fn begin_attempt(&mut self, id: ConnId, stream: S, peer: PeerAddr) {
         let Some(slot) = self.slots.slot_mut(id) else { return };
         let rest = match std::mem::take(&mut slot.phase) {
@@ -181,8 +179,7 @@ impl<S, T> Connections<S, T> {
         self.slots.slot(id).is_some_and(|slot| matches!(slot.phase, Phase::Dialing { .. }))
     }
 
-    /// A connect attempt has failed. The next address is dialed, if there is one and it may succeed; otherwise the dial has
-    /// failed.
+    /// After a failed connect attempt, dials the next address if there is one and it may succeed; otherwise the dial fails.
     pub(crate) fn dial_next_or_fail(&mut self, id: ConnId, error: DialError) {
         let Some(slot) = self.slots.slot_mut(id) else { return };
         if error.is_of_address() {
@@ -278,8 +275,8 @@ impl<S, T> Others<'_, S, T> {
         }
     }
 
-    /// Panics unless a connection that is to be evicted has buffers and, if they are large, no other has larger ones, but
-    /// the one that runs.
+    /// Panics unless the connection to be evicted has buffers, and no other connection has larger ones if they are large. The
+    /// running connection is excepted.
     ///
     /// The lists are exact to an eighth, and one connection may be protected.
     #[cfg(test)]
@@ -330,7 +327,7 @@ impl<S, T> Reach for Others<'_, S, T> {
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
         while !shared.pool.has_room(needed) {
             let Some(index) = self.work.eviction.victim(of.index, held.saturating_add(needed), shared.now) else {
-                // Where frames fit a chunk there always is another, or room.
+                // If its frames fit a chunk, there is always another connection to evict, or room.
                 debug_assert!(self.work.eviction.is_large(held + needed), "{held} + {needed} bytes");
                 return false;
             };
@@ -380,7 +377,7 @@ impl<S, T> Reach for Others<'_, S, T> {
     }
 }
 
-/// For callbacks that are about no connection.
+/// Callbacks without a connection.
 impl<S, T> Reach for Connections<S, T> {
     fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
         self.all().send(to, payload, shared)

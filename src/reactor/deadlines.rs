@@ -1,7 +1,7 @@
-//! Deadlines of connections: touching one is O(1), and no connection is looked at that has nothing due.
+//! Deadlines of connections: setting one is O(1), and only connections whose deadline has passed are visited.
 //!
-//! All deadlines of a kind are equally far away when they are set, so the order in which they were set is the order in which
-//! they come due: a kind is a list, set at its tail and due at its head. The lists are linked through arrays by slot.
+//! All deadlines of a kind have the same timeout, so they expire in the order in which they were set: a kind is a list, which
+//! grows at its tail and expires at its head. The lists are linked through arrays by slot.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,27 @@ use crate::config::{Config, after};
 use crate::conn::Conn;
 use crate::error::CloseReason;
 
-/// What a connection can be late with.
+/// The kinds of deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Nothing moved in either direction.
+    /// From the last byte in either direction to the next.
     Idle,
-    /// A frame's first byte to its last.
+    /// From a frame's first byte to its last.
     Frame,
-    /// Pending output, queued or in the kernel, and too little of it acknowledged; or a FIN, and what came before is
-    /// left unread.
+    /// A window over which pending output is measured, whether it is queued or in the kernel; or from the peer's FIN until the
+    /// handler has accepted the input before it.
     Write,
-    /// Our FIN sent, the peer's not received.
+    /// From our FIN to the peer's.
     Linger,
-    /// Dialed, and not connected.
+    /// From a dial to the established connection.
     Connect,
 }
 
 impl Kind {
     pub(crate) const ALL: [Self; 5] = [Self::Idle, Self::Frame, Self::Write, Self::Linger, Self::Connect];
 
-    /// Why a connection ends that is late with this. One that lingers has its reason already, and keeps it; one that is
-    /// dialed has not begun.
+    /// The reason of a connection that is closed at this deadline. A lingering connection keeps the reason that it has; a
+    /// dial is no connection yet.
     pub(crate) fn reason(self) -> CloseReason {
         match self {
             Self::Idle => CloseReason::IdleTimeout,
@@ -40,7 +40,7 @@ impl Kind {
     }
 }
 
-/// Some kinds of deadline.
+/// A set of kinds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kinds(u8);
 
@@ -61,7 +61,7 @@ impl Kinds {
 /// The deadlines of all connections.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    /// Deadlines are kept as nanoseconds since then: half the size of an instant.
+    /// Deadlines are stored as nanoseconds since then: half the size of an instant.
     epoch: Instant,
     lists: [List; 5],
 }
@@ -73,7 +73,7 @@ struct List {
     timeout: Option<Duration>,
     /// The same, up to `NOT_SET`.
     timeout_nanos: u64,
-    /// When the earliest deadline comes; `NOT_SET` if there is none, or if it is further away than can be counted.
+    /// The earliest deadline; `NOT_SET` if there is none, or if it is too far away to be counted.
     due: u64,
     head: u32,
     tail: u32,
@@ -111,7 +111,7 @@ impl Deadlines {
         }
     }
 
-    /// Sets a slot's deadline to the timeout after `since`; `None` takes it away. Nothing is done if it stands so already.
+    /// Sets a slot's deadline to the timeout after `since`; `None` removes it.
     pub(crate) fn set(&mut self, kind: Kind, slot: u32, since: Option<Instant>) {
         let list = &mut self.lists[kind as usize];
         if list.timeout.is_none() {
@@ -127,10 +127,10 @@ impl Deadlines {
         }
     }
 
-    /// Sets the deadlines of a connection after its run, but for that of its output.
+    /// Sets the deadlines of a connection after its run, except that of its output.
     ///
-    /// Rule: a frame in progress is activity. Each of its bytes puts off the idle timeout; that it is completed is what the
-    /// frame timeout is for.
+    /// Rule: a frame in progress is activity. Each of its bytes postpones the idle timeout; the frame timeout limits the whole
+    /// frame.
     pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, had_buffers: bool, has_moved: bool, now: Instant) {
         if has_moved {
             self.set(Kind::Idle, slot, Some(now));
@@ -144,7 +144,7 @@ impl Deadlines {
         }
     }
 
-    /// Takes away all deadlines of a slot.
+    /// Removes all deadlines of a slot.
     pub(crate) fn clear(&mut self, slot: u32) {
         self.lists.iter_mut().for_each(|list| list.unlink(slot));
     }
@@ -175,13 +175,13 @@ impl Deadlines {
         self.lists[kind as usize].since(slot) != NOT_SET
     }
 
-    /// Whether what was waited for `since` then is overdue.
+    /// Whether the timeout of this kind has passed since `since`.
     pub(crate) fn is_over(&self, kind: Kind, since: Option<Instant>, now: Instant) -> bool {
         let timeout = self.lists[kind as usize].timeout;
         since.zip(timeout).is_some_and(|(since, timeout)| now.saturating_duration_since(since) >= timeout)
     }
 
-    /// A slot whose deadline of this kind has come, which is thereby taken away.
+    /// Removes an expired deadline of this kind, and returns its slot.
     pub(crate) fn expired(&mut self, kind: Kind, now: Instant) -> Option<u32> {
         let list = &mut self.lists[kind as usize];
         let is_due = list.due <= nanos(now.saturating_duration_since(self.epoch));
@@ -220,10 +220,10 @@ impl List {
         }
     }
 
-    /// Between which two slots a deadline belongs.
+    /// The two slots between which a deadline is linked.
     ///
-    /// What is set now is the latest. What has expired and is set again as it was is among the earliest: behind others of
-    /// which the same is true.
+    /// A deadline that begins now is the latest. One that has expired and is set again with its old beginning is among the
+    /// earliest, behind others of the same sort.
     fn place_of(&self, since: u64) -> (u32, u32) {
         if self.tail == NONE || self.since(self.tail) <= since {
             return (self.tail, NONE);
@@ -251,7 +251,7 @@ impl List {
     }
 }
 
-/// Nanoseconds, up to 584 years of them.
+/// The number of nanoseconds, which is exact up to 584 years.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(NOT_SET - 1)
 }

@@ -41,7 +41,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// A connect attempt has failed; other addresses may be left.
+    /// Handles a failed connect attempt; other addresses may be left.
     fn attempt_failed(&mut self, id: ConnId, error: DialError) {
         debug!(target: CONN, "[{id}] attempt failed: {error}");
         self.deadlines.clear(id.index);
@@ -88,7 +88,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Moved::default()
     }
 
-    /// The connect timeout has passed, and the attempt had not succeeded when it was last checked.
+    /// Handles a connect timeout, after a check that the attempt has not succeeded.
     pub(crate) fn dial_timed_out(&mut self, id: ConnId) {
         let allowed = self.config.connect_timeout;
         if self.connections.is_dialing(id) {

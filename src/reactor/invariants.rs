@@ -1,4 +1,4 @@
-//! What must be true between two turns, and one connection's state for tests.
+//! The invariants between two turns, and a connection's state for tests.
 
 use std::time::Duration;
 

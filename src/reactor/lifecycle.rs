@@ -18,18 +18,17 @@ use crate::reactor::{Life, Reactor};
 
 /// Whether a connection that ends for this reason is closed with a reset.
 ///
-/// Rule: a timeout, an eviction or an abort leaves nothing in the kernel: what the peer has not acknowledged is
-/// freed, and the peer sees a reset, not the orderly end of a stream that was cut short. What a drain cuts is sent as far as
-/// the kernel has taken it.
+/// Rule: a timeout, an eviction or an abort leaves nothing in the kernel. Unacknowledged output is freed, and the peer sees a
+/// reset, not the clean end of a truncated stream. When a drain aborts a connection, the kernel still sends what it has accepted.
 fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
     match reason {
         CloseReason::WriteTimeout | CloseReason::Evicted { .. } => true,
-        // Where nothing is lost, FIN is enough.
+        // FIN is enough if nothing is lost.
         CloseReason::IdleTimeout
         | CloseReason::Reclaimed
         | CloseReason::FrameTimeout
         | CloseReason::AbortedByHandler => matches!(stream.unacknowledged_bytes(), Ok(Some(1..))),
-        // These have sent FIN behind their pending output, and waited for the peer.
+        // These have sent FIN after their pending output, and waited for the peer.
         CloseReason::PeerFinished
         | CloseReason::FrameTooLong(_)
         | CloseReason::TruncatedFrame { .. }
@@ -44,8 +43,8 @@ fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
 }
 
 impl<H: Handler, N: Net> Reactor<H, N> {
-    /// Calls `on_open` for a connection whose slot is taken. Returns whether it is open: if the handler panicked, it is not,
-    /// and its slot is free.
+    /// Calls `on_open` for a connection whose slot is taken. Returns whether the connection is open; if the handler panicked,
+    /// it is not, and its slot is free.
     pub(super) fn open(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, readiness: Readiness) -> bool {
         let is_running = self.life == Life::Running;
         let Self { handler, connections, shared, log_limits, .. } = self;
@@ -95,7 +94,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         true
     }
 
-    /// Frees the slots of connections that have closed: only now, when no event of this turn can be about them any more.
+    /// Frees the slots of connections that have closed, when no event of this turn can name them any more.
     #[inline]
     pub(super) fn reap(&mut self) {
         while let Some(id) = self.connections.work.next_ended() {
@@ -176,7 +175,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                     warn!(target: CONN, "[{id}] {peer}: closed: {reason}");
                 }
             }
-            // A panic has had its line.
+            // The panic was logged.
             _ => debug!(target: CONN, "[{id}] {peer}: closed: {reason}"),
         }
     }

@@ -1,4 +1,4 @@
-//! The listening sockets: which of them may have connections to accept, and until when accepting is paused.
+//! The listening sockets: which may have connections to accept, and until when accepting is paused.
 
 use std::time::Instant;
 
@@ -18,7 +18,7 @@ pub(crate) struct Listeners<L> {
 #[derive(Debug)]
 struct Listening<L> {
     listener: L,
-    /// The listen queue may hold connections: an edge came and was not used up.
+    /// The listen queue may hold connections: an edge was reported and is not used up.
     is_ready: bool,
     /// While the reactor drains, the most connections that are still taken from the queue.
     left: Option<u32>,
@@ -64,30 +64,29 @@ impl<L> Listeners<L> {
         self.list[index].left.unwrap_or(0)
     }
 
-    /// A connection was accepted.
+    /// Notes an accepted connection.
     pub(crate) fn note_accepted(&mut self, index: usize) {
         self.note_taken(index);
         self.has_freed_descriptor = false;
     }
 
-    /// A connection was taken from the queue, and may have failed.
+    /// Notes a connection that was taken from the queue, and may have failed.
     pub(crate) fn note_taken(&mut self, index: usize) {
         let left = &mut self.list[index].left;
         *left = left.map(|left| left.saturating_sub(1));
     }
 
-    /// The queue is empty: an event will announce the next connection.
+    /// Notes that the queue is empty: an event will report the next connection.
     pub(crate) fn note_empty(&mut self, index: usize) {
         self.list[index].is_ready = false;
     }
 
-    /// No more is accepted from a listener while the reactor drains.
+    /// Accepts no more from a listener while the reactor drains.
     pub(crate) fn give_up(&mut self, index: usize) {
         self.has_freed_descriptor = false;
         self.list[index].left = Some(0);
     }
 
-    /// Pauses accepting.
     pub(crate) fn pause(&mut self, until: Option<Instant>) {
         self.has_freed_descriptor = false;
         self.paused_until = until;
@@ -112,11 +111,11 @@ impl<L> Listeners<L> {
         self.has_freed_descriptor = true;
     }
 
-    /// From here on, no more is accepted than the queues may hold now.
+    /// Limits further accepts to what the queues may hold now.
     pub(crate) fn drain(&mut self) {
         self.paused_until = None;
         for listening in &mut self.list {
-            // An edge may be on its way.
+            // An edge may not have been reported yet.
             listening.is_ready = true;
             listening.left = Some(self.backlog);
         }
@@ -131,13 +130,12 @@ impl<L> Listeners<L> {
         self.list.is_empty()
     }
 
-    /// Stops listening.
     pub(crate) fn close(&mut self) {
         self.list.clear();
         self.paused_until = None;
     }
 
-    /// Whether there may be connections to accept that no event will announce.
+    /// Whether there may be connections to accept for which no event will come.
     pub(crate) fn has_work(&self) -> bool {
         self.paused_until.is_none() && self.list.iter().any(|listening| listening.is_ready)
     }
@@ -148,7 +146,7 @@ impl<L> Listeners<L> {
         self.paused_until.is_none() && !self.list.iter().any(|listening| listening.is_ready)
     }
 
-    /// A connection has ended, and its descriptor is free.
+    /// Notes that a connection has ended, and its descriptor is free.
     pub(crate) fn note_freed(&mut self) {
         self.paused_until = None;
     }

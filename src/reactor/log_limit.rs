@@ -1,9 +1,9 @@
-//! Lets few log lines through, and counts the others.
+//! Limits the log lines about peers, and counts the suppressed ones.
 //!
-//! What peers do can be logged a million times a second. Each place that logs about peers has a limit.
+//! Peers could cause a million log lines per second, so each place that logs about peers has a limit.
 //!
-//! Rule: a part of each limit's rate is reserved for sources that had no line within the last second, so that a noisy peer
-//! hides no other.
+//! Rule: a part of each limit is reserved for sources that had no line within the last second, so that a noisy peer hides no
+//! other.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,16 +18,16 @@ pub(crate) const LOOP: &str = "frameloop";
 /// The target of log lines about one connection.
 pub(crate) const CONN: &str = "frameloop::conn";
 
-/// Lines are counted over this long.
+/// The time over which lines are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lines of a place in this time.
+/// The most lines of one place in a window.
 const LINES_MAX: usize = 10;
 
-/// Lines beyond those, each of a source without another in this time.
+/// The most further lines in a window, each from a source that had no other line.
 const RESERVE: usize = 20;
 
-/// One limit for each place that logs about peers.
+/// The limits of all places that log about peers.
 #[derive(Debug)]
 pub(crate) struct LogLimits {
     pub(crate) refused: LogLimit,
@@ -53,7 +53,7 @@ impl LogLimits {
         [&self.refused, &self.closed_abruptly, &self.panicked].into_iter().filter_map(LogLimit::due).min()
     }
 
-    /// Logs how many lines were left out, and returns it.
+    /// Logs how many lines were suppressed, and returns that number.
     ///
     /// Pauses of accepting are not reported: their one line per second is enough, and they are counted.
     pub(crate) fn report_suppressed(&mut self, now: Instant) -> u64 {
@@ -89,12 +89,11 @@ pub(crate) struct LogLimit {
 struct Passed {
     at: Instant,
     source: Source,
-    /// It took its place from the reserve.
+    /// The line was one of the reserve.
     is_reserved: bool,
 }
 
-/// What a line is about, as far as one source may not take the place of others: an address with its neighbors, which belong to
-/// one customer.
+/// The peer that a line is about: an address together with its neighbors, which usually belong to the same customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     V4(Ipv4Addr),
@@ -118,12 +117,12 @@ impl Source {
 }
 
 impl LogLimit {
-    /// Lets `lines_max` lines pass in any second, wherever it begins, and `reserve` more of sources without a line in it.
+    /// Passes at most `lines_max` lines in any second, and `reserve` more from sources that had none in it.
     pub(crate) const fn new(lines_max: usize, reserve: usize) -> Self {
         Self { lines_max, reserve, passed: VecDeque::new(), left_out: 0, left_out_since: None }
     }
 
-    /// Whether a line about `source` may be written now; if not, it is counted.
+    /// Whether a line about `source` may be written now. A suppressed line is counted.
     pub(crate) fn passes(&mut self, now: Instant, source: Source) -> bool {
         while self.passed.front().is_some_and(|line| now >= line.at + WINDOW) {
             self.passed.pop_front();
@@ -141,7 +140,7 @@ impl LogLimit {
         passes
     }
 
-    /// How many lines were left out, a second after the first of them; then the count begins again.
+    /// Returns how many lines were suppressed, one second after the first of them, and resets the count.
     pub(crate) fn left_out(&mut self, now: Instant) -> Option<u64> {
         let is_due = self.due().is_some_and(|due| now >= due);
         is_due.then(|| {

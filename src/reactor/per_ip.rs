@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::address::PeerAddr;
 use crate::config::Config;
 
-/// How many connections there are from each prefix. Has an entry for no prefix without a connection.
+/// The number of connections from each prefix that has one.
 #[derive(Debug)]
 pub(crate) struct PerIp {
     /// `None`: no limit, and nothing is counted.
@@ -31,21 +31,21 @@ impl PerIp {
         Self { max: config.max_per_ip, prefix_lens: config.ip_prefix, counts: HashMap::new() }
     }
 
-    /// The prefix of `peer` and the limit, if as many connections of that prefix are open as may be.
+    /// Returns the prefix of `peer` and the limit, if that prefix has reached it.
     pub(crate) fn full(&self, peer: &PeerAddr) -> Option<(Prefix, usize)> {
         let (max, prefix) = self.limited(peer)?;
         let is_full = self.counts.get(&prefix).is_some_and(|count| *count >= max);
         is_full.then_some((prefix, max))
     }
 
-    /// A connection from `peer` was accepted.
+    /// Notes that a connection from `peer` was accepted.
     pub(crate) fn note_open(&mut self, peer: &PeerAddr) {
         if let Some((_, prefix)) = self.limited(peer) {
             *self.counts.entry(prefix).or_default() += 1;
         }
     }
 
-    /// A connection from `peer` that was accepted has closed.
+    /// Notes that an accepted connection from `peer` has closed.
     pub(crate) fn note_ended(&mut self, peer: &PeerAddr) {
         if let Some((_, prefix)) = self.limited(peer)
             && let Some(count) = self.counts.get_mut(&prefix)

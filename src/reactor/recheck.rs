@@ -1,4 +1,4 @@
-//! What happens at a deadline: the connection runs once more, and closes if it is its peer that is late.
+//! Handles expired deadlines: the connection runs once more, and is closed if its peer is late.
 
 use crate::conn::io::Transport;
 use crate::conn::turn::Moved;
@@ -11,16 +11,16 @@ use crate::reactor::connections::Open;
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::write_progress::{Look, Shown};
 
-/// The most deadlines of a kind that are taken up in one turn: what closing so many connections takes.
+/// The most deadlines of a kind that are handled in one turn, because each may close a connection.
 const EXPIRY_BUDGET: usize = 32;
 
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Queues the connections whose deadline has passed for one more run, as part of the turn's budget like any other run.
     ///
-    /// Rule: a connection is closed at a deadline only after a run of its own that began when the deadline had come.
+    /// Rule: a connection is closed at a deadline only after a run that began after the deadline.
     ///
-    /// What the peer has done may lie in the socket, unseen: the process was stopped, a poll was interrupted or left events
-    /// behind, a budget was spent; and the kernel reports room only once a third of a send buffer is free.
+    /// The socket may hold unread input or have room: the process was stopped, a poll was interrupted or returned only some
+    /// events, or a budget was spent. And the kernel reports room only once a third of a send buffer is free.
     pub(super) fn queue_expired(&mut self) {
         let now = self.now();
         if !self.deadlines.has_expired(now) {
@@ -38,8 +38,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Closes a connection that has just run and is late all the same: `expired` had come before that run, and `moved` says
-    /// what it moved.
+    /// Closes a connection that has just run and is still late. The deadlines `expired` had passed before that run, which
+    /// moved `moved`.
     pub(super) fn recheck(&mut self, id: ConnId, expired: Kinds, moved: Moved) {
         if expired.contains(Kind::Connect) {
             self.dial_timed_out(id);
@@ -51,10 +51,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Whether it is the peer that is late, and not we, now that the connection has looked.
+    /// Whether the peer is late, and not this reactor, after the connection has run.
     ///
-    /// As long as it has something to do without the peer, the peer is in time. Only with its output it may be late all the
-    /// same: that is measured.
+    /// While the connection has work that needs no peer, the peer is not late. The exception is output, whose progress is
+    /// measured.
     fn is_late(&mut self, id: ConnId, kind: Kind, moved: Moved) -> bool {
         let now = self.now();
         let is_queued = self.connections.is_queued(id);
@@ -71,8 +71,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         !is_in_time
     }
 
-    /// Whether the peer has accepted too little of its output, now that a window has ended. If not, another begins as long
-    /// as output is pending.
+    /// Whether the peer has accepted too little of its output in the window that has ended. Otherwise another window begins
+    /// while output is pending.
     fn is_behind(&mut self, id: ConnId, moved: Moved) -> bool {
         let now = self.now();
         let Self { connections, write_progress, deadlines, .. } = self;
@@ -85,7 +85,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 let (unacknowledged, just_written) = (unacknowledged as u64, moved.bytes_out as u64);
                 write_progress.look(id.index, Look { unacknowledged, unsent, written, just_written })
             }
-            // The kernel does not say: only what it has taken can count.
+            // The kernel does not report it, so only what the kernel has accepted counts.
             Ok(None) | Err(_) if deadlines.is_over(Kind::Write, conn.stalled_since(), now) => Shown::Behind,
             Ok(None) | Err(_) if unsent > 0 => Shown::Slow,
             Ok(None) | Err(_) => Shown::Done,
@@ -96,7 +96,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         stream.limit_unsent(shown == Shown::Slow);
         let is_given_up = deadlines.is_over(Kind::Write, finished_since, now);
         if is_given_up {
-            // Its peer has finished, and its handler leaves what came before that unread.
+            // The peer has finished, and the handler leaves the input before that unread.
             conn.close(CloseReason::PeerFinished);
         }
         let next = match shown {

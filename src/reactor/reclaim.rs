@@ -1,11 +1,11 @@
-//! Which connection is closed when the server is full and a client waits to be accepted.
+//! Selects the connection to close when the server is full and a client waits to be accepted.
 //!
 //! Rule: a full server closes the accepted connection that has been idle longest, if it has been idle for `reclaim_idle`,
 //! for each client that it accepts in its place. An active connection is never closed for another: frames in either
 //! direction, an incomplete frame, pending output and unread input all count as activity.
 //!
-//! A run of a connection only stores the present tick. The order of the connections is collected when the server is full,
-//! some slots per turn, and holds until it is used up: whatever is not in it was active after it was begun.
+//! A run of a connection only stores the current tick. When the server is full, the order of the connections is collected, some
+//! slots per turn, and used until it is empty: connections that are not in it were active after the collection had begun.
 
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
@@ -16,20 +16,20 @@ use crate::id::ConnId;
 use crate::reactor::connections::{Connections, Open};
 use crate::reactor::slots::Origin;
 
-/// The time in ticks of 2^20 ns, about a millisecond: small enough for the unused bytes of a slot. It wraps after 52 days,
-/// which makes a connection that is idle for longer look younger, and nothing worse.
+/// Time is counted in ticks of 2^20 ns, about 1 ms, which fit the unused bytes of a slot. They wrap after 52 days; a connection
+/// that is idle for longer only seems to be idle for a shorter time.
 const TICK_SHIFT: u32 = 20;
 
-/// The slots that are looked at in one turn; asking a socket costs as much as many slots.
+/// The number of slots that are examined in one turn. Asking a socket counts as many slots.
 const STEPS_PER_TURN: usize = 4_096;
 const STEPS_PER_SOCKET: usize = 64;
 
-/// The connections by how long they have been idle.
+/// The connections in the order of their idle time.
 #[derive(Debug)]
 pub(crate) struct Reclaim {
     epoch: Instant,
     now: u32,
-    /// How long a connection must have been idle; `None`: none is closed for another.
+    /// How long a connection must have been idle to be closed; `None`: never.
     idle_ticks_min: Option<u32>,
     /// When the order was begun.
     begun_at: Option<u32>,
@@ -40,13 +40,13 @@ pub(crate) struct Reclaim {
     steps_left: usize,
 }
 
-/// What the search for the connection that has been idle longest has come to.
+/// The result of the search for the connection that has been idle longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Search {
     Found(ConnId),
     /// None has been idle for long enough.
     Nothing,
-    /// It goes on in the next turn.
+    /// The search continues in the next turn.
     Unfinished,
 }
 
@@ -55,7 +55,7 @@ impl Reclaim {
         Self {
             epoch,
             now: 0,
-            // More than can be counted is never. At least one: a connection that was active in this very tick is not idle.
+            // More than can be counted is never. At least one: a connection that was active in this tick is not idle.
             idle_ticks_min: config
                 .reclaim_idle
                 .and_then(|idle| u32::try_from(ticks(idle)).ok())
@@ -78,8 +78,8 @@ impl Reclaim {
         now
     }
 
-    /// The connection to be closed for one that is accepted. The longest idle is certain: the order is a heap by the times
-    /// when it was begun, and a connection that has been active since then is skipped.
+    /// Returns the connection to close for a new one. It is the one that has been idle longest, because the order is a heap
+    /// of idle times, and connections that were active since it was begun are skipped.
     pub(crate) fn longest_idle<S: Transport, T>(&mut self, connections: &mut Connections<S, T>) -> Search {
         let Some(idle_min) = self.idle_ticks_min else { return Search::Nothing };
         loop {
@@ -112,7 +112,7 @@ impl Reclaim {
         }
     }
 
-    /// Takes a slot into the order, if it has a connection that was accepted.
+    /// Adds a slot to the order, if it has an accepted connection.
     fn collect<S, T>(&mut self, slot: u32, connections: &Connections<S, T>) {
         let slots = &connections.slots;
         self.next_slot = (slot as usize + 1 < slots.end()).then_some(slot + 1);
@@ -124,9 +124,9 @@ impl Reclaim {
         }
     }
 
-    /// Whether a connection is the one that was taken into the order, and has been idle ever since.
+    /// Whether a connection is the one that was added to the order, and has been idle ever since.
     ///
-    /// What its peer has sent may be unread in the socket: the process was stopped, or a poll left events behind.
+    /// The socket is asked too, because it may hold unread input: the process was stopped, or a poll returned only some events.
     fn is_idle_since<S: Transport, T>(&mut self, id: ConnId, idle: u32, connections: &mut Connections<S, T>) -> bool {
         let Connections { slots, work } = connections;
         let Some(slot) = slots.slot_mut(id) else { return false };

@@ -18,10 +18,10 @@ use crate::reactor::traced::Traced;
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Runs the connections that became ready and are expected to have short runs, then those that wait behind them.
     ///
-    /// Once the turn's budget is spent the others keep their places, so that a connection that becomes ready meanwhile
-    /// need not wait for all of them.
+    /// When the turn's budget is spent, the others keep their places, so that a connection that becomes ready meanwhile does
+    /// not wait for all of them.
     pub(super) fn run_queue(&mut self, budget: &mut TurnBudget) {
-        // What is queued from here on runs in the next turn.
+        // Connections that are queued from here on run in the next turn.
         let (first, waiting) = self.connections.work.queue.lens();
         for going_first in (1..=first).rev() {
             let Some(allowance) = budget.admit_first(going_first, waiting > 0) else {
@@ -53,7 +53,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Runs a connection, which is borrowed in its slot meanwhile. Returns what moved.
+    /// Runs a connection in its slot. Returns what moved.
     pub(super) fn run_one(&mut self, id: ConnId) -> Moved {
         let Self { handler, connections, read_buffer, shared, stats, deadlines, write_progress, log_limits, .. } = self;
         let Some((slot, mut others)) = connections.split(id) else { return Moved::default() };

@@ -7,13 +7,13 @@ use crate::reactor::slots::{Slot, Slots};
 
 /// The run queue.
 ///
-/// A connection is in it at most once, even if another event arrives; otherwise a turn would grow with every event for a
-/// connection that has used up a budget. An entry can outlive its connection: it then finds nothing.
+/// A connection is in it at most once, whatever events arrive; otherwise a turn would grow with every event for a connection
+/// that has spent a budget. An entry can outlive its connection; then it is skipped.
 #[derive(Debug, Default)]
 pub(crate) struct RunQueue {
     /// Connections that became ready and whose last runs were short. They run first.
     first: VecDeque<ConnId>,
-    /// Connections that became ready after a long run, have used up a budget, or were queued by a handler. They run next,
+    /// Connections that became ready after a long run, have spent a budget, or were queued by a handler. They run next,
     /// without a new event, in this order.
     waiting: VecDeque<ConnId>,
 }

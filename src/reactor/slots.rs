@@ -1,4 +1,4 @@
-//! Where connections live: a slot each, with a generation that distinguishes a slot's successive connections.
+//! The slots of connections, each with a generation that distinguishes its successive connections.
 
 use crate::id::ConnId;
 use crate::reactor::deadlines::{Kind, Kinds};
@@ -8,7 +8,8 @@ use crate::reactor::token::Layout;
 /// The most bytes, read and written, of a run that counts as short: some small requests.
 const SHORT_RUN_BYTES: usize = 4 << 10;
 
-/// How many short runs make a long one forgotten: with one, a small frame before each burst would let all bursts go first.
+/// How many short runs follow a long one before a connection goes first again. With only one, a small frame before each burst
+/// would let every burst go first.
 const LONG_RUN_MEMORY: u8 = 4;
 
 /// The slots of all connections.
@@ -47,7 +48,7 @@ pub(crate) enum Origin {
     Dialed,
 }
 
-/// What changes when a slot is taken. Apart from the list, so that slots can be taken while one is borrowed.
+/// The fields that change when a slot is taken. They are apart from the list, so that slots can be taken while one is borrowed.
 #[derive(Debug)]
 struct Growth<P> {
     /// New slots, whose indices follow those of the list.
@@ -64,7 +65,7 @@ struct Growth<P> {
     last_generations: Vec<u32>,
 }
 
-/// All slots but one that is borrowed, if any is.
+/// All slots except a borrowed one.
 #[derive(Debug)]
 pub(crate) struct OtherSlots<'a, P> {
     before: &'a mut [Slot<P>],
@@ -149,7 +150,7 @@ impl<P: Default> Slots<P> {
         }
     }
 
-    /// The id of a slot's present connection.
+    /// The id of a slot's current connection.
     pub(crate) fn id_of(&self, index: u32) -> Option<ConnId> {
         let slot = self.at(index).filter(|slot| slot.generation != 0)?;
         Some(ConnId { index, generation: slot.generation })
@@ -185,13 +186,13 @@ impl<P> Slot<P> {
         self.queued
     }
 
-    /// The connection is put in the run queue. Returns whether it was not in it.
+    /// Notes that the connection is put in the run queue. Returns whether it was not in it.
     #[inline]
     pub(crate) fn note_queued(&mut self) -> bool {
         !std::mem::replace(&mut self.queued, true)
     }
 
-    /// The connection is taken from the run queue, to run. Returns the deadlines that have passed since its last run.
+    /// Notes that the connection leaves the run queue to run. Returns the deadlines that have passed since its last run.
     pub(crate) fn note_dequeued(&mut self) -> Kinds {
         self.queued = false;
         std::mem::take(&mut self.expired)
@@ -233,8 +234,8 @@ impl<P> Slot<P> {
 impl<P: Default> OtherSlots<'_, P> {
     /// Occupies a slot, and allocates its id together with it.
     ///
-    /// Rule: an id is allocated only together with the slot that it names, so no callback can be given an id that another
-    /// connection has or will have.
+    /// Rule: an id is allocated only together with the slot that it names, so no callback gets an id that another connection
+    /// has or will have.
     pub(crate) fn insert(&mut self, origin: Origin, active_at: u32, phase: P) -> ConnId {
         let generation = self.growth.take_generation();
         let slot = Slot {
@@ -276,7 +277,7 @@ impl<P: Default> OtherSlots<'_, P> {
         self.at_mut(id.index).filter(|slot| slot.generation == id.generation)
     }
 
-    /// The id of a slot's present connection.
+    /// The id of a slot's current connection.
     pub(crate) fn id_of(&mut self, index: u32) -> Option<ConnId> {
         self.at_mut(index).filter(|slot| slot.generation != 0).map(|slot| slot.id(index))
     }

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use crate::id::TimerId;
 
-/// Timers that are set.
+/// The timers that are set.
 ///
-/// Rule: setting, taking away and firing a timer is O(log n), whatever the others are set for; one that is set for an instant
-/// that has passed is set for now, and fires in the next turn, behind those that are due already.
+/// Rule: setting, canceling and firing a timer is O(log n), whatever the others are set for. A timer in the past counts as set
+/// for now: it fires in the next turn, after those that are due already.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     set: BTreeSet<TimerId>,
-    /// Those that fire in this turn, apart from those that are set meanwhile.
+    /// The timers that fire in this turn, apart from those that are set meanwhile.
     firing: BTreeSet<TimerId>,
     next_number: u64,
 }
@@ -29,27 +29,27 @@ impl Timers {
         timer
     }
 
-    /// Takes one away. Returns whether it was set.
+    /// Removes a timer. Returns whether it was set.
     pub(crate) fn cancel(&mut self, timer: TimerId) -> bool {
         self.set.remove(&timer) || self.firing.remove(&timer)
     }
 
-    /// When the first of them fires.
+    /// The instant at which the first timer fires.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.firing.first().or(self.set.first()).map(|timer| timer.at)
     }
 
-    /// Whether there is one that is due at `now` and does not fire in this turn yet.
+    /// Whether a timer is due at `now` that does not fire in this turn yet.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.set.first().is_some_and(|first| first.at <= now)
     }
 
-    /// Lets the earliest of those that are due at `now` fire in this turn. Returns whether there was one.
+    /// Lets the earliest timer that is due at `now` fire in this turn. Returns whether there was one.
     pub(crate) fn note_due(&mut self, now: Instant) -> bool {
         self.is_due(now) && self.set.pop_first().is_some_and(|first| self.firing.insert(first))
     }
 
-    /// Takes away and returns the earliest of those that fire in this turn.
+    /// Removes and returns the earliest timer that fires in this turn.
     pub(crate) fn next_firing(&mut self) -> Option<TimerId> {
         self.firing.pop_first()
     }

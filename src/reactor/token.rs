@@ -1,8 +1,8 @@
-//! Tokens: the names of registrations, which the readiness queue returns in its events.
+//! Tokens, which the readiness queue returns in its events to identify registrations.
 
 use crate::id::ConnId;
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     Conn(ConnId),
@@ -13,8 +13,7 @@ pub(crate) enum Subject {
 
 /// How a token is divided: the lower half is the index, the upper half the generation. On 32 bits that leaves 16 for each.
 ///
-/// Rule: a generation that is handed out fits in a token, so that a token names its connection exactly: generations wrap at
-/// this mask and skip 0.
+/// Rule: every generation fits in a token, so that a token names exactly one connection. Generations wrap at this mask, and skip 0.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
     half: u32,

@@ -83,7 +83,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         timeout.into_iter().chain(until_due).min()
     }
 
-    /// Notes what became ready. Nothing is done yet: a connection acts once a turn, whatever events there are for it.
+    /// Notes the events of the poll. Connections do not run yet: each runs once per turn, whatever events there are for it.
     fn take_events(&mut self) {
         let Self { net, connections, listeners, mailbox, handler, shared, log_limits, .. } = self;
         let mut count = 0;
@@ -109,7 +109,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.has_more_events = count >= self.config.events_per_turn;
     }
 
-    /// Delivers the messages of other threads, and does what else they have asked for.
+    /// Delivers the messages of other threads, and executes their other requests.
     fn take_requests(&mut self, budget: &mut TurnBudget) {
         while self.mailbox.has_more() && budget.admit_request() {
             match self.mailbox.next() {
@@ -118,7 +118,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                     self.call("on_message", About::NoConn, |handler, cx| handler.on_message(cx, message));
                 }
                 Some(Request::End(end)) => self.connections.end(end),
-                // It fails if the caller has gone.
+                // It fails if the caller waits no longer.
                 Some(Request::Stats(reply)) => drop(reply.send(self.stats())),
                 None => break,
             }
@@ -160,7 +160,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// What is not about any connection: log lines left out, and buffers no longer needed.
+    /// Reports suppressed log lines, and frees unused buffers.
     fn tidy(&mut self) {
         let now = self.now();
         self.stats.log_lines_left_out += self.log_limits.report_suppressed(now);
@@ -173,7 +173,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
-    /// Calls the handler for something that is about no open connection. `None` if it panicked.
+    /// Calls the handler for something other than an open connection. Returns `None` if it panicked.
     pub(super) fn call<R>(
         &mut self,
         name: &str,

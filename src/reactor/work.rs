@@ -1,4 +1,4 @@
-//! What a reactor is to do for its connections without an event.
+//! The work of a reactor that needs no event.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -147,7 +147,7 @@ impl Work {
         self.end.take()
     }
 
-    /// The reactor begins to drain, or stops.
+    /// Notes that the reactor begins to drain, or stops.
     pub(crate) fn begin_end(&mut self) {
         self.is_ending = true;
     }

@@ -1,7 +1,7 @@
-//! How much of their output peers acknowledge, over windows of the write timeout.
+//! Measures how much of their output peers acknowledge, over windows of the write timeout.
 //!
-//! Rule: a peer's progress is measured as bytes that its kernel has acknowledged, never as events of its own socket; and
-//! output has a deadline until it is acknowledged, wherever it waits.
+//! Rule: progress is measured in bytes that the peer's kernel has acknowledged, never in events of our socket. Output has a
+//! deadline until it is acknowledged, whether it is queued or in the kernel.
 //!
 //! Output that was pending when a window began and still is when it ends was pending all the time, because bytes are
 //! acknowledged in order. Only then does the window count.
@@ -13,7 +13,7 @@ use crate::config::Config;
 /// The windows of the connections whose output is watched.
 #[derive(Debug)]
 pub(crate) struct WriteProgress {
-    /// What a peer is to accept in a window, in bytes.
+    /// The bytes that a peer has to accept in a window.
     due: u64,
     // Invariant: one for each connection that is watched.
     windows: HashMap<u32, Window>,
@@ -30,7 +30,7 @@ struct Window {
     behind: u64,
 }
 
-/// What is known of a connection's output at the end of a window.
+/// The state of a connection's output at the end of a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
     /// Bytes written and not acknowledged.
@@ -43,7 +43,7 @@ pub(crate) struct Look {
     pub(crate) just_written: u64,
 }
 
-/// What a window has shown.
+/// The result of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     /// The peer has accepted everything.
@@ -65,12 +65,12 @@ impl WriteProgress {
         Self { due, windows: HashMap::new() }
     }
 
-    /// A first window begins.
+    /// Begins the first window.
     pub(crate) fn begin(&mut self, slot: u32, unacknowledged: u64, unsent: u64) {
         self.windows.insert(slot, Window { unacknowledged, unsent, behind: 0 });
     }
 
-    /// A window ends, and unless this is the last, another begins.
+    /// Ends a window, and begins another one unless it was the last.
     pub(crate) fn look(&mut self, slot: u32, look: Look) -> Shown {
         let pending = look.unacknowledged.saturating_add(look.unsent);
         let shown = match self.windows.get_mut(&slot) {
@@ -87,10 +87,10 @@ impl WriteProgress {
         shown
     }
 
-    /// The connection has ended, or its output is not to be measured any more.
+    /// Stops measuring a connection's output.
     pub(crate) fn forget(&mut self, slot: u32) {
         self.windows.remove(&slot);
-        // So that idle connections do not pay for a burst.
+        // Frees the memory that a burst has used.
         if self.windows.len() < self.windows.capacity() / 8 {
             self.windows.shrink_to(2 * self.windows.len());
         }
@@ -105,7 +105,7 @@ impl WriteProgress {
 impl Window {
     fn end(&mut self, look: Look, due: u64) -> Shown {
         let accepted = (self.unacknowledged + look.written).checked_sub(look.unacknowledged);
-        // Where the kernel counts overhead, it may seem to hold more than there was: then nothing is known.
+        // If the kernel counts overhead, it may seem to hold more than was written: then nothing is known.
         let accepted = accepted.unwrap_or(due.max(1));
         let had_all = accepted >= self.unacknowledged.saturating_add(self.unsent);
         let had_what_there_was = look.unacknowledged <= look.just_written;
@@ -115,7 +115,7 @@ impl Window {
         };
         let is_stuck = accepted == 0;
         *self = Self { unacknowledged: look.unacknowledged, unsent: look.unsent, behind };
-        // What is read shows in steps, so that a peer may seem to be behind by one.
+        // Reads become visible in steps, so a peer may seem to be behind by one step.
         match had_all || had_what_there_was {
             true => Shown::Fast,
             false if is_stuck || behind > due / 4 * 3 => Shown::Behind,
