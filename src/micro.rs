@@ -1,6 +1,6 @@
-//! What the micro-benchmarks under `benches/` measure: the parts of a connection, in memory and without a kernel.
+//! The parts of a connection that the micro-benchmarks under `benches/` measure, in memory and without a kernel.
 //!
-//! Not part of the crate's interface: it is here because a connection's internals are.
+//! This is not part of the crate's interface: it is here because a connection's internals are.
 
 use std::io::{self, IoSlice, Read, Write};
 
@@ -24,7 +24,7 @@ use crate::reactor::traced::Traced;
 use crate::wire::encode_header;
 use crate::wire::{Decoded, decode};
 
-/// How many whole frames lie at the front of `bytes`, of which there are at most a chunk's.
+/// Returns how many whole frames are at the front of `bytes`, which are at most a chunk.
 #[must_use]
 pub fn decode_all(mut bytes: &[u8]) -> usize {
     let max_payload = Config::default().max_payload;
@@ -45,7 +45,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// An empty one, whose socket takes at most `write_len_max` bytes a write.
+    /// Creates an empty queue, whose socket accepts at most `write_len_max` bytes per write.
     #[must_use]
     pub fn new(write_len_max: usize) -> Self {
         let socket = Memory { unread: &[], taken: 0, write_len_max };
@@ -58,7 +58,7 @@ impl Queue {
         self.output.append_frame(header, payload, usize::MAX, &mut self.pool);
     }
 
-    /// Writes until everything is sent, each time that the socket is writable again. Returns how often that was.
+    /// Writes whenever the socket is writable, until everything is sent. Returns how often it was writable.
     pub fn flush(&mut self) -> usize {
         let mut budget = Budget::to_write(usize::MAX);
         let mut flushes = 0;
@@ -72,7 +72,7 @@ impl Queue {
     }
 }
 
-/// A whole connection with a handler, as it runs in the reactor: only the kernel is missing.
+/// A connection with a handler, as it runs in the reactor, but without a kernel.
 #[derive(Debug)]
 pub struct Echoing {
     conn: Conn,
@@ -93,7 +93,7 @@ impl Default for Echoing {
 }
 
 impl Echoing {
-    /// Lets `request` arrive at once, and the connection run until it has answered. Returns how many bytes it has written.
+    /// Lets `request` arrive in one piece, and runs the connection until it has replied. Returns how many bytes it has written.
     pub fn exchange(&mut self, request: &[u8]) -> usize {
         let mut socket = Memory { unread: request, taken: 0, write_len_max: usize::MAX };
         self.conn.note_ready(Readiness { readable: true, ..Readiness::default() });
@@ -113,7 +113,7 @@ impl Echoing {
     }
 }
 
-/// A socket without a kernel: what is unread, and how much was written.
+/// A socket without a kernel.
 #[derive(Debug)]
 struct Memory<'a> {
     unread: &'a [u8],

@@ -1,4 +1,4 @@
-//! What must be decoded from a stream, and which ends lose no output.
+//! The expected frames and end of a stream, and the ends that lose no output.
 
 use std::ops::Range;
 
@@ -9,17 +9,17 @@ use crate::wire::{HEADER_LEN, announced_len, decode_header};
 /// The largest payload of a frame that is sent on purpose, in bytes: three chunks.
 pub(super) const LONGEST: usize = 2 * CHUNK_LEN + 10_000;
 
-/// What a stream is made of.
+/// The content of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) frames: Vec<Range<usize>>,
     pub(crate) rest: Rest,
 }
 
-/// What lies behind the last whole frame.
+/// The end of a stream, after the last whole frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// So many bytes of the next one.
+    /// This many bytes of the next frame.
     Part(usize),
     TooLong {
         announced: u32,
@@ -50,7 +50,7 @@ impl Content {
         self.frames.last().map_or(0, |last| last.end)
     }
 
-    /// Why a connection ends that has received this, then FIN, and has answered.
+    /// The reason of a connection that has received this and FIN, and has replied.
     pub(crate) fn reason(&self, bytes: &[u8], max_payload: u32) -> CloseReason {
         match (self.rest, announced_len(&bytes[self.whole_len()..], max_payload)) {
             (Rest::Part(0), Ok(None)) => CloseReason::PeerFinished,
@@ -63,7 +63,7 @@ impl Content {
     }
 }
 
-/// Whether everything that was queued had been written when a connection ended so.
+/// Whether a connection that ended for this reason has written everything that was queued.
 pub(crate) fn is_flushed(reason: &CloseReason) -> bool {
     match reason {
         CloseReason::PeerFinished

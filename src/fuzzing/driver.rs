@@ -1,4 +1,4 @@
-//! Stands in for the reactor: runs one connection with a scripted socket and handler, and checks it after every turn.
+//! Runs one connection with a scripted socket and handler in place of the reactor, and checks it after every turn.
 
 #[cfg(test)]
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(crate) struct Driver {
     pub(crate) turns: usize,
     /// Output that was pending when the connection closed, in bytes.
     pub(crate) lost: usize,
-    /// How much of what came and went is known to be right.
+    /// How many bytes of input and output were compared.
     compared_in: usize,
     compared_out: usize,
     /// Frames in and out of the connections before this one.
@@ -59,7 +59,7 @@ impl Driver {
         }
     }
 
-    /// Another connection on the same read buffer, which must be as good as new.
+    /// Begins another connection on the same read buffer, of which no byte may be left.
     pub(crate) fn replace(&mut self, socket: Socket, sink: ScriptedSink) {
         self.release();
         self.conn = Conn::new();
@@ -68,13 +68,13 @@ impl Driver {
         self.counted = (self.shared.counts.frames_in, self.shared.counts.frames_out);
     }
 
-    /// Reports to the connection what the kernel has of this.
+    /// Reports to the connection which of these are true.
     pub(crate) fn note(&mut self, readable: bool, writable: bool) {
         let edge = self.socket.report(readable, writable);
         self.conn.note_ready(edge);
     }
 
-    /// One turn. The reactor does not run a connection that has ended.
+    /// Runs one turn. The reactor does not run a connection that has ended.
     pub(crate) fn turn(&mut self) {
         if self.conn.closed().is_some() {
             return;
@@ -100,7 +100,7 @@ impl Driver {
         }
     }
 
-    /// What is lost is known up to the end; then all memory is given back.
+    /// Notes the lost output of a connection that has ended, and checks that its memory is released.
     pub(crate) fn reap(&mut self) {
         self.lost += self.conn.unsent_bytes();
         self.release();
@@ -122,9 +122,9 @@ impl Driver {
         self.socket.excuse_read();
     }
 
-    // What must hold.
+    // The promises.
 
-    /// What holds between any two turns.
+    /// Checks what holds between any two turns.
     pub(crate) fn check(&mut self) {
         let shared = &self.shared;
         assert!(self.read_buffer.is_empty());
@@ -152,7 +152,7 @@ impl Driver {
         }
     }
 
-    /// What is still to be done is announced by an event, or waits for somebody who has a name.
+    /// Checks that pending work waits for an event, or for a named part.
     pub(crate) fn nothing_is_lost(&self) {
         let conn = &self.conn;
         if conn.closed().is_some() || self.socket.edge != Default::default() {
@@ -173,12 +173,12 @@ impl Driver {
         }
     }
 
-    /// Everything that was queued was sent.
+    /// Checks that everything that was queued was sent.
     pub(crate) fn sent_all(&self) {
         assert_eq!(self.socket.written.len(), self.sink.queued.len(), "{:?}", self.conn);
     }
 
-    /// No memory is held.
+    /// Checks that no memory is held.
     pub(crate) fn at_rest(&self) {
         assert!(!self.conn.has_buffers());
         assert_eq!((self.conn.buffered_bytes(), self.shared.pool.used_bytes()), (0, 0));
@@ -198,7 +198,7 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// What peer, reactor and other code do, and the connection runs for as long as it wants to.
+/// The actions of the peer, the reactor and other code. After each, the connection runs while it has work.
 #[cfg(test)]
 impl Driver {
     pub(crate) fn new(style: Style, config: Config) -> Self {
@@ -214,7 +214,7 @@ impl Driver {
         self.replace(Socket::new(usize::MAX), self.sink.anew());
     }
 
-    /// The peer sends `bytes`, which come as one edge, and everything is done that can be done.
+    /// The peer sends `bytes`, which arrive as one edge, and the connection does what it can.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.arrive(Arrival::Bytes(bytes.to_vec()));
     }
@@ -303,7 +303,7 @@ impl Driver {
         instant.map(|instant| (instant - self.started).as_millis())
     }
 
-    /// The connection has ended for `reason`, everything that was queued was sent, and its memory is given back.
+    /// Checks that the connection has ended for `reason`, has sent everything, and has released its memory.
     pub(crate) fn ended(&mut self, reason: CloseReason) {
         assert_eq!(self.conn.closed(), Some(reason), "{:?}", self.conn);
         self.sent_all();

@@ -1,11 +1,11 @@
-//! Entry points for fuzzers: any bytes are a script, and whatever it plays, a connection keeps its promises.
+//! Entry points for fuzzers: any bytes are a script, and a connection keeps its promises whatever the script plays.
 //!
-//! Not part of the crate's interface: it is here because a connection's internals are.
+//! This is not part of the crate's interface: it is here because a connection's internals are.
 //!
-//! | target | what the bytes are |
+//! | target | the bytes |
 //! |---|---|
-//! | [`decoder`] | a limit, a partition, and a stream that arrives so cut |
-//! | [`connection`] | settings, then what peer, network, handler and reactor do, step by step |
+//! | [`decoder`] | a limit, a partition, and a stream that arrives in these parts |
+//! | [`connection`] | settings, then the steps of the peer, the network, the handler and the reactor |
 
 pub(crate) mod content;
 pub(crate) mod driver;
@@ -17,11 +17,11 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-/// Cuts a stream as the script says, and compares what is decoded and echoed with what must be.
+/// Splits a stream as the script determines, and compares the decoded and echoed bytes with the expected ones.
 ///
 /// # Panics
 ///
-/// If it is not the same.
+/// If they differ.
 pub fn decoder(data: &[u8]) {
     stream::play(data);
 }
@@ -30,8 +30,7 @@ pub fn decoder(data: &[u8]) {
 ///
 /// # Panics
 ///
-/// If an invariant breaks, other bytes come out than were queued, the accounting is wrong, or something is left undone that
-/// could be done.
+/// If an invariant breaks, other bytes are sent than were queued, the accounting is wrong, or work is left that could be done.
 pub fn connection(data: &[u8]) {
     let (setup, steps) = script::of(data);
     scene::play(&setup, &steps);

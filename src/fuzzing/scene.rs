@@ -1,4 +1,4 @@
-//! One connection after the other, and a reactor's part towards them, as a script has it.
+//! Plays a script: one connection after the other, and the part of the reactor.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::fuzzing::socket::{End, Room};
 use crate::net::mio::beginning;
 use crate::wire::encode_header;
 
-/// Plays a script to its end, and beyond: until everything is delivered, answered and closed.
+/// Plays a script to its end, and continues until everything is delivered, answered and closed.
 pub(super) fn play(setup: &Setup, steps: &[Step]) {
     let mut scene = Scene::new(setup);
     for step in steps {
@@ -34,20 +34,20 @@ pub(super) struct Scene {
     /// What the peer has to send, or has sent.
     stream: Vec<u8>,
     sent: usize,
-    /// So many frames had arrived when the drain began.
+    /// The number of frames that had arrived when the drain began.
     frames_at_drain: usize,
-    /// Somebody paused, or the socket did not give what it had: then a drain need not wait for it.
+    /// The handler paused, or the socket did not return all its bytes: then a drain need not wait for them.
     may_drain_less: bool,
     /// Reasons for which the connection may end.
     permitted: Vec<CloseReason>,
-    /// The reactor is to run it, without an event.
+    /// The reactor has to run it without an event.
     is_queued: bool,
 }
 
-/// A peer sends no more than this, in bytes, so that a script is soon over.
+/// A peer sends at most this many bytes, so that a script ends soon.
 const STREAM_LEN_MAX: usize = 2 * LONGEST;
 
-/// What payloads are made of: no period of it is a length that matters.
+/// The bytes of payloads: the period is no length that matters.
 const PATTERN: [u8; 1_009] = {
     let mut pattern = [0; 1_009];
     let mut at = 0;
@@ -80,7 +80,7 @@ impl Scene {
         }
     }
 
-    /// Another connection on the same read buffer, which must be as good as new.
+    /// Begins another connection on the same read buffer, of which no byte may be left.
     pub(super) fn reconnect(mut self) -> Self {
         self.driver.replace(self.setup.socket(), self.setup.sink());
         Self::on(self.driver, &self.setup)
@@ -115,7 +115,7 @@ impl Scene {
         self.driver.check();
     }
 
-    /// What peer and network do with bytes.
+    /// The steps of the peer and the network.
     fn stream(&mut self, step: &Step) {
         match step {
             &Step::Frame { payload_len } => {
@@ -150,7 +150,7 @@ impl Scene {
         self.stream.extend(&bytes[..bytes.len().min(room)]);
     }
 
-    /// What breaks.
+    /// The steps that fail something.
     fn fail(&mut self, step: &Step) {
         match step {
             Step::Fin if self.driver.socket.end.is_none() => self.driver.socket.finish(End::Fin),
@@ -162,7 +162,7 @@ impl Scene {
                 self.driver.socket.end.take_if(|end| *end == End::Fin);
                 self.driver.socket.finish(End::Failed(ErrorKind::TimedOut));
                 self.driver.socket.edge.failed = true;
-                // Where nothing is read, only the event tells, and does not say how it failed.
+                // If nothing is read, only the event reports the failure, without its cause.
                 self.permitted.extend([CloseReason::Io(ErrorKind::TimedOut), CloseReason::Reset]);
             }
             Step::FailWrite => {
@@ -177,7 +177,7 @@ impl Scene {
         }
     }
 
-    /// What others want of the connection; it runs next turn.
+    /// The steps of other code; the connection runs in the next turn.
     fn interfere(&mut self, step: &Step) {
         match *step {
             Step::Pause(is_paused) => self.driver.conn.pause(is_paused),
@@ -206,7 +206,7 @@ impl Scene {
         self.is_queued = true;
     }
 
-    /// As the reactor does it: who is late is cut.
+    /// Lets time pass, and closes the connection at a deadline as the reactor does.
     fn pass(&mut self, duration: Duration) {
         self.driver.shared.now += duration;
         let now = self.now();
@@ -238,7 +238,7 @@ impl Scene {
         self.permitted.extend(self.driver.sink.ended);
     }
 
-    /// Everything is reported that can be, and the connection runs for as long as it wants to.
+    /// Reports everything, and runs the connection while it has work.
     fn settle(&mut self) {
         let mut turns = 0;
         while self.driver.conn.closed().is_none()
@@ -251,7 +251,7 @@ impl Scene {
         self.nothing_is_forgotten();
     }
 
-    // What must hold.
+    // The promises.
 
     fn nothing_is_forgotten(&self) {
         self.driver.nothing_is_lost();
@@ -261,8 +261,8 @@ impl Scene {
         assert!(!is_broken || !lives_on, "an error was reported, and it lives on: {conn:?}");
     }
 
-    /// All that there is arrives, all that is written is taken and nobody holds the connection: then everything is answered,
-    /// and once the peer finishes, it ends.
+    /// Checks that everything is answered once all bytes arrive, all output is accepted and no pause is left, and that the
+    /// connection ends when the peer finishes.
     pub(super) fn finish(&mut self) {
         self.take(&Step::Deliver(usize::MAX));
         self.take(&Step::Room(usize::MAX));

@@ -12,7 +12,7 @@ use crate::fuzzing::sink::{Act, ScriptedSink, Style};
 use crate::fuzzing::socket::Socket;
 use crate::wire::HEADER_LEN;
 
-/// What holds for the whole script.
+/// The settings of a script.
 #[derive(Debug, Clone, PartialEq, Eq, Arbitrary)]
 pub(super) struct Setup {
     #[arbitrary(with = |u: &mut Unstructured<'_>| u.choose(&PAYLOAD_LENS).copied())]
@@ -32,9 +32,9 @@ pub(super) struct Setup {
     pub(super) write_budget_bytes: usize,
     #[arbitrary(with = |u: &mut Unstructured<'_>| u.choose(&FRAMES).copied())]
     pub(super) frame_budget: usize,
-    /// What is done at a frame if no other [`Act`] is waiting.
+    /// The action for a frame if no other [`Act`] is waiting.
     pub(super) answer: Act,
-    /// The handler keeps a connection whose peer has finished, until somebody closes it.
+    /// The handler keeps a connection open whose peer has finished, until a step closes it.
     pub(super) keeps_half_closed: bool,
     /// The handler sends a frame when the peer has finished, and when there is room again.
     pub(super) is_talkative: bool,
@@ -45,7 +45,7 @@ pub(super) struct Setup {
     pub(super) room: usize,
 }
 
-/// What happens next.
+/// A step of a script.
 #[derive(Debug, Clone, PartialEq, Eq, Arbitrary)]
 pub(super) enum Step {
     /// The peer has a frame to send.
@@ -59,12 +59,12 @@ pub(super) enum Step {
     Deliver(#[arbitrary(with = len)] usize),
     /// The peer reads so many bytes.
     Room(#[arbitrary(with = len)] usize),
-    /// The kernel reports what it has of this; the connection runs.
+    /// The kernel reports which of these are true, and the connection runs.
     Event {
         readable: bool,
         writable: bool,
     },
-    /// The kernel reports this, which need not be so.
+    /// The kernel reports these, true or not.
     Spurious {
         readable: bool,
         writable: bool,
@@ -90,7 +90,7 @@ pub(super) enum Step {
     /// What the handler does at a further frame.
     Act(Act),
     Pause(bool),
-    /// Somebody else sends a frame on this connection.
+    /// Other code sends a frame on this connection.
     Send {
         #[arbitrary(with = len)]
         payload_len: usize,
@@ -98,7 +98,7 @@ pub(super) enum Step {
     Close,
     Drain,
     Cut,
-    /// Time passes, in milliseconds; who is late is cut.
+    /// Time passes, in milliseconds, and deadlines apply.
     Pass(u16),
 }
 

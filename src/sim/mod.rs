@@ -1,6 +1,9 @@
-//! A deterministic network: the other side of the seam, for tests of a reactor and of the handlers on it.
+//! A deterministic network and clock, to test handlers and the reactor on.
 //!
-//! No socket, no thread, no real time: one seed decides everything, and the same seed gives the same run.
+//! There is no socket, no thread and no real time. One seed decides everything, so the same seed gives the same run. The
+//! guide, `docs/EMBEDDING.md`, has a longer example with faults and deadlines.
+//!
+//! # Examples
 //!
 //! ```
 //! use frameloop::sim::Sim;
@@ -10,7 +13,7 @@
 //! let mut reactor = Reactor::with_net(sim.net(), Config::default(), Echo)?;
 //! reactor.listen(&sim.addr(7007))?;
 //!
-//! let peer = sim.connect(7007).ok_or("nobody listens")?;
+//! let peer = sim.connect(7007).ok_or("no listener")?;
 //! peer.send(&[0, 0, 0, 2, b'h', b'i']);
 //! sim.settle(&mut reactor)?;
 //! assert_eq!(peer.receive(), [0, 0, 0, 2, b'h', b'i']);
@@ -49,46 +52,46 @@ use crate::net::{Net, Ready, Transport};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::world::World;
 
-/// A simulated network with its clock.
+/// Controls a simulated network and its clock. Clones share the network.
 #[derive(Debug, Clone)]
 pub struct Sim {
     pub(crate) world: Rc<RefCell<World>>,
 }
 
 impl Sim {
-    /// A network without faults.
+    /// Creates a network without faults.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self::with_faults(seed, Faults::default())
     }
 
-    /// A network in which things go wrong, as the seed decides.
+    /// Creates a network with faults, which the seed places.
     #[must_use]
     pub fn with_faults(seed: u64, faults: Faults) -> Self {
         let world = World::new(seed, faults, crate::net::mio::beginning());
         Self { world: Rc::new(RefCell::new(world)) }
     }
 
-    /// The reactor's side of it, for [`Reactor::with_net`].
+    /// Returns the reactor's side of the network, for [`Reactor::with_net`].
     #[must_use]
     pub fn net(&self) -> SimNet {
         SimNet { world: Rc::clone(&self.world), has_rung: Arc::default(), waker_token: None }
     }
 
-    /// An address to listen on.
+    /// Returns the address of a port to listen on.
     #[must_use]
     pub fn addr(&self, port: u16) -> Address {
         Address::Tcp(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
     }
 
-    /// A new peer; `None` if nobody listens on that port. It comes from an address of its own.
+    /// Connects a new peer, which has its own address. Returns `None` if the reactor does not listen on that port.
     #[must_use]
     pub fn connect(&self, port: u16) -> Option<Peer> {
         let number = self.world.borrow().sockets.len() as u32;
         self.connect_from(port, Ipv4Addr::from_bits(0x0a00_0000 | (number & 0x00ff_ffff)))
     }
 
-    /// A new peer from a given address.
+    /// Connects a new peer from a given address. Returns `None` if the reactor does not listen on that port.
     #[must_use]
     pub fn connect_from(&self, port: u16, ip: impl Into<IpAddr>) -> Option<Peer> {
         let peer = PeerAddr::from(SocketAddr::new(ip.into(), 40_000));
@@ -96,56 +99,57 @@ impl Sim {
         Some(Peer { world: Rc::clone(&self.world), socket })
     }
 
-    /// The far end of the next connection that the reactor has dialed and that was made, in their order.
+    /// Returns the other end of the next dialed connection that is established, in order; `None` if there is none.
     #[must_use]
     pub fn dialed(&self) -> Option<Peer> {
         let socket = self.world.borrow_mut().answered.pop_front()?;
         Some(Peer { world: Rc::clone(&self.world), socket })
     }
 
-    /// Lets time pass. It never runs back.
+    /// Advances the clock.
     pub fn advance(&self, duration: Duration) {
         self.world.borrow_mut().now += duration;
     }
 
-    /// The present instant.
+    /// Returns the current instant.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.world.borrow().now
     }
 
-    /// From now on these faults happen.
+    /// Sets the faults that happen from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.world.borrow_mut().faults = faults;
     }
 
-    /// From now on these edges are reported. Default [`Edges::Strict`].
+    /// Sets which edges are reported from now on. Default [`Edges::Strict`].
     pub fn set_edges(&self, edges: Edges) {
         self.world.borrow_mut().edges = edges;
     }
 
-    /// How much the kernel takes of what a peer does not read, in bytes. Default 16 KiB.
+    /// Sets the size of each send buffer: how many bytes the kernel accepts that the peer does not read. Default 16 KiB.
     pub fn set_send_buffer_bytes(&self, bytes: usize) {
         self.world.borrow_mut().send_buffer_bytes = bytes;
     }
 
-    /// From now on new connections are Unix sockets, or TCP again: what shortens a read of one is not reported.
+    /// Sets whether new connections are Unix sockets, where ancillary data that shortens a read is not reported. Default
+    /// `false`: TCP.
     pub fn set_local(&self, is_local: bool) {
         self.world.borrow_mut().is_local = is_local;
     }
 
-    /// Sockets that the server has accepted and not closed.
+    /// Returns how many sockets the server has accepted or dialed and not closed.
     #[must_use]
     pub fn open_sockets(&self) -> usize {
         let world = self.world.borrow();
         world.sockets.iter().filter(|socket| socket.is_accepted && !socket.server_has_closed).count()
     }
 
-    /// Turns the reactor until it has nothing to do before time passes or a peer acts.
+    /// Runs turns until the reactor has nothing to do before time passes or a peer acts.
     ///
     /// # Errors
     ///
-    /// As [`Reactor::turn`]; and [`Error::Poll`] if it is still busy after 100,000 turns.
+    /// As for [`Reactor::turn`]; [`Error::Poll`] if the reactor is still busy after 100,000 turns.
     pub fn settle<H: Handler>(&self, reactor: &mut Reactor<H, SimNet>) -> Result<Turn, Error> {
         for _ in 0..SETTLE_TURNS_MAX {
             if reactor.turn(Some(Duration::ZERO))? == Turn::Done {
@@ -160,10 +164,10 @@ impl Sim {
     }
 }
 
-/// Far more turns than any work takes that a test gives.
+/// Far more turns than the work of any test needs.
 const SETTLE_TURNS_MAX: usize = 100_000;
 
-/// The far end of a connection, in a test's hands.
+/// Controls the other end of a connection.
 #[derive(Debug)]
 pub struct Peer {
     world: Rc<RefCell<World>>,
@@ -171,7 +175,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Its address, as the server sees it.
+    /// Returns the peer's address, as the server sees it.
     #[must_use]
     pub fn addr(&self) -> PeerAddr {
         self.world.borrow().sockets[self.socket].peer.clone()
@@ -182,20 +186,20 @@ impl Peer {
         self.world.borrow_mut().peer_sends(self.socket, bytes);
     }
 
-    /// Reads all that has come.
+    /// Reads all bytes that have arrived.
     #[must_use]
     pub fn receive(&self) -> Vec<u8> {
         self.receive_some(usize::MAX)
     }
 
-    /// Reads at most `len_max` bytes of what has come.
+    /// Reads at most `len_max` of the bytes that have arrived.
     #[must_use]
     pub fn receive_some(&self, len_max: usize) -> Vec<u8> {
         self.world.borrow_mut().peer_reads(self.socket, len_max)
     }
 
-    /// Sends urgent data, or on a network of Unix sockets ancillary data: a read that has found something before it stops
-    /// there (`MSG_OOB`, `SCM_RIGHTS`). It is not part of the stream.
+    /// Sends urgent data (`MSG_OOB`), or ancillary data on a Unix socket (`SCM_RIGHTS`). It is no part of the stream, but a read
+    /// that has returned bytes before it stops there.
     pub fn mark(&self) {
         self.world.borrow_mut().peer_marks(self.socket);
     }
@@ -210,7 +214,7 @@ impl Peer {
         self.world.borrow_mut().peer_resets(self.socket);
     }
 
-    /// Whether the server has sent FIN, and everything before it was read.
+    /// Returns whether the server has sent FIN, and everything before it was read.
     #[must_use]
     pub fn has_server_finished(&self) -> bool {
         let world = self.world.borrow();
@@ -218,13 +222,13 @@ impl Peer {
         socket.server_has_finished && socket.outbound_len() == 0
     }
 
-    /// Whether the connection was reset, by either end.
+    /// Returns whether the connection was reset, by either end.
     #[must_use]
     pub fn is_reset(&self) -> bool {
         self.world.borrow().sockets[self.socket].is_reset
     }
 
-    /// The server's system calls on this connection: reads and writes.
+    /// Returns how many reads and writes the server has made on this connection.
     #[must_use]
     pub fn calls(&self) -> (u64, u64) {
         let world = self.world.borrow();
@@ -233,7 +237,7 @@ impl Peer {
     }
 }
 
-/// The reactor's side of a [`Sim`].
+/// Provides the sockets and the clock of a [`Sim`] to a reactor.
 pub struct SimNet {
     world: Rc<RefCell<World>>,
     has_rung: Arc<AtomicBool>,
@@ -255,7 +259,7 @@ impl Net for SimNet {
         self.world.borrow().now
     }
 
-    /// Never waits. With nothing to report, the clock is put forward by the timeout.
+    /// Never waits. Without an event, it advances the clock by the timeout.
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let mut world = self.world.borrow_mut();
         if let Some(token) = self.waker_token
@@ -309,7 +313,7 @@ impl Net for SimNet {
     }
 }
 
-/// A simulated listening socket.
+/// Holds a simulated listening socket.
 #[derive(Debug)]
 pub struct SimListener {
     world: Rc<RefCell<World>>,
@@ -317,7 +321,7 @@ pub struct SimListener {
 }
 
 impl Drop for SimListener {
-    /// Whoever waits in the listen queue is reset (tcp(7)).
+    /// Resets the connections in the listen queue (`tcp(7)`).
     fn drop(&mut self) {
         let mut world = self.world.borrow_mut();
         let listener = &mut world.listeners[self.index];
@@ -329,7 +333,7 @@ impl Drop for SimListener {
     }
 }
 
-/// A simulated connection, the server's end.
+/// Holds the server's end of a simulated connection.
 #[derive(Debug)]
 pub struct SimStream {
     world: Rc<RefCell<World>>,

@@ -1,20 +1,21 @@
 //! A small deterministic random number generator.
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014): one word of state, the
-/// same sequence on every machine.
+/// Generates random numbers, the same for the same seed on every machine.
+///
+/// It is SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
 #[derive(Debug, Clone)]
 pub struct Rng {
     state: u64,
 }
 
 impl Rng {
-    /// The generator of a seed.
+    /// Creates a generator from a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub const fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
@@ -23,7 +24,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; 0 if that is 0.
+    /// Returns a number below `bound`; 0 if that is 0.
     pub const fn below(&mut self, bound: usize) -> usize {
         if bound == 0 {
             return 0;
@@ -32,12 +33,12 @@ impl Rng {
         (self.next_u64() % bound as u64) as usize
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub const fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
-    /// True `per_mille` times in a thousand.
+    /// Returns `true` in `per_mille` of 1,000 calls, on average.
     pub const fn chance(&mut self, per_mille: u16) -> bool {
         self.below(1_000) < per_mille as usize
     }

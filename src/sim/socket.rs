@@ -1,4 +1,4 @@
-//! One TCP connection, as the kernel sees it from the server's side.
+//! One connection in the simulated kernel, on the server's side.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -12,17 +12,17 @@ use crate::sim::edges::{Edge, Edges};
 pub(crate) struct Socket {
     pub(crate) peer: PeerAddr,
     pub(crate) token: Option<usize>,
-    /// It stands in the kernel's ready list.
+    /// It is in the kernel's ready list.
     pub(crate) is_listed: bool,
     input: Edge,
     room: Edge,
-    /// Sent by the peer, and not here yet.
+    /// Sent by the peer, and not arrived yet.
     pub(crate) in_flight: VecDeque<Packet>,
     /// Sent by the peer, not read by the server.
     inbound: VecDeque<u8>,
-    /// Where a read stops although more waits, in bytes that the server is to have read by then.
+    /// Positions in the stream, in bytes, where a read stops although more has arrived.
     marks: VecDeque<u64>,
-    /// It is a Unix socket: what stops a read is ancillary data, and is not reported.
+    /// It is a Unix socket: a read stops at ancillary data, which is not reported.
     pub(crate) is_local: bool,
     /// Written by the server, not read by the peer.
     outbound: VecDeque<u8>,
@@ -36,26 +36,25 @@ pub(crate) struct Socket {
     pub(crate) past: Past,
 }
 
-/// Whether a connection is made.
+/// The progress of a connect attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     Made,
-    /// It was dialed.
     Dialed,
-    /// It was dialed, and nobody listens there.
+    /// No socket listens at the address.
     Refused,
 }
 
-/// What comes from a peer.
+/// A part of what a peer sends.
 #[derive(Debug)]
 pub(crate) enum Packet {
     Bytes(Vec<u8>),
-    /// Urgent data, or ancillary data on a Unix socket: a read that has found something stops here.
+    /// Urgent data, or ancillary data on a Unix socket: a read that has returned bytes stops here.
     Mark,
     Fin,
 }
 
-/// What has happened to a socket.
+/// The history of a socket.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     pub(crate) reads: u64,
@@ -67,7 +66,7 @@ pub(crate) struct Past {
     pub(crate) was_reset: bool,
     /// When the server sent FIN, by a shutdown.
     pub(crate) finished_at: Option<Instant>,
-    /// When the server closed it, and whether the peer was done by then.
+    /// When the server closed it, and whether the peer had finished by then.
     pub(crate) closed_at: Option<(Instant, bool)>,
 }
 
@@ -94,7 +93,7 @@ impl Socket {
         }
     }
 
-    /// The server's own end of one that it opens.
+    /// The server's end of a connection that it dials.
     pub(crate) fn dialed(to: PeerAddr) -> Self {
         Self { link: Link::Dialed, is_accepted: true, ..Self::new(to) }
     }
@@ -124,9 +123,9 @@ impl Socket {
         self.outbound.len()
     }
 
-    // Each returns whether there is something to report.
+    // Each of these returns whether there is something to report.
 
-    /// What became of a dial.
+    /// Notes the result of a dial.
     pub(crate) fn answer(&mut self, link: Link, edges: Edges) -> bool {
         self.link = link;
         match link {
@@ -136,13 +135,13 @@ impl Socket {
         }
     }
 
-    /// Takes in what came from the peer.
+    /// Notes the arrival of a packet.
     pub(crate) fn arrive(&mut self, packet: Packet, edges: Edges) -> bool {
         if self.is_read_closed() {
             return false;
         }
         match packet {
-            // Nobody is there to receive it: the kernel answers RST.
+            // The server has closed, so the kernel sends RST.
             Packet::Bytes(_) if self.server_has_closed => self.reset(),
             Packet::Bytes(bytes) => {
                 self.inbound.extend(bytes);
@@ -164,8 +163,8 @@ impl Socket {
         }
     }
 
-    /// RST, from either side: what the peer has not received is lost. What the server has not read is still there, as in
-    /// Linux.
+    /// RST, from either side. Bytes that the peer has not received are lost; bytes that the server has not read can still be
+    /// read, as in Linux.
     pub(crate) fn reset(&mut self) -> bool {
         self.is_reset = true;
         self.past.was_reset |= !self.server_has_closed;
@@ -175,20 +174,20 @@ impl Socket {
         true
     }
 
-    /// There is more to read than the server was told.
+    /// Notes that there is more to read than was reported.
     pub(crate) fn readable_again(&mut self, edges: Edges) -> bool {
         self.input.exhausted();
         self.input.raise(edges)
     }
 
-    /// There is more room than the server was told.
+    /// Notes that there is more room than was reported.
     pub(crate) fn writable_again(&mut self, edges: Edges) -> bool {
         self.room = Edge::Armed;
         self.room.raise(edges)
     }
 
-    /// The peer takes bytes. Room is told once a third of the buffer is free (`sk_stream_is_writeable` in Linux), and only
-    /// to who has found none (`SOCK_NOSPACE`).
+    /// The peer reads bytes. Room is reported once a third of the buffer is free (`sk_stream_is_writeable` in Linux), and only
+    /// after a write found none (`SOCK_NOSPACE`).
     pub(crate) fn peer_takes(&mut self, len_max: usize, buffer: usize) -> (Vec<u8>, bool) {
         let bytes = take(&mut self.outbound, len_max);
         let used = self.outbound.len();
@@ -197,7 +196,7 @@ impl Socket {
         (bytes, is_edge)
     }
 
-    // What the server's calls do.
+    // The server's calls.
 
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.marks.front().is_some_and(|mark| *mark <= self.past.bytes_read) {
@@ -214,14 +213,14 @@ impl Socket {
             return Ok(available);
         }
         match (self.peer_has_finished, self.is_reset) {
-            // Linux tells of the FIN also when an RST came behind it.
+            // Linux reports the FIN also when an RST came after it.
             (true, _) => Ok(0),
             (false, true) => Err(io::ErrorKind::ConnectionReset.into()),
             (false, false) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
-    /// The kernel takes the first `len` of `asked` bytes.
+    /// Accepts the bytes, of `asked` that the call wanted to write.
     pub(crate) fn write(&mut self, bytes: &[u8], asked: usize) -> io::Result<usize> {
         if bytes.len() < asked {
             self.room = Edge::Armed;
@@ -255,9 +254,9 @@ impl Socket {
         self.inbound = VecDeque::new();
     }
 
-    // What a poll reports.
+    // The reports of a poll.
 
-    /// What the program has not been told; `None` if there is no reason left.
+    /// Returns what was not reported yet; `None` if there is no reason left.
     pub(crate) fn report(&mut self, edges: Edges) -> Option<Readiness> {
         let level = self.level();
         let is_input = self.input.report(level.readable);
@@ -277,7 +276,7 @@ impl Socket {
         })
     }
 
-    /// All that is true.
+    /// The whole state, as a level-triggered queue would report it.
     pub(crate) fn level(&self) -> Readiness {
         if self.link == Link::Dialed {
             return Readiness::default();
@@ -293,10 +292,10 @@ impl Socket {
     }
 }
 
-/// Takes at most `len_max` bytes away from the front.
+/// Removes at most `len_max` bytes from the front.
 pub(crate) fn take(from: &mut VecDeque<u8>, len_max: usize) -> Vec<u8> {
     let mut bytes = vec![0; from.len().min(len_max)];
-    // No more is asked for than there is, so there is no error.
+    // It cannot fail, because there are enough bytes.
     let _ = from.read_exact(&mut bytes);
     bytes
 }

@@ -1,4 +1,4 @@
-//! The simulated kernel: sockets, listen queues, readiness and a clock, without any real one.
+//! The simulated kernel: sockets, listen queues, readiness and a clock.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,15 +11,15 @@ use crate::sim::faults::{EXHAUSTIONS, Faults, no_space};
 use crate::sim::rng::Rng;
 use crate::sim::socket::{Link, Packet, Socket};
 
-/// More calls than any turn of a server makes that ever comes to its end.
+/// More calls than a turn makes, unless it never ends.
 const CALLS_PER_TURN_MAX: usize = 4 << 20;
 
-/// How many in a thousand polls report more than there is to report, with noisy edges.
+/// How many of 1,000 polls report more than there is to report, with noisy edges.
 const NOISE: u16 = 500;
-/// How many in a thousand calls are overtaken by what is in flight.
+/// How many of 1,000 calls are overtaken by packets in flight.
 const OVERTAKEN: u16 = 300;
 
-/// Everything there is.
+/// The state of the network.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) now: Instant,
@@ -28,15 +28,14 @@ pub(crate) struct World {
     pub(crate) edges: Edges,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) listeners: Vec<ListenQueue>,
-    /// Who has something to report, first come first.
+    /// Sources with something to report, in the order of arrival.
     ready: VecDeque<Source>,
-    /// Sockets to which something is in flight.
+    /// Sockets to which packets are in flight.
     flying: Vec<usize>,
-    /// Dialed, with what the next poll finds to have become of it.
+    /// Dialed sockets, with the result that the next poll finds.
     dialing: Vec<(usize, Link)>,
-    /// Dialed and made, for whoever is at the far end.
+    /// Established dialed sockets whose other end no test has taken yet.
     pub(crate) answered: VecDeque<usize>,
-    /// What the last poll reported.
     pub(crate) reported: Vec<Ready>,
     /// The most events that a poll reports; others wait for the next.
     pub(crate) events_max: usize,
@@ -48,7 +47,7 @@ pub(crate) struct World {
     pub(crate) past: Past,
 }
 
-/// What has happened in all.
+/// Totals for tests.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     /// Calls of the server since the last poll.
@@ -63,13 +62,11 @@ pub(crate) struct Past {
 enum Source {
     Socket(usize),
     Listener(usize),
-    /// A waker's token.
     Waker(usize),
     #[cfg(test)]
     Stray(Ready),
 }
 
-/// A listener's side of the world.
 #[derive(Debug)]
 pub(crate) struct ListenQueue {
     pub(crate) port: u16,
@@ -101,9 +98,9 @@ impl World {
         }
     }
 
-    // What the reactor calls.
+    // The reactor's calls.
 
-    /// Reports what is ready. With nothing to report, the clock is put forward by the timeout.
+    /// Reports what is ready. If nothing is, it advances the clock by the timeout.
     pub(crate) fn poll(&mut self, timeout: Option<Duration>) {
         if !self.has_pending() {
             self.now += timeout.unwrap_or(Duration::ZERO);
@@ -298,7 +295,7 @@ impl World {
         self.sockets[socket].close(self.now);
     }
 
-    // What peers do.
+    // The actions of peers.
 
     pub(crate) fn connect(&mut self, port: u16, peer: PeerAddr) -> Option<usize> {
         let index = self.listeners.iter().position(|queue| queue.port == port && queue.is_open)?;
@@ -338,7 +335,7 @@ impl World {
         bytes
     }
 
-    /// Something is on its way; behind what is on its way already.
+    /// Sends a packet, behind those that are in flight already.
     fn fly(&mut self, socket: usize, packet: Packet) {
         self.sockets[socket].in_flight.push_back(packet);
         if !self.rng.chance(self.faults.late) {
@@ -348,7 +345,7 @@ impl World {
         }
     }
 
-    /// What was on its way arrives, or the first of it.
+    /// Lets at most `packets_max` packets in flight arrive.
     fn land(&mut self, socket: usize, packets_max: usize) {
         let edges = self.edges;
         for _ in 0..packets_max {
@@ -357,7 +354,7 @@ impl World {
         }
     }
 
-    // What happens to a call of the server.
+    // The faults of the server's calls.
 
     fn begin_call(&mut self, socket: usize) -> io::Result<()> {
         self.count_call();
@@ -382,9 +379,9 @@ impl World {
         assert!(self.past.calls < CALLS_PER_TURN_MAX, "the server does not come to the end of a turn");
     }
 
-    // What is reported.
+    // The reports.
 
-    /// Lists a socket if what happens to it is an edge.
+    /// Puts a socket in the ready list if the event is an edge.
     fn raise(&mut self, socket: usize, happens: impl FnOnce(&mut Socket) -> bool) {
         if happens(&mut self.sockets[socket]) {
             self.list(socket);
@@ -398,7 +395,7 @@ impl World {
         }
     }
 
-    /// Somebody stands in the listen queue.
+    /// Notes a connection in the listen queue.
     fn knock(&mut self, listener: usize) {
         if self.listeners[listener].edge.raise(self.edges) {
             self.ready.push_back(Source::Listener(listener));
@@ -432,7 +429,7 @@ impl World {
             let Some((token, level)) = self.sockets.get(any).and_then(|s| Some((s.token?, s.level()))) else {
                 continue;
             };
-            // An event may come for no reason; that a connection is broken is never reported without one.
+            // An event may come without a reason, but a failure is never reported without one.
             let (readable, writable) = (self.rng.chance(500), self.rng.chance(500));
             self.reported.push(Ready { token, readiness: Readiness { readable, writable, ..level } });
         }
