@@ -316,7 +316,7 @@ fn open_tcp(addr: SocketAddr, timeout: Option<Duration>) -> io::Result<TcpStream
         Some(timeout) => TcpStream::connect_timeout(&addr, timeout)?,
         None => TcpStream::connect(addr)?,
     };
-    // A request's last segment must not wait for the acknowledgement of the one before (RFC 1122, section 4.2.3.4).
+    // A request's last segment must not wait for the acknowledgment of the one before (RFC 1122, section 4.2.3.4).
     stream.set_nodelay(true)?;
     stream.set_read_timeout(timeout)?;
     stream.set_write_timeout(timeout)?;

@@ -313,7 +313,7 @@ pub enum DialError {
         allowed: usize,
     },
     /// The handler gave it up, or the reactor drains or stops.
-    Cancelled,
+    Canceled,
     /// A system call failed with another error.
     Io(io::ErrorKind),
 }
@@ -332,7 +332,7 @@ impl DialError {
             Self::NoDescriptor => "no descriptor",
             Self::QueueFull => "listen queue full",
             Self::ConnectionsMax { .. } => "connections max",
-            Self::Cancelled => "cancelled",
+            Self::Canceled => "canceled",
             Self::Io(_) => "i/o error",
         }
     }
@@ -347,7 +347,7 @@ impl DialError {
             | Self::SourceFamily
             | Self::QueueFull
             | Self::Io(_) => true,
-            Self::NoAddress | Self::NoDescriptor | Self::ConnectionsMax { .. } | Self::Cancelled => false,
+            Self::NoAddress | Self::NoDescriptor | Self::ConnectionsMax { .. } | Self::Canceled => false,
         }
     }
 }
@@ -482,7 +482,7 @@ impl fmt::Display for DialError {
             Self::NoDescriptor => f.write_str("no descriptor is left"),
             Self::QueueFull => f.write_str("the listen queue is full"),
             Self::ConnectionsMax { allowed } => write!(f, "the limit of {allowed} connections is reached"),
-            Self::Cancelled => f.write_str("cancelled"),
+            Self::Canceled => f.write_str("canceled"),
             Self::Io(kind) => write!(f, "a system call failed: {kind}"),
         }
     }

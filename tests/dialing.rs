@@ -59,9 +59,9 @@ impl Handler for Caller {
         for millis in [20, 1, 10] {
             cx.set_timer(now + Duration::from_millis(millis)).unwrap();
         }
-        let cancelled = cx.set_timer(now + Duration::from_millis(5)).unwrap();
-        assert!(cx.cancel_timer(cancelled));
-        assert!(!cx.cancel_timer(cancelled));
+        let canceled = cx.set_timer(now + Duration::from_millis(5)).unwrap();
+        assert!(cx.cancel_timer(canceled));
+        assert!(!cx.cancel_timer(canceled));
     }
 }
 
@@ -199,7 +199,7 @@ fn a_dial_is_given_up_by_abort_by_drain_and_by_stop() {
         let failed = &reactor.handler().failed;
         assert_eq!(failed.len(), 2);
         for id in ids {
-            assert!(failed.contains(&(id, DialError::Cancelled)), "{failed:?}");
+            assert!(failed.contains(&(id, DialError::Canceled)), "{failed:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Windows in turn: A B C, C B A, A B C. What drifts through a row, like the
-//! speed of a shared machine, then favours nobody, and a ratio taken within a
-//! round is one of neighbours.
+//! speed of a shared machine, then favors nobody, and a ratio taken within a
+//! round is one of neighbors.
 
 use crate::failure::Result;
 use crate::results::{Outcome, Sample};

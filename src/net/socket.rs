@@ -331,7 +331,7 @@ mod tests {
         let (mut stream, mut client) = accepted(&Config::default());
         stream.write_all(&[7; 1_000]).unwrap();
         client.read_exact(&mut [0; 1_000]).unwrap();
-        // On loopback the acknowledgement has come with the write.
+        // On loopback the acknowledgment has come with the write.
         assert_eq!(stream.unacknowledged_bytes().unwrap(), Some(0));
         let mut taken = 0;
         while let Ok(len) = stream.write(&[7; 64 << 10]) {

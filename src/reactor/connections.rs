@@ -142,7 +142,7 @@ impl<S, T> Connections<S, T> {
     /// Aborts all connections, and fails all dials.
     pub(crate) fn abort_all(&mut self, reason: CloseReason) {
         let mut all = self.all();
-        all.fail_dials(DialError::Cancelled);
+        all.fail_dials(DialError::Canceled);
         for (id, slot) in all.slots.iter_mut() {
             if let Some(open) = slot.phase.open_mut() {
                 open.conn.abort(reason);
@@ -154,7 +154,7 @@ impl<S, T> Connections<S, T> {
     /// Begins to drain all connections, and fails all dials.
     pub(crate) fn drain_all(&mut self) {
         let mut all = self.all();
-        all.fail_dials(DialError::Cancelled);
+        all.fail_dials(DialError::Canceled);
         for (id, slot) in all.slots.iter_mut() {
             if let Some(open) = slot.phase.open_mut() {
                 open.conn.drain();
@@ -353,7 +353,7 @@ impl<S, T> Reach for Others<'_, S, T> {
             self.work.queue.push(id, slot);
             return true;
         }
-        matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Cancelled)
+        matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Canceled)
     }
 
     fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {

@@ -51,7 +51,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     fn begin_dial(&mut self, id: ConnId, to: &Address, from: Option<IpAddr>) -> Result<N::Stream, DialError> {
         let config = &self.config;
         if self.life != Life::Running {
-            return Err(DialError::Cancelled);
+            return Err(DialError::Canceled);
         }
         if self.connections.sockets() >= config.max_connections {
             return Err(DialError::ConnectionsMax { allowed: config.max_connections });

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_nobody_needs_take_no_memory() {
+    fn unused_nodes_take_no_memory() {
         let (mut scene, epoch) = eviction();
         (0..1_000).for_each(|slot| scene.set(slot, 1_000, true, epoch));
         (0..1_000).for_each(|slot| scene.set(slot, 0, true, epoch));

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::*;
 
-/// A stream that reads as scripted, and takes at most `take_max` bytes a write.
+/// A stream that reads as scripted, and takes at most `take_max` bytes per write.
 struct Script {
     reads: VecDeque<io::Result<Vec<u8>>>,
     writes_refused: VecDeque<io::ErrorKind>,
@@ -192,8 +192,8 @@ fn a_write_of_zero_is_a_lost_connection() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_named() {
-    // The port of tcpmux (RFC 1078), which nobody runs any more.
+fn a_port_without_listener_is_named() {
+    // The port of tcpmux (RFC 1078), a service that is not in use any more.
     let error = Client::connect("127.0.0.1:1", Some(Duration::from_secs(5))).unwrap_err();
     assert!(error.to_string().starts_with("cannot connect to 127.0.0.1:1: "), "{error}");
 }

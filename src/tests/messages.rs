@@ -173,7 +173,7 @@ fn refusals() -> [Messages; 6] {
         DialError::NoDescriptor => [DialError::NoDescriptor],
         DialError::QueueFull => [DialError::QueueFull],
         DialError::ConnectionsMax { .. } => [DialError::ConnectionsMax { allowed: 1_000 }],
-        DialError::Cancelled => [DialError::Cancelled],
+        DialError::Canceled => [DialError::Canceled],
         DialError::Io(_) => [DialError::Io(io::ErrorKind::NetworkUnreachable)],
     });
     let dial_refused = messages!(DialRefused {

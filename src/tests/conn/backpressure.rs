@@ -27,7 +27,7 @@ fn over_mark(style: Style, bytes: &[u8]) -> Driver {
 }
 
 #[test]
-fn a_peer_that_never_reads_is_held_at_the_high_watermark() {
+fn a_peer_that_never_reads_is_paused_at_the_high_water_mark() {
     for style in STYLES {
         let mut driver = over_mark(style, &stream(&[100; 100]));
         let (read, frames) = (driver.socket.read_bytes, driver.sink.frames);
@@ -37,12 +37,12 @@ fn a_peer_that_never_reads_is_held_at_the_high_watermark() {
             driver.arrive(Arrival::Nothing);
         }
         assert_eq!((driver.socket.read_bytes, driver.sink.frames), (read, frames));
-        // The driver's invariants hold the outbox below the high watermark and one reply.
+        // The driver's invariants keep pending output below the high-water mark and one reply.
     }
 }
 
 #[test]
-fn with_output_owed_only_little_is_read_ahead() {
+fn with_output_pending_only_little_is_read_ahead() {
     let mut driver = marked(Style::Echo);
     driver.socket.room = 0;
     driver.receive(&stream(&[10]));
@@ -83,7 +83,7 @@ fn everything_arrives_once_the_peer_reads_however_slowly() {
 }
 
 #[test]
-fn low_water_is_told_once_for_each_time_the_mark_was_reached() {
+fn low_water_is_reported_once_each_time_the_mark_was_reached() {
     let mut driver = marked(Style::Silent);
     driver.socket.room = 0;
     for times in 1..=3 {
@@ -115,7 +115,7 @@ fn what_is_sent_at_low_water_is_sent() {
 }
 
 #[test]
-fn output_that_nobody_asked_for_holds_the_frames_back_too() {
+fn unsolicited_output_pauses_the_delivery_of_frames_too() {
     let mut driver = marked(Style::Echo);
     driver.socket.room = 0;
     assert_eq!(driver.send_now(&[0; HIGH]), Ok(()));
@@ -181,7 +181,7 @@ fn a_handler_that_pauses_is_given_nothing_until_it_resumes() {
 }
 
 #[test]
-fn what_is_owed_is_sent_while_the_handler_has_paused() {
+fn pending_output_is_sent_while_the_handler_has_paused() {
     let mut driver = marked(Style::Echo);
     driver.sink.acts = vec![(1, Act::Pause)];
     driver.socket.room = 2;
@@ -207,7 +207,7 @@ fn an_end_is_not_looked_for_while_the_handler_has_paused() {
 }
 
 #[test]
-fn low_water_is_not_told_to_a_connection_that_ends() {
+fn low_water_is_not_reported_to_a_connection_that_ends() {
     // The handler wrote past the mark and closed: it must not be asked for more, or it might never end.
     for at_once in [true, false] {
         let mut driver = marked(Style::Silent);
@@ -223,7 +223,7 @@ fn low_water_is_not_told_to_a_connection_that_ends() {
 }
 
 #[test]
-fn low_water_is_not_told_to_a_connection_that_somebody_else_closed() {
+fn low_water_is_not_reported_to_a_connection_closed_by_another() {
     let mut driver = marked(Style::Silent);
     driver.sink.on_writable = Some(vec![9; HIGH]);
     driver.socket.room = 0;

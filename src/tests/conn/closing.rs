@@ -33,7 +33,7 @@ fn a_graceful_close_flushes_then_sends_fin_then_awaits_the_peers() {
 }
 
 #[test]
-fn closing_with_nothing_owed_sends_fin_at_once() {
+fn closing_with_nothing_pending_sends_fin_immediately() {
     let mut driver = Driver::echo();
     driver.close();
     assert!(driver.socket.is_shut_down);
@@ -109,7 +109,7 @@ fn the_peers_fin_that_came_before_the_close_ends_it_without_waiting() {
 }
 
 #[test]
-fn cut_loses_what_is_owed_and_gives_the_memory_back() {
+fn cut_loses_pending_output_and_releases_the_memory() {
     let mut driver = Driver::echo();
     driver.socket.room = 3;
     driver.receive(&[stream(&[3, 1_000]), vec![0; 2]].concat());
@@ -174,7 +174,7 @@ fn a_handler_that_aborts_ends_the_connection_at_once() {
 }
 
 #[test]
-fn an_abort_loses_what_is_owed_even_if_the_socket_would_take_it() {
+fn an_abort_loses_pending_output_even_if_the_socket_has_room() {
     for payload_len in [4, 100_000] {
         let mut driver = Driver::echo();
         driver.sink.acts = vec![(1, Act::Abort)];

@@ -61,7 +61,7 @@ fn an_event_with_nothing_behind_it_costs_one_read() {
 }
 
 #[test]
-fn a_writable_event_with_nothing_owed_costs_nothing() {
+fn a_writable_event_with_nothing_pending_costs_nothing() {
     let mut driver = Driver::echo();
     driver.socket.edge.writable = true;
     driver.react();

@@ -1,4 +1,4 @@
-//! What the deadlines are told: since when a frame is awaited, output is not taken, input is discarded.
+//! The clocks that the deadlines read: since when a frame is incomplete, output is stalled, input is discarded.
 
 use crate::config::Config;
 use crate::fuzzing::driver::{Driver, Phase};
@@ -179,7 +179,7 @@ fn what_is_sent_anew_stalls_from_then_on() {
 }
 
 #[test]
-fn output_stalls_in_every_state_that_owes() {
+fn output_stalls_in_every_state_with_pending_output() {
     for (end, phase) in [("close", Phase::Flushing), ("drain", Phase::Flushing), ("finish", Phase::FlushingAfterFin)] {
         let mut driver = Driver::echo();
         driver.socket.room = 3;

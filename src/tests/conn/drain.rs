@@ -87,7 +87,7 @@ fn a_frame_behind_the_awaited_one_is_answered_if_it_came_with_it() {
 }
 
 #[test]
-fn a_drain_flushes_what_is_owed_and_what_waits_behind_it() {
+fn a_drain_flushes_pending_output_and_what_waits_behind_it() {
     let bytes = stream(&[300; 20]);
     let config = Config { output_high_water: 1_000, output_low_water: 10, ..Config::default() };
     let mut driver = Driver::new(Style::Echo, config);

@@ -79,7 +79,7 @@ fn fin_at_every_byte_leaves_the_replies_to_a_peer_that_reads_slowly() {
 }
 
 #[test]
-fn fin_at_the_borders_of_a_large_frame_is_told_with_the_bytes_that_came() {
+fn fin_in_a_large_frame_is_reported_with_the_bytes_that_came() {
     let all = stream(&[5, 200_000]);
     for received in [1, 3, 4, 5, 1_000, 65_536, 69_632, 69_633, 200_003] {
         for together in [false, true] {
@@ -120,7 +120,7 @@ fn rst_in_a_large_frame_gives_its_memory_back() {
 }
 
 #[test]
-fn a_failed_read_is_told_by_its_kind() {
+fn a_failed_read_is_reported_by_its_kind() {
     for (kind, reason) in [
         (ErrorKind::ConnectionReset, CloseReason::Reset),
         (ErrorKind::ConnectionAborted, CloseReason::Reset),
@@ -140,7 +140,7 @@ fn a_failed_read_is_told_by_its_kind() {
 }
 
 #[test]
-fn an_end_behind_a_short_read_is_found_when_the_event_told_of_it() {
+fn an_end_behind_a_short_read_is_found_when_it_was_reported() {
     // The read of the bytes is short, and no second edge will come for the end.
     for (end, reason) in [(Arrival::Eof, CloseReason::PeerFinished), (Arrival::Reset, CloseReason::Reset)] {
         let mut driver = Driver::echo();
@@ -174,7 +174,7 @@ fn an_end_is_found_behind_backpressure_once_the_peer_reads() {
 
 #[test]
 fn an_end_without_an_announcement_is_found_by_the_next_read() {
-    // Where the kernel does not tell that the peer has closed, the end is a readable edge like any other.
+    // If the kernel does not report that the peer has closed, the end is a readable edge like any other.
     let mut driver = Driver::echo();
     driver.receive(&stream(&[4]));
     driver.socket.arrivals.push_back(Arrival::Eof);
@@ -185,7 +185,7 @@ fn an_end_without_an_announcement_is_found_by_the_next_read() {
 }
 
 #[test]
-fn rst_ends_a_peer_that_takes_nothing_in_every_state_that_owes() {
+fn rst_ends_a_stalled_reader_in_every_state_with_output() {
     for (end, state) in [(None, Phase::Open), (Some(Arrival::Eof), Phase::FlushingAfterFin)] {
         let mut driver = Driver::echo();
         driver.socket.room = 2;

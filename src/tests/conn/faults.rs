@@ -93,7 +93,7 @@ fn a_fin_behind_a_failed_write_does_not_pass_for_the_end() {
 }
 
 #[test]
-fn a_failed_write_closes_with_its_reason_whatever_is_owed_or_unread() {
+fn a_failed_write_closes_with_its_reason_whatever_is_pending() {
     for (kind, reason) in [
         (ErrorKind::BrokenPipe, CloseReason::Reset),
         (ErrorKind::ConnectionReset, CloseReason::Reset),

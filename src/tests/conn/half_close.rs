@@ -89,7 +89,7 @@ fn a_last_word_at_half_close_is_sent() {
 }
 
 #[test]
-fn half_close_is_told_after_the_last_frame_and_once() {
+fn half_close_is_reported_once_after_the_last_frame() {
     let mut driver = kept(Style::Echo, &[1, 2, 3]);
     assert_eq!(driver.sink.frames, 3);
     driver.socket.edge.readable = true;
@@ -98,7 +98,7 @@ fn half_close_is_told_after_the_last_frame_and_once() {
 }
 
 #[test]
-fn half_close_is_not_told_inside_a_frame() {
+fn half_close_is_not_reported_inside_a_frame() {
     let mut driver = Driver::echo();
     driver.receive(&stream(&[5])[..7]);
     driver.arrive(Arrival::Eof);
@@ -107,7 +107,7 @@ fn half_close_is_not_told_inside_a_frame() {
 }
 
 #[test]
-fn half_close_is_told_behind_backpressure_and_pause_only_when_all_frames_were_handed_over() {
+fn half_close_waits_for_all_frames_under_backpressure_and_pause() {
     let bytes = stream(&[300; 20]);
     let config = Config { output_high_water: 1_000, output_low_water: 10, ..Config::default() };
     let mut driver = Driver::new(Style::Copy, config);

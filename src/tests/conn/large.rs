@@ -94,7 +94,7 @@ fn a_large_frame_behind_small_ones_costs_no_more_memory_than_one_alone() {
 }
 
 #[test]
-fn an_echo_of_a_large_frame_waits_behind_what_is_owed() {
+fn an_echo_of_a_large_frame_waits_behind_pending_output() {
     let bytes = stream(&[10, 100_000, 10, 10]);
     for style in STYLES {
         let mut driver = Driver::new(style, Config { output_high_water: 1 << 20, ..Config::default() });

@@ -27,7 +27,7 @@ fn frame_of(payload: &[u8]) -> Vec<u8> {
     [&encode_header(payload.len() as u32), payload].concat()
 }
 
-/// Frames with payloads of these lengths; each byte tells where it belongs.
+/// Frames with payloads of these lengths; each byte depends on its position.
 fn stream(payload_lens: &[usize]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (nth, &len) in payload_lens.iter().enumerate() {

@@ -122,7 +122,7 @@ fn one_write_takes_the_chunks_up_to_the_one_that_crosses_the_budget() {
 
 #[test]
 fn append_never_takes_more_than_the_room_it_needs() {
-    // A pool that lends more than its limit fails an assertion.
+    // A pool from which more than its limit is acquired fails an assertion.
     for before in [0, 1, 508, 511, 512, 513, 30_000, 60_000, CHUNK_LEN - 2, CHUNK_LEN, CHUNK_LEN + 10] {
         for sent in [0, before.min(1), before / 2, before.saturating_sub(1)] {
             for len in [0, 1, 5, 508, 600, 33_000, CHUNK_LEN - 4, CHUNK_LEN, 3 * CHUNK_LEN + 1] {

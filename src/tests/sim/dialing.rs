@@ -94,7 +94,7 @@ fn what_is_dialed_is_open_once_it_is_made_and_speaks_first() {
 }
 
 #[test]
-fn a_dial_that_nobody_answers_fails_exactly_at_its_deadline() {
+fn a_dial_without_an_answer_fails_exactly_at_its_deadline() {
     let sim = Sim::with_faults(1, Faults { dial_unanswered: 1_000, ..Faults::default() });
     let mut reactor = caller(&sim, Config::builder());
     let id = reactor.cx().dial(there(&sim)).unwrap();

@@ -23,7 +23,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// A connection that is registered, and has told so.
+    /// A registered connection, whose first event was read.
     fn new(faults: Faults) -> Self {
         let sim = Sim::with_faults(1, faults);
         let (mut net, config) = (sim.net(), Config::default());
@@ -72,7 +72,7 @@ fn urgent_mark_ends_a_read_and_is_reported_even_if_input_was_before() {
     pair.peer.send(b"def");
     assert_eq!(pair.polled(), [Readiness { urgent: true, ..INPUT }]);
     assert_eq!(pair.stream.read(&mut [0; 9]).unwrap(), 3);
-    // More is there, and no edge will tell.
+    // There is more, and no edge will report it.
     assert_eq!(pair.polled(), []);
     assert_eq!(pair.stream.read(&mut [0; 9]).unwrap(), 3);
     assert!(pair.stream.read(&mut [0; 9]).is_err());
@@ -101,7 +101,7 @@ fn fin_and_rst_are_edges_whatever_was_read_before() {
 }
 
 #[test]
-fn room_is_told_to_who_found_none_and_once_a_third_of_the_buffer_is_free() {
+fn room_is_reported_once_a_third_of_the_buffer_is_free_again() {
     let mut pair = Pair::new(Faults::default());
     pair.sim.set_send_buffer_bytes(300);
     assert_eq!(pair.stream.write(&[7; 300]).unwrap(), 300);

@@ -1,4 +1,4 @@
-//! Who runs when: what one client waits for beside others that always have more to do.
+//! The order of runs: how long a client waits alongside others that always have more to do.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ fn those_that_wait_have_their_shares_one_after_the_other() {
     scene.flood.iter().for_each(|peer| drop(peer.receive()));
     let mut order = Vec::new();
     for _ in 0..50 {
-        // Somebody becomes ready in each turn, and nobody loses a place by it.
+        // A connection becomes ready in each turn, and none loses its place by that.
         scene.bystander.send(b"\0\0\0\0");
         scene.turn();
         let ran: Vec<usize> = (0..10).filter(|index| !scene.flood[*index].receive().is_empty()).collect();
@@ -132,7 +132,7 @@ fn everything_is_answered_whatever_a_turns_budget_is() {
 }
 
 #[test]
-fn a_turns_budget_that_nobody_waits_for_is_not_counted_as_spent() {
+fn a_turns_budget_without_waiters_is_not_counted_as_spent() {
     let mut scene = Scene::new(1, &frame(64 << 10), 20, 16 << 10);
     let _ = scene.sim.settle(&mut scene.reactor).unwrap();
     assert_eq!(scene.reactor.stats().turn_budgets_spent, 0);
@@ -144,7 +144,7 @@ fn who_waits_for_its_share_past_its_deadline_is_not_late() {
     let mut scene = Scene::new(10, &frame(300_000), 2, 16 << 10);
     let mut received = vec![Vec::new(); 10];
     while scene.is_busy() {
-        // As if the process had been stopped; nobody's share has come for longer than any timeout.
+        // As if the process had been stopped: no connection had a run for longer than any timeout.
         scene.sim.advance(Duration::from_secs(31));
         scene.turn();
         scene.flood.iter().zip(&mut received).for_each(|(peer, received)| received.extend(peer.receive()));
@@ -182,7 +182,7 @@ fn assert_bystander_is_answered(
                 assert!(turns <= turns_max, "the bystander waited for {turns} turns in round {round}");
             }
             let _ = scene.sim.settle(&mut scene.reactor).unwrap();
-            // Whoever read nothing until the next round would be late by then.
+            // A peer that read nothing until the next round would be late by then.
             scene.flood.iter().for_each(|peer| drop(peer.receive()));
         }
         assert_eq!(scene.reactor.stats().closed_total(), 0);

@@ -52,7 +52,7 @@ impl Action {
         }
     }
 
-    /// What nobody asked for, `per_mille` times in a thousand.
+    /// A random action in `per_mille` of 1,000 calls.
     pub(super) fn by_whim(rng: &mut Rng, per_mille: u16) -> Self {
         if rng.chance(per_mille) { Self::ALL[rng.below(Self::ALL.len())] } else { Self::Nothing }
     }

@@ -109,7 +109,7 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    /// A new peer; `None` if nobody listens any more.
+    /// Connects a new peer; `None` if the reactor does not listen any more.
     pub(super) fn connect(sim: &Sim, port: u16, rng: &mut Rng, number: usize, payload_max: usize) -> Option<Self> {
         let kind = Kind::any(rng);
         Some(Self {
@@ -158,7 +158,7 @@ impl Actor {
         len
     }
 
-    /// Sends at most `len_max` bytes, whoever's turn it is.
+    /// Sends at most `len_max` bytes, at any time.
     pub(super) fn send_some(&mut self, len_max: usize, now: Instant) -> usize {
         let rest = &self.script.bytes()[self.sent..];
         let len = len_max.min(rest.len());
@@ -200,7 +200,7 @@ impl Actor {
         Some("finishes")
     }
 
-    /// Reads a piece, and compares it with what is owed. Returns how much that was.
+    /// Reads a piece, and compares it with the expected frames. Returns its length.
     pub(super) fn receive(&mut self, rng: &mut Rng, now: Instant, handler: &mut ScriptedHandler) -> usize {
         let len = rng.between(1, self.pieces.1);
         self.receive_some(len, now, handler)
@@ -227,16 +227,16 @@ impl Actor {
         bytes.len()
     }
 
-    /// A whole frame is the next that is owed, or one that was sent to all.
+    /// Checks that a whole frame is the next expected one, or one that was sent to all.
     fn hear(&mut self, frame: &[u8], handler: &mut ScriptedHandler) {
         let heard = &handler.records[self.number];
-        if heard.owes(self.heard, frame) {
+        if heard.expects(self.heard, frame) {
             self.heard += 1;
             return;
         }
         let serial = serial_to_all(frame);
         let Some(serial) = serial else {
-            panic!("{self} received a frame of {} bytes that is not the next it is owed", frame.len())
+            panic!("{self} received a frame of {} bytes that is not the next expected one", frame.len())
         };
         assert!(serial > self.last_to_all, "{self} received a broadcast twice, or behind a later one");
         self.last_to_all = serial;

@@ -18,11 +18,11 @@ pub(super) struct Heard {
     pub(super) taken: usize,
     pub(super) taken_in_turn: usize,
     /// Frames that are queued, in their order, but for broadcasts.
-    pub(super) owed: Vec<Owed>,
+    pub(super) expected: Vec<Expected>,
     pub(super) is_paused: bool,
     pub(super) was_paused: bool,
     pub(super) resumes: usize,
-    /// A frame was refused at the mark, and nobody has told since that there is room.
+    /// A frame was refused at the high-water mark, and `on_writable` was not called since.
     pub(super) waits_for_low_water: bool,
     pub(super) was_closed: bool,
     pub(super) was_aborted: bool,
@@ -43,7 +43,7 @@ pub(super) enum Life {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owed {
+pub(super) enum Expected {
     /// The answer to the script's frame of this number.
     Answer(usize),
     /// A frame that was not asked for.
@@ -58,7 +58,7 @@ impl Heard {
             life: Life::Waiting,
             taken: 0,
             taken_in_turn: 0,
-            owed: Vec::new(),
+            expected: Vec::new(),
             is_paused: false,
             was_paused: false,
             resumes: 0,
@@ -76,21 +76,21 @@ impl Heard {
         }
     }
 
-    /// Whether `frame` is the one that is owed after `count` others.
-    pub(super) fn owes(&self, count: usize, frame: &[u8]) -> bool {
-        match self.owed.get(count) {
-            Some(Owed::Answer(number)) => self.script.frame(*number) == Some(frame),
-            Some(Owed::Unasked(serial)) => unasked_frame(UNASKED, *serial) == frame,
+    /// Whether `frame` is the one that is expected after `count` others.
+    pub(super) fn expects(&self, count: usize, frame: &[u8]) -> bool {
+        match self.expected.get(count) {
+            Some(Expected::Answer(number)) => self.script.frame(*number) == Some(frame),
+            Some(Expected::Unasked(serial)) => unasked_frame(UNASKED, *serial) == frame,
             None => false,
         }
     }
 }
 
-/// The first byte of a payload that nobody asked for, and of one that is sent to all.
+/// The first byte of an unsolicited payload, and of one that is sent to all.
 pub(super) const UNASKED: u8 = 0xee;
 pub(super) const TO_ALL: u8 = 0xef;
 
-/// A payload that nobody asked for: which one, and bytes up to a length that follows from that.
+/// An unsolicited payload: its number, and bytes up to a length that depends on the number.
 pub(super) fn unasked(mark: u8, serial: u64) -> Vec<u8> {
     let len_max = [20, 300, 6_000][(serial % 3) as usize];
     let mut payload = vec![serial as u8; 9 + (serial as usize * 7_919) % len_max];

@@ -7,10 +7,10 @@
 //! |---|---|
 //! | `settings.rs` | what a seed decides at once: limits, faults, edges |
 //! | `steps.rs` | the steps, and the end |
-//! | `actor.rs`, `script.rs` | the peers, and what they say |
+//! | `actor.rs`, `script.rs` | the peers, and what they send |
 //! | `scripted_handler.rs`, `action.rs`, `heard.rs` | the handler, what it does, and what it writes down |
-//! | `oracle.rs` | what must be so |
-//! | `trace.rs`, `quiet.rs` | what is told of a failure, and what is not |
+//! | `oracle.rs` | the promises |
+//! | `trace.rs`, `quiet.rs` | the report of a failure, and its omissions |
 
 mod action;
 mod actor;
@@ -29,7 +29,7 @@ use crate::tests::sim::campaign::steps::Campaign;
 const SEEDS: u64 = 256;
 const STEPS: usize = 3_000;
 
-/// How much of what happened is told of a failure, and how much of one that is replayed.
+/// How many lines of the trace a failure prints, and how many in a replay.
 const TRACE_LINES: usize = 40;
 const REPLAY_LINES: usize = 2_000;
 

@@ -1,4 +1,4 @@
-//! What must be so, judged from outside: from what the peers did, what the handler was told, and the clock.
+//! Checks the promises from outside: from what the peers did, which callbacks were called, and the clock.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ impl Campaign {
             "an accept that failed for lack of descriptors was tried again at once"
         );
         for index in 0..self.actors.len() {
-            self.check_owed(&self.actors[index]);
+            self.check_pending(&self.actors[index]);
             self.check_waited(index);
         }
         for &number in &self.reactor.handler().just_ended {
@@ -85,8 +85,8 @@ impl Campaign {
         }
     }
 
-    /// A connection that is open owes no more than it may, and its handler knows whether it may send.
-    fn check_owed(&self, actor: &Actor) {
+    /// Checks that an open connection has no more pending output than allowed, and its handler knows whether it may send.
+    fn check_pending(&self, actor: &Actor) {
         let config = &self.settings.config;
         let heard = &self.reactor.handler().records[actor.number];
         let Some(id) = heard.open_id() else { return };
@@ -94,15 +94,15 @@ impl Campaign {
 
         let response_max = HEADER_LEN + UNASKED_LEN_MAX.max(config.max_payload as usize);
         let is_within = glimpse.unsent_bytes < config.output_high_water + response_max;
-        assert!(is_within, "{actor} is owed more than the high watermark and one response");
-        let is_told = !heard.waits_for_low_water || glimpse.unsent_bytes > 0 || glimpse.is_ending;
-        assert!(is_told, "nobody told that {actor} has room again");
+        assert!(is_within, "{actor} has more pending than the high-water mark and one response");
+        let is_reported = !heard.waits_for_low_water || glimpse.unsent_bytes > 0 || glimpse.is_ending;
+        assert!(is_reported, "on_writable was not called for {actor}, which has room again");
         let world = self.sim.world.borrow();
         let writes_of_zero = world.sockets[actor.peer.socket].past.writes_of_zero;
         assert_eq!(writes_of_zero, 0, "{actor} is open, although a write took nothing");
     }
 
-    /// Nobody is waited for longer than he may be.
+    /// Checks that no peer is waited for longer than allowed.
     ///
     /// The wait for a frame is not counted while the server has not read what there is, is held back or has something to do.
     fn check_waited(&mut self, index: usize) {
@@ -162,7 +162,7 @@ impl Campaign {
     /// A connection that has ended did so for a reason that there was, and in the way that belongs to it.
     fn check_reason(&self, actor: &Actor) {
         let heard = &self.reactor.handler().records[actor.number];
-        let Life::Ended { reason, at } = heard.life else { panic!("{actor} has ended, and was not told so") };
+        let Life::Ended { reason, at } = heard.life else { panic!("{actor} has ended, and on_close was not called") };
         assert!(self.is_deserved(actor, heard, &reason, at), "{actor} did not deserve its end: {reason}");
         let world = self.sim.world.borrow();
         let socket = &world.sockets[actor.peer.socket];
@@ -245,13 +245,13 @@ impl Campaign {
         let socket = &world.sockets[actor.peer.socket];
         assert!(socket.server_has_closed, "{actor} is left, as {:?}", heard.life);
         let Life::Ended { reason, .. } = heard.life else { return };
-        let has_heard_all = actor.heard == heard.owed.len() && actor.incomplete.is_empty();
+        let has_heard_all = actor.heard == heard.expected.len() && actor.incomplete.is_empty();
         if is_flushed(&reason) && !socket.is_reset && actor.kind != Kind::Deaf {
-            assert!(has_heard_all, "{actor} heard {} of {} frames: {reason}", actor.heard, heard.owed.len());
+            assert!(has_heard_all, "{actor} heard {} of {} frames: {reason}", actor.heard, heard.expected.len());
         }
     }
 
-    /// Once the reactor has come to rest, every message is delivered, and whoever was reset is gone.
+    /// Checks that a reactor without work has delivered every message, and has closed every connection that was reset.
     pub(super) fn check_at_rest(&self) {
         assert_eq!(self.messages, self.reactor.handler().messages, "every message is delivered");
         let world = self.sim.world.borrow();

@@ -13,7 +13,7 @@ use crate::id::ConnId;
 use crate::reach::Broadcast;
 use crate::sim::Rng;
 use crate::tests::sim::campaign::action::Action;
-use crate::tests::sim::campaign::heard::{Heard, Life, Owed, TO_ALL, UNASKED, unasked};
+use crate::tests::sim::campaign::heard::{Expected, Heard, Life, TO_ALL, UNASKED, unasked};
 use crate::tests::sim::campaign::trace::Trace;
 use crate::wire::HEADER_LEN;
 use crate::{Frame, PeerAddr, SendError};
@@ -45,7 +45,7 @@ pub(super) struct ScriptedHandler {
     pub(super) broken: Vec<String>,
 }
 
-/// The address of a peer tells its number.
+/// The address of a peer contains its number.
 pub(super) fn ip_of(number: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(0x0a00_0000 | number as u32)
 }
@@ -87,7 +87,7 @@ impl ScriptedHandler {
 
     fn expect(&mut self, holds: bool, number: usize, otherwise: &str) {
         if !holds {
-            let name = self.records.get(number).map_or("nobody", |heard| &heard.name);
+            let name = self.records.get(number).map_or("no peer", |heard| &heard.name);
             self.broken.push(format!("{name}: {otherwise}"));
         }
     }
@@ -103,7 +103,7 @@ impl ScriptedHandler {
         self.records.get_mut(number)
     }
 
-    /// What nobody asked for, `per_mille` times in a thousand.
+    /// A random action in `per_mille` of 1,000 calls.
     fn whim(&mut self, per_mille: u16) -> Action {
         if self.is_calm { Action::Nothing } else { Action::by_whim(&mut self.rng, per_mille) }
     }
@@ -118,7 +118,7 @@ impl ScriptedHandler {
         let sent = send(&unasked(UNASKED, serial));
         let Some(heard) = self.heard(to) else { return };
         match sent {
-            Ok(()) => heard.owed.push(Owed::Unasked(serial)),
+            Ok(()) => heard.expected.push(Expected::Unasked(serial)),
             Err(SendError::Full) => heard.waits_for_low_water = true,
             Err(SendError::Closed) | Err(SendError::TooLong { .. }) | Err(SendError::NoMemory) => {}
         }
@@ -213,9 +213,9 @@ impl ScriptedHandler {
         };
         let heard = &mut self.records[number];
         if sent.is_ok() {
-            heard.owed.push(Owed::Answer(heard.taken - 1));
+            heard.expected.push(Expected::Answer(heard.taken - 1));
         }
-        // A copy of a long frame may be too much beside the frame.
+        // The memory may have no room for a long frame and a copy of it.
         let may_lack_memory = is_copy && frame_len > CHUNK_LEN;
         let is_expected = sent.is_ok() || (sent == Err(SendError::NoMemory) && may_lack_memory);
         self.expect(is_expected, number, "the first reply was refused");

@@ -18,7 +18,7 @@ pub(super) struct Settings {
 /// How a campaign ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finale {
-    /// The faults stop, everybody says what is left to say: then everything must complete.
+    /// The faults stop, and all peers send what is left: then everything must complete.
     Complete,
     /// The reactor drains in the middle of everything.
     Drain,

@@ -16,7 +16,7 @@ const PORT: u16 = 7007;
 const IDLE_TURNS_MAX: usize = 1_000;
 /// So many connections are opened before the generations of ids begin again.
 const GENERATIONS_UNTIL_WRAP: u32 = 20;
-/// More rounds than there are ever needed for everybody to say what is left to say.
+/// More rounds than all peers ever need to send what is left.
 const ROUNDS_MAX: usize = 10_000;
 
 pub(super) struct Campaign {
@@ -122,7 +122,7 @@ impl Campaign {
         let payload_max = self.settings.config.max_payload as usize;
         let number = handler.records.len();
         let Some(actor) = Actor::connect(&self.sim, PORT, &mut self.rng, number, payload_max) else {
-            panic!("nobody listens")
+            panic!("no listener")
         };
         handler.records.push(Heard::new(actor.to_string(), actor.script.clone()));
         let (bytes, frames) = (actor.script.bytes().len(), actor.script.frames());
@@ -220,16 +220,16 @@ impl Campaign {
 
     // The ends.
 
-    /// No more faults, everybody says what is left to say and reads: then everything must complete.
+    /// The faults stop, and all peers send what is left and read: then everything must complete.
     fn complete(&mut self) {
-        self.trace.note("the faults stop, everybody says what is left to say");
+        self.trace.note("the faults stop, and all peers send what is left");
         self.sim.set_faults(Faults::default());
         self.sim.world.borrow_mut().is_exhausted = false;
         self.sim.set_send_buffer_bytes(self.settings.send_buffer_bytes.max(16 << 10));
         self.reactor.handler_mut().is_calm = true;
         for _ in 0..70 {
             self.exchange();
-            // Accepting that is paused, lingering, and deadlines: whoever has room again after its own gets another.
+            // Time for paused accepting, lingering and deadlines, of which one can follow another.
             self.sim.advance(Duration::from_secs(1));
         }
         self.exchange();
@@ -237,10 +237,10 @@ impl Campaign {
         self.is_ending = true;
         self.reactor.drain();
         self.turn(Some(Duration::ZERO));
-        assert_eq!(self.reactor.stats().buffered_bytes, 0, "all memory is given back");
+        assert_eq!(self.reactor.stats().buffered_bytes, 0, "all memory is released");
     }
 
-    /// Everybody sends and receives until nobody has anything more.
+    /// All peers send and receive until there is no more.
     fn exchange(&mut self) {
         for _ in 0..ROUNDS_MAX {
             let now = self.now();
@@ -248,7 +248,7 @@ impl Campaign {
             self.send_message();
             for actor in &mut self.actors {
                 let sent = actor.send_some(100_000, now);
-                // Without a write timeout, only a deaf peer itself can end its connection.
+                // Without a write timeout, only the peer itself can end a connection that it never reads.
                 let resets = match actor.kind {
                     Kind::Resetting => true,
                     Kind::Deaf => self.settings.config.write_timeout.is_none(),
@@ -292,7 +292,7 @@ impl Campaign {
         panic!("the reactor does not come to rest");
     }
 
-    /// The reactor drains: everybody is gone by the deadline, and every byte of memory comes back.
+    /// The reactor drains: all connections have ended by the deadline, and all memory is released.
     fn drain(&mut self) {
         self.trace.note("the reactor drains");
         let before = self.reactor.stats();
@@ -318,7 +318,7 @@ impl Campaign {
         self.finish();
     }
 
-    /// The reactor stops: everybody is gone at once.
+    /// The reactor stops: all connections end in the next turn.
     fn stop(&mut self) {
         self.trace.note("the reactor stops");
         self.is_ending = true;
@@ -327,7 +327,7 @@ impl Campaign {
         self.finish();
     }
 
-    /// The reactor is dropped: everybody is gone at once, and the handler was called for each.
+    /// The reactor is dropped: all connections end, and the handler is called for each.
     fn drop_reactor(&mut self) {
         self.trace.note("the reactor is dropped");
         let handler = ScriptedHandler::new(0, 0, self.trace.clone());
@@ -337,10 +337,10 @@ impl Campaign {
         let open = self.reactor.handler().open.clone();
         drop(std::mem::replace(&mut self.reactor, other));
         assert_eq!(open.get(), 0, "on_close is called for each connection, however the reactor ends");
-        assert_eq!(self.sim.open_sockets(), 0, "nobody is left");
+        assert_eq!(self.sim.open_sockets(), 0, "no connection is left");
     }
 
-    /// Nobody is left, nothing is kept, and whoever listens has heard everything.
+    /// Checks that no connection is left, no memory is kept, and every peer that reads has received everything.
     fn finish(&mut self) {
         let now = self.now();
         let mut actors = std::mem::take(&mut self.actors);
@@ -348,7 +348,7 @@ impl Campaign {
             actor.receive_some(usize::MAX, now, self.reactor.handler_mut());
             self.check_last(actor);
         }
-        assert_eq!(self.reactor.stats().connections, 0, "nobody is left");
+        assert_eq!(self.reactor.stats().connections, 0, "no connection is left");
         assert_eq!(self.reactor.stats().buffered_bytes, 0, "and all memory is given back");
     }
 }

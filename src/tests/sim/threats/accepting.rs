@@ -16,7 +16,7 @@ use crate::reactor::Reactor;
 use crate::sim::{Sim, SimListener, SimNet, SimStream};
 use crate::tests::sim::threats::{PORT, SECOND, TURNS_MAX, frame};
 
-/// From when the kernel has what it lacked to when somebody who waits is let in.
+/// From when the kernel has the resource again until a waiting client is accepted.
 const PROMISED: Duration = Duration::from_millis(200);
 
 /// What the next accepts fail with.
@@ -27,7 +27,7 @@ struct Failures {
     lasting: Option<i32>,
 }
 
-/// A simulated network whose accepts fail as they are told to.
+/// A simulated network whose accepts fail as [`Failures`] determines.
 struct Failing {
     net: SimNet,
     failures: Rc<RefCell<Failures>>,
@@ -129,7 +129,7 @@ fn whatever_the_kernel_lacks_for_an_accept_it_is_tried_ten_times_a_second_and_co
         turn(&mut reactor, Some(Duration::ZERO));
         assert_eq!(served.receive(), frame(b"served meanwhile"), "errno {errno}");
 
-        // It is there again. Nobody comes, nobody sends: those who wait have been waiting for long.
+        // The resource is there again. No client connects or sends: those in the queue have been waiting for long.
         failures.borrow_mut().lasting = None;
         let freed = sim.now();
         sleep_until_accepted(&mut reactor, 6);

@@ -29,7 +29,7 @@ fn a_byte_a_second_ends_at_the_frame_deadline_of_the_first_byte_and_others_are_u
             if since.is_multiple_of(pace.as_nanos()) {
                 dripping.send(&[*drops.next().unwrap()]);
             }
-            // Whoever sends a frame in two parts, each second, is in time.
+            // A client that sends a frame in two parts, each second, is in time.
             honest.send(&frame(b"honest")[..5]);
             scene.call(&other, b"unharmed");
             scene.pass(SECOND);
@@ -133,7 +133,7 @@ fn a_step_of_25_days_brings_everything_due_once_and_the_reactor_goes_on() {
 
 /// A world whose clock goes back has a defect. It is not one that a reactor dies of.
 #[test]
-fn a_clock_that_goes_back_ends_nobody_and_delays_nothing() {
+fn a_clock_that_goes_back_closes_and_delays_nothing() {
     for reason in LATE {
         let (mut scene, _peer) = late_peer(reason, 30 * SECOND);
         let began = scene.sim.now();
@@ -148,7 +148,7 @@ fn a_clock_that_goes_back_ends_nobody_and_delays_nothing() {
 }
 
 #[test]
-fn after_a_clock_went_back_whoever_was_active_then_is_still_late_in_time() {
+fn deadlines_still_expire_in_time_after_a_clock_went_back() {
     let mut scene = Scene::new(Config::builder().idle_timeout(Some(30 * SECOND)));
     let began = scene.sim.now();
     let first = scene.connect();

@@ -75,7 +75,7 @@ fn a_peer_that_finished_and_reads_nothing_costs_no_turn_until_its_deadline() {
 const DRAIN: Duration = Duration::from_secs(5);
 const TAKEN: usize = 100;
 
-/// One at rest, one inside a frame, one whose frame waits for its share, and one that is owed and does not read.
+/// Four peers: idle, inside a frame, with a frame that waits for its next turn, and with pending output that it does not read.
 fn with_frames_in_flight() -> (Scene<Echo>, [Peer; 4], usize) {
     let mut scene = Scene::with(sim_with_send_buffer(TAKEN), patient().drain_timeout(DRAIN).frame_budget(1), Echo);
     let peers = [scene.connect(), scene.connect(), scene.connect(), scene.connect()];
@@ -90,7 +90,7 @@ fn with_frames_in_flight() -> (Scene<Echo>, [Peer; 4], usize) {
 
 #[test]
 fn a_drain_finishes_frames_in_flight_and_is_done_exactly_at_its_deadline_with_an_exact_report() {
-    let (mut scene, peers, owed) = with_frames_in_flight();
+    let (mut scene, peers, pending) = with_frames_in_flight();
     scene.reactor.drain();
     let began = scene.sim.now();
     scene.settle();
@@ -110,13 +110,13 @@ fn a_drain_finishes_frames_in_flight_and_is_done_exactly_at_its_deadline_with_an
     assert!(turns < 20, "{turns} turns");
     assert_eq!(scene.sim.now() - began, DRAIN);
     let report = scene.reactor.drain_report();
-    assert_eq!((report.drained, report.cut, report.unsent_bytes), (3, 1, (owed - TAKEN) as u64));
+    assert_eq!((report.drained, report.cut, report.unsent_bytes), (3, 1, (pending - TAKEN) as u64));
     scene.is_empty();
 }
 
 #[test]
 fn a_stop_after_a_drain_is_done_in_the_next_turn_with_an_exact_report() {
-    let (mut scene, peers, owed) = with_frames_in_flight();
+    let (mut scene, peers, pending) = with_frames_in_flight();
     scene.reactor.drain();
     scene.settle();
     assert_eq!(peers[2].receive(), frame(b"hi").repeat(4));
@@ -127,6 +127,6 @@ fn a_stop_after_a_drain_is_done_in_the_next_turn_with_an_exact_report() {
     assert_eq!(scene.reactor.turn(None).unwrap(), Turn::Done);
     assert_eq!(scene.sim.now(), began);
     let report = scene.reactor.drain_report();
-    assert_eq!((report.drained, report.cut, report.unsent_bytes), (2, 2, (owed - TAKEN) as u64));
+    assert_eq!((report.drained, report.cut, report.unsent_bytes), (2, 2, (pending - TAKEN) as u64));
     scene.is_empty();
 }

@@ -1,4 +1,4 @@
-//! Readiness that is wrong, late or about somebody else, and calls that do less than they were asked to.
+//! Readiness that is wrong, late or about another connection, and calls that do less than asked for.
 
 use crate::config::Config;
 use crate::error::CloseReason;
@@ -87,7 +87,7 @@ fn a_write_of_zero_closes_its_connection_and_no_other() {
     assert_eq!((peer.calls(), other.calls()), ((1, 1), (1, 1)));
 }
 
-/// Everything that an event can say, but for a failure: of that the kernel does not tell without one.
+/// Everything that an event can report except a failure, which the kernel never reports without one.
 const ALL: Readiness = Readiness { readable: true, writable: true, read_closed: true, urgent: false, failed: false };
 
 fn report_about(scene: &Scene<Noting>, id: ConnId) {
@@ -95,7 +95,7 @@ fn report_about(scene: &Scene<Noting>, id: ConnId) {
 }
 
 #[test]
-fn an_event_for_one_that_ended_in_the_batch_in_which_another_came_touches_nobody() {
+fn a_stale_event_in_the_batch_of_a_new_connection_is_ignored() {
     type Act = fn(&Scene<Noting>, &Peer) -> Option<Peer>;
     let ends: Act = |scene, a| {
         a.send(&frame(b"for a alone"));

@@ -1,4 +1,4 @@
-//! One peer among many: what it may take of a turn, and that everybody else is answered in the turn they asked in.
+//! One peer among many: its share of a turn, and that all others get their replies in the turn of their request.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ const PINGERS: usize = 100;
 const READ: u64 = (128 << 10) + (68 << 10);
 const WRITTEN: u64 = (512 << 10) + (68 << 10);
 
-/// Everybody asks, and is answered within one turn.
+/// Each peer sends a request, and gets its reply within one turn.
 #[track_caller]
 fn ping<H: Handler>(scene: &mut Scene<H>, pingers: &[Peer]) {
     let ping = frame(b"ping");
@@ -112,7 +112,7 @@ fn those_who_just_asked_are_answered_before_those_who_wait_for_their_next_share(
 }
 
 #[test]
-fn a_burst_of_twenty_thousand_connects_is_let_in_by_the_accept_budget_and_delays_nobody() {
+fn twenty_thousand_connects_are_accepted_within_the_budget() {
     const BURST: usize = 20_000;
     let budget = Config::default().accept_budget;
     let mut scene = Scene::new(patient().max_connections(BURST + PINGERS));

@@ -23,10 +23,10 @@ fn of_ten_million_empty_frames_a_peer_that_never_reads_gets_answers_up_to_the_wa
         flooder.send(&vec![0; BYTES / 10]);
         scene.settle();
         let stats = scene.stats();
-        // Each answer is charged with its header: what is owed is at most the high watermark and one of them.
+        // Each reply is charged with its header: pending output is at most the high-water mark and one reply.
         let taken = stats.bytes_out - calls * frame(b"unharmed").len() as u64;
-        let owed = 4 * (stats.frames_out - calls) - taken;
-        assert!((high as u64..high as u64 + 4).contains(&owed), "{owed} bytes are owed");
+        let pending = 4 * (stats.frames_out - calls) - taken;
+        assert!((high as u64..high as u64 + 4).contains(&pending), "{pending} bytes are pending");
         assert_eq!(taken, SEND_BUFFER as u64);
         assert!(stats.buffered_bytes <= MEMORY as u64 / 4, "{stats}");
         scene.call(&other, b"unharmed");
@@ -73,7 +73,7 @@ fn ten_million_empty_frames_are_charged_against_the_budgets_and_take_no_memory()
 }
 
 #[test]
-fn a_peer_that_never_reads_is_owed_at_most_the_watermark_and_one_response_until_its_deadline() {
+fn a_stalled_reader_has_at_most_the_mark_and_one_reply_pending() {
     for payload_len in [0, 1, 100, 65_536, 1 << 20] {
         let frame = frame(&vec![7; payload_len]);
         let config = Config::builder().frame_timeout(None);
@@ -89,13 +89,13 @@ fn a_peer_that_never_reads_is_owed_at_most_the_watermark_and_one_response_until_
             most = most.max(stats.frames_out * frame.len() as u64 - stats.bytes_out);
             buffered = buffered.max(stats.buffered_bytes);
         }
-        assert!((high..high + frame.len() as u64).contains(&most), "{most} bytes of {payload_len} each were owed");
+        assert!((high..high + frame.len() as u64).contains(&most), "{most} bytes of {payload_len} each were pending");
         // Pending input and pending output each take a chunk, and a frame's length.
         let bound = 2 * (CHUNK_LEN + payload_len) as u64;
         assert!(buffered <= bound, "{buffered} bytes were buffered, for frames of {payload_len}");
         assert!(scene.stats().pauses > 0);
 
-        // From here on nobody sends, reads or comes: the reactor wakes up by itself.
+        // From here on no peer sends, reads or connects: the reactor wakes up by itself.
         let waited = scene.sleep_until(|stats| stats.connections == 0);
         assert_eq!(Some(waited), Config::default().write_timeout, "of {payload_len} bytes");
         assert_eq!(scene.closed(&CloseReason::WriteTimeout), 1);

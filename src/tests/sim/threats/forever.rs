@@ -1,4 +1,4 @@
-//! Durations without end: nothing comes due, and nothing overflows.
+//! Endless durations: nothing expires, and nothing overflows.
 
 use std::time::Duration;
 

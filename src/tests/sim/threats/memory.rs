@@ -35,17 +35,17 @@ fn payload(number: usize) -> Vec<u8> {
 struct Small {
     peer: Peer,
     heard: Vec<u8>,
-    owed: Vec<u8>,
+    expected: Vec<u8>,
 }
 
 impl Small {
     fn new(peer: Peer) -> Self {
-        Self { peer, heard: Vec::new(), owed: Vec::new() }
+        Self { peer, heard: Vec::new(), expected: Vec::new() }
     }
 
     fn send(&mut self, bytes: &[u8]) {
         self.peer.send(bytes);
-        self.owed.extend(bytes);
+        self.expected.extend(bytes);
     }
 
     fn hear(&mut self) {
@@ -74,7 +74,7 @@ fn serve_all<H: Handler>(scene: &mut Scene<H>, small: &mut [Small], mut attack: 
         }
         for (number, client) in small.iter().enumerate() {
             assert!(
-                client.heard == client.owed,
+                client.heard == client.expected,
                 "client {number} has not heard all in round {round}: {}",
                 scene.stats()
             );
@@ -108,7 +108,7 @@ fn hoarders_of_input_are_evicted_and_small_clients_served() {
     let mut attackers: Vec<Peer> = Vec::new();
     let hoard = &frame(&vec![7; LONGEST])[..LONGEST * 15 / 16];
     serve_all(&mut scene, &mut small, |scene| {
-        // Whoever was evicted comes again.
+        // Evicted attackers connect again.
         attackers.retain(|peer| !peer.is_reset() && !peer.has_server_finished());
         while attackers.len() < ATTACKERS {
             let peer = scene.connect();
@@ -146,7 +146,7 @@ fn hoarders_in_drips_are_evicted_and_small_clients_served() {
 
 #[test]
 fn hoarders_of_output_are_evicted_and_small_clients_served() {
-    // By small answers up to the high watermark and a chunk of requests behind it, and by one answer longer than that.
+    // By small answers up to the high-water mark and a chunk of requests behind it, and by one answer longer than that.
     for (request, attackers_max) in
         [(frame(&[7; 100]).repeat(3_000), 3 * ATTACKERS), (frame(&vec![7; 900_000]), ATTACKERS)]
     {
@@ -155,7 +155,7 @@ fn hoarders_of_output_are_evicted_and_small_clients_served() {
         let mut attackers: Vec<Peer> = Vec::new();
         serve_all(&mut scene, &mut small, |scene| {
             attackers.retain(|peer| !peer.is_reset() && !peer.has_server_finished());
-            // Whoever was evicted comes again, a few at a time.
+            // Evicted attackers connect again, a few at a time.
             let begun = attackers.len();
             while attackers.len() < attackers_max && (begun == 0 || attackers.len() < begun + 5) {
                 let peer = scene.connect();
@@ -221,7 +221,7 @@ fn long_frames_that_do_not_fit_together_complete_one_after_another() {
         let mut rounds = 0;
         while uploads.iter().map(|uploader| uploader.done).sum::<usize>() < 5 {
             uploads.iter_mut().for_each(|uploader| uploader.go_on(&mut scene, &bytes));
-            // Whoever was evicted comes again now and then.
+            // Evicted attackers connect again now and then.
             if rounds % 50 == 0 {
                 attackers.retain(|peer| !peer.is_reset() && !peer.has_server_finished());
                 while attackers.len() < hoarders {
@@ -289,7 +289,7 @@ fn newcomers_at_the_memory_limit_are_let_in_and_served() {
 }
 
 #[test]
-fn largest_is_evicted_first_whoever_needs_memory() {
+fn largest_is_evicted_first_for_any_connection() {
     let mut scene = Scene::with(Sim::new(7), limited(), Echo);
     let bytes = frame(&vec![7; LONGEST]);
     let held = [300_000, 900_000, 500_000];
@@ -383,7 +383,7 @@ fn long_reply_evicts_those_that_hold_more_and_is_an_error_value_otherwise() {
         scene.settle();
         scene.reactor.handler_mut().sent.pop()
     };
-    // Nobody holds so much.
+    // No connection holds so much.
     assert_eq!(ask(&mut scene, 1_500_000), Some(Err(SendError::NoMemory)));
     assert_eq!(ask(&mut scene, usize::MAX >> 40), Some(Err(SendError::NoMemory)));
     assert_eq!(evicted(&scene), 0);
@@ -397,7 +397,7 @@ fn long_reply_evicts_those_that_hold_more_and_is_an_error_value_otherwise() {
 }
 
 #[test]
-fn broadcast_at_the_memory_limit_closes_nobody_and_reports_each() {
+fn broadcast_at_the_memory_limit_closes_none_and_reports_each() {
     const RECIPIENTS: usize = 500;
     const MESSAGE: usize = 30_000;
     let mut scene = Scene::with(sim_with_send_buffer(1_000), limited(), Downloads::default());
@@ -448,7 +448,7 @@ fn payload_in_one_piece_is_counted_between_callbacks() {
         let stats = scene.stats();
         assert!(stats.pooled_bytes <= (LONGEST + 4 + Config::default().pool_bytes_max) as u64, "{stats}");
     }
-    // The buffer that the frame was joined in is given up for those that need memory, before anybody is evicted.
+    // The buffer in which the frame was joined is released for connections that need memory, before any is evicted.
     let other = scene.connect();
     other.send(&bytes[..LONGEST - 1]);
     scene.settle();

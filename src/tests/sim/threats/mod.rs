@@ -111,7 +111,7 @@ impl<H: Handler> Scene<H> {
         self.reactor.stats().closed_by(reason.kind())
     }
 
-    /// Nobody is connected, and nothing is left of anybody.
+    /// Checks that there is no connection, and no memory is held.
     #[track_caller]
     fn is_empty(&self) {
         let stats = self.stats();

@@ -220,7 +220,7 @@ fn what_a_panic_throws_may_panic_when_it_is_dropped_or_be_no_text_or_endless() {
 }
 
 #[test]
-fn a_flood_of_panics_of_a_timer_is_told_in_ten_lines_a_second_and_a_count() {
+fn flood_of_timer_panics_logs_ten_lines_per_second_and_a_count() {
     struct Ticking;
     impl Handler for Ticking {
         type State = ();

@@ -175,7 +175,7 @@ fn peer_that_reads_small_replies_as_they_come_is_not_watched_and_still_costs_no_
 }
 
 #[test]
-fn reader_that_catches_up_within_each_window_stays_whatever_it_was_owed() {
+fn reader_that_catches_up_within_each_window_stays_open() {
     let timeout = 30 * SECOND;
     let config = Config::builder().write_timeout(Some(timeout)).frame_timeout(None);
     let mut scene = Scene::with(sim_with_send_buffer(4 << 20), config, Echo);
