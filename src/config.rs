@@ -189,13 +189,13 @@ impl ConfigBuilder {
         /// Sets how many connections may exist at a time, accepted and dialed. Default 10,000; from 1 to 2^32 - 16 (on 32-bit
         /// targets 2^16 - 16).
         ///
-        /// One more takes the place of an idle one ([`reclaim_idle`](Self::reclaim_idle)); without one, it is closed at once
+        /// One more takes the place of an idle one ([`reclaim_idle`](Self::reclaim_idle)); without one, it is closed immediately
         /// and counted as refused.
         max_connections: usize,
         /// Limits the accepted connections at a time from addresses with a common prefix, whose length is
         /// [`ip_prefix`](Self::ip_prefix). Default `None`: no limit. Otherwise at least 1.
         ///
-        /// A further connection is closed at once and counted as refused. An IPv4 address mapped into IPv6 counts as the IPv4
+        /// A further connection is closed immediately and counted as refused. An IPv4 address mapped into IPv6 counts as the IPv4
         /// address. Unix sockets have no address, and so no such limit.
         max_per_ip: Option<usize>,
         /// Sets how many leading bits of an address [`max_per_ip`](Self::max_per_ip) compares: of an IPv4 address (from 1 to

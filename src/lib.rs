@@ -80,10 +80,9 @@
 //! - Monopolize the loop: bytes, frames and accepts have a budget per turn.
 //! - Stop the reactor: an error on a connection closes that connection only.
 //!
-//! By default a peer *can* be silent between two frames for as long as it likes: `idle_timeout` is `None`. When the server
-//! has as many connections as it may have, a new client takes the place of the one that has been idle longest, if that is
-//! 30 s or more (`reclaim_idle`). Set `idle_timeout` to close silent connections. Limit the connections of one
-//! address with `max_per_ip`, which is off by default.
+//! By default a peer *can* be silent between two frames for any time: `idle_timeout` is `None`. Set it to close silent
+//! connections. A full server closes the connection that has been idle longest, if that is 30 s or more (`reclaim_idle`), for
+//! each new client. `max_per_ip` limits the connections of one address; it is off by default.
 //!
 //! # Features
 //!

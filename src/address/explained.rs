@@ -1,4 +1,4 @@
-//! What an error of the kernel means for an address.
+//! Explanations of the kernel's errors about addresses.
 
 use std::error::Error;
 use std::fmt;
@@ -13,7 +13,7 @@ pub(crate) struct Explained {
 }
 
 impl Explained {
-    /// Words in place of the kernel's; the kind stays, and the kernel's error is the source.
+    /// Replaces the kernel's text; the kind stays, and the kernel's error is the source.
     pub(crate) fn error(source: io::Error, text: impl Into<String>) -> io::Error {
         io::Error::new(source.kind(), Self { text: text.into(), source })
     }
@@ -31,7 +31,7 @@ impl Error for Explained {
     }
 }
 
-/// Says why a TCP address cannot be listened on, and what to do.
+/// Explains why listening on a TCP address failed, and what to do.
 pub(super) fn explain_tcp(addr: SocketAddr, error: io::Error) -> io::Error {
     let (ip, port) = (addr.ip(), addr.port());
     let remedy = match error.kind() {
@@ -48,7 +48,7 @@ pub(super) fn explain_tcp(addr: SocketAddr, error: io::Error) -> io::Error {
         ErrorKind::PermissionDenied if port < 1_024 => {
             "a port below 1024 requires root or CAP_NET_BIND_SERVICE: use a higher one".into()
         }
-        // The kernel answers EINVAL to both.
+        // The kernel returns EINVAL for both.
         ErrorKind::InvalidInput if is_without_zone(addr) => {
             format!("{ip} is a link-local address and needs its interface: use [{ip}%INTERFACE]:{port}")
         }
@@ -68,7 +68,7 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// Whether it is a link-local address that does not say of which link.
+/// Whether it is a link-local address without an interface.
 fn is_without_zone(addr: SocketAddr) -> bool {
     match (addr, addr.ip()) {
         (SocketAddr::V6(addr), IpAddr::V6(ip)) => ip.is_unicast_link_local() && addr.scope_id() == 0,

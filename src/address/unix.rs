@@ -14,15 +14,15 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::explained::Explained;
 
-/// The most bytes of a path or of an abstract name: what a kernel has room for, less one (`sun_path`).
+/// The longest path or abstract name, in bytes: one less than the size of `sun_path`.
 pub(crate) const LEN_MAX: usize =
     size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
 
-/// Where a Unix socket is.
+/// The address of a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnixAddr<'a> {
     Path(&'a Path),
-    /// The name's bytes, without what marks it.
+    /// The name, without the mark `@` or `\0`.
     Abstract(&'a [u8]),
 }
 
@@ -35,7 +35,6 @@ impl<'a> UnixAddr<'a> {
         }
     }
 
-    /// What a socket is bound to, and connects to.
     pub(crate) fn sock_addr(self) -> io::Result<SockAddr> {
         self.check()?;
         match self {
@@ -44,7 +43,6 @@ impl<'a> UnixAddr<'a> {
         }
     }
 
-    /// The same as the standard library has it.
     pub(crate) fn socket_addr(self) -> io::Result<SocketAddr> {
         self.check()?;
         match self {
@@ -62,7 +60,7 @@ impl<'a> UnixAddr<'a> {
         }
     }
 
-    /// Why no kernel could take it.
+    /// Returns an error if no kernel could accept it.
     fn check(self) -> io::Result<()> {
         let (what, bytes, shorter) = match self {
             Self::Path(path) => ("path", path.as_os_str().as_bytes(), ": use a shorter one, or a relative one"),
@@ -101,14 +99,14 @@ pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect_addr(&addr).map_err(|error| explain_connect(path, error))
 }
 
-/// What is where a socket should be.
+/// The state of a path at which a socket is to be bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
-    /// Something listens on it.
+    /// A process listens on it.
     Live,
-    /// Nothing does.
+    /// No process listens on it.
     Stale,
-    /// Whether something does is not known: this user may not connect.
+    /// Unknown: this user may not connect.
     Unknown,
     /// A socket of another type.
     NotStream,
@@ -133,7 +131,7 @@ fn found(path: &Path) -> Found {
     }
 }
 
-/// Finds out by connecting, without waiting: a server whose listen queue is full is one.
+/// Probes the path by connecting, without waiting. A server with a full listen queue is live.
 fn probe(path: &Path) -> Found {
     let connect = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -151,7 +149,7 @@ fn probe(path: &Path) -> Found {
     }
 }
 
-/// Says why a Unix socket cannot be listened on, and what to do.
+/// Explains why listening on a Unix socket failed, and what to do.
 pub(crate) fn explain_listen(path: &Path, error: io::Error) -> io::Error {
     let path = match UnixAddr::of(path) {
         UnixAddr::Path(path) => path,
@@ -186,7 +184,7 @@ pub(crate) fn explain_listen(path: &Path, error: io::Error) -> io::Error {
     Explained::error(error, text)
 }
 
-/// Says why a Unix socket cannot be connected to, and what to do.
+/// Explains why connecting to a Unix socket failed, and what to do.
 fn explain_connect(path: &Path, error: io::Error) -> io::Error {
     let path = match UnixAddr::of(path) {
         UnixAddr::Path(path) => path,

@@ -26,7 +26,7 @@ impl Buffers {
         self.output.release(pool);
     }
 
-    /// Makes them as good as new.
+    /// Empties them for another connection.
     pub(crate) fn reset(&mut self) {
         self.input.reset();
         self.output.reset();

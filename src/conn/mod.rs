@@ -80,7 +80,7 @@ impl Conn {
         self.state.close_requested(reason);
     }
 
-    /// Closes at once; pending output is lost.
+    /// Closes immediately; pending output is lost.
     pub(crate) fn abort(&mut self, reason: CloseReason) {
         self.state.failed(reason);
     }
@@ -262,7 +262,7 @@ impl Conn {
         }
     }
 
-    /// Closes at once, to free its buffers for others. `unsaved` are its input and output outside of its own buffers, which
+    /// Closes immediately, to free its buffers for others. `unsaved` are its input and output outside of its own buffers, which
     /// are lost too.
     pub(crate) fn evict(&mut self, unsaved: (usize, usize), shared: &mut Shared) {
         let (input, output) = self.held_bytes();

@@ -68,7 +68,7 @@ impl Output {
         self.append_before(0, bytes, high, pool);
     }
 
-    /// Copies `bytes` to the end, before `more` others that follow at once. The pool has room for all of them, so that one
+    /// Copies `bytes` to the end, before `more` others that follow directly. The pool has room for all of them, so that one
     /// chunk grows only once.
     pub(crate) fn append_before(&mut self, more: usize, mut bytes: &[u8], high: usize, pool: &mut ChunkPool) {
         while !bytes.is_empty() {
@@ -211,7 +211,7 @@ impl Output {
         self.reset();
     }
 
-    /// Makes it as good as new, except for the memory of its queue.
+    /// Empties it for another connection, and keeps the memory of its queue.
     pub(crate) fn reset(&mut self) {
         *self = Self { chunks: std::mem::take(&mut self.chunks), ..Self::default() };
     }

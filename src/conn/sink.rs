@@ -65,7 +65,7 @@ pub(crate) enum Verdict {
     Continue,
     /// Flush pending output, then close.
     Close(CloseReason),
-    /// Close at once.
+    /// Close immediately.
     Fail(CloseReason),
 }
 

@@ -64,7 +64,7 @@ impl State {
         }
     }
 
-    /// The connection ends at once: a reset, an error, a deadline, or an abort. Pending output is lost.
+    /// The connection ends immediately: a reset, an error, a deadline, or an abort. Pending output is lost.
     pub(crate) fn failed(&mut self, reason: CloseReason) {
         *self = match *self {
             Self::Lingering { reason, .. } | Self::Closed(reason) => Self::Closed(reason),

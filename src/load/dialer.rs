@@ -48,11 +48,12 @@ pub(crate) struct DialPace {
     pub(crate) after: f64,
 }
 
-/// Dialing counts as slow from so many nanoseconds on, and so many times as slow as before.
+/// Dialing has become slow if the connections after half of the ports took this many nanoseconds together, and this many times as
+/// long on average as those before.
 const SLOW: u64 = 1_000_000_000;
 const SLOWER: f64 = 4.0;
 
-/// The most that are dialed in one turn: the last of them is dialed that much later than its latency counts from.
+/// The most dials of one turn. The latency of each counts from the first of them.
 const BATCH: usize = 16;
 /// The most that are in progress at a time: far fewer than a listen queue holds (`net.core.somaxconn` is 4,096).
 const DIALING_MAX: usize = 512;
@@ -115,14 +116,14 @@ impl Dialer {
         Some(self.begun + (self.interval? * self.dialed as f64) as u64)
     }
 
-    /// A connection has opened.
+    /// Notes that a connection has opened.
     pub(crate) fn on_open(&mut self, id: ConnId, to: &PeerAddr) -> Option<Dialing> {
         let dialing = self.dialing.remove(&id)?;
         self.destination.prefer(to);
         Some(dialing)
     }
 
-    /// A dial has failed. Returns its link.
+    /// Notes that a dial has failed. Returns its link.
     pub(crate) fn on_failed(&mut self, id: ConnId) -> Option<u32> {
         self.dialing.remove(&id).map(|dialing| dialing.link)
     }
@@ -140,7 +141,7 @@ impl Dialer {
         self.queue.push_back(link);
     }
 
-    /// A timer has fired. Returns whether it was the dialer's, and so the queue is to be dialed.
+    /// Handles a timer. Returns whether it was the dialer's, and so the queue is to be dialed.
     pub(crate) fn on_timer(&mut self, timer: TimerId) -> bool {
         if self.queue_timer == Some(timer) {
             self.queue_timer = None;

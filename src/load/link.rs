@@ -16,13 +16,13 @@ pub(crate) struct Stamp {
 const NOT_SENT: u64 = u64::MAX;
 
 impl Stamp {
-    /// Of a frame that is sent as soon as it is due.
+    /// The stamp of a frame that is sent as soon as it is due.
     #[inline]
     pub(crate) fn sent_at(now: u64) -> Self {
         Self { due: now, sent: now }
     }
 
-    /// Of a frame that is due and waits until its connection takes it.
+    /// The stamp of a frame that is due, and waits until its connection accepts it.
     pub(crate) fn waiting(due: u64) -> Self {
         Self { due, sent: NOT_SENT }
     }
@@ -40,11 +40,11 @@ pub(crate) struct Link {
     pub(crate) number: u32,
     pub(crate) cohort: Cohort,
     pub(crate) state: LinkState,
-    /// Frames sent on the present connection.
+    /// Frames sent on the current connection.
     pub(crate) sent: u32,
-    /// Frames answered on the present connection.
+    /// Frames answered on the current connection.
     pub(crate) answered: u32,
-    /// Of the frame that is answered next. The others are in `more`: most links have one frame in flight.
+    /// The stamp of the frame that is answered next. The others are in `more`, because most links have one frame in flight.
     first: Stamp,
     /// When the first frame was due that the connection has not taken yet, or `NONE_DUE`.
     first_due: u64,
@@ -85,7 +85,7 @@ impl Link {
         self.sent - self.answered
     }
 
-    /// A frame was sent.
+    /// Notes that a frame was sent.
     #[inline]
     pub(crate) fn push(&mut self, stamp: Stamp) {
         if self.in_flight() == 0 {
@@ -96,7 +96,7 @@ impl Link {
         self.sent += 1;
     }
 
-    /// The oldest frame in flight was answered. `None` if none is in flight.
+    /// Notes the response to the oldest frame in flight, and returns its stamp; `None` if none is in flight.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Stamp> {
         if self.in_flight() == 0 {
@@ -110,7 +110,7 @@ impl Link {
         Some(stamp)
     }
 
-    /// A frame is due; it waits until the connection takes it.
+    /// Notes a frame that is due, and waits until the connection accepts it.
     pub(crate) fn push_waiting(&mut self, due: u64) {
         if self.first_waiting().is_some() {
             self.more.get_or_insert_default().waiting.push_back(due);

@@ -1,6 +1,6 @@
 //! The two system calls and the one library call that no safe crate has: all unsafe code of the library.
 //!
-//! Rule: `unsafe` stands in this file only, and each block is one call with nothing but values, one pointer to a local
+//! Rule: `unsafe` is used in this file only, and each block is one call with nothing but values, one pointer to a local
 //! variable, or pointers to functions that set nothing but atomics.
 
 use std::io;
@@ -18,7 +18,7 @@ static HAS_FORKED: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 ///
-/// What the C library answered: there was no memory.
+/// The error of the C library: there was no memory.
 #[allow(unsafe_code)]
 pub(super) fn watch_forks() -> io::Result<()> {
     extern "C" fn in_parent() {
@@ -38,7 +38,7 @@ pub(super) fn watch_forks() -> io::Result<()> {
     }
 }
 
-/// How many forks have led to this process. Two processes of one line of descent differ in it.
+/// How many forks have led to this process. A process and its descendants differ in it.
 pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
@@ -49,7 +49,7 @@ pub(super) fn has_forked() -> bool {
 }
 
 /// Bytes written to a socket that its peer's kernel has not acknowledged (`SIOCOUTQ`, `tcp(7)`). On a Unix socket the kernel
-/// counts buffers that the peer has not read to their end, with their overhead. `None`: not on this system.
+/// counts buffers that the peer has not read to their end, with their overhead. `None` on other systems.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
 pub(super) fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> io::Result<Option<usize>> {
@@ -67,12 +67,12 @@ pub(super) fn unacknowledged_bytes(_socket: BorrowedFd<'_>) -> io::Result<Option
     Ok(None)
 }
 
-/// Sends RST at once and frees what was written, also while another process holds the socket (`connect(2)` with
+/// Sends RST and frees unsent output, also while another process holds the socket (`connect(2)` with
 /// `AF_UNSPEC`).
 ///
 /// # Errors
 ///
-/// `Unsupported`: not on this system. Otherwise what the kernel answered.
+/// `Unsupported` on other systems; otherwise the kernel's error.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
 pub(super) fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {

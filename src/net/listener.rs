@@ -39,7 +39,7 @@ impl Listener {
 
     fn try_bind(addr: &Address, config: &Config) -> io::Result<(Self, Address)> {
         let (domain, sock_addr) = match addr {
-            // The kernel would say that an argument is invalid, as to much else.
+            // The kernel returns EINVAL for this and much else.
             Address::Tcp(addr) if is_mapped(*addr) => return Err(io::ErrorKind::InvalidInput.into()),
             Address::Tcp(addr) => (Domain::for_address(*addr), SockAddr::from(*addr)),
             Address::Unix(path) => (Domain::UNIX, UnixAddr::of(path).sock_addr()?),
@@ -110,13 +110,13 @@ impl Drop for Listener {
                 ListenSocket::Tcp(socket) => SockRef::from(socket),
                 ListenSocket::Unix(socket) => SockRef::from(socket),
             };
-            // It fails where a listening socket cannot be shut down; then closing it is all that can be done.
+            // It fails on systems where a listening socket cannot be shut down; then it is only closed.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// The path of a Unix socket, and which file it was when it was bound.
+/// The path of a Unix socket, and the file that it named when it was bound.
 #[derive(Debug)]
 struct BoundPath {
     /// From the root: the process may change its directory.
@@ -136,7 +136,7 @@ impl Drop for BoundPath {
     /// that bound it.
     fn drop(&mut self) {
         if self.owner.is_this_process() && file_at(&self.path).is_ok_and(|file| file == self.file) {
-            // Whatever was faster in removing it has done what was to be done.
+            // It fails if the path was removed meanwhile.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -182,7 +182,7 @@ mod tests {
         let path = dir.path().join("forked");
         let mut listener = bind(&path);
         let ListenSocket::Unix(socket) = &listener.socket else { panic!("no Unix socket") };
-        // What a forked child has: a copy of the descriptor, and one more fork.
+        // As in a forked child: a copy of the descriptor, and one more fork.
         let copy: std::os::fd::OwnedFd = std::os::fd::AsFd::as_fd(socket).try_clone_to_owned().unwrap();
         listener.owner = Owner::another_process();
         if let Some(path) = &mut listener.path {

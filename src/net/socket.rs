@@ -225,7 +225,7 @@ impl Transport for Stream {
 /// connection costs a system call for them. A test holds this to be true.
 pub(crate) const OPTIONS_ARE_INHERITED: bool = cfg!(target_os = "linux");
 
-/// Output leaves at once: all responses of a fill are one write, which Nagle's algorithm (RFC 1122, section 4.2.3.4) would
+/// Output leaves immediately: all replies of a turn are one write, which Nagle's algorithm (RFC 1122, section 4.2.3.4) would
 /// only delay.
 pub(crate) fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
@@ -235,7 +235,7 @@ pub(crate) fn set_options(socket: &SockRef<'_>, config: &Config) -> io::Result<(
     }
 }
 
-/// Probes that a silent peer has for its answer.
+/// The probes that a silent peer may leave without an answer.
 const KEEPALIVE_PROBES: u32 = 5;
 
 /// Rule: the setting decides when a dead peer is found, and nothing is left to the machine's settings, which on Linux would

@@ -1,9 +1,9 @@
 //! Descriptors that the caller owns and the reactor watches.
 //!
-//! Rule: a watched descriptor reports only while the caller has it open, and under no other id than its own. epoll forgets a
-//! descriptor when its open file description goes, not when the descriptor is closed (`epoll(7)`, questions and answers, 6):
-//! while a duplicate lives, in this process or in a forked child, events keep coming for a number that is closed, or is
-//! another descriptor's by now.
+//! Rule: a watched descriptor is reported only while the caller has it open, and under no other id than its own. epoll keeps a
+//! registration until the open file description is released, not until the descriptor is closed (`epoll(7)`, questions and
+//! answers, 6). While a duplicate is open, in this process or in a forked child, events keep coming for a number that is closed,
+//! or names another descriptor by now.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,8 +19,8 @@ const OUTLIVES_CLOSE: bool = cfg!(any(target_os = "linux", target_os = "android"
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     by_token: BTreeMap<usize, RawFd>,
-    /// Holds the same descriptors and nothing else, and is never polled. It takes a number again exactly if that is no
-    /// longer the descriptor that was watched: the main queue would refuse it as well if it is a connection's by now.
+    /// Holds the same descriptors and nothing else, and is never polled. It accepts a number again exactly if that is no longer
+    /// the descriptor that was watched. The main queue would also refuse a number that is a connection's by now.
     probe: Option<Poll>,
 }
 
@@ -44,13 +44,13 @@ impl Sources {
             self.forget_probed(fd);
             return Err(error);
         }
-        // Whatever was watched under this number is closed, or it would have been refused.
+        // A descriptor that was watched under this number is closed: otherwise the number would have been refused.
         self.by_token.retain(|_, watched| *watched != fd);
         self.by_token.insert(token, fd);
         Ok(())
     }
 
-    /// Whether the descriptor of this token is open still, and the one that was watched.
+    /// Whether the descriptor of this token is still open, and the one that was watched.
     pub(crate) fn is_watched(&self, token: usize) -> bool {
         let Some(fd) = self.by_token.get(&token) else { return false };
         let Some(probe) = &self.probe else { return true };
@@ -63,7 +63,7 @@ impl Sources {
         }
     }
 
-    /// Stops watching. Returns whether the descriptor was watched still.
+    /// Stops watching. Returns whether the descriptor was still watched.
     pub(crate) fn unwatch(&mut self, registry: &Registry, token: usize) -> bool {
         let is_watched = self.is_watched(token);
         if let Some(fd) = self.by_token.remove(&token)

@@ -1,8 +1,8 @@
-//! How much of what was written to a Unix socket its peer has not read, in bytes (`sock_diag(7)`).
+//! The bytes written to a Unix socket that its peer has not read (`sock_diag(7)`).
 //!
-//! `SIOCOUTQ` counts whole buffers there, of up to 48 KiB and with their overhead, so that a peer that reads slowly would
-//! seem to read nothing for seconds. The length of the peer's receive queue is exact. It is asked for when a window of the
-//! write timeout begins or ends.
+//! For Unix sockets, `SIOCOUTQ` counts whole buffers of up to 48 KiB with their overhead, so a slow peer would seem to read nothing
+//! for seconds. The length of the peer's receive queue is exact. The kernel is asked for it when a window of the write timeout
+//! begins or ends.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,8 +11,7 @@ use std::os::unix::fs::MetadataExt;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// `None`: the kernel does not say, because it lacks `unix_diag`, forbids it here, or the peer is in another network
-/// namespace.
+/// Returns `None` if the kernel lacks `unix_diag` or forbids it, or if the peer is in another network namespace.
 pub(super) fn unread_bytes(socket: BorrowedFd<'_>) -> Option<usize> {
     let inode = File::from(socket.try_clone_to_owned().ok()?).metadata().ok()?.ino();
     let mut diag = Diag::open().ok()?;
@@ -39,7 +38,7 @@ impl Diag {
     fn open() -> io::Result<Self> {
         let protocol = Protocol::from(libc::NETLINK_SOCK_DIAG);
         let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::DGRAM, Some(protocol))?;
-        // The answer is there when the request was sent; without one nothing is waited for.
+        // The answer is there when the request was sent, so no read has to wait.
         socket.set_nonblocking(true)?;
         Ok(Self(socket))
     }

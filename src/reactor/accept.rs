@@ -29,7 +29,7 @@ use crate::reactor::{Life, Reactor};
 /// connection ends. Connections wait in the listen queue meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a connection is closed as soon as it is accepted.
+/// The limit for which a connection is refused.
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
     ConnectionsMax(usize),
@@ -135,7 +135,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.reap();
     }
 
-    /// Admits a new connection, in place of the one that has been idle longest if there are too many, or closes it at once.
+    /// Admits a new connection, in place of the one that has been idle longest if there are too many, or refuses it.
     fn admit(&mut self, mut stream: N::Stream, peer: PeerAddr, longest_idle: Option<ConnId>) {
         if let Err(refusal) = self.admission(&peer, longest_idle) {
             return self.refuse(&peer, refusal);
@@ -215,7 +215,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Search::Nothing => {}
             }
         }
-        // After any other error, trying again at once would spin.
+        // After any other error, trying again immediately would spin.
         self.pause_accepting(index, error);
         false
     }

@@ -1,4 +1,4 @@
-//! Which connection to evict at the memory limit, without a scan of all connections.
+//! Selects the connection to evict at the memory limit, without a scan of all connections.
 //!
 //! Connections that have buffers are in lists, one for each size and 12.5 % above it, in the order in which they last moved a
 //! frame or output. A node is linked into its list and lives as long as the connection has a buffer, so a change is O(1),
@@ -70,7 +70,7 @@ struct Node {
 
 const NONE: u32 = u32::MAX;
 
-/// How many of a list are looked at to find a place in it.
+/// The most nodes of a list that are visited to find a place in it.
 const STEPS_MAX: usize = 16;
 
 /// The most nodes for which memory is kept while no connection has a buffer.
@@ -85,7 +85,7 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection is protected at most.
 const PROTECTED_MAX: Duration = Duration::from_secs(30);
 
-/// Added to the time for which a buffer was held, so that size counts among those that are new.
+/// Added to the time for which a buffer was held, so that size counts among new buffers.
 const MOMENT: Duration = Duration::from_millis(1);
 
 impl Eviction {
@@ -100,8 +100,8 @@ impl Eviction {
         }
     }
 
-    /// Notes that the connection in a slot holds so many bytes of buffers, and whether it has moved a frame or output since
-    /// the last time.
+    /// Notes how many bytes of buffers the connection in a slot holds, and whether it has moved a frame or output since the
+    /// last call.
     pub(crate) fn set(&mut self, entry: &mut Entry, slot: u32, held: usize, has_moved: bool, now: Instant) {
         let now = self.nanos(now);
         let Some(before) = self.node(*entry).copied() else {
@@ -136,7 +136,7 @@ impl Eviction {
         self.protected = self.protected.filter(|protected| protected.slot != slot);
     }
 
-    /// Whether that is more than a connection needs whose frames fit a chunk.
+    /// Whether `held` is more than a connection needs whose frames fit a chunk.
     pub(crate) fn is_large(&self, held: usize) -> bool {
         held > self.small_bytes_max
     }
@@ -155,8 +155,8 @@ impl Eviction {
         self.nodes.get(entry.0 as usize)
     }
 
-    /// The slot of the connection to evict so that another, which runs in its slot, can hold `wanted` bytes; `None` if that
-    /// would be the one that holds the most.
+    /// Returns the slot of the connection to evict, so that the running one can hold `wanted` bytes; `None` if the running one
+    /// would hold the most.
     pub(crate) fn victim(&mut self, running: u32, wanted: usize, now: Instant) -> Option<u32> {
         let now = self.nanos(now);
         let small_bucket = self.small_bucket();
@@ -192,7 +192,7 @@ impl Eviction {
         Some(node)
     }
 
-    /// Protects a connection, or ends that, if it is time. Returns the slot of the protected connection.
+    /// Begins or ends the protection of a connection. Returns the slot of the protected connection.
     fn update_protected(&mut self, now: u64) -> Option<u32> {
         let largest =
             (self.small_bucket() + 1..BUCKETS).rev().find_map(|bucket| self.first(bucket, NONE, None)).copied();

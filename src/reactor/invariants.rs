@@ -10,7 +10,7 @@ use crate::reactor::connections::{Open, Phase};
 use crate::reactor::deadlines::Kind;
 
 impl<H: Handler, N: Net> Reactor<H, N> {
-    /// Panics with what is wrong, if anything is.
+    /// Panics if an invariant does not hold.
     pub(crate) fn check_invariants(&self) {
         let shared = &self.shared;
         let config = &self.config;
@@ -59,7 +59,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let queue = self.connections.work.queue.iter();
         let queue_entries = queue.filter(|id| self.connections.slots.slot(*id).is_some()).count();
         // A closed connection may leave an entry, which finds nothing.
-        assert_eq!(queue_entries, queued, "a connection stands in the queue at most once");
+        assert_eq!(queue_entries, queued, "a connection is in the queue at most once");
         assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialing, "connections are counted");
         assert!(self.connections.sockets() <= config.max_connections, "connections are limited");
         let moved_max = self.stats.turn_bytes_max;
@@ -69,12 +69,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert_eq!(begun, self.stats.connections + closed, "who was accepted or dialed is open or has ended");
     }
 
-    /// How many became ready, have had short runs of late, and wait.
+    /// How many connections became ready and go first, because their last runs were short.
     pub(crate) fn clients_going_first(&self) -> usize {
         self.connections.work.queue.lens().0
     }
 
-    /// Ids of connections begin again after so many more.
+    /// Lets the generations of ids wrap after `count` more connections.
     pub(crate) fn wrap_generations_after(&mut self, count: u32) {
         self.connections.slots.wrap_after(count);
     }

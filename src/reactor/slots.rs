@@ -126,7 +126,7 @@ impl<P: Default> Slots<P> {
         }
     }
 
-    /// The generations begin again after so many more.
+    /// Lets the generations wrap after so many more connections.
     #[cfg(test)]
     pub(crate) fn wrap_after(&mut self, count: u32) {
         self.growth.next_generation = self.growth.generation_max - count;
