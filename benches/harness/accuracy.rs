@@ -39,7 +39,7 @@ pub(crate) fn measure(bench: &Bench, row: &Row, pace: Pace) -> Result<Vec<(Strin
     }))
 }
 
-/// Frames a second in the closed loop.
+/// Frames per second in the closed loop.
 fn most(bench: &Bench, server: &Server, row: &Row, priority: Priority) -> Result<f64> {
     let rates = (0..3).map(|_| {
         let figures = frameloop(bench, server, row, 0.0, priority)?;

@@ -217,7 +217,7 @@ fn peer<'a>(
     Peer { name, title, version: version.to_owned(), command, max_connections: usize::MAX }
 }
 
-/// A server that has told its address.
+/// A server that has printed its address.
 #[derive(Debug)]
 pub(crate) struct Server {
     guard: Guard,
@@ -282,7 +282,7 @@ fn address_from(stdout: ChildStdout) -> mpsc::Receiver<String> {
     receiver
 }
 
-/// The load generator between two lines of its dialogue.
+/// The load generator between two lines of its output.
 #[derive(Debug)]
 pub(crate) struct Load {
     guard: Guard,

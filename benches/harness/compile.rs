@@ -1,4 +1,4 @@
-//! The C programs beside this file: found, compiled, placed.
+//! Finds and compiles the C programs of the benchmarks.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

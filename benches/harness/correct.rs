@@ -87,7 +87,7 @@ fn in_segments(mut client: TcpStream, bytes: &[u8], lens: &[usize]) -> Result<()
     expect(&mut client, bytes)
 }
 
-/// Sends all at once, and reads beside it.
+/// Sends everything in one go, and reads at the same time.
 fn at_once(client: TcpStream, bytes: &[u8]) -> Result<()> {
     exchange(&client, bytes, Duration::ZERO, || Ok(()))
 }
@@ -168,7 +168,7 @@ fn frame(payload_len: usize) -> Vec<u8> {
     frames([payload_len])
 }
 
-/// Frames with these lengths; where a byte lies can be told from its value.
+/// Frames with these lengths; the value of a byte shows its position.
 fn frames(payload_lens: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for payload_len in payload_lens {

@@ -1,4 +1,4 @@
-//! What an active connection costs beside idle ones: of each server two run,
+//! What an active connection costs alongside idle ones: of each server two run,
 //! one with a few idle connections and one with many, and take turns.
 
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::rounds::{self, Contender};
 use crate::rows::{self, MANY, Row};
 use crate::speed::Lane;
 
-/// Idle connections beside the active ones.
+/// Idle connections in addition to the active ones.
 pub(crate) const FEW: usize = 100;
 
 pub(crate) fn measure(bench: &Bench, row: &Row) -> Vec<(String, Outcome)> {

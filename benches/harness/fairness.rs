@@ -1,4 +1,4 @@
-//! Round trips of one client at a fixed rate, the bystander, beside a flood.
+//! Round trips of one client at a fixed rate, the bystander, alongside a flood.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Frameloop beside its peers, in one run.
+//! Frameloop compared with its peers, in one run.
 //!
 //! `cargo bench --bench peers` measures `frameloop serve` next to other
 //! servers for the same frames (`benches/peers/`) and to a raw epoll echo loop

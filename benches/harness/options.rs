@@ -108,7 +108,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Option<Options>> {
         crate::peers::NAMES.iter().for_each(|name| println!("{name}"));
         return Ok(None);
     }
-    // Said outright, these hold wherever --full stands beside them.
+    // Given explicitly, these take precedence over --full, wherever it stands.
     options.rounds.counted = rounds.unwrap_or(options.rounds.counted);
     options.seconds = seconds.unwrap_or(options.seconds);
     let sensible = options.rounds.counted > 0 && options.seconds > 0.0 && options.seconds <= 60.0;

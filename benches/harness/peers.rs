@@ -1,4 +1,4 @@
-//! The servers that frameloop is measured beside, `benches/peers/`: how each
+//! The servers that frameloop is compared with, `benches/peers/`: how each
 //! is built, and how it is run.
 
 use std::io::ErrorKind;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 type Outcome<T> = std::result::Result<T, String>;
 
-/// A server to measure beside frameloop.
+/// A server to compare with frameloop.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) name: &'static str,

@@ -143,7 +143,7 @@ fn detail(row: &RowResult) -> Table {
     table
 }
 
-/// What a message costs beside many idle connections, by what it costs beside few.
+/// What a message costs alongside many idle connections, relative to few.
 fn beside_many(outcome: &Outcome) -> Option<Spread> {
     let (many, few) = (outcome.samples(Metric::CpuNsManyIdle)?, outcome.samples(Metric::CpuNsFewIdle)?);
     Some(Spread::of(many.iter().zip(few).map(|(many, few)| many / few).collect()))

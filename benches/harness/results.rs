@@ -13,9 +13,9 @@ use crate::stats::Spread;
 pub(crate) enum Metric {
     /// CPU time, in nanoseconds a message.
     CpuNs,
-    /// The same, beside a few idle connections.
+    /// The same, alongside a few idle connections.
     CpuNsFewIdle,
-    /// The same, beside many.
+    /// The same, alongside many.
     CpuNsManyIdle,
     MessagesPerSecond,
     P50Us,
@@ -25,7 +25,7 @@ pub(crate) enum Metric {
     /// From when a frame was sent, where the others count from when it was due.
     SentP50Us,
     GbPerSecond,
-    /// Growth of resident memory, in bytes a connection.
+    /// Growth of resident memory, in bytes per connection.
     ResidentBytes,
     /// The same, of the server that was at the other ends.
     ServerResidentBytes,
@@ -33,12 +33,12 @@ pub(crate) enum Metric {
     TakenBytes,
     /// Connections that the server had closed.
     Closed,
-    /// System calls a message, without waits.
+    /// System calls per message, without waits.
     CallsPerMessage,
     WaitsPerMessage,
     RegistrationsPerConnection,
     OtherCallsPerConnection,
-    /// Messages a second, in the open loop.
+    /// Messages per second, in the open loop.
     DuePerSecond,
     /// Those answered, by those due.
     Kept,

@@ -1,5 +1,5 @@
 //! Windows in turn: A B C, C B A, A B C. What drifts through a row, like the
-//! speed of a shared machine, then favors nobody, and a ratio taken within a
+//! speed of a shared machine, then favors no server, and a ratio taken within a
 //! round is one of neighbors.
 
 use crate::failure::Result;

@@ -2,20 +2,20 @@
 
 use crate::failure::Result;
 
-/// Idle connections beside the active ones of a crowd.
+/// Idle connections in addition to the active ones of a crowd.
 pub(crate) const MANY: usize = 15_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// CPU time of the server for each frame (or, with churn, connection).
     Speed,
-    /// The same, of active connections beside idle ones.
+    /// The same, of active connections alongside idle ones.
     Crowd,
     /// Growth of resident memory for each connection.
     Memory,
     /// System calls for each frame.
     Calls,
-    /// Round trips of one client beside these.
+    /// Round trips of one client alongside these.
     Fairness,
     /// CPU time of the load generator for each frame.
     Generator,
@@ -46,7 +46,7 @@ impl Kind {
     }
 }
 
-/// Frames a second, in the open loop.
+/// Frames per second, in the open loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
     PerSecond(u32),
@@ -66,7 +66,7 @@ pub(crate) struct Row {
     pub(crate) size: &'static str,
     /// Where the length does not follow from the options of the run.
     pub(crate) seconds: Option<f64>,
-    /// Frames a second, in a mode that keeps a schedule.
+    /// Frames per second, in a mode that keeps a schedule.
     pub(crate) rate: Option<f64>,
     /// Whether frameloop also takes part with `--spin`.
     pub(crate) spins: bool,
@@ -193,7 +193,7 @@ pub(crate) fn print_names() {
     }
 }
 
-/// One client that sends 64 B 500 times a second, whoever else is there.
+/// One client that sends 64 B 500 times per second, alongside others.
 pub(crate) fn bystander(beside: &Row) -> Row {
     Row { mode: "bystander", ..fairness(beside.name, beside.title, 1, 1, "64") }
 }

@@ -107,12 +107,14 @@ fn a_baseline_stands_beside_the_results_in_each_form() {
     let scratch = Scratch::new();
     let page = scratch.path("page.html");
     let summary = succeeded(&[A, "--baseline", B, "--html", &page]);
-    assert!(summary.contains("beside the baseline, ") && summary.contains("x1.50"), "{summary}");
+    assert!(summary.contains("compared with the baseline, ") && summary.contains("x1.50"), "{summary}");
     assert!(summary.lines().any(|line| line.starts_with("  response p99.9 ")), "{summary}");
     let ratio = json(&[A, "--baseline", B])["baseline"]["ratio"]["frames_per_s"].as_f64().unwrap();
     assert!((ratio - 1.5).abs() < 0.01, "{ratio}");
     let page = fs::read_to_string(page).unwrap();
-    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("Beside the baseline") && page.contains("x1.50"));
+    assert!(
+        page.starts_with("<!DOCTYPE html>") && page.contains("Compared with the baseline") && page.contains("x1.50")
+    );
 }
 
 #[test]

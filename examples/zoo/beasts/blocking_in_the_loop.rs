@@ -1,8 +1,8 @@
 //! The loop waits for readiness, and then reads until the frame is whole and writes until all is written.
 //!
-//! People make it because a loop over epoll looks nonblocking, and the calls in it are those they know. Readiness says that
-//! there is a byte; whoever waits for the next waits on behalf of everybody. The poller of an
-//! Electrum server was seen to wait so for one client's TLS handshake:
+//! People make it because a loop over epoll looks nonblocking, and the calls in it are familiar. Readiness means that there
+//! is a byte; waiting for the next one blocks all other clients. The poller of an Electrum server waited like this for one
+//! client's TLS handshake:
 //! <https://github.com/spesmilo/electrum-server/issues/106>.
 //!
 //! One client that sends half a frame, or does not read its answers, stops the server until it goes on or goes away.

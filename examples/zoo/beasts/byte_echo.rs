@@ -1,4 +1,4 @@
-//! Bytes are echoed as they come: nobody looks where a frame begins or ends.
+//! Bytes are echoed as they come, wherever a frame begins or ends.
 //!
 //! People make it because an echo of bytes looks like an echo of frames, as long as a frame comes in one piece. The remote
 //! console of fts took each receive for a message that way: <https://github.com/forrestthewoods/fts_remote_console/issues/13>.

@@ -1,10 +1,10 @@
-//! EMFILE is passed over, and the level-triggered listener says at once that somebody waits.
+//! EMFILE is ignored, and the level-triggered listener is reported as readable again immediately.
 //!
-//! People make it because the error passes by itself, and whoever waits can wait. The connection stays in the listen queue, and
-//! the listener readable: the loop asks again as fast as it can. eventcore did it:
+//! People make it because the error is temporary. But the connection stays in the listen queue, and the listener readable: the
+//! loop asks again as fast as it can. eventcore did it:
 //! <https://github.com/vibe-d/eventcore/issues/49>.
 //!
-//! Everybody who is connected is served, more slowly; one processor is busy until a descriptor is free, which may be hours.
+//! Existing clients are served, more slowly; one processor is busy until a descriptor is free, which may be hours.
 //!
 //! Caught by `descriptors-exhausted-cpu`.
 

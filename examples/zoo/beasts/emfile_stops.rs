@@ -1,10 +1,10 @@
 //! The accept loop ends at its first error.
 //!
 //! People make it because an error that is not understood is better not ignored, and `accept` never fails on the desk. It fails
-//! when there are no descriptors left (EMFILE), which is over as soon as somebody leaves. httpbeast stopped working then:
+//! when there are no descriptors left (EMFILE), which is over as soon as a client leaves. httpbeast stopped working then:
 //! <https://github.com/dom96/httpbeast/pull/27>.
 //!
-//! All who are connected are served; nobody ever comes in again, and the process looks healthy.
+//! Existing clients are served, no new client is ever accepted, and the process looks healthy.
 //!
 //! Caught by `descriptors-exhausted`; then nothing else can be played.
 

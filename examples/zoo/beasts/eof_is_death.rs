@@ -1,11 +1,10 @@
-//! FIN closes the connection at once, whatever is still owed.
+//! FIN closes the connection at once, with output pending.
 //!
-//! People make it because a read of 0 bytes means that the peer is gone, they have learnt; it means that the peer sends no
-//! more. Envoy did it, and clients that shut down their sending side after the request got no answer:
+//! People make it because they take a read of 0 bytes to mean that the peer is gone; it means that the peer sends no more. Envoy did it, and clients that shut down their sending side after the request got no answer:
 //! <https://github.com/envoyproxy/envoy/issues/2066>.
 //!
-//! Small answers are in the socket before FIN is seen, so that it works on the desk. Whoever asks for much, says that this
-//! was all, and then reads (`nc -N` in a pipe) gets the beginning of it.
+//! Small answers are in the socket before FIN is seen, so it works in small tests. A client that sends many requests,
+//! shuts down its sending side and then reads (`nc -N` in a pipe) gets only the first replies.
 //!
 //! Caught by `half-close-owed`.
 

@@ -1,10 +1,10 @@
 //! Level-triggered; reading is paused by not reading, and readable readiness is asked for all the same.
 //!
 //! People make it because the pause is in their own code: a full outbox, and an early return. The kernel does not know, and
-//! tells again and again that there is something to read. crun went on asking for input while its output was blocked, and was
-//! busy with waking up: <https://github.com/containers/crun/pull/2041>.
+//! reports again and again that there is something to read. crun kept asking for input while its output was blocked, and
+//! woke up all the time: <https://github.com/containers/crun/pull/2041>.
 //!
-//! Everybody is served, and memory is bounded. One client that does not read keeps a processor busy until it goes.
+//! All clients are served, and memory is bounded. One client that does not read keeps a processor busy until it goes.
 //!
 //! Caught by `deaf-cpu`.
 

@@ -1,7 +1,7 @@
-//! Edge-triggered, and yet read once for an event.
+//! Edge-triggered, with one read per event.
 //!
-//! People make it because it works with levels, and with clients that send little. An edge says that more has come, and is
-//! told once; what one read leaves in the socket waits for the next edge, which a client that waits for its answer never
+//! People make it because it works with levels, and with clients that send little. An edge means that more has arrived, and is
+//! reported once; what one read leaves in the socket waits for the next edge, which a client that waits for its answer never
 //! causes. mio is asked about it again and again, here of UDP: <https://github.com/tokio-rs/mio/issues/1076>.
 //!
 //! Small frames are answered. One that is longer than the buffer, or a pipeline, stops in the middle and goes on when the

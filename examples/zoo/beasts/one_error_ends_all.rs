@@ -1,4 +1,4 @@
-//! The error of one connection leaves the loop, and with it everybody.
+//! The error of one connection leaves the loop, and closes all connections.
 //!
 //! People make it because `?` is one character, and right almost everywhere else. A GELF server for Seq did it: one failed
 //! connection ended the process: <https://github.com/datalust/seq-input-gelf/pull/88>.

@@ -1,8 +1,8 @@
-//! Whoever was accepted is asked for its address, and has to be there to answer.
+//! The server asks for the address of each accepted connection, and panics if the peer has already gone.
 //!
 //! People make it because a connection that was accepted has a peer. It had one: a client that resets before the loop comes
 //! to it leaves a socket without (`getpeername` says ENOTCONN). gotham unwrapped it:
-//! <https://github.com/gotham-rs/gotham/issues/461>. `accept` tells the address too, and that one is always there.
+//! <https://github.com/gotham-rs/gotham/issues/461>. `accept` returns the address too, and that one is always there.
 //!
 //! The server runs for weeks, and then a port scan ends it, or a load balancer that looks whether it lives.
 //!

@@ -2,7 +2,7 @@
 //!
 //! People make it because a thread pool bounds the cost of a thread for each client, and short requests come and go. A
 //! client that stays holds its thread while it says nothing. hyper did it before it was asynchronous: a few idle keep-alive
-//! connections, such as a browser opens, and nobody else was served: <https://github.com/hyperium/hyper/issues/368>.
+//! connections, such as a browser opens, and no other client was served: <https://github.com/hyperium/hyper/issues/368>.
 //!
 //! All is well with up to four clients. The fifth connects, since the kernel does that, and is never answered.
 //!

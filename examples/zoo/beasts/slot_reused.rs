@@ -1,11 +1,11 @@
-//! Answers are collected for a batch of events and sent at its end, addressed by slot; whoever left in between has freed a
-//! slot that a newcomer has taken.
+//! Answers are collected for a batch of events and sent at its end, addressed by slot. A connection that closed in between has
+//! freed its slot, and a new connection has taken it.
 //!
-//! People make it because one write for each connection and batch is cheaper than one for each frame, and a slot is a fine
-//! name, as long as the tenant stays. Numbers that are given anew bring the same about: the event manager of rust-vmm told
-//! a new descriptor of an event that was its predecessor's: <https://github.com/rust-vmm/event-manager/issues/41>.
+//! People make it because one write for each connection and batch is cheaper than one for each frame, and a slot is a good
+//! id as long as the connection lives. Reused numbers cause the same: the event manager of rust-vmm reported its
+//! predecessor's event to a new descriptor: <https://github.com/rust-vmm/event-manager/issues/41>.
 //!
-//! Under load, one client in some thousands gets an answer to a question that somebody else asked.
+//! Under load, one client in some thousands gets the response to another client's request.
 //!
 //! Caught by `churn-under-load`.
 
@@ -46,7 +46,7 @@ pub(crate) fn serve(listener: TcpListener) -> Result<()> {
     }
 }
 
-/// Sends to whoever is in a slot now.
+/// Sends to the connection that has the slot now.
 fn send(edges: &mut Edges<Collected>, slot: usize, collected: Outbox) {
     let Some((stream, connection)) = edges.client(slot) else { return };
     connection.outbox.append(collected);

@@ -1,4 +1,4 @@
-//! A connection is read on, whatever it is owed: its outbox has no bound.
+//! Reading continues whatever output is pending: the outbox has no bound.
 //!
 //! People make it because the socket takes what it can and the rest is queued, which is right; that the queue is memory, and
 //! that only the peer can empty it, does not show while peers read. http-kit queued for a slow client until memory ran out:

@@ -4,7 +4,7 @@
 //! a level a socket is writable almost always: the wait returns at once, for nothing. scaproust did it as soon as a client
 //! was connected: <https://github.com/blabaere/scaproust/issues/12>.
 //!
-//! Everything is answered, and one processor is busy while nobody says a word.
+//! Everything is answered, and one processor is busy while no client sends anything.
 //!
 //! Caught by `idle-cpu`, `deaf-cpu` and `descriptors-exhausted-cpu`.
 

@@ -1,7 +1,7 @@
 //! `write_all` on a socket that does not block: WouldBlock is an error like any other there.
 //!
 //! People make it because `write_all` is right on a blocking socket, and here too as long as the answer fits into the
-//! socket's buffer. How much was written when it fails cannot be known, so nothing can be mended afterwards:
+//! socket's buffer. How much was written when it fails cannot be known, so nothing can be recovered afterwards:
 //! <https://github.com/rust-lang/rust/issues/115483>.
 //!
 //! Clients that read at once see nothing. One that reads slowly, or asks for much, finds its connection closed in the

@@ -1,4 +1,4 @@
-//! What to do when nobody can be let in.
+//! What to do when no connection can be accepted.
 
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(crate) enum Door {
     Closed,
 }
 
-/// Nobody's connection is to blame for an error of `accept`. One that was gone before it was accepted is that one's own
+/// An error of `accept` is no connection's fault. One that was gone before it was accepted is that one's own
 /// matter (accept(2)); most others are a lack of descriptors or memory, which passes.
 pub(crate) fn sound(error: &Error) -> Door {
     match error.kind() {

@@ -1,4 +1,4 @@
-//! A loop over mio: sockets are registered once, and each edge is told once.
+//! A loop over mio: sockets are registered once, and each edge is reported once.
 
 use std::io::{ErrorKind, Result};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub(crate) struct Edges<C> {
     poll: Poll,
     events: Events,
     listener: TcpListener,
-    /// Nobody is let in before that.
+    /// No connection is accepted before that.
     rests_until: Option<Instant>,
     slots: Slab<(TcpStream, C)>,
     /// Who stopped for lack of budget: no edge will come for what is still there.
@@ -27,7 +27,7 @@ pub(crate) struct Edges<C> {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) slots: Vec<usize>,
-    /// Somebody may wait to be let in.
+    /// The listener reported an event.
     pub(crate) is_door: bool,
 }
 
@@ -40,12 +40,12 @@ impl<C: Connection> Edges<C> {
         Ok(Self { poll, events, listener, rests_until: None, slots: Slab::new(), again: Vec::new() })
     }
 
-    /// Somebody waits for more budget.
+    /// A connection waits for more budget.
     pub(crate) fn is_busy(&self) -> bool {
         !self.again.is_empty()
     }
 
-    /// Waits until somebody is ready.
+    /// Waits until a connection or the listener is ready.
     pub(crate) fn wait(&mut self) -> Result<Batch> {
         let rest = self.rests_until.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = if self.is_busy() { Some(Duration::ZERO) } else { rest };
@@ -138,7 +138,7 @@ impl<C: Connection> Edges<C> {
     }
 }
 
-/// Serves everybody.
+/// Serves all connections.
 pub(crate) fn serve<C: Connection>(
     listener: std::net::TcpListener,
     refused: fn(&std::io::Error) -> Door,
@@ -148,7 +148,7 @@ pub(crate) fn serve<C: Connection>(
     loop {
         let batch = edges.wait()?;
         edges.turns(batch.slots);
-        // Only now: a slot that was freed in this batch has a new tenant in the next.
+        // Only now: a slot that was freed in this batch may have another connection in the next.
         if batch.is_door {
             edges.accept_all(refused, &open)?;
         }

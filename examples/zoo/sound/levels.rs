@@ -1,4 +1,4 @@
-//! A loop over epoll, level-triggered: who is ready is told again and again, until that is used up or nobody asks for it.
+//! A loop over epoll, level-triggered: readiness is reported again until it is used up, or until the interest is removed.
 
 use std::io::{ErrorKind, Result};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use crate::sound::doors::Door;
 struct Levels<C> {
     epoll: Epoll,
     listener: TcpListener,
-    /// Nobody is asked for before that.
+    /// The listener has no interest before that.
     rests_until: Option<Instant>,
     slots: Slab<Client<C>>,
 }
@@ -26,7 +26,7 @@ struct Client<C> {
     asked: Interest,
 }
 
-/// Serves everybody.
+/// Serves all connections.
 pub(crate) fn serve<C: Connection>(
     listener: TcpListener,
     refused: fn(&std::io::Error) -> Door,
@@ -85,7 +85,7 @@ impl<C: Connection> Levels<C> {
         Ok(())
     }
 
-    /// A level that is not wanted for now must not be asked for: it would be told at once, again and again.
+    /// Interest in a level that is not wanted must be removed: it would be reported immediately, again and again.
     fn refuse(&mut self, door: Door) -> Result<()> {
         if door == Door::Open {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a connection owes.
+//! Pending output.
 
 use std::io::{ErrorKind, Result, Write};
 
@@ -27,7 +27,7 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// So much is owed that nothing more should be read from this peer.
+    /// So much output is pending that nothing more should be read from this peer.
     pub(crate) fn is_full(&self) -> bool {
         self.len() >= HIGH_WATER
     }
@@ -57,5 +57,5 @@ impl Outbox {
     }
 }
 
-/// More than the largest pipeline of a client in its right mind, and little beside the memory of a machine.
+/// More than any sensible client pipelines, and little compared with the memory of a machine.
 const HIGH_WATER: usize = 8 << 20;

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand, and this one, which tells them apart.
+//! The command line: one file per subcommand, and this one, which selects them.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the run failed, 2 usage, 99 an expectation of a
 //! load did not hold. Commands that a signal ends die by it, or as process 1 exit with 128 and its number.

@@ -171,7 +171,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
 
     logging::finish(LOG_PATIENCE);
-    // Only now: whoever reads this line may connect, and may send a signal.
+    // Only now: a script that reads this line may connect, and may send a signal.
     let announcements = Announcements::start();
     for addr in bound {
         announcements.line(&format!("listening on {addr}"));

@@ -142,7 +142,7 @@ fn push_bytes(line: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Whether a character shows as itself on a terminal and leaves its neighbours where they are.
+/// Whether a character shows as itself on a terminal and leaves its neighbors where they are.
 ///
 /// A tab passes: columns of text stay what they were. What joins and composes characters (U+200C, U+200D, combining
 /// marks) passes too.

@@ -43,7 +43,7 @@ impl Finding {
     }
 }
 
-/// Mistakes that can be told from the bytes.
+/// Mistakes that the bytes reveal.
 fn mistake_in(expected: &[u8], came: &[u8]) -> Option<&'static str> {
     let (wanted, rest) = expected.split_at_checked(wire::HEADER_LEN)?;
     let swapped: Vec<u8> = wanted.iter().rev().copied().collect();

@@ -78,7 +78,7 @@ fn outcome(case: &'static Case, target: &mut Target, lost_in: &mut Option<&'stat
         return Outcome::Skipped(reason);
     }
     let alive = target.is_alive().map_err(afterwards);
-    // Without time left nobody could have been served, whatever the server did.
+    // Without time left no client could have been served, whatever the server did.
     if alive.is_err() && target.comes_back().is_err() && !target.patience.left().is_zero() {
         *lost_in = Some(case.name);
     }

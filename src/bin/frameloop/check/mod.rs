@@ -1,4 +1,4 @@
-//! `frameloop check`: what is right and what is wrong with a server that echoes frames, whoever wrote it.
+//! `frameloop check`: grades any server that echoes frames.
 //!
 //! The grader knows the wire by itself (`wire`) and uses the standard library's blocking sockets: it shares nothing with the
 //! server, so that no mistake of one is hidden by the other.
@@ -197,7 +197,7 @@ fn max_payload(text: &str) -> Result<u32, String> {
     }
 }
 
-/// How long somebody waits: not for nothing.
+/// A time to wait; not zero.
 fn wait(text: &str) -> Result<Duration, String> {
     values::on(values::duration(text)?)
         .ok_or_else(|| "an answer takes more than 0: expected a duration such as 2s".into())

@@ -20,7 +20,7 @@ impl Patience {
         self.at_most(self.usual)
     }
 
-    /// How long a neighbour may be held up by somebody else: a quarter of the usual.
+    /// How long one client may be delayed by another: a quarter of the usual.
     pub(crate) fn short(self) -> Duration {
         self.at_most(self.usual / 4)
     }

@@ -25,7 +25,7 @@ pub(crate) struct Peer {
 /// How a connection may be ended by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// By FIN: everything that is owed was sent before.
+    /// By FIN, with all pending output sent before.
     Fin,
     /// By FIN or RST.
     Any,
@@ -54,7 +54,7 @@ impl Peer {
         Ok(Self { stream, patience, sent: Sent::default(), received: 0, filled: 0 })
     }
 
-    /// What went before is not a part of what is told.
+    /// The report omits what was sent before.
     pub(crate) fn begin_anew(&mut self) {
         (self.sent, self.received) = (Sent::default(), 0);
     }
@@ -89,7 +89,7 @@ impl Peer {
         let (stream, patience) = (self.cloned()?, self.patience);
         thread::scope(|scope| {
             scope.spawn(move || {
-                // If it is not taken, what is read tells.
+                // If it is not accepted, the next read shows why.
                 if write_all(&stream, data, patience).is_ok() && then_fin {
                     let _ = stream.shutdown(Shutdown::Write);
                 }
@@ -106,7 +106,7 @@ impl Peer {
     /// Ends the sending side: FIN.
     pub(crate) fn finish_sending(&mut self) {
         self.sent.ends_with_fin = true;
-        // If the connection is gone, what is read tells.
+        // If the connection is gone, the next read shows it.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
@@ -241,7 +241,7 @@ impl Peer {
     }
 }
 
-/// What went into a connection, as it is told.
+/// What was sent on a connection, as the report shows it.
 #[derive(Debug, Default)]
 struct Sent {
     first: Vec<u8>,

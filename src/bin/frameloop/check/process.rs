@@ -124,7 +124,7 @@ mod tests {
         assert!(memory.resident > 100_000 && memory.data > 100_000, "{memory:?}");
         let before = process.descriptors().unwrap();
         let held: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        // Tests beside this one open and close some.
+        // Other tests in this process open and close some.
         assert!(process.descriptors().unwrap() >= before + 20);
         drop(held);
         assert!(process.descriptors_max().unwrap() >= 50);

@@ -60,7 +60,7 @@ impl Target {
     /// A new connection that the server has accepted: it has answered a frame.
     pub(crate) fn connect_served(&self) -> Result<Peer, Finding> {
         let mut peer = self.connect()?;
-        // Each has a number of its own, so that an answer to somebody else is seen.
+        // Each has a number of its own, so that another client's response is detected.
         let number = self.served.fetch_add(1, Ordering::Relaxed);
         peer.echo(&wire::frame(format!("served {number:09}").as_bytes()))?;
         peer.begin_anew();
@@ -86,7 +86,7 @@ impl Target {
         (0..count).map(|_| self.connect_served()).collect()
     }
 
-    /// Whether somebody who comes now is served: a server that has just begun to end is found as well.
+    /// Whether a new client is served; this also finds a server that is just exiting.
     pub(crate) fn is_alive(&self) -> Result<(), Finding> {
         for _ in 0..ALIVE_TIMES {
             self.connect_served()?;
@@ -95,7 +95,7 @@ impl Target {
         Ok(())
     }
 
-    /// Tries until somebody is served again, for as long as patience lasts.
+    /// Tries until a client is served again, for as long as patience lasts.
     pub(crate) fn comes_back(&self) -> Result<(), Finding> {
         let until = Instant::now() + self.patience.usual();
         loop {

@@ -16,7 +16,7 @@ pub(crate) fn frame(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Payloads that are told apart: each is printable text that begins with its number.
+/// Distinct payloads: each is printable text that begins with its number.
 #[derive(Debug, Clone)]
 pub(crate) struct Payloads {
     block: Vec<u8>,

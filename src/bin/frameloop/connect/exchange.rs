@@ -5,7 +5,7 @@
 //!
 //! Frames carry no mark of what they answer. So before a request is sent, everything that has come is taken, and a short
 //! pause shows whether more is coming: as long as the last reply took, and at first long enough for a greeting. What an
-//! unasking server sends while a reply is awaited cannot be told from the reply.
+//! unasking server sends while a reply is awaited cannot be distinguished from the reply.
 //!
 //! Rule: each wait for a server ends after the timeout unless there was a step: the request was sent, a header was complete,
 //! or another 4 KiB of a payload came. So a reply of N bytes takes at most 2 + N / 4 KiB timeouts, however it drips.
@@ -29,7 +29,7 @@ use crate::{logging, output, signals};
 pub(super) struct Ends {
     pub(super) events: Receiver<Event>,
     pub(super) requests: SyncSender<Request>,
-    /// Whether the thread that reads has handed on everything.
+    /// Whether the reading thread has passed on everything.
     pub(super) is_waiting: Arc<AtomicBool>,
 }
 
@@ -140,7 +140,7 @@ impl Exchange {
         })
     }
 
-    /// The next line, while frames that nobody asked for are shown. At a prompt a lost connection does not wait for it.
+    /// The next line, while unsolicited frames are shown. At a prompt a lost connection does not wait for it.
     fn line(&mut self, is_prompt: bool) -> Result<Option<Vec<u8>>, Failure> {
         self.is_at_prompt = is_prompt;
         loop {
@@ -275,7 +275,7 @@ impl Exchange {
                 self.proceed(incoming, &piece)
             }
             (Received::End(end), incoming) => {
-                // Whoever waits for the rest of it waits for the end.
+                // A wait for the rest of it is a wait for the end.
                 self.incoming = incoming;
                 self.end = Some(end);
                 Ok(())
@@ -381,7 +381,7 @@ impl From<CallError> for Failure {
 const GREETING_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause before a request.
 const QUIET_MAX: Duration = Duration::from_millis(10);
-/// How long to wait for what was read and is being handed on, before looking again.
+/// How long to wait for what was read and is being passed on, before checking again.
 const HANDING_ON_PAUSE: Duration = Duration::from_millis(1);
 /// How many bytes of a payload have to come within the timeout, if as many are missing.
 const STEP_BYTES: usize = 4 << 10;

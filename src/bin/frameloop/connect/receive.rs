@@ -11,14 +11,14 @@ use crate::connect::event::{Event, Received};
 
 /// Reads until the end, or until nothing is taken any more.
 ///
-/// While `is_waiting`, everything that was read has been handed on.
+/// While `is_waiting`, everything that was read has been passed on.
 pub(super) fn run(stream: impl Read, max_payload: u32, events: &SyncSender<Event>, is_waiting: &AtomicBool) {
     let mut stream = Source { stream: BufReader::with_capacity(PIECE_BYTES, stream), is_waiting };
     while let Ok(()) = frame(&mut stream, max_payload, events) {}
     is_waiting.store(true, Ordering::SeqCst);
 }
 
-/// Hands on one frame; the error is that there is no more to do.
+/// Passes on one frame; an error means that there is no more to do.
 fn frame(stream: &mut Source<'_, impl Read>, max_payload: u32, events: &SyncSender<Event>) -> Result<(), ()> {
     let send = |received| events.send(Event::Received(received)).map_err(drop);
     let end = |error| send(Received::End(error)).and(Err(()));
@@ -80,5 +80,5 @@ impl<R: Read> Source<'_, R> {
     }
 }
 
-/// The most bytes that are handed on at once.
+/// The maximum number of bytes that are passed on together.
 const PIECE_BYTES: usize = 64 << 10;

@@ -170,9 +170,9 @@ impl Series {
     /// What it measures, in the words of the table and of the page.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Connect => "from dialing to being connected",
-            Self::Service => "from handing a frame to its connection to reading its answer",
-            Self::Response => "from when a frame was due to reading its answer",
+            Self::Connect => "from dialing to established",
+            Self::Service => "from sending a frame to reading its response",
+            Self::Response => "from when a frame was due to reading its response",
         }
     }
 }

@@ -130,7 +130,7 @@ impl Table {
         ];
         let service = Figures::of(&results.service);
         let service = service.map(|figures| [figures.p50, figures.p99, figures.max].map(shown));
-        rows.extend(service.map(|figures| cells("  beside service latency", figures)));
+        rows.extend(service.map(|figures| cells("  service latency", figures)));
         self.aligned(&rows, &[28, 9, 9, 9]);
         self.line(&format!("  {}", costs(&server)));
     }
@@ -151,7 +151,7 @@ impl Table {
         let Some(baseline) = &results.baseline else { return };
         self.line("");
         let title = printable(&baseline.title);
-        self.line(&styled(BOLD, &format!("beside the baseline, {title}")));
+        self.line(&styled(BOLD, &format!("compared with the baseline, {title}")));
         let mut rows = vec![["", "this", "baseline", "ratio"].map(str::to_owned).to_vec()];
         rows.extend(compare::rows(results, baseline).into_iter().map(|row| {
             let (this, earlier) = (row.unit.show(row.this), row.unit.show(row.baseline));
@@ -337,7 +337,7 @@ mod tests {
                 results.baseline = Some(Box::new(earlier));
                 let text = plain(&results);
                 let table: Vec<&str> =
-                    text.lines().skip_while(|line| !line.starts_with("beside the baseline")).collect();
+                    text.lines().skip_while(|line| !line.starts_with("compared with the baseline")).collect();
                 let (head, rate) = (table[1], table[2].split_whitespace().collect::<Vec<_>>());
                 assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["this", "baseline", "ratio"]);
                 assert!(rate.len() == 4 && rate[1].ends_with("/s") && rate[2].ends_with("/s"), "{text}");

@@ -26,7 +26,7 @@ fn main() -> Result<()> {
             continue;
         };
         let client = thread::Builder::new().stack_size(STACK).spawn(move || {
-            // The client is told by the end of its connection.
+            // The close is the client's error message.
             let _ = echo(stream);
         });
         if let Err(error) = client {

@@ -29,7 +29,7 @@ async fn serve() -> Result<()> {
             continue;
         };
         tokio::spawn(async move {
-            // The client is told by the end of its connection.
+            // The close is the client's error message.
             let _ = echo(stream).await;
         });
     }

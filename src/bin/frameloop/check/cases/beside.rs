@@ -1,4 +1,4 @@
-//! Somebody is served beside somebody else who is silent, slow, or deaf.
+//! A client is served alongside others that are silent or slow, or do not read.
 
 use std::thread;
 use std::time::Duration;

@@ -86,7 +86,7 @@ fn churn_under_load(target: &mut Target) -> Played {
             scope.spawn(|| {
                 barrier.wait();
                 for mut leaver in leavers {
-                    // It may be gone before: nobody waits for its answer.
+                    // It may be gone before, and its response is not awaited.
                     let _ = leaver.send(&leaving.frame(24));
                     leaver.finish_sending();
                 }

@@ -128,7 +128,7 @@ fn half_close_owed(target: &mut Target) -> Played {
     peer.send_beside(&frames, true, |peer| {
         // The answers fill every buffer on their way, before the first is read.
         thread::sleep(FILLING);
-        // And they stay full to the end: the server reads FIN while it owes more than the socket takes.
+        // And they stay full to the end: the server reads FIN while more output is pending than the socket accepts.
         read_slowly(peer, &frames, 128 << 10)?;
         peer.expect_end(End::Fin, wait)
     })?;
@@ -155,7 +155,7 @@ fn ended_inside(target: &mut Target, len: usize) -> Played {
 fn reset_inside(target: &mut Target, len: usize) -> Played {
     let mut peer = target.connect()?;
     peer.send(&target.payloads.frame(100)[..len])?;
-    // Whoever has read them waits for the rest.
+    // A server that has read them waits for the rest.
     thread::sleep(PAUSE);
     peer.reset();
     thread::sleep(PAUSE);

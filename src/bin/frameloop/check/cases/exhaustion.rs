@@ -142,7 +142,7 @@ fn exhausted(target: &mut Target, meanwhile: fn(&Target) -> Played) -> Played {
 
 /// As many connections as the server, or its listen queue, takes: `count` at most.
 fn crowd(target: &Target, count: u64) -> Vec<Peer> {
-    // A full listen queue does not answer a SYN (listen(2)): nobody has to wait for it for long.
+    // A full listen queue does not answer a SYN (listen(2)), so a short timeout is enough.
     let patience = Patience::new(QUEUE_FULL / 2, target.patience.left());
     (0..count).map_while(|_| Peer::connect(target.addr, patience).ok()).collect()
 }

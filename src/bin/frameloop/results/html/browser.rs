@@ -80,7 +80,7 @@ fn assert_plotted(name: &str, results: &Results, plots: &str) {
     }
 }
 
-/// Runs before the page's scripts: notes where texts are drawn, and tells the page around it what came of it.
+/// Runs before the page's scripts: notes where texts are drawn, and reports the result to the enclosing page.
 const WATCH: &str = r#"
     const drawn = new Map();
     const { fillText, clearRect } = CanvasRenderingContext2D.prototype;

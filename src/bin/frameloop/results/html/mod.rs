@@ -167,7 +167,7 @@ fn baseline(results: &Results) -> Markup {
         let (this, earlier) = (row.unit.show(row.this), row.unit.show(row.baseline));
         vec![row.name.clone(), this, earlier, row.ratio_text()]
     });
-    let title = format!("Beside the baseline, {}", baseline.title);
+    let title = format!("Compared with the baseline, {}", baseline.title);
     table(&title, &["", "this", "baseline", "ratio"], rows.collect())
 }
 
