@@ -78,7 +78,7 @@ fn turn_until(reactor: &mut Reactor<Caller>, is_done: impl Fn(&Caller) -> bool) 
     }
 }
 
-/// A port on which nobody listens, for as long as the test runs.
+/// A port without a listener, for as long as the test runs.
 fn deaf_port() -> (SocketAddr, TcpListener) {
     let holder = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     holder.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -130,7 +130,7 @@ fn a_source_address_is_used_and_a_foreign_one_is_named() {
     turn_until(&mut reactor, |caller| caller.opened.len() == 1);
     assert_eq!(listener.accept().unwrap().1.ip(), SocketAddr::from(([127, 9, 8, 7], 0)).ip());
 
-    // RFC 5737: an address for documentation, and nobody's.
+    // An address for documentation, which no machine has (RFC 5737).
     let id = reactor.cx().dial(Dial::to(addr).bind([192, 0, 2, 1].into())).unwrap();
     turn_until(&mut reactor, |caller| !caller.failed.is_empty());
     assert_eq!(reactor.handler().failed, [(id, DialError::SourceNotLocal)]);

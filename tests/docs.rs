@@ -164,7 +164,7 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// The flags of `serve` with their defaults, as `--help` tells them.
+/// The flags of `serve` with their defaults, as `--help` shows them.
 #[cfg(feature = "cli")]
 fn defaults_of(subcommand: &str) -> std::collections::BTreeMap<String, Option<String>> {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_frameloop"));

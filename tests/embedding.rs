@@ -61,7 +61,7 @@ const OWN: Token = Token(8);
 /// How often the outer loop looks whether its test is over. The reactor gets no turn for that.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Another loop, which waits for the reactor's descriptor beside a source of its own.
+/// Another loop, which waits for the reactor's descriptor and for a source of its own.
 struct Outer<H: Handler> {
     server: Server<H>,
     poll: Poll,
@@ -134,7 +134,7 @@ fn a_reactor_is_driven_by_another_loop_through_its_descriptor() {
             assert_eq!(outer.read(client, 104), frame(&[round; 100]));
         }
     }
-    // More than a turn's budgets: the rest is told by the deadline, not by the descriptor.
+    // More than a turn's budgets: the rest is due by the deadline, not by the descriptor.
     let large = pattern(1 << 20);
     let mut writing = clients[0].try_clone().unwrap();
     writing.set_nonblocking(false).unwrap();

@@ -175,7 +175,7 @@ fn bytes_of(text: &str) -> Vec<u8> {
     text.split_whitespace().map(byte).collect()
 }
 
-/// The server of an exchange, by the flags that stand beside it.
+/// The server of an exchange, with the flags that the page gives for it.
 fn config(flags: &str) -> ConfigBuilder {
     let config = Config::builder();
     match flags.split(' ').collect::<Vec<_>>()[..] {

@@ -136,7 +136,7 @@ fn what_is_sent_follows_from_the_seed() {
 
 #[test]
 fn a_server_that_hangs_is_left_alone_after_the_first_case_and_the_rest_says_why() {
-    // The system connects for it, and nobody accepts.
+    // The kernel completes the connection, and it is never accepted.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let done = check(&[&addr, "--timeout", "100ms", "--json"]);

@@ -21,7 +21,7 @@ fn assert_echoed(args: &[&str], input: &[u8], stdout: &str) {
     assert_eq!((echoed.code, echoed.stdout.as_str(), echoed.stderr.as_str()), (Some(0), stdout, ""));
 }
 
-/// The address of a server that does with its only connection what it is told.
+/// The address of a server that runs `serve` on its only connection.
 fn server_that(act: impl FnOnce(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();

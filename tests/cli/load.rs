@@ -87,7 +87,7 @@ fn errors_exit_with_1_unless_they_are_expected() {
     assert_eq!(load(&[addr, "--expect", "errors==0"]).code, Some(99));
 }
 
-/// A port on which nobody listens, for as long as the first is held.
+/// A port without a listener, for as long as the first is held.
 fn socket2_holder() -> (socket2::Socket, String) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

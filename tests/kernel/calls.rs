@@ -67,7 +67,7 @@ fn assert_least(calls: &BTreeMap<String, u64>) {
     assert_least_for_connections(calls);
     // The peer has finished, and no other process holds the socket: `close` sends our FIN.
     assert_eq!(total(&["shutdown"]), 0, "{calls:?}");
-    // One for each of what the clients do; and buffers are given back when nobody does anything. Far more would be spinning.
+    // One for each of what the clients do; and buffers are given back when the clients are silent. Far more would be spinning.
     assert!(total(&["epoll_wait", "epoll_pwait", "epoll_pwait2"]) <= 2 * (exchanges + 2 * CONNECTIONS), "{calls:?}");
 }
 
@@ -77,7 +77,7 @@ fn assert_least_for_connections(calls: &BTreeMap<String, u64>) {
     let total = |names: &[&str]| total(calls, names);
     assert_eq!(total(&["epoll_ctl"]), CONNECTIONS, "registrations: {calls:?}");
     assert_eq!(total(&["close"]), CONNECTIONS, "{calls:?}");
-    // Each batch that is accepted ends with a call that finds nobody.
+    // Each batch that is accepted ends with a call that finds no connection.
     assert!(total(&["accept4"]) <= 2 * CONNECTIONS, "{calls:?}");
     assert_eq!(total(&["accept", "ioctl", "setsockopt", "getsockopt", "getsockname"]), 0, "{calls:?}");
     // With debug assertions, the standard library asks whether a descriptor is open before it closes it.

@@ -23,7 +23,7 @@ const THREADS: u64 = 4;
 /// By how much the second half of the cycles may grow the process, in parts of its resident memory.
 const SLOPE_MAX: f64 = 0.01;
 
-/// One connection's life. What ends it, and so why it is counted as ended, is told by [`reason`].
+/// One connection's life. [`reason`] returns the close reason under which it is counted.
 fn live(mut client: Client, kind: u64) {
     match kind {
         // FIN: without a word, after a frame, and with the reply on its way.

@@ -12,7 +12,7 @@ const CLIENTS: usize = 80;
 const LIMIT: u64 = 64;
 const ROUNDS: u64 = 7;
 
-/// From when a descriptor is free to when somebody who waits in the listen queue is served.
+/// From when a descriptor is free to when a connection in the listen queue is served.
 const PROMISED: Duration = Duration::from_millis(200);
 
 /// A server without a descriptor for one connection more.

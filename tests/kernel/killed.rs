@@ -10,7 +10,7 @@ use crate::support::{
 use crate::{ADDR, addr_of_part, counter, has_descriptors, part};
 
 const MAX: usize = 2_000;
-/// Beside one bystander.
+/// In addition to one bystander.
 const KILLED: usize = MAX - 1;
 
 /// Not a test of its own: the process that the next one kills.

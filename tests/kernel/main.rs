@@ -1,6 +1,6 @@
 //! The server and the kernel's own behavior: limits, signals, dead peers and dead links, on real sockets.
 //!
-//! What a machine lacks for a test is told in a line `skipped: …`, past the test harness, so that it is always seen. With
+//! What a machine lacks for a test is reported in a line `skipped: …`, past the test harness, so that it is always seen. With
 //! `FRAMELOOP_TEST_SKIPS_NOTHING` set, a test that would be skipped fails.
 
 #![cfg(all(target_os = "linux", feature = "cli"))]

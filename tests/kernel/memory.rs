@@ -16,7 +16,7 @@ const MEMORY: u64 = 32 * MIB;
 const FRAME_LEN: u32 = 4 << 20;
 const FLOODERS: usize = 100;
 
-/// What the process may map beside what it has mapped at rest: the buffers of all connections, those kept for reuse
+/// What the process may map in addition to what it maps at rest: the buffers of all connections, those kept for reuse
 /// (16 MiB), one frame put together, and what an allocator loses.
 const MAPPED_MAX: u64 = MEMORY + 24 * MIB;
 
@@ -82,7 +82,7 @@ impl<'a> Flooder<'a> {
         true
     }
 
-    /// Whether the server has closed it, as far as that can be told without reading.
+    /// Whether the server has closed it, as far as that shows without reading.
     fn has_ended(&self) -> bool {
         match self.client.stream.peek(&mut [0]) {
             Ok(len) => len == 0,
@@ -91,7 +91,7 @@ impl<'a> Flooder<'a> {
     }
 }
 
-/// Floods until told to end. Who is cut or refused comes again.
+/// Floods until `is_over`. A client that is closed or refused connects again.
 fn flood<'a>(addr: SocketAddr, count: usize, is_over: &AtomicBool, bytes: impl Fn(usize) -> (&'a [u8], bool)) {
     let mut flooders: Vec<_> = (0..count).map(|index| Flooder::new(addr, bytes(index))).collect();
     while !is_over.load(Ordering::Relaxed) {

@@ -23,7 +23,7 @@ struct Machines {
 enum Fault {
     /// The client's end is down: the server's has no carrier.
     Unplugged,
-    /// Both ends are well, and nothing arrives: what is sent is addressed to nobody on the link.
+    /// Both ends are well, and nothing arrives: what is sent has no receiver on the link.
     Lossy,
 }
 
@@ -131,7 +131,7 @@ fn ip_words(words: &[&str]) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().into()) }
 }
 
-/// Tells a part how many frames to send.
+/// How many frames a part sends.
 const FRAMES: &str = "FRAMELOOP_TEST_FRAMES";
 
 /// The frames of a client that is always busy: their length, how often one is sent, and after how many replies it says so
@@ -215,7 +215,7 @@ const DEADLINES: [&str; 6] = ["--frame-timeout", "2s", "--write-timeout", "2s", 
 const PROBED: Duration = Duration::from_secs(6);
 
 /// Not a test of its own: a connection that is silent; one that sends a byte now and then, so that a frame is always under
-/// way and none is late; and one that reads a little of what it is owed now and then, so that output
+/// way and none is late; and one that reads a little of its replies now and then, so that output
 /// never stalls.
 #[test]
 #[ignore = "is run by another test"]
@@ -246,7 +246,7 @@ fn part_of_three_clients() {
     }
 }
 
-/// A link that does not heal while anybody waits for it: the server's own deadlines end what is under way, and the kernel's
+/// A link that does not heal within any deadline: the server's own deadlines end what is under way, and the kernel's
 /// probes what is silent.
 #[track_caller]
 fn does_not_heal(fault: Fault) {

@@ -22,7 +22,7 @@ use crate::support::{Client, PATIENCE, frame};
 
 const PEERS: u64 = 200;
 
-/// Tells a part that it is played.
+/// Set where a part is played.
 const PLAYED: &str = "FRAMELOOP_TEST_PLAYED";
 
 /// Sends a frame back where it lies; or, asked by its first byte, an answer that goes out in a call of several pieces.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Client, Process, frame, payload};
 
-/// The kernel tells that there is room again once a third of its buffer is free (`sk_stream_is_writeable`), and the buffer
+/// The kernel reports that there is room again once a third of its buffer is free (`sk_stream_is_writeable`), and the buffer
 /// grows to 4 MB (`net.ipv4.tcp_wmem`). A peer that takes less than a third of that within the write timeout is still one
 /// that reads all the time.
 #[test]

@@ -91,7 +91,7 @@ fn a_frame_whose_rest_came_meanwhile_is_in_time_and_one_whose_rest_did_not_come_
     assert_eq!(late.end(), End::InOrder);
 }
 
-/// More peers are ready at once than one poll tells of.
+/// More peers are ready at the same time than one poll reports.
 #[test]
 fn of_two_thousand_peers_whose_frames_rest_came_meanwhile_none_is_late() {
     const CLIENTS: usize = 2_000;

@@ -1,4 +1,4 @@
-//! Connections beside the active ones.
+//! Connections in addition to the active ones.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// What a server does with a client, told its number; it ends when this returns.
+/// What a server does with a client, given its number; the connection is closed when this returns.
 pub(crate) type Manner = dyn Fn(usize, &mut TcpStream) + Send + Sync;
 
 /// Serves until it is dropped.

@@ -18,7 +18,7 @@ fn stalls() -> Double {
         loop {
             let guard = LOCK.lock();
             if FRAMES.fetch_add(1, Ordering::Relaxed) == 400 {
-                // What is tested is a stall: nobody waits for anything here.
+                // The sleep is the stall that is tested, not a wait for something.
                 thread::sleep(Duration::from_secs(1));
             }
             drop(guard);

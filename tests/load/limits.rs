@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 use crate::support::{Server, patient};
 use crate::{outcome, plan};
 
-/// A socket that is bound, and listens for `backlog` if there is one; nobody accepts.
+/// A socket that is bound, and listens for `backlog` if there is one; it never accepts.
 fn bound(backlog: Option<i32>) -> (Socket, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

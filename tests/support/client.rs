@@ -1,4 +1,4 @@
-//! A blocking client that knows the wire by itself, and tells the ends of a connection apart.
+//! A blocking client with its own code for the wire, which distinguishes how connections end.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -37,7 +37,7 @@ impl Client {
         Self::of(socket.into())
     }
 
-    /// Connects with the smallest buffer and the smallest segments: of what the server writes and nobody reads, the
+    /// Connects with the smallest buffer and the smallest segments: of what the server writes and the client does not read, the
     /// kernel takes some tens of kilobytes, where it would take megabytes.
     pub(crate) fn connect_narrow(addr: SocketAddr) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

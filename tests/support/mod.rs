@@ -1,7 +1,7 @@
 //! What the tests on real sockets share: a server, a client that takes nothing for granted, and ways to wait.
 //!
-//! A server is stopped when it is dropped, and a child process killed, so a test that fails leaves nothing behind. Nobody
-//! sleeps until something has happened: a wait is a blocking read with a timeout, or a question repeated until a deadline.
+//! A server is stopped when it is dropped, and a child process killed, so a test that fails leaves nothing behind. No
+//! test sleeps until something has happened: a wait is a blocking read with a timeout, or a question repeated until a deadline.
 
 // Every test file has its own copy of this, and uses a part of it.
 #![allow(dead_code, unused_imports)]

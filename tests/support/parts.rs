@@ -21,7 +21,7 @@ pub(crate) fn part(name: &str) -> Command {
     command
 }
 
-/// Tells a part whom to connect to; without it, it is played by nobody.
+/// The address that a part connects to; without it, the part is not played.
 pub(crate) const ADDR: &str = "FRAMELOOP_TEST_ADDR";
 
 pub(crate) fn addr_of_part() -> Option<std::net::SocketAddr> {

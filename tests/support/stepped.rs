@@ -319,7 +319,7 @@ pub(crate) fn frames(payloads: &[&[u8]]) -> Vec<u8> {
     payloads.iter().flat_map(|payload| frame(payload)).collect()
 }
 
-/// `len` bytes that tell where they stand.
+/// `len` bytes whose values depend on their positions.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
 }

@@ -90,7 +90,7 @@ fn each_end_is_counted_in_order_or_as_abrupt() {
     assert_eq!(counted.iter().sum::<u64>(), ENDINGS.len() as u64 * CLIENTS, "{counters}");
 }
 
-/// FIN has come, output is owed and not taken: the kernel reports the end for as long as it lasts.
+/// FIN has arrived, and output is pending and not accepted: the kernel reports the end for as long as it lasts.
 #[test]
 fn peers_that_finished_and_do_not_read_cost_no_processor_time() {
     let (server, addr) = Process::serve(&["--write-timeout", "0"]);

@@ -17,7 +17,7 @@ fn server(write_timeout: Option<Duration>) -> Server {
     Server::start(config.write_timeout(write_timeout))
 }
 
-/// Asks how much is buffered until somebody is done, and returns the most.
+/// Samples how much is buffered until the client is done, and returns the maximum.
 fn most_buffered_until(server: &Server, is_done: impl Fn() -> bool) -> u64 {
     let mut most = 0;
     while !is_done() {

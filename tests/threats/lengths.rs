@@ -20,7 +20,7 @@ const fn allowed(received: usize) -> usize {
     2 * received + (4 << 10)
 }
 
-/// Everything that makes a `Config` without being told its limits. The command line's own is tried by itself.
+/// Everything that makes a `Config` without given limits. The command line's own is tried by itself.
 fn constructors() -> [(&'static str, Config); 3] {
     [
         ("Config::default", Config::default()),
@@ -165,7 +165,7 @@ fn the_command_lines_defaults_are_guarded_as_well() {
     let grown = data() - before;
     println!("{} connections hold {buffered} bytes, and the process has grown by {grown}", holders.len());
     assert!(buffered <= (holders.len() * allowed(4 + SENT)) as u64, "{buffered} bytes");
-    // Address space that was asked for and never touched is told here too.
+    // Address space that was requested and never touched counts here too.
     assert!(grown < 1 << 20, "the process has grown by {grown} bytes");
     drop(others);
 }

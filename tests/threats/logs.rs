@@ -1,4 +1,4 @@
-//! The log: named protocols, ten lines a second, and nothing in them that a peer could have put there.
+//! The log: named protocols, ten lines per second, and nothing in them that a peer could have put there.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -51,7 +51,7 @@ fn another_protocol_is_named_in_one_log_line_and_counted() {
     }
 }
 
-/// More than the ten lines a second that each site may write, for so long.
+/// Longer than a second, so that each site's limit of ten lines per second begins again.
 const FLOOD: Duration = Duration::from_millis(1_100);
 const LINES_A_SECOND: usize = 10;
 const SECOND: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ fn a_flood_of_refused_connections_is_told_in_ten_lines_a_second_and_a_count() {
 
 #[test]
 fn a_flood_of_handler_panics_is_told_in_ten_lines_a_second_and_a_count() {
-    // Past the panic hook, which would tell each.
+    // This bypasses the panic hook, which would print each.
     let hooks = Hooks::default().on_frame(|_, _| resume_unwind(Box::new("a panic that is part of the test")));
     let mut server = Server::new(Config::default(), hooks);
     assert_few_lines(&mut server, "on_frame panicked: a panic that is part of the test", "handler panics", |server| {

@@ -27,7 +27,7 @@ use std::time::Duration;
 /// How often a promise of milliseconds may be tried to be kept, on a machine that has other things to do.
 const ROUNDS: usize = 5;
 
-/// Whether a promise was kept in one of the rounds; tells all that it took if it was not.
+/// Whether a promise was kept in one of the rounds; otherwise prints all measurements.
 #[track_caller]
 fn assert_kept_once(promised: Duration, mut round: impl FnMut() -> Duration) {
     let mut taken = Vec::new();

@@ -12,7 +12,7 @@ const PROMISED: Duration = Duration::from_millis(100);
 /// More than the kernel takes for a peer that does not read.
 const STUCK_LEN: usize = 15 << 20;
 
-/// A client that is owed more than the kernel takes, and reads none of it.
+/// A client with more pending output than the kernel accepts, which reads none of it.
 fn stuck_reader(addr: SocketAddr) -> Client {
     let mut client = Client::connect_narrow(addr);
     client.send_bytes(&frame(&payload(9, STUCK_LEN)));

@@ -1,4 +1,4 @@
-//! Measurements: how long others wait beside a flooder, and in a burst of connects.
+//! Measurements: how long others wait alongside a flooder, and in a burst of connects.
 //!
 //! That they wait for a bounded amount of work is asserted in virtual time (`src/tests/sim/threats/fairness.rs`). How long that
 //! takes depends on the machine, so it is measured only where `FRAMELOOP_TEST_TIMED` is set.
@@ -128,7 +128,7 @@ fn during_a_burst_of_twenty_thousand_connects_those_who_are_there_have_a_p99_of_
     }
     let mut measured = Vec::new();
     for _ in 0..ROUNDS {
-        // As many as it may have open files are let in, and whoever comes then is refused.
+        // As many as there are descriptors are accepted, and later clients are refused.
         let (server, addr) = Process::serve(&["-q"]);
         let mut pingers: Vec<_> = iter::repeat_with(|| connect_and_ping(addr)).take(PINGERS).collect();
         let begun = Instant::now();

@@ -6,7 +6,7 @@ pub(crate) struct Beast {
     pub(crate) name: &'static str,
     /// The cases that fail when all are played.
     pub(crate) fails: &'static [&'static str],
-    /// The case after which nobody is served.
+    /// The case after which no client is served.
     pub(crate) ends_in: Option<&'static str>,
     /// Cases that fail on a server of their own.
     pub(crate) alone: &'static [&'static str],
