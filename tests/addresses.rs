@@ -56,7 +56,7 @@ fn socket_in(directory: &Directory, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_unix_path_that_cannot_be_listened_on_is_refused_with_its_cause() {
+fn unix_listen_error_names_its_cause() {
     let directory = Directory::new("listen");
     let dir = directory.0.display();
     let (live_path, full_path) = (directory.path("live.sock"), directory.path("full.sock"));
@@ -108,7 +108,7 @@ fn a_unix_path_that_cannot_be_listened_on_is_refused_with_its_cause() {
 }
 
 #[test]
-fn a_unix_path_of_107_bytes_is_listened_on_and_one_of_108_is_refused() {
+fn unix_path_of_107_bytes_works_and_108_is_refused() {
     let directory = Directory::new("long");
     let path_of = |len: usize| {
         let begin = directory.path("");
@@ -133,7 +133,7 @@ fn a_unix_path_of_107_bytes_is_listened_on_and_one_of_108_is_refused() {
 }
 
 #[test]
-fn a_unix_path_that_cannot_be_connected_to_is_refused_with_its_cause() {
+fn unix_connect_error_names_its_cause() {
     let directory = Directory::new("connect");
     let dir = directory.0.display();
     let stale = socket_in(&directory, "stale.sock");
@@ -159,7 +159,7 @@ fn a_unix_path_that_cannot_be_connected_to_is_refused_with_its_cause() {
 }
 
 #[test]
-fn a_tcp_address_that_cannot_be_listened_on_is_refused_with_its_cause() {
+fn tcp_listen_error_names_its_cause() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().map(|addr| (taken, addr)).unwrap();
     let cases = [
@@ -221,7 +221,7 @@ fn an_abstract_name_is_served_dialed_and_gone_with_its_listener() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_abstract_name_has_from_1_to_107_bytes_and_a_file_may_begin_with_an_at_sign() {
+fn abstract_name_has_1_to_107_bytes() {
     let long = |len: usize| {
         let begin = format!("@{}-", std::process::id());
         PathBuf::from(format!("{begin}{}", "a".repeat(1 + len - begin.len())))

@@ -8,7 +8,7 @@ use std::{env, fs};
 use frameloop::{Address, Config, Echo, Reactor};
 
 #[test]
-fn a_relative_unix_path_is_removed_from_the_directory_it_was_bound_in() {
+fn relative_unix_path_is_removed_from_its_directory() {
     let root = env::temp_dir().join(format!("frameloop-directory-{}", std::process::id()));
     let (bound_in, elsewhere) = (root.join("bound in"), root.join("elsewhere"));
     for directory in [&bound_in, &elsewhere] {

@@ -48,7 +48,7 @@ fn every_flag_has_the_default_that_the_tables_give() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn every_case_of_the_grader_is_in_its_page_with_what_it_does_and_its_chapter() {
+fn every_case_of_the_grader_is_in_its_page() {
     let output =
         std::process::Command::new(env!("CARGO_BIN_EXE_frameloop")).args(["check", "--list", "--json"]).output();
     let list: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();

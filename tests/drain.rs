@@ -37,7 +37,7 @@ fn a_drain_answers_what_has_come_and_then_closes() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn a_signal_right_after_the_start_is_a_drain_of_nobody() {
+fn signal_right_after_start_drains_no_connection() {
     let (server, _) = support::Process::serve(&["--drain-timeout", "1h"]);
     server.signal("TERM");
     assert_eq!(server.outcome().drain_report(), (0, 0, 0));

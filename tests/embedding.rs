@@ -35,7 +35,7 @@ fn run_returns_when_it_is_drained() {
 }
 
 #[test]
-fn a_turn_of_zero_returns_at_once_and_a_longer_one_at_its_timeout() {
+fn turn_returns_at_its_timeout() {
     let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
     for timeout in [Duration::ZERO, Duration::from_millis(30)] {
         let begin = Instant::now();
@@ -158,7 +158,7 @@ fn a_reactor_is_driven_by_another_loop_through_its_descriptor() {
 }
 
 #[test]
-fn another_loop_is_told_of_events_that_one_poll_did_not_take() {
+fn outer_loop_is_woken_for_events_left_by_a_poll() {
     let config = Config::builder().events_per_turn(1).build().unwrap();
     let (own, _other_end) = UnixStream::pair().unwrap();
     let mut outer = Outer::new(Server::new(config, Echo), &own);
@@ -205,7 +205,7 @@ fn settle(server: &mut Server<Hooks>) {
 }
 
 #[test]
-fn a_source_that_is_unwatched_reports_nothing_and_its_descriptor_can_be_watched_again() {
+fn unwatched_source_can_be_watched_again() {
     let mut server = Server::new(Config::default(), Hooks::default());
     let (watched, mut far_end) = UnixStream::pair().unwrap();
     let old = server.reactor.watch(&watched).unwrap();
@@ -225,7 +225,7 @@ fn a_source_that_is_unwatched_reports_nothing_and_its_descriptor_can_be_watched_
 }
 
 #[test]
-fn a_source_that_was_closed_reports_nothing_though_a_duplicate_lives() {
+fn closed_source_with_duplicate_reports_nothing() {
     let mut server = Server::new(Config::default(), Hooks::default());
     let (watched, mut far_end) = UnixStream::pair().unwrap();
     let old = server.reactor.watch(&watched).unwrap();
@@ -268,7 +268,7 @@ fn pair_numbered(number: RawFd) -> Option<(UnixStream, UnixStream)> {
 }
 
 #[test]
-fn a_source_with_the_number_of_one_that_was_closed_has_an_id_of_its_own() {
+fn source_with_reused_number_has_new_id() {
     let mut server = Server::new(Config::default(), Hooks::default());
     let (first_id, _duplicate, mut to_first, (second, mut to_second)) = (0..1_000)
         .find_map(|_| {

@@ -16,7 +16,7 @@ use support::{
 };
 
 #[test]
-fn a_frame_of_exactly_the_limit_is_echoed_and_one_byte_more_closes_after_the_earlier_replies() {
+fn frame_at_limit_is_echoed_and_one_byte_more_closes() {
     for limit in [0, 1, 1_000, 65_536, 100_000, 16 << 20] {
         let server = Server::start(patient().max_payload(limit));
         let longest = payload(1, limit as usize);
@@ -31,7 +31,7 @@ fn a_frame_of_exactly_the_limit_is_echoed_and_one_byte_more_closes_after_the_ear
 
 /// Closing with input unread sends RST, which would overtake the replies.
 #[test]
-fn earlier_replies_arrive_although_the_peer_keeps_sending_after_a_length_over_the_limit() {
+fn earlier_replies_arrive_while_peer_keeps_sending() {
     const REPLIES: usize = 1_000;
     let server = Server::start(patient().max_payload(1_000));
     let sent = payload(1, 1_000);
@@ -57,7 +57,7 @@ fn k_frames_and_a_fin_are_answered_with_k_frames_and_a_fin() {
 
 /// The watermark is so high that reading does not pause: the FIN is read while most of the reply waits for its reader.
 #[test]
-fn what_is_owed_when_the_fin_comes_is_sent_when_the_peer_reads_at_last() {
+fn pending_output_at_fin_is_sent_when_peer_reads() {
     let server = Server::start(patient().output_high_water(64 << 20));
     let mut client = server.connect();
     SockRef::from(&client.stream).set_recv_buffer_size(64 << 10).unwrap();

@@ -70,7 +70,7 @@ const THREADS: usize = 8;
 const MESSAGES: usize = 2_000;
 
 #[test]
-fn messages_of_many_threads_all_arrive_in_order_and_wake_a_busy_loop_once() {
+fn messages_of_threads_arrive_in_order_with_one_wake() {
     let (entered, has_entered) = channel();
     let (open, gate) = channel();
     let (handle, _, running) = spawn(Collect { messages: Vec::new(), entered, gate });
@@ -164,7 +164,7 @@ fn a_snapshot_of_the_stats_is_of_what_was_done_before() {
 }
 
 #[test]
-fn after_the_reactor_everything_is_gone_and_the_message_comes_back() {
+fn handle_after_reactor_returns_the_message() {
     let server = Server::new(Config::default(), Hooks::default());
     let handle = server.reactor.handle();
     drop(server);
@@ -205,7 +205,7 @@ fn stats_of_a_reactor_that_was_drained_or_stopped_fails_at_once() {
 }
 
 #[test]
-fn stats_asked_for_before_the_last_turn_and_not_served_in_it_fails() {
+fn stats_not_served_by_the_last_turn_fail() {
     let (handle, _, running) = spawn(Hooks::default());
     let (open, gate) = channel();
     let (entered, has_entered) = channel();
@@ -230,7 +230,7 @@ fn stats_asked_for_before_the_last_turn_and_not_served_in_it_fails() {
 }
 
 #[test]
-fn stats_on_the_thread_that_drives_the_reactor_fails_in_a_callback_and_between_turns() {
+fn stats_on_the_reactors_own_thread_fail() {
     let (handle, _, running) = spawn(Hooks::default());
     let asking = handle.clone();
     let (sender, receiver) = channel();
@@ -253,7 +253,7 @@ fn stats_on_the_thread_that_drives_the_reactor_fails_in_a_callback_and_between_t
 }
 
 #[test]
-fn stats_of_a_reactor_without_a_turn_are_zero_and_nothing_is_waited_for() {
+fn stats_before_the_first_turn_are_zero() {
     let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
     listen(&mut reactor);
     assert_eq!(stats_of(&reactor.handle()).map(|stats| (stats.polls, stats.accepted)), Ok((0, 0)));
@@ -261,7 +261,7 @@ fn stats_of_a_reactor_without_a_turn_are_zero_and_nothing_is_waited_for() {
 }
 
 #[test]
-fn stats_of_a_reactor_that_moved_to_another_thread_come_from_there() {
+fn stats_come_from_the_thread_that_drives() {
     let mut reactor = Reactor::new(Config::default(), Hooks::default()).unwrap();
     let handle = reactor.handle();
     let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
@@ -276,7 +276,7 @@ fn stats_of_a_reactor_that_moved_to_another_thread_come_from_there() {
 }
 
 #[test]
-fn who_waits_for_stats_is_told_when_the_reactor_goes_instead() {
+fn waiting_stats_fail_when_the_reactor_finishes() {
     let mut reactor = Reactor::new(Config::default(), Hooks::default()).unwrap();
     let handle = reactor.handle();
     let _ = reactor.turn(Some(Duration::ZERO)).unwrap();
@@ -311,7 +311,7 @@ fn an_idle_reactor_has_no_deadline_and_no_work() {
 }
 
 #[test]
-fn a_reactor_that_had_a_burst_is_without_a_deadline_again_once_its_buffers_are_given_back() {
+fn reactor_after_burst_has_no_deadline_once_trimmed() {
     // After so long it looks whether the client has acknowledged everything, once.
     let config = Config::builder().write_timeout(Some(Duration::from_secs(1))).build().unwrap();
     let mut server = Server::new(config, Echo);

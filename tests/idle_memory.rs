@@ -72,7 +72,7 @@ const CONNECTIONS: usize = 4_000;
 const MIO_DEBUG_BYTES: f64 = if cfg!(debug_assertions) { 16.0 } else { 0.0 };
 
 #[test]
-fn an_idle_connection_takes_at_most_128_bytes_after_an_echo_of_16_kib() {
+fn idle_connection_takes_128_bytes_after_16_kib_echo() {
     let request = frame(&pattern(16 << 10));
     let mut received = vec![0; request.len()];
     let bytes = bytes_per_connection(affordable(CONNECTIONS), |server, client| {
@@ -84,7 +84,7 @@ fn an_idle_connection_takes_at_most_128_bytes_after_an_echo_of_16_kib() {
 }
 
 #[test]
-fn an_idle_connection_takes_at_most_128_bytes_also_after_a_frame_in_pieces() {
+fn idle_connection_takes_128_bytes_after_split_frame() {
     let request = frame(&pattern(16 << 10));
     let mut received = vec![0; request.len()];
     let bytes = bytes_per_connection(affordable(CONNECTIONS), |server, client| {

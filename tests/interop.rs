@@ -41,7 +41,7 @@ async fn echoed_by_a_codec(addr: SocketAddr, payloads: Vec<Bytes>) -> usize {
 }
 
 #[test]
-fn a_length_delimited_codec_gets_back_what_it_sends_on_many_connections() {
+fn length_delimited_codec_is_echoed_on_many_connections() {
     const CLIENTS: usize = 16;
     let server = Server::start(patient());
     let addr = server.addr;

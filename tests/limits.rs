@@ -18,7 +18,7 @@ fn assert_refused(client: &mut Client) {
 }
 
 #[test]
-fn one_connection_past_the_limit_is_refused_and_after_a_close_accepting_resumes() {
+fn connection_above_limit_is_refused_until_one_closes() {
     const MAX: usize = 20;
     let server = Server::start(patient().max_connections(MAX));
     let mut clients: Vec<_> = (0..MAX).map(|_| server.connect()).collect();
@@ -44,7 +44,7 @@ fn one_connection_past_the_limit_is_refused_and_after_a_close_accepting_resumes(
 }
 
 #[test]
-fn one_connection_past_the_limit_of_its_address_is_refused_and_other_addresses_are_not() {
+fn connection_above_address_limit_is_refused() {
     const MAX: usize = 5;
     let (one, other) = ([127, 0, 0, 1], [127, 0, 0, 2]);
     let server = Server::start(patient().max_per_ip(Some(MAX)));
@@ -107,7 +107,7 @@ fn full_server_serves_newcomers_in_place_of_silent_connections() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn the_default_limit_of_connections_keeps_the_kernels_limit_from_being_met() {
+fn default_connection_limit_stays_below_the_kernels() {
     let (server, addr) = support::Process::serve_with_descriptors(64, &[]);
     let mut clients: Vec<_> = (0..100).map(|_| Client::connect(addr)).collect();
     let mut served = 0;

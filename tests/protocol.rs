@@ -48,7 +48,7 @@ fn every_exchange_on_the_page_is_what_the_server_does() {
 }
 
 #[test]
-fn every_header_on_the_page_announces_the_length_beside_it() {
+fn every_header_on_the_page_announces_its_length() {
     let rows = PAGE.lines().filter_map(|line| {
         let mut cells = line.trim_matches('|').split('|').map(str::trim);
         let (len, header) = (cells.next()?, cells.next()?.trim_matches('`'));

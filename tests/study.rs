@@ -36,7 +36,7 @@ fn every_case_that_a_page_plays_is_there() {
 }
 
 #[test]
-fn every_chapter_has_a_picture_a_trace_an_exercise_and_what_grades_it() {
+fn every_chapter_has_all_its_parts() {
     let is_list = |page: &PathBuf| page.ends_with("mutants.md") || page.ends_with("symptoms.md");
     for page in chapters().into_iter().filter(|page| !is_list(page)) {
         let text = fs::read_to_string(&page).unwrap();

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_were_made_and_not_served_have_the_cause_that_fits() {
+    fn unserved_connections_have_the_right_cause() {
         let nothing = Found::default;
         let cases = [
             (Found { turned_away: 3, ..nothing() }, "3 connections: the server ended them before", "--max-connections"),

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_differ_from_frame_to_frame_and_from_connection_to_connection() {
+    fn payloads_differ_by_frame_and_by_connection() {
         let payloads = Payloads::new(64..=64);
         let payloads: HashSet<&[u8]> = (0..100)
             .flat_map(|conn| (0..10).map(move |frame| (conn, frame)))

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_that_cannot_work_says_what_was_asked_and_what_is_allowed() {
+    fn invalid_plan_error_names_value_and_allowed_range() {
         let plan = Plan::default;
         let cases = [
             (Plan { connections: 0, ..plan() }, "connections is 0 and must be at least 1"),

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_did_not_bind_removes_no_path_and_shuts_nothing_down() {
+    fn process_that_did_not_bind_removes_no_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("forked");
         let mut listener = bind(&path);

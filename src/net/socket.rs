@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn keepalive_sets_interval_and_probes_of_accepted_and_dialed_connections() {
+    fn keepalive_sets_interval_and_probes() {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         for (idle, interval) in [(1, 1), (4, 1), (5, 1), (9, 1), (10, 2), (60, 12), (7_200, 1_440), (32_767, 6_553)] {
             let config = Config::builder().keepalive(Some(Duration::from_secs(idle))).build().unwrap();

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn callbacks_alone_use_at_most_a_quarter_and_leave_room_to_timers() {
+    fn callbacks_use_at_most_a_quarter_of_the_budget() {
         for bytes in [TURN_BUDGET_MIN, 100_000, MIB] {
             let mut budget = budget_of(bytes);
             let count = |admit: &mut dyn FnMut() -> bool| (0..bytes).take_while(|_| admit()).count();

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_have_come_due_and_are_set_again_as_they_were_are_the_earliest() {
+    fn expired_deadlines_set_again_are_the_earliest() {
         let (mut deadlines, epoch) = deadlines();
         let since = |slot: u32| Some(epoch + slot * SECOND);
         for slot in 0..5 {

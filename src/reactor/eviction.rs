@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_that_hold_little_the_one_goes_first_that_has_held_it_for_long() {
+    fn small_holder_idle_longest_is_evicted_first() {
         let (mut eviction, epoch) = eviction();
         eviction.set(0, 60_000, true, epoch + 10 * SECOND);
         (1..=1_000).for_each(|slot| eviction.set(slot, 30_000, true, epoch + slot * (SECOND / 1_000)));
@@ -405,7 +405,7 @@ mod tests {
 
     /// Uploads of 16 MiB that all come at the same pace into 32 MiB, and begin again when they are evicted.
     #[test]
-    fn of_long_frames_that_do_not_fit_together_one_after_another_completes() {
+    fn long_frames_beyond_memory_complete_one_by_one() {
         let (mut scene, epoch) = eviction();
         let mut held = [0; 20];
         let (mut done, mut now) = (0, epoch);

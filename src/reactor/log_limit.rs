@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn many_noisy_sources_have_thirty_lines_a_second_and_are_not_remembered_beyond() {
+    fn noisy_sources_have_thirty_lines_per_second() {
         let begin = Instant::now();
         let mut limit = LogLimit::new(LINES_MAX, RESERVE);
         let mut passed = Vec::new();

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_entry_for_each_prefix_with_a_connection_and_none_for_refused_ones() {
+    fn only_prefixes_with_connections_have_entries() {
         let mut per_ip = per_ip((32, 64));
         for low in 0..10_000_u128 {
             let ip = Ipv6Addr::from_bits((0x2001_0db8 << 96) | low);

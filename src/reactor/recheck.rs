@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_reads_a_little_is_in_time_also_while_it_sends_more_than_a_turn_takes() {
+    fn slow_reader_is_in_time_while_it_sends_a_lot() {
         let frame = [&encode_header(1_000_000)[..], &[7; 999_000]].concat();
         assert_kept(Config::builder().read_budget_bytes(64), &frame, [(50, true), (1, true), (0, false)]);
     }
 
     #[test]
-    fn a_peer_that_reads_a_little_is_in_time_also_when_two_of_its_deadlines_come_at_once() {
+    fn slow_reader_is_in_time_with_two_deadlines_at_once() {
         assert_kept(Config::builder().idle_timeout(Some(TIMEOUT)), &[], [(50, true), (1, true), (0, false)]);
     }
 }

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_tells_what_it_is_about() {
+    fn token_names_its_subject() {
         let subjects = [
             Subject::Conn(ConnId { index: 0, generation: 1 }),
             Subject::Conn(ConnId { index: 20_000, generation: 7 }),

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn steady_peer_above_the_rate_is_never_behind_whatever_the_steps() {
+    fn steady_peer_above_the_rate_is_never_behind() {
         for timeout in [3, 30] {
             for rate in [5_000, 10_000, 20_000, 100_000] {
                 let per_window = rate * timeout;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_that_accepts_nothing_is_behind_after_one_window_also_without_a_rate() {
+    fn stalled_peer_is_behind_after_one_window() {
         for rate in [0, 1, 4 << 10, usize::MAX] {
             assert_eq!(windows_until_closed(30, rate, 1, |_| 0), Some(1));
         }

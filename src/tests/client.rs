@@ -164,7 +164,7 @@ fn a_payload_is_sent_while_it_is_read() {
 }
 
 #[test]
-fn a_payload_that_ends_too_early_is_an_error_and_nothing_follows_it() {
+fn payload_that_ends_early_is_an_error() {
     let mut client = Client::new(Script::new([]));
     let error = client.send_from(10, &b"hello"[..]).unwrap_err();
     assert_eq!(error.to_string(), "the payload ended before the length that its header announces");

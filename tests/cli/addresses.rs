@@ -37,7 +37,7 @@ impl Directory {
 }
 
 #[test]
-fn an_address_that_no_machine_could_use_is_a_usage_error_of_every_command() {
+fn impossible_address_is_a_usage_error_everywhere() {
     let long = format!("unix:/tmp/{}", "a".repeat(200));
     let cases: [(&str, &[&str]); 4] = [
         (&long, &["a path of a Unix socket has at most 107 bytes", "this one has 205", "use a shorter one"]),
@@ -59,7 +59,7 @@ fn an_address_that_no_machine_could_use_is_a_usage_error_of_every_command() {
 }
 
 #[test]
-fn a_zone_that_this_machine_has_not_got_is_named_with_those_it_has() {
+fn unknown_zone_error_lists_the_interfaces() {
     let addr = "[fe80::1%no-such]:7007";
     let needles = ["cannot resolve [fe80::1%no-such]:7007: this machine has no interface no-such: it has ", "lo"];
     assert_error(&mut frameloop(&["serve", "--listen", addr]), FAILURE, &needles);
@@ -79,7 +79,7 @@ fn a_zone_by_name_is_listened_on_and_connected_to() {
 }
 
 #[test]
-fn a_socket_file_is_told_to_be_live_or_left_behind() {
+fn socket_file_is_reported_as_live_or_left_behind() {
     let directory = Directory::new();
     let addr = directory.addr("a.sock");
     let serve = || frameloop(&["serve", "--listen", &addr]);

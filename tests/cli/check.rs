@@ -105,7 +105,7 @@ fn where_nothing_can_be_played_that_is_no_success() {
 }
 
 #[test]
-fn a_mistake_is_told_with_what_was_sent_and_came_and_where_to_read() {
+fn mistake_is_reported_with_bytes_and_chapter() {
     let done = check(&[&swapped(), "--level", "basic"]);
     assert_eq!(done.code, Some(1));
     assert_eq!(done.stderr, "error: 1 of 1 case failed: see the score card\n");
@@ -135,7 +135,7 @@ fn what_is_sent_follows_from_the_seed() {
 }
 
 #[test]
-fn a_server_that_hangs_is_left_alone_after_the_first_case_and_the_rest_says_why() {
+fn hanging_server_gets_one_case_and_the_rest_is_skipped() {
     // The kernel completes the connection, and it is never accepted.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
@@ -149,7 +149,7 @@ fn a_server_that_hangs_is_left_alone_after_the_first_case_and_the_rest_says_why(
 }
 
 #[test]
-fn where_nobody_listens_it_is_told_in_one_line() {
+fn missing_listener_is_an_error_in_one_line() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let done = check(&[&addr]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""));
@@ -158,7 +158,7 @@ fn where_nobody_listens_it_is_told_in_one_line() {
 }
 
 #[test]
-fn a_process_that_is_not_there_is_told_before_anything_is_played() {
+fn missing_process_is_reported_before_any_case() {
     let (_server, addr) = serve(&["-q"]);
     let done = check(&[&addr, "--pid", "4294967295"]);
     assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""));
@@ -184,7 +184,7 @@ fn what_cannot_be_played_is_a_usage_error() {
 }
 
 #[test]
-fn the_list_has_each_case_with_what_it_does_and_why_and_needs_no_server() {
+fn list_shows_each_case_without_a_server() {
     let list = |args: &[&str]| -> Value {
         let done = check(&[&["--list", "--json"], args].concat());
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));

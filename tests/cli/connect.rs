@@ -53,7 +53,7 @@ fn quit_and_exit_leave_before_the_rest_of_the_input() {
 }
 
 #[test]
-fn a_word_that_leaves_may_end_as_on_windows_and_has_nothing_else_on_its_line() {
+fn quit_word_may_end_with_crlf_and_stands_alone() {
     assert_echoed(&[], b"one\r\nquit\r\ntwo\r\n", "one\\r\n");
     assert_echoed(&["--hex"], b"6f\r\nexit\r\n6f\r\n", "6f\n");
     assert_echoed(&[], b"quit \n exit\nquit", "quit \n exit\n");
@@ -72,7 +72,7 @@ fn assert_request(stream: &mut TcpStream, payload: &[u8]) {
 }
 
 #[test]
-fn a_frame_that_nobody_asked_for_is_marked_and_is_no_reply() {
+fn unsolicited_frame_is_marked_and_not_a_reply() {
     let addr = server_that(|mut stream| {
         stream.write_all(&frame(b"welcome")).unwrap();
         assert_request(&mut stream, b"one");
@@ -100,7 +100,7 @@ fn a_frame_that_nobody_asked_for_is_marked_and_is_no_reply() {
 }
 
 #[test]
-fn frames_that_nobody_asked_for_are_taken_before_the_next_line_of_a_pipe() {
+fn unsolicited_frames_are_shown_before_next_line() {
     let addr = server_that(|mut stream| {
         for number in 0..50 {
             assert_request(&mut stream, format!("{number}").as_bytes());
@@ -117,7 +117,7 @@ fn frames_that_nobody_asked_for_are_taken_before_the_next_line_of_a_pipe() {
 }
 
 #[test]
-fn a_server_that_sends_unasked_for_ever_ends_it_after_the_timeout() {
+fn server_that_sends_forever_is_left_after_timeout() {
     for input in [b"".as_slice(), b"hi\n"] {
         let addr = server_that(|mut stream| while stream.write_all(&frame(b"news").repeat(1_000)).is_ok() {});
         let begun = Instant::now();
@@ -182,7 +182,7 @@ fn a_long_reply_is_shown_in_bounded_memory() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_long_file_is_sent_in_bounded_memory_while_its_reply_is_read() {
+fn long_file_is_streamed_in_bounded_memory() {
     let path = env::temp_dir().join(format!("frameloop-cli-{}-long-file", std::process::id()));
     let bytes: Vec<u8> = (0..64 << 20).map(|at: u32| (at % 251) as u8).collect();
     let sum = bytes.iter().map(|byte| u64::from(*byte)).sum();
@@ -313,7 +313,7 @@ fn a_reply_that_does_not_come_is_a_failure_after_the_timeout() {
 }
 
 #[test]
-fn nobody_at_the_address_is_a_failure_in_one_line() {
+fn refused_connect_is_an_error_in_one_line() {
     let refused = outcome(&mut frameloop(&["connect", "127.0.0.1:1"]));
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.starts_with("error: cannot connect to 127.0.0.1:1: "), "{refused:?}");

@@ -85,7 +85,7 @@ fn old_name_of_a_flag_and_its_variable_still_count() {
 }
 
 #[test]
-fn two_variables_that_conflict_are_a_usage_error_that_names_both() {
+fn conflicting_variables_are_a_usage_error() {
     let pairs = [
         ("load", ("FRAMELOOP_RATE", "5k"), ("FRAMELOOP_CHURN", "true")),
         ("load", ("FRAMELOOP_FRAMES", "10"), ("FRAMELOOP_DURATION", "1s")),
@@ -101,7 +101,7 @@ fn two_variables_that_conflict_are_a_usage_error_that_names_both() {
 }
 
 #[test]
-fn what_is_typed_wrong_is_an_error_whatever_the_environment_holds() {
+fn wrong_flag_is_an_error_despite_the_environment() {
     for args in
         [&["load", "-r", "1", "--churn"][..], &["load", "--sing"], &["check", "--level", "none"], &["serve", "-r"]]
     {

@@ -64,7 +64,7 @@ fn a_duration_is_what_is_measured() {
 }
 
 #[test]
-fn expectations_that_hold_are_told_and_those_that_do_not_exit_with_99() {
+fn failed_expectation_exits_with_99() {
     let holds = load(&["--expect", "errors==0", "--expect", "p99<10s", "--expect", "rate>=1"]);
     assert_eq!((holds.code, holds.stderr.as_str()), (Some(0), ""));
     assert_eq!(holds.stdout.matches("holds").count(), 3, "{}", holds.stdout);
@@ -122,7 +122,7 @@ fn several_generators_on_one_server_become_one_result() {
 }
 
 #[test]
-fn a_log_and_a_page_that_cannot_be_written_are_told_before_anything_starts() {
+fn unwritable_outputs_are_reported_before_the_run() {
     let file = PathBuf::from("/nonexistent/folder/file").display().to_string();
     for flag in ["--hlog", "--report"] {
         let failed = load(&[flag, &file]);
@@ -133,7 +133,7 @@ fn a_log_and_a_page_that_cannot_be_written_are_told_before_anything_starts() {
 }
 
 #[test]
-fn more_connections_than_descriptors_are_told_before_anything_starts() {
+fn more_connections_than_descriptors_are_reported_first() {
     let script = "ulimit -n 200; exec \"$0\" load -c 100";
     let mut command = std::process::Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_frameloop")]).env_clear();
@@ -159,7 +159,7 @@ fn ctrl_c_ends_a_run_early_with_the_whole_summary() {
 }
 
 #[test]
-fn what_came_due_while_the_generator_stood_still_over_the_end_is_asked_and_charged() {
+fn frames_due_while_stopped_are_sent_and_charged() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let rest = ["-d", "1s", "--warmup", "0", "-r", "500", "--json"];
@@ -179,7 +179,7 @@ fn what_came_due_while_the_generator_stood_still_over_the_end_is_asked_and_charg
 }
 
 #[test]
-fn a_server_that_answers_wrong_is_told_with_the_first_wrong_byte() {
+fn wrong_reply_is_reported_with_first_wrong_byte() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {

@@ -190,7 +190,7 @@ fn lines_typed_before_it_is_connected_are_frames() {
 }
 
 #[test]
-fn a_frame_that_nobody_asked_for_is_shown_above_the_prompt() {
+fn unsolicited_frame_is_shown_above_the_prompt() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let Some(mut prompt) = Prompt::open(&addr, "") else { return };
@@ -210,7 +210,7 @@ fn a_frame_that_nobody_asked_for_is_shown_above_the_prompt() {
 }
 
 #[test]
-fn a_connection_that_is_lost_at_the_prompt_ends_it_and_leaves_the_terminal_as_it_was() {
+fn lost_connection_at_prompt_restores_the_terminal() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let command = format!("sh -c '{} connect {addr}'; echo status $?; stty -a", env!("CARGO_BIN_EXE_frameloop"));

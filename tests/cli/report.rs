@@ -65,7 +65,7 @@ impl Scratch {
 }
 
 #[test]
-fn the_summary_has_the_figures_of_the_log_and_no_colour_in_a_pipe() {
+fn summary_has_the_logs_figures_and_no_color_in_a_pipe() {
     let summary = succeeded(&[A]);
     for text in ["machine-a.hlog, 2026-", "connections  25 of 25 up", "frames       900, 300/s", "errors       none"] {
         assert!(summary.contains(text), "no {text:?} in {summary}");
@@ -91,7 +91,7 @@ fn logs_of_two_machines_are_one_result_whose_sums_are_exact() {
 }
 
 #[test]
-fn the_json_is_what_the_schema_says_and_can_be_asked_for_in_the_environment() {
+fn json_matches_the_schema_also_from_the_environment() {
     let schema = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/load.schema.json")).unwrap();
     let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
     for args in [[A].as_slice(), &[A, B], &[A, "--baseline", B]] {
@@ -103,7 +103,7 @@ fn the_json_is_what_the_schema_says_and_can_be_asked_for_in_the_environment() {
 }
 
 #[test]
-fn a_baseline_stands_beside_the_results_in_each_form() {
+fn baseline_is_compared_in_each_form() {
     let scratch = Scratch::new();
     let page = scratch.path("page.html");
     let summary = succeeded(&[A, "--baseline", B, "--html", &page]);
@@ -118,7 +118,7 @@ fn a_baseline_stands_beside_the_results_in_each_form() {
 }
 
 #[test]
-fn what_cannot_be_read_or_written_is_told_in_one_line_with_its_name() {
+fn unreadable_file_is_reported_in_one_line() {
     let scratch = Scratch::new();
     let folder = scratch.0.path().display().to_string();
     let missing = scratch.path("missing.hlog");
@@ -131,7 +131,7 @@ fn what_cannot_be_read_or_written_is_told_in_one_line_with_its_name() {
 }
 
 #[test]
-fn what_is_no_log_of_ours_is_told_with_its_line() {
+fn foreign_log_is_reported_with_its_line() {
     let scratch = Scratch::new();
     let log = fs::read(A).unwrap();
     let lines = log.iter().filter(|byte| **byte == b'\n').count();
@@ -251,7 +251,7 @@ fn the_same_log_twice_is_refused_however_it_is_named() {
 }
 
 #[test]
-fn stdin_gzip_and_byte_order_marks_are_read_and_other_formats_named() {
+fn stdin_gzip_and_bom_are_read_and_others_named() {
     let scratch = Scratch::new();
     let log = fs::read(A).unwrap();
     let expected = succeeded(&[A, "--json"]).replace(A, "stdin");

@@ -67,7 +67,7 @@ fn serve_limited(limits: &str, args: &[&str]) -> Process {
 }
 
 #[test]
-fn each_listener_is_told_in_one_line_and_can_be_connected_to() {
+fn each_listener_is_announced_in_one_line() {
     let socket = SocketPath::new("listeners");
     let server = Process::start(&mut frameloop(&[
         "serve",
@@ -88,7 +88,7 @@ fn each_listener_is_told_in_one_line_and_can_be_connected_to() {
 }
 
 #[test]
-fn ipv6_is_told_in_brackets() {
+fn ipv6_address_is_printed_in_brackets() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         println!("skipped: this machine has no ::1");
         return;
@@ -99,7 +99,7 @@ fn ipv6_is_told_in_brackets() {
 }
 
 #[test]
-fn listeners_and_limits_can_come_from_the_environment_and_flags_win() {
+fn flags_override_the_environment() {
     let socket = SocketPath::new("environment");
     let listen = format!("127.0.0.1:0,{}", socket.addr());
     let server =
@@ -125,7 +125,7 @@ fn a_port_in_use_is_a_failure_in_one_line() {
 }
 
 #[test]
-fn no_listener_is_told_when_one_of_them_fails() {
+fn no_listener_is_announced_when_one_fails() {
     let (_server, addr) = serve(&[]);
     let second = outcome(&mut frameloop(&["serve", "--listen", "127.0.0.1:0", "--listen", &addr]));
     assert_eq!((second.code, second.stdout.as_str()), (Some(1), ""), "{second:?}");
@@ -139,7 +139,7 @@ fn a_port_can_be_shared_by_those_that_agree_to() {
 }
 
 #[test]
-fn a_socket_path_that_exists_is_a_failure_and_the_file_is_left_alone() {
+fn existing_socket_path_is_an_error_and_stays() {
     let socket = SocketPath::new("exists");
     fs::write(&socket.0, "precious").unwrap();
     let refused = outcome(&mut frameloop(&["serve", "--listen", &socket.addr()]));
@@ -168,7 +168,7 @@ fn an_address_of_another_machine_is_a_failure() {
 }
 
 #[test]
-fn a_signal_drains_and_the_last_line_tells_how_it_went() {
+fn signal_drains_and_last_line_reports_it() {
     for signal in ["TERM", "INT"] {
         let (server, addr) = serve(&[]);
         let mut client = TcpStream::connect(&addr).unwrap();
@@ -217,7 +217,7 @@ fn two_signals_at_once_are_one() {
 }
 
 #[test]
-fn sigusr1_logs_the_counters_at_the_default_level_and_the_server_goes_on() {
+fn sigusr1_logs_the_counters_at_the_default_level() {
     let (server, addr) = serve(&[]);
     for _ in 0..2 {
         server.signal("USR1");
@@ -252,7 +252,7 @@ fn quiet_logs_the_counters_that_are_asked_for_and_nothing_else() {
 }
 
 #[test]
-fn rust_log_of_another_crate_silences_no_warning_and_one_of_frameloop_wins() {
+fn rust_log_of_another_crate_silences_no_warning() {
     for filters in ["", " ", ",", "hyper=debug", "hyper"] {
         let mut command = frameloop(&["serve", "--listen", "127.0.0.1:0", "--max-connections", "1"]);
         let server = Process::start(command.env("RUST_LOG", filters));
@@ -299,7 +299,7 @@ fn the_log_has_no_colour_without_a_terminal() {
 }
 
 #[test]
-fn more_connections_than_descriptors_is_a_warning_in_one_line_and_the_server_goes_on() {
+fn more_connections_than_descriptors_is_one_warning() {
     let server = serve_limited("-n 64", &["--max-connections", "200"]);
     let line = server.stderr_line_with("--max-connections");
     for needle in ["WARN", "is 200", "64 open files", "room for 31", "LimitNOFILE=233"] {
@@ -323,7 +323,7 @@ fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
 }
 
 #[test]
-fn by_default_there_are_as_many_connections_as_descriptors_less_a_reserve() {
+fn default_connection_limit_is_descriptors_less_reserve() {
     const ROOM: usize = 40 - 32 - 1;
     let server = serve_limited("-n 40", &[]);
     let addr = server.listening_on();

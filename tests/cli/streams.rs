@@ -39,7 +39,7 @@ fn assert_not_written(command: &mut Command, args: &[&str]) {
 }
 
 #[test]
-fn full_or_closed_stdout_is_a_failure_of_every_command_that_prints() {
+fn full_or_closed_stdout_fails_every_printing_command() {
     for args in PRINTING {
         let full = File::options().write(true).open("/dev/full").unwrap();
         assert_not_written(frameloop(args).stdout(full), args);
@@ -145,7 +145,7 @@ fn load_whose_result_is_not_read_is_ended_by_one_signal() {
 }
 
 #[test]
-fn load_whose_log_goes_to_an_unread_stdout_runs_to_its_end_and_loses_nothing() {
+fn load_with_unread_stdout_loses_nothing_of_its_log() {
     let (mut reader, writer) = full_pipe();
     // Far longer than the test takes: a signal ends it.
     let args = ["load", "-c", "1", "-r", "100", "-d", "1h", "--warmup", "0", "--hlog", "-"];

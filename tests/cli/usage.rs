@@ -15,7 +15,7 @@ fn assert_usage_error(args: &[&str], needles: &[&str]) {
 }
 
 #[test]
-fn help_goes_to_stdout_and_names_every_flag_its_variable_and_its_default() {
+fn help_names_every_flag_variable_and_default() {
     let help = outcome(&mut frameloop(&["serve", "--help"]));
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
     let flags = [
@@ -92,14 +92,14 @@ fn a_count_that_cannot_work_is_shown_with_its_flag_and_the_form() {
 }
 
 #[test]
-fn prefix_lengths_that_cannot_work_are_shown_with_their_flag_and_the_form() {
+fn invalid_prefix_length_error_names_flag_and_form() {
     for value in ["32", "0,64", "32,129", "24,56,1"] {
         assert_usage_error(&["serve", "--ip-prefix", value], &[&format!("'{value}'"), "--ip-prefix", "32,64"]);
     }
 }
 
 #[test]
-fn a_duration_that_cannot_work_is_shown_with_its_flag_and_the_form() {
+fn invalid_duration_error_names_flag_and_form() {
     let flags = [
         "--idle-timeout",
         "--frame-timeout",
@@ -124,7 +124,7 @@ fn an_address_that_cannot_work_is_shown_with_its_form() {
 }
 
 #[test]
-fn values_that_cannot_work_together_are_told_by_their_flags() {
+fn conflicting_values_are_reported_by_their_flags() {
     assert_usage_error(
         &["serve", "--memory", "1MiB"],
         &[

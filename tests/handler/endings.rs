@@ -61,7 +61,7 @@ fn an_abort_ends_a_connection_at_once() {
 }
 
 #[test]
-fn a_half_closed_connection_is_kept_and_answered_later_by_another_thread() {
+fn half_closed_connection_is_answered_by_another_thread() {
     let (ids, questions) = channel::<ConnId>();
     let hooks = Hooks::default().on_half_close(move |conn| ids.send(conn.id()).unwrap());
     let mut server = server(hooks);

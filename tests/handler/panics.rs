@@ -54,7 +54,7 @@ fn a_panic_in_on_frame_ends_only_its_own_connection() {
 }
 
 #[test]
-fn a_panic_in_on_half_close_on_low_water_or_on_wake_ends_only_its_own_connection() {
+fn panic_in_other_callbacks_closes_only_its_connection() {
     let mut panic_once = once();
     let hooks = Hooks::default().on_half_close(move |conn| {
         panic_once();
@@ -86,7 +86,7 @@ fn a_panic_in_on_half_close_on_low_water_or_on_wake_ends_only_its_own_connection
 }
 
 #[test]
-fn a_panic_in_on_open_ends_the_connection_and_nothing_was_opened() {
+fn panic_in_on_open_closes_without_on_close() {
     let mut panic_once = once();
     let hooks = Hooks::default().on_open(move |conn| {
         assert_eq!(conn.reply(b"welcome"), Ok(()));
@@ -105,7 +105,7 @@ fn a_panic_in_on_open_ends_the_connection_and_nothing_was_opened() {
 }
 
 #[test]
-fn an_id_seen_by_an_on_open_that_panicked_names_no_later_connection() {
+fn id_of_panicked_on_open_is_never_reused() {
     let (ids, seen) = channel();
     let mut panic_once = once();
     let hooks = Hooks::default().on_open(move |conn| {
@@ -132,7 +132,7 @@ fn a_panic_in_on_close_or_on_message_ends_nothing_else() {
 }
 
 #[test]
-fn after_its_panic_a_handler_is_called_for_the_close_and_nothing_else() {
+fn after_panic_only_on_close_is_called() {
     let config = Config::builder().output_high_water(1_024).output_low_water(256).build().unwrap();
     let hooks = Hooks::default().on_frame(|conn, _| {
         assert_eq!(conn.reply(&pattern(2_048)), Ok(()));

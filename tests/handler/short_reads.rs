@@ -103,7 +103,7 @@ fn urgent_data_on_a_unix_socket_loses_no_request() {
 }
 
 #[test]
-fn descriptors_sent_before_any_byte_are_closed_and_lose_no_request() {
+fn descriptors_before_any_byte_are_closed() {
     let request = request();
     let (mut server, path) = local_server("rights");
     for is_read_in_between in [false, true] {

@@ -87,7 +87,7 @@ fn assert_least_for_connections(calls: &BTreeMap<String, u64>) {
 }
 
 #[test]
-fn a_frame_costs_a_read_and_a_write_and_a_connection_one_registration() {
+fn frame_costs_one_read_one_write_and_one_registration() {
     let request = frame(&payload(1, 64));
     if let Some(calls) = calls_of(|clients| exchange(clients, &request), finish) {
         assert_least(&calls);
@@ -128,7 +128,7 @@ fn a_connection_that_its_peer_reset_is_not_shut_down() {
 }
 
 #[test]
-fn small_replies_read_at_once_over_a_unix_socket_cost_no_query_of_its_queue() {
+fn small_replies_read_over_unix_cost_no_queue_query() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("calls");
     let (server, _addr) = Process::serve(&["-q", "--listen", &format!("unix:{}", path.display())]);

@@ -111,7 +111,7 @@ fn threads_take_no_address_space_where_it_is_limited() {
 }
 
 #[test]
-fn default_memory_below_the_longest_frame_is_raised_with_a_warning() {
+fn default_memory_below_longest_frame_is_raised() {
     let (server, addr) = Process::serve_after("ulimit -v 61440", &[]);
     let line = server.stderr_line_with("a quarter of RLIMIT_AS");
     assert!(line.contains("is 15728640 bytes, but --max-payload and --output-high-water need 16846852"), "{line}");

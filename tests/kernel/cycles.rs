@@ -112,7 +112,7 @@ fn resident(pid: u32, what: &str) -> u64 {
 }
 
 #[test]
-fn cycles_of_fin_rst_and_mid_frame_leave_no_descriptor_and_no_memory_behind() {
+fn cycles_of_fin_rst_and_mid_frame_leak_nothing() {
     let cycles: u64 = env::var(CYCLES).map_or(CYCLES_BY_DEFAULT, |cycles| cycles.replace('_', "").parse().unwrap());
     if std::net::TcpListener::bind("127.0.7.1:0").is_err() {
         return skip("127.0.0.0/8 is not this machine's as a whole");

@@ -59,7 +59,7 @@ fn assert_promise_kept(mut waits: Vec<Duration>) {
 }
 
 #[test]
-fn while_it_lacks_descriptors_a_server_is_idle_and_logs_at_most_one_line_a_second() {
+fn server_without_descriptors_is_idle_and_logs_little() {
     const WATCHED: Duration = Duration::from_secs(4);
     let Exhausted { server, mut served, waiting } = Exhausted::new();
     let (cpu, lines) = (server.cpu_time(), server.stderr_len());
@@ -87,7 +87,7 @@ fn idle_connections_give_way_when_no_descriptor_is_left() {
 }
 
 #[test]
-fn when_a_connection_has_ended_one_that_waits_is_accepted_within_200_milliseconds() {
+fn queued_client_is_accepted_200_ms_after_a_close() {
     let mut scene = Exhausted::new();
     let wait = |_| {
         scene.wait_of_the_first(|scene| {
@@ -98,7 +98,7 @@ fn when_a_connection_has_ended_one_that_waits_is_accepted_within_200_millisecond
 }
 
 #[test]
-fn when_a_descriptor_is_free_that_was_no_connections_one_that_waits_is_accepted_within_200_milliseconds() {
+fn queued_client_is_accepted_200_ms_after_a_free_fd() {
     let mut scene = Exhausted::new();
     let wait = |round| scene.wait_of_the_first(|scene| limit(scene.server.id(), Resource::NOFILE, LIMIT + round));
     assert_promise_kept((1..=ROUNDS).map(wait).collect());

@@ -36,7 +36,7 @@ fn part_of_many_clients() {
 }
 
 #[test]
-fn when_all_clients_of_a_full_server_are_killed_it_is_empty_within_five_seconds() {
+fn full_server_is_empty_5_s_after_clients_are_killed() {
     if !has_descriptors(MAX as u64 + 200) {
         return;
     }

@@ -112,7 +112,7 @@ impl Drop for SetOnDrop<'_> {
 }
 
 #[test]
-fn a_flood_in_little_memory_ends_its_peers_and_neither_the_server_nor_others() {
+fn flood_in_little_memory_closes_only_its_own_peers() {
     let (mut server, addr) = Process::serve(&[
         "--memory",
         &MEMORY.to_string(),
@@ -213,13 +213,13 @@ fn assert_small_clients_lose_nothing<'a>(bytes: impl Fn(usize) -> (&'a [u8], boo
 }
 
 #[test]
-fn hoarders_of_input_at_the_memory_limit_cost_small_clients_nothing() {
+fn hoarders_of_input_cost_small_clients_nothing() {
     let hoard = frame(&payload(1, LONGEST))[..LONGEST / 16 * 15].to_vec();
     assert_small_clients_lose_nothing(|_| (&hoard, false));
 }
 
 #[test]
-fn hoarders_of_output_at_the_memory_limit_cost_small_clients_nothing() {
+fn hoarders_of_output_cost_small_clients_nothing() {
     let (long, short) = (frame(&payload(1, LONGEST)), frame(&payload(2, 500)).repeat(200));
     assert_small_clients_lose_nothing(|index| (if index % 2 == 0 { &long } else { &short }, true));
 }

@@ -195,7 +195,7 @@ fn heals(fault: Fault) {
 }
 
 #[test]
-fn a_link_that_is_unplugged_or_loses_everything_for_a_while_delays_and_changes_nothing() {
+fn temporary_partition_only_delays() {
     with_each_fault(heals);
 }
 
@@ -277,6 +277,6 @@ fn does_not_heal(fault: Fault) {
 }
 
 #[test]
-fn when_a_link_is_unplugged_or_loses_everything_for_good_its_connections_are_reaped() {
+fn permanent_partition_closes_its_connections() {
     with_each_fault(does_not_heal);
 }

@@ -24,7 +24,7 @@ fn load_with_few_ports(args: &str) -> Option<Output> {
 }
 
 #[test]
-fn a_generator_without_ports_says_how_many_there_are_and_what_gives_more() {
+fn generator_without_ports_names_the_limit_and_remedy() {
     let Some(output) = load_with_few_ports("-c 80 -n 200 --source 127.0.0.1") else { return };
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{stdout}{stderr}");

@@ -9,7 +9,7 @@ use crate::support::{Client, Process, frame, payload};
 /// grows to 4 MB (`net.ipv4.tcp_wmem`). A peer that takes less than a third of that within the write timeout is still one
 /// that reads all the time.
 #[test]
-fn a_peer_that_reads_slowly_and_steadily_outlives_the_write_timeout() {
+fn steady_slow_reader_outlives_write_timeout() {
     const TIMEOUT: Duration = Duration::from_millis(1_000);
     const STEP: Duration = Duration::from_millis(100);
     const READ_LEN: usize = 20_000;

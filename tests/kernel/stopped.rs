@@ -71,7 +71,7 @@ fn what_clients_asked_meanwhile_is_answered() {
 }
 
 #[test]
-fn a_frame_whose_rest_came_meanwhile_is_in_time_and_one_whose_rest_did_not_come_is_late() {
+fn frame_completed_while_stopped_is_in_time() {
     let (server, addr) = Process::serve(&["--frame-timeout", DEADLINE_FLAG]);
     let sent = frame(&payload(1, 10_000));
     let (mut in_time, mut late, mut finished) = (Client::connect(addr), Client::connect(addr), Client::connect(addr));
@@ -93,7 +93,7 @@ fn a_frame_whose_rest_came_meanwhile_is_in_time_and_one_whose_rest_did_not_come_
 
 /// More peers are ready at the same time than one poll reports.
 #[test]
-fn of_two_thousand_peers_whose_frames_rest_came_meanwhile_none_is_late() {
+fn frames_completed_while_stopped_are_never_late() {
     const CLIENTS: usize = 2_000;
     if !has_descriptors(CLIENTS as u64 + 200) {
         return;
@@ -147,7 +147,7 @@ fn unread(local: SocketAddr, remote: SocketAddr) -> usize {
 }
 
 #[test]
-fn a_peer_that_took_what_it_was_owed_meanwhile_is_not_late() {
+fn peer_that_read_while_stopped_is_not_late() {
     let (server, addr) = Process::serve(&["--write-timeout", DEADLINE_FLAG]);
     let mut client = Client::connect_narrow(addr);
     let sent = payload(1, 4 << 20);
@@ -174,7 +174,7 @@ fn read_exact(stream: &mut TcpStream, buf: &mut [u8]) {
 }
 
 #[test]
-fn a_client_whose_frame_came_meanwhile_was_not_idle_and_one_that_was_silent_was() {
+fn frame_received_while_stopped_counts_against_idle() {
     let (server, addr) = Process::serve(&["--idle-timeout", DEADLINE_FLAG]);
     let (mut busy, mut silent) = (connect_and_ping(addr), connect_and_ping(addr));
     while_stopped(&server, Instant::now(), || busy.send(b"not idle"));

@@ -8,7 +8,7 @@ use crate::support::{Server, patient};
 use crate::{outcome, plan};
 
 #[test]
-fn the_silent_the_dripping_and_the_deaf_stand_beside_the_active() {
+fn idle_slow_and_stalled_cohorts_run_with_active_ones() {
     let server = Server::start(patient());
     let plan = Plan { idle: 20, drip: 3, deaf: 4, threads: 2, ..plan(server.addr) };
     let outcome = outcome(&plan);

@@ -31,7 +31,7 @@ fn stalls() -> Double {
 }
 
 #[test]
-fn a_stall_of_a_second_is_charged_to_everybody_who_was_due_in_it() {
+fn stall_of_a_second_is_charged_to_every_frame_due() {
     let server = stalls();
     let stop = Stop::After(Duration::from_secs(3));
     let outcome = outcome(&Plan { connections: 4, rate: Some(500.0), stop, ..plan(server.addr) });

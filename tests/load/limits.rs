@@ -22,7 +22,7 @@ fn bound(backlog: Option<i32>) -> (Socket, SocketAddr) {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_named() {
+fn port_without_listener_is_named() {
     let (_socket, addr) = bound(None);
     let outcome = outcome(&plan(addr));
     assert_eq!((outcome.connecting.up, outcome.frames), (0, 0));

@@ -11,7 +11,7 @@ use crate::support::{Server, patient};
 use crate::{outcome, plan};
 
 #[test]
-fn as_many_frames_are_answered_as_were_asked_for_whatever_the_shape() {
+fn frame_count_is_exact_in_every_mode() {
     let server = Server::start(patient());
     let base = || plan(server.addr);
     let plans = [
@@ -48,7 +48,7 @@ fn without_a_target_it_loads_a_server_of_its_own() {
 }
 
 #[test]
-fn an_idle_server_is_told_apart_by_what_goes_by_second() {
+fn idle_server_is_recognized_by_its_processor_time() {
     let server = Server::start(patient());
     let duration = Duration::from_millis(1_300);
     let outcome = outcome(&Plan { rate: Some(500.0), stop: Stop::After(duration), ..plan(server.addr) });

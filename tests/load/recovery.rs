@@ -47,7 +47,7 @@ fn assert_all_answered(plan: &Plan, frames: u64) {
 }
 
 #[test]
-fn open_loop_over_a_unix_socket_recovers_from_a_stall_of_the_server() {
+fn open_loop_over_unix_recovers_from_a_server_stall() {
     let path = std::env::temp_dir().join(format!("frameloop-stall-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();
@@ -60,7 +60,7 @@ fn open_loop_over_a_unix_socket_recovers_from_a_stall_of_the_server() {
 }
 
 #[test]
-fn open_loop_over_tcp_recovers_from_a_stall_of_the_server() {
+fn open_loop_over_tcp_recovers_from_a_server_stall() {
     let server = Double::start(|_, client| {
         let socket = SockRef::from(&*client);
         socket.set_recv_buffer_size(64 << 10).unwrap();

@@ -10,7 +10,7 @@ const SUB_MILLISECOND: Duration = Duration::from_micros(999);
 const DAYS_25: Duration = Duration::from_secs(25 * 24 * 3_600);
 
 #[test]
-fn a_wait_of_999_microseconds_is_slept_through_and_one_of_nothing_returns() {
+fn wait_of_999_microseconds_sleeps_and_zero_returns() {
     let mut server = Server::new(Config::default(), Echo);
     for _ in 0..50 {
         let begun = Instant::now();
@@ -75,7 +75,7 @@ fn a_wait_of_25_days_or_for_ever_lasts_until_something_happens() {
 }
 
 #[test]
-fn a_reactor_whose_settings_are_all_forever_sleeps_until_something_happens_and_drains() {
+fn reactor_with_unlimited_settings_sleeps_and_drains() {
     let forever = Some(Duration::MAX);
     let config = Config::builder().idle_timeout(forever).frame_timeout(forever).write_timeout(forever);
     let config = config.linger_timeout(Duration::MAX).drain_timeout(Duration::MAX).connect_timeout(Duration::MAX);

@@ -54,7 +54,7 @@ const ENDINGS: [Ending; 8] = [
 ];
 
 #[test]
-fn whoever_ended_is_reaped_within_a_second_and_counted_and_costs_no_processor_time() {
+fn closed_peer_is_reaped_in_1_s_without_processor_time() {
     let (server, addr) = Process::serve(&["-q"]);
     let mut bystander = connect_and_ping(addr);
     let baseline = descriptors(server.id());

@@ -29,7 +29,7 @@ fn most_buffered_until(server: &Server, is_done: impl Fn() -> bool) -> u64 {
 }
 
 #[test]
-fn of_ten_million_empty_frames_whose_answers_nobody_reads_few_are_taken_and_little_memory() {
+fn unread_empty_frames_take_little_memory() {
     const DEADLINE: Duration = Duration::from_millis(500);
     let server = server(Some(DEADLINE));
     let mut client = Client::connect_narrow(server.addr);
@@ -51,7 +51,7 @@ fn of_ten_million_empty_frames_whose_answers_nobody_reads_few_are_taken_and_litt
 }
 
 #[test]
-fn ten_million_empty_frames_are_answered_one_for_one_in_little_memory() {
+fn ten_million_empty_frames_are_all_answered() {
     let server = server(None);
     let client = server.connect();
     let (mut reader, mut writer) = (client.clone_for_thread(), client);

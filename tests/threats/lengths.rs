@@ -58,7 +58,7 @@ fn has_ended(mut client: &TcpStream) -> bool {
 }
 
 #[test]
-fn a_length_over_the_limit_ends_at_its_fourth_byte_with_both_lengths_named_whoever_made_the_config() {
+fn length_above_limit_closes_and_names_both_lengths() {
     for (made_by, config) in constructors() {
         for announced in LENGTHS {
             let mut server = warm(&config);
@@ -113,7 +113,7 @@ fn cost(config: &Config, announced: u32, payload_len: usize) -> (Stats, Allocati
 }
 
 #[test]
-fn a_connection_takes_twice_what_it_sent_and_4_kib_at_most_whatever_it_announced_and_whoever_made_the_config() {
+fn memory_is_at_most_twice_the_received_bytes_and_4_kib() {
     let mut most = (0.0, String::new());
     for (made_by, config) in constructors() {
         for announced in LENGTHS {

@@ -96,7 +96,7 @@ fn assert_few_lines(server: &mut Server<Hooks>, mark: &str, place: &str, flood: 
 }
 
 #[test]
-fn a_flood_of_resets_is_told_in_ten_lines_a_second_and_a_count() {
+fn flood_of_resets_logs_ten_lines_per_second() {
     let mut server = Server::new(Config::default(), Hooks::default());
     assert_few_lines(&mut server, "the peer reset the connection", "connections that ended abruptly", |server| {
         let client = server.connect();
@@ -107,7 +107,7 @@ fn a_flood_of_resets_is_told_in_ten_lines_a_second_and_a_count() {
 }
 
 #[test]
-fn a_flood_of_refused_connections_is_told_in_ten_lines_a_second_and_a_count() {
+fn flood_of_refusals_logs_ten_lines_per_second() {
     let config = Config::builder().max_connections(1).build().unwrap();
     let mut server = Server::new(config, Hooks::default());
     let _first = server.connect();
@@ -115,7 +115,7 @@ fn a_flood_of_refused_connections_is_told_in_ten_lines_a_second_and_a_count() {
 }
 
 #[test]
-fn a_flood_of_handler_panics_is_told_in_ten_lines_a_second_and_a_count() {
+fn flood_of_handler_panics_logs_ten_lines_per_second() {
     // This bypasses the panic hook, which would print each.
     let hooks = Hooks::default().on_frame(|_, _| resume_unwind(Box::new("a panic that is part of the test")));
     let mut server = Server::new(Config::default(), hooks);
@@ -231,7 +231,7 @@ fn the_name_of_a_unix_socket_of_a_peer_is_not_logged() {
 }
 
 #[test]
-fn whatever_peers_send_each_line_of_the_servers_log_is_one_of_its_own() {
+fn each_log_line_is_the_servers_own() {
     let (server, addr) = Process::serve(&["-vv"]);
     let mut bystander = connect_and_ping(addr);
     // Too long for a buffer of its own, it is handed over in another way.

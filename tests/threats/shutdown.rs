@@ -21,7 +21,7 @@ fn stuck_reader(addr: SocketAddr) -> Client {
 }
 
 #[test]
-fn with_a_frame_in_flight_and_a_stuck_reader_a_server_ends_100_milliseconds_behind_its_deadline_at_most() {
+fn drain_with_stalled_reader_ends_100_ms_after_deadline() {
     const DRAIN: Duration = Duration::from_millis(400);
     let sent = frame(&payload(1, 1_000));
     assert_kept_once(DRAIN + PROMISED, || {

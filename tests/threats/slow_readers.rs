@@ -106,7 +106,7 @@ fn sockets_of(port: u16) -> Vec<(String, usize)> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn peers_that_never_read_small_replies_leave_nothing_in_the_kernel() {
+fn unread_small_replies_leave_nothing_in_the_kernel() {
     const PEERS: usize = 200;
     const FIN_WAIT_1: &str = "04";
     let server = server(None);

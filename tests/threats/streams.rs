@@ -96,7 +96,7 @@ fn collect(mut reader: impl Read + Send + 'static) -> thread::JoinHandle<Vec<Str
 }
 
 #[test]
-fn unread_stderr_stops_no_client_and_dropped_lines_are_counted_in_the_log_and_the_stats() {
+fn unread_stderr_stops_no_client_and_counts_dropped_lines() {
     let (reader, writer) = full_pipe();
     let server = Server::start(&["-vv"], Stdio::null(), writer);
     // Far more lines than the queue holds.
@@ -174,7 +174,7 @@ fn nonblocking_stderr_gets_every_line_whole() {
 }
 
 #[test]
-fn unread_stdout_stops_no_client_and_is_waited_for_one_second_at_the_end() {
+fn unread_stdout_stops_no_client_and_delays_exit_1_s() {
     let (_reader, writer) = full_pipe();
     let server = Server::start(&["-q"], writer, Stdio::null());
     let mut client = server.connect();
@@ -241,7 +241,7 @@ fn starts() -> u32 {
 }
 
 #[test]
-fn signal_at_any_moment_of_the_start_kills_no_server_and_leaves_no_socket() {
+fn signal_during_start_leaves_no_socket() {
     // How long a start takes here.
     let begun = Instant::now();
     let server = Server::start(&[], Stdio::null(), Stdio::null());

@@ -79,7 +79,7 @@ fn flood(addr: SocketAddr, is_over: &AtomicBool) {
 }
 
 #[test]
-fn beside_one_flooder_a_hundred_pingers_have_a_p99_of_twice_the_baseline_and_five_milliseconds() {
+fn flooder_keeps_pingers_p99_within_twice_baseline() {
     const ASKED: usize = 300;
     let Some(_alone) = begin() else { return };
     let (_server, addr) = Process::serve(&["-q"]);
@@ -120,7 +120,7 @@ fn part_of_a_burst() {
 }
 
 #[test]
-fn during_a_burst_of_twenty_thousand_connects_those_who_are_there_have_a_p99_of_fifty_milliseconds() {
+fn burst_of_20000_connects_keeps_p99_within_50_ms() {
     const PROMISED: Duration = Duration::from_millis(50);
     let Some(_alone) = begin() else { return };
     if rlimit::increase_nofile_limit(u64::MAX).unwrap() < (BURST / PARTS + 100) as u64 {
@@ -186,7 +186,7 @@ fn noise(server: &Server, is_over: &AtomicBool) {
 }
 
 #[test]
-fn with_an_unread_stderr_a_bystander_has_a_p99_within_a_millisecond_of_quiet() {
+fn unread_stderr_keeps_p99_within_1_ms() {
     let Some(_alone) = begin() else { return };
     assert_close_to_quiet(|| {
         let p99_with = |stderr: Stdio| {
@@ -224,7 +224,7 @@ fn storm(stderr: impl Into<Stdio>, signals: u32, pause: Duration) -> (Duration, 
 }
 
 #[test]
-fn in_a_storm_of_sigusr1_a_bystander_has_a_p99_within_a_millisecond_of_quiet() {
+fn storm_of_sigusr1_keeps_p99_within_1_ms() {
     let Some(_alone) = begin() else { return };
     assert_close_to_quiet(|| storm(Stdio::null(), 200_000, Duration::ZERO));
     assert_close_to_quiet(|| {

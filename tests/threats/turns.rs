@@ -59,7 +59,7 @@ fn waits_after_pauses(server: &Process, addr: SocketAddr, burst: &[u8], pauses: 
 }
 
 #[test]
-fn bystander_beside_bursts_after_a_pause_keeps_its_p99() {
+fn bystander_keeps_p99_through_bursts_after_pause() {
     const PAUSES: usize = 30;
     let Some(_alone) = begin() else { return };
     // All frames that are under way when the server is stopped are past their deadline when it goes on.

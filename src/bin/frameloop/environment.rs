@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_flag_overrides_the_variable_of_any_flag_that_it_conflicts_with() {
+    fn flag_overrides_variables_that_it_conflicts_with() {
         let mut count = 0;
         for command in &commands() {
             for (flag, other) in conflicts(command) {

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_tells_the_stage_the_time_and_who_is_up() {
+    fn progress_line_shows_stage_time_and_connections() {
         let mut progress = Progress::default();
         progress.asked = 20_000;
         progress.up = 12_345;

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn filter_for_everything_decides_and_off_alone_silences_the_counters() {
+    fn only_filter_off_silences_the_counters() {
         use LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
         assert_levels("error", [("frameloop::conn", Error), ("mio", Error), (STATS, Info)]);
         assert_levels("debug", [("frameloop::conn", Debug), ("mio", Debug), (STATS, Info)]);

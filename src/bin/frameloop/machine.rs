@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_the_reserve_and_the_listeners_their_descriptors() {
+    fn connections_leave_descriptors_for_reserve_and_listeners() {
         assert_eq!(connections_within(1_024, 2), 990);
         assert_eq!(descriptors_for(990, 2), 1_024);
         assert_eq!(connections_within(16, 1), 1);

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn default_is_a_quarter_raised_to_what_is_needed_if_there_is_so_much() {
+    fn default_memory_is_a_quarter_or_the_minimum_needed() {
         let limit = |bytes| MemoryLimit { bytes, source: Source::AddressSpace };
         assert_eq!(default(&limit(128 * MIB), 17 << 20), 32 << 20);
         assert_eq!(default(&limit(68 * MIB), 17 << 20), 17 << 20);

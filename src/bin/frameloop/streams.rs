@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn full_queue_drops_lines_and_reports_their_number_in_their_place() {
+    fn full_queue_drops_lines_and_reports_their_number() {
         let (queue, called, answer) = asking();
         queue.push(b"first\n");
         assert_eq!(called.recv().unwrap(), b"first\n");
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_write_drops_its_lines_and_reports_them_before_the_next() {
+    fn failed_write_reports_dropped_lines_before_next() {
         let (queue, called, answer) = asking();
         queue.push(b"one\ntwo\n");
         called.recv().unwrap();

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_long_text_a_backslash_is_doubled_also_if_all_of_it_is_printable() {
+    fn long_text_doubles_backslashes_even_if_printable() {
         let mut shown = Shown::new(Form::Text, SHORT_BYTES + 1);
         let line = shown.push(b"a\\b") + &shown.finish();
         assert_eq!(line, r"a\\b");

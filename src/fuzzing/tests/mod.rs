@@ -122,7 +122,7 @@ fn receive(scene: &mut Scene, bytes: &[u8]) -> Seen {
 ///
 /// (Every partition one by one, of some streams, is tried in the tests of `conn`.)
 #[test]
-fn every_partition_of_every_stream_of_sixteen_bytes_is_decoded_alike() {
+fn every_partition_of_16_bytes_is_decoded_alike() {
     let setup = Setup { max_payload: LIMIT, ..script::of(&[]).0 };
     let streams = all_streams();
     assert!(streams.len() > 100);

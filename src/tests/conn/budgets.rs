@@ -25,7 +25,7 @@ fn turn_by_turn(driver: &mut Driver, bytes: &[u8], mut each: impl FnMut(&mut Dri
 }
 
 #[test]
-fn the_frame_budget_ends_a_turn_and_the_next_comes_without_an_event() {
+fn frame_budget_ends_a_turn_and_needs_no_event() {
     let bytes = stream(&[7; 100]);
     for style in STYLES {
         for frame_budget in [1, 3, 99, 100, 101] {
@@ -42,7 +42,7 @@ fn the_frame_budget_ends_a_turn_and_the_next_comes_without_an_event() {
 }
 
 #[test]
-fn the_read_budget_ends_a_turn_and_the_next_comes_without_an_event() {
+fn read_budget_ends_a_turn_and_needs_no_event() {
     let bytes = stream(&[1_000; 400]);
     for style in STYLES {
         let mut driver = Driver::new(style, Config { read_budget_bytes: 10_000, ..Config::default() });
@@ -69,7 +69,7 @@ fn the_read_budget_ends_a_turn_inside_a_large_frame() {
 }
 
 #[test]
-fn the_write_budget_ends_a_turn_and_the_next_comes_without_an_event() {
+fn write_budget_ends_a_turn_and_needs_no_event() {
     for payload_lens in [&[1 << 20][..], &[60_000; 10], &[100; 3_000]] {
         let bytes = stream(payload_lens);
         for style in STYLES {
@@ -102,7 +102,7 @@ fn the_smallest_budgets_still_answer_everything() {
 }
 
 #[test]
-fn a_spent_budget_with_a_full_socket_waits_for_room_and_then_goes_on() {
+fn spent_budget_with_full_socket_waits_for_room() {
     let bytes = stream(&[500; 100]);
     for style in STYLES {
         let config = Config {

@@ -41,7 +41,7 @@ fn messages_leave_a_share_of_the_limit_to_the_connections() {
 }
 
 #[test]
-fn a_joined_frame_is_kept_within_the_limit_and_makes_room_for_chunks() {
+fn joined_frame_stays_within_limit_and_yields_to_chunks() {
     let mut pool = ChunkPool::new(4_096, 0);
     pool.put_joined(Vec::with_capacity(3_000));
     assert_eq!(pool.joined_bytes(), 3_000);
@@ -56,7 +56,7 @@ fn a_joined_frame_is_kept_within_the_limit_and_makes_room_for_chunks() {
 }
 
 #[test]
-fn few_bytes_are_kept_in_a_small_chunk_and_many_in_the_chunk_they_lie_in() {
+fn saved_bytes_take_a_small_chunk_or_their_own() {
     let mut pool = pool();
     for len in [1, 511, 20_000, 32_768, 32_769, CHUNK_LEN] {
         let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();

@@ -18,7 +18,7 @@ fn lingering() -> Driver {
 }
 
 #[test]
-fn a_graceful_close_flushes_then_sends_fin_then_awaits_the_peers() {
+fn graceful_close_flushes_sends_fin_and_awaits_peer_fin() {
     for room in 0..7 {
         let mut driver = Driver::echo();
         driver.socket.room = room;
@@ -55,7 +55,7 @@ fn lingering_discards_input_and_costs_no_memory() {
 }
 
 #[test]
-fn lingering_ends_with_the_peers_fin_or_rst_and_keeps_its_reason() {
+fn lingering_ends_at_fin_or_rst_and_keeps_its_reason() {
     for end in [Arrival::Eof, Arrival::Reset, Arrival::Fail(ErrorKind::TimedOut)] {
         let mut driver = lingering();
         driver.socket.arrivals.extend([Arrival::Bytes(vec![1; 200_000]), end]);
@@ -97,7 +97,7 @@ fn a_fin_that_cannot_be_sent_closes_at_once() {
 }
 
 #[test]
-fn the_peers_fin_that_came_before_the_close_ends_it_without_waiting() {
+fn peer_fin_before_close_ends_lingering_at_once() {
     let mut driver = Driver::echo();
     driver.socket.room = 0;
     driver.receive(&stream(&[3]));
@@ -142,7 +142,7 @@ fn a_second_wish_does_not_change_the_first() {
 }
 
 #[test]
-fn a_handler_that_closes_or_panics_at_a_frame_is_given_no_further_one() {
+fn handler_gets_no_frame_after_close_or_panic() {
     let bytes = stream(&[3, 4, 5, 6]);
     let ends = [(Act::Close, CloseReason::ClosedByHandler), (Act::Panic, CloseReason::HandlerPanicked)];
     for ((act, reason), style) in

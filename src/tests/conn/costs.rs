@@ -79,7 +79,7 @@ fn a_held_connection_costs_no_call_whatever_the_peer_sends() {
 }
 
 #[test]
-fn a_large_frame_costs_a_read_and_a_write_for_each_of_its_chunks() {
+fn large_frame_costs_one_read_and_write_per_chunk() {
     let bytes = stream(&[1 << 20]);
     let chunks = bytes.len().div_ceil(CHUNK_LEN);
     let mut driver = Driver::echo();

@@ -76,7 +76,7 @@ fn a_drain_waits_for_a_large_partial_frame() {
 }
 
 #[test]
-fn a_frame_behind_the_awaited_one_is_answered_if_it_came_with_it() {
+fn frame_behind_awaited_one_is_answered_if_received() {
     let bytes = stream(&[20, 30]);
     let mut driver = Driver::echo();
     driver.receive(&bytes[..10]);

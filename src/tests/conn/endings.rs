@@ -36,7 +36,7 @@ fn cut_off(driver: &mut Driver, bytes: &[u8], step: usize, end: Arrival, togethe
 }
 
 #[test]
-fn fin_at_every_byte_ends_in_order_between_frames_and_abruptly_inside_one() {
+fn fin_is_clean_between_frames_and_abrupt_inside() {
     let all = stream(FRAMES);
     for style in STYLES {
         let mut driver = Driver::new(style, Config::default());
@@ -59,7 +59,7 @@ fn fin_at_every_byte_ends_in_order_between_frames_and_abruptly_inside_one() {
 }
 
 #[test]
-fn fin_at_every_byte_leaves_the_replies_to_a_peer_that_reads_slowly() {
+fn fin_at_every_byte_leaves_replies_to_slow_reader() {
     let all = stream(FRAMES);
     for style in STYLES {
         let mut driver = Driver::new(style, Config::default());

@@ -114,7 +114,7 @@ fn a_failed_write_closes_with_its_reason_whatever_is_pending() {
 }
 
 #[test]
-fn a_failed_write_ends_a_connection_that_is_ending_with_the_failure() {
+fn failed_write_closes_closing_connection_with_its_error() {
     for (end, phase) in [("close", Phase::Flushing), ("drain", Phase::Flushing), ("finish", Phase::FlushingAfterFin)] {
         let mut driver = Driver::echo();
         driver.socket.room = 3;

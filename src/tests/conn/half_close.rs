@@ -30,7 +30,7 @@ fn a_handler_may_keep_a_half_closed_connection_and_answer_later() {
 }
 
 #[test]
-fn a_half_closed_connection_flushes_late_answers_before_it_closes() {
+fn half_closed_connection_flushes_late_replies() {
     let mut driver = kept(Style::Echo, &[3]);
     driver.socket.room = 2;
     assert_eq!(driver.send_now(b"later"), Ok(()));

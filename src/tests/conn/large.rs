@@ -79,7 +79,7 @@ fn large_replies_are_sent_whatever_the_socket_takes() {
 }
 
 #[test]
-fn a_large_frame_behind_small_ones_costs_no_more_memory_than_one_alone() {
+fn large_frame_behind_small_ones_costs_no_more_memory() {
     for before in [1_000, 10_000, 29_000, 30_000, 35_000, 36_860, 50_000, 65_000] {
         let bytes = stream(&[before, 1 << 20]);
         for first in [CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, before + 300, before + 33_000] {

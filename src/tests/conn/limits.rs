@@ -33,7 +33,7 @@ fn a_payload_of_exactly_the_limit_is_answered() {
 }
 
 #[test]
-fn a_length_over_the_limit_closes_at_its_fourth_byte_behind_the_earlier_replies() {
+fn length_above_limit_closes_after_earlier_replies() {
     for announced in [LIMIT + 1, 1 << 31, u32::MAX] {
         let header = encode_header(announced);
         let reason = CloseReason::FrameTooLong(too_long(&header, LIMIT));
@@ -52,7 +52,7 @@ fn a_length_over_the_limit_closes_at_its_fourth_byte_behind_the_earlier_replies(
 }
 
 #[test]
-fn a_length_over_the_limit_waits_for_the_earlier_replies_to_be_taken() {
+fn length_above_limit_waits_for_earlier_replies() {
     let frames = stream(&[10, 20]);
     let bytes = [&frames[..], &[0xff; 4]].concat();
     for style in [Style::Echo, Style::Copy, Style::Mixed] {
@@ -82,7 +82,7 @@ fn what_comes_behind_a_length_over_the_limit_is_not_looked_at() {
 }
 
 #[test]
-fn a_length_over_the_limit_is_refused_in_a_held_connection_once_it_is_released() {
+fn length_above_limit_closes_paused_connection_on_resume() {
     let mut driver = limited(Style::Echo);
     driver.conn.pause(true);
     driver.receive(&[&stream(&[2])[..], &[0xff; 4]].concat());
@@ -137,7 +137,7 @@ fn echo_without_room_evicts_where_no_other_holds_more() {
 }
 
 #[test]
-fn reply_without_room_is_an_error_value_and_none_of_it_is_queued() {
+fn reply_without_room_is_an_error_and_not_queued() {
     for style in [Style::Copy, Style::Mixed] {
         let mut driver = bounded(style, 2_048);
         driver.socket.room = 10;
@@ -163,7 +163,7 @@ fn an_echo_that_the_socket_takes_costs_no_memory() {
 }
 
 #[test]
-fn message_without_room_is_an_error_value_and_the_connection_goes_on() {
+fn message_without_room_is_an_error_value() {
     let mut driver = bounded(Style::Echo, 8 << 10);
     driver.socket.room = 0;
     assert_eq!(driver.send_now(&[1; 5_000]), Err(SendError::NoMemory));
@@ -180,7 +180,7 @@ fn message_without_room_is_an_error_value_and_the_connection_goes_on() {
 }
 
 #[test]
-fn message_over_the_mark_is_refused_for_that_whatever_room_there_is() {
+fn message_above_the_mark_is_refused_as_full() {
     let mut driver = Driver::new(
         Style::Echo,
         Config { memory: 2_048, output_high_water: 500, output_low_water: 100, ..Config::default() },

@@ -22,7 +22,7 @@ fn chunk_of(bytes: &[u8], pool: &mut ChunkPool) -> Chunk {
 }
 
 #[test]
-fn what_is_appended_in_pieces_is_flushed_in_order_whatever_the_socket_takes() {
+fn appended_pieces_are_flushed_in_order() {
     for (len, piece, step) in
         [(3_000, 1_000, 1), (20_000, 7, 13), (200_000, 70_000, 100_000), (2_000_000, 200_000, 65_536)]
     {
@@ -106,7 +106,7 @@ fn a_flush_ends_when_its_budget_is_spent() {
 }
 
 #[test]
-fn one_write_takes_the_chunks_up_to_the_one_that_crosses_the_budget() {
+fn one_write_takes_chunks_until_the_budget_is_crossed() {
     let all = bytes(20 * CHUNK_LEN);
     for (budget, sent) in [(1, 1), (CHUNK_LEN, 1), (CHUNK_LEN + 1, 2), (3 * CHUNK_LEN, 3), (usize::MAX, PIECES_MAX)] {
         let mut pool = ChunkPool::new(4 << 20, 0);

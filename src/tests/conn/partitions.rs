@@ -49,7 +49,7 @@ fn every_partition_of_what_arrives_gives_the_same_frames() {
 }
 
 #[test]
-fn every_partition_of_what_the_socket_takes_gives_the_same_bytes() {
+fn every_partition_of_writes_gives_the_same_bytes() {
     for payload_lens in SHORT {
         let bytes = stream(payload_lens);
         for style in STYLES {
@@ -168,7 +168,7 @@ fn a_frame_that_arrives_byte_by_byte_is_whole_at_its_last_byte() {
 }
 
 #[test]
-fn frames_that_are_not_answered_leave_nothing_between_the_echoes() {
+fn unanswered_frames_leave_nothing_between_echoes() {
     let bytes = stream(&[3, 0, 5, 1, 7, 9, 0, 4]);
     let echoes = [frame(&bytes, 1), frame(&bytes, 3), frame(&bytes, 5), frame(&bytes, 7)].concat();
     for step in 1..=bytes.len() {

@@ -178,7 +178,7 @@ fn the_peer_sees_every_end_while_a_child_holds_the_descriptor() {
 }
 
 #[test]
-fn the_peer_sees_the_end_by_a_timeout_while_a_child_holds_the_descriptor() {
+fn timeout_closes_while_child_holds_descriptor() {
     let mut idle = reactor(Config::builder().idle_timeout(Some(SHORT)));
     let mut client = connect(listen(&mut idle, "127.0.0.1"));
     assert_end_is_seen(&mut idle, &mut client, "the idle timeout");
@@ -207,7 +207,7 @@ fn the_peer_sees_the_end_by_a_timeout_while_a_child_holds_the_descriptor() {
 }
 
 #[test]
-fn a_refused_peer_sees_the_end_while_a_child_holds_the_descriptor() {
+fn refused_peer_sees_close_while_child_holds_descriptor() {
     let mut full = reactor(Config::builder().max_connections(1));
     let addr = listen(&mut full, "127.0.0.1");
     let _first = connect(addr);
@@ -220,7 +220,7 @@ fn a_refused_peer_sees_the_end_while_a_child_holds_the_descriptor() {
 }
 
 #[test]
-fn a_peer_that_was_dialed_sees_the_end_while_a_child_holds_the_descriptor() {
+fn dialed_peer_sees_close_while_child_holds_descriptor() {
     let mut reactor = reactor(Config::builder());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     reactor.cx().dial(Dial::to(listener.local_addr().unwrap())).unwrap();
@@ -232,7 +232,7 @@ fn a_peer_that_was_dialed_sees_the_end_while_a_child_holds_the_descriptor() {
 }
 
 #[test]
-fn a_dropped_reactor_ends_its_connections_while_a_child_holds_the_descriptors() {
+fn dropped_reactor_closes_while_child_holds_descriptors() {
     let mut reactor = reactor(Config::builder());
     let mut client = connect(listen(&mut reactor, "127.0.0.1"));
     let begun = Instant::now();

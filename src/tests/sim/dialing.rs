@@ -193,7 +193,7 @@ fn dials_beyond_the_budget_wait_for_the_next_turn() {
 }
 
 #[test]
-fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
+fn each_dial_ends_in_one_open_or_one_failure() {
     for seed in 0..200 {
         let mut rng = Rng::new(seed);
         let mut rate = || [0, 50, 300][rng.below(3)];
@@ -242,7 +242,7 @@ fn each_dial_ends_in_one_connection_or_one_failure_whatever_happens() {
 }
 
 #[test]
-fn a_timer_that_is_set_again_and_again_fires_once_a_turn_and_exactly_in_time() {
+fn repeated_timer_fires_once_per_turn_in_time() {
     let sim = Sim::new(1);
     let mut reactor = caller(&sim, Config::builder());
     reactor.handle().send(()).unwrap();

@@ -44,7 +44,7 @@ impl Pair {
 }
 
 #[test]
-fn what_comes_between_two_polls_is_one_event_and_no_other_until_the_socket_was_found_empty() {
+fn input_between_polls_is_one_event_until_drained() {
     let mut pair = Pair::new(Faults::default());
     pair.peer.send(b"abc");
     pair.peer.send(b"def");
@@ -64,7 +64,7 @@ fn what_comes_between_two_polls_is_one_event_and_no_other_until_the_socket_was_f
 }
 
 #[test]
-fn urgent_mark_ends_a_read_and_is_reported_even_if_input_was_before() {
+fn urgent_mark_ends_a_read_and_is_reported() {
     let mut pair = Pair::new(Faults::default());
     pair.peer.send(b"abc");
     assert_eq!(pair.polled(), [INPUT]);

@@ -55,7 +55,7 @@ fn frame(payload_len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn who_becomes_ready_runs_in_the_next_turn_and_that_comes_after_a_turns_budget_of_others() {
+fn newly_ready_connection_runs_after_one_turns_budget() {
     for (payload_len, frames) in [(60, 60_000), (64 << 10, 80), (4_000_000, 1)] {
         for turn_budget in [16 << 10, 64 << 10, 256 << 10, 1 << 20] {
             let mut scene = Scene::new(32, &frame(payload_len), frames, turn_budget);
@@ -72,7 +72,7 @@ fn who_becomes_ready_runs_in_the_next_turn_and_that_comes_after_a_turns_budget_o
 }
 
 #[test]
-fn those_that_had_long_runs_do_not_go_first_when_they_become_ready_again() {
+fn long_runners_do_not_go_first_when_ready_again() {
     let mut scene = Scene::new(64, &frame(64 << 10), 1, 256 << 10);
     while scene.is_busy() {
         scene.turn();
@@ -230,7 +230,7 @@ fn many_deadlines_at_one_instant_do_not_widen_a_turn() {
 }
 
 #[test]
-fn late_peers_are_closed_in_bounded_time_beside_busy_ones() {
+fn late_peers_are_closed_in_time_among_busy_ones() {
     const LATE: usize = 500;
     let mut scene = Scene::new(100, &frame(64 << 10), 40, 1 << 20);
     let late: Vec<_> = (0..LATE).map(|_| scene.sim.connect(PORT).unwrap()).collect();

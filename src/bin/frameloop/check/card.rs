@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_tells_how_each_case_ended_and_what_is_wrong() {
+    fn card_shows_each_case_and_its_mistake() {
         let text = plain(&grade());
         assert!(text.starts_with("127.0.0.1:7007: 3 cases in 12.0 ms\n\nbasic: framing\n"), "{text}");
         assert!(text.contains("\n  holds   one-frame                    1.23 ms\n"), "{text}");

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_byte_that_differs_is_told_with_its_offset_in_all_that_came() {
+    fn first_different_byte_is_reported_with_its_offset() {
         let finding = found(b"\0\0\0\x03abc", b"\0\0\0\x03aXc");
         assert_eq!(finding.expected, "7 bytes: 00 00 00 03 61 62 63");
         assert_eq!(finding.came, "at offset 105 of the answers 58 63 instead of 62 63");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_with_how_much_came() {
+    fn missing_bytes_are_reported_with_how_much_arrived() {
         assert_eq!(found(b"\0\0\0\x01a", b"").came, "100 bytes as expected in all, then nothing for 2s");
         assert_eq!(found(b"\0\0\0\x01a", b"\0\0").came, "102 bytes as expected in all, then nothing for 2s");
         let first = Finding::different("it".into(), 0, b"\0\0\0\0", b"", "the server's FIN");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_from_the_bytes() {
+    fn mistakes_are_recognized_from_the_bytes() {
         let mistake = |expected, came| found(expected, came).mistake.unwrap_or_default();
         assert!(mistake(b"\0\0\x01\x02abcd", b"\x02\x01\0\0abcd").contains("machine's order"));
         assert!(mistake(b"\0\0\0\x03abc", b"abc").contains("without its header"));

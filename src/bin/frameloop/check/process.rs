@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_is_told_by_its_number() {
+    fn missing_process_is_reported_by_pid() {
         let message = Process::of(u32::MAX).unwrap_err();
         assert!(message.contains("process 4294967295 cannot be read"), "{message}");
     }

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_of_two_machines_stand_side_by_side_by_the_time_of_day() {
+    fn intervals_of_two_machines_align_by_time_of_day() {
         let results = merged(&[log("a", 1_000, &[10, 20, 30]), log("b", 2_300, &[1, 2])]);
         assert_eq!(results.frames, 63);
         assert_eq!(results.begun, BEGUN + Duration::from_secs(1));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_of_other_times_and_of_other_programs_are_told() {
+    fn logs_of_other_times_and_programs_are_reported() {
         let mut foreign = log("b", 100_000, &[5]);
         foreign.facts = None;
         let facts = merged(&[log("a", 0, &[5]), foreign]).facts;
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_one_of_several_logs_is_told_with_its_name() {
+    fn message_about_one_of_several_logs_names_it() {
         let mut first = log("a", 0, &[5]);
         first.facts = Some(Facts { taints: vec!["slow".into()], ..Facts::default() });
         assert_eq!(merged(&[first.clone()]).facts.taints, ["slow"]);

@@ -108,7 +108,7 @@ fn sleep_until_accepted(reactor: &mut Reactor<Echo, Failing>, count: u64) {
 }
 
 #[test]
-fn whatever_the_kernel_lacks_for_an_accept_it_is_tried_ten_times_a_second_and_comes_back_by_itself() {
+fn accept_without_resources_is_retried_every_100_ms() {
     // EMFILE, ENFILE, ENOMEM, ENOBUFS of Linux; and EPERM, of a firewall.
     for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EPERM] {
         let (sim, failures, mut reactor) = failing();
@@ -157,7 +157,7 @@ fn when_a_connection_of_ours_ends_accepting_is_tried_at_once() {
 }
 
 #[test]
-fn an_accept_that_failed_for_its_peer_or_for_a_signal_is_followed_by_the_next_in_the_same_turn() {
+fn accept_continues_after_econnaborted_or_eintr() {
     let kinds = [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::Interrupted,

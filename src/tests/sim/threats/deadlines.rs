@@ -13,7 +13,7 @@ const NANOSECOND: Duration = Duration::from_nanos(1);
 const DAYS_25: Duration = Duration::from_secs(25 * 24 * 3_600);
 
 #[test]
-fn a_byte_a_second_ends_at_the_frame_deadline_of_the_first_byte_and_others_are_unharmed() {
+fn slow_frame_closes_at_deadline_counted_from_first_byte() {
     let timeout = Config::default().frame_timeout.unwrap();
     let long = [&encode_header(1 << 20)[..], &[7; 100]].concat();
     // In a header, in a payload, in one that is too long for a chunk.
@@ -100,7 +100,7 @@ fn a_clock_that_stands_still_brings_nothing_due() {
 }
 
 #[test]
-fn deadlines_of_999_microseconds_and_of_25_days_come_then_and_not_before() {
+fn deadlines_of_999_us_and_25_days_expire_exactly() {
     for timeout in [Duration::from_micros(999), Duration::from_micros(1_001), DAYS_25, DAYS_25 + NANOSECOND] {
         for reason in LATE {
             let (mut scene, _peer) = late_peer(reason, timeout);
@@ -116,7 +116,7 @@ fn deadlines_of_999_microseconds_and_of_25_days_come_then_and_not_before() {
 }
 
 #[test]
-fn a_step_of_25_days_brings_everything_due_once_and_the_reactor_goes_on() {
+fn clock_step_of_25_days_expires_everything_once() {
     for reason in LATE {
         let (mut scene, _peer) = late_peer(reason, 30 * SECOND);
         scene.pass(DAYS_25);

@@ -19,7 +19,7 @@ const FIN_THEN_RST: End = |peer| {
 };
 
 #[test]
-fn every_end_of_a_peer_is_seen_at_once_counted_by_its_kind_and_leaves_nothing_to_do() {
+fn every_close_of_a_peer_is_counted_by_kind() {
     let long = frame(&[7; 100_000]);
     let frames = frame(b"answered").repeat(5);
     let cases: [(&[u8], &[u8], End, CloseReason); 10] = [
@@ -58,7 +58,7 @@ fn every_end_of_a_peer_is_seen_at_once_counted_by_its_kind_and_leaves_nothing_to
 }
 
 #[test]
-fn a_peer_that_finished_and_reads_nothing_costs_no_turn_until_its_deadline() {
+fn finished_peer_that_does_not_read_costs_no_turn() {
     let mut scene = Scene::with(sim_with_send_buffer(100), Config::builder(), Echo);
     let peer = scene.connect();
     peer.send(&frame(&[7; 5_000]));
@@ -89,7 +89,7 @@ fn with_frames_in_flight() -> (Scene<Echo>, [Peer; 4], usize) {
 }
 
 #[test]
-fn a_drain_finishes_frames_in_flight_and_is_done_exactly_at_its_deadline_with_an_exact_report() {
+fn drain_completes_at_its_deadline_with_exact_report() {
     let (mut scene, peers, pending) = with_frames_in_flight();
     scene.reactor.drain();
     let began = scene.sim.now();
@@ -115,7 +115,7 @@ fn a_drain_finishes_frames_in_flight_and_is_done_exactly_at_its_deadline_with_an
 }
 
 #[test]
-fn a_stop_after_a_drain_is_done_in_the_next_turn_with_an_exact_report() {
+fn stop_after_drain_completes_in_next_turn() {
     let (mut scene, peers, pending) = with_frames_in_flight();
     scene.reactor.drain();
     scene.settle();

@@ -54,7 +54,7 @@ fn echo_under(seed: u64, faults: Faults, edges: Edges) -> u64 {
 }
 
 #[test]
-fn the_echo_is_byte_identical_whatever_the_kernel_reports_and_interrupts() {
+fn echo_is_byte_identical_under_all_kernel_faults() {
     let none = Faults::default();
     let calm = echo_under(0, none, Edges::Strict);
     let kinds = [
@@ -125,7 +125,7 @@ fn a_stale_event_in_the_batch_of_a_new_connection_is_ignored() {
 }
 
 #[test]
-fn an_event_that_outlives_its_connection_does_not_reach_the_next_tenant_of_the_slot() {
+fn stale_event_does_not_reach_next_connection_of_slot() {
     let mut scene = Scene::with(Sim::new(7), Config::builder(), Noting::default());
     for round in 0..10 {
         let a = scene.connect();
@@ -153,7 +153,7 @@ fn an_event_that_outlives_its_connection_does_not_reach_the_next_tenant_of_the_s
 }
 
 #[test]
-fn a_deadline_that_outlives_its_connection_does_not_end_the_next_tenant_of_the_slot() {
+fn stale_deadline_does_not_close_next_connection_of_slot() {
     let mut scene = Scene::with(Sim::new(7), Config::builder(), Noting::default());
     let a = scene.connect();
     a.send(&[0]);
@@ -174,7 +174,7 @@ fn a_deadline_that_outlives_its_connection_does_not_end_the_next_tenant_of_the_s
 
 /// Our FIN was sent and the peer's awaited; it has come, and the connection is gone.
 #[test]
-fn the_linger_deadline_of_one_that_is_gone_does_not_end_the_next_tenant_of_the_slot() {
+fn stale_linger_deadline_does_not_close_next_connection() {
     let mut scene = Scene::with(Sim::new(7), Config::builder(), Noting::default());
     let a = scene.connect();
     a.send(&[0xff; 4]);

@@ -26,7 +26,7 @@ fn ping<H: Handler>(scene: &mut Scene<H>, pingers: &[Peer]) {
 }
 
 #[test]
-fn beside_a_flooder_a_hundred_pingers_are_answered_in_the_turn_they_ask_in() {
+fn flooder_delays_no_pinger_beyond_its_turn() {
     for payload_len in [0, 100, 60_000, 4 << 20] {
         let flood = frame(&vec![7; payload_len]);
         let flood = flood.repeat((8 << 20) / flood.len());
@@ -54,7 +54,7 @@ fn beside_a_flooder_a_hundred_pingers_are_answered_in_the_turn_they_ask_in() {
 }
 
 #[test]
-fn flooders_whose_events_come_again_while_they_wait_have_one_share_a_turn() {
+fn flooders_with_new_events_have_one_share_per_turn() {
     let flood = frame(&vec![7; 4 << 20]);
     let mut scene = Scene::with(sim_with_send_buffer(1 << 20), patient(), Echo);
     let flooders: Vec<_> = (0..4).map(|_| scene.connect()).collect();
@@ -93,7 +93,7 @@ impl Handler for Order {
 }
 
 #[test]
-fn those_who_just_asked_are_answered_before_those_who_wait_for_their_next_share() {
+fn newly_ready_connections_run_before_waiting_ones() {
     const FLOODERS: usize = 4;
     let mut scene = Scene::with(sim_with_send_buffer(16 << 20), patient(), Order::default());
     let flooders: Vec<_> = (0..FLOODERS).map(|_| scene.connect()).collect();
@@ -134,7 +134,7 @@ fn twenty_thousand_connects_are_accepted_within_the_budget() {
 }
 
 #[test]
-fn when_a_budget_was_spent_the_answers_come_without_another_byte_or_event() {
+fn replies_after_a_spent_budget_need_no_event() {
     let sent = [frame(&[]), frame(&[1; 700]), frame(&vec![2; 150_000]), frame(b"last")].concat().repeat(3);
     let tiny = [
         patient().frame_budget(1),

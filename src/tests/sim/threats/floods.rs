@@ -14,7 +14,7 @@ const MEMORY: usize = 1 << 20;
 const SEND_BUFFER: usize = 16 << 10;
 
 #[test]
-fn of_ten_million_empty_frames_a_peer_that_never_reads_gets_answers_up_to_the_watermark() {
+fn unread_empty_frames_stop_at_the_high_water_mark() {
     let config = patient().max_payload(1_000).memory(MEMORY);
     let high = Config::default().output_high_water;
     let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), config, crate::Echo);
@@ -50,7 +50,7 @@ impl Handler for Silent {
 }
 
 #[test]
-fn ten_million_empty_frames_are_charged_against_the_budgets_and_take_no_memory() {
+fn ten_million_empty_frames_are_charged_to_the_budgets() {
     let config = patient().max_payload(1_000).memory(MEMORY);
     let mut scene = Scene::with(Sim::new(7), config, Silent);
     let flooder = scene.connect();

@@ -20,7 +20,7 @@ const FOREVER: [Duration; 4] = [
 ];
 
 #[test]
-fn a_drain_without_end_waits_for_a_stuck_peer_and_is_done_when_it_has_gone() {
+fn drain_without_deadline_waits_for_stalled_peer() {
     for forever in FOREVER {
         let config = patient().drain_timeout(forever).linger_timeout(forever);
         let mut scene = Scene::with(sim_with_send_buffer(100), config, Echo);

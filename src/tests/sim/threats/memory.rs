@@ -169,7 +169,7 @@ fn hoarders_of_output_are_evicted_and_small_clients_served() {
 }
 
 #[test]
-fn thousand_hoarders_of_a_little_are_evicted_and_small_clients_served() {
+fn thousand_small_hoarders_are_evicted() {
     // Each holds less than a small client does that has sent a part of a long frame.
     for part in [200, 10_000, 30_000] {
         let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), limited(), Echo);
@@ -209,7 +209,7 @@ impl Uploader {
 }
 
 #[test]
-fn long_frames_that_do_not_fit_together_complete_one_after_another() {
+fn long_frames_beyond_memory_complete_in_turn() {
     for (uploaders, hoarders) in [(4, 0), (12, 0), (4, 12)] {
         // Half of it is more than all others hold that hold little.
         let config = patient().max_payload(8 * LONGEST as u32).memory(8 * MEMORY);
@@ -240,7 +240,7 @@ fn long_frames_that_do_not_fit_together_complete_one_after_another() {
 }
 
 #[test]
-fn clients_with_a_frame_in_flight_are_served_by_a_drain_at_the_memory_limit() {
+fn drain_at_memory_limit_serves_frames_in_flight() {
     let mut scene = Scene::with(sim_with_send_buffer(SEND_BUFFER), limited(), Echo);
     let bytes = frame(&payload(6));
     let small: Vec<Peer> = (0..SMALL).map(|_| scene.connect()).collect();
@@ -371,7 +371,7 @@ impl Handler for Downloads {
 }
 
 #[test]
-fn long_reply_evicts_those_that_hold_more_and_is_an_error_value_otherwise() {
+fn long_reply_evicts_larger_holders_or_is_an_error() {
     let mut scene = Scene::with(Sim::new(7), limited(), Downloads::default());
     let hoard = &frame(&vec![7; LONGEST])[..900_000];
     let hoarders: [Peer; 2] = std::array::from_fn(|_| scene.connect());

@@ -140,7 +140,7 @@ const CALLBACKS: [(&str, Prefix, Provoke); 9] = [
 ];
 
 #[test]
-fn a_panic_in_any_callback_is_logged_with_its_name_and_connection_and_counted() {
+fn panic_in_any_callback_is_logged_and_counted() {
     for (callback, prefix, provoke) in CALLBACKS {
         let mut scene = scene(Some(callback));
         let mut addr = None;
@@ -176,7 +176,7 @@ fn a_panic_in_on_source_is_logged_with_its_name_and_counted() {
 }
 
 #[test]
-fn a_message_that_panics_when_the_last_turn_drops_it_is_logged_and_counted() {
+fn message_panicking_in_last_drop_is_logged_and_counted() {
     let mut scene = scene(None);
     let _peer = scene.connect();
     scene.reactor.handler_mut().own = Some(scene.reactor.handle());
@@ -187,7 +187,7 @@ fn a_message_that_panics_when_the_last_turn_drops_it_is_logged_and_counted() {
 }
 
 #[test]
-fn what_a_panic_throws_may_panic_when_it_is_dropped_or_be_no_text_or_endless() {
+fn panic_payload_may_panic_be_no_text_or_endless() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {

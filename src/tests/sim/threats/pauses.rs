@@ -198,7 +198,7 @@ fn paused_connection_ends_at_reset_whatever_is_unread() {
 }
 
 #[test]
-fn frames_before_fin_are_delivered_when_a_paused_connection_resumes() {
+fn frames_before_fin_are_delivered_on_resume() {
     for frames in [1, 3, 500, 20_000] {
         let (mut scene, peer) = pausing();
         peer.send(&frame(b"pause"));
@@ -335,7 +335,7 @@ fn replies_on_an_outbound_connection_above_the_mark_are_refused() {
 }
 
 #[test]
-fn replies_in_one_fill_stop_at_the_mark_of_an_outbound_connection() {
+fn replies_of_one_read_stop_at_the_outbound_mark() {
     let (sim, mut reactor, far_end) = asking(Asking { answers_each: true, ..Asking::default() });
     let mut received = Vec::new();
     while received.len() < reactor.handler().queued * 1_000 {

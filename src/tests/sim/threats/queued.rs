@@ -56,7 +56,7 @@ fn answered(peers: &[Peer]) -> usize {
 }
 
 #[test]
-fn clients_in_the_queue_are_answered_however_the_drain_is_asked_for() {
+fn queued_clients_are_answered_by_every_kind_of_drain() {
     type Ask = fn(&mut Scene<Draining>, &Peer);
     let asks: [Ask; 4] = [
         |scene, _| scene.reactor.drain(),
@@ -151,7 +151,7 @@ fn drain_without_descriptors_ends_and_counts_what_is_left() {
 }
 
 #[test]
-fn listener_with_a_short_queue_is_closed_before_any_client_sees_an_end() {
+fn listener_closes_before_any_client_sees_a_close() {
     let mut scene = Scene::with(Sim::new(7), Config::builder(), Draining);
     let open = scene.connect();
     let peers: Vec<_> = (0..10).map(|_| scene.knock()).collect();

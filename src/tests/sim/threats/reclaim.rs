@@ -165,7 +165,7 @@ fn connection_that_is_idle_for_months_gives_way() {
 }
 
 #[test]
-fn newcomer_that_is_refused_for_its_address_closes_no_connection() {
+fn client_refused_by_address_reclaims_no_connection() {
     let config = patient().max_connections(2).max_per_ip(Some(1));
     let mut scene = Scene::new(config);
     let peers = [[10, 0, 0, 1], [10, 0, 0, 2]].map(|ip| scene.sim.connect_from(PORT, ip).unwrap());
@@ -219,7 +219,7 @@ fn dialed_connection_is_kept_and_a_half_closed_one_is_not() {
 
 /// More connections than one turn looks at.
 #[test]
-fn search_among_many_connections_takes_several_turns_and_each_serves_others() {
+fn search_of_many_connections_is_split_over_turns() {
     let max = 10_000;
     let (mut scene, peers) = full(max, patient());
     // The first order is used up: all were active since.

@@ -109,7 +109,7 @@ fn steady_reader_of_64_kib_per_second_gets_all_of_16_mib() {
 }
 
 #[test]
-fn reader_without_a_rate_stays_for_a_byte_per_window_and_no_longer() {
+fn reader_without_rate_stays_for_a_byte_per_window() {
     let timeout = 30 * SECOND;
     let (mut scene, peer) = with_pending_output(4 << 20, timeout, 0);
     assert_eq!(read_until_closed(&mut scene, &peer, (1, timeout), 8 * timeout), None);
@@ -119,7 +119,7 @@ fn reader_without_a_rate_stays_for_a_byte_per_window_and_no_longer() {
 }
 
 #[test]
-fn replies_that_fit_in_the_kernel_and_are_not_read_end_a_write_timeout_later() {
+fn unread_replies_in_kernel_close_after_write_timeout() {
     for replies in [100, 1_000, 10_000] {
         let config = Config::builder().frame_timeout(None);
         let mut scene = Scene::with(sim_with_send_buffer(16 << 20), config, Echo);
@@ -154,7 +154,7 @@ fn peer_costs_no_more_than_64_kib_in_the_kernel_unwatched() {
 
 /// A window for it would give each poll a timeout.
 #[test]
-fn peer_that_reads_small_replies_as_they_come_is_not_watched_and_still_costs_no_more_when_it_stops() {
+fn reader_of_small_replies_is_unwatched_and_bounded() {
     for len in [64, 4_096, 12_000] {
         let mut scene = Scene::with(sim_with_send_buffer(16 << 20), Config::builder(), Echo);
         let peer = scene.connect();

@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_apart_and_levels_come_in_order() {
+    fn case_names_are_distinct_and_levels_in_order() {
         let cases: Vec<&Case> = all().collect();
         assert!(cases.is_sorted_by_key(|case| case.level));
         let mut names: Vec<&str> = cases.iter().map(|case| case.name).collect();
