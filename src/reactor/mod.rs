@@ -1,6 +1,6 @@
 //! The reactor: one thread, one readiness queue, and every connection in a slot.
 
-mod accept;
+pub(crate) mod accept;
 pub(crate) mod budget;
 pub(crate) mod callbacks;
 pub(crate) mod connections;

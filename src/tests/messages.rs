@@ -8,8 +8,10 @@ use std::{env, fs, io};
 
 use crate::address::{Address, explain_listen};
 use crate::client::ClientError;
+use crate::reactor::accept::Refusal;
+use crate::reactor::per_ip::PerIp;
 use crate::wire::{FrameError, Protocol};
-use crate::{CloseReason, Config, ConfigBuilder, DialError, DialRefused, Error, SendError, StatsError};
+use crate::{CloseReason, Config, ConfigBuilder, DialError, DialRefused, Error, PeerAddr, SendError, StatsError};
 use crate::{TimerRefused, wire};
 
 /// The messages of an enum, one value or several per variant. A variant without a value does not compile.
@@ -154,6 +156,19 @@ fn client_errors() -> Messages {
     })
 }
 
+/// Why a connection is closed as soon as it is accepted.
+fn refused_connections() -> Messages {
+    let config = Config::builder().max_per_ip(Some(100)).ip_prefix((24, 64)).build().unwrap();
+    let peer = PeerAddr::from(SocketAddr::from(([192, 0, 2, 7], 40_000)));
+    let mut per_ip = PerIp::new(&config);
+    (0..100).for_each(|_| per_ip.note_open(&peer));
+    let (prefix, limit) = per_ip.full(&peer).unwrap();
+    messages!(Refusal {
+        Refusal::ConnectionsMax(_) => [Refusal::ConnectionsMax(10_000)],
+        Refusal::PerIp(..) => [Refusal::PerIp(prefix, limit)],
+    })
+}
+
 /// Why the reactor did not do what it was asked for.
 fn refusals() -> [Messages; 6] {
     type HandleError = crate::HandleError<()>;
@@ -200,8 +215,10 @@ fn messages_of_the_library_are_in_the_document() {
     let address_errors = ("AddressError", texts.map(|text| text.parse::<Address>().unwrap_err().to_string()).to_vec());
 
     let mut section = String::new();
-    for (name, rows) in
-        [errors(), address_errors, close_reasons()].into_iter().chain(refusals()).chain([client_errors()])
+    for (name, rows) in [errors(), address_errors, close_reasons(), refused_connections()]
+        .into_iter()
+        .chain(refusals())
+        .chain([client_errors()])
     {
         write!(section, "\n### `{name}`\n\n").unwrap();
         for row in rows {
