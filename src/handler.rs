@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::address::{Dial, PeerAddr};
 use crate::conn::frame::Frame;
+use crate::conn::io::Readiness;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Replies, Verdict};
 use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
@@ -111,11 +112,13 @@ pub trait Handler {
         let _ = (cx, message);
     }
 
-    /// Called when a descriptor that [`Reactor::watch`](crate::Reactor::watch) watches has become readable.
+    /// Called when a descriptor that [`Reactor::watch`](crate::Reactor::watch) watches has become ready.
     ///
-    /// The report is edge-triggered: read the descriptor until it returns `EAGAIN`, or no further report comes.
-    fn on_source(&mut self, cx: &mut Context<'_>, source: SourceId) {
-        let _ = (cx, source);
+    /// The report is edge-triggered: read or write until `EAGAIN`, or no further report comes before
+    /// [`Reactor::rewatch`](crate::Reactor::rewatch). `ready` says what may succeed. It is a hint: a call may still return
+    /// `EAGAIN`. After an error or a hang-up both directions are ready, whatever the interest is.
+    fn on_source(&mut self, cx: &mut Context<'_>, source: SourceId, ready: Readiness) {
+        let _ = (cx, source, ready);
     }
 }
 

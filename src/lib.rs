@@ -136,6 +136,7 @@ pub use crate::conn::frame::Frame;
 pub use crate::error::{CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused};
 pub use crate::handler::{Connection, Context, Echo, Handler};
 pub use crate::id::{ConnId, SourceId, TimerId};
+pub use crate::net::{Interest, Readiness};
 pub use crate::reach::Broadcast;
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;

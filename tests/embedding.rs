@@ -4,16 +4,16 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use frameloop::{Config, Echo, Handler, Reactor, Turn};
+use frameloop::{Config, Echo, Error, Handler, Interest, Reactor, Turn};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use support::stepped::{Hooks, PATIENCE, Server, frame, pattern, read_frame};
+use mio::{Events, Poll, Token};
+use support::stepped::{Hooks, Log, PATIENCE, Server, frame, pattern, read_frame};
 
 #[test]
 fn run_returns_when_it_is_drained() {
@@ -73,9 +73,9 @@ struct Outer<H: Handler> {
 impl<H: Handler> Outer<H> {
     fn new(server: Server<H>, own: &UnixStream) -> Self {
         let poll = Poll::new().unwrap();
-        let fds = [(server.reactor.as_raw_fd(), REACTOR), (own.as_raw_fd(), OWN)];
+        let fds = [(server.reactor.as_fd().as_raw_fd(), REACTOR), (own.as_raw_fd(), OWN)];
         for (fd, token) in fds {
-            poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE).unwrap();
+            poll.registry().register(&mut SourceFd(&fd), token, mio::Interest::READABLE).unwrap();
         }
         Self { server, poll, events: Events::with_capacity(8), own_events: 0, outlook: Turn::Running }
     }
@@ -177,8 +177,8 @@ fn a_watched_descriptor_calls_on_source() {
     let mut server = Server::new(Config::default(), Hooks::default());
     let (first, mut to_first) = UnixStream::pair().unwrap();
     let (second, mut to_second) = UnixStream::pair().unwrap();
-    let first_id = server.reactor.watch(&first).unwrap();
-    let second_id = server.reactor.watch(&second).unwrap();
+    let first_id = server.reactor.watch(&first, Interest::Readable).unwrap();
+    let second_id = server.reactor.watch(&second, Interest::Readable).unwrap();
     assert_ne!(first_id, second_id);
     let _ = server.turn();
     assert_eq!(server.log().sources, []);
@@ -205,18 +205,70 @@ fn settle(server: &mut Server<Hooks>) {
 }
 
 #[test]
+fn source_is_reported_for_its_interest_and_rewatch_changes_it() {
+    let mut server = Server::new(Config::default(), Hooks::default());
+    let (watched, mut far_end) = UnixStream::pair().unwrap();
+    far_end.write_all(b"unread all the time").unwrap();
+    let source = server.reactor.watch(&watched, Interest::Writable).unwrap();
+    let reported = |server: &mut Server<Hooks>| {
+        settle(server);
+        let Log { sources, source_ready, .. } = server.log();
+        (sources.len(), source_ready.readable, source_ready.writable)
+    };
+    assert_eq!(reported(&mut server), (1, false, true));
+    for (count, interest, is_readable, is_writable) in [
+        (2, Interest::Readable, true, false),
+        (3, Interest::Readable, true, false), // the same, once more
+        (4, Interest::Both, true, true),
+        (5, Interest::Writable, false, true),
+    ] {
+        server.reactor.rewatch(source, interest).unwrap();
+        assert_eq!(reported(&mut server), (count, is_readable, is_writable), "{interest:?}");
+        assert_eq!(reported(&mut server).0, count, "an edge is reported once");
+    }
+    // A hang-up is reported whatever the interest is.
+    drop(far_end);
+    assert_eq!(reported(&mut server), (6, true, true));
+}
+
+#[test]
+fn rewatch_fails_once_the_source_is_closed_or_unwatched() {
+    let mut server = Server::new(Config::default(), Hooks::default());
+    let (watched, _far_end) = UnixStream::pair().unwrap();
+    let (closed, mut far_end) = UnixStream::pair().unwrap();
+    let unwatched = server.reactor.watch(&watched, Interest::Readable).unwrap();
+    assert!(server.reactor.unwatch(unwatched));
+    let source = server.reactor.watch(&closed, Interest::Readable).unwrap();
+    let duplicate = closed.try_clone().unwrap();
+    drop(closed);
+    // The number is free, and may be another descriptor's.
+    let client = server.connect();
+    for stale in [unwatched, source] {
+        match server.reactor.rewatch(stale, Interest::Both) {
+            Err(Error::Poll(error)) => assert_eq!(error.kind(), ErrorKind::NotFound),
+            other => panic!("{other:?}"),
+        }
+    }
+    far_end.write_all(b"x").unwrap();
+    server.echo(&client, b"served");
+    settle(&mut server);
+    assert_eq!(server.log().sources, []);
+    drop(duplicate);
+}
+
+#[test]
 fn unwatched_source_can_be_watched_again() {
     let mut server = Server::new(Config::default(), Hooks::default());
     let (watched, mut far_end) = UnixStream::pair().unwrap();
-    let old = server.reactor.watch(&watched).unwrap();
-    assert!(server.reactor.watch(&watched).is_err(), "watched twice");
+    let old = server.reactor.watch(&watched, Interest::Readable).unwrap();
+    assert!(server.reactor.watch(&watched, Interest::Readable).is_err(), "watched twice");
     far_end.write_all(b"x").unwrap();
     assert!(server.reactor.unwatch(old));
     assert!(!server.reactor.unwatch(old));
     settle(&mut server);
     assert_eq!(server.log().sources, []);
 
-    let new = server.reactor.watch(&watched).unwrap();
+    let new = server.reactor.watch(&watched, Interest::Readable).unwrap();
     assert_ne!(new, old);
     server.turn_until("the source", |reactor| !reactor.handler().log.sources.is_empty());
     assert_eq!(server.log().sources, [new]);
@@ -228,7 +280,7 @@ fn unwatched_source_can_be_watched_again() {
 fn closed_source_with_duplicate_reports_nothing() {
     let mut server = Server::new(Config::default(), Hooks::default());
     let (watched, mut far_end) = UnixStream::pair().unwrap();
-    let old = server.reactor.watch(&watched).unwrap();
+    let old = server.reactor.watch(&watched, Interest::Readable).unwrap();
     let duplicate = watched.try_clone().unwrap();
     drop(watched);
     far_end.write_all(b"x").unwrap();
@@ -248,7 +300,7 @@ fn closed_source_with_duplicate_reports_nothing() {
         server.echo(client, b"served still");
     }
 
-    let new = server.reactor.watch(&duplicate).unwrap();
+    let new = server.reactor.watch(&duplicate, Interest::Readable).unwrap();
     server.turn_until("the source", |reactor| !reactor.handler().log.sources.is_empty());
     assert_eq!(server.log().sources, [new]);
 }
@@ -273,14 +325,14 @@ fn source_with_reused_number_has_new_id() {
     let (first_id, _duplicate, mut to_first, (second, mut to_second)) = (0..1_000)
         .find_map(|_| {
             let (first, to_first) = UnixStream::pair().unwrap();
-            let first_id = server.reactor.watch(&first).unwrap();
+            let first_id = server.reactor.watch(&first, Interest::Readable).unwrap();
             let duplicate = first.try_clone().unwrap();
             let number = first.as_raw_fd();
             drop(first);
             Some((first_id, duplicate, to_first, pair_numbered(number)?))
         })
         .unwrap();
-    let second_id = server.reactor.watch(&second).unwrap();
+    let second_id = server.reactor.watch(&second, Interest::Readable).unwrap();
     to_first.write_all(b"x").unwrap();
     settle(&mut server);
     assert_eq!(server.log().sources, []);

@@ -18,6 +18,7 @@ use crate::load::payload::Payloads;
 use crate::load::phase::{EndCause, INTERVAL, Phase, Step};
 use crate::load::plan::Plan;
 use crate::load::report::{Report, Reporter};
+use crate::net::Readiness;
 use crate::wire::HEADER_LEN;
 
 /// The parameters of a thread's generator.
@@ -316,7 +317,7 @@ impl Handler for Generator {
         }
     }
 
-    fn on_source(&mut self, cx: &mut Context<'_>, _: SourceId) {
+    fn on_source(&mut self, cx: &mut Context<'_>, _: SourceId, _: Readiness) {
         // Timers fire after all events of a turn, so that frames that are due are sent once per turn.
         let _ = cx.set_timer(cx.now());
     }

@@ -14,6 +14,8 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::error::Error;
 use crate::handler::{Context, Handler};
+#[cfg(target_os = "linux")]
+use crate::net::Interest;
 use crate::reactor::Reactor;
 
 /// A timer that wakes a reactor. Clones share it.
@@ -35,7 +37,7 @@ impl Wakeup {
     #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
     pub(crate) fn watch<H: Handler>(&self, reactor: &mut Reactor<H>) -> Result<(), Error> {
         #[cfg(target_os = "linux")]
-        reactor.watch(&*self.timer)?;
+        reactor.watch(&*self.timer, Interest::Readable)?;
         Ok(())
     }
 

@@ -5,11 +5,11 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 
 use crate::address::{Address, PeerAddr};
 use crate::config::Config;
@@ -18,16 +18,17 @@ use crate::net::kernel;
 use crate::net::listener::Listener;
 use crate::net::seam::{Net, Ready};
 use crate::net::socket::Stream;
-use crate::net::sources::Sources;
+use crate::net::sources::{Interest, Sources};
 
 /// The longest timeout of a poll: a kernel may refuse a longer one (`kevent(2)`), and a poll that returns early does no harm.
 const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The events for which a connection is woken.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+const STREAM_INTEREST: mio::Interest =
+    mio::Interest::READABLE.add(mio::Interest::WRITABLE).add(mio::Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+const STREAM_INTEREST: mio::Interest = mio::Interest::READABLE.add(mio::Interest::WRITABLE);
 
 /// Provides the operating system's sockets, by way of mio: epoll on Linux, kqueue on the BSDs and macOS.
 #[derive(Debug)]
@@ -49,9 +50,14 @@ impl Mio {
         })
     }
 
-    /// Watches a descriptor of the caller for readable events.
-    pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, token: usize) -> io::Result<()> {
-        self.sources.watch(self.poll.registry(), fd.as_raw_fd(), token)
+    /// Watches a descriptor of the caller.
+    pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, token: usize, interest: Interest) -> io::Result<()> {
+        self.sources.watch(self.poll.registry(), fd.as_raw_fd(), token, interest)
+    }
+
+    /// Changes the interest of a [`watch`](Self::watch). What is true then is reported once more.
+    pub(crate) fn rewatch(&mut self, token: usize, interest: Interest) -> io::Result<()> {
+        self.sources.rewatch(self.poll.registry(), token, interest)
     }
 
     /// Ends a [`watch`](Self::watch). Returns whether the descriptor was still watched.
@@ -76,10 +82,10 @@ impl Mio {
     }
 }
 
-impl AsRawFd for Mio {
+impl AsFd for Mio {
     /// Returns the descriptor of the readiness queue, which is readable while events wait in it.
-    fn as_raw_fd(&self) -> RawFd {
-        self.poll.as_raw_fd()
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
     }
 }
 
@@ -128,7 +134,7 @@ impl Net for Mio {
 
     fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Listener, Address)> {
         let (mut listener, bound) = Listener::bind(addr, config)?;
-        self.poll.registry().register(listener.source(), Token(token), Interest::READABLE)?;
+        self.poll.registry().register(listener.source(), Token(token), mio::Interest::READABLE)?;
         Ok((listener, bound))
     }
 

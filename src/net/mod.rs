@@ -18,3 +18,4 @@ pub use crate::net::listener::Listener;
 pub use crate::net::mio::Mio;
 pub use crate::net::seam::{Net, Ready};
 pub use crate::net::socket::Stream;
+pub use crate::net::sources::Interest;

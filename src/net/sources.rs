@@ -10,7 +10,31 @@ use std::io;
 use std::os::fd::RawFd;
 
 use mio::unix::SourceFd;
-use mio::{Interest, Poll, Registry, Token};
+use mio::{Poll, Registry, Token};
+
+/// The events for which a descriptor of yours is watched.
+///
+/// An error or a hang-up is reported whatever the interest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Interest {
+    /// There may be something to read, or the other end has finished.
+    Readable,
+    /// There may be room to write.
+    Writable,
+    /// Both.
+    Both,
+}
+
+impl From<Interest> for mio::Interest {
+    fn from(interest: Interest) -> Self {
+        match interest {
+            Interest::Readable => Self::READABLE,
+            Interest::Writable => Self::WRITABLE,
+            Interest::Both => Self::READABLE.add(Self::WRITABLE),
+        }
+    }
+}
 
 /// Whether closing a descriptor may leave it in the readiness queue. A kqueue forgets a descriptor that is closed.
 const OUTLIVES_CLOSE: bool = cfg!(any(target_os = "linux", target_os = "android", target_os = "illumos"));
@@ -26,13 +50,13 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Watches a descriptor; events name it by `token`.
-    pub(crate) fn watch(&mut self, registry: &Registry, fd: RawFd, token: usize) -> io::Result<()> {
+    pub(crate) fn watch(&mut self, registry: &Registry, fd: RawFd, token: usize, interest: Interest) -> io::Result<()> {
         if OUTLIVES_CLOSE {
             let probe = match self.probe.take() {
                 Some(probe) => probe,
                 None => Poll::new()?,
             };
-            let registered = register(self.probe.insert(probe).registry(), fd, token);
+            let registered = register(self.probe.insert(probe).registry(), fd, token, interest);
             registered.map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => {
                     io::Error::new(error.kind(), format!("descriptor {fd} is watched already; call unwatch first"))
@@ -40,7 +64,7 @@ impl Sources {
                 _ => error,
             })?;
         }
-        if let Err(error) = register(registry, fd, token) {
+        if let Err(error) = register(registry, fd, token, interest) {
             self.forget_probed(fd);
             return Err(error);
         }
@@ -54,11 +78,22 @@ impl Sources {
     pub(crate) fn is_watched(&self, token: usize) -> bool {
         let Some(fd) = self.by_token.get(&token) else { return false };
         let Some(probe) = &self.probe else { return true };
-        match register(probe.registry(), *fd, token) {
+        match register(probe.registry(), *fd, token, Interest::Readable) {
             Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
             Ok(()) => {
                 self.forget_probed(*fd);
                 false
+            }
+        }
+    }
+
+    /// Changes the interest. What is true of the descriptor then is reported once more.
+    pub(crate) fn rewatch(&mut self, registry: &Registry, token: usize, interest: Interest) -> io::Result<()> {
+        match self.by_token.get(&token) {
+            Some(fd) if self.is_watched(token) => registry.reregister(&mut SourceFd(fd), Token(token), interest.into()),
+            Some(_) | None => {
+                let error = "the descriptor is not watched any more: it was unwatched or closed";
+                Err(io::Error::new(io::ErrorKind::NotFound, error))
             }
         }
     }
@@ -89,6 +124,6 @@ impl Sources {
     }
 }
 
-fn register(registry: &Registry, fd: RawFd, token: usize) -> io::Result<()> {
-    registry.register(&mut SourceFd(&fd), Token(token), Interest::READABLE)
+fn register(registry: &Registry, fd: RawFd, token: usize, interest: Interest) -> io::Result<()> {
+    registry.register(&mut SourceFd(&fd), Token(token), interest.into())
 }

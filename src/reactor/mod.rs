@@ -30,7 +30,7 @@ mod work;
 mod write_progress;
 
 use std::fmt;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Instant;
 
 use log::{debug, info};
@@ -59,8 +59,20 @@ use crate::reactor::write_progress::WriteProgress;
 ///
 /// 1. [`run`](Self::run) returns when a drain or a stop is complete.
 /// 2. [`turn`](Self::turn) polls once, and does everything for which the poll returned.
-/// 3. Inside another loop: wait until the reactor's descriptor ([`AsRawFd`]) is readable, or until
+/// 3. Inside another loop: wait until the reactor's descriptor ([`AsFd`], [`AsRawFd`]) is readable, or until
 ///    [`next_deadline`](Self::next_deadline), and call `turn(Some(Duration::ZERO))`.
+///
+/// # Inside another loop
+///
+/// Rule: one turn for each report of the descriptor is enough, in a level-triggered loop (`poll(2)`) and in an edge-triggered one
+/// (mio, `AsyncFd` of tokio), if the loop asks [`next_deadline`](Self::next_deadline) anew before each wait.
+///
+/// A turn takes all events, or leaves some behind because of [`events_per_turn`](crate::ConfigBuilder::events_per_turn). An
+/// edge-triggered loop gets no further report of those. The same is true of work that a budget has postponed, and of what you ask
+/// of the reactor between turns ([`cx`](Self::cx), [`drain`](Self::drain), [`stop`](Self::stop)). In all these cases
+/// `next_deadline` has passed, so the loop does not wait.
+///
+/// A loop ends when `turn` returns [`Turn::Done`].
 ///
 /// # How it ends
 ///
@@ -315,7 +327,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Returns when the next turn is needed even if no event comes: the earliest deadline or timer. `None`: only an event
     /// needs one.
     ///
-    /// If there is work without an event, it returns the instant at which the last turn began, which has passed.
+    /// If there is work without an event, it returns the instant at which the last turn began, which has passed. Each turn, and
+    /// each other call of the reactor, may change it: ask anew before each wait of [another loop](Self#inside-another-loop).
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.has_work() { Some(self.now()) } else { self.next_due() }
@@ -362,10 +375,19 @@ impl<H: Handler, N: Net> Drop for Reactor<H, N> {
     }
 }
 
-impl<H: Handler> AsRawFd for Reactor<H> {
+impl<H: Handler> AsFd for Reactor<H> {
     /// Returns the descriptor of the readiness queue, for another loop to wait on. It is readable while events wait in it.
+    ///
+    /// Only wait for it: what is read from it or registered with it is not the reactor's. [`Reactor`] has the rules for loops.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.net.as_fd()
+    }
+}
+
+impl<H: Handler> AsRawFd for Reactor<H> {
+    /// Returns the descriptor of [`as_fd`](AsFd::as_fd), for loops that register a number.
     fn as_raw_fd(&self) -> RawFd {
-        self.net.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
 }
 

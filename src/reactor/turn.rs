@@ -100,7 +100,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Waker => mailbox.note_woken(),
                 Subject::Source(number) if net.is_watched(ready.token) => {
                     let mut peers = Context::new(connections, shared);
-                    let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number)));
+                    let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number), ready.readiness));
                     noted(outcome, "on_source", About::NoConn, shared, &mut log_limits.panicked);
                 }
                 Subject::Source(_) => {}

@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use frameloop::{Address, CloseReason, Config, ConnId, Connection, Context, Frame, Handler, Reactor, SourceId, Turn};
+use frameloop::{
+    Address, CloseReason, Config, ConnId, Connection, Context, Frame, Handler, Reactor, Readiness, SourceId, Turn,
+};
 
 pub(crate) use super::PATIENCE;
 pub(crate) use super::client::frame;
@@ -186,6 +188,8 @@ pub(crate) struct Log {
     pub(crate) low_water: Vec<ConnId>,
     pub(crate) frames: usize,
     pub(crate) sources: Vec<SourceId>,
+    /// What was reported of the last source.
+    pub(crate) source_ready: Readiness,
     /// Callbacks that were given another connection's state.
     mixed_up: Vec<ConnId>,
 }
@@ -302,8 +306,9 @@ impl Handler for Hooks {
         act(cx);
     }
 
-    fn on_source(&mut self, _cx: &mut Context<'_>, source: SourceId) {
+    fn on_source(&mut self, _cx: &mut Context<'_>, source: SourceId, ready: Readiness) {
         self.log.sources.push(source);
+        self.log.source_ready = ready;
     }
 }
 

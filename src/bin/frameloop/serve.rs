@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
-use frameloop::{Address, Config, ConfigError, Echo, Reactor, Turn};
+use frameloop::{Address, Config, ConfigError, Echo, Interest, Reactor, Turn};
 use log::{info, warn};
 
 use crate::address::{self, Endpoint};
@@ -161,7 +161,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     signals::set(Action::Count);
     let mut reactor = Reactor::new(config, Echo)?;
     let mut wake = Wake::new().map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
-    reactor.watch(&wake.source())?;
+    reactor.watch(&wake.source(), Interest::Readable)?;
     let mut bound = Vec::with_capacity(addresses.len());
     for (address, candidates) in args.listen.iter().zip(&addresses) {
         bound.push(listen(&mut reactor, address, candidates)?);

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::{CloseReason, DialError};
 use crate::handler::{Connection, Context, Handler};
 use crate::id::{ConnId, SourceId, TimerId};
+use crate::net::{Interest, Readiness};
 use crate::reactor::Reactor;
 use crate::reactor::handle::Handle;
 use crate::sim::Peer;
@@ -87,7 +88,7 @@ impl Handler for Panicking {
     fn on_message(&mut self, _: &mut Context<'_>, _: Message) {
         self.reach("on_message");
     }
-    fn on_source(&mut self, _: &mut Context<'_>, _: SourceId) {
+    fn on_source(&mut self, _: &mut Context<'_>, _: SourceId, _: Readiness) {
         self.reach("on_source");
     }
 }
@@ -168,7 +169,7 @@ fn a_panic_in_on_source_is_logged_with_its_name_and_counted() {
     let handler = Panicking { at: Some("on_source"), ..Panicking::default() };
     let mut reactor = Reactor::new(Config::default(), handler).unwrap();
     let (mut sender, watched) = UnixStream::pair().unwrap();
-    reactor.watch(&watched).unwrap();
+    reactor.watch(&watched, Interest::Readable).unwrap();
     sender.write_all(b"x").unwrap();
     let lines = warnings_of(|| _ = reactor.turn(Some(20 * SECOND)).unwrap());
     assert_eq!(lines, ["WARN on_source panicked: part of\\nthe test of on_source"]);
