@@ -72,7 +72,8 @@ use crate::reactor::write_progress::WriteProgress;
 /// of the reactor between turns ([`cx`](Self::cx), [`drain`](Self::drain), [`stop`](Self::stop)). In all these cases
 /// `next_deadline` has passed, so the loop does not wait.
 ///
-/// A loop ends when `turn` returns [`Turn::Done`].
+/// A loop ends when `turn` returns [`Turn::Done`]. The examples `loop_poll`, `loop_mio`, `loop_calloop` and `loop_tokio` are
+/// complete programs.
 ///
 /// # How it ends
 ///
