@@ -44,11 +44,12 @@
 //! | handle frames, send to other connections, pause, close | [`Handler`], [`Connection`], [`Context`] |
 //! | dial, set timers | [`Context::dial`], [`Context::set_timer`]; between turns, [`Reactor::cx`] |
 //! | set limits, budgets, water marks and deadlines | [`Config`], [`ConfigBuilder`] |
+//! | use sockets from elsewhere (socket activation, a parent process, another loop) | [`Reactor::adopt_listener`], [`Reactor::adopt_stream`] |
 //! | drive the loop: until it has ended, turn by turn, or inside another loop | [`Reactor`] |
 //! | send messages from other threads, drain, stop | [`Handle`] |
 //! | count and measure | [`Stats`], [`Histogram`] |
 //! | find out why a connection ended | [`CloseReason`] |
-//! | find out why a call failed | [`Error`], [`SendError`], [`DialError`], [`DialRefused`], [`TimerRefused`], [`HandleError`] |
+//! | find out why a call failed | [`Error`], [`SendError`], [`DialError`], [`DialRefused`], [`AdoptError`], [`TimerRefused`], [`HandleError`] |
 //! | encode and decode frames elsewhere | [`wire`], [`client`] |
 //!
 //! The guide is `docs/EMBEDDING.md`. It has a complete program for each of these topics:
@@ -133,7 +134,9 @@ pub mod wire;
 pub use crate::address::{Address, AddressError, Dial, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::frame::Frame;
-pub use crate::error::{CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused};
+pub use crate::error::{
+    AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused,
+};
 pub use crate::handler::{Connection, Context, Echo, Handler};
 pub use crate::id::{ConnId, SourceId, TimerId};
 pub use crate::net::{Interest, Readiness};

@@ -23,6 +23,7 @@ pub(crate) mod turn;
 use std::time::Instant;
 
 use crate::conn::buffers::Buffers;
+use crate::conn::chunk::capacity_for;
 use crate::conn::io::{Readiness, Transport};
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Flow, Replies, Verdict};
@@ -260,6 +261,17 @@ impl Conn {
         if let Some(buffers) = self.buffers.take() {
             shared.release(buffers);
         }
+    }
+
+    /// Copies input that was received before this connection began, at most a chunk. Its next turn delivers it before anything
+    /// that is read. Without room, the connection is evicted.
+    pub(crate) fn preload(&mut self, bytes: &[u8], shared: &mut Shared) {
+        if !shared.pool.has_room(capacity_for(bytes.len())) {
+            return self.evict((bytes.len(), 0), shared);
+        }
+        let mut chunk = shared.pool.acquire(bytes.len());
+        chunk.append(bytes);
+        shared.buffers(&mut self.buffers).input.preload(chunk);
     }
 
     /// Closes immediately, to free its buffers for others. `unsaved` are its input and output outside of its own buffers, which

@@ -76,6 +76,12 @@ impl Input {
         self.pending = Pending::Bytes(bytes);
     }
 
+    /// Saves input that was received before this connection began. The next turn looks for frames in it.
+    pub(crate) fn preload(&mut self, bytes: Chunk) {
+        self.save(bytes);
+        self.has_frames = true;
+    }
+
     pub(crate) fn begin_large(&mut self, frame: LargeFrame) {
         debug_assert!(self.is_empty());
         self.pending = Pending::Large(frame);

@@ -16,18 +16,19 @@ use crate::net::socket::{OPTIONS_ARE_INHERITED, Stream, set_options};
 
 /// Holds a listening socket.
 ///
-/// In the process that bound it, dropping it stops listening, and removes the path of a Unix socket. In any other process it only
-/// closes the descriptor.
+/// In the process that bound it, dropping it stops listening, and removes the path of a Unix socket. In any other process, and if
+/// the socket was adopted, it only closes the descriptor.
 #[derive(Debug)]
 pub struct Listener {
     // Before the socket, which holds the file's inode: no other file can have its number until the path is removed.
     path: Option<BoundPath>,
     socket: ListenSocket,
-    owner: Owner,
+    /// `None` if it was bound elsewhere, and others may listen on it.
+    owner: Option<Owner>,
 }
 
 #[derive(Debug)]
-enum ListenSocket {
+pub(crate) enum ListenSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -76,7 +77,12 @@ impl Listener {
             }
             Address::Unix(_) => (ListenSocket::Unix(UnixListener::from_std(socket.into())), addr.clone()),
         };
-        Ok((Self { path, socket, owner: Owner::this_process() }, bound))
+        Ok((Self { path, socket, owner: Some(Owner::this_process()) }, bound))
+    }
+
+    /// Returns a listener for a socket that was bound elsewhere.
+    pub(crate) fn shared(socket: ListenSocket) -> Self {
+        Self { path: None, socket, owner: None }
     }
 
     pub(crate) fn accept(&self, config: &Config) -> io::Result<(Stream, PeerAddr)> {
@@ -105,7 +111,7 @@ impl Drop for Listener {
     /// `unix_shutdown`).
     fn drop(&mut self) {
         self.path = None;
-        if self.owner.is_this_process() {
+        if self.owner.is_some_and(Owner::is_this_process) {
             let socket = match &self.socket {
                 ListenSocket::Tcp(socket) => SockRef::from(socket),
                 ListenSocket::Unix(socket) => SockRef::from(socket),
@@ -184,7 +190,7 @@ mod tests {
         let ListenSocket::Unix(socket) = &listener.socket else { panic!("no Unix socket") };
         // As in a forked child: a copy of the descriptor, and one more fork.
         let copy: std::os::fd::OwnedFd = std::os::fd::AsFd::as_fd(socket).try_clone_to_owned().unwrap();
-        listener.owner = Owner::another_process();
+        listener.owner = Some(Owner::another_process());
         if let Some(path) = &mut listener.path {
             path.owner = Owner::another_process();
         }

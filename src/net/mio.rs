@@ -70,6 +70,11 @@ impl Mio {
         self.sources.is_free(token)
     }
 
+    /// Registers a listener that was bound elsewhere.
+    pub(crate) fn register_listener(&mut self, listener: &mut Listener, token: usize) -> io::Result<()> {
+        self.poll.registry().register(listener.source(), Token(token), mio::Interest::READABLE)
+    }
+
     fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|timeout| timeout.min(POLL_MAX));
         match self.poll.poll(&mut self.events, timeout) {
@@ -134,7 +139,7 @@ impl Net for Mio {
 
     fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Listener, Address)> {
         let (mut listener, bound) = Listener::bind(addr, config)?;
-        self.poll.registry().register(listener.source(), Token(token), mio::Interest::READABLE)?;
+        self.register_listener(&mut listener, token)?;
         Ok((listener, bound))
     }
 

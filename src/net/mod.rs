@@ -3,6 +3,7 @@
 //! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] implements it with the
 //! kernel's, and `frameloop::sim` (feature `sim`) with simulated ones.
 
+mod adopt;
 pub(crate) mod kernel;
 pub(crate) mod listener;
 pub(crate) mod mio;

@@ -45,6 +45,14 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// Why an admitted connection was not opened.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    NotRegistered(io::Error),
+    /// The handler panicked.
+    NotOpened,
+}
+
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Accepts, on each listener, until its queue is empty or the budget is spent.
     #[inline]
@@ -124,7 +132,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     /// Whether there is no room for another connection.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.connections.sockets() >= self.config.max_connections
     }
 
@@ -136,10 +144,16 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     /// Admits a new connection, in place of the one that has been idle longest if there are too many, or refuses it.
-    fn admit(&mut self, mut stream: N::Stream, peer: PeerAddr, longest_idle: Option<ConnId>) {
+    fn admit(&mut self, stream: N::Stream, peer: PeerAddr, longest_idle: Option<ConnId>) {
         if let Err(refusal) = self.admission(&peer, longest_idle) {
             return self.refuse(&peer, refusal);
         }
+        // It is logged where it failed.
+        let _ = self.begin(stream, peer);
+    }
+
+    /// Registers and opens a connection that was admitted. If that fails, it is counted as refused.
+    pub(super) fn begin(&mut self, mut stream: N::Stream, peer: PeerAddr) -> Result<ConnId, Failed> {
         // The slot is taken before the handler sees the id: what it dials in `on_open` gets another.
         let id = self.connections.all().insert(Origin::Accepted, Phase::Opening);
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
@@ -150,22 +164,23 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             if self.log_limits.refused.passes(self.now(), Source::of(&peer)) {
                 warn!(target: LOOP, "refused {peer}: it cannot be registered: {error}");
             }
-            return;
+            return Err(Failed::NotRegistered(error));
         }
         if !self.open(id, stream, peer, Readiness::default()) {
             self.count_refused(|refused| &mut refused.failed);
-            return;
+            return Err(Failed::NotOpened);
         }
-        let Some((slot, others)) = self.connections.split(id) else { return };
+        let Some((slot, others)) = self.connections.split(id) else { return Err(Failed::NotOpened) };
         if let Phase::Open(Open { conn, .. }) = &mut slot.phase
             && (conn.wants_turn() || conn.state().is_ending())
         {
             others.work.queue.push(id, slot);
         }
+        Ok(id)
     }
 
     /// Makes room for a connection from `peer`, if there is none and it may be admitted.
-    fn admission(&mut self, peer: &PeerAddr, longest_idle: Option<ConnId>) -> Result<(), Refusal> {
+    pub(super) fn admission(&mut self, peer: &PeerAddr, longest_idle: Option<ConnId>) -> Result<(), Refusal> {
         let is_full = self.is_full();
         if is_full && longest_idle.is_none() {
             return Err(Refusal::ConnectionsMax(self.config.max_connections));
@@ -179,7 +194,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         Ok(())
     }
 
-    fn refuse(&mut self, peer: &PeerAddr, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, peer: &PeerAddr, refusal: Refusal) {
         self.count_refused(|refused| match refusal {
             Refusal::ConnectionsMax(_) => &mut refused.max_connections,
             Refusal::PerIp(..) => &mut refused.max_per_ip,

@@ -1,6 +1,7 @@
 //! The reactor: one thread, one readiness queue, and every connection in a slot.
 
 pub(crate) mod accept;
+mod adopt;
 pub(crate) mod budget;
 pub(crate) mod callbacks;
 pub(crate) mod connections;

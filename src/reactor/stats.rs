@@ -30,7 +30,7 @@ pub struct Stats {
     pub connections: u64,
     /// The largest number of established connections at a time.
     pub connections_peak: u64,
-    /// Connections accepted, without those refused.
+    /// Connections accepted or adopted, without those refused.
     pub accepted: u64,
     /// Connections refused: closed immediately after they were accepted, by reason.
     pub refused: Refused,

@@ -46,8 +46,9 @@ pub use crate::sim::rng::Rng;
 
 use crate::address::{Address, PeerAddr};
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{AdoptError, Error};
 use crate::handler::Handler;
+use crate::id::ConnId;
 use crate::net::{Net, Ready, Transport};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::world::World;
@@ -87,8 +88,13 @@ impl Sim {
     /// Connects a new peer, which has its own address. Returns `None` if the reactor does not listen on that port.
     #[must_use]
     pub fn connect(&self, port: u16) -> Option<Peer> {
+        self.connect_from(port, self.next_ip())
+    }
+
+    /// Returns the address of the next peer.
+    fn next_ip(&self) -> Ipv4Addr {
         let number = self.world.borrow().sockets.len() as u32;
-        self.connect_from(port, Ipv4Addr::from_bits(0x0a00_0000 | (number & 0x00ff_ffff)))
+        Ipv4Addr::from_bits(0x0a00_0000 | (number & 0x00ff_ffff))
     }
 
     /// Connects a new peer from a given address. Returns `None` if the reactor does not listen on that port.
@@ -97,6 +103,32 @@ impl Sim {
         let peer = PeerAddr::from(SocketAddr::new(ip.into(), 40_000));
         let socket = self.world.borrow_mut().connect(port, peer)?;
         Some(Peer { world: Rc::clone(&self.world), socket })
+    }
+
+    /// Connects a new peer elsewhere, and lets the reactor adopt the server's end, as [`Reactor::adopt_stream`] does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reactor::adopt_stream`].
+    pub fn adopt<H: Handler>(
+        &self,
+        reactor: &mut Reactor<H, SimNet>,
+        unread: &[u8],
+    ) -> Result<(ConnId, Peer), AdoptError> {
+        self.adopt_from(self.next_ip(), reactor, unread)
+    }
+
+    pub(crate) fn adopt_from<H: Handler>(
+        &self,
+        ip: Ipv4Addr,
+        reactor: &mut Reactor<H, SimNet>,
+        unread: &[u8],
+    ) -> Result<(ConnId, Peer), AdoptError> {
+        let peer = PeerAddr::from(SocketAddr::new(ip.into(), 40_000));
+        let socket = self.world.borrow_mut().connect_elsewhere(peer.clone());
+        let stream = SimStream { world: Rc::clone(&self.world), socket };
+        let id = reactor.adopt(stream, peer, unread)?;
+        Ok((id, Peer { world: Rc::clone(&self.world), socket }))
     }
 
     /// Returns the other end of the next dialed connection that is established, in order; `None` if there is none.

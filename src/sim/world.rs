@@ -308,6 +308,15 @@ impl World {
         Some(socket)
     }
 
+    /// A connection that did not come by a listener of the reactor.
+    pub(crate) fn connect_elsewhere(&mut self, peer: PeerAddr) -> usize {
+        let mut made = Socket::new(peer);
+        made.is_local = self.is_local;
+        made.is_accepted = true;
+        self.sockets.push(made);
+        self.sockets.len() - 1
+    }
+
     pub(crate) fn peer_sends(&mut self, socket: usize, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.fly(socket, Packet::Bytes(bytes.to_vec()));

@@ -8,10 +8,13 @@ use std::{env, fs, io};
 
 use crate::address::{Address, explain_listen};
 use crate::client::ClientError;
+use crate::conn::chunk::CHUNK_LEN;
 use crate::reactor::accept::Refusal;
 use crate::reactor::per_ip::PerIp;
 use crate::wire::{FrameError, Protocol};
-use crate::{CloseReason, Config, ConfigBuilder, DialError, DialRefused, Error, PeerAddr, SendError, StatsError};
+use crate::{
+    AdoptError, CloseReason, Config, ConfigBuilder, DialError, DialRefused, Error, PeerAddr, SendError, StatsError,
+};
 use crate::{TimerRefused, wire};
 
 /// The messages of an enum, one value or several per variant. A variant without a value does not compile.
@@ -170,7 +173,7 @@ fn refused_connections() -> Messages {
 }
 
 /// Why the reactor did not do what it was asked for.
-fn refusals() -> [Messages; 6] {
+fn refusals() -> [Messages; 7] {
     type HandleError = crate::HandleError<()>;
     let send_errors = messages!(SendError {
         SendError::Full => [SendError::Full],
@@ -195,6 +198,18 @@ fn refusals() -> [Messages; 6] {
         DialRefused::Ending => [DialRefused::Ending],
         DialRefused::TooMany { .. } => [DialRefused::TooMany { allowed: 1_024 }],
     });
+    let adopt_errors = messages!(AdoptError {
+        AdoptError::Ending => [AdoptError::Ending],
+        AdoptError::Unfit { .. } => [AdoptError::Unfit {
+            observed: "an IP socket of the type SOCK_DGRAM".into(),
+            expected: "a connected TCP or Unix stream socket",
+        }],
+        AdoptError::UnreadTooLong { .. } => [AdoptError::UnreadTooLong { len: 70_000, max: CHUNK_LEN }],
+        AdoptError::ConnectionsMax { .. } => [AdoptError::ConnectionsMax { allowed: 10_000 }],
+        AdoptError::PerIpMax { .. } => [AdoptError::PerIpMax { allowed: 100 }],
+        AdoptError::HandlerPanicked => [AdoptError::HandlerPanicked],
+        AdoptError::Io(_) => [AdoptError::Io(os(libc::EPERM))],
+    });
     let timer_refused = messages!(TimerRefused {
         TimerRefused::TooMany { .. } => [TimerRefused::TooMany { allowed: 1_024 }],
     });
@@ -206,7 +221,7 @@ fn refusals() -> [Messages; 6] {
         StatsError::Finished => [StatsError::Finished],
         StatsError::OwnThread => [StatsError::OwnThread],
     });
-    [send_errors, dial_errors, dial_refused, timer_refused, handle_errors, stats_errors]
+    [send_errors, dial_errors, dial_refused, adopt_errors, timer_refused, handle_errors, stats_errors]
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Reactors on the simulated network: whole campaigns, and one fault at a time.
 
+mod adopting;
 mod campaign;
 mod dialing;
 mod edges;

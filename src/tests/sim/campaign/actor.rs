@@ -44,7 +44,7 @@ impl Kind {
         Self::Foreign,
     ];
 
-    fn any(rng: &mut Rng) -> Self {
+    pub(super) fn any(rng: &mut Rng) -> Self {
         match rng.below(16) {
             0..=2 => Self::Honest,
             3..=6 => Self::Pipelining,
@@ -53,7 +53,7 @@ impl Kind {
         }
     }
 
-    fn script(self, rng: &mut Rng, payload_max: usize) -> Script {
+    pub(super) fn script(self, rng: &mut Rng, payload_max: usize) -> Script {
         let limit = payload_max as u32;
         match self {
             Self::Honest | Self::Deaf | Self::Pipelining | Self::Resetting => Script::new(rng, 20, payload_max),
@@ -112,11 +112,18 @@ impl Actor {
     /// Connects a new peer; `None` if the reactor does not listen any more.
     pub(super) fn connect(sim: &Sim, port: u16, rng: &mut Rng, number: usize, payload_max: usize) -> Option<Self> {
         let kind = Kind::any(rng);
-        Some(Self {
+        let peer = sim.connect_from(port, ip_of(number))?;
+        let script = Rc::new(kind.script(rng, payload_max));
+        Some(Self::new(sim, rng, number, kind, peer, script))
+    }
+
+    /// A peer with a script, of which nothing is sent yet.
+    pub(super) fn new(sim: &Sim, rng: &mut Rng, number: usize, kind: Kind, peer: Peer, script: Rc<Script>) -> Self {
+        Self {
             number,
             kind,
-            peer: sim.connect_from(port, ip_of(number))?,
-            script: Rc::new(kind.script(rng, payload_max)),
+            peer,
+            script,
             sent: 0,
             fin_at: None,
             pieces: kind.pieces(rng),
@@ -126,7 +133,7 @@ impl Actor {
             last_read_at: sim.now(),
             frame_began_at: sim.now(),
             overdue: Overdue::default(),
-        })
+        }
     }
 
     pub(super) fn is_done_sending(&self) -> bool {

@@ -1,12 +1,15 @@
 //! One campaign: the reactor, its peers, and what happens step by step.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::AdoptError;
+use crate::conn::chunk::CHUNK_LEN;
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Rng, Sim, SimNet};
 use crate::tests::sim::campaign::actor::{Actor, Kind};
-use crate::tests::sim::campaign::heard::Heard;
-use crate::tests::sim::campaign::scripted_handler::ScriptedHandler;
+use crate::tests::sim::campaign::heard::{Heard, Life};
+use crate::tests::sim::campaign::scripted_handler::{ScriptedHandler, ip_of};
 use crate::tests::sim::campaign::settings::{Finale, Settings};
 use crate::tests::sim::campaign::trace::Trace;
 
@@ -16,6 +19,8 @@ const PORT: u16 = 7007;
 const IDLE_TURNS_MAX: usize = 1_000;
 /// So many connections are opened before the generations of ids begin again.
 const GENERATIONS_UNTIL_WRAP: u32 = 20;
+/// One of so many peers is adopted.
+const ADOPTED: usize = 13;
 /// More rounds than all peers ever need to send what is left.
 const ROUNDS_MAX: usize = 10_000;
 
@@ -121,6 +126,9 @@ impl Campaign {
         let handler = self.reactor.handler_mut();
         let payload_max = self.settings.config.max_payload as usize;
         let number = handler.records.len();
+        if number % ADOPTED == ADOPTED - 1 {
+            return self.adopt(number, payload_max);
+        }
         let Some(actor) = Actor::connect(&self.sim, PORT, &mut self.rng, number, payload_max) else {
             panic!("no listener")
         };
@@ -128,6 +136,32 @@ impl Campaign {
         let (bytes, frames) = (actor.script.bytes().len(), actor.script.frames());
         self.trace.note(format!("{actor} connects, with {frames} frames in {bytes} bytes"));
         self.actors.push(actor);
+    }
+
+    /// A peer connects elsewhere, and a part of what it says is read there.
+    fn adopt(&mut self, number: usize, payload_max: usize) {
+        let kind = Kind::any(&mut self.rng);
+        let script = Rc::new(kind.script(&mut self.rng, payload_max));
+        let sent = self.rng.below(script.bytes().len().min(CHUNK_LEN) + 1);
+        let name = format!("peer {number} ({kind:?})");
+        self.trace.note(format!("{name} is adopted, with {sent} of {} bytes", script.bytes().len()));
+        self.reactor.handler_mut().records.push(Heard::new(name, script.clone()));
+        let adopted = self.sim.adopt_from(ip_of(number), &mut self.reactor, &script.bytes()[..sent]);
+        match adopted {
+            Ok((_, peer)) => {
+                let mut actor = Actor::new(&self.sim, &mut self.rng, number, kind, peer, script);
+                actor.sent = sent;
+                self.actors.push(actor);
+                // Its connection is open: the clocks of the oracle begin now.
+                self.turn(Some(Duration::ZERO));
+            }
+            Err(error) => {
+                self.trace.note(format!("    {error}"));
+                let life = self.reactor.handler().records[number].life;
+                let has_panicked = matches!(error, AdoptError::HandlerPanicked);
+                assert_eq!(has_panicked, life == Life::Stillborn, "{error}");
+            }
+        }
     }
 
     fn send(&mut self) {
