@@ -102,6 +102,8 @@ pub enum CloseReason {
     ClosedByHandler,
     /// The handler aborted the connection. Pending output was lost.
     AbortedByHandler,
+    /// The handler detached the connection: other code has its socket now.
+    Detached,
     /// A callback panicked.
     HandlerPanicked,
     /// A drain closed the connection, and all pending output was sent.
@@ -128,6 +130,7 @@ pub enum CloseKind {
     Io,
     ClosedByHandler,
     AbortedByHandler,
+    Detached,
     HandlerPanicked,
     Drained,
     Cut,
@@ -135,7 +138,7 @@ pub enum CloseKind {
 
 impl CloseKind {
     /// Lists all kinds, in the order of their declaration.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::PeerFinished,
         Self::TruncatedFrame,
         Self::Reset,
@@ -149,6 +152,7 @@ impl CloseKind {
         Self::Io,
         Self::ClosedByHandler,
         Self::AbortedByHandler,
+        Self::Detached,
         Self::HandlerPanicked,
         Self::Drained,
         Self::Cut,
@@ -171,6 +175,7 @@ impl CloseKind {
             Self::Io => "i/o error",
             Self::ClosedByHandler => "closed by handler",
             Self::AbortedByHandler => "aborted by handler",
+            Self::Detached => "detached",
             Self::HandlerPanicked => "handler panicked",
             Self::Drained => "drained",
             Self::Cut => "cut",
@@ -185,7 +190,7 @@ pub enum CausedBy {
     PeerInOrder,
     /// The peer, or the network on the way to it: it violated the protocol or a deadline, or the connection failed.
     PeerAbruptly,
-    /// The handler: it closed or aborted the connection, or panicked.
+    /// The handler: it closed, aborted or detached the connection, or panicked.
     Handler,
     /// The reactor: a limit, a drain or a stop.
     Reactor,
@@ -209,6 +214,7 @@ impl CloseReason {
             Self::Io(_) => CloseKind::Io,
             Self::ClosedByHandler => CloseKind::ClosedByHandler,
             Self::AbortedByHandler => CloseKind::AbortedByHandler,
+            Self::Detached => CloseKind::Detached,
             Self::HandlerPanicked => CloseKind::HandlerPanicked,
             Self::Drained => CloseKind::Drained,
             Self::Cut => CloseKind::Cut,
@@ -221,11 +227,11 @@ impl CloseReason {
         self.kind().name()
     }
 
-    /// Returns whether it was a clean close, with all pending output sent: [`PeerFinished`](Self::PeerFinished),
-    /// [`ClosedByHandler`](Self::ClosedByHandler) or [`Drained`](Self::Drained).
+    /// Returns whether it was a clean close, with all pending output sent or handed over: [`PeerFinished`](Self::PeerFinished),
+    /// [`ClosedByHandler`](Self::ClosedByHandler), [`Detached`](Self::Detached) or [`Drained`](Self::Drained).
     #[must_use]
     pub const fn is_clean(&self) -> bool {
-        matches!(self, Self::PeerFinished | Self::ClosedByHandler | Self::Drained)
+        matches!(self, Self::PeerFinished | Self::ClosedByHandler | Self::Detached | Self::Drained)
     }
 
     /// Returns which side caused the end.
@@ -241,7 +247,9 @@ impl CloseReason {
             | Self::WriteTimeout
             | Self::WriteZero
             | Self::Io(_) => CausedBy::PeerAbruptly,
-            Self::ClosedByHandler | Self::AbortedByHandler | Self::HandlerPanicked => CausedBy::Handler,
+            Self::ClosedByHandler | Self::AbortedByHandler | Self::Detached | Self::HandlerPanicked => {
+                CausedBy::Handler
+            }
             Self::Evicted { .. } | Self::Reclaimed | Self::Drained | Self::Cut => CausedBy::Reactor,
         }
     }
@@ -283,6 +291,7 @@ impl fmt::Display for CloseReason {
             Self::Io(kind) => write!(f, "a system call failed: {kind}"),
             Self::ClosedByHandler => f.write_str("the handler closed it"),
             Self::AbortedByHandler => f.write_str("the handler aborted it"),
+            Self::Detached => f.write_str("detached: other code has its socket now"),
             Self::HandlerPanicked => f.write_str("the handler panicked"),
             Self::Drained => f.write_str("drained"),
             Self::Cut => f.write_str("aborted by reactor shutdown"),

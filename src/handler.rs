@@ -1,16 +1,21 @@
 //! The interface of a library user: the [`Handler`] trait, and what a handler can do in its callbacks.
 
+mod context;
+
 use std::fmt;
 use std::time::Instant;
 
-use crate::address::{Dial, PeerAddr};
+pub use crate::handler::context::Context;
+
+use crate::address::PeerAddr;
 use crate::conn::frame::Frame;
 use crate::conn::io::Readiness;
-use crate::conn::shared::Shared;
 use crate::conn::sink::{Replies, Verdict};
-use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
+use crate::error::{CloseReason, DialError, SendError};
+use crate::handler::context::About;
 use crate::id::{ConnId, SourceId, TimerId};
-use crate::reach::{Broadcast, Command, End, Reach, count};
+use crate::net::Detached;
+use crate::reach::{Broadcast, Reach, count};
 use crate::wire::HEADER_LEN;
 
 /// Handles the frames and the other events of a reactor.
@@ -93,6 +98,14 @@ pub trait Handler {
     /// The id is stale from here on: a send to it returns [`SendError::Closed`].
     fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, state: Self::State, reason: &CloseReason) {
         let _ = (cx, id, state, reason);
+    }
+
+    /// Called after [`Connection::detach`] with the socket of the connection, at the end of the turn.
+    /// [`on_close`](Self::on_close) follows, with [`CloseReason::Detached`].
+    ///
+    /// The id is stale already. The default drops the socket, which closes it.
+    fn on_detach(&mut self, cx: &mut Context<'_>, id: ConnId, state: &mut Self::State, detached: Detached) {
+        let _ = (cx, id, state, detached);
     }
 
     /// Called when an outbound connection attempt has failed.
@@ -255,6 +268,57 @@ impl Connection<'_> {
         *self.replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler);
     }
 
+    /// Takes this connection out of the reactor, to hand its socket to other code: another loop, a thread, or a child process.
+    ///
+    /// No further frame is delivered, and nothing more is read. When the callback has returned, output that is pending is written as
+    /// far as the socket accepts it. At the end of the turn [`Handler::on_detach`] gets the socket, with the bytes that were received
+    /// and not delivered, and those that were not written. The reactor does not shut the socket down; it stays nonblocking.
+    ///
+    /// Detaching has no effect on a connection that is closing. If the connection fails before the end of the turn, it ends for that
+    /// reason, and `on_detach` is not called. To detach a connection from a callback about another one, call [`Context::wake`], and
+    /// detach it in [`Handler::on_wake`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::net::TcpStream;
+    ///
+    /// use frameloop::{Connection, Context, ConnId, Detached, Frame, Handler};
+    ///
+    /// /// Serves commands, and gives connections that ask for a download to threads.
+    /// struct Commands;
+    ///
+    /// impl Handler for Commands {
+    ///     type State = ();
+    ///     type Message = ();
+    ///
+    ///     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
+    ///
+    ///     fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), frame: Frame<'_>) {
+    ///         match frame.payload() {
+    ///             b"download" => conn.detach(),
+    ///             _ => conn.close(),
+    ///         }
+    ///     }
+    ///
+    ///     fn on_detach(&mut self, _cx: &mut Context<'_>, _id: ConnId, _state: &mut (), detached: Detached) {
+    ///         // `None` on a simulated network.
+    ///         let Some(fd) = detached.fd else { return };
+    ///         let stream = TcpStream::from(fd);
+    ///         std::thread::spawn(move || {
+    ///             stream.set_nonblocking(false)?;
+    ///             // Write `detached.unsent`, then the file.
+    ///             std::io::Result::Ok(())
+    ///         });
+    ///     }
+    /// }
+    /// ```
+    pub fn detach(&mut self) {
+        if *self.replies.verdict == Verdict::Continue {
+            *self.replies.verdict = Verdict::Detach;
+        }
+    }
+
     /// Pauses this connection: no further frame is delivered from it, and nothing is read, until [`resume`](Self::resume).
     ///
     /// Pending output is still written, and timeouts still apply.
@@ -280,199 +344,10 @@ impl Connection<'_> {
     pub fn cx(&mut self) -> Context<'_> {
         Context { reach: &mut *self.reach, about: About::Connection { id: self.id, replies: self.replies.reborrow() } }
     }
-
-    /// Executes a command for the callback's own connection.
-    fn command_own(id: ConnId, replies: &mut Replies<'_>, reach: &mut dyn Reach, command: Command) -> bool {
-        match command {
-            Command::Close if *replies.verdict == Verdict::Continue => {
-                *replies.verdict = Verdict::Close(CloseReason::ClosedByHandler);
-            }
-            Command::Close => {}
-            Command::Abort => *replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler),
-            Command::Pause => replies.flow.is_paused = true,
-            Command::Resume => replies.flow.is_paused = false,
-            Command::Wake => return reach.command(id, command),
-        }
-        true
-    }
-}
-
-/// Gives a callback access to connections by their ids, to dials, timers, and the end of the reactor.
-///
-/// Callbacks about no connection get one; [`Connection::cx`] returns one in the others, and
-/// [`Reactor::cx`](crate::Reactor::cx) between turns.
-///
-/// Rule: an id means the same wherever it is used. In a callback about a connection ([`Connection::cx`]), its own id works like
-/// any other: a send to it is a reply. Only [`broadcast_all`](Self::broadcast_all) omits that connection.
-pub struct Context<'a> {
-    reach: &'a mut dyn Reach,
-    about: About<'a>,
-}
-
-enum About<'a> {
-    Reactor(&'a mut Shared),
-    /// The connection is borrowed from its slot while it runs.
-    Connection {
-        id: ConnId,
-        replies: Replies<'a>,
-    },
-}
-
-impl<'a> Context<'a> {
-    pub(crate) fn new(reach: &'a mut dyn Reach, shared: &'a mut Shared) -> Self {
-        Self { reach, about: About::Reactor(shared) }
-    }
-
-    fn command(&mut self, to: ConnId, command: Command) -> bool {
-        match &mut self.about {
-            About::Connection { id, replies } if *id == to => Connection::command_own(to, replies, self.reach, command),
-            About::Connection { .. } | About::Reactor(_) => self.reach.command(to, command),
-        }
-    }
-
-    fn shared(&mut self) -> (&mut dyn Reach, &mut Shared) {
-        let shared = match &mut self.about {
-            About::Connection { replies, .. } => &mut *replies.shared,
-            About::Reactor(shared) => shared,
-        };
-        (self.reach, shared)
-    }
-
-    /// Returns the instant at which this turn began; between turns, the instant of the call of
-    /// [`Reactor::cx`](crate::Reactor::cx). It reads no clock.
-    #[must_use]
-    pub fn now(&self) -> Instant {
-        match &self.about {
-            About::Connection { replies, .. } => replies.shared.now,
-            About::Reactor(shared) => shared.now,
-        }
-    }
-
-    /// Queues a frame with a copy of `payload` on the connection `to`.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::Closed`] if the id is stale or the connection is closing; otherwise as for [`Connection::reply`]. No
-    /// connection is evicted to make room for the frame.
-    pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Result<(), SendError> {
-        match &mut self.about {
-            About::Connection { id, replies } if *id == to => replies.reply(payload),
-            About::Connection { replies, .. } => self.reach.send(to, payload, replies.shared),
-            About::Reactor(shared) => self.reach.send(to, payload, shared),
-        }
-    }
-
-    /// Queues a frame with a copy of `payload` on every connection, except the one that the callback is about. Returns how
-    /// many queued it.
-    pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
-        let (reach, shared) = self.shared();
-        reach.broadcast_all(payload, shared)
-    }
-
-    /// Closes a connection once its pending output is flushed, and gives up a dial in progress. Returns `false` if the id is
-    /// stale.
-    pub fn close(&mut self, id: ConnId) -> bool {
-        self.command(id, Command::Close)
-    }
-
-    /// Closes a connection immediately, with a reset; its pending output is lost. Gives up a dial in progress.
-    /// Returns `false` if the id is stale.
-    pub fn abort(&mut self, id: ConnId) -> bool {
-        self.command(id, Command::Abort)
-    }
-
-    /// Pauses a connection, as [`Connection::pause`] does. Returns `false` if the id is stale.
-    pub fn pause(&mut self, id: ConnId) -> bool {
-        self.command(id, Command::Pause)
-    }
-
-    /// Resumes a connection after [`pause`](Self::pause). Returns `false` if the id is stale.
-    pub fn resume(&mut self, id: ConnId) -> bool {
-        self.command(id, Command::Resume)
-    }
-
-    /// Makes the reactor call [`Handler::on_wake`] for a connection when it runs next: once, however often this was called.
-    /// Returns `false` if the id is stale.
-    ///
-    /// Use it instead of [`send`](Self::send) if the frames are to be produced only when they can be written.
-    pub fn wake(&mut self, id: ConnId) -> bool {
-        self.command(id, Command::Wake)
-    }
-
-    /// Begins an outbound connection, and returns its id. It has the same limits and deadlines as an accepted connection.
-    ///
-    /// [`Handler::on_open`] is called with this id when the connection is established; frames can be sent from then on. If the
-    /// attempt fails, [`Handler::on_dial_failed`] is called instead. The dial counts towards `max_connections` from now on.
-    /// [`abort`](Self::abort) gives it up.
-    ///
-    /// # Errors
-    ///
-    /// [`DialRefused::Ending`] while the reactor drains and after it has stopped; [`DialRefused::TooMany`] if `dials_max` dials
-    /// wait for their first attempt. Then there is no id, and no callback is called.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// # use frameloop::{Config, Dial, Echo, Reactor};
-    /// let mut reactor = Reactor::new(Config::default(), Echo)?;
-    /// let backend: std::net::SocketAddr = "127.0.0.1:7007".parse()?;
-    /// let id = reactor.cx().dial(Dial::to(backend))?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
-        self.reach.dial(dial)
-    }
-
-    /// Sets a timer: [`Handler::on_timer`] is called once, in the first turn that begins at `at` or later.
-    ///
-    /// A poll sleeps in whole milliseconds, rounded up (`epoll_wait(2)`), so a timer can fire up to 1 ms late, and later if the
-    /// loop is busy. A timer in the past fires in the next turn.
-    ///
-    /// # Errors
-    ///
-    /// [`TimerRefused::TooMany`] if `timers_max` timers are set.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use frameloop::{Config, Echo, Reactor};
-    /// # let mut reactor = Reactor::new(Config::default(), Echo)?;
-    /// let mut cx = reactor.cx();
-    /// let in_a_second = cx.now() + Duration::from_secs(1);
-    /// let timer = cx.set_timer(in_a_second)?;
-    /// assert!(cx.cancel_timer(timer));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
-        let at = at.max(self.now());
-        self.reach.set_timer(at)
-    }
-
-    /// Cancels a timer. Returns `false` if it has fired or was canceled before.
-    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.reach.cancel_timer(timer)
-    }
-
-    /// Begins to drain the reactor, as [`Reactor::drain`](crate::Reactor::drain) does.
-    pub fn drain(&mut self) {
-        self.reach.end(End::Drain);
-    }
-
-    /// Stops the reactor, as [`Reactor::stop`](crate::Reactor::stop) does.
-    pub fn stop(&mut self) {
-        self.reach.end(End::Stop);
-    }
 }
 
 impl fmt::Debug for Connection<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("id", &self.id).field("peer", self.peer).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").finish_non_exhaustive()
     }
 }

@@ -45,6 +45,7 @@
 //! | dial, set timers | [`Context::dial`], [`Context::set_timer`]; between turns, [`Reactor::cx`] |
 //! | set limits, budgets, water marks and deadlines | [`Config`], [`ConfigBuilder`] |
 //! | use sockets from elsewhere (socket activation, a parent process, another loop) | [`Reactor::adopt_listener`], [`Reactor::adopt_stream`] |
+//! | hand a connection to other code | [`Connection::detach`] |
 //! | drive the loop: until it has ended, turn by turn, or inside another loop | [`Reactor`] |
 //! | send messages from other threads, drain, stop | [`Handle`] |
 //! | count and measure | [`Stats`], [`Histogram`] |
@@ -139,7 +140,7 @@ pub use crate::error::{
 };
 pub use crate::handler::{Connection, Context, Echo, Handler};
 pub use crate::id::{ConnId, SourceId, TimerId};
-pub use crate::net::{Interest, Readiness};
+pub use crate::net::{Detached, Interest, Readiness};
 pub use crate::reach::Broadcast;
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;

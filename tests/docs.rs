@@ -78,6 +78,7 @@ fn every_reason_to_close_is_in_the_operations_page() {
         CloseReason::Io(std::io::ErrorKind::TimedOut),
         CloseReason::ClosedByHandler,
         CloseReason::AbortedByHandler,
+        CloseReason::Detached,
         CloseReason::HandlerPanicked,
         CloseReason::Drained,
         CloseReason::Cut,

@@ -1,6 +1,7 @@
 //! What a connection owns only while it has pending input or output.
 
 use crate::conn::chunk::ChunkPool;
+use crate::conn::handover::Handover;
 use crate::conn::output::Output;
 use crate::conn::pending::Input;
 
@@ -8,6 +9,8 @@ use crate::conn::pending::Input;
 pub(crate) struct Buffers {
     pub(crate) input: Input,
     pub(crate) output: Output,
+    /// After the last turn of a detached connection.
+    pub(crate) handover: Option<Box<Handover>>,
 }
 
 impl Buffers {
@@ -30,5 +33,6 @@ impl Buffers {
     pub(crate) fn reset(&mut self) {
         self.input.reset();
         self.output.reset();
+        self.handover = None;
     }
 }

@@ -47,6 +47,11 @@ impl ReadBuffer {
         self.end - self.next
     }
 
+    /// The undelivered bytes.
+    pub(crate) fn undelivered(&self) -> &[u8] {
+        &self.bytes[self.next..self.end]
+    }
+
     pub(crate) fn echo_bytes(&self) -> &[u8] {
         &self.bytes[self.echo.clone()]
     }

@@ -9,6 +9,7 @@
 pub(crate) mod buffers;
 pub(crate) mod chunk;
 pub(crate) mod frame;
+pub(crate) mod handover;
 pub(crate) mod input;
 pub(crate) mod io;
 pub(crate) mod large;
@@ -24,6 +25,7 @@ use std::time::Instant;
 
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::capacity_for;
+use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Flow, Replies, Verdict};
@@ -99,6 +101,7 @@ impl Conn {
             State::Open => !self.readiness.readable,
             State::HalfClosed => true,
             State::Draining
+            | State::Detaching
             | State::Flushing { .. }
             | State::FlushingAfterFin { .. }
             | State::Lingering { .. }
@@ -148,6 +151,8 @@ impl Conn {
             State::HalfClosed => (has_output && self.readiness.writable) || self.has_low_water_to_report(),
             State::Flushing { .. } | State::FlushingAfterFin { .. } => has_output && self.readiness.writable,
             State::Lingering { .. } => self.readiness.readable,
+            // Its next turn is its last.
+            State::Detaching => true,
             State::Closed(_) => false,
         }
     }
@@ -316,7 +321,14 @@ impl Conn {
             Verdict::Continue => {}
             Verdict::Close(reason) => self.close(reason),
             Verdict::Fail(reason) => self.abort(reason),
+            Verdict::Detach => self.state.detach_requested(),
         }
+    }
+
+    /// What a detached connection leaves, after its last turn.
+    pub(crate) fn take_handover(&mut self) -> Handover {
+        let kept = self.buffers.as_mut().and_then(|buffers| buffers.handover.take());
+        kept.map_or_else(Handover::default, |kept| *kept)
     }
 
     /// Sets the clocks after a turn in which frames were `delivered` or bytes `written`.
@@ -324,7 +336,7 @@ impl Conn {
         let (takes_frames, is_full) = (self.state.takes_frames(), self.is_full());
         let is_unread = self.is_input_paused() && self.readiness.readable;
         let is_finished = takes_frames && self.flow.is_paused && self.readiness.read_closed;
-        let Some(Buffers { input, output }) = self.buffers.as_deref_mut() else { return };
+        let Some(Buffers { input, output, .. }) = self.buffers.as_deref_mut() else { return };
         input.turn_ended(has_frames, delivered, is_unread, is_finished, shared.now);
         let is_pause = output.turn_ended(takes_frames && is_full, written, shared.now);
         shared.counts.pauses += u64::from(is_pause);
@@ -356,7 +368,7 @@ impl Conn {
 impl Conn {
     /// What must be true between two turns.
     pub(crate) fn check(&self, limits: &limits::Limits) {
-        let Some(Buffers { input, output }) = self.buffers.as_deref() else { return };
+        let Some(Buffers { input, output, .. }) = self.buffers.as_deref() else { return };
         // One that was aborted outside a turn is released when its slot is freed.
         let is_empty = self.buffers.as_ref().is_some_and(|buffers| buffers.is_empty());
         assert!(self.closed().is_some() || !is_empty, "an idle connection owns no buffer: {self:?}");
@@ -368,7 +380,7 @@ impl Conn {
     /// What must be true right after a turn.
     pub(crate) fn check_after_turn(&self, limits: &limits::Limits) {
         self.check(limits);
-        let Some(Buffers { input, output }) = self.buffers.as_deref() else { return };
+        let Some(Buffers { input, output, .. }) = self.buffers.as_deref() else { return };
         assert!(self.state.takes_frames() || input.is_empty());
         if self.closed().is_none() {
             input.check_after_turn(self.is_input_paused() && self.readiness.readable, limits.max_payload);

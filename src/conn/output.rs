@@ -206,6 +206,13 @@ impl Output {
         pool.release(last);
     }
 
+    /// Copies all bytes, and releases them.
+    pub(crate) fn take_copy(&mut self, pool: &mut ChunkPool) -> Vec<u8> {
+        let bytes = self.chunks.iter().map(Chunk::as_slice).collect::<Vec<_>>().concat();
+        self.release(pool);
+        bytes
+    }
+
     pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
         self.chunks.drain(..).for_each(|chunk| pool.release(chunk));
         self.reset();

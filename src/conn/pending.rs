@@ -123,6 +123,17 @@ impl Input {
         }
     }
 
+    /// Copies all bytes, and releases them.
+    pub(crate) fn take_copy(&mut self, pool: &mut ChunkPool) -> Vec<u8> {
+        let bytes = match &self.pending {
+            Pending::Empty => Vec::new(),
+            Pending::Bytes(chunk) => chunk.as_slice().to_vec(),
+            Pending::Large(frame) => frame.chunks.iter().map(Chunk::as_slice).collect::<Vec<_>>().concat(),
+        };
+        self.release(pool);
+        bytes
+    }
+
     pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
         match std::mem::take(&mut self.pending) {
             Pending::Empty => {}

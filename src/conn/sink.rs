@@ -67,6 +67,8 @@ pub(crate) enum Verdict {
     Close(CloseReason),
     /// Close immediately.
     Fail(CloseReason),
+    /// End with this turn, and leave the socket to other code.
+    Detach,
 }
 
 impl<'a> Replies<'a> {

@@ -16,6 +16,8 @@
 //!                                     Closed(reason)
 //!
 //!   any state -- RST, error, deadline, abort --> Closed(reason)
+//!
+//!   Open, Draining, HalfClosed -- detach --> Detaching -- end of the turn --> Closed(Detached)
 //! ```
 //!
 //! Paused reading is not a state: it follows from the pending output and from what the handler has asked for.
@@ -31,6 +33,8 @@ pub(crate) enum State {
     Draining,
     /// The peer has sent FIN, and may still read.
     HalfClosed,
+    /// The handler has asked for the socket. Nothing is read or delivered any more, until the turn has ended.
+    Detaching,
     /// No frame is delivered any more. Pending output is sent, then FIN. The peer may still send.
     Flushing {
         reason: CloseReason,
@@ -57,7 +61,8 @@ impl State {
                 let is_after_peer = matches!(reason, CloseReason::ClosedByHandler | CloseReason::Drained);
                 Self::FlushingAfterFin { reason: if is_after_peer { CloseReason::PeerFinished } else { reason } }
             }
-            closing @ (Self::Flushing { .. }
+            closing @ (Self::Detaching
+            | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
             | Self::Lingering { .. }
             | Self::Closed(_)) => closing,
@@ -68,9 +73,31 @@ impl State {
     pub(crate) fn failed(&mut self, reason: CloseReason) {
         *self = match *self {
             Self::Lingering { reason, .. } | Self::Closed(reason) => Self::Closed(reason),
-            Self::Open | Self::Draining | Self::HalfClosed | Self::Flushing { .. } | Self::FlushingAfterFin { .. } => {
-                Self::Closed(reason)
-            }
+            Self::Open
+            | Self::Draining
+            | Self::HalfClosed
+            | Self::Detaching
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. } => Self::Closed(reason),
+        }
+    }
+
+    /// The handler asks for the socket. It is too late for that once the connection closes.
+    pub(crate) fn detach_requested(&mut self) {
+        *self = match *self {
+            Self::Open | Self::Draining | Self::HalfClosed => Self::Detaching,
+            other @ (Self::Detaching
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. }
+            | Self::Lingering { .. }
+            | Self::Closed(_)) => other,
+        }
+    }
+
+    /// The turn has ended, and with it the connection, if its socket was asked for.
+    pub(crate) fn turn_ended(&mut self) {
+        if *self == Self::Detaching {
+            *self = Self::Closed(CloseReason::Detached);
         }
     }
 
@@ -80,6 +107,7 @@ impl State {
             Self::Open => *self = Self::Draining,
             Self::HalfClosed => self.close_requested(CloseReason::Drained),
             Self::Draining
+            | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
             | Self::Lingering { .. }
@@ -93,6 +121,7 @@ impl State {
             Self::Draining => *self = Self::Flushing { reason: CloseReason::Drained },
             Self::Open
             | Self::HalfClosed
+            | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
             | Self::Lingering { .. }
@@ -111,7 +140,7 @@ impl State {
             Self::Open | Self::Draining => Self::FlushingAfterFin { reason },
             Self::Flushing { reason } => Self::FlushingAfterFin { reason },
             Self::Lingering { reason, .. } => Self::Closed(reason),
-            ended @ (Self::HalfClosed | Self::FlushingAfterFin { .. } | Self::Closed(_)) => ended,
+            ended @ (Self::HalfClosed | Self::Detaching | Self::FlushingAfterFin { .. } | Self::Closed(_)) => ended,
         }
     }
 
@@ -121,7 +150,12 @@ impl State {
         match *self {
             Self::Flushing { .. } => return true,
             Self::FlushingAfterFin { reason } => *self = Self::Closed(reason),
-            Self::Open | Self::Draining | Self::HalfClosed | Self::Lingering { .. } | Self::Closed(_) => {}
+            Self::Open
+            | Self::Draining
+            | Self::HalfClosed
+            | Self::Detaching
+            | Self::Lingering { .. }
+            | Self::Closed(_) => {}
         }
         false
     }
@@ -134,6 +168,7 @@ impl State {
             other @ (Self::Open
             | Self::Draining
             | Self::HalfClosed
+            | Self::Detaching
             | Self::FlushingAfterFin { .. }
             | Self::Lingering { .. }
             | Self::Closed(_)) => other,
@@ -170,6 +205,7 @@ impl State {
             Self::Open
             | Self::Draining
             | Self::HalfClosed
+            | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
             | Self::Lingering { .. } => None,
@@ -183,6 +219,7 @@ impl State {
             Self::Open
             | Self::Draining
             | Self::HalfClosed
+            | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
             | Self::Closed(_) => None,
@@ -195,6 +232,7 @@ impl State {
             Self::Open => "Open",
             Self::Draining => "Draining",
             Self::HalfClosed => "HalfClosed",
+            Self::Detaching => "Detaching",
             Self::Flushing { .. } | Self::FlushingAfterFin { .. } => "Flushing",
             Self::Lingering { .. } => "Lingering",
             Self::Closed(_) => "Closed",

@@ -4,6 +4,7 @@ use crate::conn::Conn;
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::{Chunk, capacity_for};
 use crate::conn::frame::{Body, Frame, Joined};
+use crate::conn::handover::Handover;
 use crate::conn::input::{ReadBuffer, Stopped};
 use crate::conn::io::{Budget, Transport};
 use crate::conn::large::LargeFrame;
@@ -85,7 +86,11 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.report_low_water();
         self.look_for_end();
         self.end();
-        self.save_input();
+        if self.conn.state == State::Closed(CloseReason::Detached) {
+            self.hand_over();
+        } else {
+            self.save_input();
+        }
 
         let Self { frames, budget: Budget { bytes_in, bytes_out, .. }, .. } = self;
         self.shared.counts.frames_in += frames as u64;
@@ -328,6 +333,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         if self.conn.state == State::Open && !self.conn.readiness.failed {
             return;
         }
+        self.conn.state.turn_ended();
         let has_output = self.conn.unsent_bytes() > 0;
         let has_input = !self.buffer.is_empty()
             || self.conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
@@ -368,6 +374,26 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         {
             self.buffer.restore(saved, &mut self.shared.pool);
         }
+    }
+
+    /// Copies what is undelivered and unsent, for the code that takes the socket over.
+    ///
+    /// Rule: a detached connection owns no memory of the pool from the end of its last turn on, so it cannot be evicted, and nothing
+    /// that it leaves is lost.
+    fn hand_over(&mut self) {
+        debug_assert!(self.buffer.echo.is_empty());
+        let Shared { pool, .. } = &mut *self.shared;
+        let mut handover = Handover::default();
+        if let Some(Buffers { input, output, .. }) = self.conn.buffers.as_deref_mut() {
+            handover = Handover { unread: input.take_copy(pool), unsent: output.take_copy(pool) };
+        }
+        // A large frame is in `input`; anything else was restored to the read buffer.
+        handover.unread.extend_from_slice(self.buffer.undelivered());
+        self.buffer.clear();
+        if handover.is_empty() {
+            return self.conn.release(self.shared);
+        }
+        self.shared.buffers(&mut self.conn.buffers).handover = Some(Box::new(handover));
     }
 
     /// Saves the undelivered bytes, and sets the clocks for the deadlines.

@@ -81,6 +81,7 @@ pub(crate) fn is_flushed(reason: &CloseReason) -> bool {
         | CloseReason::WriteZero
         | CloseReason::Io(_)
         | CloseReason::AbortedByHandler
+        | CloseReason::Detached
         | CloseReason::Cut => false,
     }
 }

@@ -169,6 +169,7 @@ impl Driver {
             State::Draining => {
                 assert!(conn.readiness().readable || conn.held_bytes().0 > 0, "the drain waits for nothing");
             }
+            State::Detaching => panic!("it outlives its last turn"),
             State::Open | State::HalfClosed | State::Closed(_) => {}
         }
     }
@@ -192,6 +193,7 @@ pub(crate) enum Phase {
     Open,
     Draining,
     HalfClosed,
+    Detaching,
     Flushing,
     FlushingAfterFin,
     Lingering,
@@ -316,6 +318,7 @@ impl Driver {
             State::Open => Phase::Open,
             State::Draining => Phase::Draining,
             State::HalfClosed => Phase::HalfClosed,
+            State::Detaching => Phase::Detaching,
             State::Flushing { .. } => Phase::Flushing,
             State::FlushingAfterFin { .. } => Phase::FlushingAfterFin,
             State::Lingering { .. } => Phase::Lingering,

@@ -308,7 +308,7 @@ impl Scene {
                 assert_eq!((self.driver.sink.frames, rest), (content.frames.len(), 0));
             }
             State::Lingering { .. } => {}
-            State::Flushing { .. } | State::FlushingAfterFin { .. } | State::Closed(_) => {
+            State::Detaching | State::Flushing { .. } | State::FlushingAfterFin { .. } | State::Closed(_) => {
                 panic!("it goes no further, with nothing in its way: {conn:?}");
             }
         }

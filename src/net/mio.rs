@@ -13,7 +13,8 @@ use mio::{Events, Poll, Token, Waker};
 
 use crate::address::{Address, PeerAddr};
 use crate::config::Config;
-use crate::conn::io::Readiness;
+use crate::conn::io::{Readiness, Transport};
+use crate::net::detached::Released;
 use crate::net::kernel;
 use crate::net::listener::Listener;
 use crate::net::seam::{Net, Ready};
@@ -157,6 +158,13 @@ impl Net for Mio {
 
     fn register(&mut self, stream: &mut Stream, token: usize) -> io::Result<()> {
         self.poll.registry().register(stream.source(), Token(token), STREAM_INTEREST)
+    }
+
+    fn release(&mut self, mut stream: Stream) -> Released {
+        // It fails only if it is not registered.
+        let _ = self.poll.registry().deregister(stream.source());
+        stream.limit_unsent(false);
+        Released::from(stream.into_fd())
     }
 
     fn is_watched(&self, token: usize) -> bool {

@@ -4,6 +4,7 @@
 //! kernel's, and `frameloop::sim` (feature `sim`) with simulated ones.
 
 mod adopt;
+mod detached;
 pub(crate) mod kernel;
 pub(crate) mod listener;
 pub(crate) mod mio;
@@ -15,6 +16,9 @@ mod sources;
 mod unix_queue;
 
 pub use crate::conn::io::{Readiness, Transport};
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use crate::net::detached::Lease;
+pub use crate::net::detached::{Detached, Released};
 pub use crate::net::listener::Listener;
 pub use crate::net::mio::Mio;
 pub use crate::net::seam::{Net, Ready};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::address::{Address, PeerAddr};
 use crate::config::Config;
 use crate::conn::io::{Readiness, Transport};
+use crate::net::detached::Released;
 
 /// Provides sockets, readiness and time to a reactor.
 ///
@@ -67,6 +68,9 @@ pub trait Net {
     ///
     /// The error of the readiness queue.
     fn register(&mut self, stream: &mut Self::Stream, token: usize) -> io::Result<()>;
+
+    /// Gives up a registered connection: no event is reported for it any more. Its peer notices nothing.
+    fn release(&mut self, stream: Self::Stream) -> Released;
 
     /// Returns a function that wakes the poll; `token` names it in events.
     ///

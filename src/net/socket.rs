@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -38,7 +38,10 @@ const NO_SIGNAL: i32 = 0;
 /// In the process that made the socket, dropping it shuts the connection down, even while a forked child has a copy. In any
 /// other process, and after a [reset](Transport::reset), it only closes the descriptor.
 #[derive(Debug)]
-pub struct Stream(Connected);
+pub struct Stream {
+    /// `None` only while a stream is dropped whose socket was released.
+    connected: Option<Connected>,
+}
 
 #[derive(Debug)]
 enum Connected {
@@ -48,11 +51,36 @@ enum Connected {
 
 impl Stream {
     pub(crate) fn tcp(stream: TcpStream) -> Self {
-        Self(Connected::Tcp(stream, Owner::this_process()))
+        Self { connected: Some(Connected::Tcp(stream, Owner::this_process())) }
     }
 
     pub(crate) fn unix(stream: UnixStream) -> Self {
-        Self(Connected::Unix(stream, Owner::this_process()))
+        Self { connected: Some(Connected::Unix(stream, Owner::this_process())) }
+    }
+
+    /// Returns the descriptor, which is not shut down.
+    pub(crate) fn into_fd(mut self) -> OwnedFd {
+        match self.connected.take() {
+            Some(Connected::Tcp(stream, _)) => stream.into(),
+            Some(Connected::Unix(stream, _)) => stream.into(),
+            None => unreachable!("a stream is released once"),
+        }
+    }
+
+    #[inline]
+    fn connected(&self) -> &Connected {
+        match &self.connected {
+            Some(connected) => connected,
+            None => unreachable!("a stream whose socket was released is only dropped"),
+        }
+    }
+
+    #[inline]
+    fn connected_mut(&mut self) -> &mut Connected {
+        match &mut self.connected {
+            Some(connected) => connected,
+            None => unreachable!("a stream whose socket was released is only dropped"),
+        }
     }
 
     /// Begins to connect.
@@ -80,7 +108,7 @@ impl Stream {
 
     /// Whether the connection is established. An error means that the attempt has failed.
     pub(crate) fn is_connected(&self) -> io::Result<bool> {
-        let (error, peer) = match &self.0 {
+        let (error, peer) = match self.connected() {
             Connected::Tcp(stream, _) => (stream.take_error()?, stream.peer_addr().map(drop)),
             Connected::Unix(stream, _) => (stream.take_error()?, stream.peer_addr().map(drop)),
         };
@@ -93,28 +121,28 @@ impl Stream {
     }
 
     pub(crate) fn source(&mut self) -> &mut dyn Source {
-        match &mut self.0 {
+        match self.connected_mut() {
             Connected::Tcp(stream, _) => stream,
             Connected::Unix(stream, _) => stream,
         }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        match &self.0 {
+        match self.connected() {
             Connected::Tcp(stream, _) => stream.as_fd(),
             Connected::Unix(stream, _) => stream.as_fd(),
         }
     }
 
     fn socket(&self) -> SockRef<'_> {
-        match &self.0 {
+        match self.connected() {
             Connected::Tcp(stream, _) => SockRef::from(stream),
             Connected::Unix(stream, _) => SockRef::from(stream),
         }
     }
 
     pub(crate) fn owner_mut(&mut self) -> &mut Owner {
-        let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &mut self.0;
+        let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = self.connected_mut();
         owner
     }
 
@@ -129,7 +157,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let (Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &self.0;
+        let Some(Connected::Tcp(_, owner) | Connected::Unix(_, owner)) = &self.connected else { return };
         if owner.must_shut_down() {
             // It fails if the connection was never established.
             let _ = self.socket().shutdown(Shutdown::Both);
@@ -140,7 +168,7 @@ impl Drop for Stream {
 impl Read for Stream {
     #[inline]
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let outcome = match &mut self.0 {
+        let outcome = match self.connected_mut() {
             Connected::Tcp(stream, _) => stream.read(buf),
             Connected::Unix(stream, _) => stream.read(buf),
         };
@@ -156,7 +184,7 @@ impl Read for Stream {
 impl Write for Stream {
     /// Never raises SIGPIPE: the standard library writes to sockets with `MSG_NOSIGNAL` where there is such a flag.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        match self.connected_mut() {
             Connected::Tcp(stream, _) => stream.write(buf),
             Connected::Unix(stream, _) => stream.write(buf),
         }
@@ -175,7 +203,7 @@ impl Transport for Stream {
 
     #[inline]
     fn short_read_drains(&self) -> bool {
-        URGENT_DATA_IS_REPORTED && matches!(self.0, Connected::Tcp(..))
+        URGENT_DATA_IS_REPORTED && matches!(self.connected(), Connected::Tcp(..))
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -191,7 +219,7 @@ impl Transport for Stream {
 
     fn unacknowledged_bytes(&self) -> io::Result<Option<usize>> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Connected::Unix(stream, _) = &self.0
+        if let Connected::Unix(stream, _) = self.connected()
             && let Some(unread) = unix_queue::unread_bytes(stream.as_fd())
         {
             return Ok(Some(unread));
@@ -205,7 +233,7 @@ impl Transport for Stream {
 
     fn limit_unsent(&mut self, is_limited: bool) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if matches!(self.0, Connected::Tcp(..)) {
+        if matches!(self.connected(), Connected::Tcp(..)) {
             // 0: the machine's setting (`tcp(7)`). Where it fails, the send buffer is the bound.
             let _ = self.socket().set_tcp_notsent_lowat(if is_limited { UNSENT_BYTES_SLOW } else { 0 });
         }
@@ -213,7 +241,7 @@ impl Transport for Stream {
     }
 
     fn reset(&mut self) {
-        let Connected::Tcp(_, owner) = &self.0 else { return };
+        let Connected::Tcp(_, owner) = self.connected() else { return };
         if owner.is_this_process() && kernel::disconnect(self.fd()).is_err() {
             // Then the close sends RST, if no other process has the socket.
             let _ = self.socket().set_linger(Some(Duration::ZERO));
@@ -262,6 +290,11 @@ fn choose_port_late(_socket: &Socket) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::net::mio::Mio;
+
+    #[test]
+    fn stream_that_can_be_released_is_no_larger() {
+        assert_eq!(size_of::<Stream>(), size_of::<Connected>());
+    }
     use crate::net::seam::Net;
 
     fn accepted(config: &Config) -> (Stream, std::net::TcpStream) {

@@ -4,11 +4,12 @@ use log::{debug, warn};
 
 use crate::address::PeerAddr;
 use crate::conn::Conn;
+use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
 use crate::error::{CausedBy, CloseReason, DialError};
 use crate::handler::{Connection, Handler};
 use crate::id::ConnId;
-use crate::net::Net;
+use crate::net::{Detached, Net, Released};
 use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::connections::{Connections, Open, Phase};
 use crate::reactor::deadlines::Kind;
@@ -39,6 +40,8 @@ fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
         | CloseReason::HandlerPanicked
         | CloseReason::Drained
         | CloseReason::Cut => false,
+        // Other code has it.
+        CloseReason::Detached => false,
     }
 }
 
@@ -118,12 +121,17 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Closes a connection's socket and calls `on_close`. Its slot is free.
     fn close(&mut self, id: ConnId, origin: Origin, open: Open<N::Stream, H::State>) {
-        let Open { mut stream, mut conn, peer, state } = open;
+        let Open { mut stream, mut conn, peer, mut state } = open;
         let reason = conn.closed().unwrap_or(CloseReason::Cut);
-        if is_reset(&reason, &stream) {
-            stream.reset();
+        let mut detached = None;
+        if reason == CloseReason::Detached {
+            detached = Some(self.detach(stream, &peer, &mut conn));
+        } else {
+            if is_reset(&reason, &stream) {
+                stream.reset();
+            }
+            drop(stream);
         }
-        drop(stream);
         if conn.is_watched() {
             self.write_progress.forget(id.index);
         }
@@ -140,7 +148,17 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         conn.release(&mut self.shared);
         self.deadlines.clear(id.index);
         let about = About::Conn(id, &peer);
+        if let Some(detached) = detached {
+            self.call("on_detach", about, |handler, cx| handler.on_detach(cx, id, &mut state, detached));
+        }
         self.call("on_close", about, |handler, cx| handler.on_close(cx, id, state, &reason));
+    }
+
+    /// Takes a connection's socket out of the readiness queue, for other code.
+    fn detach(&mut self, stream: N::Stream, peer: &PeerAddr, conn: &mut Conn) -> Detached {
+        let Handover { unread, unsent } = conn.take_handover();
+        let Released { fd, lease } = self.net.release(stream);
+        Detached { fd, peer: peer.clone(), unread, unsent, lease }
     }
 
     /// Calls `on_dial_failed`. The dial's slot is free.
@@ -156,7 +174,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.count_closed(reason);
         if self.life != Life::Running {
             match reason {
-                CloseReason::Drained | CloseReason::PeerFinished | CloseReason::ClosedByHandler => {
+                CloseReason::Drained
+                | CloseReason::PeerFinished
+                | CloseReason::ClosedByHandler
+                | CloseReason::Detached => {
                     self.report.drained += 1;
                 }
                 _ => {

@@ -49,8 +49,9 @@ use crate::config::Config;
 use crate::error::{AdoptError, Error};
 use crate::handler::Handler;
 use crate::id::ConnId;
-use crate::net::{Net, Ready, Transport};
+use crate::net::{Lease, Net, Ready, Released, Transport};
 use crate::reactor::{Reactor, Turn};
+use crate::sim::socket::Socket;
 use crate::sim::world::World;
 
 /// Controls a simulated network and its clock. Clones share the network.
@@ -170,11 +171,12 @@ impl Sim {
         self.world.borrow_mut().is_local = is_local;
     }
 
-    /// Returns how many sockets the server has accepted or dialed and not closed.
+    /// Returns how many sockets the server has accepted or dialed, and neither closed nor detached.
     #[must_use]
     pub fn open_sockets(&self) -> usize {
         let world = self.world.borrow();
-        world.sockets.iter().filter(|socket| socket.is_accepted && !socket.server_has_closed).count()
+        let is_open = |socket: &&Socket| socket.is_accepted && !socket.server_has_closed && !socket.is_detached;
+        world.sockets.iter().filter(is_open).count()
     }
 
     /// Runs turns until the reactor has nothing to do before time passes or a peer acts.
@@ -249,9 +251,19 @@ impl Peer {
     /// Returns whether the server has sent FIN, and everything before it was read.
     #[must_use]
     pub fn has_server_finished(&self) -> bool {
-        let world = self.world.borrow();
+        let mut world = self.world.borrow_mut();
+        world.close_dropped();
         let socket = &world.sockets[self.socket];
         socket.server_has_finished && socket.outbound_len() == 0
+    }
+
+    /// Returns whether the server has detached the connection, and other code still has it.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        let mut world = self.world.borrow_mut();
+        world.close_dropped();
+        let socket = &world.sockets[self.socket];
+        socket.is_detached && !socket.server_has_closed
     }
 
     /// Returns whether the connection was reset, by either end.
@@ -335,6 +347,12 @@ impl Net for SimNet {
         self.world.borrow_mut().register(stream.socket, token)
     }
 
+    fn release(&mut self, stream: SimStream) -> Released {
+        let lease = Lease::default();
+        self.world.borrow_mut().release(stream.socket, &lease);
+        Released { fd: None, lease: Some(lease) }
+    }
+
     fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
         self.waker_token = Some(token);
         let has_rung = Arc::clone(&self.has_rung);
@@ -413,6 +431,9 @@ impl Transport for SimStream {
 
 impl Drop for SimStream {
     fn drop(&mut self) {
-        self.world.borrow_mut().close(self.socket);
+        let mut world = self.world.borrow_mut();
+        if !world.sockets[self.socket].is_detached {
+            world.close(self.socket);
+        }
     }
 }

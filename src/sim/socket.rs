@@ -29,6 +29,8 @@ pub(crate) struct Socket {
     pub(crate) peer_has_finished: bool,
     pub(crate) is_reset: bool,
     pub(crate) is_accepted: bool,
+    /// The server has handed it to other code.
+    pub(crate) is_detached: bool,
     pub(crate) link: Link,
     /// The server has sent FIN, by a shutdown or a close.
     pub(crate) server_has_finished: bool,
@@ -86,6 +88,7 @@ impl Socket {
             peer_has_finished: false,
             is_reset: false,
             is_accepted: false,
+            is_detached: false,
             link: Link::Made,
             server_has_finished: false,
             server_has_closed: false,

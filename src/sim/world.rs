@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddr;
-use crate::net::{Readiness, Ready};
+use crate::net::{Lease, Readiness, Ready};
 use crate::sim::edges::{Edge, Edges};
 use crate::sim::faults::{EXHAUSTIONS, Faults, no_space};
 use crate::sim::rng::Rng;
@@ -34,6 +35,8 @@ pub(crate) struct World {
     flying: Vec<usize>,
     /// Dialed sockets, with the result that the next poll finds.
     dialing: Vec<(usize, Link)>,
+    /// Detached sockets, and the leases of the code that has them.
+    detached: Vec<(usize, Weak<()>)>,
     /// Established dialed sockets whose other end no test has taken yet.
     pub(crate) answered: VecDeque<usize>,
     pub(crate) reported: Vec<Ready>,
@@ -88,6 +91,7 @@ impl World {
             ready: VecDeque::new(),
             flying: Vec::new(),
             dialing: Vec::new(),
+            detached: Vec::new(),
             answered: VecDeque::new(),
             reported: Vec::new(),
             events_max: usize::MAX,
@@ -102,6 +106,7 @@ impl World {
 
     /// Reports what is ready. If nothing is, it advances the clock by the timeout.
     pub(crate) fn poll(&mut self, timeout: Option<Duration>) {
+        self.close_dropped();
         if !self.has_pending() {
             self.now += timeout.unwrap_or(Duration::ZERO);
         }
@@ -277,6 +282,22 @@ impl World {
         self.past.progress += len as u64;
         self.overtake(socket);
         outcome
+    }
+
+    /// The server hands a socket to other code, which closes it by dropping the last lease.
+    pub(crate) fn release(&mut self, socket: usize, lease: &Lease) {
+        (self.sockets[socket].token, self.sockets[socket].is_detached) = (None, true);
+        self.detached.push((socket, Arc::downgrade(lease)));
+    }
+
+    /// Closes the detached sockets that other code has dropped.
+    pub(crate) fn close_dropped(&mut self) {
+        for (socket, lease) in std::mem::take(&mut self.detached) {
+            match lease.strong_count() {
+                0 => self.close(socket),
+                _ => self.detached.push((socket, lease)),
+            }
+        }
     }
 
     pub(crate) fn shutdown_write(&mut self, socket: usize) -> io::Result<()> {

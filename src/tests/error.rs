@@ -6,7 +6,7 @@ fn close_kinds_are_listed_in_order_with_distinct_names() {
         assert_eq!(kind as usize, index);
         assert!(CloseKind::ALL[..index].iter().all(|other| other.name() != kind.name()));
     }
-    let clean = [CloseReason::PeerFinished, CloseReason::ClosedByHandler, CloseReason::Drained];
+    let clean = [CloseReason::PeerFinished, CloseReason::ClosedByHandler, CloseReason::Detached, CloseReason::Drained];
     assert!(clean.iter().all(CloseReason::is_clean) && !CloseReason::Cut.is_clean());
     assert_eq!(CloseReason::TruncatedFrame { received: 3 }.kind(), CloseKind::TruncatedFrame);
 }

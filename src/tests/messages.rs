@@ -129,6 +129,7 @@ fn close_reasons() -> Messages {
         CloseReason::Io(_) => [CloseReason::Io(io::ErrorKind::TimedOut)],
         CloseReason::ClosedByHandler => [CloseReason::ClosedByHandler],
         CloseReason::AbortedByHandler => [CloseReason::AbortedByHandler],
+        CloseReason::Detached => [CloseReason::Detached],
         CloseReason::HandlerPanicked => [CloseReason::HandlerPanicked],
         CloseReason::Drained => [CloseReason::Drained],
         CloseReason::Cut => [CloseReason::Cut],

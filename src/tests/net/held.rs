@@ -66,6 +66,9 @@ impl Net for Forked {
     fn register(&mut self, stream: &mut Stream, token: usize) -> io::Result<()> {
         self.net.register(stream, token)
     }
+    fn release(&mut self, stream: Stream) -> crate::net::Released {
+        self.net.release(stream)
+    }
     fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
         self.net.waker(token)
     }

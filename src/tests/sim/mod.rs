@@ -2,6 +2,7 @@
 
 mod adopting;
 mod campaign;
+mod detaching;
 mod dialing;
 mod edges;
 mod ending;

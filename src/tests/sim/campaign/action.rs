@@ -15,10 +15,11 @@ pub(super) enum Action {
     CloseAnother,
     AbortAnother,
     PauseAnother,
+    Detach,
 }
 
 impl Action {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Nothing,
         Self::Close,
         Self::Abort,
@@ -29,6 +30,7 @@ impl Action {
         Self::CloseAnother,
         Self::AbortAnother,
         Self::PauseAnother,
+        Self::Detach,
     ];
 
     /// The order in the first byte of a payload.
@@ -48,6 +50,7 @@ impl Action {
             6 | 7 => Self::Pause,
             8..=15 => Self::Send,
             16 | 17 => Self::Broadcast,
+            18 => Self::Detach,
             _ => Self::Nothing,
         }
     }

@@ -92,6 +92,8 @@ pub(super) struct Actor {
     pub(super) kind: Kind,
     pub(super) peer: Peer,
     pub(super) script: Rc<Script>,
+    /// How much of the script was read before the connection was adopted.
+    pub(super) read_before: usize,
     /// How much of the script is sent.
     pub(super) sent: usize,
     /// How much of it was sent when FIN was.
@@ -124,6 +126,7 @@ impl Actor {
             kind,
             peer,
             script,
+            read_before: 0,
             sent: 0,
             fin_at: None,
             pieces: kind.pieces(rng),

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::conn::handover::Handover;
 use crate::error::CloseReason;
 use crate::id::ConnId;
 use crate::tests::sim::campaign::script::Script;
@@ -27,6 +28,9 @@ pub(super) struct Heard {
     pub(super) was_closed: bool,
     pub(super) was_aborted: bool,
     pub(super) has_panicked: bool,
+    pub(super) was_detached: bool,
+    /// What its handler was handed with its socket.
+    pub(super) handover: Option<Handover>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +70,8 @@ impl Heard {
             was_closed: false,
             was_aborted: false,
             has_panicked: false,
+            was_detached: false,
+            handover: None,
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use crate::error::CloseReason;
 use crate::fuzzing::content::is_flushed;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
-use crate::tests::sim::campaign::heard::{Heard, Life};
+use crate::tests::sim::campaign::heard::{Heard, Life, serial_to_all};
 use crate::tests::sim::campaign::steps::Campaign;
-use crate::wire::HEADER_LEN;
+use crate::wire::{HEADER_LEN, decode_header};
 
 /// The longest payload that a handler sends without being asked.
 const UNASKED_LEN_MAX: usize = 6_008;
@@ -169,6 +169,16 @@ impl Campaign {
         let past = &socket.past;
         let is_cut = matches!(reason, CloseReason::WriteTimeout | CloseReason::Evicted { .. });
         assert!(!is_cut || socket.is_reset, "{actor} was not reset: {reason}");
+        if let Some(handover) = &heard.handover {
+            let delivered = heard.taken.checked_sub(1).and_then(|last| actor.script.frame_end(last)).unwrap_or(0);
+            let read = actor.read_before + past.bytes_read as usize;
+            assert_eq!(
+                delivered + handover.unread.len(),
+                read,
+                "{actor} was detached, and not all that was read is there"
+            );
+            assert!(past.finished_at.is_none(), "{actor} was detached, and our FIN was sent");
+        }
         let is_zero = past.writes_of_zero > 0;
         assert!(!is_zero || reason == CloseReason::WriteZero, "{actor}: a write took nothing, and {reason}");
 
@@ -234,6 +244,7 @@ impl Campaign {
             CloseReason::ClosedByHandler => heard.was_closed,
             CloseReason::AbortedByHandler => heard.was_aborted,
             CloseReason::HandlerPanicked => heard.has_panicked,
+            CloseReason::Detached => heard.was_detached && heard.handover.is_some(),
             CloseReason::Drained | CloseReason::Cut => self.is_ending,
         }
     }
@@ -241,6 +252,7 @@ impl Campaign {
     /// Once nothing more will come from a peer: it is not open any more, and has heard everything, if it listened.
     pub(super) fn check_last(&self, actor: &Actor) {
         let heard = &self.reactor.handler().records[actor.number];
+        self.sim.world.borrow_mut().close_dropped();
         let world = self.sim.world.borrow();
         let socket = &world.sockets[actor.peer.socket];
         assert!(socket.server_has_closed, "{actor} is left, as {:?}", heard.life);
@@ -249,6 +261,27 @@ impl Campaign {
         if is_flushed(&reason) && !socket.is_reset && actor.kind != Kind::Deaf {
             assert!(has_heard_all, "{actor} heard {} of {} frames: {reason}", actor.heard, heard.expected.len());
         }
+        if let Some(handover) = &heard.handover
+            && !socket.is_reset
+            && actor.kind != Kind::Deaf
+        {
+            Self::check_unsent(actor, heard, &handover.unsent);
+        }
+    }
+
+    /// Checks that what was received, and what was handed over unsent behind it, are all frames that were queued.
+    fn check_unsent(actor: &Actor, heard: &Heard, unsent: &[u8]) {
+        let bytes = [&actor.incomplete, unsent].concat();
+        let (mut rest, mut count) = (bytes.as_slice(), actor.heard);
+        while let Some(header) = rest.first_chunk::<HEADER_LEN>()
+            && let Some((frame, behind)) = rest.split_at_checked(HEADER_LEN + decode_header(*header) as usize)
+        {
+            let is_answer = heard.expects(count, frame);
+            count += usize::from(is_answer);
+            assert!(is_answer || serial_to_all(frame).is_some(), "{actor} was left another frame than the next");
+            rest = behind;
+        }
+        assert!(rest.is_empty() && count == heard.expected.len(), "{actor} was left {count} frames, and {rest:?}");
     }
 
     /// Checks that a reactor without work has delivered every message, and has closed every connection that was reset.

@@ -56,6 +56,11 @@ impl Script {
         self.frames.get(number).map(|range| &self.bytes[range.clone()])
     }
 
+    /// Where a frame ends.
+    pub(super) fn frame_end(&self, number: usize) -> Option<usize> {
+        self.frames.get(number).map(|range| range.end)
+    }
+
     /// Whole frames among the first `len` bytes.
     pub(super) fn frames_within(&self, len: usize) -> usize {
         self.frames.partition_point(|frame| frame.end <= len)

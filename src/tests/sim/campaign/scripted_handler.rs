@@ -7,9 +7,11 @@ use std::panic::panic_any;
 use std::rc::Rc;
 
 use crate::conn::chunk::CHUNK_LEN;
+use crate::conn::handover::Handover;
 use crate::error::CloseReason;
 use crate::handler::{Connection, Context, Handler};
 use crate::id::ConnId;
+use crate::net::Detached;
 use crate::reach::Broadcast;
 use crate::sim::Rng;
 use crate::tests::sim::campaign::action::Action;
@@ -150,6 +152,10 @@ impl ScriptedHandler {
                 conn.abort();
                 heard.was_aborted = true;
             }
+            Action::Detach => {
+                conn.detach();
+                heard.was_detached = true;
+            }
             Action::Panic => heard.has_panicked = true,
             Action::Pause => {
                 conn.pause();
@@ -177,7 +183,7 @@ impl ScriptedHandler {
     fn act_at_large(&mut self, cx: &mut Context<'_>, action: Action) {
         let Some(id) = self.any_id() else { return };
         match action {
-            Action::Nothing | Action::Close | Action::Abort | Action::Pause => return,
+            Action::Nothing | Action::Close | Action::Abort | Action::Pause | Action::Detach => return,
             Action::Panic => panic_any("the handler was asked to panic"),
             Action::Send => return self.send(id, |payload| cx.send(id, payload)),
             Action::Broadcast => return self.broadcast(|payload| cx.broadcast_all(payload)),
@@ -255,7 +261,8 @@ impl Handler for ScriptedHandler {
         heard.taken += 1;
         heard.taken_in_turn += 1;
         let is_own = heard.life == Life::Open(conn.id());
-        let may_go_on = !(heard.is_paused || heard.was_closed || heard.was_aborted || heard.has_panicked);
+        let has_ended = heard.was_closed || heard.was_aborted || heard.has_panicked || heard.was_detached;
+        let may_go_on = !(heard.is_paused || has_ended);
         let asked = heard.script.frame(heard.taken - 1);
         let is_asked = asked.is_some_and(|asked| is_same(asked, &frame));
         let order =
@@ -295,6 +302,24 @@ impl Handler for ScriptedHandler {
             conn.close();
             self.records[number].was_closed = true;
         }
+    }
+
+    /// Keeps the bytes, and closes the socket.
+    fn on_detach(&mut self, cx: &mut Context<'_>, id: ConnId, number: &mut usize, detached: Detached) {
+        let number = *number;
+        let Detached { unread, unsent, peer, .. } = detached;
+        let heard = &mut self.records[number];
+        self.trace.note(format!("    {} is detached, {} unread, {} unsent", heard.name, unread.len(), unsent.len()));
+        let is_own = heard.life == Life::Open(id) && number_of(&peer) == number;
+        let is_asked = heard.was_detached && heard.handover.is_none();
+        let begin = heard.taken.checked_sub(1).and_then(|last| heard.script.frame_end(last)).unwrap_or(0);
+        let is_next = heard.script.bytes()[begin..].starts_with(&unread);
+        heard.handover = Some(Handover { unread, unsent });
+        self.expect(is_own, number, "was detached as another connection");
+        self.expect(is_asked, number, "was detached twice, or nobody asked for it");
+        self.expect(is_next, number, "the unread bytes are not those behind the last frame");
+        let action = self.whim(150);
+        self.act_at_large(cx, action);
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, number: usize, reason: &CloseReason) {

@@ -150,7 +150,7 @@ impl Campaign {
         match adopted {
             Ok((_, peer)) => {
                 let mut actor = Actor::new(&self.sim, &mut self.rng, number, kind, peer, script);
-                actor.sent = sent;
+                (actor.read_before, actor.sent) = (sent, sent);
                 self.actors.push(actor);
                 // Its connection is open: the clocks of the oracle begin now.
                 self.turn(Some(Duration::ZERO));

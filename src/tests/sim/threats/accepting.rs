@@ -77,6 +77,10 @@ impl Net for Failing {
         self.net.register(stream, token)
     }
 
+    fn release(&mut self, stream: SimStream) -> crate::net::Released {
+        self.net.release(stream)
+    }
+
     fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {
         self.net.waker(token)
     }
