@@ -96,7 +96,7 @@ impl State {
 
     /// The turn has ended, and with it the connection, if its socket was asked for.
     pub(crate) fn turn_ended(&mut self) {
-        if *self == Self::Detaching {
+        if matches!(self, Self::Detaching) {
             *self = Self::Closed(CloseReason::Detached);
         }
     }
@@ -197,6 +197,11 @@ impl State {
     /// Whether a turn may bring the connection closer to its end.
     pub(crate) fn is_ending(&self) -> bool {
         !matches!(self, Self::Open | Self::HalfClosed)
+    }
+
+    /// Whether the connection has ended and other code gets its socket.
+    pub(crate) fn is_detached(&self) -> bool {
+        matches!(self, Self::Closed(CloseReason::Detached))
     }
 
     pub(crate) fn closed(&self) -> Option<CloseReason> {

@@ -86,11 +86,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.report_low_water();
         self.look_for_end();
         self.end();
-        if self.conn.state == State::Closed(CloseReason::Detached) {
-            self.hand_over();
-        } else {
-            self.save_input();
-        }
+        self.save_input();
 
         let Self { frames, budget: Budget { bytes_in, bytes_out, .. }, .. } = self;
         self.shared.counts.frames_in += frames as u64;
@@ -396,11 +392,14 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.shared.buffers(&mut self.conn.buffers).handover = Some(Box::new(handover));
     }
 
-    /// Saves the undelivered bytes, and sets the clocks for the deadlines.
+    /// Saves the undelivered bytes, and sets the clocks for the deadlines. Of a detached connection, hands them over.
     fn save_input(&mut self) {
         debug_assert!(self.buffer.echo.is_empty());
         if self.buffer.is_empty() && self.conn.buffers.is_none() {
             return;
+        }
+        if self.conn.state.is_detached() {
+            return self.hand_over();
         }
         if !self.conn.state.takes_frames() {
             self.buffer.clear();

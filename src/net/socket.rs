@@ -203,7 +203,7 @@ impl Transport for Stream {
 
     #[inline]
     fn short_read_drains(&self) -> bool {
-        URGENT_DATA_IS_REPORTED && matches!(self.connected(), Connected::Tcp(..))
+        URGENT_DATA_IS_REPORTED && matches!(self.connected, Some(Connected::Tcp(..)))
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -233,7 +233,7 @@ impl Transport for Stream {
 
     fn limit_unsent(&mut self, is_limited: bool) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if matches!(self.connected(), Connected::Tcp(..)) {
+        if matches!(self.connected, Some(Connected::Tcp(..))) {
             // 0: the machine's setting (`tcp(7)`). Where it fails, the send buffer is the bound.
             let _ = self.socket().set_tcp_notsent_lowat(if is_limited { UNSENT_BYTES_SLOW } else { 0 });
         }
