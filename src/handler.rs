@@ -5,11 +5,14 @@ mod context;
 use std::fmt;
 use std::time::Instant;
 
-pub use crate::handler::context::Context;
+use bytes::Bytes;
+
+pub use crate::handler::context::{Context, NotForwarded};
 
 use crate::address::PeerAddr;
 use crate::conn::frame::Frame;
 use crate::conn::io::Readiness;
+use crate::conn::payloads::SharedPayload;
 use crate::conn::sink::{Replies, Verdict};
 use crate::error::{CloseReason, DialError, SendError};
 use crate::handler::context::About;
@@ -193,7 +196,26 @@ impl Connection<'_> {
         if sent.is_ok() {
             return sent;
         }
-        self.not_queued(sent, HEADER_LEN + payload.len(), |replies| replies.reply(payload))
+        let needed = self.replies.room_needed(HEADER_LEN + payload.len());
+        self.not_queued(sent, needed, |replies| replies.reply(payload))
+    }
+
+    /// Queues a frame with `payload`, which is not copied unless it is short (1 KiB or less).
+    ///
+    /// A payload that several connections send counts once in [`Config::memory`](crate::Config::memory) only if it is queued
+    /// on them by one call: [`Context::broadcast`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply`](Self::reply).
+    pub fn reply_shared(&mut self, payload: Bytes) -> Result<(), SendError> {
+        let mut payload = SharedPayload::new(payload);
+        let sent = self.replies.reply_shared(&mut payload);
+        if sent.is_ok() {
+            return sent;
+        }
+        let needed = self.replies.room_needed_shared(&payload);
+        self.not_queued(sent, needed, |replies| replies.reply_shared(&mut payload))
     }
 
     /// Queues the frame as it came. Nothing is copied as long as every frame is sent back like this, in order.
@@ -216,7 +238,8 @@ impl Connection<'_> {
         if sent.is_ok() {
             return sent;
         }
-        self.not_queued(sent, frame.frame_len(), |replies| replies.queue_frame(&mut frame))
+        let needed = self.replies.room_needed(frame.frame_len());
+        self.not_queued(sent, needed, |replies| replies.queue_frame(&mut frame))
     }
 
     /// Handles a reply that was not queued. For lack of memory, evicts connections that would hold more than this one, and
@@ -225,12 +248,12 @@ impl Connection<'_> {
     fn not_queued(
         &mut self,
         sent: Result<(), SendError>,
-        frame_len: usize,
+        needed: usize,
         again: impl FnOnce(&mut Replies<'_>) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let mut sent = sent;
         if sent == Err(SendError::NoMemory) {
-            let (held, needed) = (self.replies.buffered_bytes(), self.replies.room_needed(frame_len));
+            let held = self.replies.buffered_bytes();
             if self.reach.make_room(self.id, held, needed, self.replies.shared) {
                 sent = again(&mut self.replies);
             }
@@ -249,9 +272,22 @@ impl Connection<'_> {
     }
 
     /// Queues a frame with a copy of `payload` on every connection, including this one. Returns how many queued it.
+    ///
+    /// A payload of more than 1 KiB is copied once for all of them; [`broadcast_all_shared`](Self::broadcast_all_shared) does
+    /// not copy it.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
+        self.broadcast_all_with(&mut SharedPayload::of_slice(payload))
+    }
+
+    /// Queues a frame with `payload` on every connection, including this one, as [`Context::broadcast`] does on some. Returns
+    /// how many queued it.
+    pub fn broadcast_all_shared(&mut self, payload: Bytes) -> Broadcast {
+        self.broadcast_all_with(&mut SharedPayload::new(payload))
+    }
+
+    fn broadcast_all_with(&mut self, payload: &mut SharedPayload<'_>) -> Broadcast {
         let mut reached = self.reach.broadcast_all(payload, self.replies.shared);
-        let sent = self.replies.reply(payload);
+        let sent = self.replies.reply_shared(payload);
         count(&mut reached, self.replies.shared.count_refused(sent));
         reached
     }

@@ -94,7 +94,7 @@
 //! | `load` | `frameloop::load`, the load generator |
 //! | `sim` | `frameloop::sim`, a deterministic network and clock to test handlers on |
 //!
-//! With `default-features = false` the library depends on mio, slab, log, socket2 and libc.
+//! With `default-features = false` the library depends on mio, slab, log, socket2, libc and bytes.
 //!
 //! # Platforms
 //!
@@ -138,7 +138,7 @@ pub use crate::conn::frame::Frame;
 pub use crate::error::{
     AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused,
 };
-pub use crate::handler::{Connection, Context, Echo, Handler};
+pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
 pub use crate::id::{ConnId, SourceId, TimerId};
 pub use crate::net::{Detached, Interest, Readiness};
 pub use crate::reach::Broadcast;

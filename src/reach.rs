@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use crate::address::Dial;
+use crate::conn::frame::Frame;
+use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::error::{DialRefused, SendError, TimerRefused};
 use crate::id::{ConnId, TimerId};
@@ -41,7 +43,14 @@ pub(crate) enum End {
 
 pub(crate) trait Reach {
     fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError>;
-    fn broadcast_all(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast;
+    fn send_shared(
+        &mut self,
+        to: ConnId,
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), SendError>;
+    fn forward(&mut self, frame: &mut Frame<'_>, to: ConnId, shared: &mut Shared) -> Result<(), SendError>;
+    fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast;
     /// Makes room for `needed` bytes on the connection `of`, which holds `held` bytes: evicts connections that hold more than
     /// both together. Returns whether there is room.
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;

@@ -96,3 +96,19 @@ fn a_message_to_another_connection_allocates_nothing() {
     let least = (0..5).map(|_| measure(&mut run).count_total).min().unwrap();
     assert_eq!(least, 0);
 }
+
+#[test]
+fn broadcast_of_1_mib_to_500_allocates_small_records_only() {
+    const CLIENTS: usize = 500;
+    let mut server = Server::new(Config::default(), Hooks::default());
+    let (clients, ids): (Vec<_>, Vec<_>) = (0..CLIENTS).map(|_| server.connect_with_id()).unzip();
+    let payload = bytes::Bytes::from(pattern(1 << 20));
+    let mut reached = Default::default();
+    let info = measure(|| reached = server.reactor.cx().broadcast(ids.iter().copied(), payload.clone()));
+    assert_eq!(reached.queued, CLIENTS, "{reached:?}");
+    assert!(info.bytes_total <= CLIENTS as u64 * 1_024, "{info:?}");
+    // Two read it, one of them in the end.
+    for client in [&clients[0], &clients[CLIENTS - 1]] {
+        server.expect(client, &[&payload]);
+    }
+}

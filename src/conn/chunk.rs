@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use crate::conn::payloads::{Payloads, RECORD_LEN, SharedPayload, Slice};
+
 pub(crate) use crate::config::CHUNK_LEN;
 
 /// The capacity of the smallest chunk, in bytes.
@@ -112,7 +114,10 @@ impl Chunk {
 #[derive(Debug)]
 pub(crate) struct ChunkPool {
     free: [FreeList; CLASSES],
-    // Invariant: the capacities of all chunks that connections own, together; with `joined`, at most used_bytes_max.
+    /// Payloads that connections share.
+    payloads: Payloads,
+    // Invariant: the capacities of all chunks that connections own, the shared payloads, and a record for each slice of one,
+    // together; with `joined`, at most used_bytes_max.
     used_bytes: usize,
     used_bytes_max: usize,
     // Invariant: the capacities of all free chunks, together; at most free_bytes_max.
@@ -137,6 +142,7 @@ impl ChunkPool {
     pub(crate) fn new(used_bytes_max: usize, free_bytes_max: usize) -> Self {
         Self {
             free: Default::default(),
+            payloads: Payloads::default(),
             used_bytes: 0,
             used_bytes_max,
             free_bytes: 0,
@@ -145,7 +151,7 @@ impl ChunkPool {
         }
     }
 
-    /// The capacity of the chunks that connections own, in bytes.
+    /// The capacity of the chunks that connections own, and the payloads that they share, in bytes.
     pub(crate) fn used_bytes(&self) -> usize {
         self.used_bytes
     }
@@ -184,6 +190,28 @@ impl ChunkPool {
     pub(crate) fn release(&mut self, chunk: Chunk) {
         self.used_bytes -= chunk.capacity();
         self.put_free(chunk);
+    }
+
+    /// Adds a slice of a shared payload. The pool has [room](SharedPayload::added_bytes) for it.
+    pub(crate) fn acquire_slice(&mut self, payload: &mut SharedPayload<'_>) -> Slice {
+        self.used_bytes += payload.added_bytes();
+        debug_assert!(self.used_bytes <= self.used_bytes_max, "{} bytes are in use", self.used_bytes);
+        self.payloads.add(payload)
+    }
+
+    pub(crate) fn release_slice(&mut self, slice: &Slice) {
+        self.used_bytes -= RECORD_LEN + self.payloads.remove(slice);
+    }
+
+    /// The unsent bytes of a shared payload.
+    pub(crate) fn payload(&self, slice: &Slice) -> &[u8] {
+        self.payloads.bytes(slice)
+    }
+
+    /// How many slices of shared payloads there are, and the bytes of those payloads together.
+    #[cfg(test)]
+    pub(crate) fn shared_counts(&self) -> (usize, usize) {
+        self.payloads.counts()
     }
 
     /// Moves these bytes of the read buffer to a chunk for a connection: the buffer itself if they need its size, otherwise a

@@ -15,7 +15,9 @@ pub(crate) mod io;
 pub(crate) mod large;
 pub(crate) mod limits;
 pub(crate) mod output;
+pub(crate) mod payloads;
 pub(crate) mod pending;
+pub(crate) mod piece;
 pub(crate) mod shared;
 pub(crate) mod sink;
 pub(crate) mod state;
@@ -25,8 +27,10 @@ use std::time::Instant;
 
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::capacity_for;
+use crate::conn::frame::{Body, Frame};
 use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
+use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Flow, Replies, Verdict};
 use crate::conn::state::State;
@@ -217,7 +221,7 @@ impl Conn {
         self.buffers.is_some()
     }
 
-    /// The capacity of its buffers, in bytes.
+    /// The capacity of its buffers, and the whole of the shared payloads in them, in bytes.
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.buffers.as_ref().map_or(0, |buffers| buffers.capacity())
     }
@@ -293,15 +297,49 @@ impl Conn {
     /// Rule: a message that finds no room is lost for its sender. No connection ends because of it, neither this one nor
     /// another.
     pub(crate) fn send(&mut self, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
+        let needed = |replies: &Replies<'_>| replies.room_needed(HEADER_LEN + payload.len());
+        self.send_with(shared, needed, |replies| replies.reply(payload))
+    }
+
+    /// The same for a payload that is not copied.
+    pub(crate) fn send_shared(
+        &mut self,
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        let needed = self.with_replies(shared, |replies| replies.room_needed_shared(payload));
+        self.send_with(shared, |_| needed, |replies| replies.reply_shared(payload))
+    }
+
+    /// The same for the frame of another connection. It is moved if it is large, and then needs no room. Consumes nothing of
+    /// it unless it is queued.
+    pub(crate) fn send_frame(&mut self, frame: &mut Frame<'_>, shared: &mut Shared) -> Result<(), SendError> {
+        match frame.body {
+            Body::Whole { .. } => self.send(frame.payload(), shared),
+            Body::Large { .. } => {
+                self.send_with(shared, |_| 0, |replies| replies.queue_frame(frame))?;
+                // The chunks belong to the receiver.
+                shared.delivering_bytes = 0;
+                Ok(())
+            }
+        }
+    }
+
+    fn send_with(
+        &mut self,
+        shared: &mut Shared,
+        needed: impl FnOnce(&Replies<'_>) -> usize,
+        reply: impl FnOnce(&mut Replies<'_>) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
         if !self.state.takes_output() {
             return shared.count_refused(Err(SendError::Closed));
         }
         let is_full = self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         self.with_replies(shared, |replies| {
-            let needed = replies.room_needed(HEADER_LEN + payload.len());
+            let needed = needed(replies);
             // Above the high-water mark it is refused for that, whatever room there is.
             let has_room = is_full || needed == 0 || replies.shared.pool.has_room_for_message(needed);
-            let sent = if has_room { replies.reply(payload) } else { Err(SendError::NoMemory) };
+            let sent = if has_room { reply(replies) } else { Err(SendError::NoMemory) };
             replies.shared.count_refused(sent)
         })
     }
@@ -366,6 +404,12 @@ impl Conn {
 
 #[cfg(any(test, feature = "fuzzing"))]
 impl Conn {
+    /// How many pieces of shared payloads are pending, and the whole of those payloads, in bytes.
+    #[cfg(test)]
+    pub(crate) fn shared_counts(&self) -> (usize, usize) {
+        self.buffers.as_ref().map_or((0, 0), |buffers| buffers.output.shared_counts())
+    }
+
     /// What must be true between two turns.
     pub(crate) fn check(&self, limits: &limits::Limits) {
         let Some(Buffers { input, output, .. }) = self.buffers.as_deref() else { return };

@@ -6,16 +6,18 @@ use std::time::Instant;
 
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, capacity_for};
 use crate::conn::io::{Budget, Readiness, Transport};
+use crate::conn::payloads::SharedPayload;
+use crate::conn::piece::{Inline, Piece};
 use crate::error::CloseReason;
 use crate::wire::HEADER_LEN;
 
 /// The queued, unsent output of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    // Invariant: no chunk is empty; `len` is the sum of their lengths.
-    chunks: VecDeque<Chunk>,
+    // Invariant: no piece is empty; `len` is the sum of their lengths.
+    pieces: VecDeque<Piece>,
     len: usize,
-    // Invariant: the sum of the chunks' capacities.
+    // Invariant: the sum of the pieces' capacities.
     capacity: usize,
     // Invariant: set once `len` has reached the high-water mark, until it has fallen to the low-water mark.
     is_full: bool,
@@ -29,7 +31,7 @@ pub(crate) struct Output {
     stalled_since: Option<Instant>,
 }
 
-/// The most chunks that one write takes.
+/// The most pieces that one write takes.
 const PIECES_MAX: usize = 16;
 
 impl Output {
@@ -46,14 +48,14 @@ impl Output {
         self.is_full
     }
 
-    /// The capacity of its chunks, in bytes.
+    /// The capacity of its chunks, and the whole of the shared payloads in it, in bytes.
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
     /// The most capacity that is needed to append `len` bytes.
     pub(crate) fn room_needed(&self, len: usize) -> usize {
-        let Some(last) = self.chunks.back() else { return capacity_for(len) };
+        let Some(Piece::Chunk(last)) = self.pieces.back() else { return capacity_for(len) };
         let rest = len.saturating_sub(last.spare_len());
         match rest {
             0 => 0,
@@ -72,8 +74,8 @@ impl Output {
     /// chunk grows only once.
     pub(crate) fn append_before(&mut self, more: usize, mut bytes: &[u8], high: usize, pool: &mut ChunkPool) {
         while !bytes.is_empty() {
-            let copied = match self.chunks.back_mut() {
-                Some(last) if last.spare_len() > 0 => last.append(bytes),
+            let copied = match self.pieces.back_mut() {
+                Some(Piece::Chunk(last)) if last.spare_len() > 0 => last.append(bytes),
                 _ => 0,
             };
             bytes = &bytes[copied..];
@@ -88,11 +90,11 @@ impl Output {
     #[inline]
     pub(crate) fn append_frame(&mut self, header: [u8; HEADER_LEN], payload: &[u8], high: usize, pool: &mut ChunkPool) {
         let frame_len = HEADER_LEN + payload.len();
-        if self.chunks.is_empty() {
+        if self.pieces.is_empty() {
             self.push(pool.acquire(frame_len));
         }
-        match self.chunks.back_mut() {
-            Some(last) if last.spare_len() >= frame_len => {
+        match self.pieces.back_mut() {
+            Some(Piece::Chunk(last)) if last.spare_len() >= frame_len => {
                 last.append(&header);
                 last.append(payload);
                 self.grew_by(frame_len, high);
@@ -108,8 +110,42 @@ impl Output {
     pub(crate) fn append_chunks(&mut self, chunks: &mut VecDeque<Chunk>, high: usize) {
         let len = chunks.iter().map(Chunk::len).sum();
         self.capacity += chunks.iter().map(Chunk::capacity).sum::<usize>();
-        self.chunks.append(chunks);
+        self.pieces.extend(chunks.drain(..).map(Piece::Chunk));
         self.grew_by(len, high);
+    }
+
+    /// Adds a frame to the end: its payload without a copy, and copies of the few bytes before and after it. The pool has
+    /// [room](SharedPayload::added_bytes) for it.
+    pub(crate) fn append_shared(
+        &mut self,
+        head: &[u8],
+        payload: &mut SharedPayload<'_>,
+        tail: &[u8],
+        high: usize,
+        pool: &mut ChunkPool,
+    ) {
+        self.append_inline(head);
+        let slice = Piece::Shared(pool.acquire_slice(payload));
+        self.capacity += slice.capacity();
+        self.pieces.push_back(slice);
+        self.append_inline(tail);
+        self.grew_by(head.len() + payload.len() + tail.len(), high);
+    }
+
+    /// Copies a few bytes to the end, without a new chunk. The caller counts them.
+    fn append_inline(&mut self, bytes: &[u8]) {
+        match self.pieces.back_mut() {
+            _ if bytes.is_empty() => {}
+            Some(Piece::Chunk(last)) if last.spare_len() >= bytes.len() => {
+                last.append(bytes);
+            }
+            Some(Piece::Inline(last)) if last.spare_len() >= bytes.len() => last.append(bytes),
+            _ => {
+                let mut inline = Inline::default();
+                inline.append(bytes);
+                self.pieces.push_back(Piece::Inline(inline));
+            }
+        }
     }
 
     /// Writes until everything is sent, the socket would block or the budget is spent.
@@ -123,7 +159,7 @@ impl Output {
     ) -> Result<(), CloseReason> {
         let was_full = self.is_full;
         while !self.is_empty() && readiness.writable && budget.may_write() {
-            let sent = self.write_front(io, readiness, budget)?;
+            let sent = self.write_front(io, readiness, budget, pool)?;
             self.consume(sent, pool);
             self.is_full &= self.len > low;
         }
@@ -132,52 +168,53 @@ impl Output {
         Ok(())
     }
 
-    /// Writes once: the chunks at the front, up to the one that crosses the budget, and no more bytes than it allows.
+    /// Writes once: the pieces at the front, up to the one that crosses the budget, and no more bytes than it allows.
     /// Returns how many bytes the socket accepted.
     fn write_front(
         &self,
         io: &mut impl Transport,
         readiness: &mut Readiness,
         budget: &mut Budget,
+        pool: &ChunkPool,
     ) -> Result<usize, CloseReason> {
-        if let Some(only) = self.chunks.front().filter(|_| self.chunks.len() == 1) {
-            return readiness.write(io, only.as_slice(), budget);
+        if let Some(only) = self.pieces.front().filter(|_| self.pieces.len() == 1) {
+            return readiness.write(io, only.as_slice(pool), budget);
         }
         let asked_max = budget.write_len_max();
-        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
         let (mut count, mut asked) = (0, 0);
-        for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
             if asked >= budget.write_bytes.min(asked_max) {
                 break;
             }
-            let len = chunk.len().min(asked_max - asked);
-            *piece = IoSlice::new(&chunk.as_slice()[..len]);
+            let len = piece.len().min(asked_max - asked);
+            *slice = IoSlice::new(&piece.as_slice(pool)[..len]);
             asked += len;
             count += 1;
         }
-        readiness.write_with(asked, budget, || io.write_pieces(&pieces[..count]))
+        readiness.write_with(asked, budget, || io.write_pieces(&slices[..count]))
     }
 
     /// Discards the first `len` bytes.
     fn consume(&mut self, mut len: usize, pool: &mut ChunkPool) {
         self.len -= len;
-        while let Some(first) = self.chunks.front_mut() {
+        while let Some(first) = self.pieces.front_mut() {
             let consumed = len.min(first.len());
             first.consume(consumed);
             len -= consumed;
             if !first.is_empty() {
                 return;
             }
-            if let Some(chunk) = self.chunks.pop_front() {
-                self.capacity -= chunk.capacity();
-                pool.release(chunk);
+            if let Some(piece) = self.pieces.pop_front() {
+                self.capacity -= piece.capacity();
+                piece.release(pool);
             }
         }
     }
 
     fn push(&mut self, chunk: Chunk) {
         self.capacity += chunk.capacity();
-        self.chunks.push_back(chunk);
+        self.pieces.push_back(Piece::Chunk(chunk));
     }
 
     #[inline]
@@ -189,16 +226,16 @@ impl Output {
     /// Makes room for `len` more bytes: in the last chunk, if enough of it was sent; or by copying a last chunk that is not
     /// of the largest size to a larger one, so that the output stays in few pieces; or in another chunk.
     fn make_room(&mut self, len: usize, pool: &mut ChunkPool) {
-        if let Some(last) = self.chunks.back_mut()
+        if let Some(Piece::Chunk(last)) = self.pieces.back_mut()
             && last.consumed_len() >= len.max(last.len())
         {
             // No more bytes are moved than were sent, so a byte is moved once on average.
             last.compact();
             return;
         }
-        let grows = self.chunks.back().is_some_and(|last| last.capacity() < CHUNK_LEN);
-        let last = if grows { self.chunks.pop_back() } else { None };
-        let Some(last) = last else { return self.push(pool.acquire(len)) };
+        let grows = matches!(self.pieces.back(), Some(Piece::Chunk(last)) if last.capacity() < CHUNK_LEN);
+        let last = if grows { self.pieces.pop_back() } else { None };
+        let Some(Piece::Chunk(last)) = last else { return self.push(pool.acquire(len)) };
         let mut larger = pool.acquire(last.len() + len);
         larger.append(last.as_slice());
         self.capacity -= last.capacity();
@@ -208,19 +245,19 @@ impl Output {
 
     /// Copies all bytes, and releases them.
     pub(crate) fn take_copy(&mut self, pool: &mut ChunkPool) -> Vec<u8> {
-        let bytes = self.chunks.iter().map(Chunk::as_slice).collect::<Vec<_>>().concat();
+        let bytes = self.pieces.iter().map(|piece| piece.as_slice(pool)).collect::<Vec<_>>().concat();
         self.release(pool);
         bytes
     }
 
     pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
-        self.chunks.drain(..).for_each(|chunk| pool.release(chunk));
+        self.pieces.drain(..).for_each(|piece| piece.release(pool));
         self.reset();
     }
 
     /// Empties it for another connection, and keeps the memory of its queue.
     pub(crate) fn reset(&mut self) {
-        *self = Self { chunks: std::mem::take(&mut self.chunks), ..Self::default() };
+        *self = Self { pieces: std::mem::take(&mut self.pieces), ..Self::default() };
     }
 
     /// Whether there is room again and the handler was not called for that yet.
@@ -261,11 +298,20 @@ impl Output {
         self.stalled_since
     }
 
+    /// How many pieces of shared payloads it has, and the whole of those payloads, in bytes.
+    #[cfg(test)]
+    pub(crate) fn shared_counts(&self) -> (usize, usize) {
+        self.pieces.iter().fold((0, 0), |(slices, bytes), piece| match piece {
+            Piece::Shared(slice) => (slices + 1, bytes + slice.payload_len()),
+            Piece::Chunk(_) | Piece::Inline(_) => (slices, bytes),
+        })
+    }
+
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn check(&self, high: usize, low: usize) {
-        assert!(self.chunks.iter().all(|chunk| !chunk.is_empty()));
-        assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());
-        assert_eq!(self.capacity, self.chunks.iter().map(Chunk::capacity).sum::<usize>());
+        assert!(self.pieces.iter().all(|piece| !piece.is_empty()));
+        assert_eq!(self.len, self.pieces.iter().map(Piece::len).sum::<usize>());
+        assert_eq!(self.capacity, self.pieces.iter().map(Piece::capacity).sum::<usize>());
         assert!(!self.is_full || self.len > low);
         assert!(self.is_full || self.len < high);
     }

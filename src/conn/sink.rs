@@ -6,6 +6,7 @@ use crate::conn::buffers::Buffers;
 use crate::conn::chunk::capacity_for;
 use crate::conn::frame::{Body, Frame};
 use crate::conn::input::{Frames, Stopped};
+use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::error::{CloseReason, SendError};
 use crate::wire::{HEADER_LEN, PAYLOAD_LEN_MAX, encode_header};
@@ -169,6 +170,33 @@ impl<'a> Replies<'a> {
         let high = self.shared.limits.output_high_water;
         let buffers = self.shared.buffers(self.buffers);
         buffers.output.append_frame(encode_header(payload_len), payload, high, &mut self.shared.pool);
+        self.queued()
+    }
+
+    /// The most that is needed to queue a frame with this payload.
+    pub(crate) fn room_needed_shared(&self, payload: &SharedPayload<'_>) -> usize {
+        match payload.is_copied() {
+            true => self.room_needed(HEADER_LEN + payload.len()),
+            false => self.room_needed(0).saturating_add(payload.added_bytes()),
+        }
+    }
+
+    /// Queues a frame with this payload, which is not copied unless it is short.
+    pub(crate) fn reply_shared(&mut self, payload: &mut SharedPayload<'_>) -> Result<(), SendError> {
+        if payload.is_copied() {
+            return self.reply(payload.as_slice());
+        }
+        self.check_room()?;
+        let Ok(payload_len) = u32::try_from(payload.len()) else {
+            return Err(SendError::TooLong { len: payload.len(), max: PAYLOAD_LEN_MAX as usize });
+        };
+        if !self.shared.pool.has_room(self.room_needed_shared(payload)) {
+            return Err(SendError::NoMemory);
+        }
+        self.queue_echo(0);
+        let high = self.shared.limits.output_high_water;
+        let buffers = self.shared.buffers(self.buffers);
+        buffers.output.append_shared(&encode_header(payload_len), payload, &[], high, &mut self.shared.pool);
         self.queued()
     }
 

@@ -1,8 +1,10 @@
 //! A handler that replies as a script says, and the model of its connection: the replies that must reach the peer, in order.
 
 use arbitrary::{Arbitrary, Unstructured};
+use bytes::Bytes;
 
 use crate::conn::frame::Frame;
+use crate::conn::payloads::SharedPayload;
 use crate::conn::sink::{Replies, Sink, Verdict};
 use crate::error::{CloseReason, SendError};
 use crate::fuzzing::content::LONGEST;
@@ -168,9 +170,17 @@ impl ScriptedSink {
             Act::Answer(_) => {}
             Act::Replies { count, payload_len } => {
                 let payload = vec![count as u8; payload_len];
-                for _ in 0..count {
-                    if self.queued.len() < REPLIES_LEN_MAX {
+                let bytes = Bytes::from(payload.clone());
+                for nth in 0..count {
+                    if self.queued.len() >= REPLIES_LEN_MAX {
+                        break;
+                    }
+                    // Copied and shared payloads in turn.
+                    if nth % 2 == 0 {
                         let _ = self.reply(&payload, replies);
+                    } else {
+                        let sent = replies.reply_shared(&mut SharedPayload::new(bytes.clone()));
+                        self.note(sent, &payload);
                     }
                 }
             }

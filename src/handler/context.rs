@@ -3,12 +3,16 @@
 use std::fmt;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::address::Dial;
+use crate::conn::frame::Frame;
+use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Replies, Verdict};
 use crate::error::{CloseReason, DialRefused, SendError, TimerRefused};
 use crate::id::{ConnId, TimerId};
-use crate::reach::{Broadcast, Command, End, Reach};
+use crate::reach::{Broadcast, Command, End, Reach, count};
 
 /// Gives a callback access to connections by their ids, to dials, timers, and the end of the reactor.
 ///
@@ -16,7 +20,8 @@ use crate::reach::{Broadcast, Command, End, Reach};
 /// [`Reactor::cx`](crate::Reactor::cx) between turns.
 ///
 /// Rule: an id means the same wherever it is used. In a callback about a connection ([`Connection::cx`](crate::Connection::cx)), its own id works like
-/// any other: a send to it is a reply. Only [`broadcast_all`](Self::broadcast_all) omits that connection.
+/// any other: a send to it is a reply. Only [`broadcast_all`](Self::broadcast_all) and
+/// [`broadcast_all_shared`](Self::broadcast_all_shared) omit that connection.
 pub struct Context<'a> {
     pub(crate) reach: &'a mut dyn Reach,
     pub(crate) about: About<'a>,
@@ -75,11 +80,111 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Queues a frame with `payload` on the connection `to`. The payload is not copied unless it is short (1 KiB or less).
+    ///
+    /// # Errors
+    ///
+    /// As for [`send`](Self::send).
+    pub fn send_shared(&mut self, to: ConnId, payload: Bytes) -> Result<(), SendError> {
+        self.send_to(to, &mut SharedPayload::new(payload))
+    }
+
+    fn send_to(&mut self, to: ConnId, payload: &mut SharedPayload<'_>) -> Result<(), SendError> {
+        match &mut self.about {
+            About::Connection { id, replies } if *id == to => {
+                let sent = replies.reply_shared(payload);
+                replies.shared.count_refused(sent)
+            }
+            About::Connection { replies, .. } => self.reach.send_shared(to, payload, replies.shared),
+            About::Reactor(shared) => self.reach.send_shared(to, payload, shared),
+        }
+    }
+
+    /// Queues a frame with `payload` on each connection of `to`. Returns how many queued it, and why others did not.
+    ///
+    /// The payload is held once for all of them, and counts once in [`Config::memory`](crate::Config::memory), until the last
+    /// has sent it; a short one (1 KiB or less) is copied for each. In the high-water mark of each connection the frame counts
+    /// as any other. A connection that has reached its mark is skipped. None is closed.
+    ///
+    /// `payload` keeps all the memory alive of which it is a slice, and only its own length is counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use frameloop::{Connection, ConnId, Frame, Handler};
+    ///
+    /// /// Sends each frame to all members of a room.
+    /// struct Room {
+    ///     members: Vec<ConnId>,
+    /// }
+    ///
+    /// impl Handler for Room {
+    ///     type State = ();
+    ///     type Message = ();
+    ///
+    ///     fn on_open(&mut self, conn: &mut Connection<'_>) {
+    ///         self.members.push(conn.id());
+    ///     }
+    ///
+    ///     fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), frame: Frame<'_>) {
+    ///         let payload = bytes::Bytes::copy_from_slice(frame.payload());
+    ///         let reached = conn.cx().broadcast(self.members.iter().copied(), payload);
+    ///         assert_eq!(reached.gone, 0);
+    ///     }
+    ///
+    ///     fn on_close(
+    ///         &mut self,
+    ///         _cx: &mut frameloop::Context<'_>,
+    ///         id: ConnId,
+    ///         _state: (),
+    ///         _reason: &frameloop::CloseReason,
+    ///     ) {
+    ///         self.members.retain(|member| *member != id);
+    ///     }
+    /// }
+    /// ```
+    pub fn broadcast(&mut self, to: impl IntoIterator<Item = ConnId>, payload: Bytes) -> Broadcast {
+        let mut payload = SharedPayload::new(payload);
+        let mut reached = Broadcast::default();
+        for to in to {
+            count(&mut reached, self.send_to(to, &mut payload));
+        }
+        reached
+    }
+
     /// Queues a frame with a copy of `payload` on every connection, except the one that the callback is about. Returns how
     /// many queued it.
+    ///
+    /// A payload of more than 1 KiB is copied once for all of them; [`broadcast_all_shared`](Self::broadcast_all_shared) does
+    /// not copy it.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         let (reach, shared) = self.shared();
-        reach.broadcast_all(payload, shared)
+        reach.broadcast_all(&mut SharedPayload::of_slice(payload), shared)
+    }
+
+    /// Queues a frame with `payload` on every connection, except the one that the callback is about, as
+    /// [`broadcast`](Self::broadcast) does on some. Returns how many queued it.
+    pub fn broadcast_all_shared(&mut self, payload: Bytes) -> Broadcast {
+        let (reach, shared) = self.shared();
+        reach.broadcast_all(&mut SharedPayload::new(payload), shared)
+    }
+
+    /// Sends a frame on to the connection `to`, as it came. A frame that is longer than a chunk (68 KiB with its header) is
+    /// moved; a shorter one is copied.
+    ///
+    /// # Errors
+    ///
+    /// [`NotForwarded`] with the frame and the reason, which is as for [`send`](Self::send).
+    pub fn forward<'f>(&mut self, mut frame: Frame<'f>, to: ConnId) -> Result<(), NotForwarded<'f>> {
+        let sent = match &mut self.about {
+            About::Connection { id, replies } if *id == to => {
+                let sent = replies.echo(&frame).unwrap_or_else(|| replies.queue_frame(&mut frame));
+                replies.shared.count_refused(sent)
+            }
+            About::Connection { replies, .. } => self.reach.forward(&mut frame, to, replies.shared),
+            About::Reactor(shared) => self.reach.forward(&mut frame, to, shared),
+        };
+        sent.map_err(|error| NotForwarded { error, frame })
     }
 
     /// Closes a connection once its pending output is flushed, and gives up a dial in progress. Returns `false` if the id is
@@ -198,3 +303,21 @@ impl fmt::Debug for Context<'_> {
         f.debug_struct("Context").finish_non_exhaustive()
     }
 }
+
+/// A frame that [`Context::forward`] has not queued, and why. Nothing of it is consumed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NotForwarded<'a> {
+    /// Why it was not queued.
+    pub error: SendError,
+    /// The frame.
+    pub frame: Frame<'a>,
+}
+
+impl fmt::Display for NotForwarded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for NotForwarded<'_> {}

@@ -5,7 +5,9 @@ use std::time::Instant;
 use crate::address::{Dial, PeerAddr};
 use crate::config::Config;
 use crate::conn::Conn;
+use crate::conn::frame::Frame;
 use crate::conn::io::Readiness;
+use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::conn::turn::Moved;
 use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
@@ -292,23 +294,48 @@ impl<S, T> Others<'_, S, T> {
     }
 }
 
-impl<S, T> Reach for Others<'_, S, T> {
-    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
+impl<S, T> Others<'_, S, T> {
+    /// Queues a frame on an open connection, which sends it in its next run.
+    fn send_with(
+        &mut self,
+        to: ConnId,
+        shared: &mut Shared,
+        send: impl FnOnce(&mut Conn, &mut Shared) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
         let Some(slot) = self.slots.slot_mut(to) else { return shared.count_refused(Err(SendError::Closed)) };
         let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Err(SendError::Closed)) };
-        let sent = open.conn.send(payload, shared);
+        let sent = send(&mut open.conn, shared);
         if sent.is_ok() {
             self.work.eviction.set(&mut slot.eviction_entry, to.index, open.conn.buffered_bytes(), false, shared.now);
             self.work.queue.push(to, slot);
         }
         sent
     }
+}
 
-    fn broadcast_all(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
+impl<S, T> Reach for Others<'_, S, T> {
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
+        self.send_with(to, shared, |conn, shared| conn.send(payload, shared))
+    }
+
+    fn send_shared(
+        &mut self,
+        to: ConnId,
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        self.send_with(to, shared, |conn, shared| conn.send_shared(payload, shared))
+    }
+
+    fn forward(&mut self, frame: &mut Frame<'_>, to: ConnId, shared: &mut Shared) -> Result<(), SendError> {
+        self.send_with(to, shared, |conn, shared| conn.send_frame(frame, shared))
+    }
+
+    fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
         let mut reached = Broadcast::default();
         for (id, slot) in self.slots.iter_mut() {
             let Some(open) = slot.phase.open_mut() else { continue };
-            let sent = open.conn.send(payload, shared);
+            let sent = open.conn.send_shared(payload, shared);
             count(&mut reached, sent);
             if sent.is_ok() {
                 self.work.eviction.set(
@@ -383,7 +410,20 @@ impl<S, T> Reach for Connections<S, T> {
         self.all().send(to, payload, shared)
     }
 
-    fn broadcast_all(&mut self, payload: &[u8], shared: &mut Shared) -> Broadcast {
+    fn send_shared(
+        &mut self,
+        to: ConnId,
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        self.all().send_shared(to, payload, shared)
+    }
+
+    fn forward(&mut self, frame: &mut Frame<'_>, to: ConnId, shared: &mut Shared) -> Result<(), SendError> {
+        self.all().forward(frame, to, shared)
+    }
+
+    fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
         self.all().broadcast_all(payload, shared)
     }
 

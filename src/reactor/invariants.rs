@@ -18,6 +18,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert!(self.connections.work.is_reaped(), "slots of ended connections are freed in the turn of their end");
 
         let mut buffered = 0;
+        let mut sharing = (0, 0);
         let mut dialing = 0;
         let mut queued = 0;
         let mut watched = 0;
@@ -38,6 +39,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             };
             conn.check(&shared.limits);
             buffered += conn.buffered_bytes();
+            let (slices, bytes) = conn.shared_counts();
+            sharing = (sharing.0 + slices, sharing.1 + bytes);
             let noted = self.connections.work.eviction.held(slot.eviction_entry);
             assert_eq!(noted, conn.buffered_bytes(), "[{id}] is found at the memory limit by what it holds");
             let is_queued = self.connections.is_queued(id);
@@ -52,8 +55,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             watched += usize::from(conn.is_watched());
         }
         assert!(self.write_progress.len() <= watched, "a window belongs to a connection that is watched");
-        assert_eq!(shared.pool.used_bytes(), buffered, "the accounted bytes are those that connections own");
-        assert!(buffered <= config.memory, "{buffered} bytes are buffered");
+        let (slices, once) = shared.pool.shared_counts();
+        assert_eq!(sharing.0, slices, "a shared payload is held as often as it is pending");
+        let used = buffered - sharing.1 + once;
+        assert_eq!(shared.pool.used_bytes(), used, "the accounted bytes are those that connections own or share");
+        assert!(used <= config.memory, "{used} bytes are buffered");
         let sleeps = queued > 0 && self.sleep(None) != Some(Duration::ZERO);
         assert!(!sleeps, "the next poll does not sleep while a connection waits for its turn");
         let queue = self.connections.work.queue.iter();

@@ -150,3 +150,80 @@ fn fill(send: &mut dyn FnMut(&[u8]) -> Result<(), SendError>) -> usize {
     let payload = pattern(16 << 10);
     (0..1_000).take_while(|_| send(&payload).is_ok()).count()
 }
+
+#[test]
+fn broadcast_to_some_reaches_only_these() {
+    let mut server = server(Hooks::default());
+    let (first, first_id) = server.connect_with_id();
+    let (other, _) = server.connect_with_id();
+    let (last, last_id) = server.connect_with_id();
+    let (gone, gone_id) = server.connect_with_id();
+    drop(gone);
+    let _ = server.closed(1);
+    let (short, long) = (pattern(100), pattern(300_000));
+    for payload in [&short, &long] {
+        let bytes = bytes::Bytes::from(payload.clone());
+        let reached = server.act(move |cx| cx.broadcast([first_id, gone_id, last_id], bytes));
+        assert_eq!((reached.queued, reached.full, reached.no_memory, reached.gone), (2, 0, 0, 1));
+        server.expect(&last, &[payload]);
+        server.expect(&first, &[payload]);
+    }
+    server.echo(&other, b"nothing else came before this");
+}
+
+#[test]
+fn forwarded_frame_reaches_the_other_byte_for_byte() {
+    let mut server = server(Hooks::default());
+    let (first, first_id) = server.connect_with_id();
+    let second = server.connect();
+    let Hooks { on_frame, .. } = Hooks::default().on_frame(move |conn, frame| {
+        if conn.id() != first_id {
+            assert!(conn.cx().forward(frame, first_id).is_ok());
+        }
+    });
+    server.reactor.handler_mut().on_frame = on_frame;
+    for len in [0, 5, 1_000, 60_000, 70_000, 1 << 20] {
+        let payload = pattern(len);
+        server.write(&second, &frame(&payload));
+        server.expect(&first, &[&payload]);
+    }
+}
+
+#[test]
+fn frame_that_cannot_be_forwarded_is_given_back() {
+    let mut server = server(Hooks::default());
+    let (gone, gone_id) = server.connect_with_id();
+    drop(gone);
+    let _ = server.closed(1);
+    let client = server.connect();
+    let Hooks { on_frame, .. } = Hooks::default().on_frame(move |conn, frame| {
+        let refused = conn.cx().forward(frame, gone_id).unwrap_err();
+        assert_eq!(refused.error, SendError::Closed);
+        assert_eq!(conn.reply_frame(refused.frame), Ok(()));
+    });
+    server.reactor.handler_mut().on_frame = on_frame;
+    for len in [5, 70_000, 1 << 20] {
+        server.echo(&client, &pattern(len));
+    }
+}
+
+#[test]
+fn shared_replies_and_sends_keep_their_order() {
+    let mut server = server(Hooks::default());
+    let (other, other_id) = server.connect_with_id();
+    let client = server.connect();
+    let Hooks { on_frame, .. } = Hooks::default().on_frame(move |conn, frame| {
+        let payload = bytes::Bytes::copy_from_slice(frame.payload());
+        assert_eq!(conn.reply(b"before"), Ok(()));
+        assert_eq!(conn.reply_shared(payload.clone()), Ok(()));
+        assert_eq!(conn.reply(b"behind"), Ok(()));
+        assert_eq!(conn.cx().send_shared(other_id, payload), Ok(()));
+    });
+    server.reactor.handler_mut().on_frame = on_frame;
+    for len in [0, 1_024, 1_025, 60_000] {
+        let payload = pattern(len);
+        server.write(&client, &frame(&payload));
+        server.expect(&client, &[b"before", &payload, b"behind"]);
+        server.expect(&other, &[&payload]);
+    }
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::conn::payloads::COPY_LEN_MAX;
 use crate::fuzzing::socket::{Room, Socket};
 
 /// Writes while the socket is said to be writable. Returns whether it still is.
@@ -54,7 +55,7 @@ fn small_pieces_lie_together_in_one_chunk() {
     for piece in bytes(2_000).chunks(36) {
         output.append(piece, HIGH, &mut pool);
     }
-    assert_eq!(output.chunks.len(), 1);
+    assert_eq!(output.pieces.len(), 1);
     assert!(output.capacity() <= 2 * output.len() + 4_096);
 }
 
@@ -68,7 +69,7 @@ fn frames_lie_one_behind_the_other_whatever_room_is_left() {
             output.append_frame([1, 2, 3, 4], &payload, usize::MAX, &mut pool);
         }
         output.check(usize::MAX, LOW);
-        let queued: Vec<u8> = output.chunks.iter().flat_map(|chunk| chunk.as_slice().to_vec()).collect();
+        let queued: Vec<u8> = output.pieces.iter().flat_map(|chunk| chunk.as_slice(&pool).to_vec()).collect();
         assert!(queued == [&[1, 2, 3, 4], payload.as_slice()].concat().repeat(40), "{payload_len}");
         assert!(output.capacity() <= 2 * output.len() + 4_096);
         output.release(&mut pool);
@@ -114,7 +115,7 @@ fn one_write_takes_chunks_until_the_budget_is_crossed() {
         output.append(&all, usize::MAX, &mut pool);
         let mut socket = Socket::new(usize::MAX);
         let mut readiness = Readiness::default();
-        let accepted = output.write_front(&mut socket, &mut readiness, &mut Budget::to_write(budget));
+        let accepted = output.write_front(&mut socket, &mut readiness, &mut Budget::to_write(budget), &pool);
         assert_eq!(accepted, Ok(sent * CHUNK_LEN), "{budget}");
         assert!(socket.written == all[..sent * CHUNK_LEN]);
     }
@@ -137,4 +138,60 @@ fn append_never_takes_more_than_the_room_it_needs() {
             }
         }
     }
+}
+
+#[test]
+fn shared_payloads_are_flushed_between_copies_in_order() {
+    for step in [1, 3, 4, 5, 1_000, 1_500, 4_096, 100_000, usize::MAX] {
+        let mut pool = ChunkPool::new(4 << 20, 0);
+        let mut outputs: [Output; 3] = Default::default();
+        let mut expected = Vec::new();
+        for round in 0..12 {
+            let payload = bytes(COPY_LEN_MAX + 1 + round * 700);
+            let mut shared = SharedPayload::new(payload.clone().into());
+            // A copy before it, or not; bytes behind it, or not.
+            let copied = &bytes(40)[..round % 3 * 20];
+            let tail = &b"\r\n"[..round % 2 * 2];
+            for output in &mut outputs {
+                output.append(copied, usize::MAX, &mut pool);
+                output.append_shared(&[9, 8, 7, 6], &mut shared, tail, usize::MAX, &mut pool);
+                output.check(usize::MAX, LOW);
+            }
+            expected.extend([copied, &[9, 8, 7, 6], &payload, tail].concat());
+        }
+        let once: usize = (0..12).map(|round| COPY_LEN_MAX + 1 + round * 700).sum();
+        assert_eq!(pool.shared_counts(), (36, once));
+        let own = outputs.iter().map(|output| output.capacity() - output.shared_counts().1).sum::<usize>();
+        assert_eq!(pool.used_bytes(), own + once, "payloads count once");
+        assert!(own < 3 * 12 * 2_048, "{own} bytes besides");
+
+        // One reads all, one is closed with a part of its output, one reads after that.
+        for (number, mut output) in outputs.into_iter().enumerate() {
+            let mut socket = Socket::new(0);
+            while !output.is_empty() && (number != 1 || socket.written.len() <= expected.len() / 2) {
+                socket.rooms.push_back(Room::Bytes(step));
+                socket.make_room();
+                socket.report(true, true);
+                write(&mut output, &mut socket, &mut Budget::to_write(usize::MAX), &mut pool);
+                output.check(usize::MAX, LOW);
+            }
+            assert!(expected.starts_with(&socket.written), "{step}");
+            assert!(number == 1 || socket.written.len() == expected.len(), "{step}");
+            output.release(&mut pool);
+        }
+        assert_eq!((pool.used_bytes(), pool.shared_counts()), (0, (0, 0)));
+    }
+}
+
+#[test]
+fn header_and_shared_payload_are_sent_by_one_write() {
+    let mut pool = ChunkPool::new(4 << 20, 0);
+    let mut output = Output::default();
+    let mut payload = SharedPayload::new(bytes(1 << 20).into());
+    output.append_shared(&[1, 2, 3, 4], &mut payload, b"\n", usize::MAX, &mut pool);
+    let mut socket = Socket::new(usize::MAX);
+    let mut readiness = Readiness::default();
+    let accepted = output.write_front(&mut socket, &mut readiness, &mut Budget::to_write(usize::MAX), &pool);
+    assert_eq!(accepted, Ok(4 + (1 << 20) + 1));
+    output.release(&mut pool);
 }

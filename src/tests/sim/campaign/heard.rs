@@ -46,12 +46,14 @@ pub(super) enum Life {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expected {
     /// The answer to the script's frame of this number.
     Answer(usize),
     /// A frame that was not asked for.
     Unasked(u64),
+    /// The frame of another peer.
+    Forwarded(Vec<u8>),
 }
 
 impl Heard {
@@ -87,6 +89,7 @@ impl Heard {
         match self.expected.get(count) {
             Some(Expected::Answer(number)) => self.script.frame(*number) == Some(frame),
             Some(Expected::Unasked(serial)) => unasked_frame(UNASKED, *serial) == frame,
+            Some(Expected::Forwarded(other)) => other == frame,
             None => false,
         }
     }

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::panic::panic_any;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use crate::conn::chunk::CHUNK_LEN;
 use crate::conn::handover::Handover;
 use crate::error::CloseReason;
@@ -17,8 +19,8 @@ use crate::sim::Rng;
 use crate::tests::sim::campaign::action::Action;
 use crate::tests::sim::campaign::heard::{Expected, Heard, Life, TO_ALL, UNASKED, unasked};
 use crate::tests::sim::campaign::trace::Trace;
-use crate::wire::HEADER_LEN;
-use crate::{Frame, PeerAddr, SendError};
+use crate::wire::{HEADER_LEN, encode_header};
+use crate::{Frame, NotForwarded, PeerAddr, SendError};
 
 #[derive(Debug)]
 pub(super) struct ScriptedHandler {
@@ -132,9 +134,9 @@ impl ScriptedHandler {
         self.expect(!matches!(sent, Err(SendError::TooLong { .. })), number, "was sent too much for any header");
     }
 
-    fn broadcast(&mut self, broadcast: impl FnOnce(&[u8]) -> Broadcast) {
+    fn broadcast(&mut self, broadcast: impl FnOnce(&[u8], u64) -> Broadcast) {
         let serial = self.next_serial();
-        let reached = broadcast(&unasked(TO_ALL, serial));
+        let reached = broadcast(&unasked(TO_ALL, serial), serial);
         self.broadcasts.insert(serial, (reached.queued, 0));
         self.trace.note(format!("    to all: {reached:?}"));
     }
@@ -167,7 +169,14 @@ impl ScriptedHandler {
                     self.send(to, |payload| conn.send(to, payload));
                 }
             }
-            Action::Broadcast => self.broadcast(|payload| conn.broadcast_all(payload)),
+            Action::Broadcast => {
+                let ids = self.ids.clone();
+                self.broadcast(|payload, serial| match serial % 3 {
+                    0 => conn.broadcast_all(payload),
+                    1 => conn.broadcast_all_shared(Bytes::copy_from_slice(payload)),
+                    _ => conn.cx().broadcast(ids, Bytes::copy_from_slice(payload)),
+                });
+            }
             Action::CloseAnother | Action::AbortAnother | Action::PauseAnother => {
                 return self.act_at_large(&mut conn.cx(), action);
             }
@@ -185,8 +194,15 @@ impl ScriptedHandler {
         match action {
             Action::Nothing | Action::Close | Action::Abort | Action::Pause | Action::Detach => return,
             Action::Panic => panic_any("the handler was asked to panic"),
-            Action::Send => return self.send(id, |payload| cx.send(id, payload)),
-            Action::Broadcast => return self.broadcast(|payload| cx.broadcast_all(payload)),
+            Action::Send => return self.send(id, |payload| cx.send_shared(id, Bytes::copy_from_slice(payload))),
+            Action::Broadcast => {
+                let ids = self.ids.clone();
+                return self.broadcast(|payload, serial| match serial % 3 {
+                    0 => cx.broadcast_all(payload),
+                    1 => cx.broadcast_all_shared(Bytes::copy_from_slice(payload)),
+                    _ => cx.broadcast(ids, Bytes::copy_from_slice(payload)),
+                });
+            }
             Action::CloseAnother | Action::AbortAnother | Action::PauseAnother => {}
         }
         let is_there = match action {
@@ -209,12 +225,41 @@ impl ScriptedHandler {
         self.expect(is_open || !is_there, number, "was there when it had ended");
     }
 
+    /// Sends a frame on to another connection. Returns it if it was not queued.
+    fn forward<'f>(&mut self, conn: &mut Connection<'_>, frame: Frame<'f>) -> Option<Frame<'f>> {
+        let to = self.ids[self.frames as usize % self.ids.len()];
+        if to == conn.id() {
+            return Some(frame);
+        }
+        let whole = frame_of(&frame.payload_chunks().collect::<Vec<_>>().concat());
+        let sent = conn.cx().forward(frame, to);
+        let heard = &mut self.records[self.numbers[&to]];
+        self.trace.note(format!("    to {}, a frame of another: {:?}", heard.name, sent.as_ref().err()));
+        match sent {
+            Ok(()) => {
+                heard.expected.push(Expected::Forwarded(whole));
+                None
+            }
+            Err(NotForwarded { error, frame, .. }) => {
+                heard.waits_for_low_water |= error == SendError::Full;
+                Some(frame)
+            }
+        }
+    }
+
     fn answer(&mut self, conn: &mut Connection<'_>, number: usize, frame: Frame<'_>) -> Result<(), SendError> {
         let how = self.rng.below(10);
-        let (is_copy, frame_len) = (how <= 3, HEADER_LEN + frame.payload_len());
+        let (is_copy, frame_len) = (how <= 3 || how == 9, HEADER_LEN + frame.payload_len());
         let sent = match how {
             0..=2 => conn.reply(frame.payload()),
             3 => conn.reply(&frame.payload_chunks().collect::<Vec<_>>().concat()),
+            9 => {
+                let payload = frame.payload_chunks().collect::<Vec<_>>().concat();
+                match self.forward(conn, frame) {
+                    None => conn.reply_shared(payload.into()),
+                    Some(frame) => conn.reply_frame(frame),
+                }
+            }
             _ => conn.reply_frame(frame),
         };
         let heard = &mut self.records[number];
@@ -355,6 +400,10 @@ impl Handler for ScriptedHandler {
         let action = self.whim(100);
         self.act_at_large(cx, action);
     }
+}
+
+fn frame_of(payload: &[u8]) -> Vec<u8> {
+    [&encode_header(payload.len() as u32)[..], payload].concat()
 }
 
 /// Whether a frame is that of the script, header included.
