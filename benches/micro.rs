@@ -1,13 +1,21 @@
-//! What the parts of a connection cost a frame, in memory and without a kernel: the decoder, pending output, and the whole.
+//! What the parts of a connection cost a frame, in memory and without a kernel: the decoder, pending output, and the whole. And
+//! what a broadcast costs on real sockets, as processor time of the thread, next to a loop over the sockets without a reactor.
 //!
 //! `cargo bench --no-default-features --features micro --bench micro`
 
+#![allow(clippy::unwrap_used)]
+
 use std::hint::black_box;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use frameloop::micro::{Echoing, Queue, decode_all};
 use frameloop::wire::encode_header;
+use frameloop::{Config, ConnId, Echo, Reactor};
+use nix::time::{ClockId, clock_gettime};
 
 /// Frames with such payloads, one after the other.
 fn frames(payload_len: usize, count: usize) -> Vec<u8> {
@@ -69,9 +77,130 @@ fn connection(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The processor time of `act` on this thread.
+fn cpu_time(act: impl FnOnce()) -> Duration {
+    let now = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap();
+    let before = now();
+    act();
+    now() - before
+}
+
+/// Both ends of connections over the loopback interface.
+fn pairs(count: usize) -> Vec<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let pair = || (TcpStream::connect(addr).unwrap(), listener.accept().unwrap().0);
+    std::iter::repeat_with(pair).take(count).collect()
+}
+
+/// A reactor with many connections, and their peers.
+struct Crowd {
+    reactor: Reactor<Echo>,
+    ids: Vec<ConnId>,
+    peers: Vec<TcpStream>,
+}
+
+impl Crowd {
+    fn new(count: usize) -> Self {
+        let mut reactor = Reactor::new(Config::default(), Echo).unwrap();
+        let (peers, ours): (Vec<_>, Vec<_>) = pairs(count).into_iter().unzip();
+        let ids = ours.into_iter().map(|stream| reactor.adopt_stream(stream, &[]).unwrap()).collect();
+        Self { reactor, ids, peers }
+    }
+
+    fn broadcast(&mut self, payload: &Bytes) {
+        let reached = self.reactor.cx().broadcast(self.ids.iter().copied(), payload.clone());
+        assert_eq!(reached.queued, self.ids.len(), "{reached:?}");
+    }
+
+    /// Turns until all of the broadcast frame is written.
+    fn write(&mut self, goal: u64) {
+        while self.reactor.stats().bytes_out < goal {
+            let _ = self.reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+}
+
+fn read_all(peers: &[TcpStream], frame_len: usize) {
+    let mut frame = vec![0; frame_len];
+    peers.iter().for_each(|mut peer| peer.read_exact(&mut frame).unwrap());
+}
+
+/// The call itself: its cost does not depend on the length of the payload, above 512 bytes.
+fn broadcast_call(criterion: &mut Criterion) {
+    const CLIENTS: usize = 500;
+    let mut group = criterion.benchmark_group("broadcast to 500");
+    let payload = Bytes::from(vec![7; 32 << 10]);
+    group.bench_function("reference counts", |b| {
+        let mut clones = Vec::with_capacity(CLIENTS);
+        b.iter_custom(|iters| {
+            let run = |_| {
+                let time = cpu_time(|| clones.extend((0..CLIENTS).map(|_| black_box(&payload).clone())));
+                clones.clear();
+                time
+            };
+            (0..iters).map(run).sum()
+        });
+    });
+    let mut crowd = Crowd::new(CLIENTS);
+    for (name, len) in [("the call, 32 KiB", 32 << 10), ("the call, 1 KiB", 1 << 10), ("the call, 256 B", 256)] {
+        let payload = payload.slice(..len);
+        group.bench_function(name, |b| {
+            b.iter_custom(|iters| {
+                let run = |_| {
+                    let goal = crowd.reactor.stats().bytes_out + (CLIENTS * (4 + payload.len())) as u64;
+                    let time = cpu_time(|| crowd.broadcast(&payload));
+                    crowd.write(goal);
+                    read_all(&crowd.peers, 4 + payload.len());
+                    time
+                };
+                (0..iters).map(run).sum()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A broadcast of 1 KiB until all is written, and a loop of `send` over as many sockets. Needs 16,000 descriptors.
+fn broadcast_written(criterion: &mut Criterion) {
+    const CLIENTS: usize = 4_000;
+    let mut group = criterion.benchmark_group("1 KiB to 4,000");
+    group.sample_size(10);
+    let payload = Bytes::from(vec![7; 1 << 10]);
+    let frame = frames(payload.len(), 1);
+    let mut crowd = Crowd::new(CLIENTS);
+    let (peers, ours): (Vec<_>, Vec<_>) = pairs(CLIENTS).into_iter().unzip();
+    ours.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    group.bench_function("a loop of send", |b| {
+        b.iter_custom(|iters| {
+            let run = |_| {
+                let time = cpu_time(|| ours.iter().for_each(|mut stream| stream.write_all(&frame).unwrap()));
+                read_all(&peers, frame.len());
+                time
+            };
+            (0..iters).map(run).sum()
+        });
+    });
+    group.bench_function("broadcast and turns", |b| {
+        b.iter_custom(|iters| {
+            let run = |_| {
+                let goal = crowd.reactor.stats().bytes_out + (CLIENTS * frame.len()) as u64;
+                let time = cpu_time(|| {
+                    crowd.broadcast(&payload);
+                    crowd.write(goal);
+                });
+                read_all(&crowd.peers, frame.len());
+                time
+            };
+            (0..iters).map(run).sum()
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = micro;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = decoder, output, connection
+    targets = decoder, output, connection, broadcast_call, broadcast_written
 }
 criterion_main!(micro);

@@ -200,7 +200,7 @@ impl Connection<'_> {
         self.not_queued(sent, needed, |replies| replies.reply(payload))
     }
 
-    /// Queues a frame with `payload`, which is not copied unless it is short (1 KiB or less).
+    /// Queues a frame with `payload`, which is not copied unless it is short (512 bytes or less).
     ///
     /// A payload that several connections send counts once in [`Config::memory`](crate::Config::memory) only if it is queued
     /// on them by one call: [`Context::broadcast`].
@@ -273,7 +273,7 @@ impl Connection<'_> {
 
     /// Queues a frame with a copy of `payload` on every connection, including this one. Returns how many queued it.
     ///
-    /// A payload of more than 1 KiB is copied once for all of them; [`broadcast_all_shared`](Self::broadcast_all_shared) does
+    /// A payload of more than 512 bytes is copied once for all of them; [`broadcast_all_shared`](Self::broadcast_all_shared) does
     /// not copy it.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         self.broadcast_all_with(&mut SharedPayload::of_slice(payload))

@@ -80,7 +80,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Queues a frame with `payload` on the connection `to`. The payload is not copied unless it is short (1 KiB or less).
+    /// Queues a frame with `payload` on the connection `to`. The payload is not copied unless it is short (512 bytes or less).
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl<'a> Context<'a> {
     /// Queues a frame with `payload` on each connection of `to`. Returns how many queued it, and why others did not.
     ///
     /// The payload is held once for all of them, and counts once in [`Config::memory`](crate::Config::memory), until the last
-    /// has sent it; a short one (1 KiB or less) is copied for each. In the high-water mark of each connection the frame counts
+    /// has sent it; a short one (512 bytes or less) is copied for each. In the high-water mark of each connection the frame counts
     /// as any other. A connection that has reached its mark is skipped. None is closed.
     ///
     /// `payload` keeps all the memory alive of which it is a slice, and only its own length is counted.
@@ -155,7 +155,7 @@ impl<'a> Context<'a> {
     /// Queues a frame with a copy of `payload` on every connection, except the one that the callback is about. Returns how
     /// many queued it.
     ///
-    /// A payload of more than 1 KiB is copied once for all of them; [`broadcast_all_shared`](Self::broadcast_all_shared) does
+    /// A payload of more than 512 bytes is copied once for all of them; [`broadcast_all_shared`](Self::broadcast_all_shared) does
     /// not copy it.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         let (reach, shared) = self.shared();

@@ -220,7 +220,7 @@ fn shared_replies_and_sends_keep_their_order() {
         assert_eq!(conn.cx().send_shared(other_id, payload), Ok(()));
     });
     server.reactor.handler_mut().on_frame = on_frame;
-    for len in [0, 1_024, 1_025, 60_000] {
+    for len in [0, 512, 513, 60_000] {
         let payload = pattern(len);
         server.write(&client, &frame(&payload));
         server.expect(&client, &[b"before", &payload, b"behind"]);
