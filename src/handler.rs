@@ -202,7 +202,7 @@ impl Connection<'_> {
 
     /// Queues a frame with `payload`, which is not copied unless it is short (512 bytes or less).
     ///
-    /// A payload that several connections send counts once in [`Config::memory`](crate::Config::memory) only if it is queued
+    /// A payload that several connections send counts once in [`memory`](crate::ConfigBuilder::memory) only if it is queued
     /// on them by one call: [`Context::broadcast`].
     ///
     /// # Errors
@@ -214,7 +214,7 @@ impl Connection<'_> {
         if sent.is_ok() {
             return sent;
         }
-        let needed = self.replies.room_needed_shared(&payload);
+        let needed = payload.room_needed(|len| self.replies.room_needed(len));
         self.not_queued(sent, needed, |replies| replies.reply_shared(&mut payload))
     }
 

@@ -297,7 +297,7 @@ impl Conn {
     /// Rule: a message that finds no room is lost for its sender. No connection ends because of it, neither this one nor
     /// another.
     pub(crate) fn send(&mut self, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
-        let needed = |replies: &Replies<'_>| replies.room_needed(HEADER_LEN + payload.len());
+        let needed = self.room_needed(HEADER_LEN + payload.len());
         self.send_with(shared, needed, |replies| replies.reply(payload))
     }
 
@@ -307,8 +307,8 @@ impl Conn {
         payload: &mut SharedPayload<'_>,
         shared: &mut Shared,
     ) -> Result<(), SendError> {
-        let needed = self.with_replies(shared, |replies| replies.room_needed_shared(payload));
-        self.send_with(shared, |_| needed, |replies| replies.reply_shared(payload))
+        let needed = payload.room_needed(|len| self.room_needed(len));
+        self.send_with(shared, needed, |replies| replies.reply_shared(payload))
     }
 
     /// The same for the frame of another connection. It is moved if it is large, and then needs no room. Consumes nothing of
@@ -317,7 +317,7 @@ impl Conn {
         match frame.body {
             Body::Whole { .. } => self.send(frame.payload(), shared),
             Body::Large { .. } => {
-                self.send_with(shared, |_| 0, |replies| replies.queue_frame(frame))?;
+                self.send_with(shared, 0, |replies| replies.queue_frame(frame))?;
                 // The chunks belong to the receiver.
                 shared.delivering_bytes = 0;
                 Ok(())
@@ -325,10 +325,15 @@ impl Conn {
         }
     }
 
+    /// The most capacity that is needed to queue copies of `len` bytes.
+    fn room_needed(&self, len: usize) -> usize {
+        self.buffers.as_ref().map_or_else(|| capacity_for(len), |buffers| buffers.output.room_needed(len))
+    }
+
     fn send_with(
         &mut self,
         shared: &mut Shared,
-        needed: impl FnOnce(&Replies<'_>) -> usize,
+        needed: usize,
         reply: impl FnOnce(&mut Replies<'_>) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         if !self.state.takes_output() {
@@ -336,7 +341,6 @@ impl Conn {
         }
         let is_full = self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         self.with_replies(shared, |replies| {
-            let needed = needed(replies);
             // Above the high-water mark it is refused for that, whatever room there is.
             let has_room = is_full || needed == 0 || replies.shared.pool.has_room_for_message(needed);
             let sent = if has_room { reply(replies) } else { Err(SendError::NoMemory) };

@@ -173,14 +173,6 @@ impl<'a> Replies<'a> {
         self.queued()
     }
 
-    /// The most that is needed to queue a frame with this payload.
-    pub(crate) fn room_needed_shared(&self, payload: &SharedPayload<'_>) -> usize {
-        match payload.is_copied() {
-            true => self.room_needed(HEADER_LEN + payload.len()),
-            false => self.room_needed(0).saturating_add(payload.added_bytes()),
-        }
-    }
-
     /// Queues a frame with this payload, which is not copied unless it is short.
     pub(crate) fn reply_shared(&mut self, payload: &mut SharedPayload<'_>) -> Result<(), SendError> {
         if payload.is_copied() {
@@ -190,7 +182,7 @@ impl<'a> Replies<'a> {
         let Ok(payload_len) = u32::try_from(payload.len()) else {
             return Err(SendError::TooLong { len: payload.len(), max: PAYLOAD_LEN_MAX as usize });
         };
-        if !self.shared.pool.has_room(self.room_needed_shared(payload)) {
+        if !self.shared.pool.has_room(payload.room_needed(|len| self.room_needed(len))) {
             return Err(SendError::NoMemory);
         }
         self.queue_echo(0);

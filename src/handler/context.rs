@@ -19,9 +19,9 @@ use crate::reach::{Broadcast, Command, End, Reach, count};
 /// Callbacks about no connection get one; [`Connection::cx`](crate::Connection::cx) returns one in the others, and
 /// [`Reactor::cx`](crate::Reactor::cx) between turns.
 ///
-/// Rule: an id means the same wherever it is used. In a callback about a connection ([`Connection::cx`](crate::Connection::cx)), its own id works like
-/// any other: a send to it is a reply. Only [`broadcast_all`](Self::broadcast_all) and
-/// [`broadcast_all_shared`](Self::broadcast_all_shared) omit that connection.
+/// Rule: an id means the same wherever it is used. In a callback about a connection
+/// ([`Connection::cx`](crate::Connection::cx)), its own id works like any other: a send to it is a reply. Only
+/// [`broadcast_all`](Self::broadcast_all) and [`broadcast_all_shared`](Self::broadcast_all_shared) omit that connection.
 pub struct Context<'a> {
     pub(crate) reach: &'a mut dyn Reach,
     pub(crate) about: About<'a>,
@@ -70,14 +70,10 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Closed`] if the id is stale or the connection is closing; otherwise as for [`Connection::reply`](crate::Connection::reply). No
-    /// connection is evicted to make room for the frame.
+    /// [`SendError::Closed`] if the id is stale or the connection is closing; otherwise as for
+    /// [`Connection::reply`](crate::Connection::reply). No connection is evicted to make room for the frame.
     pub fn send(&mut self, to: ConnId, payload: &[u8]) -> Result<(), SendError> {
-        match &mut self.about {
-            About::Connection { id, replies } if *id == to => replies.reply(payload),
-            About::Connection { replies, .. } => self.reach.send(to, payload, replies.shared),
-            About::Reactor(shared) => self.reach.send(to, payload, shared),
-        }
+        self.queue_on(to, payload, Replies::reply, |reach, payload, shared| reach.send(to, payload, shared))
     }
 
     /// Queues a frame with `payload` on the connection `to`. The payload is not copied unless it is short (512 bytes or less).
@@ -90,19 +86,34 @@ impl<'a> Context<'a> {
     }
 
     fn send_to(&mut self, to: ConnId, payload: &mut SharedPayload<'_>) -> Result<(), SendError> {
-        match &mut self.about {
-            About::Connection { id, replies } if *id == to => {
-                let sent = replies.reply_shared(payload);
-                replies.shared.count_refused(sent)
-            }
-            About::Connection { replies, .. } => self.reach.send_shared(to, payload, replies.shared),
-            About::Reactor(shared) => self.reach.send_shared(to, payload, shared),
+        self.queue_on(to, payload, Replies::reply_shared, |reach, payload, shared| {
+            reach.send_shared(to, payload, shared)
+        })
+    }
+
+    /// Queues a message on the connection `to`: by `own` if the callback is about that one, otherwise by `other`.
+    ///
+    /// Rule: a frame that is not queued is counted, on whichever way it was to be sent. `other` counts it itself.
+    fn queue_on<T>(
+        &mut self,
+        to: ConnId,
+        message: T,
+        own: impl FnOnce(&mut Replies<'a>, T) -> Result<(), SendError>,
+        other: impl FnOnce(&mut dyn Reach, T, &mut Shared) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        if let About::Connection { id, replies } = &mut self.about
+            && *id == to
+        {
+            let sent = own(replies, message);
+            return replies.shared.count_refused(sent);
         }
+        let (reach, shared) = self.shared();
+        other(reach, message, shared)
     }
 
     /// Queues a frame with `payload` on each connection of `to`. Returns how many queued it, and why others did not.
     ///
-    /// The payload is held once for all of them, and counts once in [`Config::memory`](crate::Config::memory), until the last
+    /// The payload is held once for all of them, and counts once in [`memory`](crate::ConfigBuilder::memory), until the last
     /// has sent it; a short one (512 bytes or less) is copied for each. In the high-water mark of each connection the frame counts
     /// as any other. A connection that has reached its mark is skipped. None is closed.
     ///
@@ -176,14 +187,12 @@ impl<'a> Context<'a> {
     ///
     /// [`NotForwarded`] with the frame and the reason, which is as for [`send`](Self::send).
     pub fn forward<'f>(&mut self, mut frame: Frame<'f>, to: ConnId) -> Result<(), NotForwarded<'f>> {
-        let sent = match &mut self.about {
-            About::Connection { id, replies } if *id == to => {
-                let sent = replies.echo(&frame).unwrap_or_else(|| replies.queue_frame(&mut frame));
-                replies.shared.count_refused(sent)
-            }
-            About::Connection { replies, .. } => self.reach.forward(&mut frame, to, replies.shared),
-            About::Reactor(shared) => self.reach.forward(&mut frame, to, shared),
-        };
+        let sent = self.queue_on(
+            to,
+            &mut frame,
+            |replies, frame| replies.echo(frame).unwrap_or_else(|| replies.queue_frame(frame)),
+            |reach, frame, shared| reach.forward(frame, to, shared),
+        );
         sent.map_err(|error| NotForwarded { error, frame })
     }
 
@@ -209,7 +218,8 @@ impl<'a> Context<'a> {
         self.command(id, Command::Resume)
     }
 
-    /// Makes the reactor call [`Handler::on_wake`](crate::Handler::on_wake) for a connection when it runs next: once, however often this was called.
+    /// Makes the reactor call [`Handler::on_wake`](crate::Handler::on_wake) for a connection when it runs next: once, however
+    /// often this was called.
     /// Returns `false` if the id is stale.
     ///
     /// Use it instead of [`send`](Self::send) if the frames are to be produced only when they can be written.
@@ -219,8 +229,9 @@ impl<'a> Context<'a> {
 
     /// Begins an outbound connection, and returns its id. It has the same limits and deadlines as an accepted connection.
     ///
-    /// [`Handler::on_open`](crate::Handler::on_open) is called with this id when the connection is established; frames can be sent from then on. If the
-    /// attempt fails, [`Handler::on_dial_failed`](crate::Handler::on_dial_failed) is called instead. The dial counts towards `max_connections` from now on.
+    /// [`Handler::on_open`](crate::Handler::on_open) is called with this id when the connection is established; frames can be
+    /// sent from then on. If the attempt fails, [`Handler::on_dial_failed`](crate::Handler::on_dial_failed) is called instead.
+    /// The dial counts towards `max_connections` from now on.
     /// [`abort`](Self::abort) gives it up.
     ///
     /// # Errors
@@ -241,7 +252,8 @@ impl<'a> Context<'a> {
         self.reach.dial(dial)
     }
 
-    /// Sets a timer: [`Handler::on_timer`](crate::Handler::on_timer) is called once, in the first turn that begins at `at` or later.
+    /// Sets a timer: [`Handler::on_timer`](crate::Handler::on_timer) is called once, in the first turn that begins at `at` or
+    /// later.
     ///
     /// A poll sleeps in whole milliseconds, rounded up (`epoll_wait(2)`), so a timer can fire up to 1 ms late, and later if the
     /// loop is busy. A timer in the past fires in the next turn.

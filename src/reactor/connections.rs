@@ -306,11 +306,17 @@ impl<S, T> Others<'_, S, T> {
         let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Err(SendError::Closed)) };
         let sent = send(&mut open.conn, shared);
         if sent.is_ok() {
-            self.work.eviction.set(&mut slot.eviction_entry, to.index, open.conn.buffered_bytes(), false, shared.now);
-            self.work.queue.push(to, slot);
+            note_queued(to, slot, self.work, shared);
         }
         sent
     }
+}
+
+/// Notes that output was queued on a connection from elsewhere: it runs soon, and may hold more.
+fn note_queued<S, T>(id: ConnId, slot: &mut ConnSlot<S, T>, work: &mut Work, shared: &Shared) {
+    let held = slot.phase.open_mut().map_or(0, |open| open.conn.buffered_bytes());
+    work.eviction.set(&mut slot.eviction_entry, id.index, held, false, shared.now);
+    work.queue.push(id, slot);
 }
 
 impl<S, T> Reach for Others<'_, S, T> {
@@ -338,14 +344,7 @@ impl<S, T> Reach for Others<'_, S, T> {
             let sent = open.conn.send_shared(payload, shared);
             count(&mut reached, sent);
             if sent.is_ok() {
-                self.work.eviction.set(
-                    &mut slot.eviction_entry,
-                    id.index,
-                    open.conn.buffered_bytes(),
-                    false,
-                    shared.now,
-                );
-                self.work.queue.push(id, slot);
+                note_queued(id, slot, self.work, shared);
             }
         }
         reached

@@ -190,6 +190,60 @@ fn forwarded_frame_reaches_the_other_byte_for_byte() {
 }
 
 #[test]
+fn frame_forwarded_to_its_own_connection_is_a_reply() {
+    let mut server = server(Hooks::default().on_frame(|conn, frame| {
+        let own = conn.id();
+        let before = conn.reply(b"before it");
+        assert_eq!((before, conn.cx().forward(frame, own).is_ok()), (Ok(()), true));
+    }));
+    let client = server.connect();
+    for len in [0, 5, 60_000, 70_000, 1 << 20] {
+        let payload = pattern(len);
+        server.write(&client, &frame(&payload));
+        server.expect(&client, &[b"before it", &payload]);
+    }
+}
+
+/// A way to send a frame to the callback's own connection.
+type OwnSend = fn(&mut Connection<'_>, Frame<'_>) -> Result<(), SendError>;
+
+#[test]
+fn refused_send_to_the_own_id_is_counted_on_every_way() {
+    let ways: [OwnSend; 7] = [
+        |conn, frame| conn.reply(frame.payload()),
+        |conn, frame| conn.reply_shared(frame.payload().to_vec().into()),
+        |conn, frame| conn.reply_frame(frame),
+        |conn, frame| conn.send(conn.id(), frame.payload()),
+        |conn, frame| {
+            let own = conn.id();
+            conn.cx().send(own, frame.payload())
+        },
+        |conn, frame| {
+            let own = conn.id();
+            conn.cx().send_shared(own, frame.payload().to_vec().into())
+        },
+        |conn, frame| {
+            let own = conn.id();
+            conn.cx().forward(frame, own).map_err(|refused| refused.error)
+        },
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        for len in [5, 1_000, 70_000] {
+            let mut server = server(Hooks::default().on_frame(move |conn, frame| {
+                fill(&mut |payload| conn.reply(payload));
+                assert_eq!(way(conn, frame), Err(SendError::Full), "way {number}");
+            }));
+            let client = server.connect();
+            server.write(&client, &frame(&pattern(len)));
+            server.turn_until("the frame", |reactor| reactor.stats().frames_in == 1);
+            // The filling ended with the first.
+            assert_eq!(server.reactor.stats().dropped.full, 2, "way {number}, {len} bytes");
+            assert_eq!(server.reactor.stats().handler_panics, 0);
+        }
+    }
+}
+
+#[test]
 fn frame_that_cannot_be_forwarded_is_given_back() {
     let mut server = server(Hooks::default());
     let (gone, gone_id) = server.connect_with_id();
