@@ -86,7 +86,7 @@ impl Handler for Chat {
             "/who" => Some(self.names(id)),
             "/quit" => {
                 // Nothing can be sent after the call of `close`, which lets the output before it be written.
-                let _ = conn.reply(b"* goodbye");
+                let _ = conn.reply(b"* you have left the chat");
                 conn.close();
                 None
             }

@@ -141,7 +141,7 @@ mod chat {
         bob.send(b"/who");
         bob.expect(b"* in sea: ada, bob");
         bob.send(b"/quit");
-        bob.expect(b"* goodbye");
+        bob.expect(b"* you have left the chat");
         assert_eq!(bob.end(), End::InOrder);
         ada.expect(b"* bob has left the chat");
         skip_up_to(&mut eve, "* bob has gone to sea");

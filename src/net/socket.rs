@@ -290,12 +290,12 @@ fn choose_port_late(_socket: &Socket) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::net::mio::Mio;
+    use crate::net::seam::Net;
 
     #[test]
     fn stream_that_can_be_released_is_no_larger() {
         assert_eq!(size_of::<Stream>(), size_of::<Connected>());
     }
-    use crate::net::seam::Net;
 
     fn accepted(config: &Config) -> (Stream, std::net::TcpStream) {
         let mut net = Mio::new(config).unwrap();

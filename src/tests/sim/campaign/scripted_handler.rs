@@ -361,7 +361,7 @@ impl Handler for ScriptedHandler {
         let is_next = heard.script.bytes()[begin..].starts_with(&unread);
         heard.handover = Some(Handover { unread, unsent });
         self.expect(is_own, number, "was detached as another connection");
-        self.expect(is_asked, number, "was detached twice, or nobody asked for it");
+        self.expect(is_asked, number, "was detached twice, or without a request");
         self.expect(is_next, number, "the unread bytes are not those behind the last frame");
         let action = self.whim(150);
         self.act_at_large(cx, action);
