@@ -100,7 +100,7 @@ pub enum CloseReason {
     Io(io::ErrorKind),
     /// The handler closed the connection, and all pending output was sent.
     ClosedByHandler,
-    /// The handler aborted the connection. Pending output was lost.
+    /// The handler aborted the connection, with a reset. Pending output was lost.
     AbortedByHandler,
     /// The handler detached the connection: other code has its socket now.
     Detached,

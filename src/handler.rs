@@ -299,7 +299,10 @@ impl Connection<'_> {
         }
     }
 
-    /// Closes this connection immediately, with a reset. Its pending output is lost.
+    /// Closes this connection immediately, with a reset (ABORT of RFC 9293, section 3.10.5). Its pending output is lost, and so is
+    /// what the peer has not received yet.
+    ///
+    /// The peer sees RST, even if nothing was in flight. A Unix socket has no RST: its peer sees the end of the stream.
     pub fn abort(&mut self) {
         *self.replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler);
     }

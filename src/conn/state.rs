@@ -70,8 +70,11 @@ impl State {
     }
 
     /// The connection ends immediately: a reset, an error, a deadline, or an abort. Pending output is lost.
+    ///
+    /// A lingering connection has sent all its output, and keeps its reason, unless the handler aborts it.
     pub(crate) fn failed(&mut self, reason: CloseReason) {
         *self = match *self {
+            Self::Lingering { .. } if reason == CloseReason::AbortedByHandler => Self::Closed(reason),
             Self::Lingering { reason, .. } | Self::Closed(reason) => Self::Closed(reason),
             Self::Open
             | Self::Draining

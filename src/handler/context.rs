@@ -202,8 +202,8 @@ impl<'a> Context<'a> {
         self.command(id, Command::Close)
     }
 
-    /// Closes a connection immediately, with a reset; its pending output is lost. Gives up a dial in progress.
-    /// Returns `false` if the id is stale.
+    /// Closes a connection immediately, with a reset, as [`Connection::abort`](crate::Connection::abort) does. Gives up a dial in
+    /// progress. Returns `false` if the id is stale.
     pub fn abort(&mut self, id: ConnId) -> bool {
         self.command(id, Command::Abort)
     }

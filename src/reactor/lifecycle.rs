@@ -20,15 +20,16 @@ use crate::reactor::{Life, Reactor};
 /// Whether a connection that ends for this reason is closed with a reset.
 ///
 /// Rule: a timeout, an eviction or an abort leaves nothing in the kernel. Unacknowledged output is freed, and the peer sees a
-/// reset, not the clean end of a truncated stream. When a drain aborts a connection, the kernel still sends what it has accepted.
+/// reset, not the clean end of a truncated stream. An abort by the handler is a reset even if nothing is lost: ABORT of RFC 9293,
+/// section 3.10.5. When a drain aborts a connection, the kernel still sends what it has accepted.
 fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
     match reason {
         CloseReason::WriteTimeout | CloseReason::Evicted { .. } => true,
+        CloseReason::AbortedByHandler => true,
         // FIN is enough if nothing is lost.
-        CloseReason::IdleTimeout
-        | CloseReason::Reclaimed
-        | CloseReason::FrameTimeout
-        | CloseReason::AbortedByHandler => matches!(stream.unacknowledged_bytes(), Ok(Some(1..))),
+        CloseReason::IdleTimeout | CloseReason::Reclaimed | CloseReason::FrameTimeout => {
+            matches!(stream.unacknowledged_bytes(), Ok(Some(1..)))
+        }
         // These have sent FIN after their pending output, and waited for the peer.
         CloseReason::PeerFinished
         | CloseReason::FrameTooLong(_)

@@ -1,6 +1,8 @@
 //! Every way in which a connection ends, and that each opening has its close.
 
+use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
 
 use frameloop::{CloseReason, Config, ConnId, Context, SendError};
@@ -58,6 +60,49 @@ fn an_abort_ends_a_connection_at_once() {
     assert!(received.len() < 64 << 20, "all output was sent");
     assert_eq!((server.log().frames, server.reactor.stats().buffered_bytes), (1, 0));
     server.log().assert_paired();
+}
+
+/// Nothing is pending and nothing is unacknowledged, and still the peer sees RST, not FIN.
+#[test]
+fn abort_sends_rst_even_if_nothing_is_lost() {
+    let hooks = || Hooks::default().on_half_close(|_| {});
+    let states: [fn(&mut Server<Hooks>, &TcpStream, ConnId); 4] = [
+        |_, _, _| {},
+        |server, client, _| server.echo(client, b"acknowledged"),
+        |server, client, id| {
+            client.shutdown(Shutdown::Write).unwrap();
+            server.turn_until("the half-close", move |reactor| reactor.handler().log.half_closed == [id]);
+        },
+        // Our FIN is sent, and the peer's is awaited.
+        |server, client, id| {
+            server.act(move |cx| assert!(cx.close(id)));
+            assert_eq!(server.read_to_end(client).1, End::Fin);
+        },
+    ];
+    for (number, bring_about) in states.into_iter().enumerate() {
+        let mut server = server(hooks());
+        let (client, id) = server.connect_with_id();
+        bring_about(&mut server, &client, id);
+        let is_lingering = number == 3;
+        server.act(move |cx| assert!(cx.abort(id)));
+        assert_eq!(server.closed(1), (id, CloseReason::AbortedByHandler), "state {number}");
+        if is_lingering {
+            let sent = std::io::Write::write(&mut &client, b"x").map_err(|error| error.kind());
+            assert!(matches!(sent, Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)), "{sent:?}");
+        } else {
+            assert_eq!(server.read_to_end(&client), (vec![], End::Reset), "state {number}");
+        }
+    }
+}
+
+#[test]
+fn abort_of_a_unix_socket_ends_its_stream() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut server = server(Hooks::default());
+    let id = server.reactor.adopt_stream(ours, b"").unwrap();
+    server.act(move |cx| assert!(cx.abort(id)));
+    assert_eq!(server.closed(1), (id, CloseReason::AbortedByHandler));
+    assert_eq!(std::io::Read::read(&mut &theirs, &mut [0]).unwrap(), 0);
 }
 
 #[test]

@@ -89,6 +89,13 @@ fn a_deadline_cuts_lingering_and_leaves_its_reason() {
 }
 
 #[test]
+fn an_abort_while_lingering_is_an_abort() {
+    let mut driver = lingering();
+    driver.conn.abort(CloseReason::AbortedByHandler);
+    driver.ended(CloseReason::AbortedByHandler);
+}
+
+#[test]
 fn a_fin_that_cannot_be_sent_closes_at_once() {
     let mut driver = Driver::echo();
     driver.socket.shutdown_error = Some(ErrorKind::NotConnected);

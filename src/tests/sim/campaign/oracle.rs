@@ -167,7 +167,8 @@ impl Campaign {
         let world = self.sim.world.borrow();
         let socket = &world.sockets[actor.peer.socket];
         let past = &socket.past;
-        let is_cut = matches!(reason, CloseReason::WriteTimeout | CloseReason::Evicted { .. });
+        let is_cut =
+            matches!(reason, CloseReason::WriteTimeout | CloseReason::Evicted { .. } | CloseReason::AbortedByHandler);
         assert!(!is_cut || socket.is_reset, "{actor} was not reset: {reason}");
         if let Some(handover) = &heard.handover {
             let delivered = heard.taken.checked_sub(1).and_then(|last| actor.script.frame_end(last)).unwrap_or(0);
