@@ -142,10 +142,10 @@ fn broadcast_call(criterion: &mut Criterion) {
             (0..iters).map(run).sum()
         });
     });
-    let mut crowd = Crowd::new(CLIENTS);
     for (name, len) in [("the call, 32 KiB", 32 << 10), ("the call, 1 KiB", 1 << 10), ("the call, 256 B", 256)] {
         let payload = payload.slice(..len);
         group.bench_function(name, |b| {
+            let mut crowd = Crowd::new(CLIENTS);
             b.iter_custom(|iters| {
                 let run = |_| {
                     let goal = crowd.reactor.stats().bytes_out + (CLIENTS * (4 + payload.len())) as u64;
@@ -161,17 +161,16 @@ fn broadcast_call(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A broadcast of 1 KiB until all is written, and a loop of `send` over as many sockets. Needs 16,000 descriptors.
+/// A broadcast of 1 KiB until all is written, and a loop of `send` over as many sockets. Needs 18,000 descriptors.
 fn broadcast_written(criterion: &mut Criterion) {
-    const CLIENTS: usize = 4_000;
-    let mut group = criterion.benchmark_group("1 KiB to 4,000");
+    const CLIENTS: usize = 9_000;
+    let mut group = criterion.benchmark_group("1 KiB to 9,000");
     group.sample_size(10);
     let payload = Bytes::from(vec![7; 1 << 10]);
     let frame = frames(payload.len(), 1);
-    let mut crowd = Crowd::new(CLIENTS);
-    let (peers, ours): (Vec<_>, Vec<_>) = pairs(CLIENTS).into_iter().unzip();
-    ours.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
     group.bench_function("a loop of send", |b| {
+        let (peers, ours): (Vec<_>, Vec<_>) = pairs(CLIENTS).into_iter().unzip();
+        ours.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
         b.iter_custom(|iters| {
             let run = |_| {
                 let time = cpu_time(|| ours.iter().for_each(|mut stream| stream.write_all(&frame).unwrap()));
@@ -182,6 +181,7 @@ fn broadcast_written(criterion: &mut Criterion) {
         });
     });
     group.bench_function("broadcast and turns", |b| {
+        let mut crowd = Crowd::new(CLIENTS);
         b.iter_custom(|iters| {
             let run = |_| {
                 let goal = crowd.reactor.stats().bytes_out + (CLIENTS * frame.len()) as u64;

@@ -42,6 +42,7 @@
 //! | task | items |
 //! |---|---|
 //! | handle frames, send to other connections, pause, close | [`Handler`], [`Connection`], [`Context`] |
+//! | send one payload to many connections, send a frame on | [`Context::broadcast`], [`Context::forward`] |
 //! | dial, set timers | [`Context::dial`], [`Context::set_timer`]; between turns, [`Reactor::cx`] |
 //! | set limits, budgets, water marks and deadlines | [`Config`], [`ConfigBuilder`] |
 //! | use sockets from elsewhere (socket activation, a parent process, another loop) | [`Reactor::adopt_listener`], [`Reactor::adopt_stream`] |
@@ -53,7 +54,7 @@
 //! | find out why a call failed | [`Error`], [`SendError`], [`DialError`], [`DialRefused`], [`AdoptError`], [`TimerRefused`], [`HandleError`] |
 //! | encode and decode frames elsewhere | [`wire`], [`client`] |
 //!
-//! The guide is `docs/EMBEDDING.md`. It has a complete program for each of these topics:
+//! The guide is `docs/EMBEDDING.md`. It covers these topics, most of them with a complete program:
 //!
 //! - state for each connection, and sending to other connections
 //! - backpressure
@@ -61,6 +62,7 @@
 //! - timers
 //! - work on other threads
 //! - your own loop around the reactor
+//! - sockets from elsewhere, and connections for other code
 //! - the memory that a connection uses
 //! - tests without sockets
 //! - the reasons for which a connection ends
