@@ -13,7 +13,7 @@ use crate::address::PeerAddr;
 use crate::conn::frame::Frame;
 use crate::conn::io::Readiness;
 use crate::conn::payloads::SharedPayload;
-use crate::conn::sink::{Replies, Verdict};
+use crate::conn::sink::{Drain, Replies, Verdict};
 use crate::error::{CloseReason, DialError, SendError};
 use crate::handler::context::About;
 use crate::id::{ConnId, SourceId, TimerId};
@@ -94,6 +94,71 @@ pub trait Handler {
     fn on_half_close(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = state;
         conn.close();
+    }
+
+    /// Called when the reactor [drains](crate::Reactor::drain), once for each connection, when every frame that had arrived was
+    /// delivered. Returns whether the connection may be closed.
+    ///
+    /// The default closes it once its pending output is sent. If a reply is still to come, return [`Drain::WhenClosed`], and close
+    /// the connection after the reply: until then it stays open, frames are delivered, and sends are accepted. A farewell can be
+    /// sent here.
+    ///
+    /// While a connection is [paused](Connection::pause), or a frame is incomplete, the drain waits before it calls this. In all
+    /// cases the drain ends by its deadline, and [`DrainReport`](crate::DrainReport) has the connections that it aborted. If
+    /// [`on_half_close`](Self::on_half_close) has kept the connection open, this is called too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// use frameloop::{CloseReason, Connection, ConnId, Context, Drain, Frame, Handler};
+    ///
+    /// /// Gets its replies from another thread.
+    /// #[derive(Default)]
+    /// struct Jobs {
+    ///     /// By connection: frames without a reply, and whether the last reply closes it.
+    ///     clients: HashMap<ConnId, (usize, bool)>,
+    /// }
+    ///
+    /// impl Handler for Jobs {
+    ///     type State = ();
+    ///     type Message = (ConnId, Vec<u8>);
+    ///
+    ///     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
+    ///
+    ///     fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), _frame: Frame<'_>) {
+    ///         self.clients.entry(conn.id()).or_default().0 += 1;
+    ///         // Hand the payload to the other thread.
+    ///     }
+    ///
+    ///     fn on_message(&mut self, cx: &mut Context<'_>, (id, reply): (ConnId, Vec<u8>)) {
+    ///         let Some((unfinished, is_last)) = self.clients.get_mut(&id) else { return };
+    ///         *unfinished -= 1;
+    ///         let _ = cx.send(id, &reply);
+    ///         if *unfinished == 0 && *is_last {
+    ///             cx.close(id);
+    ///         }
+    ///     }
+    ///
+    ///     fn on_drain(&mut self, conn: &mut Connection<'_>, _state: &mut ()) -> Drain {
+    ///         match self.clients.get_mut(&conn.id()) {
+    ///             Some((1.., is_last)) => {
+    ///                 *is_last = true;
+    ///                 Drain::WhenClosed
+    ///             }
+    ///             _ => Drain::AtRest,
+    ///         }
+    ///     }
+    ///
+    ///     fn on_close(&mut self, _cx: &mut Context<'_>, id: ConnId, _state: (), _reason: &CloseReason) {
+    ///         self.clients.remove(&id);
+    ///     }
+    /// }
+    /// ```
+    fn on_drain(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) -> Drain {
+        let _ = (conn, state);
+        Drain::AtRest
     }
 
     /// Called when a connection has ended, exactly once for each [`on_open`](Self::on_open) that returned.

@@ -137,6 +137,7 @@ pub mod wire;
 pub use crate::address::{Address, AddressError, Dial, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::frame::Frame;
+pub use crate::conn::sink::Drain;
 pub use crate::error::{
     AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused,
 };
@@ -144,10 +145,11 @@ pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
 pub use crate::id::{ConnId, SourceId, TimerId};
 pub use crate::net::{Detached, Interest, Readiness};
 pub use crate::reach::Broadcast;
+pub use crate::reactor::drain_report::{CutConnection, DrainReport};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;
 pub use crate::reactor::stats::{Calls, Refused, Stats};
-pub use crate::reactor::{DrainReport, Reactor, Turn};
+pub use crate::reactor::{Reactor, Turn};
 
 /// The programs of the guide.
 #[cfg(all(doctest, feature = "sim"))]

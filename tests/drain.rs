@@ -71,7 +71,7 @@ fn clients_in_the_listen_queue_are_answered_over_tcp_and_unix() {
             }
             let thread = std::thread::spawn(move || {
                 reactor.run().unwrap();
-                reactor.drain_report()
+                reactor.drain_report().clone()
             });
             for mut client in clients {
                 client.expect(b"before the drain");

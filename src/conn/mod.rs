@@ -32,8 +32,8 @@ use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
 use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
-use crate::conn::sink::{Flow, Replies, Verdict};
-use crate::conn::state::State;
+use crate::conn::sink::{Drain, Flow, Replies, Verdict};
+use crate::conn::state::{DrainStage, State};
 use crate::error::{CloseReason, SendError};
 use crate::wire::HEADER_LEN;
 
@@ -49,6 +49,7 @@ pub(crate) struct Conn {
     is_looking: bool,
     /// Its output is measured over a window of the write timeout.
     is_watched: bool,
+    drain: DrainStage,
     /// Bytes written since [`take_written`](Self::take_written), or the most that may be unacknowledged.
     written: u32,
     // Invariant: present exactly while a frame is incomplete or waits, or output is pending.
@@ -71,6 +72,7 @@ impl Conn {
             is_woken: false,
             is_looking: false,
             is_watched: false,
+            drain: DrainStage::NotBegun,
             written: 0,
             buffers: None,
         }
@@ -85,6 +87,7 @@ impl Conn {
     /// Closes the connection once its pending output is flushed, in its next turns.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         self.state.close_requested(reason);
+        self.drain = DrainStage::Done;
     }
 
     /// Closes immediately; pending output is lost.
@@ -92,11 +95,38 @@ impl Conn {
         self.state.failed(reason);
     }
 
-    /// Delivers the frames that the socket holds by now, then flushes and closes.
+    /// Delivers the frames that the socket holds by now, then asks the handler whether the connection may close.
+    ///
+    /// Rule: a drain loses no frame that has arrived. It waits for a handler that has paused, and for the rest of a frame.
     pub(crate) fn drain(&mut self) {
         // Input that came before the drain is looked for even if its event was not seen yet.
-        self.readiness.readable |= self.state == State::Open;
-        self.state.drain_begun();
+        self.readiness.readable |= self.state.takes_frames();
+        if self.state.takes_output() && self.drain == DrainStage::NotBegun {
+            self.drain = DrainStage::Delivering;
+        }
+    }
+
+    /// Whether a drain has begun, and the handler was not asked yet.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.drain == DrainStage::Delivering && self.state.takes_output()
+    }
+
+    /// Whether a drain waits for the handler: to close the connection, or to resume it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        match self.drain {
+            DrainStage::Awaiting => true,
+            DrainStage::Delivering => self.flow.is_paused,
+            DrainStage::NotBegun | DrainStage::Done => false,
+        }
+    }
+
+    /// The handler was asked, and answered this.
+    fn drain_answered(&mut self, answer: Drain) {
+        match answer {
+            Drain::AtRest => self.close(CloseReason::Drained),
+            Drain::WhenClosed if self.state.takes_output() => self.drain = DrainStage::Awaiting,
+            Drain::WhenClosed => self.drain = DrainStage::Done,
+        }
     }
 
     /// Whether an open connection has nothing to finish: no incomplete frame, no pending output, no known unread input.
@@ -104,14 +134,13 @@ impl Conn {
         let is_open = match self.state {
             State::Open => !self.readiness.readable,
             State::HalfClosed => true,
-            State::Draining
-            | State::Detaching
+            State::Detaching
             | State::Flushing { .. }
             | State::FlushingAfterFin { .. }
             | State::Lingering { .. }
             | State::Closed(_) => false,
         };
-        is_open && self.buffers.is_none() && !self.is_woken
+        is_open && self.buffers.is_none() && !self.is_woken && self.drain == DrainStage::NotBegun
     }
 
     /// Whether the peer's FIN was read, and the handler has not closed yet.
@@ -147,7 +176,7 @@ impl Conn {
         let has_output = self.unsent_bytes() > 0;
         let has_frames = self.buffers.as_ref().is_some_and(|buffers| buffers.input.has_frames());
         match self.state {
-            State::Open | State::Draining => {
+            State::Open => {
                 (has_output && self.readiness.writable)
                     || (!self.is_input_paused() && (has_frames || self.readiness.readable))
                     || self.has_low_water_to_report()
@@ -232,6 +261,7 @@ impl Conn {
         match (is_open && self.flow.is_paused, is_open && self.is_input_paused()) {
             (true, _) => "Open (paused by the handler)",
             (false, true) => "Open (paused by backpressure)",
+            (false, false) if is_open && self.is_draining() => "Open (draining)",
             (false, false) => self.state.name(),
         }
     }

@@ -27,12 +27,28 @@ pub(crate) trait Sink {
     }
     /// Pending output has fallen from the high-water mark to the low-water mark.
     fn on_writable(&mut self, replies: &mut Replies<'_>);
+    /// The reactor drains, and all input that has arrived was delivered.
+    fn on_drain(&mut self, replies: &mut Replies<'_>) -> Drain {
+        let _ = replies;
+        Drain::AtRest
+    }
     /// The connection has buffers of `held` bytes and needs `needed` more, for which the pool has no room. Evicts other
     /// connections that hold more. Returns whether there is room now.
     fn make_room(&mut self, held: usize, needed: usize, shared: &mut Shared) -> bool {
         let _ = (held, needed, shared);
         false
     }
+}
+
+/// Reports when a drain may close a connection. [`Handler::on_drain`](crate::Handler::on_drain) returns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Drain {
+    /// Now, once its pending output is sent.
+    AtRest,
+    /// When the handler closes it: a reply is still to come, for example from another thread. Until then the connection works like
+    /// any other.
+    WhenClosed,
 }
 
 /// What a callback may do with its own connection. The turn acts on it when the callback has returned.

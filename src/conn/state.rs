@@ -1,23 +1,27 @@
 //! The states of a connection, and every transition between them.
 //!
 //! ```text
-//!   Open -- drain begun ------------------------------------> Draining
-//!    |  \                                                     |    |
-//!    |   +-- FIN between frames --> HalfClosed                |    | input drained, or
-//!    |   |                              | close, drain begun  |    | paused by the handler
-//!    |   |                              v                     |    |
-//!    |   +-- FIN inside a frame --> FlushingAfterFin <-- FIN -+    |
-//!    |                                  |                          |
-//!    +-- close, frame too long ---------|--> Flushing <------------+
-//!                                       |       | output flushed: our FIN is sent
-//!                        output flushed |       v
-//!                                       |   Lingering (input is discarded)
-//!                                       v       v FIN, RST or deadline
-//!                                     Closed(reason)
+//!   Open -- FIN between frames --> HalfClosed
+//!    |  \                              |
+//!    |   \                             | close, drained
+//!    |    \                            v
+//!    |     +-- FIN inside a frame --> FlushingAfterFin
+//!    |                                 ^       |
+//!    | close, drained,                 | FIN   | output flushed
+//!    | frame too long                  |       v
+//!    +---------------------------> Flushing   Closed(reason)
+//!                                      |           ^
+//!           output flushed: our FIN is sent        | FIN, RST or deadline
+//!                                      v           |
+//!                                  Lingering ------+   (input is discarded)
 //!
 //!   any state -- RST, error, deadline, abort --> Closed(reason)
 //!
-//!   Open, Draining, HalfClosed -- detach --> Detaching -- end of the turn --> Closed(Detached)
+//!   Open, HalfClosed -- detach --> Detaching -- end of the turn --> Closed(Detached)
+//!
+//!   the drain of an open connection:
+//!   NotBegun -- drain begun --> Delivering -- all input delivered: on_drain --> at rest: drained
+//!                                                                        \--> when closed: Awaiting
 //! ```
 //!
 //! Paused reading is not a state: it follows from the pending output and from what the handler has asked for.
@@ -29,8 +33,6 @@ use crate::error::CloseReason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Open,
-    /// The reactor drains: frames that have arrived are still delivered, then pending output is flushed.
-    Draining,
     /// The peer has sent FIN, and may still read.
     HalfClosed,
     /// The handler has asked for the socket. Nothing is read or delivered any more, until the turn has ended.
@@ -51,12 +53,24 @@ pub(crate) enum State {
     Closed(CloseReason),
 }
 
+/// How far a drain has come with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DrainStage {
+    NotBegun,
+    /// Frames that have arrived are delivered. Then the handler's `on_drain` is called.
+    Delivering,
+    /// The handler closes it, because a reply is still to come.
+    Awaiting,
+    /// Nothing is to be asked any more.
+    Done,
+}
+
 // The events.
 impl State {
     /// The handler or the reactor closes the connection, once its pending output is flushed.
     pub(crate) fn close_requested(&mut self, reason: CloseReason) {
         *self = match *self {
-            Self::Open | Self::Draining => Self::Flushing { reason },
+            Self::Open => Self::Flushing { reason },
             Self::HalfClosed => {
                 let is_after_peer = matches!(reason, CloseReason::ClosedByHandler | CloseReason::Drained);
                 Self::FlushingAfterFin { reason: if is_after_peer { CloseReason::PeerFinished } else { reason } }
@@ -76,19 +90,16 @@ impl State {
         *self = match *self {
             Self::Lingering { .. } if reason == CloseReason::AbortedByHandler => Self::Closed(reason),
             Self::Lingering { reason, .. } | Self::Closed(reason) => Self::Closed(reason),
-            Self::Open
-            | Self::Draining
-            | Self::HalfClosed
-            | Self::Detaching
-            | Self::Flushing { .. }
-            | Self::FlushingAfterFin { .. } => Self::Closed(reason),
+            Self::Open | Self::HalfClosed | Self::Detaching | Self::Flushing { .. } | Self::FlushingAfterFin { .. } => {
+                Self::Closed(reason)
+            }
         }
     }
 
     /// The handler asks for the socket. It is too late for that once the connection closes.
     pub(crate) fn detach_requested(&mut self) {
         *self = match *self {
-            Self::Open | Self::Draining | Self::HalfClosed => Self::Detaching,
+            Self::Open | Self::HalfClosed => Self::Detaching,
             other @ (Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
@@ -104,34 +115,6 @@ impl State {
         }
     }
 
-    /// The reactor drains.
-    pub(crate) fn drain_begun(&mut self) {
-        match self {
-            Self::Open => *self = Self::Draining,
-            Self::HalfClosed => self.close_requested(CloseReason::Drained),
-            Self::Draining
-            | Self::Detaching
-            | Self::Flushing { .. }
-            | Self::FlushingAfterFin { .. }
-            | Self::Lingering { .. }
-            | Self::Closed(_) => {}
-        }
-    }
-
-    /// All input that had arrived is delivered, or the handler does not want it.
-    pub(crate) fn input_drained(&mut self) {
-        match self {
-            Self::Draining => *self = Self::Flushing { reason: CloseReason::Drained },
-            Self::Open
-            | Self::HalfClosed
-            | Self::Detaching
-            | Self::Flushing { .. }
-            | Self::FlushingAfterFin { .. }
-            | Self::Lingering { .. }
-            | Self::Closed(_) => {}
-        }
-    }
-
     /// The peer's FIN was read, after `partial` bytes of an incomplete frame.
     pub(crate) fn peer_finished(&mut self, partial: usize) {
         let reason = match partial {
@@ -140,7 +123,7 @@ impl State {
         };
         *self = match *self {
             Self::Open if partial == 0 => Self::HalfClosed,
-            Self::Open | Self::Draining => Self::FlushingAfterFin { reason },
+            Self::Open => Self::FlushingAfterFin { reason },
             Self::Flushing { reason } => Self::FlushingAfterFin { reason },
             Self::Lingering { reason, .. } => Self::Closed(reason),
             ended @ (Self::HalfClosed | Self::Detaching | Self::FlushingAfterFin { .. } | Self::Closed(_)) => ended,
@@ -153,12 +136,7 @@ impl State {
         match *self {
             Self::Flushing { .. } => return true,
             Self::FlushingAfterFin { reason } => *self = Self::Closed(reason),
-            Self::Open
-            | Self::Draining
-            | Self::HalfClosed
-            | Self::Detaching
-            | Self::Lingering { .. }
-            | Self::Closed(_) => {}
+            Self::Open | Self::HalfClosed | Self::Detaching | Self::Lingering { .. } | Self::Closed(_) => {}
         }
         false
     }
@@ -169,7 +147,6 @@ impl State {
             Self::Flushing { reason } if is_sent => Self::Lingering { reason, since: now },
             Self::Flushing { reason } => Self::Closed(reason),
             other @ (Self::Open
-            | Self::Draining
             | Self::HalfClosed
             | Self::Detaching
             | Self::FlushingAfterFin { .. }
@@ -184,12 +161,12 @@ impl State {
     /// Whether frames are delivered.
     #[inline]
     pub(crate) fn takes_frames(&self) -> bool {
-        matches!(self, Self::Open | Self::Draining)
+        matches!(self, Self::Open)
     }
 
     /// Whether the handler may send.
     pub(crate) fn takes_output(&self) -> bool {
-        matches!(self, Self::Open | Self::Draining | Self::HalfClosed)
+        matches!(self, Self::Open | Self::HalfClosed)
     }
 
     /// Whether nothing is read, so that no read reports a reset.
@@ -211,7 +188,6 @@ impl State {
         match *self {
             Self::Closed(reason) => Some(reason),
             Self::Open
-            | Self::Draining
             | Self::HalfClosed
             | Self::Detaching
             | Self::Flushing { .. }
@@ -225,7 +201,6 @@ impl State {
         match *self {
             Self::Lingering { since, .. } => Some(since),
             Self::Open
-            | Self::Draining
             | Self::HalfClosed
             | Self::Detaching
             | Self::Flushing { .. }
@@ -238,7 +213,6 @@ impl State {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Open => "Open",
-            Self::Draining => "Draining",
             Self::HalfClosed => "HalfClosed",
             Self::Detaching => "Detaching",
             Self::Flushing { .. } | Self::FlushingAfterFin { .. } => "Flushing",

@@ -9,7 +9,7 @@ use crate::conn::input::{ReadBuffer, Stopped};
 use crate::conn::io::{Budget, Transport};
 use crate::conn::large::LargeFrame;
 use crate::conn::shared::Shared;
-use crate::conn::sink::{Replies, Sink, Verdict};
+use crate::conn::sink::{Drain, Replies, Sink, Verdict};
 use crate::conn::state::State;
 use crate::error::CloseReason;
 
@@ -152,7 +152,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             self.conn.obey(verdict);
         }
         if let Stopped::Invalid(error) = stopped {
-            self.conn.state.close_requested(CloseReason::FrameTooLong(error));
+            self.conn.close(CloseReason::FrameTooLong(error));
         }
         stopped
     }
@@ -324,19 +324,38 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         }
     }
 
-    /// Takes the steps toward the end of the connection that are possible now.
-    fn end(&mut self) {
-        if self.conn.state == State::Open && !self.conn.readiness.failed {
+    /// Asks the handler whether a drain may close the connection, once all input that has arrived is delivered.
+    ///
+    /// Rule: the handler is asked after the last frame that a drain delivers, so it knows all replies that are still to come.
+    fn ask_about_drain(&mut self) {
+        if !self.conn.is_draining() {
             return;
         }
+        let is_delivering = self.has_input() || self.conn.flow.is_paused;
+        if is_delivering && self.conn.state.takes_frames() {
+            return;
+        }
+        let mut answer = Drain::AtRest;
+        self.call(|sink, replies| answer = sink.on_drain(replies));
+        self.conn.drain_answered(answer);
+        self.flush();
+        self.report_low_water();
+    }
+
+    fn has_input(&self) -> bool {
+        !self.buffer.is_empty()
+            || self.conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
+            || self.conn.readiness.readable
+    }
+
+    /// Takes the steps toward the end of the connection that are possible now.
+    fn end(&mut self) {
+        if self.conn.state == State::Open && !self.conn.readiness.failed && !self.conn.is_draining() {
+            return;
+        }
+        self.ask_about_drain();
         self.conn.state.turn_ended();
         let has_output = self.conn.unsent_bytes() > 0;
-        let has_input = !self.buffer.is_empty()
-            || self.conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
-            || self.conn.readiness.readable;
-        if !has_input || self.conn.flow.is_paused {
-            self.conn.state.input_drained();
-        }
         if !has_output && self.conn.state.output_flushed() {
             let is_sent = self.io.shutdown_write().is_ok();
             self.conn.state.fin_sent(is_sent, self.shared.now);

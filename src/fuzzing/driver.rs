@@ -166,11 +166,13 @@ impl Driver {
         match conn.state() {
             State::Lingering { .. } => assert!(self.socket.is_drained(), "input waits for nothing"),
             State::Flushing { .. } | State::FlushingAfterFin { .. } => assert!(has_output, "its end waits for nothing"),
-            State::Draining => {
-                assert!(conn.readiness().readable || conn.held_bytes().0 > 0, "the drain waits for nothing");
+            State::Open if conn.is_draining() => {
+                let has_input = conn.readiness().readable || conn.held_bytes().0 > 0;
+                assert!(has_input || conn.is_awaited(), "the drain waits for nothing: {conn:?}");
             }
             State::Detaching => panic!("it outlives its last turn"),
-            State::Open | State::HalfClosed | State::Closed(_) => {}
+            State::HalfClosed => assert!(!conn.is_draining(), "the handler was not asked: {conn:?}"),
+            State::Open | State::Closed(_) => {}
         }
     }
 
@@ -315,8 +317,8 @@ impl Driver {
     /// The state, without its data.
     pub(crate) fn phase(&self) -> Phase {
         match self.conn.state() {
+            State::Open if self.conn.is_draining() => Phase::Draining,
             State::Open => Phase::Open,
-            State::Draining => Phase::Draining,
             State::HalfClosed => Phase::HalfClosed,
             State::Detaching => Phase::Detaching,
             State::Flushing { .. } => Phase::Flushing,

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::conn::io::Readiness;
 use crate::conn::shared::Shared;
+use crate::conn::sink::Drain;
 use crate::conn::state::State;
 use crate::error::{CloseReason, SendError};
 use crate::fuzzing::content::{Content, LONGEST, Rest, is_flushed};
 use crate::fuzzing::driver::Driver;
 use crate::fuzzing::script::{Setup, Step, TIMEOUT};
-use crate::fuzzing::sink::Act;
 use crate::fuzzing::socket::{End, Room};
 use crate::net::mio::beginning;
 use crate::wire::encode_header;
@@ -34,9 +34,11 @@ pub(super) struct Scene {
     /// What the peer has to send, or has sent.
     stream: Vec<u8>,
     sent: usize,
-    /// The number of frames that had arrived when the drain began.
+    /// A drain has begun.
+    is_drained: bool,
+    /// The number of frames that had arrived by then.
     frames_at_drain: usize,
-    /// The handler paused, or the socket did not return all its bytes: then a drain need not wait for them.
+    /// The socket did not return all its bytes: then a drain need not wait for them.
     may_drain_less: bool,
     /// Reasons for which the connection may end.
     permitted: Vec<CloseReason>,
@@ -73,8 +75,9 @@ impl Scene {
             driver,
             stream: Vec::new(),
             sent: 0,
+            is_drained: false,
             frames_at_drain: 0,
-            may_drain_less: setup.answer == Act::Pause,
+            may_drain_less: false,
             permitted: Vec::new(),
             is_queued: false,
         }
@@ -91,8 +94,7 @@ impl Scene {
         if self.driver.conn.closed().is_some() {
             return;
         }
-        self.may_drain_less |=
-            matches!(step, Step::Block(_) | Step::ShortRead(_) | Step::Pause(true) | Step::Act(Act::Pause));
+        self.may_drain_less |= matches!(step, Step::Block(_) | Step::ShortRead(_));
         match *step {
             Step::Frame { .. } | Step::Raw(_) | Step::Deliver(_) | Step::Room(_) => self.stream(step),
             Step::Event { readable, writable } => self.event(readable, writable),
@@ -191,9 +193,10 @@ impl Scene {
                 self.permitted.push(CloseReason::ClosedByHandler);
             }
             Step::Drain => {
-                if self.driver.conn.state() == State::Open && !self.driver.conn.is_input_paused() {
+                if self.driver.conn.state() == State::Open && !self.is_drained {
                     self.frames_at_drain = self.content().frames.len();
                 }
+                self.is_drained = true;
                 self.driver.drain();
                 self.permitted.push(CloseReason::Drained);
             }
@@ -236,6 +239,10 @@ impl Scene {
         self.is_queued = false;
         self.driver.turn();
         self.permitted.extend(self.driver.sink.ended);
+        let sink = &self.driver.sink;
+        assert!(sink.drains == 0 || self.is_drained, "the handler was asked without a drain");
+        let is_early = sink.drains > 0 && sink.frames < self.frames_at_drain && !self.may_drain_less;
+        assert!(!is_early, "the handler was asked before it had all frames");
     }
 
     /// Reports everything, and runs the connection while it has work.
@@ -299,10 +306,12 @@ impl Scene {
             Rest::TooLong { .. } => 0,
         };
         match conn.state() {
-            State::Open | State::Draining => {
-                assert!(conn.state() == State::Draining || !conn.is_input_paused(), "it is paused: {conn:?}");
+            State::Open => {
+                assert!(!conn.is_input_paused(), "it is paused: {conn:?}");
                 assert_eq!((self.driver.sink.frames, conn.held_bytes().0), (content.frames.len(), rest), "{conn:?}");
-                assert!(conn.state() == State::Open || rest > 0, "the drain waits for nothing: {conn:?}");
+                assert!(!conn.is_draining() || rest > 0, "the drain waits for nothing: {conn:?}");
+                let waits = self.is_drained && self.setup.reply_to_drain == Drain::AtRest && !conn.is_draining();
+                assert!(!waits, "the drain goes no further: {conn:?}");
             }
             State::HalfClosed => {
                 assert_eq!((self.driver.sink.frames, rest), (content.frames.len(), 0));
@@ -334,8 +343,9 @@ impl Scene {
             CloseReason::Evicted { input, output } => assert!(input + output > 0, "it held nothing"),
             _ => assert!(self.permitted.contains(&reason), "{reason:?} is none of {:?}", self.permitted),
         }
-        let is_drained = reason == CloseReason::Drained && !self.may_drain_less;
-        assert!(!is_drained || self.driver.sink.frames >= self.frames_at_drain, "a drain has left frames unanswered");
+        if reason == CloseReason::Drained {
+            assert_eq!((self.driver.sink.drains, self.setup.reply_to_drain), (1, Drain::AtRest));
+        }
         if is_flushed(&reason) {
             assert_eq!(self.driver.socket.written.len(), self.driver.sink.queued.len(), "output is lost: {reason:?}");
         }

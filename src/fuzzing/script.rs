@@ -7,6 +7,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 
 use crate::config::Config;
 use crate::conn::chunk::CHUNK_LEN;
+use crate::conn::sink::Drain;
 use crate::fuzzing::content::LONGEST;
 use crate::fuzzing::sink::{Act, ScriptedSink, Style};
 use crate::fuzzing::socket::Socket;
@@ -36,13 +37,16 @@ pub(super) struct Setup {
     pub(super) answer: Act,
     /// The handler keeps a connection open whose peer has finished, until a step closes it.
     pub(super) keeps_half_closed: bool,
-    /// The handler sends a frame when the peer has finished, and when there is room again.
+    /// The handler sends a frame when the peer has finished, when there is room again, and when it is drained.
     pub(super) is_talkative: bool,
     /// Our FIN cannot be sent.
     pub(super) fails_shutdown: bool,
     /// How much the socket takes at first.
     #[arbitrary(with = |u: &mut Unstructured<'_>| u.choose(&ROOMS).copied())]
     pub(super) room: usize,
+    /// The handler's reply to a drain.
+    #[arbitrary(with = |u: &mut Unstructured<'_>| u.choose(&[Drain::AtRest, Drain::WhenClosed]).copied())]
+    pub(super) reply_to_drain: Drain,
 }
 
 /// A step of a script.
@@ -136,6 +140,8 @@ impl Setup {
         let mut sink = ScriptedSink::new(Style::Echo);
         sink.usual_act = Some(self.answer);
         sink.keeps_half_closed = self.keeps_half_closed;
+        sink.reply_to_drain = self.reply_to_drain;
+        sink.on_drain = payload(b"it drains");
         (sink.on_half_close, sink.on_writable) = (payload(b"good-bye"), payload(b"there is room"));
         sink
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::conn::frame::Frame;
 use crate::conn::payloads::SharedPayload;
-use crate::conn::sink::{Replies, Sink, Verdict};
+use crate::conn::sink::{Drain, Replies, Sink, Verdict};
 use crate::error::{CloseReason, SendError};
 use crate::fuzzing::content::LONGEST;
 use crate::wire::encode_header;
@@ -71,6 +71,10 @@ pub(crate) struct ScriptedSink {
     pub(crate) awaits_room: bool,
     pub(crate) low_waters: usize,
     pub(crate) half_closes: usize,
+    pub(crate) reply_to_drain: Drain,
+    /// The payload that is sent when the reactor drains.
+    pub(crate) on_drain: Option<Vec<u8>>,
+    pub(crate) drains: usize,
     /// Why the handler has closed the connection. No callback may follow.
     pub(crate) ended: Option<CloseReason>,
 }
@@ -96,6 +100,9 @@ impl ScriptedSink {
             awaits_room: false,
             low_waters: 0,
             half_closes: 0,
+            reply_to_drain: Drain::AtRest,
+            on_drain: None,
+            drains: 0,
             ended: None,
         }
     }
@@ -235,6 +242,16 @@ impl Sink for ScriptedSink {
         if !self.keeps_half_closed {
             self.end(Verdict::Close(CloseReason::ClosedByHandler), replies);
         }
+    }
+
+    fn on_drain(&mut self, replies: &mut Replies<'_>) -> Drain {
+        assert!(self.ended.is_none() && self.drains == 0, "it was asked a second time, or behind the end");
+        assert!(!replies.flow.is_paused || self.half_closes > 0, "it was asked although the handler has paused");
+        self.drains += 1;
+        if let Some(payload) = self.on_drain.clone() {
+            let _ = self.reply(&payload, replies);
+        }
+        self.reply_to_drain
     }
 
     fn on_writable(&mut self, replies: &mut Replies<'_>) {

@@ -172,7 +172,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         let Some((slot, others)) = self.connections.split(id) else { return Err(Failed::NotOpened) };
         if let Phase::Open(Open { conn, .. }) = &mut slot.phase
-            && (conn.wants_turn() || conn.state().is_ending())
+            && (conn.wants_turn() || conn.state().is_ending() || conn.is_draining())
         {
             others.work.queue.push(id, slot);
         }

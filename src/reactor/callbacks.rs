@@ -12,8 +12,7 @@ use crate::address::PeerAddr;
 use crate::conn::frame::Frame;
 use crate::conn::input::Frames;
 use crate::conn::shared::Shared;
-use crate::conn::sink::Sink;
-use crate::conn::sink::{Replies, Verdict};
+use crate::conn::sink::{Drain, Replies, Sink, Verdict};
 use crate::error::CloseReason;
 use crate::handler::{Connection, Handler};
 use crate::id::ConnId;
@@ -32,24 +31,25 @@ pub(crate) struct HandlerSink<'a, H: Handler> {
 }
 
 impl<H: Handler> HandlerSink<'_, H> {
-    /// Closes the connection if the handler panics.
+    /// Closes the connection if the handler panics. Then it returns `None`.
     #[inline]
-    fn call(
+    fn call<R>(
         &mut self,
         name: &str,
         replies: &mut Replies<'_>,
-        callback: impl FnOnce(&mut H, &mut Connection<'_>, &mut H::State),
-    ) {
+        callback: impl FnOnce(&mut H, &mut Connection<'_>, &mut H::State) -> R,
+    ) -> Option<R> {
         let Self { handler, state, id, peer, reach, limit } = self;
         let outcome = guarded(|| {
             let mut context = Connection { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
-            callback(handler, &mut context, state);
+            callback(handler, &mut context, state)
         });
         let outcome = noted(outcome, name, About::Conn(*id, peer), replies.shared, limit);
         if outcome.is_none() && !matches!(replies.verdict, Verdict::Fail(_)) {
             // Replies that were queued before are still sent.
             *replies.verdict = Verdict::Close(CloseReason::HandlerPanicked);
         }
+        outcome
     }
 }
 
@@ -82,6 +82,10 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
 
     fn on_writable(&mut self, replies: &mut Replies<'_>) {
         self.call("on_writable", replies, H::on_writable);
+    }
+
+    fn on_drain(&mut self, replies: &mut Replies<'_>) -> Drain {
+        self.call("on_drain", replies, H::on_drain).unwrap_or(Drain::AtRest)
     }
 
     fn make_room(&mut self, held: usize, needed: usize, shared: &mut Shared) -> bool {

@@ -13,6 +13,7 @@ use crate::net::{Detached, Net, Released};
 use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::connections::{Connections, Open, Phase};
 use crate::reactor::deadlines::Kind;
+use crate::reactor::drain_report::CutConnection;
 use crate::reactor::log_limit::{CONN, Source};
 use crate::reactor::slots::Origin;
 use crate::reactor::{Life, Reactor};
@@ -139,13 +140,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if origin == Origin::Accepted {
             self.per_ip.note_ended(&peer);
         }
-        let unsent_bytes = match reason {
-            // It has released its buffers already.
-            CloseReason::Evicted { output, .. } => output as usize,
-            _ => conn.unsent_bytes(),
-        };
-        self.count_closed(&reason, unsent_bytes);
-        self.log_closed(id, &peer, &reason);
+        self.count_closed(&reason);
+        let is_cut = self.life != Life::Running && self.report_ended(id, &peer, &reason, &conn);
+        if !is_cut {
+            self.log_closed(id, &peer, &reason);
+        }
         conn.release(&mut self.shared);
         self.deadlines.clear(id.index);
         let about = About::Conn(id, &peer);
@@ -170,23 +169,38 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.call("on_dial_failed", About::Dial(id), |handler, cx| handler.on_dial_failed(cx, id, &error));
     }
 
-    fn count_closed(&mut self, reason: &CloseReason, unsent_bytes: usize) {
+    fn count_closed(&mut self, reason: &CloseReason) {
         self.stats.connections -= 1;
         self.stats.count_closed(reason);
-        if self.life != Life::Running {
-            match reason {
-                CloseReason::Drained
-                | CloseReason::PeerFinished
-                | CloseReason::ClosedByHandler
-                | CloseReason::Detached => {
-                    self.report.drained += 1;
-                }
-                _ => {
-                    self.report.cut += 1;
-                    self.report.unsent_bytes += unsent_bytes as u64;
-                }
-            }
+    }
+
+    /// Adds a connection that has ended to the report of the drain. Logs it, and returns `true`, if the deadline of the drain has
+    /// cut it with something to finish.
+    fn report_ended(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason, conn: &Conn) -> bool {
+        let (undelivered_bytes, unsent_bytes) = match *reason {
+            // It has released its buffers already.
+            CloseReason::Evicted { input, output } => (input as usize, output as usize),
+            _ => conn.held_bytes(),
+        };
+        let ended = CutConnection {
+            id,
+            peer: peer.clone(),
+            reason: *reason,
+            unsent_bytes: unsent_bytes as u64,
+            undelivered_bytes: undelivered_bytes as u64,
+            is_awaited: conn.is_awaited(),
+        };
+        self.report.note_ended(&ended);
+        let is_cut = *reason == CloseReason::Cut && self.life != Life::Stopped && ended.is_unfinished();
+        if is_cut && self.log_limits.cut.passes(self.now(), Source::of(peer)) {
+            let awaited = if ended.is_awaited { "; the drain waited for the handler" } else { "" };
+            warn!(
+                target: CONN,
+                "[{id}] {peer}: cut by the deadline of the drain: pending: {undelivered_bytes} bytes of input, \
+                 {unsent_bytes} bytes of output{awaited}"
+            );
         }
+        is_cut
     }
 
     fn log_closed(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason) {

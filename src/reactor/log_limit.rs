@@ -33,6 +33,7 @@ pub(crate) struct LogLimits {
     pub(crate) refused: LogLimit,
     pub(crate) accept_paused: LogLimit,
     pub(crate) closed_abruptly: LogLimit,
+    pub(crate) cut: LogLimit,
     pub(crate) panicked: LogLimit,
 }
 
@@ -42,6 +43,7 @@ impl Default for LogLimits {
             refused: LogLimit::new(LINES_MAX, RESERVE),
             accept_paused: LogLimit::new(1, 0),
             closed_abruptly: LogLimit::new(LINES_MAX, RESERVE),
+            cut: LogLimit::new(LINES_MAX, RESERVE),
             panicked: LogLimit::new(LINES_MAX, RESERVE),
         }
     }
@@ -50,7 +52,8 @@ impl Default for LogLimits {
 impl LogLimits {
     /// When [`report_suppressed`](Self::report_suppressed) has something to report.
     pub(crate) fn due(&self) -> Option<Instant> {
-        [&self.refused, &self.closed_abruptly, &self.panicked].into_iter().filter_map(LogLimit::due).min()
+        let limits = [&self.refused, &self.closed_abruptly, &self.cut, &self.panicked];
+        limits.into_iter().filter_map(LogLimit::due).min()
     }
 
     /// Logs how many lines were suppressed, and returns that number.
@@ -60,6 +63,7 @@ impl LogLimits {
         let places = [
             (&mut self.refused, "refused connections"),
             (&mut self.closed_abruptly, "connections that ended abruptly"),
+            (&mut self.cut, "connections that a drain cut"),
             (&mut self.panicked, "handler panics"),
         ];
         let mut total = 0;

@@ -7,6 +7,7 @@ pub(crate) mod callbacks;
 pub(crate) mod connections;
 pub(crate) mod deadlines;
 mod dial;
+pub(crate) mod drain_report;
 pub(crate) mod eviction;
 pub(crate) mod handle;
 pub(crate) mod histogram;
@@ -45,6 +46,7 @@ use crate::handler::{Context, Handler};
 use crate::net::{Mio, Net};
 use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
+use crate::reactor::drain_report::DrainReport;
 use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listeners::Listeners;
 use crate::reactor::log_limit::{LOOP, LogLimits};
@@ -83,7 +85,7 @@ use crate::reactor::write_progress::WriteProgress;
 ///
 /// | end | connections | dials and `listen` | handles |
 /// |---|---|---|---|
-/// | [`drain`](Self::drain) | those in the listen queues are accepted; frames that have arrived are delivered and output is sent; the rest is aborted at the drain timeout, whatever the handler does | refused | work until the last connection has ended |
+/// | [`drain`](Self::drain) | those in the listen queues are accepted; frames that have arrived are delivered; [`on_drain`](Handler::on_drain) closes them, once their output is sent, or waits for the handler; the rest is aborted at the drain timeout, whatever the handler does | refused | work until the last connection has ended |
 /// | [`stop`](Self::stop) | aborted in the next turn, or when the reactor is dropped | refused | fail after that turn |
 /// | drop, in any state | aborted during the drop, with [`CloseReason::Cut`] | refused; dials in progress fail as canceled | fail |
 ///
@@ -139,21 +141,6 @@ pub enum Turn {
     Running,
     /// The drain or the stop is complete. Further turns do nothing.
     Done,
-}
-
-/// Reports how a drain or a stop ended the connections.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Connections that closed after all their pending output was sent.
-    pub drained: u64,
-    /// Connections that ended otherwise: at the deadline, by the stop, or by an error of their own.
-    ///
-    /// Connections that waited in a listen queue when the drain began and could not be accepted are included. A queue that
-    /// cannot be emptied counts as one.
-    pub cut: u64,
-    /// Output that was queued for the connections in [`cut`](Self::cut) and not sent, in bytes.
-    pub unsent_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,8 +242,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Begins a drain: the reactor accepts the connections in the listen queues and stops listening, delivers the frames that
     /// have arrived, sends pending output, and closes each connection.
     ///
+    /// It waits for connections that are paused, and for those whose handler has a reply to come
+    /// ([`Handler::on_drain`]). Messages from a [`Handle`] are still delivered.
+    ///
     /// The drain takes place in further turns. After [`drain_timeout`](crate::ConfigBuilder::drain_timeout) the connections that
-    /// are left are aborted. A second call does nothing.
+    /// are left are aborted, and those with something to finish are listed in the [`DrainReport`]. A second call does nothing.
     pub fn drain(&mut self) {
         if self.life != Life::Running {
             return;
@@ -293,8 +283,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Returns what the drain or the stop has done so far.
     #[must_use]
-    pub fn drain_report(&self) -> DrainReport {
-        self.report
+    pub fn drain_report(&self) -> &DrainReport {
+        &self.report
     }
 
     /// Returns a snapshot of the counters, also after the reactor has finished. Other threads call [`Handle::stats`].

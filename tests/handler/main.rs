@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod draining;
 mod endings;
 mod panics;
 mod pausing;

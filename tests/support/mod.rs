@@ -69,7 +69,7 @@ impl Server {
         let handle = reactor.handle();
         let thread = thread::spawn(move || {
             reactor.run().unwrap();
-            reactor.drain_report()
+            reactor.drain_report().clone()
         });
         Self { addr, handle, thread: Some(thread) }
     }

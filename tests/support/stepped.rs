@@ -6,7 +6,8 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use frameloop::{
-    Address, CloseReason, Config, ConnId, Connection, Context, Frame, Handler, Reactor, Readiness, SourceId, Turn,
+    Address, CloseReason, Config, ConnId, Connection, Context, Drain, Frame, Handler, Reactor, Readiness, SourceId,
+    Turn,
 };
 
 pub(crate) use super::PATIENCE;
@@ -162,6 +163,7 @@ impl Server<Hooks> {
 }
 
 type OnConn = Box<dyn FnMut(&mut Connection<'_>) + Send>;
+type OnDrain = Box<dyn FnMut(&mut Connection<'_>) -> Drain + Send>;
 type OnFrame = Box<dyn FnMut(&mut Connection<'_>, Frame<'_>) + Send>;
 type OnClose = Box<dyn FnMut(&mut Context<'_>, ConnId) + Send>;
 /// What a handle sends: something to be done in `on_message`.
@@ -174,6 +176,7 @@ pub(crate) struct Hooks {
     on_half_close: OnConn,
     on_writable: OnConn,
     on_wake: OnConn,
+    on_drain: OnDrain,
     on_close: OnClose,
     pub(crate) log: Log,
 }
@@ -186,6 +189,7 @@ pub(crate) struct Log {
     pub(crate) closed: Vec<(ConnId, CloseReason)>,
     pub(crate) half_closed: Vec<ConnId>,
     pub(crate) low_water: Vec<ConnId>,
+    pub(crate) drained: Vec<ConnId>,
     pub(crate) frames: usize,
     pub(crate) sources: Vec<SourceId>,
     /// What was reported of the last source.
@@ -225,6 +229,7 @@ impl Default for Hooks {
             on_half_close: Box::new(|conn| conn.close()),
             on_writable: Box::new(|_| {}),
             on_wake: Box::new(|_| {}),
+            on_drain: Box::new(|_| Drain::AtRest),
             on_close: Box::new(|_, _| {}),
             log: Log::default(),
         }
@@ -254,6 +259,11 @@ impl Hooks {
 
     pub(crate) fn on_wake(mut self, hook: impl FnMut(&mut Connection<'_>) + Send + 'static) -> Self {
         self.on_wake = Box::new(hook);
+        self
+    }
+
+    pub(crate) fn on_drain(mut self, hook: impl FnMut(&mut Connection<'_>) -> Drain + Send + 'static) -> Self {
+        self.on_drain = Box::new(hook);
         self
     }
 
@@ -294,6 +304,12 @@ impl Handler for Hooks {
         self.log.half_closed.push(conn.id());
         self.log.check(conn.id(), *state);
         (self.on_half_close)(conn);
+    }
+
+    fn on_drain(&mut self, conn: &mut Connection<'_>, state: &mut ConnId) -> Drain {
+        self.log.drained.push(conn.id());
+        self.log.check(conn.id(), *state);
+        (self.on_drain)(conn)
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, state: ConnId, reason: &CloseReason) {

@@ -1,11 +1,12 @@
 //! A drain answers what has come by then, and nothing else.
 
 use crate::config::Config;
+use crate::conn::sink::Drain;
 use crate::error::CloseReason;
 use crate::fuzzing::driver::{Driver, Phase};
 use crate::fuzzing::sink::{Act, Style};
 use crate::fuzzing::socket::Arrival;
-use crate::tests::conn::stream;
+use crate::tests::conn::{frame_of, stream};
 
 /// Bytes that are in the socket and whose event was not seen yet.
 fn unseen(driver: &mut Driver, bytes: &[u8]) {
@@ -148,13 +149,110 @@ fn rst_during_a_drain_closes() {
 }
 
 #[test]
-fn a_drain_does_not_wait_for_a_handler_that_has_paused() {
-    let mut driver = Driver::echo();
-    driver.sink.acts = vec![(1, Act::Pause)];
-    driver.receive(&stream(&[3, 4]));
+fn a_drain_waits_for_a_handler_that_has_paused() {
+    let bytes = stream(&[3, 4]);
+    // With a frame that is left, and with none.
+    for len in [bytes.len(), stream(&[3]).len()] {
+        let mut driver = Driver::echo();
+        driver.sink.acts = vec![(1, Act::Pause)];
+        driver.receive(&bytes[..len]);
+        driver.drain_now();
+        assert_eq!((driver.sink.frames, driver.sink.drains, driver.socket.is_shut_down), (1, 0, false));
+        assert!(driver.conn.is_awaited());
+        driver.resume();
+        assert_eq!(driver.socket.written, bytes[..len]);
+        ends_drained(&mut driver);
+    }
+}
+
+#[test]
+fn paused_connection_in_a_drain_sees_its_peers_end() {
+    for (end, reason) in [(Arrival::Eof, CloseReason::PeerFinished), (Arrival::Reset, CloseReason::Reset)] {
+        let mut driver = Driver::echo();
+        driver.sink.acts = vec![(1, Act::Pause)];
+        driver.sink.keeps_half_closed = true;
+        driver.receive(&stream(&[3]));
+        driver.drain_now();
+        driver.arrive(end);
+        assert_eq!(driver.conn.closed(), Some(reason));
+    }
+}
+
+/// A connection whose handler has a reply to come when it is asked.
+fn awaited(frames: &[usize]) -> Driver {
+    let mut driver = Driver::new(Style::Silent, Config::default());
+    driver.sink.reply_to_drain = Drain::WhenClosed;
+    unseen(&mut driver, &stream(frames));
     driver.drain_now();
-    assert_eq!(driver.sink.frames, 1);
-    ends_drained(&mut driver);
+    assert_eq!((driver.sink.frames, driver.sink.drains, driver.phase()), (frames.len(), 1, Phase::Open));
+    assert!(driver.conn.is_awaited());
+    driver
+}
+
+#[test]
+fn handler_is_asked_once_after_all_frames_and_may_wait() {
+    let mut driver = awaited(&[3, 4]);
+    driver.receive(&stream(&[5]));
+    driver.drain_now();
+    assert_eq!((driver.sink.frames, driver.sink.drains, driver.phase()), (3, 1, Phase::Open));
+    assert_eq!(driver.send_now(b"the reply"), Ok(()));
+    assert_eq!(driver.socket.written, frame_of(b"the reply"));
+    driver.close();
+    assert!(!driver.conn.is_awaited());
+    assert_eq!(driver.phase(), Phase::Lingering);
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::ClosedByHandler);
+}
+
+#[test]
+fn awaited_connection_ends_as_any_other() {
+    let mut driver = awaited(&[]);
+    driver.arrive(Arrival::Eof);
+    driver.ended(CloseReason::PeerFinished);
+    let mut driver = awaited(&[3]);
+    driver.arrive(Arrival::Reset);
+    assert_eq!(driver.conn.closed(), Some(CloseReason::Reset));
+    let mut driver = awaited(&[3]);
+    driver.conn.abort(CloseReason::Cut);
+    driver.ended(CloseReason::Cut);
+    assert!(driver.conn.is_awaited(), "the report says so");
+}
+
+#[test]
+fn handler_that_keeps_a_half_closed_connection_is_asked() {
+    for is_drained_first in [false, true] {
+        let mut driver = Driver::new(Style::Silent, Config::default());
+        driver.sink.keeps_half_closed = true;
+        driver.sink.reply_to_drain = Drain::WhenClosed;
+        driver.receive(&stream(&[3])[..2]);
+        if is_drained_first {
+            driver.drain_now();
+        }
+        driver.socket.arrivals.extend([Arrival::Bytes(stream(&[3])[2..].to_vec()), Arrival::Eof]);
+        while driver.socket.arrive() {}
+        driver.react();
+        if !is_drained_first {
+            driver.drain_now();
+        }
+        assert_eq!((driver.sink.half_closes, driver.sink.drains, driver.phase()), (1, 1, Phase::HalfClosed));
+        assert_eq!(driver.send_now(b"the reply"), Ok(()));
+        driver.close();
+        driver.ended(CloseReason::PeerFinished);
+        assert_eq!(driver.socket.written, frame_of(b"the reply"));
+    }
+}
+
+#[test]
+fn farewell_in_a_drain_is_sent_before_fin() {
+    for room in [0, 5, 100] {
+        let mut driver = Driver::echo();
+        driver.sink.on_drain = Some(b"farewell".to_vec());
+        driver.socket.room = room;
+        driver.drain_now();
+        driver.take(100);
+        assert_eq!(driver.socket.written, frame_of(b"farewell"));
+        ends_drained(&mut driver);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::conn::handover::Handover;
+use crate::conn::sink::Drain;
 use crate::error::CloseReason;
 use crate::id::ConnId;
 use crate::tests::sim::campaign::script::Script;
@@ -29,6 +30,10 @@ pub(super) struct Heard {
     pub(super) was_aborted: bool,
     pub(super) has_panicked: bool,
     pub(super) was_detached: bool,
+    /// Whole frames that had arrived when the reactor began to drain.
+    pub(super) frames_at_drain: usize,
+    /// The reply of its handler to a drain.
+    pub(super) reply_to_drain: Option<Drain>,
     /// What its handler was handed with its socket.
     pub(super) handover: Option<Handover>,
 }
@@ -73,6 +78,8 @@ impl Heard {
             was_aborted: false,
             has_panicked: false,
             was_detached: false,
+            frames_at_drain: 0,
+            reply_to_drain: None,
             handover: None,
         }
     }

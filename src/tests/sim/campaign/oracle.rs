@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::conn::sink::Drain;
 use crate::error::CloseReason;
 use crate::fuzzing::content::is_flushed;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
@@ -246,7 +247,8 @@ impl Campaign {
             CloseReason::AbortedByHandler => heard.was_aborted,
             CloseReason::HandlerPanicked => heard.has_panicked,
             CloseReason::Detached => heard.was_detached && heard.handover.is_some(),
-            CloseReason::Drained | CloseReason::Cut => self.is_ending,
+            CloseReason::Drained => self.is_ending && heard.reply_to_drain == Some(Drain::AtRest),
+            CloseReason::Cut => self.is_ending && self.drained_at.is_none_or(|deadline| at >= deadline),
         }
     }
 
@@ -283,6 +285,33 @@ impl Campaign {
             rest = behind;
         }
         assert!(rest.is_empty() && count == heard.expected.len(), "{actor} was left {count} frames, and {rest:?}");
+    }
+
+    /// Checks that the report of a drain lists the connections that it has cut with something to finish, and only those.
+    pub(super) fn check_cut(&self) {
+        let (handler, report) = (self.reactor.handler(), self.reactor.drain_report());
+        assert_eq!(report.cut_connections.len() as u64, report.cut_unfinished);
+        let listed_bytes: u64 = report.cut_connections.iter().map(|cut| cut.unsent_bytes).sum();
+        assert_eq!(listed_bytes, report.unsent_bytes, "each connection with unsent output is listed");
+        for cut in &report.cut_connections {
+            let heard = &handler.records[handler.number(cut.id)];
+            assert!(
+                matches!(heard.life, Life::Ended { reason, .. } if reason == cut.reason),
+                "{}: {cut:?}",
+                heard.name
+            );
+            let may_be_awaited = heard.is_paused || heard.reply_to_drain == Some(Drain::WhenClosed);
+            assert!(!cut.is_awaited || may_be_awaited, "{} was not waited for: {cut:?}", heard.name);
+            assert!(cut.is_unfinished());
+        }
+        for (number, heard) in handler.records.iter().enumerate() {
+            let is_cut = matches!(heard.life, Life::Ended { reason: CloseReason::Cut, .. });
+            let is_awaited =
+                heard.reply_to_drain == Some(Drain::WhenClosed) && !heard.was_closed && !heard.has_panicked;
+            let mut listed = report.cut_connections.iter().filter(|cut| handler.number(cut.id) == number);
+            let is_listed = listed.any(|cut| cut.is_awaited);
+            assert!(!(is_cut && is_awaited) || is_listed, "{} was waited for, and is not listed", heard.name);
+        }
     }
 
     /// Checks that a reactor without work has delivered every message, and has closed every connection that was reset.

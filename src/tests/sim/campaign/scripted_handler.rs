@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::conn::chunk::CHUNK_LEN;
 use crate::conn::handover::Handover;
+use crate::conn::sink::Drain;
 use crate::error::CloseReason;
 use crate::handler::{Connection, Context, Handler};
 use crate::id::ConnId;
@@ -27,6 +28,8 @@ pub(super) struct ScriptedHandler {
     rng: Rng,
     trace: Trace,
     frame_budget: usize,
+    /// The reactor drains.
+    pub(super) is_draining: bool,
     /// Nothing comes to its mind any more.
     pub(super) is_calm: bool,
     /// By the number of the peer.
@@ -67,6 +70,7 @@ impl ScriptedHandler {
             rng: Rng::new(seed),
             trace,
             frame_budget,
+            is_draining: false,
             is_calm: false,
             records: Vec::new(),
             numbers: HashMap::new(),
@@ -100,6 +104,10 @@ impl ScriptedHandler {
     fn any_id(&mut self) -> Option<ConnId> {
         let index = self.rng.below(self.ids.len());
         self.ids.get(index).copied()
+    }
+
+    pub(super) fn number(&self, id: ConnId) -> usize {
+        self.numbers[&id]
     }
 
     fn heard(&mut self, id: ConnId) -> Option<&mut Heard> {
@@ -347,6 +355,25 @@ impl Handler for ScriptedHandler {
             conn.close();
             self.records[number].was_closed = true;
         }
+    }
+
+    /// Sometimes closes it later.
+    fn on_drain(&mut self, conn: &mut Connection<'_>, number: &mut usize) -> Drain {
+        let number = *number;
+        let reply = if self.rng.chance(500) { Drain::WhenClosed } else { Drain::AtRest };
+        let heard = &mut self.records[number];
+        self.trace.note(format!("    {} is drained: {reply:?}", heard.name));
+        let is_first = heard.reply_to_drain.is_none();
+        let has_all = heard.taken >= heard.frames_at_drain;
+        heard.reply_to_drain = Some(reply);
+        self.expect(is_first && self.is_draining, number, "was drained twice, or without a drain");
+        self.expect(has_all, number, "was drained before all frames were handed over");
+        if reply == Drain::WhenClosed {
+            self.kept.push(number);
+        }
+        let action = self.whim(200);
+        self.act(number, conn, action);
+        reply
     }
 
     /// Keeps the bytes, and closes the socket.

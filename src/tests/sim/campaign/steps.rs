@@ -34,6 +34,8 @@ pub(super) struct Campaign {
     pub(super) messages: u64,
     /// The reactor drains, or has stopped.
     pub(super) is_ending: bool,
+    /// The deadline of the drain at the end.
+    pub(super) drained_at: Option<Instant>,
     /// Steps taken.
     pub(super) steps: usize,
     /// The time that has passed, of each step no more than a write timeout: in one step there is one look.
@@ -65,6 +67,7 @@ impl Campaign {
             trace,
             messages: 0,
             is_ending: false,
+            drained_at: None,
             steps: 0,
             looked_at,
         }
@@ -96,11 +99,11 @@ impl Campaign {
         if !self.rng.chance(200) {
             let timeout = [Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::from_millis(1)][self.rng.below(4)];
             let sleeps = self.rng.chance(10);
-            self.turn(if sleeps { None } else { Some(timeout) });
+            let _ = self.turn(if sleeps { None } else { Some(timeout) });
         }
     }
 
-    fn turn(&mut self, timeout: Option<Duration>) {
+    fn turn(&mut self, timeout: Option<Duration>) -> Turn {
         self.reactor.handler_mut().begin_turn();
         let accepted_before = self.reactor.stats().accepted;
         let outcome = self.reactor.turn(timeout);
@@ -110,6 +113,7 @@ impl Campaign {
         let accepted = self.reactor.stats().accepted - accepted_before;
         assert!(accepted <= self.settings.config.accept_budget as u64, "{accepted} were accepted in one turn");
         self.check();
+        outcome.unwrap_or(Turn::Running)
     }
 
     fn now(&self) -> Instant {
@@ -153,7 +157,7 @@ impl Campaign {
                 (actor.read_before, actor.sent) = (sent, sent);
                 self.actors.push(actor);
                 // Its connection is open: the clocks of the oracle begin now.
-                self.turn(Some(Duration::ZERO));
+                let _ = self.turn(Some(Duration::ZERO));
             }
             Err(error) => {
                 self.trace.note(format!("    {error}"));
@@ -270,7 +274,7 @@ impl Campaign {
         self.finish();
         self.is_ending = true;
         self.reactor.drain();
-        self.turn(Some(Duration::ZERO));
+        let _ = self.turn(Some(Duration::ZERO));
         assert_eq!(self.reactor.stats().buffered_bytes, 0, "all memory is released");
     }
 
@@ -314,7 +318,7 @@ impl Campaign {
         };
         let (mut idle_turns, mut before) = (0, progress(self));
         while idle_turns < IDLE_TURNS_MAX {
-            self.turn(Some(Duration::ZERO));
+            let _ = self.turn(Some(Duration::ZERO));
             let is_due = self.reactor.next_deadline().is_some_and(|due| due <= self.now());
             if !is_due && !self.sim.world.borrow().has_pending() {
                 return;
@@ -333,13 +337,18 @@ impl Campaign {
         let waiting = self.sim.world.borrow().listeners[0].queue.clone();
         let deadline = self.now() + self.settings.config.drain_timeout;
         self.is_ending = true;
+        self.drained_at = Some(deadline);
+        self.note_arrived();
         self.reactor.drain();
-        while self.now() <= deadline {
+        while self.turn(Some(Duration::ZERO)) == Turn::Running && self.now() <= deadline {
             (0..20).for_each(|_| self.receive());
-            self.turn(Some(Duration::ZERO));
+            if self.rng.chance(300) {
+                self.send_message();
+            }
             self.sim.advance(Duration::from_millis(100));
         }
-        self.turn(Some(Duration::ZERO));
+        let _ = self.turn(Some(Duration::ZERO));
+        self.check_cut();
         let (report, after) = (self.reactor.drain_report(), self.reactor.stats());
         // And on those that waited to be accepted; if they cannot be counted, on one of them.
         let newcomers = after.accepted + after.refused.total() - before.accepted - before.refused.total();
@@ -352,12 +361,24 @@ impl Campaign {
         self.finish();
     }
 
+    /// Lets the handler know which frames have arrived, so that no drain may lose them.
+    fn note_arrived(&mut self) {
+        let Self { actors, reactor, sim, settings, .. } = self;
+        let handler = reactor.handler_mut();
+        handler.is_draining = true;
+        for actor in actors.iter().filter(|_| !settings.may_misjudge()) {
+            let socket = &sim.world.borrow().sockets[actor.peer.socket];
+            let arrived = actor.read_before + socket.past.bytes_read as usize + socket.inbound_len();
+            handler.records[actor.number].frames_at_drain = actor.script.frames_within(arrived);
+        }
+    }
+
     /// The reactor stops: all connections end in the next turn.
     fn stop(&mut self) {
         self.trace.note("the reactor stops");
         self.is_ending = true;
         self.reactor.stop();
-        self.turn(Some(Duration::ZERO));
+        let _ = self.turn(Some(Duration::ZERO));
         self.finish();
     }
 

@@ -7,6 +7,7 @@ use crate::error::CloseReason;
 use crate::handler::Echo;
 use crate::reactor::Turn;
 use crate::sim::Peer;
+use crate::tests::sim::threats::capture::warnings_of;
 use crate::tests::sim::threats::{SECOND, Scene, TURNS_MAX, frame, patient, sim_with_send_buffer};
 
 type End = fn(&Peer);
@@ -106,8 +107,14 @@ fn drain_completes_at_its_deadline_with_exact_report() {
     scene.settle();
     assert_eq!((scene.stats().connections, scene.reactor.drain_report().drained), (1, 3));
 
-    let turns = (0..TURNS_MAX).take_while(|_| scene.reactor.turn(None).unwrap() == Turn::Running).count();
+    let mut turns = 0;
+    let lines = warnings_of(|| {
+        turns = (0..TURNS_MAX).take_while(|_| scene.reactor.turn(None).unwrap() == Turn::Running).count();
+    });
     assert!(turns < 20, "{turns} turns");
+    let unsent = pending - TAKEN;
+    let text = format!("cut by the deadline of the drain: pending: 0 bytes of input, {unsent} bytes of output");
+    assert!(lines.len() == 1 && lines[0].starts_with("WARN [") && lines[0].ends_with(&text), "{lines:?}");
     assert_eq!(scene.sim.now() - began, DRAIN);
     let report = scene.reactor.drain_report();
     assert_eq!((report.drained, report.cut, report.unsent_bytes), (3, 1, (pending - TAKEN) as u64));
