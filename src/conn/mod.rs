@@ -177,9 +177,9 @@ impl Conn {
         let has_frames = self.buffers.as_ref().is_some_and(|buffers| buffers.input.has_frames());
         match self.state {
             State::Open => {
-                (has_output && self.readiness.writable)
-                    || (!self.is_input_paused() && (has_frames || self.readiness.readable))
-                    || self.has_low_water_to_report()
+                let has_input =
+                    if self.is_input_paused() { self.is_looking } else { has_frames || self.readiness.readable };
+                (has_output && self.readiness.writable) || has_input || self.has_low_water_to_report()
             }
             State::HalfClosed => (has_output && self.readiness.writable) || self.has_low_water_to_report(),
             State::Flushing { .. } | State::FlushingAfterFin { .. } => has_output && self.readiness.writable,

@@ -322,6 +322,9 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
                 Err(reason) => return self.conn.state.failed(reason),
             }
         }
+        // No event comes if only the budget is spent.
+        let is_spent = self.conn.readiness.readable && !self.budget.may_read();
+        self.conn.is_looking = is_spent && self.buffer.len() < READ_LEN_MIN;
     }
 
     /// Asks the handler whether a drain may close the connection, once all input that has arrived is delivered.

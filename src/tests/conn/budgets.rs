@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::error::CloseReason;
 use crate::fuzzing::driver::Driver;
-use crate::fuzzing::sink::Style;
+use crate::fuzzing::sink::{Act, Style};
 use crate::fuzzing::socket::Arrival;
 use crate::tests::conn::stream;
 
@@ -121,5 +121,38 @@ fn spent_budget_with_full_socket_waits_for_room() {
         }
         assert!(driver.socket.written == bytes);
         driver.at_rest();
+    }
+}
+
+/// The frame at which the handler pauses spends the budget, and no event follows.
+#[test]
+fn paused_connection_finds_its_peers_end_in_its_next_turn() {
+    for (end, reason) in [(Arrival::Eof, CloseReason::PeerFinished), (Arrival::Reset, CloseReason::Reset)] {
+        for behind in [0, 3] {
+            let config = Config { read_budget_bytes: 5, ..Config::default() };
+            let mut driver = Driver::new(Style::Echo, config);
+            driver.sink.acts = vec![(1, Act::Pause)];
+            let bytes = [stream(&[3]), vec![0; behind]].concat();
+            driver.socket.arrivals.extend([Arrival::Bytes(bytes), end.clone()]);
+            while driver.socket.arrive() {}
+            driver.react();
+            let is_truncated = behind > 0 && reason == CloseReason::PeerFinished;
+            let reason = if is_truncated { CloseReason::TruncatedFrame { received: behind } } else { reason };
+            assert_eq!((driver.conn.closed(), driver.sink.frames), (Some(reason), 1));
+        }
+    }
+}
+
+#[test]
+fn paused_connection_reads_little_ahead_whatever_its_budget() {
+    for read_budget_bytes in [100, 64 << 10] {
+        let mut driver = Driver::new(Style::Echo, Config { read_budget_bytes, ..Config::default() });
+        driver.sink.acts = vec![(1, Act::Pause)];
+        driver.socket.arrivals.extend([Arrival::Bytes(stream(&[3; 20_000])), Arrival::Eof]);
+        while driver.socket.arrive() {}
+        driver.react();
+        let held = driver.conn.held_bytes().0;
+        assert!(held <= 69_632 && driver.conn.closed().is_none(), "{held} bytes are held");
+        assert!(driver.turns < 100, "{} turns", driver.turns);
     }
 }
