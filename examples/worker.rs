@@ -10,7 +10,7 @@
 //! buffers fill, and the client has to wait. At most [`IN_FLIGHT_MAX`] requests are with the workers, with those of connections that
 //! have ended meanwhile.
 //!
-//! When standard input is closed, the server accepts no further request, sends the replies that are due, and drains.
+//! When standard input is closed, the server drains: it replies to all requests that have arrived, and ends.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::catch_unwind;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, io, thread};
 
 use frameloop::{
-    Address, CloseReason, Config, ConnId, Connection, Context, Frame, Handle, Handler, Reactor, SendError,
+    Address, CloseReason, Config, ConnId, Connection, Context, Drain, Frame, Handle, Handler, Reactor, SendError,
 };
 
 const WORKERS: usize = 4;
@@ -36,10 +36,10 @@ struct Job {
     request: Vec<u8>,
 }
 
-/// What other threads send to the reactor.
-enum Message {
-    Done { to: ConnId, reply: String },
-    Quit,
+/// What a worker sends to the reactor.
+struct Done {
+    to: ConnId,
+    reply: String,
 }
 
 /// A connection, as results need it. It is not the connection's `State`, because `on_message` knows a connection by its id only.
@@ -49,7 +49,8 @@ struct Client {
     unfinished: usize,
     /// Replies that have to wait, because the peer does not read.
     unsent: VecDeque<String>,
-    has_half_closed: bool,
+    /// It is closed after the last reply.
+    is_last: bool,
 }
 
 impl Client {
@@ -64,12 +65,11 @@ struct Pool {
     /// Requests for which no worker is free: at most [`PER_CONNECTION`] of each connection.
     waiting: VecDeque<Job>,
     clients: HashMap<ConnId, Client>,
-    is_ending: bool,
 }
 
 impl Handler for Pool {
     type State = ();
-    type Message = Message;
+    type Message = Done;
 
     fn on_open(&mut self, conn: &mut Connection<'_>) {
         self.clients.insert(conn.id(), Client::default());
@@ -77,10 +77,6 @@ impl Handler for Pool {
 
     fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
         let Some(client) = self.clients.get_mut(&conn.id()) else { return };
-        if self.is_ending {
-            conn.pause();
-            return;
-        }
         client.unfinished += 1;
         if client.unfinished == PER_CONNECTION {
             conn.pause();
@@ -99,33 +95,37 @@ impl Handler for Pool {
     /// The peer sends no more, and still waits for its replies: the connection is closed after the last one.
     fn on_half_close(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
         match self.clients.get_mut(&conn.id()) {
-            Some(client) if !client.is_at_rest() => client.has_half_closed = true,
+            Some(client) if !client.is_at_rest() => client.is_last = true,
             Some(_) | None => conn.close(),
         }
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, (): (), _reason: &CloseReason) {
+    /// All requests that arrived before the drain are in `clients`, because the drain also waits for paused connections.
+    fn on_drain(&mut self, conn: &mut Connection<'_>, (): &mut ()) -> Drain {
+        match self.clients.get_mut(&conn.id()) {
+            Some(client) if !client.is_at_rest() => {
+                client.is_last = true;
+                Drain::WhenClosed
+            }
+            Some(_) | None => Drain::AtRest,
+        }
+    }
+
+    fn on_close(&mut self, _cx: &mut Context<'_>, id: ConnId, (): (), _reason: &CloseReason) {
         self.clients.remove(&id);
         // What a worker has begun goes on; its result finds a stale id.
         self.waiting.retain(|job| job.from != id);
-        self.drain_at_rest(cx);
     }
 
-    fn on_message(&mut self, cx: &mut Context<'_>, message: Message) {
-        match message {
-            Message::Quit => self.is_ending = true,
-            Message::Done { to, reply } => {
-                self.in_flight -= 1;
-                self.begin_waiting();
-                // A connection that has ended has no entry; its id is never another connection's.
-                if let Some(client) = self.clients.get_mut(&to) {
-                    client.unfinished -= 1;
-                    client.unsent.push_back(reply);
-                    self.send_unsent(cx, to);
-                }
-            }
+    fn on_message(&mut self, cx: &mut Context<'_>, Done { to, reply }: Done) {
+        self.in_flight -= 1;
+        self.begin_waiting();
+        // A connection that has ended has no entry; its id is never another connection's.
+        if let Some(client) = self.clients.get_mut(&to) {
+            client.unfinished -= 1;
+            client.unsent.push_back(reply);
+            self.send_unsent(cx, to);
         }
-        self.drain_at_rest(cx);
     }
 }
 
@@ -155,29 +155,23 @@ impl Pool {
                 }
             }
         }
-        if client.has_half_closed && client.is_at_rest() {
+        if client.is_last && client.is_at_rest() {
             cx.close(to);
-        } else if client.unfinished < PER_CONNECTION && !self.is_ending {
+        } else if client.unfinished < PER_CONNECTION {
             cx.resume(to);
-        }
-    }
-
-    fn drain_at_rest(&mut self, cx: &mut Context<'_>) {
-        if self.is_ending && self.clients.values().all(Client::is_at_rest) {
-            cx.drain();
         }
     }
 }
 
 /// Works until the reactor, and with it the sender of jobs, is dropped.
-fn work(jobs: &Mutex<Receiver<Job>>, handle: &Handle<Message>) {
+fn work(jobs: &Mutex<Receiver<Job>>, handle: &Handle<Done>) {
     loop {
         // The lock is held while one worker waits, and not while it works.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { from, request }) = job else { return };
         // A panic would end this thread, and the connection would wait forever.
         let reply = catch_unwind(|| reply_to(&request)).unwrap_or_else(|_| "error: the worker panicked".into());
-        if handle.send(Message::Done { to: from, reply }).is_err() {
+        if handle.send(Done { to: from, reply }).is_err() {
             return;
         }
     }
@@ -207,9 +201,8 @@ fn primes_up_to(max: usize) -> usize {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let addr: Address = env::args().nth(1).unwrap_or("127.0.0.1:0".into()).parse()?;
     let (jobs, queue) = channel();
-    let pool = Pool { jobs, in_flight: 0, waiting: VecDeque::new(), clients: HashMap::new(), is_ending: false };
-    // One more, for `Quit`.
-    let config = Config::builder().max_payload(64).mailbox_max(IN_FLIGHT_MAX + 1).build()?;
+    let pool = Pool { jobs, in_flight: 0, waiting: VecDeque::new(), clients: HashMap::new() };
+    let config = Config::builder().max_payload(64).mailbox_max(IN_FLIGHT_MAX).build()?;
     let mut reactor = Reactor::new(config, pool)?;
     println!("listening on {}", reactor.listen(&addr)?);
 
@@ -222,7 +215,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let handle = reactor.handle();
     thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        let _ = handle.send(Message::Quit);
+        let _ = handle.drain();
     });
 
     reactor.run()?;
