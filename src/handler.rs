@@ -13,7 +13,7 @@ use crate::address::PeerAddr;
 use crate::conn::frame::Frame;
 use crate::conn::io::Readiness;
 use crate::conn::payloads::SharedPayload;
-use crate::conn::sink::{Drain, Replies, Verdict};
+use crate::conn::sink::{Drain, Replies};
 use crate::error::{CloseReason, DialError, SendError};
 use crate::handler::context::About;
 use crate::id::{ConnId, SourceId, TimerId};
@@ -91,6 +91,8 @@ pub trait Handler {
     ///
     /// The default closes the connection once its pending output is flushed. If your replies come later, for example from
     /// another thread, do nothing here, and close the connection after the last reply.
+    ///
+    /// If this side has [finished](Connection::finish) before, both directions have ended: the connection closes after this call.
     fn on_half_close(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = state;
         conn.close();
@@ -359,9 +361,49 @@ impl Connection<'_> {
 
     /// Closes this connection once its pending output is flushed. No further frame is delivered from it.
     pub fn close(&mut self) {
-        if *self.replies.verdict == Verdict::Continue {
-            *self.replies.verdict = Verdict::Close(CloseReason::ClosedByHandler);
-        }
+        self.replies.close();
+    }
+
+    /// Half-closes this connection: sends FIN once its pending output is flushed. Frames are still delivered, until the peer has
+    /// finished too or the connection is closed.
+    ///
+    /// From now on a send returns [`SendError::Closed`], pending output does not pause the input, and
+    /// [`Handler::on_writable`] is not called. When the peer finishes, [`Handler::on_half_close`] is called as always. Then both
+    /// directions have ended, and the connection closes with [`CloseReason::PeerFinished`] when its output is sent.
+    ///
+    /// If the peer has finished before, this closes the connection, as [`close`](Self::close) does. It has no effect on a connection
+    /// that is closing or finished. A peer that never finishes is closed by the idle timeout, if there is one: a timer of your own
+    /// may close it earlier.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use frameloop::{Connection, Frame, Handler};
+    ///
+    /// /// Asks a backend one question, and collects the reply, which ends with FIN.
+    /// struct Query;
+    ///
+    /// impl Handler for Query {
+    ///     type State = Vec<u8>;
+    ///     type Message = ();
+    ///
+    ///     fn on_open(&mut self, conn: &mut Connection<'_>) -> Vec<u8> {
+    ///         let _ = conn.reply(b"the question");
+    ///         conn.finish();
+    ///         Vec::new()
+    ///     }
+    ///
+    ///     fn on_frame(&mut self, _conn: &mut Connection<'_>, reply: &mut Vec<u8>, frame: Frame<'_>) {
+    ///         reply.extend_from_slice(frame.payload());
+    ///     }
+    ///
+    ///     fn on_half_close(&mut self, _conn: &mut Connection<'_>, reply: &mut Vec<u8>) {
+    ///         println!("the reply has {} bytes", reply.len());
+    ///     }
+    /// }
+    /// ```
+    pub fn finish(&mut self) {
+        self.replies.finish();
     }
 
     /// Closes this connection immediately, with a reset (ABORT of RFC 9293, section 3.10.5). Its pending output is lost, and so is
@@ -369,7 +411,7 @@ impl Connection<'_> {
     ///
     /// The peer sees RST, even if nothing was in flight. A Unix socket has no RST: its peer sees the end of the stream.
     pub fn abort(&mut self) {
-        *self.replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler);
+        self.replies.abort();
     }
 
     /// Takes this connection out of the reactor, to hand its socket to other code: another loop, a thread, or a child process.
@@ -378,7 +420,7 @@ impl Connection<'_> {
     /// far as the socket accepts it. At the end of the turn [`Handler::on_detach`] gets the socket, with the bytes that were received
     /// and not delivered, and those that were not written. The reactor does not shut the socket down; it stays nonblocking.
     ///
-    /// Detaching has no effect on a connection that is closing. If the connection fails before the end of the turn, it ends for that
+    /// Detaching has no effect on a connection that is closing, or that was [finished](Self::finish). If the connection fails before the end of the turn, it ends for that
     /// reason, and `on_detach` is not called. To detach a connection from a callback about another one, call [`Context::wake`], and
     /// detach it in [`Handler::on_wake`].
     ///
@@ -418,9 +460,7 @@ impl Connection<'_> {
     /// }
     /// ```
     pub fn detach(&mut self) {
-        if *self.replies.verdict == Verdict::Continue {
-            *self.replies.verdict = Verdict::Detach;
-        }
+        self.replies.detach();
     }
 
     /// Pauses this connection: no further frame is delivered from it, and nothing is read, until [`resume`](Self::resume).

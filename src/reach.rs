@@ -29,6 +29,7 @@ pub struct Broadcast {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Close,
+    Finish,
     Abort,
     Pause,
     Resume,

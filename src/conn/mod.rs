@@ -90,6 +90,13 @@ impl Conn {
         self.drain = DrainStage::Done;
     }
 
+    /// Half-closes the connection: FIN is sent once its pending output is flushed, in its next turns. Frames are delivered.
+    pub(crate) fn finish(&mut self) {
+        self.state.finish_requested();
+        // Its input has no replies that could add to its output.
+        self.flow.pause_input_when_full = false;
+    }
+
     /// Closes immediately; pending output is lost.
     pub(crate) fn abort(&mut self, reason: CloseReason) {
         self.state.failed(reason);
@@ -101,14 +108,14 @@ impl Conn {
     pub(crate) fn drain(&mut self) {
         // Input that came before the drain is looked for even if its event was not seen yet.
         self.readiness.readable |= self.state.takes_frames();
-        if self.state.takes_output() && self.drain == DrainStage::NotBegun {
+        if !self.state.is_ending() && self.drain == DrainStage::NotBegun {
             self.drain = DrainStage::Delivering;
         }
     }
 
     /// Whether a drain has begun, and the handler was not asked yet.
     pub(crate) fn is_draining(&self) -> bool {
-        self.drain == DrainStage::Delivering && self.state.takes_output()
+        self.drain == DrainStage::Delivering && !self.state.is_ending()
     }
 
     /// Whether a drain waits for the handler: to close the connection, or to resume it.
@@ -124,7 +131,7 @@ impl Conn {
     fn drain_answered(&mut self, answer: Drain) {
         match answer {
             Drain::AtRest => self.close(CloseReason::Drained),
-            Drain::WhenClosed if self.state.takes_output() => self.drain = DrainStage::Awaiting,
+            Drain::WhenClosed if !self.state.is_ending() => self.drain = DrainStage::Awaiting,
             Drain::WhenClosed => self.drain = DrainStage::Done,
         }
     }
@@ -132,9 +139,10 @@ impl Conn {
     /// Whether an open connection has nothing to finish: no incomplete frame, no pending output, no known unread input.
     pub(crate) fn is_at_rest(&self) -> bool {
         let is_open = match self.state {
-            State::Open => !self.readiness.readable,
+            State::Open | State::Finished => !self.readiness.readable,
             State::HalfClosed => true,
-            State::Detaching
+            State::Finishing
+            | State::Detaching
             | State::Flushing { .. }
             | State::FlushingAfterFin { .. }
             | State::Lingering { .. }
@@ -175,15 +183,14 @@ impl Conn {
     pub(crate) fn wants_turn(&self) -> bool {
         let has_output = self.unsent_bytes() > 0;
         let has_frames = self.buffers.as_ref().is_some_and(|buffers| buffers.input.has_frames());
+        let has_input = || if self.is_input_paused() { self.is_looking } else { has_frames || self.readiness.readable };
         match self.state {
-            State::Open => {
-                let has_input =
-                    if self.is_input_paused() { self.is_looking } else { has_frames || self.readiness.readable };
-                (has_output && self.readiness.writable) || has_input || self.has_low_water_to_report()
-            }
+            State::Open => (has_output && self.readiness.writable) || has_input() || self.has_low_water_to_report(),
+            State::Finishing => !has_output || self.readiness.writable || has_input(),
+            State::Finished => has_input(),
             State::HalfClosed => (has_output && self.readiness.writable) || self.has_low_water_to_report(),
             State::Flushing { .. } | State::FlushingAfterFin { .. } => has_output && self.readiness.writable,
-            State::Lingering { .. } => self.readiness.readable,
+            State::Lingering { since, .. } => self.readiness.readable || since.is_none(),
             // Its next turn is its last.
             State::Detaching => true,
             State::Closed(_) => false,
@@ -380,7 +387,7 @@ impl Conn {
 
     /// Calls `callback` outside the delivery of frames from the read buffer, and acts on what it wants.
     pub(crate) fn with_replies<R>(&mut self, shared: &mut Shared, callback: impl FnOnce(&mut Replies<'_>) -> R) -> R {
-        let mut verdict = Verdict::Continue;
+        let mut verdict = self.verdict();
         let mut echo = 0..0;
         let mut replies = Replies::new(&[], &mut echo, &mut self.buffers, shared, &mut self.flow, &mut verdict);
         let outcome = callback(&mut replies);
@@ -388,9 +395,15 @@ impl Conn {
         outcome
     }
 
+    /// The verdict with which a callback begins.
+    fn verdict(&self) -> Verdict {
+        if self.state.takes_output() { Verdict::Continue } else { Verdict::Finish }
+    }
+
     fn obey(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Continue => {}
+            Verdict::Finish => self.finish(),
             Verdict::Close(reason) => self.close(reason),
             Verdict::Fail(reason) => self.abort(reason),
             Verdict::Detach => self.state.detach_requested(),

@@ -80,6 +80,8 @@ pub(crate) struct Flow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Continue,
+    /// Flush pending output, then send FIN. Frames are delivered.
+    Finish,
     /// Flush pending output, then close.
     Close(CloseReason),
     /// Close immediately.
@@ -115,7 +117,7 @@ impl<'a> Replies<'a> {
     /// Takes the next frame that may be delivered now.
     #[inline]
     pub(crate) fn next_frame<'b>(&mut self, frames: &mut Frames<'b>) -> Option<Frame<'b>> {
-        if self.flow.is_paused || !self.continues() {
+        if self.flow.is_paused || !self.delivers() {
             return None;
         }
         let next = frames.next_len().and_then(|frame_len| {
@@ -156,10 +158,42 @@ impl<'a> Replies<'a> {
         self.buffers.as_ref().map_or(0, |buffers| buffers.output.len())
     }
 
-    /// Whether no callback has closed the connection so far.
+    /// Whether no callback has closed or finished the connection so far.
     #[inline]
     pub(crate) fn continues(&self) -> bool {
         matches!(*self.verdict, Verdict::Continue)
+    }
+
+    /// Whether no callback has closed the connection so far.
+    #[inline]
+    fn delivers(&self) -> bool {
+        matches!(*self.verdict, Verdict::Continue | Verdict::Finish)
+    }
+
+    /// Closes the connection after the callback.
+    pub(crate) fn close(&mut self) {
+        if self.delivers() {
+            *self.verdict = Verdict::Close(CloseReason::ClosedByHandler);
+        }
+    }
+
+    /// Half-closes the connection after the callback.
+    pub(crate) fn finish(&mut self) {
+        if self.continues() {
+            *self.verdict = Verdict::Finish;
+        }
+    }
+
+    /// Aborts the connection after the callback.
+    pub(crate) fn abort(&mut self) {
+        *self.verdict = Verdict::Fail(CloseReason::AbortedByHandler);
+    }
+
+    /// Ends the connection with the turn, and leaves its socket to other code.
+    pub(crate) fn detach(&mut self) {
+        if self.continues() {
+            *self.verdict = Verdict::Detach;
+        }
     }
 
     /// The capacity of the connection's buffers, including those of the frame that is being delivered, in bytes.

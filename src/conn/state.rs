@@ -22,6 +22,17 @@
 //!   the drain of an open connection:
 //!   NotBegun -- drain begun --> Delivering -- all input delivered: on_drain --> at rest: drained
 //!                                                                        \--> when closed: Awaiting
+//!
+//! the half-close of our side:
+//!
+//!   Open -- finish --> Finishing -- output flushed: our FIN is sent --> Finished
+//!                         |                                                |
+//!                         | close                                          | close
+//!                         v                                                v
+//!                      Flushing                                        Lingering
+//!
+//!   Finishing, Finished -- FIN --> FlushingAfterFin
+//!   HalfClosed -- finish --> FlushingAfterFin
 //! ```
 //!
 //! Paused reading is not a state: it follows from the pending output and from what the handler has asked for.
@@ -33,6 +44,10 @@ use crate::error::CloseReason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Open,
+    /// The handler sends no more. Pending output is sent, then FIN. Frames are delivered.
+    Finishing,
+    /// Our FIN is sent. Frames are delivered until the peer's FIN.
+    Finished,
     /// The peer has sent FIN, and may still read.
     HalfClosed,
     /// The handler has asked for the socket. Nothing is read or delivered any more, until the turn has ended.
@@ -48,7 +63,8 @@ pub(crate) enum State {
     /// Our FIN is sent. Closing now, with input unread, would send RST and could destroy responses in flight.
     Lingering {
         reason: CloseReason,
-        since: Instant,
+        /// `None` until the end of the turn, if our FIN was sent before the handler closed.
+        since: Option<Instant>,
     },
     Closed(CloseReason),
 }
@@ -70,7 +86,12 @@ impl State {
     /// The handler or the reactor closes the connection, once its pending output is flushed.
     pub(crate) fn close_requested(&mut self, reason: CloseReason) {
         *self = match *self {
-            Self::Open => Self::Flushing { reason },
+            Self::Open | Self::Finishing => Self::Flushing { reason },
+            Self::Finished => Self::Lingering { reason, since: None },
+            // In `on_half_close`, which is called last.
+            Self::FlushingAfterFin { reason: CloseReason::PeerFinished } if reason == CloseReason::HandlerPanicked => {
+                Self::FlushingAfterFin { reason }
+            }
             Self::HalfClosed => {
                 let is_after_peer = matches!(reason, CloseReason::ClosedByHandler | CloseReason::Drained);
                 Self::FlushingAfterFin { reason: if is_after_peer { CloseReason::PeerFinished } else { reason } }
@@ -83,24 +104,14 @@ impl State {
         }
     }
 
-    /// The connection ends immediately: a reset, an error, a deadline, or an abort. Pending output is lost.
-    ///
-    /// A lingering connection has sent all its output, and keeps its reason, unless the handler aborts it.
-    pub(crate) fn failed(&mut self, reason: CloseReason) {
+    /// The handler half-closes the connection. If the peer has done that before, it closes.
+    pub(crate) fn finish_requested(&mut self) {
         *self = match *self {
-            Self::Lingering { .. } if reason == CloseReason::AbortedByHandler => Self::Closed(reason),
-            Self::Lingering { reason, .. } | Self::Closed(reason) => Self::Closed(reason),
-            Self::Open | Self::HalfClosed | Self::Detaching | Self::Flushing { .. } | Self::FlushingAfterFin { .. } => {
-                Self::Closed(reason)
-            }
-        }
-    }
-
-    /// The handler asks for the socket. It is too late for that once the connection closes.
-    pub(crate) fn detach_requested(&mut self) {
-        *self = match *self {
-            Self::Open | Self::HalfClosed => Self::Detaching,
-            other @ (Self::Detaching
+            Self::Open => Self::Finishing,
+            Self::HalfClosed => Self::FlushingAfterFin { reason: CloseReason::PeerFinished },
+            other @ (Self::Finishing
+            | Self::Finished
+            | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
             | Self::Lingering { .. }
@@ -108,10 +119,49 @@ impl State {
         }
     }
 
-    /// The turn has ended, and with it the connection, if its socket was asked for.
-    pub(crate) fn turn_ended(&mut self) {
-        if matches!(self, Self::Detaching) {
-            *self = Self::Closed(CloseReason::Detached);
+    /// The connection ends immediately: a reset, an error, a deadline, or an abort. Pending output is lost.
+    ///
+    /// A lingering connection has sent all its output, and keeps its reason, unless the handler aborts it.
+    pub(crate) fn failed(&mut self, reason: CloseReason) {
+        *self = match *self {
+            Self::Lingering { .. } if reason == CloseReason::AbortedByHandler => Self::Closed(reason),
+            Self::Lingering { reason, .. } | Self::Closed(reason) => Self::Closed(reason),
+            Self::Open
+            | Self::Finishing
+            | Self::Finished
+            | Self::HalfClosed
+            | Self::Detaching
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. } => Self::Closed(reason),
+        }
+    }
+
+    /// The handler asks for the socket. It is too late for that once the connection closes or is half-closed by us.
+    pub(crate) fn detach_requested(&mut self) {
+        *self = match *self {
+            Self::Open | Self::HalfClosed => Self::Detaching,
+            other @ (Self::Finishing
+            | Self::Finished
+            | Self::Detaching
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. }
+            | Self::Lingering { .. }
+            | Self::Closed(_)) => other,
+        }
+    }
+
+    /// The turn has ended at `now`, and with it the connection, if its socket was asked for.
+    pub(crate) fn turn_ended(&mut self, now: Instant) {
+        match self {
+            Self::Detaching => *self = Self::Closed(CloseReason::Detached),
+            Self::Lingering { since, .. } => *since = since.or(Some(now)),
+            Self::Open
+            | Self::Finishing
+            | Self::Finished
+            | Self::HalfClosed
+            | Self::Flushing { .. }
+            | Self::FlushingAfterFin { .. }
+            | Self::Closed(_) => {}
         }
     }
 
@@ -123,7 +173,7 @@ impl State {
         };
         *self = match *self {
             Self::Open if partial == 0 => Self::HalfClosed,
-            Self::Open => Self::FlushingAfterFin { reason },
+            Self::Open | Self::Finishing | Self::Finished => Self::FlushingAfterFin { reason },
             Self::Flushing { reason } => Self::FlushingAfterFin { reason },
             Self::Lingering { reason, .. } => Self::Closed(reason),
             ended @ (Self::HalfClosed | Self::Detaching | Self::FlushingAfterFin { .. } | Self::Closed(_)) => ended,
@@ -134,19 +184,26 @@ impl State {
     #[must_use]
     pub(crate) fn output_flushed(&mut self) -> bool {
         match *self {
-            Self::Flushing { .. } => return true,
+            Self::Flushing { .. } | Self::Finishing => return true,
             Self::FlushingAfterFin { reason } => *self = Self::Closed(reason),
-            Self::Open | Self::HalfClosed | Self::Detaching | Self::Lingering { .. } | Self::Closed(_) => {}
+            Self::Open
+            | Self::Finished
+            | Self::HalfClosed
+            | Self::Detaching
+            | Self::Lingering { .. }
+            | Self::Closed(_) => {}
         }
         false
     }
 
-    /// Our FIN was sent at `now`; if not, the socket is broken already, and there is nothing to wait for.
+    /// Our FIN was sent at `now`; if not, the socket is broken already, and there is nothing to wait for, but perhaps input.
     pub(crate) fn fin_sent(&mut self, is_sent: bool, now: Instant) {
         *self = match *self {
-            Self::Flushing { reason } if is_sent => Self::Lingering { reason, since: now },
+            Self::Flushing { reason } if is_sent => Self::Lingering { reason, since: Some(now) },
             Self::Flushing { reason } => Self::Closed(reason),
+            Self::Finishing => Self::Finished,
             other @ (Self::Open
+            | Self::Finished
             | Self::HalfClosed
             | Self::Detaching
             | Self::FlushingAfterFin { .. }
@@ -161,7 +218,7 @@ impl State {
     /// Whether frames are delivered.
     #[inline]
     pub(crate) fn takes_frames(&self) -> bool {
-        matches!(self, Self::Open)
+        matches!(self, Self::Open | Self::Finishing | Self::Finished)
     }
 
     /// Whether the handler may send.
@@ -174,9 +231,9 @@ impl State {
         *self == Self::HalfClosed || self.takes_frames() && is_paused
     }
 
-    /// Whether a turn may bring the connection closer to its end.
+    /// Whether the connection closes: no callback is called any more, but for its end.
     pub(crate) fn is_ending(&self) -> bool {
-        !matches!(self, Self::Open | Self::HalfClosed)
+        !matches!(self, Self::Open | Self::Finishing | Self::Finished | Self::HalfClosed)
     }
 
     /// Whether the connection has ended and other code gets its socket.
@@ -188,6 +245,8 @@ impl State {
         match *self {
             Self::Closed(reason) => Some(reason),
             Self::Open
+            | Self::Finishing
+            | Self::Finished
             | Self::HalfClosed
             | Self::Detaching
             | Self::Flushing { .. }
@@ -199,8 +258,10 @@ impl State {
     /// Since when input is only discarded.
     pub(crate) fn lingering_since(&self) -> Option<Instant> {
         match *self {
-            Self::Lingering { since, .. } => Some(since),
+            Self::Lingering { since, .. } => since,
             Self::Open
+            | Self::Finishing
+            | Self::Finished
             | Self::HalfClosed
             | Self::Detaching
             | Self::Flushing { .. }
@@ -213,6 +274,8 @@ impl State {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Open => "Open",
+            Self::Finishing => "Finishing",
+            Self::Finished => "Finished",
             Self::HalfClosed => "HalfClosed",
             Self::Detaching => "Detaching",
             Self::Flushing { .. } | Self::FlushingAfterFin { .. } => "Flushing",

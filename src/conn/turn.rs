@@ -70,7 +70,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.restore_input();
         let reads_first = self.conn.was_refilled();
         self.flush();
-        if std::mem::take(&mut self.conn.is_woken) && self.conn.state.takes_output() {
+        if std::mem::take(&mut self.conn.is_woken) && !self.conn.state.is_ending() {
             self.call(S::on_wake);
             self.flush();
         }
@@ -141,8 +141,8 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     fn deliver(&mut self) -> Stopped {
         let before = self.budget.frames;
         let (mut frames, bytes, echo) = self.buffer.frames(before, self.shared.limits.max_payload);
+        let mut verdict = self.conn.verdict();
         let Conn { buffers, flow, .. } = &mut *self.conn;
-        let mut verdict = Verdict::Continue;
         self.sink.on_frames(&mut frames, &mut Replies::new(bytes, echo, buffers, self.shared, flow, &mut verdict));
         let (next, budget, stopped) = (frames.next, frames.budget, frames.stopped);
         self.buffer.delivered(next);
@@ -201,8 +201,9 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             // RST came after the FIN, and no read reports it.
             return self.conn.state.failed(CloseReason::Reset);
         }
+        let is_reported = partial == 0 && self.conn.state.takes_frames();
         self.conn.state.peer_finished(partial);
-        if self.conn.state == State::HalfClosed {
+        if is_reported {
             self.call(S::on_half_close);
         }
     }
@@ -357,12 +358,12 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             return;
         }
         self.ask_about_drain();
-        self.conn.state.turn_ended();
+        self.conn.state.turn_ended(self.shared.now);
         let has_output = self.conn.unsent_bytes() > 0;
         if !has_output && self.conn.state.output_flushed() {
             let is_sent = self.io.shutdown_write().is_ok();
             self.conn.state.fin_sent(is_sent, self.shared.now);
-            self.conn.readiness.readable = true;
+            self.conn.readiness.readable |= !is_sent || self.conn.state.lingering_since().is_some();
         }
         if self.conn.readiness.failed && !has_output && self.conn.state.reads_nothing(self.conn.flow.is_paused) {
             self.conn.state.failed(CloseReason::Reset);

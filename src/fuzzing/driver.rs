@@ -117,6 +117,11 @@ impl Driver {
         sent
     }
 
+    pub(crate) fn finish(&mut self) {
+        self.conn.finish();
+        self.sink.finish();
+    }
+
     pub(crate) fn drain(&mut self) {
         self.conn.drain();
         self.socket.excuse_read();
@@ -143,10 +148,14 @@ impl Driver {
         if self.conn.closed().is_none() {
             assert_eq!(written.len() + self.conn.unsent_bytes(), self.sink.queued.len(), "output is lost");
             let is_lingering = matches!(self.conn.state(), State::Lingering { .. });
-            assert_eq!(self.socket.is_shut_down, is_lingering);
+            let has_finished = self.conn.state() == State::Finished;
+            assert_eq!(self.socket.is_shut_down, is_lingering || has_finished);
             self.conn.check(&shared.limits);
-            if is_lingering {
+            if is_lingering || has_finished {
                 self.sent_all();
+            }
+            // If the handler has closed a finished connection, its next turn discards the input.
+            if self.conn.state().lingering_since().is_some() {
                 self.at_rest();
             }
         }
@@ -166,13 +175,14 @@ impl Driver {
         match conn.state() {
             State::Lingering { .. } => assert!(self.socket.is_drained(), "input waits for nothing"),
             State::Flushing { .. } | State::FlushingAfterFin { .. } => assert!(has_output, "its end waits for nothing"),
-            State::Open if conn.is_draining() => {
+            State::Finishing if !has_output => panic!("our FIN waits for nothing: {conn:?}"),
+            State::Open | State::Finishing | State::Finished if conn.is_draining() => {
                 let has_input = conn.readiness().readable || conn.held_bytes().0 > 0;
                 assert!(has_input || conn.is_awaited(), "the drain waits for nothing: {conn:?}");
             }
             State::Detaching => panic!("it outlives its last turn"),
             State::HalfClosed => assert!(!conn.is_draining(), "the handler was not asked: {conn:?}"),
-            State::Open | State::Closed(_) => {}
+            State::Open | State::Finishing | State::Finished | State::Closed(_) => {}
         }
     }
 
@@ -194,6 +204,8 @@ impl Driver {
 pub(crate) enum Phase {
     Open,
     Draining,
+    Finishing,
+    Finished,
     HalfClosed,
     Detaching,
     Flushing,
@@ -292,6 +304,11 @@ impl Driver {
         self.run();
     }
 
+    pub(crate) fn finish_now(&mut self) {
+        self.finish();
+        self.run();
+    }
+
     pub(crate) fn resume(&mut self) {
         self.conn.pause(false);
         self.run();
@@ -319,6 +336,8 @@ impl Driver {
         match self.conn.state() {
             State::Open if self.conn.is_draining() => Phase::Draining,
             State::Open => Phase::Open,
+            State::Finishing => Phase::Finishing,
+            State::Finished => Phase::Finished,
             State::HalfClosed => Phase::HalfClosed,
             State::Detaching => Phase::Detaching,
             State::Flushing { .. } => Phase::Flushing,

@@ -111,7 +111,9 @@ impl Scene {
             Step::Block(count) => self.driver.socket.blocks = count,
             Step::ShortRead(len) => self.driver.socket.read_len_max = Some(len),
             Step::Act(act) => self.driver.sink.act_next(act),
-            Step::Pause(_) | Step::Send { .. } | Step::Close | Step::Drain | Step::Cut => self.interfere(step),
+            Step::Pause(_) | Step::Send { .. } | Step::Close | Step::Finish | Step::Drain | Step::Cut => {
+                self.interfere(step);
+            }
             Step::Pass(millis) => self.pass(Duration::from_millis(millis.into())),
         }
         self.driver.check();
@@ -192,8 +194,9 @@ impl Scene {
                 self.driver.conn.close(CloseReason::ClosedByHandler);
                 self.permitted.push(CloseReason::ClosedByHandler);
             }
+            Step::Finish => self.driver.finish(),
             Step::Drain => {
-                if self.driver.conn.state() == State::Open && !self.is_drained {
+                if self.driver.conn.state().takes_frames() && !self.is_drained {
                     self.frames_at_drain = self.content().frames.len();
                 }
                 self.is_drained = true;
@@ -277,7 +280,7 @@ impl Scene {
         for _ in 0..=self.stream.len() {
             self.take(&Step::Pause(false));
             self.take(&Step::Settle);
-            if !(self.driver.conn.state() == State::Open && self.driver.conn.is_input_paused()) {
+            if !(self.driver.conn.state().takes_frames() && self.driver.conn.is_input_paused()) {
                 break;
             }
         }
@@ -306,7 +309,7 @@ impl Scene {
             Rest::TooLong { .. } => 0,
         };
         match conn.state() {
-            State::Open => {
+            State::Open | State::Finished => {
                 assert!(!conn.is_input_paused(), "it is paused: {conn:?}");
                 assert_eq!((self.driver.sink.frames, conn.held_bytes().0), (content.frames.len(), rest), "{conn:?}");
                 assert!(!conn.is_draining() || rest > 0, "the drain waits for nothing: {conn:?}");
@@ -317,7 +320,11 @@ impl Scene {
                 assert_eq!((self.driver.sink.frames, rest), (content.frames.len(), 0));
             }
             State::Lingering { .. } => {}
-            State::Detaching | State::Flushing { .. } | State::FlushingAfterFin { .. } | State::Closed(_) => {
+            State::Finishing
+            | State::Detaching
+            | State::Flushing { .. }
+            | State::FlushingAfterFin { .. }
+            | State::Closed(_) => {
                 panic!("it goes no further, with nothing in its way: {conn:?}");
             }
         }

@@ -100,6 +100,7 @@ pub(super) enum Step {
         payload_len: usize,
     },
     Close,
+    Finish,
     Drain,
     Cut,
     /// Time passes, in milliseconds, and deadlines apply.
@@ -169,7 +170,7 @@ impl Step {
     fn is_final(&self) -> bool {
         match self {
             Self::Fin | Self::Reset | Self::FailRead | Self::FailWrite | Self::TakeZero => true,
-            Self::Close | Self::Drain | Self::Cut | Self::Pass(_) => true,
+            Self::Close | Self::Finish | Self::Drain | Self::Cut | Self::Pass(_) => true,
             Self::Frame { .. } | Self::Raw(_) | Self::Deliver(_) | Self::Room(_) => false,
             Self::Event { .. } | Self::Spurious { .. } | Self::Turn | Self::Settle => false,
             Self::Interrupt(_) | Self::Block(_) | Self::ShortRead(_) => false,

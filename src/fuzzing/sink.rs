@@ -44,6 +44,7 @@ pub(crate) enum Act {
     Close,
     Abort,
     Panic,
+    Finish,
 }
 
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub(crate) struct ScriptedSink {
     /// The payload that is sent when the reactor drains.
     pub(crate) on_drain: Option<Vec<u8>>,
     pub(crate) drains: usize,
+    /// Nothing may be sent any more.
+    pub(crate) has_finished: bool,
     /// Why the handler has closed the connection. No callback may follow.
     pub(crate) ended: Option<CloseReason>,
 }
@@ -103,6 +106,7 @@ impl ScriptedSink {
             reply_to_drain: Drain::AtRest,
             on_drain: None,
             drains: 0,
+            has_finished: false,
             ended: None,
         }
     }
@@ -119,8 +123,15 @@ impl ScriptedSink {
         self.acts.push((last + 1, act));
     }
 
+    /// The connection is finished, unless it is closing.
+    pub(crate) fn finish(&mut self) {
+        self.has_finished = true;
+        self.awaits_room = false;
+    }
+
     /// Records what became of a frame with this payload.
     pub(crate) fn note(&mut self, sent: Result<(), SendError>, payload: &[u8]) {
+        assert!(!self.has_finished || sent == Err(SendError::Closed), "it was sent behind the last: {sent:?}");
         match sent {
             Ok(()) => {
                 let before = self.queued.len();
@@ -195,12 +206,18 @@ impl ScriptedSink {
             Act::Close => self.end(Verdict::Close(CloseReason::ClosedByHandler), replies),
             Act::Abort => self.end(Verdict::Fail(CloseReason::AbortedByHandler), replies),
             Act::Panic => self.end(Verdict::Close(CloseReason::HandlerPanicked), replies),
+            Act::Finish => {
+                replies.finish();
+                self.finish();
+                assert_eq!(replies.reply(b"too late"), Err(SendError::Closed));
+            }
         }
     }
 
     fn end(&mut self, verdict: Verdict, replies: &mut Replies<'_>) {
         // As a handler's wish: it cannot turn a failure into an orderly end.
-        if *replies.verdict == Verdict::Continue || matches!(verdict, Verdict::Fail(_)) {
+        let is_open = matches!(*replies.verdict, Verdict::Continue | Verdict::Finish);
+        if is_open || matches!(verdict, Verdict::Fail(_)) {
             *replies.verdict = verdict;
         }
         if let Verdict::Close(reason) | Verdict::Fail(reason) = verdict {
@@ -228,7 +245,12 @@ impl Sink for ScriptedSink {
         let sent = self.answer(chosen.unwrap_or(self.style), frame, replies);
         // Only for want of memory, of which most scripts have enough.
         let is_short = replies.shared.pool.limit() < 1 << 20;
-        let is_queued = sent.is_none_or(|sent| sent == Ok(()) || (sent == Err(SendError::NoMemory) && is_short));
+        let is_queued = sent.is_none_or(|sent| match sent {
+            Ok(()) => true,
+            Err(SendError::NoMemory) => is_short,
+            Err(SendError::Closed) => self.has_finished,
+            Err(SendError::Full) | Err(SendError::TooLong { .. }) => false,
+        });
         assert!(is_queued, "the first reply was refused: {sent:?}");
         acts.into_iter().for_each(|act| self.act(act, replies));
     }
@@ -255,7 +277,7 @@ impl Sink for ScriptedSink {
     }
 
     fn on_writable(&mut self, replies: &mut Replies<'_>) {
-        assert!(self.ended.is_none(), "a connection that ends has no use for room");
+        assert!(self.ended.is_none() && !self.has_finished, "a connection that ends has no use for room");
         self.awaits_room = false;
         self.low_waters += 1;
         // A handler that sends each time is never done, if it is enough to reach the mark.

@@ -9,8 +9,8 @@ use crate::address::Dial;
 use crate::conn::frame::Frame;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
-use crate::conn::sink::{Replies, Verdict};
-use crate::error::{CloseReason, DialRefused, SendError, TimerRefused};
+use crate::conn::sink::Replies;
+use crate::error::{DialRefused, SendError, TimerRefused};
 use crate::id::{ConnId, TimerId};
 use crate::reach::{Broadcast, Command, End, Reach, count};
 
@@ -202,6 +202,12 @@ impl<'a> Context<'a> {
         self.command(id, Command::Close)
     }
 
+    /// Half-closes a connection, as [`Connection::finish`](crate::Connection::finish) does: FIN is sent once its pending output is
+    /// flushed, and frames are still delivered. Returns `false` if the id is stale or belongs to a dial in progress.
+    pub fn finish(&mut self, id: ConnId) -> bool {
+        self.command(id, Command::Finish)
+    }
+
     /// Closes a connection immediately, with a reset, as [`Connection::abort`](crate::Connection::abort) does. Gives up a dial in
     /// progress. Returns `false` if the id is stale.
     pub fn abort(&mut self, id: ConnId) -> bool {
@@ -298,11 +304,9 @@ impl<'a> Context<'a> {
 /// Executes a command for the callback's own connection.
 fn command_own(id: ConnId, replies: &mut Replies<'_>, reach: &mut dyn Reach, command: Command) -> bool {
     match command {
-        Command::Close if *replies.verdict == Verdict::Continue => {
-            *replies.verdict = Verdict::Close(CloseReason::ClosedByHandler);
-        }
-        Command::Close => {}
-        Command::Abort => *replies.verdict = Verdict::Fail(CloseReason::AbortedByHandler),
+        Command::Close => replies.close(),
+        Command::Finish => replies.finish(),
+        Command::Abort => replies.abort(),
         Command::Pause => replies.flow.is_paused = true,
         Command::Resume => replies.flow.is_paused = false,
         Command::Wake => return reach.command(id, command),

@@ -371,6 +371,7 @@ impl<S, T> Reach for Others<'_, S, T> {
         if let Some(Open { conn, .. }) = slot.phase.open_mut() {
             match command {
                 Command::Close => conn.close(CloseReason::ClosedByHandler),
+                Command::Finish => conn.finish(),
                 Command::Abort => conn.abort(CloseReason::AbortedByHandler),
                 Command::Pause => conn.pause(true),
                 Command::Resume => conn.pause(false),

@@ -66,7 +66,7 @@ fn an_abort_ends_a_connection_at_once() {
 #[test]
 fn abort_sends_rst_even_if_nothing_is_lost() {
     let hooks = || Hooks::default().on_half_close(|_| {});
-    let states: [fn(&mut Server<Hooks>, &TcpStream, ConnId); 4] = [
+    let states: [fn(&mut Server<Hooks>, &TcpStream, ConnId); 5] = [
         |_, _, _| {},
         |server, client, _| server.echo(client, b"acknowledged"),
         |server, client, id| {
@@ -78,15 +78,19 @@ fn abort_sends_rst_even_if_nothing_is_lost() {
             server.act(move |cx| assert!(cx.close(id)));
             assert_eq!(server.read_to_end(client).1, End::Fin);
         },
+        |server, client, id| {
+            server.act(move |cx| assert!(cx.finish(id)));
+            assert_eq!(server.read_to_end(client).1, End::Fin);
+        },
     ];
     for (number, bring_about) in states.into_iter().enumerate() {
         let mut server = server(hooks());
         let (client, id) = server.connect_with_id();
         bring_about(&mut server, &client, id);
-        let is_lingering = number == 3;
+        let is_fin_sent = number >= 3;
         server.act(move |cx| assert!(cx.abort(id)));
         assert_eq!(server.closed(1), (id, CloseReason::AbortedByHandler), "state {number}");
-        if is_lingering {
+        if is_fin_sent {
             let sent = std::io::Write::write(&mut &client, b"x").map_err(|error| error.kind());
             assert!(matches!(sent, Err(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)), "{sent:?}");
         } else {

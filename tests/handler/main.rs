@@ -4,6 +4,7 @@
 
 mod draining;
 mod endings;
+mod finishing;
 mod panics;
 mod pausing;
 mod sending;

@@ -15,6 +15,7 @@ mod deadlines;
 mod drain;
 mod endings;
 mod faults;
+mod finishing;
 mod half_close;
 mod large;
 mod limits;

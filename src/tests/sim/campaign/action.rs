@@ -16,10 +16,12 @@ pub(super) enum Action {
     AbortAnother,
     PauseAnother,
     Detach,
+    Finish,
+    FinishAnother,
 }
 
 impl Action {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Nothing,
         Self::Close,
         Self::Abort,
@@ -31,6 +33,8 @@ impl Action {
         Self::AbortAnother,
         Self::PauseAnother,
         Self::Detach,
+        Self::Finish,
+        Self::FinishAnother,
     ];
 
     /// The order in the first byte of a payload.
@@ -51,6 +55,8 @@ impl Action {
             11..=15 => Self::Send,
             16 | 17 => Self::Broadcast,
             18 => Self::Detach,
+            19 => Self::Finish,
+            20 => Self::FinishAnother,
             _ => Self::Nothing,
         }
     }

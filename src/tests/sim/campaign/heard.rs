@@ -30,6 +30,10 @@ pub(super) struct Heard {
     pub(super) was_aborted: bool,
     pub(super) has_panicked: bool,
     pub(super) was_detached: bool,
+    /// Its handler has half-closed it, when nothing was to end it.
+    pub(super) was_finished: bool,
+    /// How often its peer's FIN was reported.
+    pub(super) half_closes: usize,
     /// Whole frames that had arrived when the reactor began to drain.
     pub(super) frames_at_drain: usize,
     /// The reply of its handler to a drain.
@@ -78,10 +82,17 @@ impl Heard {
             was_aborted: false,
             has_panicked: false,
             was_detached: false,
+            was_finished: false,
+            half_closes: 0,
             frames_at_drain: 0,
             reply_to_drain: None,
             handover: None,
         }
+    }
+
+    /// Whether something other than its peer is to end it.
+    pub(super) fn is_ending(&self) -> bool {
+        self.was_closed || self.was_aborted || self.has_panicked || self.was_detached
     }
 
     pub(super) fn open_id(&self) -> Option<ConnId> {

@@ -34,7 +34,9 @@ pub(super) struct Overdue {
     idle: Wait<(u64, usize, u64)>,
     /// Of a handler that has paused, to take what came before the peer's end.
     finished: Wait<(usize, usize)>,
-    /// The same, also while it stands in the queue.
+    /// For its FIN, after the handler has closed it and ours is sent.
+    lingering: Wait<()>,
+    /// The same as `idle`, also while it stands in the queue.
     still: Wait<(u64, usize, u64)>,
 }
 
@@ -96,11 +98,17 @@ impl Campaign {
         let response_max = HEADER_LEN + UNASKED_LEN_MAX.max(config.max_payload as usize);
         let is_within = glimpse.unsent_bytes < config.output_high_water + response_max;
         assert!(is_within, "{actor} has more pending than the high-water mark and one response");
-        let is_reported = !heard.waits_for_low_water || glimpse.unsent_bytes > 0 || glimpse.is_ending;
+        let may_send = !glimpse.is_ending && !heard.was_finished;
+        let is_reported = !heard.waits_for_low_water || glimpse.unsent_bytes > 0 || !may_send;
         assert!(is_reported, "on_writable was not called for {actor}, which has room again");
         let world = self.sim.world.borrow();
         let writes_of_zero = world.sockets[actor.peer.socket].past.writes_of_zero;
         assert_eq!(writes_of_zero, 0, "{actor} is open, although a write took nothing");
+        let has_finished = world.sockets[actor.peer.socket].server_has_finished;
+        let is_reset = world.sockets[actor.peer.socket].is_reset;
+        assert!(!has_finished || glimpse.unsent_bytes == 0, "{actor} was sent FIN before the last byte");
+        let is_fin_due = heard.was_finished && glimpse.unsent_bytes == 0 && !glimpse.is_queued && !is_reset;
+        assert!(!is_fin_due || has_finished, "{actor} was finished, and our FIN was not sent");
     }
 
     /// Checks that no peer is waited for longer than allowed.
@@ -156,8 +164,9 @@ impl Campaign {
         assert!(!is_over, "{actor} was idle for too long, and is still there");
         actor.overdue.reset += usize::from(socket.is_reset && !glimpse.is_queued);
         assert!(actor.overdue.reset < TURNS_UNTIL_TOLD, "{actor} has reset the connection, and is still there");
-        let lingers = socket.past.finished_at.map_or(Duration::ZERO, |finished| now - finished);
-        assert!(lingers <= config.linger_timeout, "{actor} was lingered for too long");
+        let lingers = socket.past.finished_at.is_some() && glimpse.is_ending;
+        let is_over = actor.overdue.lingering.is_over(lingers.then_some(()), now, Some(config.linger_timeout));
+        assert!(!is_over, "{actor} was lingered for too long");
     }
 
     /// A connection that has ended did so for a reason that there was, and in the way that belongs to it.
@@ -218,7 +227,7 @@ impl Campaign {
             // Or before a handler that has paused has taken everything.
             CloseReason::PeerFinished => {
                 let is_given_up = actor.fin_at.is_some() && heard.was_paused && config.write_timeout.is_some();
-                has_finished_after(0) || is_given_up
+                (has_finished_after(0) && heard.half_closes == 1) || is_given_up
             }
             CloseReason::TruncatedFrame { received } => received > 0 && has_finished_after(received),
             CloseReason::Reset => past.was_reset,

@@ -28,6 +28,8 @@ pub(super) struct ScriptedHandler {
     rng: Rng,
     trace: Trace,
     frame_budget: usize,
+    /// It half-closes connections. Those have no output any more, so other faults are found with a handler that does not.
+    finishes: bool,
     /// The reactor drains.
     pub(super) is_draining: bool,
     /// Nothing comes to its mind any more.
@@ -66,10 +68,13 @@ fn number_of(peer: &PeerAddr) -> usize {
 
 impl ScriptedHandler {
     pub(super) fn new(seed: u64, frame_budget: usize, trace: Trace) -> Self {
+        let mut rng = Rng::new(seed);
+        let finishes = rng.chance(500);
         Self {
-            rng: Rng::new(seed),
+            rng,
             trace,
             frame_budget,
+            finishes,
             is_draining: false,
             is_calm: false,
             records: Vec::new(),
@@ -135,10 +140,12 @@ impl ScriptedHandler {
             Err(SendError::Closed) | Err(SendError::TooLong { .. }) | Err(SendError::NoMemory) => {}
         }
         let is_dead = heard.open_id().is_none();
+        let is_finished = heard.was_finished;
         let name = heard.name.clone();
         self.trace.note(format!("    to {name}, who did not ask: {sent:?}"));
         let number = self.numbers[&to];
         self.expect(!is_dead || sent == Err(SendError::Closed), number, "was sent a frame when it had ended");
+        self.expect(!is_finished || sent == Err(SendError::Closed), number, "was sent a frame when it was finished");
         self.expect(!matches!(sent, Err(SendError::TooLong { .. })), number, "was sent too much for any header");
     }
 
@@ -164,7 +171,12 @@ impl ScriptedHandler {
             }
             Action::Detach => {
                 conn.detach();
-                heard.was_detached = true;
+                heard.was_detached |= !heard.was_finished;
+            }
+            Action::Finish if !self.finishes => return,
+            Action::Finish => {
+                conn.finish();
+                heard.was_finished |= !heard.is_ending();
             }
             Action::Panic => heard.has_panicked = true,
             Action::Pause => {
@@ -185,7 +197,7 @@ impl ScriptedHandler {
                     _ => conn.cx().broadcast(ids, Bytes::copy_from_slice(payload)),
                 });
             }
-            Action::CloseAnother | Action::AbortAnother | Action::PauseAnother => {
+            Action::CloseAnother | Action::AbortAnother | Action::PauseAnother | Action::FinishAnother => {
                 return self.act_at_large(&mut conn.cx(), action);
             }
         }
@@ -200,7 +212,8 @@ impl ScriptedHandler {
     fn act_at_large(&mut self, cx: &mut Context<'_>, action: Action) {
         let Some(id) = self.any_id() else { return };
         match action {
-            Action::Nothing | Action::Close | Action::Abort | Action::Pause | Action::Detach => return,
+            Action::Nothing | Action::Close | Action::Abort | Action::Pause | Action::Detach | Action::Finish => return,
+            Action::FinishAnother if !self.finishes => return,
             Action::Panic => panic_any("the handler was asked to panic"),
             Action::Send => return self.send(id, |payload| cx.send_shared(id, Bytes::copy_from_slice(payload))),
             Action::Broadcast => {
@@ -211,11 +224,12 @@ impl ScriptedHandler {
                     _ => cx.broadcast(ids, Bytes::copy_from_slice(payload)),
                 });
             }
-            Action::CloseAnother | Action::AbortAnother | Action::PauseAnother => {}
+            Action::CloseAnother | Action::AbortAnother | Action::PauseAnother | Action::FinishAnother => {}
         }
         let is_there = match action {
             Action::CloseAnother => cx.close(id),
             Action::AbortAnother => cx.abort(id),
+            Action::FinishAnother => cx.finish(id),
             _ => cx.pause(id),
         };
         let number = self.numbers[&id];
@@ -225,6 +239,7 @@ impl ScriptedHandler {
         if is_there {
             heard.was_closed |= action == Action::CloseAnother;
             heard.was_aborted |= action == Action::AbortAnother;
+            heard.was_finished |= action == Action::FinishAnother && !heard.is_ending();
             if action == Action::PauseAnother {
                 (heard.is_paused, heard.was_paused) = (true, true);
                 self.paused.push(number);
@@ -276,7 +291,12 @@ impl ScriptedHandler {
         }
         // The memory may have no room for a long frame and a copy of it.
         let may_lack_memory = is_copy && frame_len > CHUNK_LEN;
-        let is_expected = sent.is_ok() || (sent == Err(SendError::NoMemory) && may_lack_memory);
+        let is_expected = match sent {
+            Ok(()) => !heard.was_finished,
+            Err(SendError::NoMemory) => may_lack_memory && !heard.was_finished,
+            Err(SendError::Closed) => heard.was_finished,
+            Err(SendError::Full) | Err(SendError::TooLong { .. }) => false,
+        };
         self.expect(is_expected, number, "the first reply was refused");
         sent
     }
@@ -314,8 +334,7 @@ impl Handler for ScriptedHandler {
         heard.taken += 1;
         heard.taken_in_turn += 1;
         let is_own = heard.life == Life::Open(conn.id());
-        let has_ended = heard.was_closed || heard.was_aborted || heard.has_panicked || heard.was_detached;
-        let may_go_on = !(heard.is_paused || has_ended);
+        let may_go_on = !(heard.is_paused || heard.is_ending());
         let asked = heard.script.frame(heard.taken - 1);
         let is_asked = asked.is_some_and(|asked| is_same(asked, &frame));
         let order =
@@ -329,7 +348,7 @@ impl Handler for ScriptedHandler {
         self.expect(self.just_ended.is_empty(), number, "a slot was freed before the batch was done");
 
         let sent = self.answer(conn, number, frame);
-        if sent.is_ok() {
+        if sent != Err(SendError::NoMemory) {
             let whim = self.whim(5);
             self.act(number, conn, whim);
             self.act(number, conn, order);
@@ -337,7 +356,10 @@ impl Handler for ScriptedHandler {
     }
 
     fn on_writable(&mut self, conn: &mut Connection<'_>, number: &mut usize) {
-        self.records[*number].waits_for_low_water = false;
+        let heard = &mut self.records[*number];
+        heard.waits_for_low_water = false;
+        let is_finished = heard.was_finished;
+        self.expect(!is_finished, *number, "has room again, and was finished");
         self.trace.note(format!("    {} has room again", self.records[*number].name));
         let action = self.whim(200);
         self.act(*number, conn, action);
@@ -346,7 +368,11 @@ impl Handler for ScriptedHandler {
     /// Sometimes keeps it open, to be answered and closed later.
     fn on_half_close(&mut self, conn: &mut Connection<'_>, number: &mut usize) {
         let number = *number;
-        self.trace.note(format!("    {} has half-closed", self.records[number].name));
+        let heard = &mut self.records[number];
+        heard.half_closes += 1;
+        self.trace.note(format!("    {} has half-closed", heard.name));
+        let (is_first, is_ending) = (heard.half_closes == 1, heard.is_ending());
+        self.expect(is_first && !is_ending, number, "has half-closed twice, or behind its end");
         let action = self.whim(200);
         self.act(number, conn, action);
         if self.rng.chance(500) {
