@@ -22,6 +22,7 @@ pub(crate) mod shared;
 pub(crate) mod sink;
 pub(crate) mod state;
 pub(crate) mod turn;
+pub(crate) mod wishes;
 
 use std::time::Instant;
 
@@ -145,6 +146,7 @@ impl Conn {
             | State::Detaching
             | State::Flushing { .. }
             | State::FlushingAfterFin { .. }
+            | State::ShuttingDown { .. }
             | State::Lingering { .. }
             | State::Closed(_) => false,
         };
@@ -186,10 +188,12 @@ impl Conn {
         let has_input = || if self.is_input_paused() { self.is_looking } else { has_frames || self.readiness.readable };
         match self.state {
             State::Open => (has_output && self.readiness.writable) || has_input() || self.has_low_water_to_report(),
-            State::Finishing => !has_output || self.readiness.writable || has_input(),
+            // FIN is sent in the turn that flushes the output, unless the transport waits for an event.
+            State::Finishing => self.readiness.writable || has_input(),
             State::Finished => has_input(),
             State::HalfClosed => (has_output && self.readiness.writable) || self.has_low_water_to_report(),
             State::Flushing { .. } | State::FlushingAfterFin { .. } => has_output && self.readiness.writable,
+            State::ShuttingDown { .. } => self.readiness.readable || self.readiness.writable,
             State::Lingering { since, .. } => self.readiness.readable || since.is_none(),
             // Its next turn is its last.
             State::Detaching => true,

@@ -15,6 +15,9 @@
 //!                                      v           |
 //!                                  Lingering ------+   (input is discarded)
 //!
+//!   Flushing, FlushingAfterFin -- output flushed, and the transport cannot send FIN yet --> ShuttingDown
+//!   ShuttingDown -- our FIN is sent --> Lingering
+//!
 //!   any state -- RST, error, deadline, abort --> Closed(reason)
 //!
 //!   Open, HalfClosed -- detach --> Detaching -- end of the turn --> Closed(Detached)
@@ -60,6 +63,10 @@ pub(crate) enum State {
     FlushingAfterFin {
         reason: CloseReason,
     },
+    /// The transport sends what it holds, then FIN. Input is discarded: the transport may have to receive something first.
+    ShuttingDown {
+        reason: CloseReason,
+    },
     /// Our FIN is sent. Closing now, with input unread, would send RST and could destroy responses in flight.
     Lingering {
         reason: CloseReason,
@@ -99,6 +106,7 @@ impl State {
             closing @ (Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
+            | Self::ShuttingDown { .. }
             | Self::Lingering { .. }
             | Self::Closed(_)) => closing,
         }
@@ -114,6 +122,7 @@ impl State {
             | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
+            | Self::ShuttingDown { .. }
             | Self::Lingering { .. }
             | Self::Closed(_)) => other,
         }
@@ -132,7 +141,8 @@ impl State {
             | Self::HalfClosed
             | Self::Detaching
             | Self::Flushing { .. }
-            | Self::FlushingAfterFin { .. } => Self::Closed(reason),
+            | Self::FlushingAfterFin { .. }
+            | Self::ShuttingDown { .. } => Self::Closed(reason),
         }
     }
 
@@ -145,6 +155,7 @@ impl State {
             | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
+            | Self::ShuttingDown { .. }
             | Self::Lingering { .. }
             | Self::Closed(_)) => other,
         }
@@ -161,6 +172,7 @@ impl State {
             | Self::HalfClosed
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
+            | Self::ShuttingDown { .. }
             | Self::Closed(_) => {}
         }
     }
@@ -176,15 +188,21 @@ impl State {
             Self::Open | Self::Finishing | Self::Finished => Self::FlushingAfterFin { reason },
             Self::Flushing { reason } => Self::FlushingAfterFin { reason },
             Self::Lingering { reason, .. } => Self::Closed(reason),
-            ended @ (Self::HalfClosed | Self::Detaching | Self::FlushingAfterFin { .. } | Self::Closed(_)) => ended,
+            ended @ (Self::HalfClosed
+            | Self::Detaching
+            | Self::FlushingAfterFin { .. }
+            | Self::ShuttingDown { .. }
+            | Self::Closed(_)) => ended,
         }
     }
 
-    /// No output is pending. Returns whether our FIN is to be sent now.
+    /// No output is pending. Returns whether our FIN is to be sent now. After the peer's FIN that is not necessary, except if the
+    /// transport `has_more` to send before it.
     #[must_use]
-    pub(crate) fn output_flushed(&mut self) -> bool {
+    pub(crate) fn output_flushed(&mut self, has_more: bool) -> bool {
         match *self {
-            Self::Flushing { .. } | Self::Finishing => return true,
+            Self::Flushing { .. } | Self::Finishing | Self::ShuttingDown { .. } => return true,
+            Self::FlushingAfterFin { .. } if has_more => return true,
             Self::FlushingAfterFin { reason } => *self = Self::Closed(reason),
             Self::Open
             | Self::Finished
@@ -199,14 +217,29 @@ impl State {
     /// Our FIN was sent at `now`; if not, the socket is broken already, and there is nothing to wait for, but perhaps input.
     pub(crate) fn fin_sent(&mut self, is_sent: bool, now: Instant) {
         *self = match *self {
-            Self::Flushing { reason } if is_sent => Self::Lingering { reason, since: Some(now) },
-            Self::Flushing { reason } => Self::Closed(reason),
+            Self::Flushing { reason } | Self::FlushingAfterFin { reason } | Self::ShuttingDown { reason } => {
+                if is_sent { Self::Lingering { reason, since: Some(now) } } else { Self::Closed(reason) }
+            }
             Self::Finishing => Self::Finished,
             other @ (Self::Open
             | Self::Finished
             | Self::HalfClosed
             | Self::Detaching
-            | Self::FlushingAfterFin { .. }
+            | Self::Lingering { .. }
+            | Self::Closed(_)) => other,
+        }
+    }
+
+    /// Our FIN cannot be sent yet: the transport has something to send before it, or to receive.
+    pub(crate) fn fin_postponed(&mut self) {
+        *self = match *self {
+            Self::Flushing { reason } | Self::FlushingAfterFin { reason } => Self::ShuttingDown { reason },
+            other @ (Self::Open
+            | Self::Finishing
+            | Self::Finished
+            | Self::HalfClosed
+            | Self::Detaching
+            | Self::ShuttingDown { .. }
             | Self::Lingering { .. }
             | Self::Closed(_)) => other,
         }
@@ -231,6 +264,16 @@ impl State {
         *self == Self::HalfClosed || self.takes_frames() && is_paused
     }
 
+    /// Whether input is only discarded.
+    pub(crate) fn discards_input(&self) -> bool {
+        matches!(self, Self::ShuttingDown { .. } | Self::Lingering { .. })
+    }
+
+    /// Whether the connection waits for the transport before our FIN can be sent.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        matches!(self, Self::ShuttingDown { .. })
+    }
+
     /// Whether the connection closes: no callback is called any more, but for its end.
     pub(crate) fn is_ending(&self) -> bool {
         !matches!(self, Self::Open | Self::Finishing | Self::Finished | Self::HalfClosed)
@@ -251,11 +294,12 @@ impl State {
             | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
+            | Self::ShuttingDown { .. }
             | Self::Lingering { .. } => None,
         }
     }
 
-    /// Since when input is only discarded.
+    /// Since when input is only discarded after our FIN.
     pub(crate) fn lingering_since(&self) -> Option<Instant> {
         match *self {
             Self::Lingering { since, .. } => since,
@@ -266,6 +310,7 @@ impl State {
             | Self::Detaching
             | Self::Flushing { .. }
             | Self::FlushingAfterFin { .. }
+            | Self::ShuttingDown { .. }
             | Self::Closed(_) => None,
         }
     }
@@ -279,6 +324,7 @@ impl State {
             Self::HalfClosed => "HalfClosed",
             Self::Detaching => "Detaching",
             Self::Flushing { .. } | Self::FlushingAfterFin { .. } => "Flushing",
+            Self::ShuttingDown { .. } => "ShuttingDown",
             Self::Lingering { .. } => "Lingering",
             Self::Closed(_) => "Closed",
         }

@@ -11,6 +11,7 @@ use crate::conn::large::LargeFrame;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Drain, Replies, Sink, Verdict};
 use crate::conn::state::State;
+use crate::conn::wishes::Wishes;
 use crate::error::CloseReason;
 
 /// Does what the connection can do now within one turn's budget. Returns what moved.
@@ -22,7 +23,7 @@ pub(crate) fn run(
     sink: &mut impl Sink,
 ) -> Moved {
     let budget = Budget::new(&shared.limits, shared.allowance);
-    Turn { conn, io, buffer, shared, sink, budget, frames: 0 }.run()
+    Turn { conn, io, buffer, shared, sink, budget, frames: 0, wishes: Wishes::default() }.run()
 }
 
 /// What moved in a turn.
@@ -63,12 +64,14 @@ struct Turn<'a, T, S> {
     budget: Budget,
     /// Frames delivered so far.
     frames: usize,
+    wishes: Wishes,
 }
 
 impl<T: Transport, S: Sink> Turn<'_, T, S> {
     fn run(mut self) -> Moved {
         self.restore_input();
         let reads_first = self.conn.was_refilled();
+        self.wishes = Wishes::begin(self.conn, self.io);
         self.flush();
         if std::mem::take(&mut self.conn.is_woken) && !self.conn.state.is_ending() {
             self.call(S::on_wake);
@@ -86,6 +89,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.report_low_water();
         self.look_for_end();
         self.end();
+        self.wishes.end(self.conn, self.io);
         self.save_input();
 
         let Self { frames, budget: Budget { bytes_in, bytes_out, .. }, .. } = self;
@@ -233,6 +237,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             Ok(()) => self.queue_echo(),
             Err(reason) => self.conn.state.failed(reason),
         }
+        self.wishes.has_written(self.io);
         self.buffer.discard_delivered();
     }
 
@@ -360,15 +365,14 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.ask_about_drain();
         self.conn.state.turn_ended(self.shared.now);
         let has_output = self.conn.unsent_bytes() > 0;
-        if !has_output && self.conn.state.output_flushed() {
-            let is_sent = self.io.shutdown_write().is_ok();
-            self.conn.state.fin_sent(is_sent, self.shared.now);
-            self.conn.readiness.readable |= !is_sent || self.conn.state.lingering_since().is_some();
+        let has_more = self.io.has_closing_message() || self.io.wants_write();
+        if !has_output && self.conn.state.output_flushed(has_more) {
+            self.wishes.shut_down(self.conn, self.io, self.shared.now);
         }
         if self.conn.readiness.failed && !has_output && self.conn.state.reads_nothing(self.conn.flow.is_paused) {
             self.conn.state.failed(CloseReason::Reset);
         }
-        if matches!(self.conn.state, State::Lingering { .. }) {
+        if self.conn.state.discards_input() {
             self.discard_input();
         }
     }

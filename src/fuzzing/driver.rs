@@ -181,6 +181,7 @@ impl Driver {
                 assert!(has_input || conn.is_awaited(), "the drain waits for nothing: {conn:?}");
             }
             State::Detaching => panic!("it outlives its last turn"),
+            State::ShuttingDown { .. } => panic!("this socket postpones no FIN"),
             State::HalfClosed => assert!(!conn.is_draining(), "the handler was not asked: {conn:?}"),
             State::Open | State::Finishing | State::Finished | State::Closed(_) => {}
         }
@@ -210,6 +211,7 @@ pub(crate) enum Phase {
     Detaching,
     Flushing,
     FlushingAfterFin,
+    ShuttingDown,
     Lingering,
     Closed,
 }
@@ -342,6 +344,7 @@ impl Driver {
             State::Detaching => Phase::Detaching,
             State::Flushing { .. } => Phase::Flushing,
             State::FlushingAfterFin { .. } => Phase::FlushingAfterFin,
+            State::ShuttingDown { .. } => Phase::ShuttingDown,
             State::Lingering { .. } => Phase::Lingering,
             State::Closed(_) => Phase::Closed,
         }

@@ -324,6 +324,7 @@ impl Scene {
             | State::Detaching
             | State::Flushing { .. }
             | State::FlushingAfterFin { .. }
+            | State::ShuttingDown { .. }
             | State::Closed(_) => {
                 panic!("it goes no further, with nothing in its way: {conn:?}");
             }

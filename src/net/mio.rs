@@ -41,7 +41,28 @@ pub struct Mio {
 }
 
 impl Mio {
-    pub(crate) fn new(config: &Config) -> io::Result<Self> {
+    /// Creates a readiness queue, for [`Reactor::with_net`](crate::Reactor::with_net). [`Reactor::new`](crate::Reactor::new) does
+    /// that itself; you need this one to put a [`Wrapped`](crate::net::Wrapped) or a `Net` of your own around it.
+    ///
+    /// Of the configuration it uses [`events_per_turn`](crate::ConfigBuilder::events_per_turn) and
+    /// [`spin`](crate::ConfigBuilder::spin), so use the same one for the reactor.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's error, if it has no descriptor for a readiness queue.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use frameloop::net::Mio;
+    /// use frameloop::{Config, Echo, Reactor};
+    ///
+    /// let config = Config::default();
+    /// let mut reactor = Reactor::with_net(Mio::new(&config)?, config, Echo)?;
+    /// reactor.listen(&"127.0.0.1:0".parse()?)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(config: &Config) -> io::Result<Self> {
         kernel::watch_forks()?;
         Ok(Self {
             poll: Poll::new()?,

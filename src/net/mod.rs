@@ -1,7 +1,8 @@
 //! The interface between a reactor and the operating system.
 //!
 //! A reactor is generic over [`Net`]: a readiness queue, listeners, streams and a clock. [`Mio`] implements it with the
-//! kernel's, and `frameloop::sim` (feature `sim`) with simulated ones.
+//! kernel's, and `frameloop::sim` (feature `sim`) with simulated ones. [`Wrapped`] puts a layer of yours, such as TLS, on the
+//! streams of either; [`Transport`] has the rules for it.
 
 mod adopt;
 mod detached;
@@ -14,6 +15,7 @@ pub(crate) mod socket;
 mod sources;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod unix_queue;
+mod wrapped;
 
 pub use crate::conn::io::{Readiness, Transport};
 #[cfg(any(test, feature = "sim"))]
@@ -24,3 +26,4 @@ pub use crate::net::mio::Mio;
 pub use crate::net::seam::{Net, Ready};
 pub use crate::net::socket::Stream;
 pub use crate::net::sources::Interest;
+pub use crate::net::wrapped::{Layer, Side, Wrapped, WrappedListener};

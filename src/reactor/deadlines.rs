@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     /// A window over which pending output is measured, whether it is queued or in the kernel; or from the peer's FIN until the
     /// handler has accepted the input before it.
     Write,
-    /// From our FIN to the peer's.
+    /// From our FIN to the peer's; and before, for the transport to send FIN.
     Linger,
     /// From a dial to the established connection.
     Connect,
@@ -141,6 +141,8 @@ impl Deadlines {
         }
         if let Some(since) = conn.state().lingering_since() {
             self.set(Kind::Linger, slot, Some(since));
+        } else if conn.state().is_shutting_down() && !self.is_set(Kind::Linger, slot) {
+            self.set(Kind::Linger, slot, Some(now));
         }
     }
 
@@ -170,7 +172,6 @@ impl Deadlines {
         self.lists[kind as usize].timeout.is_some()
     }
 
-    #[cfg(test)]
     pub(crate) fn is_set(&self, kind: Kind, slot: u32) -> bool {
         self.lists[kind as usize].since(slot) != NOT_SET
     }

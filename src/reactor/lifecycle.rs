@@ -29,7 +29,7 @@ fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
         CloseReason::AbortedByHandler => true,
         // FIN is enough if nothing is lost.
         CloseReason::IdleTimeout | CloseReason::Reclaimed | CloseReason::FrameTimeout => {
-            matches!(stream.unacknowledged_bytes(), Ok(Some(1..)))
+            stream.wants_write() || matches!(stream.unacknowledged_bytes(), Ok(Some(1..)))
         }
         // These have sent FIN after their pending output, and waited for the peer.
         CloseReason::PeerFinished

@@ -367,7 +367,7 @@ impl<H: Handler, N: Net> Drop for Reactor<H, N> {
     }
 }
 
-impl<H: Handler> AsFd for Reactor<H> {
+impl<H: Handler, N: Net + AsFd> AsFd for Reactor<H, N> {
     /// Returns the descriptor of the readiness queue, for another loop to wait on. It is readable while events wait in it.
     ///
     /// Only wait for it: what is read from it or registered with it is not the reactor's. [`Reactor`] has the rules for loops.
@@ -376,7 +376,7 @@ impl<H: Handler> AsFd for Reactor<H> {
     }
 }
 
-impl<H: Handler> AsRawFd for Reactor<H> {
+impl<H: Handler, N: Net + AsFd> AsRawFd for Reactor<H, N> {
     /// Returns the descriptor of [`as_fd`](AsFd::as_fd), for loops that register a number.
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()

@@ -31,11 +31,19 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 let Some(index) = self.deadlines.expired(kind, now) else { break };
                 let Some(id) = self.connections.slots.id_of(index) else { continue };
                 match kind {
-                    Kind::Linger => self.connections.abort(id, kind.reason()),
+                    Kind::Linger => self.linger_expired(id),
                     Kind::Idle | Kind::Frame | Kind::Write | Kind::Connect => self.connections.note_expired(id, kind),
                 }
             }
         }
+    }
+
+    /// Closes a connection whose peer has not finished in time after our FIN, or has not let the transport send it.
+    fn linger_expired(&mut self, id: ConnId) {
+        let open = self.connections.open_mut(id);
+        let is_fin_sent = open.is_none_or(|open| !open.conn.state().is_shutting_down());
+        let reason = if is_fin_sent { Kind::Linger.reason() } else { CloseReason::WriteTimeout };
+        self.connections.abort(id, reason);
     }
 
     /// Closes a connection that has just run and is still late. The deadlines `expired` had passed before that run, which

@@ -1,4 +1,5 @@
-//! A stream whose system calls are counted, and logged at trace level.
+//! A stream whose reads and writes are counted, and logged at trace level. On a plain socket each is one system call; a layer on
+//! top of it makes its own, which are not counted.
 
 use std::io::{self, IoSlice, Read, Write};
 
@@ -70,6 +71,30 @@ impl<S: Transport> Transport for Traced<'_, S> {
         self.stream.short_read_drains()
     }
 
+    #[inline]
+    fn wants_read(&self) -> bool {
+        self.stream.wants_read()
+    }
+
+    #[inline]
+    fn wants_write(&self) -> bool {
+        self.stream.wants_write()
+    }
+
+    #[inline]
+    fn has_buffered_input(&self) -> bool {
+        self.stream.has_buffered_input()
+    }
+
+    #[inline]
+    fn has_closing_message(&self) -> bool {
+        self.stream.has_closing_message()
+    }
+
+    fn has_input(&mut self) -> bool {
+        self.stream.has_input()
+    }
+
     fn unacknowledged_bytes(&self) -> io::Result<Option<usize>> {
         self.stream.unacknowledged_bytes()
     }
@@ -91,6 +116,9 @@ impl<S: Transport> Transport for Traced<'_, S> {
         self.stats.shutdowns.count(&outcome);
         match &outcome {
             Ok(()) => trace!(target: CONN, "[{}] shutdown(SHUT_WR): FIN follows the output", self.id),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                trace!(target: CONN, "[{}] shutdown(SHUT_WR): the transport has something to send before FIN", self.id);
+            }
             Err(error) => trace!(target: CONN, "[{}] shutdown(SHUT_WR) = {error}", self.id),
         }
         outcome

@@ -108,7 +108,9 @@ impl Window {
         // If the kernel counts overhead, it may seem to hold more than was written: then nothing is known.
         let accepted = accepted.unwrap_or(due.max(1));
         let had_all = accepted >= self.unacknowledged.saturating_add(self.unsent);
-        let had_what_there_was = look.unacknowledged <= look.just_written;
+        // A transport may accept nothing although its socket is empty, because its handshake is not complete.
+        let is_refused = accepted == 0 && look.written == 0 && look.unsent > 0;
+        let had_what_there_was = look.unacknowledged <= look.just_written && !is_refused;
         let behind = match had_all || had_what_there_was {
             true => 0,
             false => self.behind.saturating_add(due).saturating_sub(accepted),
@@ -175,6 +177,18 @@ mod tests {
         assert_eq!(windows_until_closed(30, 0, 1, |_| 1), None);
         // What it has read before does not help it.
         assert_eq!(windows_until_closed(30, 4 << 10, 1, |window| if window < 5 { 1 << 20 } else { 0 }), Some(6));
+    }
+
+    #[test]
+    fn output_that_the_transport_refuses_for_a_window_is_behind() {
+        let mut write_progress = WriteProgress::new(&Config::default());
+        write_progress.begin(1, 0, 100);
+        let look = Look { unacknowledged: 0, unsent: 100, written: 0, just_written: 0 };
+        assert_eq!(write_progress.look(1, look), Shown::Behind);
+        // It was queued during the window.
+        write_progress.begin(1, 0, 0);
+        assert_eq!(write_progress.look(1, look), Shown::Fast);
+        assert_eq!(write_progress.look(1, look), Shown::Behind);
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(crate) struct Past {
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     pub(crate) bytes_read: u64,
+    /// The server has read the end, or an error.
+    pub(crate) is_end_read: bool,
     pub(crate) bytes_written: u64,
     pub(crate) writes_of_zero: u64,
     /// The peer has reset it, or the network, before the server closed it.
@@ -114,6 +116,20 @@ impl Socket {
     #[cfg(test)]
     pub(crate) fn is_registered(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// Whether the next arrival is reported, or there is an event already.
+    pub(crate) fn is_input_armed(&self) -> bool {
+        match self.input {
+            Edge::Raised => true,
+            Edge::Armed => !self.is_read_closed() || self.past.is_end_read,
+            Edge::Reported => false,
+        }
+    }
+
+    /// Whether room is reported, or there is an event already.
+    pub(crate) fn is_room_armed(&self) -> bool {
+        self.room != Edge::Reported
     }
 
     /// Bytes that the peer has sent and the server has not read.
@@ -215,6 +231,7 @@ impl Socket {
             self.past.bytes_read += available as u64;
             return Ok(available);
         }
+        self.past.is_end_read |= self.is_read_closed();
         match (self.peer_has_finished, self.is_reset) {
             // Linux reports the FIN also when an RST came after it.
             (true, _) => Ok(0),

@@ -6,3 +6,4 @@ mod conn;
 mod messages;
 mod net;
 mod sim;
+mod transport;
