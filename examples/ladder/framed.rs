@@ -16,7 +16,7 @@
 //! …
 //!   FAILED  length-over-limit             2.06 s
 //!   FAILED  never-reads-memory            107 ms
-//!   FAILED  flood-beside                  765 ms
+//!   FAILED  flood-beside                  800 ms
 //!   FAILED  stalled-frame                 4.28 s
 //! …
 //!   came      nothing: it was still open after 2s

@@ -182,6 +182,27 @@ mod tests {
         IGNORED.lock().unwrap().push(client);
     }
 
+    /// Serves no other client while one floods, except for a moment: the flood paused, and the turn ended.
+    fn serve_floods_alone(mut client: TcpStream) {
+        static LOOP: Mutex<()> = Mutex::new(());
+        let (mut bytes, mut came) = ([0; 16 << 10], 0);
+        while let Ok(len @ 1..) = client.read(&mut bytes) {
+            let turn = LOOP.lock().unwrap();
+            let has_flooded = came > FLOOD;
+            came += len;
+            match (has_flooded, came > FLOOD) {
+                (false, false) if client.write_all(&bytes[..len]).is_err() => return,
+                (false, false) => {}
+                (false, true) => {
+                    thread::sleep(FIRST_TURN);
+                    drop(turn);
+                    thread::sleep(FLOOD_PAUSE);
+                }
+                (true, _) => while client.read(&mut bytes).is_ok_and(|len| len > 0) {},
+            }
+        }
+    }
+
     fn target(addr: SocketAddr) -> Target {
         Target {
             addr,
@@ -220,11 +241,25 @@ mod tests {
     const WHOLE: Duration = Duration::from_millis(300);
     /// What a minute has as well, behind the time in which cases are played.
     const SLACK: Duration = Duration::from_secs(3);
+    /// More bytes than a client sends that does not flood.
+    const FLOOD: usize = 16 << 10;
+    /// Ends after the bystander's first frame is there, and before it has waited for too long.
+    const FIRST_TURN: Duration = Duration::from_millis(400);
+    const FLOOD_PAUSE: Duration = Duration::from_millis(15);
 
     #[test]
     fn each_case_ends_in_time_with_a_server_that_sends_forever() {
         assert_each_case_ends("sends forever", server(send_forever));
         assert_each_case_ends("answers once and sends forever", server(answer_and_send_forever));
+    }
+
+    #[test]
+    fn flood_that_pauses_once_does_not_hide_a_missing_budget() {
+        let patience = Patience::new(Duration::from_secs(2), Duration::from_secs(20));
+        let mut target = Target { patience, ..target(server(serve_floods_alone)) };
+        let case = cases::all().find(|case| case.name == "flood-beside").unwrap();
+        let grade = Grade::of(&mut target, &[case], Level::Hardened);
+        assert_eq!(grade.failed(), 1, "{grade:?}");
     }
 
     #[test]
