@@ -1,5 +1,6 @@
 //! The memory, descriptors and processor time of the server's process, from `/proc`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -18,6 +19,26 @@ pub(crate) struct Memory {
     pub(crate) resident: u64,
     /// Allocated and writable, touched or not.
     pub(crate) data: u64,
+}
+
+/// What a thread has used of the processors.
+#[derive(Debug, PartialEq, Eq)]
+struct ThreadTimes {
+    id: i32,
+    /// It runs, or waits for a processor.
+    is_ready: bool,
+    /// In nanoseconds, as the next.
+    ran: u64,
+    /// How long it was ready and did not run, up to when it ran last.
+    waited: u64,
+}
+
+impl ThreadTimes {
+    fn of(path: &Path) -> Option<Self> {
+        let stat = Stat::from_file(path.join("stat")).ok()?;
+        let times = Schedstat::from_file(path.join("schedstat")).ok()?;
+        Some(Self { id: stat.pid, is_ready: stat.state == 'R', ran: times.sum_exec_runtime, waited: times.run_delay })
+    }
 }
 
 impl Process {
@@ -63,12 +84,27 @@ impl Process {
     /// How long all threads together have run, or were ready to run and waited for a processor; those that have ended do not
     /// count. `None` where the kernel does not report it.
     fn wanted_time(self) -> Option<Duration> {
-        let mut nanos = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.pid)).ok()? {
-            let times = Schedstat::from_file(task.ok()?.path().join("schedstat")).ok()?;
-            nanos += times.sum_exec_runtime + times.run_delay;
-        }
+        let nanos = self.threads()?.iter().map(|thread| thread.ran + thread.waited).sum();
         Some(Duration::from_nanos(nanos))
+    }
+
+    /// Waits until the threads that are ready to run have run: before that, the kernel counts their wait nowhere. Returns
+    /// whether they have.
+    fn ready_threads_have_run(self) -> bool {
+        let until = Instant::now() + STARVED_MAX;
+        let mut ready = self.threads().unwrap_or_default();
+        ready.retain(|thread| thread.is_ready);
+        while !ready.is_empty() && Instant::now() < until {
+            thread::sleep(LOOK);
+            let now = self.threads().unwrap_or_default();
+            ready.retain(|thread| now.contains(thread));
+        }
+        ready.is_empty()
+    }
+
+    fn threads(self) -> Option<Vec<ThreadTimes>> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?;
+        threads.map(|thread| ThreadTimes::of(&thread.ok()?.path())).collect()
     }
 
     /// The share of one processor that is used from now on, or waited for on a busy machine: the least of a few samples, so
@@ -78,6 +114,11 @@ impl Process {
         for _ in 0..SAMPLES {
             let (begun, used_before, wanted_before) = (Instant::now(), self.cpu_time()?, self.wanted_time());
             thread::sleep(SAMPLE);
+            if !self.ready_threads_have_run() {
+                // It has wanted a processor all the time.
+                least = least.min(1.0);
+                continue;
+            }
             let used = self.cpu_time()?.saturating_sub(used_before);
             let wanted = self.wanted_time().zip(wanted_before).map(|(now, before)| now.saturating_sub(before));
             least = least.min(used.max(wanted.unwrap_or_default()).as_secs_f64() / begun.elapsed().as_secs_f64());
@@ -112,9 +153,14 @@ const MILLIS_PER_TICK: u64 = 10;
 /// How long a sample of the processor time takes, and how many are taken at most.
 const SAMPLE: Duration = Duration::from_millis(300);
 const SAMPLES: u32 = 4;
+/// How long a thread that is ready to run may wait for a processor, and how often it is looked at.
+const STARVED_MAX: Duration = SAMPLE;
+const LOOK: Duration = Duration::from_millis(2);
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::process::{Child, Command};
+
     use super::*;
 
     #[test]
@@ -128,6 +174,37 @@ mod tests {
         assert!(process.descriptors().unwrap() >= before + 20);
         drop(held);
         assert!(process.descriptors_max().unwrap() >= 50);
+    }
+
+    /// A loop that never sleeps, on this processor only, killed when it is dropped.
+    struct Spinner(Child);
+
+    impl Spinner {
+        fn start(processor: &str, policy: &str) -> Self {
+            let mut command = Command::new("taskset");
+            command.args(["-c", processor, "chrt", policy, "0", "sh", "-c", "while :; do :; done"]);
+            Self(command.spawn().unwrap())
+        }
+    }
+
+    impl Drop for Spinner {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn spinning_process_without_a_processor_is_not_idle() {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+        let processor = allowed.split([',', '-']).next().unwrap();
+        // It runs for a moment, every few seconds. The others are dropped first, since it must run to end.
+        let starved = Spinner::start(processor, "--idle");
+        let _others = [(); 3].map(|()| Spinner::start(processor, "--other"));
+        thread::sleep(SAMPLE);
+        let share = Process::of(starved.0.id()).unwrap().cpu_share().unwrap();
+        assert!(share > IDLE_SHARE, "{share}");
     }
 
     #[test]
