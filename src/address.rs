@@ -9,9 +9,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 pub(crate) use crate::address::explained::is_mapped;
 pub(crate) use crate::address::unix::{UnixAddr, connect as connect_unix};
+
+use crate::config::{Config, ConfigError};
+use crate::options::{Limits, check_framing};
+use crate::wire::Framing;
 
 /// Holds an address to listen on or to dial.
 ///
@@ -113,6 +118,16 @@ impl From<SocketAddr> for Address {
 pub struct Dial {
     to: Targets,
     from: Option<IpAddr>,
+    // A box, so that a dial without options takes no room for them.
+    options: Option<Box<DialOptions>>,
+}
+
+/// What the connection has of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct DialOptions {
+    pub(crate) framing: Framing,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -125,7 +140,7 @@ impl Dial {
     /// Creates a dial to one address.
     #[must_use]
     pub fn to(addr: impl Into<Address>) -> Self {
-        Self { to: Targets::One(addr.into()), from: None }
+        Self { to: Targets::One(addr.into()), from: None, options: None }
     }
 
     /// Creates a dial to the first of several addresses that accepts.
@@ -140,7 +155,7 @@ impl Dial {
     /// [`DialError::NoAddress`]: crate::DialError::NoAddress
     #[must_use]
     pub fn any_of(addrs: Vec<SocketAddr>) -> Self {
-        Self { to: Targets::AnyOf(addrs.into()), from: None }
+        Self { to: Targets::AnyOf(addrs.into()), from: None, options: None }
     }
 
     /// Sets the local address to connect from. By default the kernel chooses. It has no effect on a Unix socket.
@@ -152,6 +167,41 @@ impl Dial {
     pub fn bind(mut self, ip: IpAddr) -> Self {
         self.from = Some(ip);
         self
+    }
+
+    /// Sets where a frame ends. Default [`Framing::default`]: a 4-byte big-endian length.
+    #[must_use]
+    pub fn framing(mut self, framing: impl Into<Framing>) -> Self {
+        self.options.get_or_insert_default().framing = framing.into();
+        self
+    }
+
+    /// Sets the limits of the connection. Default: those of the [`Config`](crate::Config).
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.get_or_insert_default().limits = Some(limits);
+        self
+    }
+
+    /// Sets how long an attempt to connect may take. Default: [`connect_timeout`](crate::ConfigBuilder::connect_timeout).
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.get_or_insert_default().timeout = Some(timeout);
+        self
+    }
+
+    /// Checks the options against the settings of a reactor.
+    pub(crate) fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        let Some(options) = &self.options else { return Ok(()) };
+        check_framing(options.framing)?;
+        if options.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(ConfigError::new("timeout", "0 s", "more than 0 s"));
+        }
+        options.limits.map_or(Ok(()), |limits| limits.check(config))
+    }
+
+    pub(crate) fn options(&self) -> Option<&DialOptions> {
+        self.options.as_deref()
     }
 
     /// Returns the local address, if one is set.

@@ -393,7 +393,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    fn new(setting: &'static str, observed: impl ToString, allowed: impl ToString) -> Self {
+    pub(crate) fn new(setting: &'static str, observed: impl ToString, allowed: impl ToString) -> Self {
         Self { setting, observed: observed.to_string(), allowed: allowed.to_string() }
     }
 

@@ -12,7 +12,7 @@ pub(crate) use crate::error::dial::{NotLocal, is_out_of_descriptors};
 
 use crate::address::Address;
 use crate::config::ConfigError;
-use crate::wire::FrameError;
+use crate::wire::{DecodeError, FrameError, LengthError};
 
 /// Reports why the reactor cannot start or continue. No peer can cause one.
 #[derive(Debug)]
@@ -76,8 +76,10 @@ pub enum CloseReason {
     },
     /// The peer reset the connection, or closed it while output was pending (`ECONNRESET`, `EPIPE`).
     Reset,
-    /// A header announced more than `max_payload` bytes.
+    /// A header announced more than `max_payload` bytes, or as many came without a delimiter.
     FrameTooLong(FrameError),
+    /// The length field of a frame was smaller than its adjustment allows.
+    InvalidLength(LengthError),
     /// No byte moved in either direction for `idle_timeout`.
     IdleTimeout,
     /// A frame was not complete within `frame_timeout` of its first byte.
@@ -121,6 +123,7 @@ pub enum CloseKind {
     TruncatedFrame,
     Reset,
     FrameTooLong,
+    InvalidLength,
     IdleTimeout,
     FrameTimeout,
     WriteTimeout,
@@ -138,11 +141,12 @@ pub enum CloseKind {
 
 impl CloseKind {
     /// Lists all kinds, in the order of their declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::PeerFinished,
         Self::TruncatedFrame,
         Self::Reset,
         Self::FrameTooLong,
+        Self::InvalidLength,
         Self::IdleTimeout,
         Self::FrameTimeout,
         Self::WriteTimeout,
@@ -166,6 +170,7 @@ impl CloseKind {
             Self::TruncatedFrame => "truncated frame",
             Self::Reset => "reset",
             Self::FrameTooLong => "frame too long",
+            Self::InvalidLength => "invalid length",
             Self::IdleTimeout => "idle timeout",
             Self::FrameTimeout => "frame timeout",
             Self::WriteTimeout => "write timeout",
@@ -205,6 +210,7 @@ impl CloseReason {
             Self::TruncatedFrame { .. } => CloseKind::TruncatedFrame,
             Self::Reset => CloseKind::Reset,
             Self::FrameTooLong(_) => CloseKind::FrameTooLong,
+            Self::InvalidLength(_) => CloseKind::InvalidLength,
             Self::IdleTimeout => CloseKind::IdleTimeout,
             Self::FrameTimeout => CloseKind::FrameTimeout,
             Self::WriteTimeout => CloseKind::WriteTimeout,
@@ -242,6 +248,7 @@ impl CloseReason {
             Self::TruncatedFrame { .. }
             | Self::Reset
             | Self::FrameTooLong(_)
+            | Self::InvalidLength(_)
             | Self::IdleTimeout
             | Self::FrameTimeout
             | Self::WriteTimeout
@@ -251,6 +258,15 @@ impl CloseReason {
                 CausedBy::Handler
             }
             Self::Evicted { .. } | Self::Reclaimed | Self::Drained | Self::Cut => CausedBy::Reactor,
+        }
+    }
+}
+
+impl From<DecodeError> for CloseReason {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooLong(error) => Self::FrameTooLong(error),
+            DecodeError::InvalidLength(error) => Self::InvalidLength(error),
         }
     }
 }
@@ -277,6 +293,7 @@ impl fmt::Display for CloseReason {
             }
             Self::Reset => f.write_str("the peer reset the connection"),
             Self::FrameTooLong(error) => error.fmt(f),
+            Self::InvalidLength(error) => error.fmt(f),
             Self::IdleTimeout => f.write_str("idle timeout: no bytes in either direction"),
             Self::FrameTimeout => f.write_str("frame timeout: the frame is incomplete"),
             Self::WriteTimeout => f.write_str("write timeout: the peer accepted too little of its pending output"),
@@ -308,12 +325,20 @@ pub enum SendError {
     Full,
     /// The connection has ended or is closing, or the id is stale.
     Closed,
-    /// The payload is longer than a header can announce.
+    /// The payload is longer than the length field can announce.
     TooLong {
         /// The length of the payload, in bytes.
         len: usize,
         /// The limit, in bytes.
         max: usize,
+    },
+    /// The payload is shorter than the bytes that the length field does not count, because of the
+    /// [adjustment](crate::wire::LengthPrefix::adjustment) of the framing.
+    TooShort {
+        /// The length of the payload, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        min: usize,
     },
     /// The memory limit has no room for the frame.
     ///
@@ -328,6 +353,7 @@ impl fmt::Display for SendError {
             Self::Full => f.write_str("the pending output has reached the high-water mark"),
             Self::Closed => f.write_str("the connection is closed"),
             Self::TooLong { len, max } => write!(f, "a payload of {len} bytes exceeds the limit of {max}"),
+            Self::TooShort { len, min } => write!(f, "a payload of {len} bytes is below the minimum of {min}"),
             Self::NoMemory => f.write_str("the memory limit has no room for the frame"),
         }
     }

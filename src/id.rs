@@ -30,3 +30,13 @@ pub struct TimerId {
     /// Distinguishes timers for the same instant.
     pub(crate) number: u64,
 }
+
+/// Identifies a listener of a reactor. It is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub(crate) u32);
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -126,6 +126,7 @@ pub mod load;
 #[doc(hidden)]
 pub mod micro;
 pub mod net;
+mod options;
 mod reach;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]
@@ -142,12 +143,14 @@ pub use crate::error::{
     AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused,
 };
 pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
-pub use crate::id::{ConnId, SourceId, TimerId};
+pub use crate::id::{ConnId, ListenerId, SourceId, TimerId};
 pub use crate::net::{Detached, Interest, Readiness};
+pub use crate::options::{Limits, ListenOptions};
 pub use crate::reach::Broadcast;
 pub use crate::reactor::drain_report::{CutConnection, DrainReport};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;
+pub use crate::reactor::listeners::Listening;
 pub use crate::reactor::stats::{Calls, Refused, Stats};
 pub use crate::reactor::{Reactor, Turn};
 

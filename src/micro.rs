@@ -22,14 +22,14 @@ use crate::reactor::log_limit::LogLimit;
 use crate::reactor::stats::Stats;
 use crate::reactor::traced::Traced;
 use crate::wire::encode_header;
-use crate::wire::{Decoded, decode};
+use crate::wire::{Decode, Decoded, Enclosure, U32Be};
 
 /// Returns how many whole frames are at the front of `bytes`, which are at most a chunk.
 #[must_use]
 pub fn decode_all(mut bytes: &[u8]) -> usize {
     let max_payload = Config::default().max_payload;
     let mut frames = 0;
-    while let Ok(Decoded::Frame { frame_len }) = decode(bytes, max_payload) {
+    while let Ok(Decoded::Frame { frame_len, .. }) = U32Be.decode(bytes, 0, max_payload) {
         frames += 1;
         bytes = &bytes[frame_len..];
     }
@@ -54,8 +54,8 @@ impl Queue {
 
     /// Queues a frame.
     pub fn append(&mut self, payload: &[u8]) {
-        let header = encode_header(payload.len() as u32);
-        self.output.append_frame(header, payload, usize::MAX, &mut self.pool);
+        let enclosure = Enclosure::of_head(&encode_header(payload.len() as u32));
+        self.output.append_frame(&enclosure, payload, usize::MAX, &mut self.pool);
     }
 
     /// Writes whenever the socket is writable, until everything is sent. Returns how often it was writable.
@@ -85,10 +85,11 @@ pub struct Echoing {
 
 impl Default for Echoing {
     fn default() -> Self {
-        let shared = Shared::new(&Config::default(), beginning());
+        let mut shared = Shared::new(&Config::default(), beginning());
+        let conn = Conn::new(shared.profiles.acquire_usual());
         let read_buffer = ReadBuffer::new();
         let others = Connections::new(&Config::default(), beginning());
-        Self { conn: Conn::new(), read_buffer, shared, stats: Stats::default(), others, limit: LogLimit::new(0, 0) }
+        Self { conn, read_buffer, shared, stats: Stats::default(), others, limit: LogLimit::new(0, 0) }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::conn::frame::Frame;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::error::{DialRefused, SendError, TimerRefused};
-use crate::id::{ConnId, TimerId};
+use crate::id::{ConnId, ListenerId, TimerId};
 
 /// Counts the connections of a broadcast, by its result for each.
 ///
@@ -21,6 +21,8 @@ pub struct Broadcast {
     pub full: usize,
     /// Connections for which the memory limit had no room ([`SendError::NoMemory`]).
     pub no_memory: usize,
+    /// Connections whose framing cannot announce the length of the payload ([`SendError::TooLong`], [`SendError::TooShort`]).
+    pub unfit: usize,
     /// Connections that are closing, or have ended in this turn ([`SendError::Closed`]).
     pub gone: usize,
 }
@@ -56,9 +58,11 @@ pub(crate) trait Reach {
     /// both together. Returns whether there is room.
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;
     fn command(&mut self, id: ConnId, command: Command) -> bool;
-    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused>;
+    fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused>;
     fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;
     fn cancel_timer(&mut self, timer: TimerId) -> bool;
+    /// Stops listening on an address, or on all.
+    fn unlisten(&mut self, id: Option<ListenerId>);
     fn end(&mut self, end: End);
 }
 
@@ -69,6 +73,6 @@ pub(crate) fn count(reached: &mut Broadcast, sent: Result<(), SendError>) {
         Err(SendError::Full) => reached.full += 1,
         Err(SendError::NoMemory) => reached.no_memory += 1,
         Err(SendError::Closed) => reached.gone += 1,
-        Err(SendError::TooLong { .. }) => {}
+        Err(SendError::TooLong { .. } | SendError::TooShort { .. }) => reached.unfit += 1,
     }
 }

@@ -82,6 +82,12 @@ impl Chunk {
         }
     }
 
+    /// Discards all but the first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        debug_assert!(len <= self.len());
+        self.end = self.start + len as u32;
+    }
+
     pub(crate) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;

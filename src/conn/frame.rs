@@ -2,9 +2,9 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use crate::conn::chunk::Chunk;
-use crate::wire::HEADER_LEN;
+use crate::conn::chunk::{Chunk, ChunkPool};
 
 /// Gives a handler access to one complete frame.
 ///
@@ -13,9 +13,11 @@ use crate::wire::HEADER_LEN;
 #[derive(Debug)]
 pub struct Frame<'a> {
     pub(crate) body: Body<'a>,
+    /// The place of the payload among the bytes of the frame.
+    pub(crate) payload: Range<usize>,
 }
 
-/// The bytes of a frame, header first.
+/// The bytes of a frame, with its header or delimiter.
 #[derive(Debug)]
 pub(crate) enum Body<'a> {
     /// One piece, at the offset `at` of the read buffer.
@@ -56,7 +58,7 @@ impl Frame<'_> {
     /// Returns the length of the payload, in bytes.
     #[must_use]
     pub fn payload_len(&self) -> usize {
-        self.frame_len() - HEADER_LEN
+        self.payload.len()
     }
 
     pub(crate) fn frame_len(&self) -> usize {
@@ -73,9 +75,43 @@ impl Frame<'_> {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         match &self.body {
-            Body::Whole { bytes, .. } => &bytes[HEADER_LEN..],
-            Body::Large { chunks, joined, frame_len } => &joined.bytes(chunks, *frame_len)[HEADER_LEN..],
+            Body::Whole { bytes, .. } => &bytes[self.payload.clone()],
+            Body::Large { chunks, joined, frame_len } => &joined.bytes(chunks, *frame_len)[self.payload.clone()],
         }
+    }
+
+    /// Returns the bytes before the payload: the length field, and what is before it by its
+    /// [offset](crate::wire::LengthPrefix::offset). It is empty if the payload includes them, or if there is no header.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        let header = ..self.payload.start;
+        match &self.body {
+            Body::Whole { bytes, .. } => &bytes[header],
+            // The chunk in which the header was decoded.
+            Body::Large { chunks, .. } => chunks.front().map_or(&[], |first| &first.as_slice()[header]),
+        }
+    }
+
+    /// Takes the chunks of a large frame, without the bytes around its payload.
+    pub(crate) fn take_payload_chunks(&mut self, pool: &mut ChunkPool) -> Option<VecDeque<Chunk>> {
+        let Body::Large { chunks, frame_len, .. } = &mut self.body else { return None };
+        let mut taken = std::mem::take(*chunks);
+        if let Some(first) = taken.front_mut() {
+            first.consume(self.payload.start);
+        }
+        let mut surplus = *frame_len - self.payload.end;
+        while let Some(last) = taken.back_mut().filter(|_| surplus > 0) {
+            let len = last.len().min(surplus);
+            last.truncate(last.len() - len);
+            surplus -= len;
+            if last.is_empty() {
+                taken.pop_back().into_iter().for_each(|chunk| pool.release(chunk));
+            }
+        }
+        if taken.front().is_some_and(Chunk::is_empty) {
+            taken.pop_front().into_iter().for_each(|chunk| pool.release(chunk));
+        }
+        Some(taken)
     }
 
     /// Returns the pieces of the payload in order, without a copy. A frame of up to 68 KiB is one piece.
@@ -84,10 +120,16 @@ impl Frame<'_> {
             Body::Whole { bytes, .. } => (Some(*bytes), None),
             Body::Large { chunks, .. } => (None, Some(chunks.iter().map(Chunk::as_slice))),
         };
-        // The first piece begins with the header: a large frame begins with the chunk in which its header was decoded.
-        whole.into_iter().chain(chunks.into_iter().flatten()).enumerate().map(|(index, piece)| match index {
-            0 => &piece[HEADER_LEN..],
-            _ => piece,
-        })
+        let Range { start, end } = self.payload;
+        let mut at = 0;
+        let pieces = whole.into_iter().chain(chunks.into_iter().flatten()).map(move |piece| {
+            let within = |place: usize| place.saturating_sub(at).min(piece.len());
+            let part = &piece[within(start)..within(end)];
+            at += piece.len();
+            part
+        });
+        let is_whole = matches!(self.body, Body::Whole { .. });
+        // A delimiter may be all of the last chunk.
+        pieces.filter(move |piece| is_whole || !piece.is_empty())
     }
 }

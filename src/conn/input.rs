@@ -8,8 +8,9 @@ use std::ops::Range;
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool};
 use crate::conn::frame::{Body, Frame};
 use crate::conn::io::{Budget, Readiness, Transport};
+use crate::conn::profile::Rules;
 use crate::error::CloseReason;
-use crate::wire::{Decoded, FrameError, decode};
+use crate::wire::{Decode, DecodeError, Decoded};
 
 /// The buffer that every connection reads into. Between turns it is empty.
 ///
@@ -26,13 +27,15 @@ pub(crate) struct ReadBuffer {
     pub(crate) echo: Range<usize>,
     /// Where the next frame begins.
     next: usize,
+    /// How many undelivered bytes were searched for a delimiter.
+    searched: usize,
     /// Where the received bytes end.
     end: usize,
 }
 
 impl ReadBuffer {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; CHUNK_LEN].into_boxed_slice(), echo: 0..0, next: 0, end: 0 }
+        Self { bytes: vec![0; CHUNK_LEN].into_boxed_slice(), echo: 0..0, next: 0, searched: 0, end: 0 }
     }
 
     /// Whether no bytes are undelivered.
@@ -56,9 +59,10 @@ impl ReadBuffer {
         &self.bytes[self.echo.clone()]
     }
 
-    /// Restores the input that was saved after the last turn.
-    pub(crate) fn restore(&mut self, saved: Chunk, pool: &mut ChunkPool) {
+    /// Restores the input that was saved after the last turn, of which some was searched for a delimiter.
+    pub(crate) fn restore(&mut self, saved: Chunk, searched: usize, pool: &mut ChunkPool) {
         Range { start: self.next, end: self.end } = pool.restore(saved, &mut self.bytes);
+        self.searched = searched;
         self.echo = self.next..self.next;
     }
 
@@ -96,15 +100,35 @@ impl ReadBuffer {
 
     /// The frames in the buffer, of which at most `budget` may be delivered; and the bytes and the echo range, for replies.
     #[inline]
-    pub(crate) fn frames(&mut self, budget: usize, max_payload: u32) -> (Frames<'_>, &[u8], &mut Range<usize>) {
+    pub(crate) fn frames<D: Decode>(
+        &mut self,
+        decoder: D,
+        budget: usize,
+        max_payload: u32,
+    ) -> (Frames<'_, D>, &[u8], &mut Range<usize>) {
         let bytes = &self.bytes[..self.end];
-        (Frames { bytes, next: self.next, budget, max_payload, stopped: Stopped::Incomplete }, bytes, &mut self.echo)
+        let Self { next, searched, .. } = *self;
+        let frames = Frames { bytes, next, searched, budget, decoder, max_payload, stopped: Stopped::INCOMPLETE };
+        (frames, bytes, &mut self.echo)
     }
 
-    /// Notes that frames were delivered up to `next`.
+    /// Notes that frames were delivered up to `next`, and how many bytes after that were searched for a delimiter.
     #[inline]
-    pub(crate) fn delivered(&mut self, next: usize) {
-        self.next = next;
+    pub(crate) fn delivered(&mut self, next: usize, searched: usize) {
+        (self.next, self.searched) = (next, searched);
+    }
+
+    /// Notes that the framing has changed: no byte was searched for its delimiter.
+    pub(crate) fn search_anew(&mut self) {
+        self.searched = 0;
+    }
+
+    /// Puts bytes into the empty buffer.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        debug_assert!(self.is_empty() && bytes.len() <= self.bytes.len());
+        self.bytes[..bytes.len()].copy_from_slice(bytes);
+        (self.next, self.end) = (0, bytes.len());
+        self.echo = 0..0;
     }
 
     /// Writes the frames to be echoed, as far as the socket and the budget permit.
@@ -132,13 +156,14 @@ impl ReadBuffer {
     }
 
     pub(crate) fn clear(&mut self) {
-        (self.next, self.end) = (0, 0);
+        (self.next, self.searched, self.end) = (0, 0, 0);
         self.echo = 0..0;
     }
 
     /// The length of the frame at the front, if it is whole.
-    pub(crate) fn next_len(&self, max_payload: u32) -> Result<usize, Stopped> {
-        next_len(&self.bytes[self.next..self.end], max_payload)
+    pub(crate) fn next_len(&self, rules: &Rules) -> Result<usize, Stopped> {
+        let next = decode(rules.framing, &self.bytes[self.next..self.end], self.searched, rules.max_payload);
+        next.map(|(frame_len, _)| frame_len)
     }
 
     /// Moves the undelivered bytes to the front.
@@ -151,24 +176,35 @@ impl ReadBuffer {
     }
 }
 
+/// The length of the whole frame at the front of `bytes`, and the place of its payload.
 #[inline]
-pub(crate) fn next_len(bytes: &[u8], max_payload: u32) -> Result<usize, Stopped> {
-    match decode(bytes, max_payload) {
-        Ok(Decoded::Frame { frame_len }) => Ok(frame_len),
-        Ok(Decoded::Partial { frame_len }) if frame_len <= CHUNK_LEN => Err(Stopped::Incomplete),
-        Ok(Decoded::Partial { frame_len }) => Err(Stopped::Large { frame_len }),
+pub(crate) fn decode<D: Decode>(
+    decoder: D,
+    bytes: &[u8],
+    searched: usize,
+    max_payload: u32,
+) -> Result<(usize, Range<usize>), Stopped> {
+    match decoder.decode(bytes, searched, max_payload) {
+        Ok(Decoded::Frame { frame_len, payload }) => Ok((frame_len, payload)),
+        Ok(Decoded::Partial { frame_len: Some(frame_len), payload_start, .. }) if frame_len > CHUNK_LEN => {
+            Err(Stopped::Large { frame_len, payload_start })
+        }
+        Ok(Decoded::Partial { frame_len: None, .. }) if bytes.len() == CHUNK_LEN => Err(Stopped::Endless),
+        Ok(Decoded::Partial { searched, .. }) => Err(Stopped::Incomplete { searched }),
         Err(error) => Err(Stopped::Invalid(error)),
     }
 }
 
 /// The whole frames in the read buffer, one after the other.
 #[derive(Debug)]
-pub(crate) struct Frames<'a> {
+pub(crate) struct Frames<'a, D> {
     bytes: &'a [u8],
-    // A value, not a reference to the buffer's: each header is found through `next`, so it belongs in a register.
+    // Values, not references to the buffer's: each header is found through `next`, so it belongs in a register.
     pub(crate) next: usize,
+    pub(crate) searched: usize,
     /// How many more may be delivered in this turn.
     pub(crate) budget: usize,
+    decoder: D,
     max_payload: u32,
     pub(crate) stopped: Stopped,
 }
@@ -176,35 +212,51 @@ pub(crate) struct Frames<'a> {
 /// Why no further frame is delivered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Stopped {
-    /// More bytes are needed, or the handler wants no more frames.
-    Incomplete,
+    /// More bytes are needed, or the handler wants no more frames. So many bytes were searched for a delimiter.
+    Incomplete { searched: usize },
     /// A frame longer than a chunk begins.
-    Large { frame_len: usize },
-    /// The header is refused.
-    Invalid(FrameError),
+    Large { frame_len: usize, payload_start: usize },
+    /// A frame fills the buffer, and its delimiter is not found.
+    Endless,
+    /// The bytes are no frame.
+    Invalid(DecodeError),
     /// Pending output has reached the high-water mark.
     OutputFull,
     /// The frame budget is spent.
     BudgetSpent,
 }
 
-impl<'a> Frames<'a> {
-    /// The length of the next frame, if it is whole.
+impl Stopped {
+    pub(crate) const INCOMPLETE: Self = Self::Incomplete { searched: 0 };
+
+    /// How many bytes of the next frame were searched for a delimiter.
     #[inline]
-    pub(crate) fn next_len(&self) -> Result<usize, Stopped> {
-        next_len(&self.bytes[self.next..], self.max_payload)
+    pub(crate) fn searched(&self) -> usize {
+        match self {
+            Self::Incomplete { searched } => *searched,
+            Self::Large { .. } | Self::Endless | Self::Invalid(_) | Self::OutputFull | Self::BudgetSpent => 0,
+        }
+    }
+}
+
+impl<'a, D: Decode> Frames<'a, D> {
+    /// The length of the next frame, if it is whole, and the place of its payload.
+    #[inline]
+    pub(crate) fn next_len(&self) -> Result<(usize, Range<usize>), Stopped> {
+        decode(self.decoder, &self.bytes[self.next..], self.searched, self.max_payload)
     }
 
     /// Takes the next frame, whose [length](Self::next_len) is `frame_len`, unless the budget is spent.
     #[inline]
-    pub(crate) fn take(&mut self, frame_len: usize) -> Result<Frame<'a>, Stopped> {
+    pub(crate) fn take(&mut self, frame_len: usize, payload: Range<usize>) -> Result<Frame<'a>, Stopped> {
         if self.budget == 0 {
             return Err(Stopped::BudgetSpent);
         }
         self.budget -= 1;
         let at = self.next;
         self.next += frame_len;
-        Ok(Frame { body: Body::Whole { bytes: &self.bytes[at..at + frame_len], at } })
+        self.searched = 0;
+        Ok(Frame { body: Body::Whole { bytes: &self.bytes[at..at + frame_len], at }, payload })
     }
 }
 

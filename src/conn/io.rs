@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 
-use crate::conn::limits::Limits;
+use crate::conn::budgets::Budgets;
 use crate::error::CloseReason;
 
 /// A nonblocking byte stream in both directions: a socket, or a layer on top of one, such as TLS.
@@ -342,11 +342,11 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(limits: &Limits, allowance: usize) -> Self {
+    pub(crate) fn new(budgets: &Budgets, allowance: usize) -> Self {
         Self {
-            read_bytes: limits.read_budget_bytes,
-            write_bytes: limits.write_budget_bytes,
-            frames: limits.frame_budget,
+            read_bytes: budgets.read_budget_bytes,
+            write_bytes: budgets.write_budget_bytes,
+            frames: budgets.frame_budget,
             allowance,
             read_allowance: allowance.div_ceil(2),
             bytes_in: 0,

@@ -1,8 +1,10 @@
 //! A frame that is longer than a chunk: it is collected in several chunks, and read straight into them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, capacity_for};
+use crate::wire::{Delimiter, Framing};
 
 /// A part of a frame that is longer than a chunk.
 #[derive(Debug)]
@@ -12,13 +14,56 @@ pub(crate) struct LargeFrame {
     // Invariant: the sum of the chunks' capacities.
     pub(crate) capacity: usize,
     received: usize,
+    /// The length of the frame; while its delimiter is searched for, the most that it can be.
     pub(crate) frame_len: usize,
+    payload_start: usize,
+    /// The length of what follows the payload.
+    trailer_len: usize,
+    pub(crate) framing: Framing,
+    /// What ends the frame, if that is not its length, until it is found.
+    delimiter: Option<Delimiter>,
 }
 
 impl LargeFrame {
-    pub(crate) fn new(first: Chunk, frame_len: usize) -> Self {
+    pub(crate) fn new(first: Chunk, frame_len: usize, payload_start: usize, framing: Framing) -> Self {
         debug_assert!(first.len() < frame_len);
-        Self { capacity: first.capacity(), received: first.len(), chunks: VecDeque::from([first]), frame_len }
+        let delimiter = match framing {
+            Framing::Delimiter(delimiter) => Some(delimiter),
+            Framing::LengthPrefix(_) | Framing::Exact(_) | Framing::Raw => None,
+        };
+        let (capacity, received, chunks) = (first.capacity(), first.len(), VecDeque::from([first]));
+        Self { chunks, capacity, received, frame_len, payload_start, trailer_len: 0, framing, delimiter }
+    }
+
+    /// The delimiter, if the frame cannot be longer and its end is not found.
+    pub(crate) fn endless(&self) -> Option<Delimiter> {
+        self.delimiter.filter(|_| self.missing() == 0)
+    }
+
+    /// Looks for the delimiter in the last `len` bytes, and ends the frame behind it. Returns the bytes that follow, which are
+    /// removed.
+    pub(crate) fn find_end(&mut self, len: usize) -> Option<Vec<u8>> {
+        let delimiter = self.delimiter?;
+        let (last, before) = {
+            let mut chunks = self.chunks.iter().rev().map(Chunk::as_slice);
+            // A delimiter may have begun in the chunk before. Each chunk but the last is longer than a delimiter.
+            (chunks.next()?, chunks.next().unwrap_or(&[]))
+        };
+        let end = delimiter.find(before, last, last.len() - len)?;
+        self.trailer_len = delimiter.trailer_len(before, &last[..end]);
+        let rest = last[end..].to_vec();
+        if let Some(last) = self.chunks.back_mut() {
+            last.truncate(end);
+        }
+        self.received -= rest.len();
+        self.frame_len = self.received;
+        self.delimiter = None;
+        Some(rest)
+    }
+
+    /// The place of the payload in the whole frame.
+    pub(crate) fn payload(&self) -> Range<usize> {
+        self.payload_start..self.frame_len - self.trailer_len
     }
 
     pub(crate) fn received(&self) -> usize {

@@ -6,18 +6,22 @@
 //! Read [`state`] first, then [`turn`], [`input`] and [`output`]. This type is `Conn`, because `Connection` is what a
 //! handler sees of it.
 
+pub(crate) mod budgets;
 pub(crate) mod buffers;
+#[cfg(any(test, feature = "fuzzing"))]
+mod checks;
 pub(crate) mod chunk;
+pub(crate) mod flags;
 pub(crate) mod frame;
 pub(crate) mod handover;
 pub(crate) mod input;
 pub(crate) mod io;
 pub(crate) mod large;
-pub(crate) mod limits;
 pub(crate) mod output;
 pub(crate) mod payloads;
 pub(crate) mod pending;
 pub(crate) mod piece;
+pub(crate) mod profile;
 pub(crate) mod shared;
 pub(crate) mod sink;
 pub(crate) mod state;
@@ -28,29 +32,26 @@ use std::time::Instant;
 
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::capacity_for;
+use crate::conn::flags::{Flag, Flags};
 use crate::conn::frame::{Body, Frame};
 use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
 use crate::conn::payloads::SharedPayload;
+use crate::conn::profile::{ProfileId, Rules};
 use crate::conn::shared::Shared;
-use crate::conn::sink::{Drain, Flow, Replies, Verdict};
+use crate::conn::sink::{Drain, Replies, Verdict};
 use crate::conn::state::{DrainStage, State};
 use crate::error::{CloseReason, SendError};
-use crate::wire::HEADER_LEN;
 
 #[derive(Debug)]
 pub(crate) struct Conn {
     state: State,
     /// What the kernel has reported and was not used up.
     readiness: Readiness,
-    flow: Flow,
-    /// The next turn calls the handler's `on_wake`.
-    is_woken: bool,
-    /// The next turn looks for the peer's FIN or RST even if no frame may be delivered.
-    is_looking: bool,
-    /// Its output is measured over a window of the write timeout.
-    is_watched: bool,
+    flags: Flags,
     drain: DrainStage,
+    /// Its framing and its limits.
+    profile: ProfileId,
     /// Bytes written since [`take_written`](Self::take_written), or the most that may be unacknowledged.
     written: u32,
     // Invariant: present exactly while a frame is incomplete or waits, or output is pending.
@@ -64,16 +65,15 @@ pub(crate) const UNWATCHED_BYTES_MAX: u32 = 64 << 10;
 const WATCHED_BYTES_MIN: usize = 16 << 10;
 
 impl Conn {
-    pub(crate) fn new() -> Self {
+    /// Takes one user of the profile over, and releases it with [`release_profile`](Self::release_profile).
+    pub(crate) fn new(profile: ProfileId) -> Self {
         Self {
             state: State::Open,
             // A new socket is writable; the first event reports whether it is readable.
             readiness: Readiness { writable: true, ..Readiness::default() },
-            flow: Flow { is_paused: false, pause_input_when_full: true },
-            is_woken: false,
-            is_looking: false,
-            is_watched: false,
+            flags: Flags::of_new(),
             drain: DrainStage::NotBegun,
+            profile,
             written: 0,
             buffers: None,
         }
@@ -95,7 +95,7 @@ impl Conn {
     pub(crate) fn finish(&mut self) {
         self.state.finish_requested();
         // Its input has no replies that could add to its output.
-        self.flow.pause_input_when_full = false;
+        self.flags.set(Flag::PausesWhenFull, false);
     }
 
     /// Closes immediately; pending output is lost.
@@ -123,7 +123,7 @@ impl Conn {
     pub(crate) fn is_awaited(&self) -> bool {
         match self.drain {
             DrainStage::Awaiting => true,
-            DrainStage::Delivering => self.flow.is_paused,
+            DrainStage::Delivering => self.flags.has(Flag::Paused),
             DrainStage::NotBegun | DrainStage::Done => false,
         }
     }
@@ -150,7 +150,7 @@ impl Conn {
             | State::Lingering { .. }
             | State::Closed(_) => false,
         };
-        is_open && self.buffers.is_none() && !self.is_woken && self.drain == DrainStage::NotBegun
+        is_open && self.buffers.is_none() && !self.flags.has(Flag::Woken) && self.drain == DrainStage::NotBegun
     }
 
     /// Whether the peer's FIN was read, and the handler has not closed yet.
@@ -163,29 +163,31 @@ impl Conn {
         // Nothing of a large frame is read while reading is paused, so only events report what is there.
         self.readiness.readable |= !(self.is_input_large() && self.is_input_paused());
         self.readiness.writable = true;
-        self.is_looking = true;
+        self.flags.set(Flag::Looking, true);
     }
 
     /// Pauses or resumes the delivery of frames.
     pub(crate) fn pause(&mut self, is_paused: bool) {
-        self.flow.is_paused = is_paused;
+        self.flags.set(Flag::Paused, is_paused);
     }
 
     /// Sets whether pending output pauses reading.
     pub(crate) fn pause_input_when_full(&mut self, pauses: bool) {
-        self.flow.pause_input_when_full = pauses;
+        self.flags.set(Flag::PausesWhenFull, pauses);
     }
 
     /// Lets the next turn call the handler's `on_wake`.
     pub(crate) fn wake(&mut self) {
-        self.is_woken = true;
+        self.flags.set(Flag::Woken, true);
     }
 
     /// Whether there is something to do that no event will announce.
     pub(crate) fn wants_turn(&self) -> bool {
         let has_output = self.unsent_bytes() > 0;
         let has_frames = self.buffers.as_ref().is_some_and(|buffers| buffers.input.has_frames());
-        let has_input = || if self.is_input_paused() { self.is_looking } else { has_frames || self.readiness.readable };
+        let has_input = || {
+            if self.is_input_paused() { self.flags.has(Flag::Looking) } else { has_frames || self.readiness.readable }
+        };
         match self.state {
             State::Open => (has_output && self.readiness.writable) || has_input() || self.has_low_water_to_report(),
             // FIN is sent in the turn that flushes the output, unless the transport waits for an event.
@@ -220,12 +222,12 @@ impl Conn {
     /// without a deadline.
     #[inline]
     pub(crate) fn is_to_be_watched(&self) -> bool {
-        !self.is_watched && (self.written >= UNWATCHED_BYTES_MAX || self.write_since().is_some())
+        !self.is_watched() && (self.written >= UNWATCHED_BYTES_MAX || self.write_since().is_some())
     }
 
     /// Whether its output is measured over a window of the write timeout.
     pub(crate) fn is_watched(&self) -> bool {
-        self.is_watched
+        self.flags.has(Flag::Watched)
     }
 
     /// Postpones measuring its output if its last turn wrote little, nothing is unsent and little is unacknowledged. Returns
@@ -248,7 +250,7 @@ impl Conn {
 
     /// Starts or stops measuring its output.
     pub(crate) fn watch(&mut self, is_watched: bool) {
-        self.is_watched = is_watched;
+        self.flags.set(Flag::Watched, is_watched);
     }
 
     /// Bytes written since the last call. 4 GiB - 1 stands for more.
@@ -269,7 +271,7 @@ impl Conn {
     /// The state's name, for a log line.
     pub(crate) fn state_name(&self) -> &'static str {
         let is_open = self.state == State::Open;
-        match (is_open && self.flow.is_paused, is_open && self.is_input_paused()) {
+        match (is_open && self.flags.has(Flag::Paused), is_open && self.is_input_paused()) {
             (true, _) => "Open (paused by the handler)",
             (false, true) => "Open (paused by backpressure)",
             (false, false) if is_open && self.is_draining() => "Open (draining)",
@@ -285,13 +287,13 @@ impl Conn {
     /// Whether no frame may be delivered for now: backpressure, or the handler has paused.
     #[inline]
     pub(crate) fn is_input_paused(&self) -> bool {
-        self.flow.is_paused || self.is_full()
+        self.flags.has(Flag::Paused) || self.is_full()
     }
 
     /// Whether pending output pauses reading.
     #[inline]
     fn is_full(&self) -> bool {
-        self.flow.pause_input_when_full && self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full())
+        self.flags.has(Flag::PausesWhenFull) && self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full())
     }
 
     fn is_input_large(&self) -> bool {
@@ -338,7 +340,7 @@ impl Conn {
     /// Rule: a message that finds no room is lost for its sender. No connection ends because of it, neither this one nor
     /// another.
     pub(crate) fn send(&mut self, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
-        let needed = self.room_needed(HEADER_LEN + payload.len());
+        let needed = self.room_needed(self.enclosure_len_max(shared) + payload.len());
         self.send_with(shared, needed, |replies| replies.reply(payload))
     }
 
@@ -348,22 +350,28 @@ impl Conn {
         payload: &mut SharedPayload<'_>,
         shared: &mut Shared,
     ) -> Result<(), SendError> {
-        let needed = payload.room_needed(|len| self.room_needed(len));
+        let needed = payload.room_needed(self.enclosure_len_max(shared), |len| self.room_needed(len));
         self.send_with(shared, needed, |replies| replies.reply_shared(payload))
     }
 
     /// The same for the frame of another connection. It is moved if it is large, and then needs no room. Consumes nothing of
     /// it unless it is queued.
     pub(crate) fn send_frame(&mut self, frame: &mut Frame<'_>, shared: &mut Shared) -> Result<(), SendError> {
-        match frame.body {
-            Body::Whole { .. } => self.send(frame.payload(), shared),
-            Body::Large { .. } => {
-                self.send_with(shared, 0, |replies| replies.queue_frame(frame))?;
-                // The chunks belong to the receiver.
-                shared.delivering_bytes = 0;
-                Ok(())
-            }
+        let needed = match frame.body {
+            Body::Whole { bytes, .. } => self.room_needed(self.enclosure_len_max(shared) + bytes.len()),
+            Body::Large { .. } => 0,
+        };
+        self.send_with(shared, needed, |replies| replies.forward(frame))?;
+        if matches!(frame.body, Body::Large { .. }) {
+            // The chunks belong to the receiver.
+            shared.delivering.capacity = 0;
         }
+        Ok(())
+    }
+
+    /// The most bytes around the payload of a reply.
+    fn enclosure_len_max(&self, shared: &Shared) -> usize {
+        shared.profiles.rules(self.profile).enclosure_len_max()
     }
 
     /// The most capacity that is needed to queue copies of `len` bytes.
@@ -391,10 +399,22 @@ impl Conn {
 
     /// Calls `callback` outside the delivery of frames from the read buffer, and acts on what it wants.
     pub(crate) fn with_replies<R>(&mut self, shared: &mut Shared, callback: impl FnOnce(&mut Replies<'_>) -> R) -> R {
+        let mut rules = shared.profiles.rules(self.profile);
+        self.with_replies_by(&mut rules, shared, callback)
+    }
+
+    /// The same with the rules of its profile at hand.
+    fn with_replies_by<R>(
+        &mut self,
+        rules: &mut Rules,
+        shared: &mut Shared,
+        callback: impl FnOnce(&mut Replies<'_>) -> R,
+    ) -> R {
         let mut verdict = self.verdict();
         let mut echo = 0..0;
-        let mut replies = Replies::new(&[], &mut echo, &mut self.buffers, shared, &mut self.flow, &mut verdict);
+        let mut replies = Replies::new(&[], &mut echo, &mut self.buffers, shared, &mut self.flags, rules, &mut verdict);
         let outcome = callback(&mut replies);
+        self.profile = rules.profile;
         self.obey(verdict);
         outcome
     }
@@ -402,6 +422,15 @@ impl Conn {
     /// The verdict with which a callback begins.
     fn verdict(&self) -> Verdict {
         if self.state.takes_output() { Verdict::Continue } else { Verdict::Finish }
+    }
+
+    pub(crate) fn profile(&self) -> ProfileId {
+        self.profile
+    }
+
+    /// Releases its profile, at its end.
+    pub(crate) fn release_profile(&mut self, shared: &mut Shared) {
+        shared.profiles.release(self.profile);
     }
 
     fn obey(&mut self, verdict: Verdict) {
@@ -424,7 +453,7 @@ impl Conn {
     fn turn_ended(&mut self, has_frames: bool, delivered: bool, written: bool, shared: &mut Shared) {
         let (takes_frames, is_full) = (self.state.takes_frames(), self.is_full());
         let is_unread = self.is_input_paused() && self.readiness.readable;
-        let is_finished = takes_frames && self.flow.is_paused && self.readiness.read_closed;
+        let is_finished = takes_frames && self.flags.has(Flag::Paused) && self.readiness.read_closed;
         let Some(Buffers { input, output, .. }) = self.buffers.as_deref_mut() else { return };
         input.turn_ended(has_frames, delivered, is_unread, is_finished, shared.now);
         let is_pause = output.turn_ended(takes_frames && is_full, written, shared.now);
@@ -450,40 +479,5 @@ impl Conn {
     pub(crate) fn write_since(&self) -> Option<Instant> {
         let (stalled, finished) = (self.stalled_since(), self.finished_since());
         stalled.zip(finished).map(|(stalled, finished)| stalled.min(finished)).or(stalled).or(finished)
-    }
-}
-
-#[cfg(any(test, feature = "fuzzing"))]
-impl Conn {
-    /// How many pieces of shared payloads are pending, and the whole of those payloads, in bytes.
-    #[cfg(test)]
-    pub(crate) fn shared_counts(&self) -> (usize, usize) {
-        self.buffers.as_ref().map_or((0, 0), |buffers| buffers.output.shared_counts())
-    }
-
-    /// What must be true between two turns.
-    pub(crate) fn check(&self, limits: &limits::Limits) {
-        let Some(Buffers { input, output, .. }) = self.buffers.as_deref() else { return };
-        // One that was aborted outside a turn is released when its slot is freed.
-        let is_empty = self.buffers.as_ref().is_some_and(|buffers| buffers.is_empty());
-        assert!(self.closed().is_some() || !is_empty, "an idle connection owns no buffer: {self:?}");
-        let (capacity, len) = (input.capacity(), input.len());
-        assert!(capacity <= 2 * len + 4_096, "{capacity} bytes are held for {len} received");
-        output.check(limits.output_high_water, limits.output_low_water);
-    }
-
-    /// What must be true right after a turn.
-    pub(crate) fn check_after_turn(&self, limits: &limits::Limits) {
-        self.check(limits);
-        let Some(Buffers { input, output, .. }) = self.buffers.as_deref() else { return };
-        assert!(self.state.takes_frames() || input.is_empty());
-        if self.closed().is_none() {
-            input.check_after_turn(self.is_input_paused() && self.readiness.readable, limits.max_payload);
-            assert_eq!(output.stalled_since().is_some(), !output.is_empty());
-        }
-    }
-
-    pub(crate) fn readiness(&self) -> Readiness {
-        self.readiness
     }
 }

@@ -9,7 +9,7 @@ use crate::conn::io::{Budget, Readiness, Transport};
 use crate::conn::payloads::SharedPayload;
 use crate::conn::piece::{Inline, Piece};
 use crate::error::CloseReason;
-use crate::wire::HEADER_LEN;
+use crate::wire::Enclosure;
 
 /// The queued, unsent output of a connection.
 #[derive(Debug, Default)]
@@ -88,20 +88,23 @@ impl Output {
 
     /// Copies a frame to the end. The pool has [room](Self::room_needed) for it.
     #[inline]
-    pub(crate) fn append_frame(&mut self, header: [u8; HEADER_LEN], payload: &[u8], high: usize, pool: &mut ChunkPool) {
-        let frame_len = HEADER_LEN + payload.len();
-        if self.pieces.is_empty() {
+    pub(crate) fn append_frame(&mut self, enclosure: &Enclosure, payload: &[u8], high: usize, pool: &mut ChunkPool) {
+        let (head, tail) = (enclosure.head(), enclosure.tail());
+        let frame_len = head.len() + payload.len() + tail.len();
+        if self.pieces.is_empty() && frame_len > 0 {
             self.push(pool.acquire(frame_len));
         }
         match self.pieces.back_mut() {
             Some(Piece::Chunk(last)) if last.spare_len() >= frame_len => {
-                last.append(&header);
+                last.append(head);
                 last.append(payload);
+                last.append(tail);
                 self.grew_by(frame_len, high);
             }
             _ => {
-                self.append_before(payload.len(), &header, high, pool);
-                self.append(payload, high, pool);
+                self.append_before(payload.len() + tail.len(), head, high, pool);
+                self.append_before(tail.len(), payload, high, pool);
+                self.append(tail, high, pool);
             }
         }
     }
@@ -114,16 +117,24 @@ impl Output {
         self.grew_by(len, high);
     }
 
+    /// Moves the chunks of a payload to the end, and copies the few bytes before and after it.
+    pub(crate) fn append_enclosed(&mut self, enclosure: &Enclosure, mut chunks: VecDeque<Chunk>, high: usize) {
+        self.append_inline(enclosure.head());
+        self.append_chunks(&mut chunks, high);
+        self.append_inline(enclosure.tail());
+        self.grew_by(enclosure.len(), high);
+    }
+
     /// Adds a frame to the end: its payload without a copy, and copies of the few bytes before and after it. The pool has
     /// [room](SharedPayload::added_bytes) for it.
     pub(crate) fn append_shared(
         &mut self,
-        head: &[u8],
+        enclosure: &Enclosure,
         payload: &mut SharedPayload<'_>,
-        tail: &[u8],
         high: usize,
         pool: &mut ChunkPool,
     ) {
+        let (head, tail) = (enclosure.head(), enclosure.tail());
         self.append_inline(head);
         let slice = Piece::Shared(pool.acquire_slice(payload));
         self.capacity += slice.capacity();
@@ -258,6 +269,13 @@ impl Output {
     /// Empties it for another connection, and keeps the memory of its queue.
     pub(crate) fn reset(&mut self) {
         *self = Self { pieces: std::mem::take(&mut self.pieces), ..Self::default() };
+    }
+
+    /// Compares what is pending with changed marks.
+    pub(crate) fn marks_changed(&mut self, high: usize, low: usize) {
+        let was_full = self.is_full;
+        self.is_full = self.len >= high || (was_full && self.len > low);
+        self.is_low_water_due |= was_full && !self.is_full;
     }
 
     /// Whether there is room again and the handler was not called for that yet.

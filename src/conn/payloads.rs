@@ -6,8 +6,6 @@
 
 use bytes::Bytes;
 
-use crate::wire::HEADER_LEN;
-
 /// A payload of this length or less is copied behind other pending output, so that a backlog of them is sent by few writes. For a
 /// single one a piece of its own costs less: `benches/micro.rs` measures both.
 pub(crate) const COPY_LEN_MAX: usize = 512;
@@ -52,10 +50,10 @@ impl<'a> SharedPayload<'a> {
         self.bytes.len() <= COPY_LEN_MAX
     }
 
-    /// The most that is needed to queue a frame with it, where `room` is that of so many copied bytes.
-    pub(crate) fn room_needed(&self, room: impl FnOnce(usize) -> usize) -> usize {
+    /// The most that is needed to queue it, with so many bytes around it, where `room` is that of so many copied bytes.
+    pub(crate) fn room_needed(&self, around: usize, room: impl FnOnce(usize) -> usize) -> usize {
         match self.is_copied() {
-            true => room(HEADER_LEN + self.len()),
+            true => room(around + self.len()),
             false => room(0).saturating_add(self.added_bytes()),
         }
     }

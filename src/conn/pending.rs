@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use crate::conn::chunk::{Chunk, ChunkPool};
 #[cfg(any(test, feature = "fuzzing"))]
-use crate::conn::input::{Stopped, next_len};
+use crate::conn::input::{Stopped, decode};
 use crate::conn::io::{Budget, Readiness, Transport};
 use crate::conn::large::LargeFrame;
+#[cfg(any(test, feature = "fuzzing"))]
+use crate::conn::profile::Rules;
 use crate::error::CloseReason;
 
 /// The pending input of a connection between turns.
@@ -24,8 +26,8 @@ pub(crate) struct Input {
 enum Pending {
     #[default]
     Empty,
-    /// Less than a frame, or frames that wait for the next turn; at most a chunk.
-    Bytes(Chunk),
+    /// Less than a frame, or frames that wait for the next turn; at most a chunk. So many bytes were searched for a delimiter.
+    Bytes { chunk: Chunk, searched: u32 },
     /// A part of a frame that is longer than a chunk.
     Large(LargeFrame),
 }
@@ -42,7 +44,7 @@ impl Input {
     pub(crate) fn len(&self) -> usize {
         match &self.pending {
             Pending::Empty => 0,
-            Pending::Bytes(chunk) => chunk.len(),
+            Pending::Bytes { chunk, .. } => chunk.len(),
             Pending::Large(frame) => frame.received(),
         }
     }
@@ -51,7 +53,7 @@ impl Input {
     pub(crate) fn capacity(&self) -> usize {
         match &self.pending {
             Pending::Empty => 0,
-            Pending::Bytes(chunk) => chunk.capacity(),
+            Pending::Bytes { chunk, .. } => chunk.capacity(),
             Pending::Large(frame) => frame.capacity,
         }
     }
@@ -60,10 +62,10 @@ impl Input {
         self.has_frames
     }
 
-    /// Takes the saved bytes out, to restore them to the read buffer.
-    pub(crate) fn take_bytes(&mut self) -> Option<Chunk> {
+    /// Takes the saved bytes out, to restore them to the read buffer, and how many were searched for a delimiter.
+    pub(crate) fn take_bytes(&mut self) -> Option<(Chunk, usize)> {
         match std::mem::take(&mut self.pending) {
-            Pending::Bytes(chunk) => Some(chunk),
+            Pending::Bytes { chunk, searched } => Some((chunk, searched as usize)),
             other @ (Pending::Empty | Pending::Large(_)) => {
                 self.pending = other;
                 None
@@ -71,14 +73,14 @@ impl Input {
         }
     }
 
-    pub(crate) fn save(&mut self, bytes: Chunk) {
-        debug_assert!(self.is_empty());
-        self.pending = Pending::Bytes(bytes);
+    pub(crate) fn save(&mut self, chunk: Chunk, searched: usize) {
+        debug_assert!(self.is_empty() && searched <= chunk.len());
+        self.pending = Pending::Bytes { chunk, searched: searched as u32 };
     }
 
     /// Saves input that was received before this connection began. The next turn looks for frames in it.
     pub(crate) fn preload(&mut self, bytes: Chunk) {
-        self.save(bytes);
+        self.save(bytes, 0);
         self.has_frames = true;
     }
 
@@ -91,7 +93,7 @@ impl Input {
     pub(crate) fn room_needed(&self) -> usize {
         match &self.pending {
             Pending::Large(frame) => frame.room_needed(),
-            Pending::Empty | Pending::Bytes(_) => 0,
+            Pending::Empty | Pending::Bytes { .. } => 0,
         }
     }
 
@@ -112,11 +114,19 @@ impl Input {
         Ok(read)
     }
 
+    /// The large frame of which a part has come.
+    pub(crate) fn large_mut(&mut self) -> Option<&mut LargeFrame> {
+        match &mut self.pending {
+            Pending::Large(frame) => Some(frame),
+            Pending::Empty | Pending::Bytes { .. } => None,
+        }
+    }
+
     /// Takes a large frame out if it is whole.
     pub(crate) fn take_whole_large(&mut self) -> Option<LargeFrame> {
         match std::mem::take(&mut self.pending) {
             Pending::Large(frame) if frame.missing() == 0 => Some(frame),
-            other @ (Pending::Empty | Pending::Bytes(_) | Pending::Large(_)) => {
+            other @ (Pending::Empty | Pending::Bytes { .. } | Pending::Large(_)) => {
                 self.pending = other;
                 None
             }
@@ -127,7 +137,7 @@ impl Input {
     pub(crate) fn take_copy(&mut self, pool: &mut ChunkPool) -> Vec<u8> {
         let bytes = match &self.pending {
             Pending::Empty => Vec::new(),
-            Pending::Bytes(chunk) => chunk.as_slice().to_vec(),
+            Pending::Bytes { chunk, .. } => chunk.as_slice().to_vec(),
             Pending::Large(frame) => frame.chunks.iter().map(Chunk::as_slice).collect::<Vec<_>>().concat(),
         };
         self.release(pool);
@@ -137,7 +147,7 @@ impl Input {
     pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
         match std::mem::take(&mut self.pending) {
             Pending::Empty => {}
-            Pending::Bytes(chunk) => pool.release(chunk),
+            Pending::Bytes { chunk, .. } => pool.release(chunk),
             Pending::Large(frame) => frame.chunks.into_iter().for_each(|chunk| pool.release(chunk)),
         }
     }
@@ -177,10 +187,14 @@ impl Input {
 
     /// What must be true after a turn. `is_unread` as in [`turn_ended`](Self::turn_ended).
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn check_after_turn(&self, is_unread: bool, max_payload: u32) {
+    pub(crate) fn check_after_turn(&self, is_unread: bool, rules: &Rules) {
         let has_frames = match &self.pending {
             Pending::Empty | Pending::Large(_) => false,
-            Pending::Bytes(chunk) => !matches!(next_len(chunk.as_slice(), max_payload), Err(Stopped::Incomplete)),
+            Pending::Bytes { chunk, .. } => {
+                // Searched from the beginning: no delimiter was missed.
+                let next = decode(rules.framing, chunk.as_slice(), 0, rules.max_payload);
+                !matches!(next, Err(Stopped::Incomplete { .. }))
+            }
         };
         assert_eq!(self.has_frames, has_frames);
         assert_eq!(self.frame_since().is_some(), !self.is_empty() && !has_frames && !is_unread);

@@ -3,25 +3,38 @@
 use std::time::Instant;
 
 use crate::config::Config;
+use crate::conn::budgets::Budgets;
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::{CHUNK_LEN, ChunkPool};
-use crate::conn::limits::Limits;
+use crate::conn::profile::Profiles;
 use crate::error::SendError;
+use crate::options::Limits;
+use crate::wire::Framing;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) limits: Limits,
+    /// Against which limits are checked.
+    pub(crate) config: Config,
+    pub(crate) budgets: Budgets,
+    pub(crate) profiles: Profiles,
     /// When this turn began. The reactor sets it once per turn.
     pub(crate) now: Instant,
     pub(crate) pool: ChunkPool,
     /// The most bytes, read and written, that the next connection may move, as the reactor's budget for the turn allows.
     pub(crate) allowance: usize,
-    /// The capacity of the chunks of the large frame that is being delivered, in bytes.
-    pub(crate) delivering_bytes: usize,
+    pub(crate) delivering: Delivering,
     /// Free buffers; the boxes are reused too.
     #[allow(clippy::vec_box)]
     free: Vec<Box<Buffers>>,
     pub(crate) counts: ConnCounts,
+}
+
+/// What the frames that are being delivered have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Delivering {
+    pub(crate) framing: Framing,
+    /// The capacity of the chunks of a large frame, in bytes.
+    pub(crate) capacity: usize,
 }
 
 /// How many free buffers are kept; each takes less than 300 bytes.
@@ -30,11 +43,13 @@ const FREE_MAX: usize = CHUNK_LEN / 300;
 impl Shared {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
+            config: config.clone(),
             pool: ChunkPool::new(config.memory, config.pool_bytes_max),
-            limits: Limits::new(config),
+            budgets: Budgets::new(config),
+            profiles: Profiles::new(Limits::of(config)),
             now,
             allowance: usize::MAX,
-            delivering_bytes: 0,
+            delivering: Delivering::default(),
             free: Vec::new(),
             counts: ConnCounts::default(),
         }
@@ -60,7 +75,7 @@ impl Shared {
             Err(SendError::Full) => self.counts.frames_full += 1,
             Err(SendError::NoMemory) => self.counts.frames_without_memory += 1,
             Err(SendError::Closed) => self.counts.frames_gone += 1,
-            Ok(()) | Err(SendError::TooLong { .. }) => {}
+            Ok(()) | Err(SendError::TooLong { .. } | SendError::TooShort { .. }) => {}
         }
         why
     }

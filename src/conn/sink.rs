@@ -4,18 +4,21 @@ use std::ops::Range;
 
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::capacity_for;
+use crate::conn::flags::{Flag, Flags};
 use crate::conn::frame::{Body, Frame};
 use crate::conn::input::{Frames, Stopped};
 use crate::conn::payloads::SharedPayload;
+use crate::conn::profile::Rules;
 use crate::conn::shared::Shared;
 use crate::error::{CloseReason, SendError};
-use crate::wire::{HEADER_LEN, PAYLOAD_LEN_MAX, encode_header};
+use crate::options::Limits;
+use crate::wire::{Decode, Framing};
 
 /// The handler, as a turn sees it.
 pub(crate) trait Sink {
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>);
     /// Delivers the frames of one read.
-    fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
+    fn on_frames<D: Decode>(&mut self, frames: &mut Frames<'_, D>, replies: &mut Replies<'_>) {
         while let Some(frame) = replies.next_frame(frames) {
             self.on_frame(frame, replies);
         }
@@ -60,20 +63,9 @@ pub(crate) struct Replies<'a> {
     echo: &'a mut Range<usize>,
     buffers: &'a mut Option<Box<Buffers>>,
     pub(crate) shared: &'a mut Shared,
-    pub(crate) flow: &'a mut Flow,
+    pub(crate) flags: &'a mut Flags,
+    pub(crate) rules: &'a mut Rules,
     pub(crate) verdict: &'a mut Verdict,
-}
-
-/// What the handler wants as to reading from the connection.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Flow {
-    /// The handler wants no more frames for now.
-    pub(crate) is_paused: bool,
-    /// Pending output pauses reading.
-    ///
-    /// Rule: only an accepted connection stops reading because of its own pending output. Two peers that both stop would
-    /// wait for each other forever.
-    pub(crate) pause_input_when_full: bool,
 }
 
 /// What happens to the connection after the callback.
@@ -96,10 +88,11 @@ impl<'a> Replies<'a> {
         echo: &'a mut Range<usize>,
         buffers: &'a mut Option<Box<Buffers>>,
         shared: &'a mut Shared,
-        flow: &'a mut Flow,
+        flags: &'a mut Flags,
+        rules: &'a mut Rules,
         verdict: &'a mut Verdict,
     ) -> Self {
-        Self { bytes, echo, buffers, shared, flow, verdict }
+        Self { bytes, echo, buffers, shared, flags, rules, verdict }
     }
 
     #[inline]
@@ -109,22 +102,23 @@ impl<'a> Replies<'a> {
             echo: self.echo,
             buffers: self.buffers,
             shared: self.shared,
-            flow: self.flow,
+            flags: self.flags,
+            rules: self.rules,
             verdict: self.verdict,
         }
     }
 
     /// Takes the next frame that may be delivered now.
     #[inline]
-    pub(crate) fn next_frame<'b>(&mut self, frames: &mut Frames<'b>) -> Option<Frame<'b>> {
-        if self.flow.is_paused || !self.delivers() {
+    pub(crate) fn next_frame<'b, D: Decode>(&mut self, frames: &mut Frames<'b, D>) -> Option<Frame<'b>> {
+        if self.flags.ends_delivery() || !self.delivers() {
             return None;
         }
-        let next = frames.next_len().and_then(|frame_len| {
-            if self.pending_bytes() >= self.shared.limits.output_high_water && !self.delivers_when_full() {
+        let next = frames.next_len().and_then(|(frame_len, payload)| {
+            if self.pending_bytes() >= self.rules.output_high_water && !self.delivers_when_full() {
                 return Err(Stopped::OutputFull);
             }
-            frames.take(frame_len)
+            frames.take(frame_len, payload)
         });
         match next {
             Ok(frame) => Some(frame),
@@ -140,7 +134,7 @@ impl<'a> Replies<'a> {
     #[cold]
     fn delivers_when_full(&mut self) -> bool {
         // Without room, the echo is written first.
-        if self.flow.pause_input_when_full || !self.shared.pool.has_room(self.room_needed(0)) {
+        if self.flags.has(Flag::PausesWhenFull) || !self.shared.pool.has_room(self.room_needed(0)) {
             return false;
         }
         self.queue_echo(0);
@@ -198,7 +192,7 @@ impl<'a> Replies<'a> {
 
     /// The capacity of the connection's buffers, including those of the frame that is being delivered, in bytes.
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.shared.delivering_bytes + self.buffers.as_ref().map_or(0, |buffers| buffers.capacity())
+        self.shared.delivering.capacity + self.buffers.as_ref().map_or(0, |buffers| buffers.capacity())
     }
 
     /// The most capacity that is needed to queue a copy of a frame of `frame_len` bytes.
@@ -210,16 +204,14 @@ impl<'a> Replies<'a> {
     /// Queues a frame with a copy of `payload`.
     pub(crate) fn reply(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.check_room()?;
-        let Ok(payload_len) = u32::try_from(payload.len()) else {
-            return Err(SendError::TooLong { len: payload.len(), max: PAYLOAD_LEN_MAX as usize });
-        };
-        if !self.shared.pool.has_room(self.room_needed(HEADER_LEN + payload.len())) {
+        let enclosure = self.rules.enclose(payload.len())?;
+        let frame_len = enclosure.len() + payload.len();
+        if !self.shared.pool.has_room(self.room_needed(frame_len)) {
             return Err(SendError::NoMemory);
         }
-        self.queue_echo(HEADER_LEN + payload.len());
-        let high = self.shared.limits.output_high_water;
-        let buffers = self.shared.buffers(self.buffers);
-        buffers.output.append_frame(encode_header(payload_len), payload, high, &mut self.shared.pool);
+        self.queue_echo(frame_len);
+        let high = self.rules.output_high_water;
+        self.shared.buffers(self.buffers).output.append_frame(&enclosure, payload, high, &mut self.shared.pool);
         self.queued()
     }
 
@@ -229,17 +221,58 @@ impl<'a> Replies<'a> {
             return self.reply(payload.as_slice());
         }
         self.check_room()?;
-        let Ok(payload_len) = u32::try_from(payload.len()) else {
-            return Err(SendError::TooLong { len: payload.len(), max: PAYLOAD_LEN_MAX as usize });
-        };
-        if !self.shared.pool.has_room(payload.room_needed(|len| self.room_needed(len))) {
+        let enclosure = self.rules.enclose(payload.len())?;
+        if !self.shared.pool.has_room(payload.room_needed(enclosure.len(), |len| self.room_needed(len))) {
             return Err(SendError::NoMemory);
         }
         self.queue_echo(0);
-        let high = self.shared.limits.output_high_water;
-        let buffers = self.shared.buffers(self.buffers);
-        buffers.output.append_shared(&encode_header(payload_len), payload, &[], high, &mut self.shared.pool);
+        let high = self.rules.output_high_water;
+        self.shared.buffers(self.buffers).output.append_shared(&enclosure, payload, high, &mut self.shared.pool);
         self.queued()
+    }
+
+    /// Queues bytes as they are.
+    fn queue_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError> {
+        if !self.shared.pool.has_room(self.room_needed(bytes.len())) {
+            return Err(SendError::NoMemory);
+        }
+        self.queue_echo(bytes.len());
+        self.append_before(0, bytes);
+        self.queued()
+    }
+
+    /// Queues the frame of another connection. A large one is moved. Consumes nothing of it unless it is queued.
+    pub(crate) fn forward(&mut self, frame: &mut Frame<'_>) -> Result<(), SendError> {
+        if self.rules.framing == self.shared.delivering.framing {
+            return self.queue_frame(frame);
+        }
+        if matches!(frame.body, Body::Whole { .. }) {
+            return self.reply(frame.payload());
+        }
+        self.check_room()?;
+        let enclosure = self.rules.enclose(frame.payload_len())?;
+        let high = self.rules.output_high_water;
+        let Some(chunks) = frame.take_payload_chunks(&mut self.shared.pool) else { return Ok(()) };
+        self.shared.buffers(self.buffers).output.append_enclosed(&enclosure, chunks, high);
+        self.queued()
+    }
+
+    /// Changes the framing, for all bytes that are not delivered.
+    pub(crate) fn set_framing(&mut self, framing: Framing) {
+        *self.rules = self.shared.profiles.change(self.rules.profile, |profile| profile.framing = framing);
+        self.flags.set(Flag::Redecode, true);
+    }
+
+    /// Changes the limits. Pending output is compared with the new marks.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        *self.rules = self.shared.profiles.change(self.rules.profile, |profile| profile.limits = limits);
+        self.flags.set(Flag::Redecode, true);
+        if let Some(pauses) = limits.pause_input_when_full {
+            self.flags.set(Flag::PausesWhenFull, pauses);
+        }
+        if let Some(buffers) = self.buffers {
+            buffers.output.marks_changed(limits.output_high_water, limits.output_low_water);
+        }
     }
 
     /// Queues a frame as it was received: without a copy if that keeps the order.
@@ -253,8 +286,6 @@ impl<'a> Replies<'a> {
     pub(crate) fn echo(&mut self, frame: &Frame<'_>) -> Option<Result<(), SendError>> {
         match &frame.body {
             Body::Whole { bytes, at } if self.echo.end == *at && self.queued_bytes() == 0 && self.continues() => {
-                // Pending output is below the high-water mark: above it, no frame is delivered.
-                debug_assert!(self.pending_bytes() < self.shared.limits.output_high_water);
                 self.echo.end += bytes.len();
                 Some(self.queued())
             }
@@ -268,22 +299,24 @@ impl<'a> Replies<'a> {
     pub(crate) fn queue_frame(&mut self, frame: &mut Frame<'_>) -> Result<(), SendError> {
         self.check_room()?;
         match &mut frame.body {
-            Body::Whole { bytes, at } if self.pending_bytes() == 0 => *self.echo = *at..*at + bytes.len(),
-            Body::Whole { bytes, .. } => {
-                if !self.shared.pool.has_room(self.room_needed(bytes.len())) {
-                    return Err(SendError::NoMemory);
-                }
-                self.queue_echo(bytes.len());
-                self.append_before(0, bytes);
+            Body::Whole { bytes, at } if self.pending_bytes() == 0 && self.has_read(bytes) => {
+                *self.echo = *at..*at + bytes.len();
+                self.queued()
             }
+            Body::Whole { bytes, .. } => self.queue_bytes(bytes),
             Body::Large { chunks, .. } => {
                 // The read buffer is empty, and the chunks belong to the connection already.
                 debug_assert!(self.echo.start == self.echo.end);
-                let high = self.shared.limits.output_high_water;
+                let high = self.rules.output_high_water;
                 self.shared.buffers(self.buffers).output.append_chunks(chunks, high);
+                self.queued()
             }
         }
-        self.queued()
+    }
+
+    /// Whether these bytes are in the read buffer of this connection's turn: a frame that is forwarded to it is not.
+    fn has_read(&self, bytes: &[u8]) -> bool {
+        self.bytes.as_ptr_range().contains(&bytes.as_ptr())
     }
 
     /// Whether a frame may be queued, whatever its length.
@@ -292,7 +325,7 @@ impl<'a> Replies<'a> {
         if !self.continues() {
             return Err(SendError::Closed);
         }
-        let is_full = self.pending_bytes() >= self.shared.limits.output_high_water
+        let is_full = self.pending_bytes() >= self.rules.output_high_water
             || self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         if !is_full {
             return Ok(());
@@ -322,7 +355,7 @@ impl<'a> Replies<'a> {
     }
 
     fn append_before(&mut self, more: usize, bytes: &[u8]) {
-        let high = self.shared.limits.output_high_water;
+        let high = self.rules.output_high_water;
         self.shared.buffers(self.buffers).output.append_before(more, bytes, high, &mut self.shared.pool);
     }
 }

@@ -1,15 +1,17 @@
 //! What a connection does in one turn. This is the only place that calls the handler, through a [`Sink`].
 
+mod delivery;
+
 use crate::conn::Conn;
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::{Chunk, capacity_for};
-use crate::conn::frame::{Body, Frame, Joined};
+use crate::conn::flags::Flag;
 use crate::conn::handover::Handover;
 use crate::conn::input::{ReadBuffer, Stopped};
 use crate::conn::io::{Budget, Transport};
-use crate::conn::large::LargeFrame;
+use crate::conn::profile::Rules;
 use crate::conn::shared::Shared;
-use crate::conn::sink::{Drain, Replies, Sink, Verdict};
+use crate::conn::sink::{Drain, Replies, Sink};
 use crate::conn::state::State;
 use crate::conn::wishes::Wishes;
 use crate::error::CloseReason;
@@ -22,8 +24,9 @@ pub(crate) fn run(
     shared: &mut Shared,
     sink: &mut impl Sink,
 ) -> Moved {
-    let budget = Budget::new(&shared.limits, shared.allowance);
-    Turn { conn, io, buffer, shared, sink, budget, frames: 0, wishes: Wishes::default() }.run()
+    let budget = Budget::new(&shared.budgets, shared.allowance);
+    let rules = shared.profiles.rules(conn.profile);
+    Turn { conn, io, buffer, shared, sink, rules, budget, frames: 0, wishes: Wishes::default() }.run()
 }
 
 /// What moved in a turn.
@@ -61,6 +64,8 @@ struct Turn<'a, T, S> {
     buffer: &'a mut ReadBuffer,
     shared: &'a mut Shared,
     sink: &'a mut S,
+    /// Those of the connection's profile.
+    rules: Rules,
     budget: Budget,
     /// Frames delivered so far.
     frames: usize,
@@ -73,7 +78,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         let reads_first = self.conn.was_refilled();
         self.wishes = Wishes::begin(self.conn, self.io);
         self.flush();
-        if std::mem::take(&mut self.conn.is_woken) && !self.conn.state.is_ending() {
+        if self.conn.flags.take(Flag::Woken) && !self.conn.state.is_ending() {
             self.call(S::on_wake);
             self.flush();
         }
@@ -101,20 +106,21 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     /// Delivers the whole frames in the read buffer, sends the replies, reads more, and repeats. Returns whether to go on.
     fn receive(&mut self) -> bool {
         loop {
-            let stopped = if self.buffer.is_empty() { Stopped::Incomplete } else { self.deliver() };
+            let stopped = if self.buffer.is_empty() { Stopped::INCOMPLETE } else { self.deliver() };
             self.flush();
             // If a write has failed or the handler has closed, a FIN that follows must not be taken for the reason.
-            if !self.conn.state.takes_frames() || self.conn.flow.is_paused {
+            if !self.conn.state.takes_frames() || self.conn.flags.has(Flag::Paused) {
                 return false;
             }
             match stopped {
-                Stopped::Incomplete => {
+                Stopped::Incomplete { .. } => {
                     let is_paused = self.conn.is_input_paused();
                     if !self.read() || is_paused {
                         return false;
                     }
                 }
-                Stopped::Large { frame_len } => return self.begin_large(frame_len),
+                Stopped::Large { frame_len, payload_start } => return self.begin_large(frame_len, payload_start),
+                Stopped::Endless => return self.begin_large(self.rules.frame_len_max(), 0),
                 Stopped::OutputFull => return true,
                 Stopped::BudgetSpent => {
                     self.shared.counts.frame_budgets_spent += 1;
@@ -123,62 +129,6 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
                 Stopped::Invalid(_) => return false,
             }
         }
-    }
-
-    /// Reads more of a large frame, straight into its chunks, and delivers it once it is whole. Returns whether to go on.
-    fn receive_large(&mut self) -> bool {
-        let needed = self.conn.buffers.as_ref().map_or(0, |buffers| buffers.input.room_needed());
-        if !self.may_read() || !self.make_room(needed, (0, 0)) {
-            return false;
-        }
-        let Some(Buffers { input, .. }) = self.conn.buffers.as_deref_mut() else { return false };
-        match input.read_large(self.io, &mut self.conn.readiness, &mut self.budget, &mut self.shared.pool) {
-            Ok(None) => return false,
-            Ok(Some(0)) => self.peer_finished(self.conn.held_bytes().0),
-            Ok(Some(_)) => self.deliver_large(),
-            Err(reason) => self.conn.state.failed(reason),
-        }
-        true
-    }
-
-    /// Calls the handler for the whole frames in the read buffer.
-    fn deliver(&mut self) -> Stopped {
-        let before = self.budget.frames;
-        let (mut frames, bytes, echo) = self.buffer.frames(before, self.shared.limits.max_payload);
-        let mut verdict = self.conn.verdict();
-        let Conn { buffers, flow, .. } = &mut *self.conn;
-        self.sink.on_frames(&mut frames, &mut Replies::new(bytes, echo, buffers, self.shared, flow, &mut verdict));
-        let (next, budget, stopped) = (frames.next, frames.budget, frames.stopped);
-        self.buffer.delivered(next);
-        self.budget.frames = budget;
-        self.frames += before - budget;
-        if verdict != Verdict::Continue {
-            self.conn.obey(verdict);
-        }
-        if let Stopped::Invalid(error) = stopped {
-            self.conn.close(CloseReason::FrameTooLong(error));
-        }
-        stopped
-    }
-
-    /// Calls the handler for a large frame if it is whole.
-    fn deliver_large(&mut self) {
-        let input = self.conn.buffers.as_deref_mut().map(|buffers| &mut buffers.input);
-        let Some(LargeFrame { mut chunks, capacity, frame_len, .. }) = input.and_then(|input| input.take_whole_large())
-        else {
-            return;
-        };
-        self.shared.delivering_bytes = capacity;
-        let joined = Joined::with_buffer(self.shared.pool.take_joined());
-        self.budget.frames = self.budget.frames.saturating_sub(1);
-        self.frames += 1;
-        self.call(|sink, replies| {
-            sink.on_frame(Frame { body: Body::Large { chunks: &mut chunks, frame_len, joined: &joined } }, replies);
-        });
-        chunks.drain(..).for_each(|chunk| self.shared.pool.release(chunk));
-        self.shared.pool.put_joined(joined.into_buffer());
-        self.shared.delivering_bytes = 0;
-        self.flush();
     }
 
     /// Calls the handler because there is room again, unless new replies have filled it.
@@ -213,8 +163,11 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     }
 
     fn call(&mut self, callback: impl FnOnce(&mut S, &mut Replies<'_>)) {
-        let Self { conn, sink, shared, .. } = self;
-        conn.with_replies(shared, |replies| callback(sink, replies));
+        let Self { conn, sink, shared, rules, .. } = self;
+        conn.with_replies_by(rules, shared, |replies| callback(sink, replies));
+        if self.conn.flags.take(Flag::Redecode) {
+            self.buffer.search_anew();
+        }
     }
 
     /// Sends pending output: first what is queued, then what is to be echoed from the read buffer. The rest of that is queued.
@@ -243,7 +196,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
 
     fn write_queued(&mut self) -> Result<(), CloseReason> {
         let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() else { return Ok(()) };
-        let low = self.shared.limits.output_low_water;
+        let low = self.rules.output_low_water;
         output.write(self.io, &mut self.conn.readiness, &mut self.budget, low, &mut self.shared.pool)?;
         self.shared.counts.write_budgets_spent += u64::from(!output.is_empty() && self.conn.readiness.writable);
         Ok(())
@@ -254,11 +207,10 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.shared.counts.write_budgets_spent += u64::from(self.conn.readiness.writable);
         let len = self.buffer.echo_bytes().len();
         let needed = self.shared.buffers(&mut self.conn.buffers).output.room_needed(len);
-        if self.make_room(needed, (self.buffer.len(), len)) {
-            let Shared { limits, pool, .. } = &mut *self.shared;
-            if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
-                output.append(self.buffer.echo_bytes(), limits.output_high_water, pool);
-            }
+        if self.make_room(needed, (self.buffer.len(), len))
+            && let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut()
+        {
+            output.append(self.buffer.echo_bytes(), self.rules.output_high_water, &mut self.shared.pool);
         }
     }
 
@@ -267,8 +219,8 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         // With pending output, no more is read than can be answered below the high-water mark, if that pauses reading.
         let len_max = match self.conn.unsent_bytes() {
             0 => usize::MAX,
-            _ if !self.conn.flow.pause_input_when_full => usize::MAX,
-            pending => self.shared.limits.output_high_water.saturating_sub(pending).max(READ_LEN_MIN),
+            _ if !self.conn.flags.has(Flag::PausesWhenFull) => usize::MAX,
+            pending => self.rules.output_high_water.saturating_sub(pending).max(READ_LEN_MIN),
         };
         if !self.may_read() {
             return false;
@@ -293,22 +245,13 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.conn.readiness.readable && !is_spent
     }
 
-    /// Makes the bytes in the read buffer the beginning of a frame that is longer than a chunk.
-    fn begin_large(&mut self, frame_len: usize) -> bool {
-        // Delivered bytes before it must not count for the capacity that it may have.
-        self.buffer.compact();
-        let Some(first) = self.save_buffer() else { return false };
-        self.shared.buffers(&mut self.conn.buffers).input.begin_large(LargeFrame::new(first, frame_len));
-        true
-    }
-
     /// Looks for the peer's FIN or RST although no frame may be delivered.
     ///
     /// Rule: a paused connection sees its peer's end. With no whole frame before it, FIN is reported at once; with whole
     /// frames before it, once they are delivered or given up ([`Conn::finished_since`]). RST ends the connection at once. For
     /// this, a little is read ahead, and only when the kernel has reported the end or a deadline has expired.
     fn look_for_end(&mut self) {
-        let is_looking = std::mem::take(&mut self.conn.is_looking) || self.conn.readiness.read_closed;
+        let is_looking = self.conn.flags.take(Flag::Looking) || self.conn.readiness.read_closed;
         if !is_looking || !self.conn.is_input_paused() || !self.conn.state.takes_frames() || self.conn.is_input_large()
         {
             return;
@@ -318,8 +261,10 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             match self.buffer.read(len_max, self.io, &mut self.conn.readiness, &mut self.budget) {
                 Ok(None) => return,
                 Ok(Some(0)) => {
-                    return match self.buffer.next_len(self.shared.limits.max_payload) {
-                        Err(Stopped::Incomplete | Stopped::Large { .. }) => self.peer_finished(self.buffer.len()),
+                    return match self.buffer.next_len(&self.rules) {
+                        Err(Stopped::Incomplete { .. } | Stopped::Large { .. } | Stopped::Endless) => {
+                            self.peer_finished(self.buffer.len());
+                        }
                         // It is read again once the frames before it are delivered.
                         Ok(_) | Err(_) => self.conn.readiness.readable = true,
                     };
@@ -330,7 +275,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         }
         // No event comes if only the budget is spent.
         let is_spent = self.conn.readiness.readable && !self.budget.may_read();
-        self.conn.is_looking = is_spent && self.buffer.len() < READ_LEN_MIN;
+        self.conn.flags.set(Flag::Looking, is_spent && self.buffer.len() < READ_LEN_MIN);
     }
 
     /// Asks the handler whether a drain may close the connection, once all input that has arrived is delivered.
@@ -340,7 +285,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         if !self.conn.is_draining() {
             return;
         }
-        let is_delivering = self.has_input() || self.conn.flow.is_paused;
+        let is_delivering = self.has_input() || self.conn.flags.has(Flag::Paused);
         if is_delivering && self.conn.state.takes_frames() {
             return;
         }
@@ -369,7 +314,8 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         if !has_output && self.conn.state.output_flushed(has_more) {
             self.wishes.shut_down(self.conn, self.io, self.shared.now);
         }
-        if self.conn.readiness.failed && !has_output && self.conn.state.reads_nothing(self.conn.flow.is_paused) {
+        let is_paused = self.conn.flags.has(Flag::Paused);
+        if self.conn.readiness.failed && !has_output && self.conn.state.reads_nothing(is_paused) {
             self.conn.state.failed(CloseReason::Reset);
         }
         if self.conn.state.discards_input() {
@@ -393,9 +339,9 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     fn restore_input(&mut self) {
         debug_assert!(self.buffer.is_empty() && self.buffer.echo.is_empty());
         if let Some(buffers) = &mut self.conn.buffers
-            && let Some(saved) = buffers.input.take_bytes()
+            && let Some((saved, searched)) = buffers.input.take_bytes()
         {
-            self.buffer.restore(saved, &mut self.shared.pool);
+            self.buffer.restore(saved, searched, &mut self.shared.pool);
         }
     }
 
@@ -439,12 +385,15 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         {
             buffers.output.low_water_reported();
         }
-        let next = self.buffer.next_len(self.shared.limits.max_payload);
-        let has_frames = !matches!(next, Err(Stopped::Incomplete));
+        let next = self.buffer.next_len(&self.rules);
+        let (has_frames, searched) = match next {
+            Err(Stopped::Incomplete { searched }) => (false, searched),
+            Ok(_) | Err(_) => (true, 0),
+        };
         if !self.buffer.is_empty()
             && let Some(bytes) = self.save_buffer()
         {
-            self.shared.buffers(&mut self.conn.buffers).input.save(bytes);
+            self.shared.buffers(&mut self.conn.buffers).input.save(bytes, searched);
         }
         if self.conn.buffers.as_ref().is_some_and(|buffers| buffers.is_empty()) {
             return self.conn.release(self.shared);

@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use crate::config::ConfigError;
+
 /// Reports why [`Reactor::adopt_listener`](crate::Reactor::adopt_listener) or
 /// [`Reactor::adopt_stream`](crate::Reactor::adopt_stream) did not adopt a descriptor. The descriptor is closed.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub enum AdoptError {
     },
     /// [`Handler::on_open`](crate::Handler::on_open) panicked.
     HandlerPanicked,
+    /// An option is out of its range.
+    Config(ConfigError),
     /// A system call failed, or the readiness queue refused the descriptor.
     Io(io::Error),
 }
@@ -50,6 +54,7 @@ impl fmt::Display for AdoptError {
                 write!(f, "the limit of {allowed} connections from the peer's network is reached")
             }
             Self::HandlerPanicked => f.write_str("the handler panicked in on_open"),
+            Self::Config(error) => error.fmt(f),
             Self::Io(error) => write!(f, "the descriptor cannot be adopted: {error}"),
         }
     }
@@ -59,6 +64,7 @@ impl std::error::Error for AdoptError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
+            Self::Config(error) => Some(error),
             Self::Ending
             | Self::Unfit { .. }
             | Self::UnreadTooLong { .. }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::config::ConfigError;
+
 /// Reports why an outbound connection attempt failed. [`Handler::on_dial_failed`](crate::Handler::on_dial_failed) gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -122,9 +124,11 @@ impl From<&io::Error> for DialError {
 }
 
 /// Reports why [`Context::dial`](crate::Context::dial) returned no id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DialRefused {
+    /// A limit or the framing of the dial is out of its range.
+    Config(ConfigError),
     /// The reactor drains or has stopped.
     Ending,
     /// The limit of dials that wait for their first attempt is reached.
@@ -137,6 +141,7 @@ pub enum DialRefused {
 impl fmt::Display for DialRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Config(error) => error.fmt(f),
             Self::Ending => f.write_str("the reactor drains or has stopped"),
             Self::TooMany { allowed } => write!(f, "{allowed} dials wait to be begun, as many as dials_max allows"),
         }

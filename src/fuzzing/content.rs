@@ -55,7 +55,7 @@ impl Content {
         match (self.rest, announced_len(&bytes[self.whole_len()..], max_payload)) {
             (Rest::Part(0), Ok(None)) => CloseReason::PeerFinished,
             (Rest::Part(received), Ok(_)) => CloseReason::TruncatedFrame { received },
-            (Rest::TooLong { announced }, Err(error)) if error.announced == announced => {
+            (Rest::TooLong { announced }, Err(error)) if error.announced() == u64::from(announced) => {
                 CloseReason::FrameTooLong(error)
             }
             (rest, announced) => panic!("{rest:?} and {announced:?}"),
@@ -69,6 +69,7 @@ pub(crate) fn is_flushed(reason: &CloseReason) -> bool {
         CloseReason::PeerFinished
         | CloseReason::TruncatedFrame { .. }
         | CloseReason::FrameTooLong(_)
+        | CloseReason::InvalidLength(_)
         | CloseReason::ClosedByHandler
         | CloseReason::HandlerPanicked
         | CloseReason::Drained => true,

@@ -41,10 +41,10 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn with(shared: Shared, socket: Socket, sink: ScriptedSink) -> Self {
+    pub(crate) fn with(mut shared: Shared, socket: Socket, sink: ScriptedSink) -> Self {
         let counted = (shared.counts.frames_in, shared.counts.frames_out);
         Self {
-            conn: Conn::new(),
+            conn: Conn::new(shared.profiles.acquire_usual()),
             socket,
             sink,
             read_buffer: ReadBuffer::new(),
@@ -62,7 +62,8 @@ impl Driver {
     /// Begins another connection on the same read buffer, of which no byte may be left.
     pub(crate) fn replace(&mut self, socket: Socket, sink: ScriptedSink) {
         self.release();
-        self.conn = Conn::new();
+        self.conn.release_profile(&mut self.shared);
+        self.conn = Conn::new(self.shared.profiles.acquire_usual());
         (self.socket, self.sink) = (socket, sink);
         (self.turns, self.lost, self.compared_in, self.compared_out) = (0, 0, 0, 0);
         self.counted = (self.shared.counts.frames_in, self.shared.counts.frames_out);
@@ -84,8 +85,8 @@ impl Driver {
         let has_moved = moved.has_output_or_frames();
         assert_eq!(has_moved, self.sink.frames > frames || self.socket.written.len() > written);
         self.turns += 1;
-        let limits = &self.shared.limits;
-        self.conn.check_after_turn(limits);
+        self.conn.check_after_turn(&self.shared);
+        let limits = self.shared.profiles.rules(self.conn.profile());
         if self.conn.closed().is_none() {
             let unsent = self.conn.unsent_bytes();
             assert!(unsent < limits.output_high_water + self.sink.longest.max(1), "{:?}", self.conn);
@@ -150,7 +151,7 @@ impl Driver {
             let is_lingering = matches!(self.conn.state(), State::Lingering { .. });
             let has_finished = self.conn.state() == State::Finished;
             assert_eq!(self.socket.is_shut_down, is_lingering || has_finished);
-            self.conn.check(&shared.limits);
+            self.conn.check(shared);
             if is_lingering || has_finished {
                 self.sent_all();
             }

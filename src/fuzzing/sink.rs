@@ -3,6 +3,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 
+use crate::conn::flags::Flag;
 use crate::conn::frame::Frame;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::sink::{Drain, Replies, Sink, Verdict};
@@ -202,7 +203,7 @@ impl ScriptedSink {
                     }
                 }
             }
-            Act::Pause => replies.flow.is_paused = true,
+            Act::Pause => replies.flags.set(Flag::Paused, true),
             Act::Close => self.end(Verdict::Close(CloseReason::ClosedByHandler), replies),
             Act::Abort => self.end(Verdict::Fail(CloseReason::AbortedByHandler), replies),
             Act::Panic => self.end(Verdict::Close(CloseReason::HandlerPanicked), replies),
@@ -230,7 +231,7 @@ impl ScriptedSink {
 impl Sink for ScriptedSink {
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
         assert!(self.ended.is_none() && self.half_closes == 0, "a frame behind the end");
-        assert!(!replies.flow.is_paused, "a frame although the handler has paused");
+        assert!(!replies.flags.has(Flag::Paused), "a frame although the handler has paused");
         self.frames += 1;
         let before = self.received.len();
         self.received.extend(encode_header(frame.payload_len() as u32));
@@ -249,7 +250,7 @@ impl Sink for ScriptedSink {
             Ok(()) => true,
             Err(SendError::NoMemory) => is_short,
             Err(SendError::Closed) => self.has_finished,
-            Err(SendError::Full) | Err(SendError::TooLong { .. }) => false,
+            Err(SendError::Full | SendError::TooLong { .. } | SendError::TooShort { .. }) => false,
         });
         assert!(is_queued, "the first reply was refused: {sent:?}");
         acts.into_iter().for_each(|act| self.act(act, replies));
@@ -268,7 +269,10 @@ impl Sink for ScriptedSink {
 
     fn on_drain(&mut self, replies: &mut Replies<'_>) -> Drain {
         assert!(self.ended.is_none() && self.drains == 0, "it was asked a second time, or behind the end");
-        assert!(!replies.flow.is_paused || self.half_closes > 0, "it was asked although the handler has paused");
+        assert!(
+            !replies.flags.has(Flag::Paused) || self.half_closes > 0,
+            "it was asked although the handler has paused"
+        );
         self.drains += 1;
         if let Some(payload) = self.on_drain.clone() {
             let _ = self.reply(&payload, replies);

@@ -5,7 +5,7 @@ use crate::conn::state::State;
 use crate::fuzzing::content::{Content, Rest};
 use crate::fuzzing::scene::Scene;
 use crate::fuzzing::script::{PAYLOAD_LENS, Setup, Step, of};
-use crate::wire::{Decoded, HEADER_LEN, announced_len, decode};
+use crate::wire::{Decode, DecodeError, Decoded, HEADER_LEN, U32Be, announced_len};
 
 /// Plays a decoder script: the limit; by how many KiB at most its last frame is made whole, so that short scripts can have
 /// long frames; how many lengths of pieces there are, these lengths, and the stream.
@@ -44,24 +44,32 @@ fn decodes(bytes: &[u8], content: &Content, max_payload: u32) {
         let frame_len = frame.len();
         let front = |len: usize| decode(&bytes[frame.start..][..len], max_payload);
         for len in 0..HEADER_LEN {
-            assert_eq!(front(len), Ok(Decoded::Partial { frame_len: 0 }));
+            assert_eq!(front(len), Ok(Decoded::UNKNOWN));
         }
         for len in [HEADER_LEN, HEADER_LEN + 1, frame_len / 2, frame_len - 1] {
             if (HEADER_LEN..frame_len).contains(&len) {
-                assert_eq!(front(len), Ok(Decoded::Partial { frame_len }), "{len} bytes of {frame_len}");
+                assert_eq!(front(len), Ok(part_of(frame_len)), "{len} bytes of {frame_len}");
             }
         }
-        assert_eq!(front(bytes.len() - frame.start), Ok(Decoded::Frame { frame_len }));
+        assert_eq!(front(bytes.len() - frame.start), Ok(Decoded::Frame { frame_len, payload: HEADER_LEN..frame_len }));
     }
     let rest = &bytes[content.whole_len()..];
     let decoded = decode(rest, max_payload);
     match content.rest {
         Rest::Part(_) => assert!(matches!(decoded, Ok(Decoded::Partial { .. })), "{decoded:?}"),
         Rest::TooLong { announced } => {
-            assert_eq!(decoded.map_err(|error| error.announced), Err(announced));
-            assert_eq!(decode(&rest[..HEADER_LEN - 1], max_payload), Ok(Decoded::Partial { frame_len: 0 }));
+            assert!(matches!(decoded, Err(DecodeError::TooLong(error)) if error.announced() == u64::from(announced)));
+            assert_eq!(decode(&rest[..HEADER_LEN - 1], max_payload), Ok(Decoded::UNKNOWN));
         }
     }
+}
+
+fn decode(bytes: &[u8], max_payload: u32) -> Result<Decoded, DecodeError> {
+    U32Be.decode(bytes, 0, max_payload)
+}
+
+fn part_of(frame_len: usize) -> Decoded {
+    Decoded::Partial { frame_len: Some(frame_len), payload_start: HEADER_LEN, searched: 0 }
 }
 
 /// In pieces of these lengths, over and over (but not for ever), the stream is echoed frame by frame, each as soon as it is whole.

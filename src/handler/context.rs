@@ -6,12 +6,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::address::Dial;
+use crate::conn::flags::Flag;
 use crate::conn::frame::Frame;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::conn::sink::Replies;
 use crate::error::{DialRefused, SendError, TimerRefused};
-use crate::id::{ConnId, TimerId};
+use crate::id::{ConnId, ListenerId, TimerId};
 use crate::reach::{Broadcast, Command, End, Reach, count};
 
 /// Gives a callback access to connections by their ids, to dials, timers, and the end of the reactor.
@@ -233,7 +234,8 @@ impl<'a> Context<'a> {
         self.command(id, Command::Wake)
     }
 
-    /// Begins an outbound connection, and returns its id. It has the same limits and deadlines as an accepted connection.
+    /// Begins an outbound connection, and returns its id. Unless the [`Dial`] says otherwise, it has the framing, the limits and the
+    /// deadlines of an accepted connection.
     ///
     /// [`Handler::on_open`](crate::Handler::on_open) is called with this id when the connection is established; frames can be
     /// sent from then on. If the attempt fails, [`Handler::on_dial_failed`](crate::Handler::on_dial_failed) is called instead.
@@ -243,7 +245,8 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// [`DialRefused::Ending`] while the reactor drains and after it has stopped; [`DialRefused::TooMany`] if `dials_max` dials
-    /// wait for their first attempt. Then there is no id, and no callback is called.
+    /// wait for their first attempt; [`DialRefused::Config`] if an option is out of its range. Then there is no id, and no callback
+    /// is called.
     ///
     /// # Examples
     ///
@@ -255,7 +258,8 @@ impl<'a> Context<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
-        self.reach.dial(dial)
+        let (reach, shared) = self.shared();
+        reach.dial(dial, shared)
     }
 
     /// Sets a timer: [`Handler::on_timer`](crate::Handler::on_timer) is called once, in the first turn that begins at `at` or
@@ -290,6 +294,17 @@ impl<'a> Context<'a> {
         self.reach.cancel_timer(timer)
     }
 
+    /// Stops listening, as [`Reactor::unlisten`](crate::Reactor::unlisten) does, at the end of the turn. It has no effect if there
+    /// is no such listener any more.
+    pub fn unlisten(&mut self, id: ListenerId) {
+        self.reach.unlisten(Some(id));
+    }
+
+    /// Stops listening on every address, as [`Reactor::unlisten_all`](crate::Reactor::unlisten_all) does, at the end of the turn.
+    pub fn unlisten_all(&mut self) {
+        self.reach.unlisten(None);
+    }
+
     /// Begins to drain the reactor, as [`Reactor::drain`](crate::Reactor::drain) does.
     pub fn drain(&mut self) {
         self.reach.end(End::Drain);
@@ -307,8 +322,8 @@ fn command_own(id: ConnId, replies: &mut Replies<'_>, reach: &mut dyn Reach, com
         Command::Close => replies.close(),
         Command::Finish => replies.finish(),
         Command::Abort => replies.abort(),
-        Command::Pause => replies.flow.is_paused = true,
-        Command::Resume => replies.flow.is_paused = false,
+        Command::Pause => replies.flags.set(Flag::Paused, true),
+        Command::Resume => replies.flags.set(Flag::Paused, false),
         Command::Wake => return reach.command(id, command),
     }
     true

@@ -87,7 +87,11 @@ mod tests {
     fn check(payloads: &Payloads, connection: u32, frame: u32, payload: &[u8]) -> Result<(), FaultKind> {
         let mut bytes = encode_header(payload.len() as u32).to_vec();
         bytes.extend(payload);
-        payloads.check(connection, frame, &Frame { body: Body::Whole { bytes: &bytes, at: 0 } })
+        payloads.check(
+            connection,
+            frame,
+            &Frame { body: Body::Whole { bytes: &bytes, at: 0 }, payload: HEADER_LEN..bytes.len() },
+        )
     }
 
     #[test]

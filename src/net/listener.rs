@@ -1,8 +1,10 @@
 //! A listening socket, and the path that a Unix socket is bound to.
 
+use std::fs::{File, Permissions};
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
@@ -13,6 +15,7 @@ use crate::address::{Address, PeerAddr, UnixAddr, explain_listen, is_mapped};
 use crate::config::Config;
 use crate::net::owner::Owner;
 use crate::net::socket::{OPTIONS_ARE_INHERITED, Stream, set_options};
+use crate::options::ListenOptions;
 
 /// Holds a listening socket.
 ///
@@ -34,11 +37,11 @@ pub(crate) enum ListenSocket {
 }
 
 impl Listener {
-    pub(crate) fn bind(addr: &Address, config: &Config) -> io::Result<(Self, Address)> {
-        Self::try_bind(addr, config).map_err(|error| explain_listen(addr, error))
+    pub(crate) fn bind(addr: &Address, config: &Config, options: &ListenOptions) -> io::Result<(Self, Address)> {
+        Self::try_bind(addr, config, options).map_err(|error| explain_listen(addr, error))
     }
 
-    fn try_bind(addr: &Address, config: &Config) -> io::Result<(Self, Address)> {
+    fn try_bind(addr: &Address, config: &Config, options: &ListenOptions) -> io::Result<(Self, Address)> {
         let (domain, sock_addr) = match addr {
             // The kernel returns EINVAL for this and much else.
             Address::Tcp(addr) if is_mapped(*addr) => return Err(io::ErrorKind::InvalidInput.into()),
@@ -50,13 +53,18 @@ impl Listener {
         socket.set_nonblocking(true)?;
         if let Address::Tcp(addr) = addr {
             socket.set_reuse_address(true)?;
-            if config.reuse_port {
+            if options.reuse_port.unwrap_or(config.reuse_port) {
                 socket.set_reuse_port(true)?;
             }
             if addr.is_ipv6() {
                 socket.set_only_v6(true)?;
             }
             set_options(&SockRef::from(&socket), config)?;
+        }
+        let mode = options.mode.filter(|_| matches!(addr, Address::Unix(_)));
+        if let Some(mode) = mode {
+            // The file gets the permissions of the socket, as far as the umask allows (`unix(7)`), so it never has more.
+            set_mode(&socket, mode)?;
         }
         socket.bind(&sock_addr)?;
         // From here on the path is removed, whatever fails.
@@ -67,8 +75,13 @@ impl Listener {
             },
             Address::Tcp(_) => None,
         };
+        if let (Some(BoundPath { path, .. }), Some(mode)) = (&path, mode) {
+            // What the umask has left out, and what other systems than Linux do not take from the socket.
+            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
         // `build` has checked that the backlog fits.
-        socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
+        let backlog = options.backlog.unwrap_or(config.backlog);
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
         let (socket, bound) = match addr {
             Address::Tcp(_) => {
                 let listener = TcpListener::from_std(socket.into());
@@ -122,6 +135,11 @@ impl Drop for Listener {
     }
 }
 
+/// Sets the permissions of a socket's inode.
+fn set_mode(socket: &Socket, mode: u32) -> io::Result<()> {
+    File::from(OwnedFd::from(socket.try_clone()?)).set_permissions(Permissions::from_mode(mode))
+}
+
 /// The path of a Unix socket, and the file that it named when it was bound.
 #[derive(Debug)]
 struct BoundPath {
@@ -158,7 +176,7 @@ mod tests {
     use super::*;
 
     fn bind(path: &Path) -> Listener {
-        Listener::bind(&Address::Unix(path.into()), &Config::default()).unwrap().0
+        Listener::bind(&Address::Unix(path.into()), &Config::default(), &ListenOptions::default()).unwrap().0
     }
 
     #[test]
@@ -206,7 +224,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("held");
         let any_port: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let (tcp, Address::Tcp(addr)) = Listener::bind(&any_port.into(), &Config::default()).unwrap() else {
+        let (tcp, Address::Tcp(addr)) =
+            Listener::bind(&any_port.into(), &Config::default(), &ListenOptions::default()).unwrap()
+        else {
             panic!("no TCP address")
         };
         let unix = bind(&path);

@@ -20,6 +20,7 @@ use crate::net::listener::Listener;
 use crate::net::seam::{Net, Ready};
 use crate::net::socket::Stream;
 use crate::net::sources::{Interest, Sources};
+use crate::options::ListenOptions;
 
 /// The longest timeout of a poll: a kernel may refuse a longer one (`kevent(2)`), and a poll that returns early does no harm.
 const POLL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -159,8 +160,14 @@ impl Net for Mio {
         })
     }
 
-    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Listener, Address)> {
-        let (mut listener, bound) = Listener::bind(addr, config)?;
+    fn listen(
+        &mut self,
+        addr: &Address,
+        config: &Config,
+        options: &ListenOptions,
+        token: usize,
+    ) -> io::Result<(Listener, Address)> {
+        let (mut listener, bound) = Listener::bind(addr, config, options)?;
         self.register_listener(&mut listener, token)?;
         Ok((listener, bound))
     }

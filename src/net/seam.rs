@@ -8,6 +8,7 @@ use crate::address::{Address, PeerAddr};
 use crate::config::Config;
 use crate::conn::io::{Readiness, Transport};
 use crate::net::detached::Released;
+use crate::options::ListenOptions;
 
 /// Provides sockets, readiness and time to a reactor.
 ///
@@ -38,7 +39,13 @@ pub trait Net {
     /// # Errors
     ///
     /// The kernel's error.
-    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Self::Listener, Address)>;
+    fn listen(
+        &mut self,
+        addr: &Address,
+        config: &Config,
+        options: &ListenOptions,
+        token: usize,
+    ) -> io::Result<(Self::Listener, Address)>;
 
     /// Accepts a connection from the listen queue.
     ///

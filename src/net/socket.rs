@@ -300,7 +300,7 @@ mod tests {
     fn accepted(config: &Config) -> (Stream, std::net::TcpStream) {
         let mut net = Mio::new(config).unwrap();
         let any = Address::Tcp("127.0.0.1:0".parse().unwrap());
-        let (listener, bound) = net.listen(&any, config, 0).unwrap();
+        let (listener, bound) = net.listen(&any, config, &crate::options::ListenOptions::default(), 0).unwrap();
         let Address::Tcp(addr) = bound else { panic!("{bound} is no TCP address") };
         let client = std::net::TcpStream::connect(addr).unwrap();
         while net.events().next().is_none() {

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::conn::io::Transport;
 use crate::net::detached::Released;
 use crate::net::seam::{Net, Ready};
+use crate::options::ListenOptions;
 
 /// A transport on top of another one, which it owns.
 pub trait Layer: Transport {
@@ -197,8 +198,14 @@ where
         self.net.events()
     }
 
-    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Self::Listener, Address)> {
-        let (listener, bound) = self.net.listen(addr, config, token)?;
+    fn listen(
+        &mut self,
+        addr: &Address,
+        config: &Config,
+        options: &ListenOptions,
+        token: usize,
+    ) -> io::Result<(Self::Listener, Address)> {
+        let (listener, bound) = self.net.listen(addr, config, options, token)?;
         Ok((WrappedListener { listener, bound: bound.clone() }, bound))
     }
 

@@ -12,6 +12,7 @@ use log::warn;
 use crate::address::PeerAddr;
 use crate::config::after;
 use crate::conn::io::Readiness;
+use crate::conn::profile::ProfileId;
 use crate::error::{CloseReason, is_out_of_descriptors};
 use crate::handler::Handler;
 use crate::id::ConnId;
@@ -73,8 +74,15 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 }
             }
         }
-        if self.life != Life::Running && self.listeners.is_drained() {
-            self.listeners.close();
+        while let Some(profile) = self.listeners.close_next() {
+            self.shared.profiles.release(profile);
+        }
+    }
+
+    /// Closes all listeners, whatever their queues hold.
+    pub(super) fn close_listeners(&mut self) {
+        while let Some(profile) = self.listeners.close() {
+            self.shared.profiles.release(profile);
         }
     }
 
@@ -93,7 +101,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         match outcome {
             Ok((stream, peer)) => {
                 self.listeners.note_accepted(index);
-                self.admit(stream, peer, longest_idle);
+                let profile = self.listeners.profile(index);
+                self.admit(stream, peer, profile, longest_idle);
                 true
             }
             Err(error) => self.accept_failed(index, &error),
@@ -122,7 +131,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 }
             }
         }
-        self.listeners.close();
+        self.close_listeners();
     }
 
     /// Counts one connection as cut, because no waiting connection can be accepted before the drain ends.
@@ -144,29 +153,37 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     /// Admits a new connection, in place of the one that has been idle longest if there are too many, or refuses it.
-    fn admit(&mut self, stream: N::Stream, peer: PeerAddr, longest_idle: Option<ConnId>) {
+    fn admit(&mut self, stream: N::Stream, peer: PeerAddr, profile: ProfileId, longest_idle: Option<ConnId>) {
         if let Err(refusal) = self.admission(&peer, longest_idle) {
             return self.refuse(&peer, refusal);
         }
+        self.shared.profiles.share(profile);
         // It is logged where it failed.
-        let _ = self.begin(stream, peer);
+        let _ = self.begin(stream, peer, profile);
     }
 
-    /// Registers and opens a connection that was admitted. If that fails, it is counted as refused.
-    pub(super) fn begin(&mut self, mut stream: N::Stream, peer: PeerAddr) -> Result<ConnId, Failed> {
+    /// Registers and opens a connection that was admitted, which takes one user of the profile over. If that fails, it is counted
+    /// as refused.
+    pub(super) fn begin(
+        &mut self,
+        mut stream: N::Stream,
+        peer: PeerAddr,
+        profile: ProfileId,
+    ) -> Result<ConnId, Failed> {
         // The slot is taken before the handler sees the id: what it dials in `on_open` gets another.
         let id = self.connections.all().insert(Origin::Accepted, Phase::Opening);
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
         self.stats.registrations.count(&registered);
         if let Err(error) = registered {
             self.connections.slots.remove(id);
+            self.shared.profiles.release(profile);
             self.count_refused(|refused| &mut refused.failed);
             if self.log_limits.refused.passes(self.now(), Source::of(&peer)) {
                 warn!(target: LOOP, "refused {peer}: it cannot be registered: {error}");
             }
             return Err(Failed::NotRegistered(error));
         }
-        if !self.open(id, stream, peer, Readiness::default()) {
+        if !self.open(id, stream, peer, profile, Readiness::default()) {
             self.count_refused(|refused| &mut refused.failed);
             return Err(Failed::NotOpened);
         }
@@ -236,6 +253,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn pause_accepting(&mut self, index: usize, error: &io::Error) {
+        if self.life == Life::Running && self.listeners.is_closing(index) {
+            self.listeners.give_up(index);
+            return warn!(target: LOOP, "the connections in the queue of a listener that closes are reset: {error}");
+        }
         if self.life == (Life::Draining { deadline: None }) && self.connections.sockets() == 0 {
             // No connection is left whose descriptor could become free, and there is no deadline.
             self.listeners.give_up(index);

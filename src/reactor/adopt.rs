@@ -13,9 +13,11 @@ use crate::error::AdoptError;
 use crate::handler::Handler;
 use crate::id::ConnId;
 use crate::net::{Listener, Net, Stream};
+use crate::options::ListenOptions;
 use crate::reach::Reach;
 use crate::reactor::accept::{Failed, Refusal};
 use crate::reactor::connections::Open;
+use crate::reactor::listeners::Listening;
 use crate::reactor::log_limit::LOOP;
 use crate::reactor::reclaim::Search;
 use crate::reactor::token::Subject;
@@ -49,12 +51,27 @@ impl<H: Handler> Reactor<H> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn adopt_listener(&mut self, socket: impl Into<OwnedFd>) -> Result<Address, AdoptError> {
+        self.adopt_listener_with(socket, ListenOptions::default()).map(|listening| listening.addr)
+    }
+
+    /// Does the same with options, of which those of the socket have no effect: backlog, `SO_REUSEPORT`, permissions.
+    ///
+    /// # Errors
+    ///
+    /// As for [`adopt_listener`](Self::adopt_listener); [`AdoptError::Config`] if an option is out of its range.
+    pub fn adopt_listener_with(
+        &mut self,
+        socket: impl Into<OwnedFd>,
+        options: ListenOptions,
+    ) -> Result<Listening, AdoptError> {
         self.admit_adoption()?;
+        options.check(&self.config).map_err(AdoptError::Config)?;
         let (mut listener, addr) = Listener::adopt(socket.into(), &self.config)?;
-        self.net.register_listener(&mut listener, Subject::Listener(self.listeners.len()).token())?;
-        self.listeners.push(listener);
-        debug!(target: LOOP, "listening on {addr}, adopted");
-        Ok(addr)
+        let id = self.listeners.next_id();
+        self.net.register_listener(&mut listener, Subject::Listener(id).token())?;
+        self.begin_listening(listener, &options);
+        debug!(target: LOOP, "listening on {addr}{}, adopted", options.named());
+        Ok(Listening { id, addr })
     }
 
     /// Makes a connected socket a connection of this reactor, as if it had been accepted. Returns its id.
@@ -116,7 +133,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Refusal::PerIp(_, allowed) => AdoptError::PerIpMax { allowed },
             });
         }
-        let id = self.begin(stream, peer).map_err(|failed| match failed {
+        let profile = self.shared.profiles.acquire_usual();
+        let id = self.begin(stream, peer, profile).map_err(|failed| match failed {
             Failed::NotRegistered(error) => AdoptError::Io(error),
             Failed::NotOpened => AdoptError::HandlerPanicked,
         })?;

@@ -18,6 +18,7 @@ use crate::handler::{Connection, Handler};
 use crate::id::ConnId;
 use crate::reach::Reach;
 use crate::reactor::log_limit::{CONN, LOOP, LogLimit, Source};
+use crate::wire::Decode;
 
 /// Calls the handler for a connection.
 pub(crate) struct HandlerSink<'a, H: Handler> {
@@ -62,7 +63,7 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
 
     /// Catches a panic of all calls together: doing that for each would cost as much as the frame.
     #[inline]
-    fn on_frames(&mut self, frames: &mut Frames<'_>, replies: &mut Replies<'_>) {
+    fn on_frames<D: Decode>(&mut self, frames: &mut Frames<'_, D>, replies: &mut Replies<'_>) {
         let id = self.id;
         self.call("on_frame", replies, |handler, context, state| {
             while let Some(frame) = context.replies.next_frame(frames) {

@@ -11,7 +11,7 @@ use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::conn::turn::Moved;
 use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
-use crate::id::{ConnId, TimerId};
+use crate::id::{ConnId, ListenerId, TimerId};
 use crate::reach::{Broadcast, Command, End, Reach, count};
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::slots::{Origin, OtherSlots, Slot, Slots};
@@ -31,7 +31,8 @@ pub(crate) enum Phase<S, T> {
     Vacant,
     /// A dial that has not begun.
     Reserved(Dial),
-    /// A connect attempt, with what the kernel has reported meanwhile, and the addresses that are still to be tried.
+    /// A connect attempt, with what the kernel has reported meanwhile, and the addresses that are still to be tried or the options
+    /// of the dial.
     Dialing {
         stream: S,
         peer: PeerAddr,
@@ -169,7 +170,7 @@ impl<S, T> Connections<S, T> {
     pub(crate) fn begin_attempt(&mut self, id: ConnId, stream: S, peer: PeerAddr) {
         let Some(slot) = self.slots.slot_mut(id) else { return };
         let rest = match std::mem::take(&mut slot.phase) {
-            Phase::Reserved(dial) if dial.has_next() => Some(Box::new(dial)),
+            Phase::Reserved(dial) if dial.has_next() || dial.options().is_some() => Some(Box::new(dial)),
             _ => None,
         };
         slot.phase = Phase::Dialing { stream, peer, readiness: Readiness::default(), rest };
@@ -188,7 +189,7 @@ impl<S, T> Connections<S, T> {
             match &mut slot.phase {
                 Phase::Reserved(dial) if dial.has_next() => return self.work.queue_dial(id),
                 Phase::Dialing { rest, .. } => {
-                    if let Some(dial) = rest.take() {
+                    if let Some(dial) = rest.take_if(|dial| dial.has_next()) {
                         slot.phase = Phase::Reserved(*dial);
                         self.work.note_reserved();
                         return self.work.queue_dial(id);
@@ -383,8 +384,9 @@ impl<S, T> Reach for Others<'_, S, T> {
         matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Canceled)
     }
 
-    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
+    fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused> {
         self.work.admit_dial()?;
+        dial.check(&shared.config).map_err(DialRefused::Config)?;
         let id = self.insert(Origin::Dialed, Phase::Reserved(dial));
         self.work.queue_dial(id);
         self.work.note_reserved();
@@ -397,6 +399,10 @@ impl<S, T> Reach for Others<'_, S, T> {
 
     fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.work.timers.cancel(timer)
+    }
+
+    fn unlisten(&mut self, id: Option<ListenerId>) {
+        self.work.request_unlisten(id);
     }
 
     fn end(&mut self, end: End) {
@@ -435,8 +441,8 @@ impl<S, T> Reach for Connections<S, T> {
         self.all().command(id, command)
     }
 
-    fn dial(&mut self, dial: Dial) -> Result<ConnId, DialRefused> {
-        self.all().dial(dial)
+    fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused> {
+        self.all().dial(dial, shared)
     }
 
     fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
@@ -445,6 +451,10 @@ impl<S, T> Reach for Connections<S, T> {
 
     fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.all().cancel_timer(timer)
+    }
+
+    fn unlisten(&mut self, id: Option<ListenerId>) {
+        self.all().unlisten(id);
     }
 
     fn end(&mut self, end: End) {

@@ -1,69 +1,25 @@
 //! Deadlines of connections: setting one is O(1), and only connections whose deadline has passed are visited.
 //!
 //! All deadlines of a kind have the same timeout, so they expire in the order in which they were set: a kind is a list, which
-//! grows at its tail and expires at its head. The lists are linked through arrays by slot.
+//! grows at its tail and expires at its head. The lists are linked through arrays by slot. Slots with timeouts of their own are in
+//! `own_deadlines.rs` instead.
 
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, after};
 use crate::conn::Conn;
-use crate::error::CloseReason;
-
-/// The kinds of deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// From the last byte in either direction to the next.
-    Idle,
-    /// From a frame's first byte to its last.
-    Frame,
-    /// A window over which pending output is measured, whether it is queued or in the kernel; or from the peer's FIN until the
-    /// handler has accepted the input before it.
-    Write,
-    /// From our FIN to the peer's; and before, for the transport to send FIN.
-    Linger,
-    /// From a dial to the established connection.
-    Connect,
-}
-
-impl Kind {
-    pub(crate) const ALL: [Self; 5] = [Self::Idle, Self::Frame, Self::Write, Self::Linger, Self::Connect];
-
-    /// The reason of a connection that is closed at this deadline. A lingering connection keeps the reason that it has; a
-    /// dial is no connection yet.
-    pub(crate) fn reason(self) -> CloseReason {
-        match self {
-            Self::Idle => CloseReason::IdleTimeout,
-            Self::Frame => CloseReason::FrameTimeout,
-            Self::Write => CloseReason::WriteTimeout,
-            Self::Linger | Self::Connect => CloseReason::Cut,
-        }
-    }
-}
-
-/// A set of kinds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Kinds(u8);
-
-impl Kinds {
-    pub(crate) fn insert(&mut self, kind: Kind) {
-        self.0 |= 1 << kind as u8;
-    }
-
-    pub(crate) fn contains(self, kind: Kind) -> bool {
-        self.0 & (1 << kind as u8) != 0
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
+use crate::options::Limits;
+pub(crate) use crate::reactor::deadline_kind::{Kind, Kinds};
+use crate::reactor::deadline_kind::{NOT_SET, nanos};
+use crate::reactor::own_deadlines::{OwnDeadlines, Timeouts};
 
 /// The deadlines of all connections.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     /// Deadlines are stored as nanoseconds since then: half the size of an instant.
     epoch: Instant,
-    lists: [List; 5],
+    lists: [List; Kind::ALL.len()],
+    own: OwnDeadlines,
 }
 
 /// The deadlines of one kind, earliest first.
@@ -90,7 +46,6 @@ struct Node {
 }
 
 const NONE: u32 = u32::MAX;
-const NOT_SET: u64 = u64::MAX;
 const EMPTY: Node = Node { since: NOT_SET, prev: NONE, next: NONE };
 
 impl Deadlines {
@@ -108,17 +63,57 @@ impl Deadlines {
                 list(Some(config.linger_timeout)),
                 list(Some(config.connect_timeout)),
             ],
+            own: OwnDeadlines::default(),
         }
+    }
+
+    /// Gives a slot the timeouts of a connection's limits. Its deadlines have to be set anew if they are others than before, which
+    /// is returned.
+    pub(crate) fn set_limits(&mut self, slot: u32, limits: &Limits) -> bool {
+        let mut timeouts = self.usual();
+        for (kind, timeout) in [
+            (Kind::Idle, limits.idle_timeout),
+            (Kind::Frame, limits.frame_timeout),
+            (Kind::Write, limits.write_timeout),
+        ] {
+            timeouts[kind as usize] = timeout;
+        }
+        self.set_timeouts(slot, timeouts)
+    }
+
+    /// Gives the slot of a dial its own connect timeout.
+    pub(crate) fn set_connect_timeout(&mut self, slot: u32, timeout: Duration) {
+        let mut timeouts = self.usual();
+        timeouts[Kind::Connect as usize] = Some(timeout);
+        self.set_timeouts(slot, timeouts);
+    }
+
+    fn set_timeouts(&mut self, slot: u32, timeouts: Timeouts) -> bool {
+        let usual = self.usual();
+        if *self.own.timeouts(slot).unwrap_or(&usual) == timeouts {
+            return false;
+        }
+        self.clear(slot);
+        if timeouts != usual {
+            self.own.insert(slot, timeouts);
+        }
+        true
+    }
+
+    fn usual(&self) -> Timeouts {
+        std::array::from_fn(|kind| self.lists[kind].timeout)
+    }
+
+    /// The timeout of a slot.
+    pub(crate) fn timeout(&self, kind: Kind, slot: u32) -> Option<Duration> {
+        self.own.timeouts(slot).map_or(self.lists[kind as usize].timeout, |timeouts| timeouts[kind as usize])
     }
 
     /// Sets a slot's deadline to the timeout after `since`; `None` removes it.
     pub(crate) fn set(&mut self, kind: Kind, slot: u32, since: Option<Instant>) {
-        let list = &mut self.lists[kind as usize];
-        if list.timeout.is_none() {
-            return;
-        }
         let since = since.map_or(NOT_SET, |since| nanos(since.saturating_duration_since(self.epoch)));
-        if list.since(slot) == since {
+        let list = &mut self.lists[kind as usize];
+        if self.own.set(kind, slot, since) || list.timeout.is_none() || list.since(slot) == since {
             return;
         }
         list.unlink(slot);
@@ -148,6 +143,7 @@ impl Deadlines {
 
     /// Removes all deadlines of a slot.
     pub(crate) fn clear(&mut self, slot: u32) {
+        self.own.remove(slot);
         self.lists.iter_mut().for_each(|list| list.unlink(slot));
     }
 
@@ -165,32 +161,34 @@ impl Deadlines {
 
     #[inline]
     fn earliest(&self) -> u64 {
-        self.lists.iter().fold(NOT_SET, |earliest, list| earliest.min(list.due))
+        self.lists.iter().fold(self.own.earliest(), |earliest, list| earliest.min(list.due))
     }
 
-    pub(crate) fn is_on(&self, kind: Kind) -> bool {
-        self.lists[kind as usize].timeout.is_some()
+    #[inline]
+    pub(crate) fn is_on(&self, kind: Kind, slot: u32) -> bool {
+        self.timeout(kind, slot).is_some()
     }
 
     pub(crate) fn is_set(&self, kind: Kind, slot: u32) -> bool {
-        self.lists[kind as usize].since(slot) != NOT_SET
+        self.own.is_set(kind, slot) || self.lists[kind as usize].since(slot) != NOT_SET
     }
 
     /// Whether the timeout of this kind has passed since `since`.
-    pub(crate) fn is_over(&self, kind: Kind, since: Option<Instant>, now: Instant) -> bool {
-        let timeout = self.lists[kind as usize].timeout;
+    pub(crate) fn is_over(&self, kind: Kind, slot: u32, since: Option<Instant>, now: Instant) -> bool {
+        let timeout = self.timeout(kind, slot);
         since.zip(timeout).is_some_and(|(since, timeout)| now.saturating_duration_since(since) >= timeout)
     }
 
     /// Removes an expired deadline of this kind, and returns its slot.
     pub(crate) fn expired(&mut self, kind: Kind, now: Instant) -> Option<u32> {
+        let now = nanos(now.saturating_duration_since(self.epoch));
         let list = &mut self.lists[kind as usize];
-        let is_due = list.due <= nanos(now.saturating_duration_since(self.epoch));
-        is_due.then(|| {
-            let slot = list.head;
-            list.unlink(slot);
-            slot
-        })
+        if list.due > now {
+            return self.own.expired(kind, now);
+        }
+        let slot = list.head;
+        list.unlink(slot);
+        Some(slot)
     }
 }
 
@@ -250,11 +248,6 @@ impl List {
             next => self.nodes[next as usize].prev = prev,
         }
     }
-}
-
-/// The number of nanoseconds, which is exact up to 584 years.
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(NOT_SET - 1)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use log::debug;
 
-use crate::address::{Address, PeerAddr};
+use crate::address::{Address, DialOptions, PeerAddr};
 use crate::conn::io::Readiness;
+use crate::conn::profile::Profile;
 use crate::conn::turn::Moved;
 use crate::error::DialError;
 use crate::handler::Handler;
@@ -24,7 +25,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let Some(id) = self.connections.work.next_dial() else { break };
             let Some(slot) = self.connections.slots.slot_mut(id) else { continue };
             let Phase::Reserved(dial) = &mut slot.phase else { continue };
-            let from = dial.source();
+            let (from, timeout) = (dial.source(), dial.options().and_then(|options| options.timeout));
             let Some(to) = dial.take_next() else {
                 self.connections.all().fail(id, DialError::NoAddress);
                 continue;
@@ -33,6 +34,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Ok(stream) => {
                     debug!(target: CONN, "[{id}] dialing {to}");
                     let peer = PeerAddr::from(&to);
+                    if let Some(timeout) = timeout {
+                        self.deadlines.set_connect_timeout(id.index, timeout);
+                    }
                     self.deadlines.set(Kind::Connect, id.index, Some(self.now()));
                     self.connections.begin_attempt(id, stream, peer);
                 }
@@ -77,10 +81,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         match self.net.is_connected(stream) {
             Ok(false) => return Moved::default(),
             Ok(true) => {
-                if let Phase::Dialing { stream, peer, readiness, .. } =
+                if let Phase::Dialing { stream, peer, readiness, rest } =
                     std::mem::replace(&mut slot.phase, Phase::Opening)
                 {
-                    return self.open_dialed(id, stream, peer, readiness);
+                    let options = rest.as_ref().and_then(|dial| dial.options());
+                    return self.open_dialed(id, stream, peer, options, readiness);
                 }
             }
             Err(error) => self.attempt_failed(id, DialError::from(&error)),
@@ -90,15 +95,30 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Handles a connect timeout, after a check that the attempt has not succeeded.
     pub(crate) fn dial_timed_out(&mut self, id: ConnId) {
-        let allowed = self.config.connect_timeout;
+        let allowed = self.deadlines.timeout(Kind::Connect, id.index).unwrap_or(self.config.connect_timeout);
         if self.connections.is_dialing(id) {
             self.attempt_failed(id, DialError::TimedOut { allowed });
         }
     }
 
-    fn open_dialed(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, readiness: Readiness) -> Moved {
+    fn open_dialed(
+        &mut self,
+        id: ConnId,
+        stream: N::Stream,
+        peer: PeerAddr,
+        options: Option<&DialOptions>,
+        readiness: Readiness,
+    ) -> Moved {
         self.deadlines.clear(id.index);
-        if !self.open(id, stream, peer, readiness) {
+        let profiles = &mut self.shared.profiles;
+        let profile = match options {
+            Some(options) => {
+                let limits = options.limits.unwrap_or(profiles.usual());
+                profiles.acquire(Profile { framing: options.framing, limits, listener: None })
+            }
+            None => profiles.acquire_usual(),
+        };
+        if !self.open(id, stream, peer, profile, readiness) {
             self.stats.dials_failed += 1;
             return Moved::default();
         }

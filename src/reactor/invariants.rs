@@ -37,7 +37,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Phase::Vacant | Phase::Opening => panic!("[{id}] is neither open nor dialed"),
                 Phase::Failed(error) => panic!("[{id}] has failed and was not reported: {error}"),
             };
-            conn.check(&shared.limits);
+            conn.check(shared);
             buffered += conn.buffered_bytes();
             let (slices, bytes) = conn.shared_counts();
             sharing = (sharing.0 + slices, sharing.1 + bytes);
@@ -47,10 +47,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             queued += usize::from(is_queued);
             assert!(is_queued || !conn.wants_turn(), "[{id}] has work that no event will announce: {conn:?}");
             let is_set = |kind| self.deadlines.is_set(kind, id.index) || slot.has_expired(kind);
-            let is_due = self.deadlines.is_on(Kind::Frame) && conn.frame_since().is_some();
+            let is_due = self.deadlines.is_on(Kind::Frame, id.index) && conn.frame_since().is_some();
             assert_eq!(is_set(Kind::Frame), is_due, "[{id}] frame deadline of {conn:?}");
             assert_eq!(is_set(Kind::Write), conn.is_watched(), "[{id}] write deadline of {conn:?}");
-            let is_watched = conn.is_watched() || is_queued || !self.deadlines.is_on(Kind::Write);
+            let is_watched = conn.is_watched() || is_queued || !self.deadlines.is_on(Kind::Write, id.index);
             assert!(is_watched || !conn.is_to_be_watched(), "[{id}] output without a deadline: {conn:?}");
             watched += usize::from(conn.is_watched());
         }
@@ -68,6 +68,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert_eq!(queue_entries, queued, "a connection is in the queue at most once");
         assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialing, "connections are counted");
         assert!(self.connections.sockets() <= config.max_connections, "connections are limited");
+        let users = self.stats.connections as usize + self.listeners.len();
+        assert_eq!(shared.profiles.users(), users, "a profile is kept for its connections and its listener");
         let moved_max = self.stats.turn_bytes_max;
         assert!(moved_max <= config.turn_budget as u64, "{moved_max} bytes were moved in one turn");
         let closed: u64 = self.stats.closed_total();

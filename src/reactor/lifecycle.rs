@@ -6,6 +6,7 @@ use crate::address::PeerAddr;
 use crate::conn::Conn;
 use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
+use crate::conn::profile::ProfileId;
 use crate::error::{CausedBy, CloseReason, DialError};
 use crate::handler::{Connection, Handler};
 use crate::id::ConnId;
@@ -34,6 +35,7 @@ fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
         // These have sent FIN after their pending output, and waited for the peer.
         CloseReason::PeerFinished
         | CloseReason::FrameTooLong(_)
+        | CloseReason::InvalidLength(_)
         | CloseReason::TruncatedFrame { .. }
         | CloseReason::Reset
         | CloseReason::WriteZero
@@ -50,12 +52,22 @@ fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Calls `on_open` for a connection whose slot is taken. Returns whether the connection is open; if the handler panicked,
     /// it is not, and its slot is free.
-    pub(super) fn open(&mut self, id: ConnId, stream: N::Stream, peer: PeerAddr, readiness: Readiness) -> bool {
+    ///
+    /// It takes one user of the profile over.
+    pub(super) fn open(
+        &mut self,
+        id: ConnId,
+        stream: N::Stream,
+        peer: PeerAddr,
+        profile: ProfileId,
+        readiness: Readiness,
+    ) -> bool {
         let is_running = self.life == Life::Running;
         let Self { handler, connections, shared, log_limits, .. } = self;
         let Some(origin) = connections.slots.slot(id).map(|slot| slot.origin()) else { return false };
-        let mut conn = Conn::new();
-        conn.pause_input_when_full(origin == Origin::Accepted);
+        let mut conn = Conn::new(profile);
+        let pauses = shared.profiles.profile(profile).limits.pause_input_when_full;
+        conn.pause_input_when_full(pauses.unwrap_or(origin == Origin::Accepted));
         let mut others = connections.all_but_opening(id);
         let outcome = conn.with_replies(shared, |replies| {
             let replies = replies.reborrow();
@@ -65,6 +77,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let state = noted(outcome, "on_open", About::Conn(id, &peer), shared, &mut log_limits.panicked);
         let Some(state) = state else {
             conn.release(shared);
+            conn.release_profile(shared);
             connections.slots.remove(id);
             return false;
         };
@@ -85,6 +98,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         self.stats.connections += 1;
         self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
+        if shared.profiles.rules(conn.profile()).has_own_timeouts {
+            self.deadlines.set_limits(id.index, &shared.profiles.profile(conn.profile()).limits);
+        }
         self.deadlines.set(Kind::Idle, id.index, Some(shared.now));
         let Connections { slots, work } = connections;
         let Some(slot) = slots.slot_mut(id) else { return false };
@@ -146,6 +162,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.log_closed(id, &peer, &reason);
         }
         conn.release(&mut self.shared);
+        conn.release_profile(&mut self.shared);
         self.deadlines.clear(id.index);
         let about = About::Conn(id, &peer);
         if let Some(detached) = detached {

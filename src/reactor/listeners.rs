@@ -2,55 +2,88 @@
 
 use std::time::Instant;
 
-use crate::config::Config;
+use crate::address::Address;
+use crate::conn::profile::ProfileId;
+use crate::id::ListenerId;
+
+/// A listener, as [`Reactor::listen_with`](crate::Reactor::listen_with) returns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listening {
+    /// The id, for [`Reactor::unlisten`](crate::Reactor::unlisten) and
+    /// [`Connection::listener`](crate::Connection::listener).
+    pub id: ListenerId,
+    /// The bound address, with the port that the kernel chose if the port was 0.
+    pub addr: Address,
+}
 
 /// The listening sockets.
 #[derive(Debug)]
 pub(crate) struct Listeners<L> {
-    list: Vec<Listening<L>>,
+    // Invariant: in the order of their ids.
+    list: Vec<Entry<L>>,
+    next_id: ListenerId,
     paused_until: Option<Instant>,
     /// A connection was closed so that its descriptor could be used, and nothing was accepted since.
     has_freed_descriptor: bool,
-    /// The length of a listen queue.
-    backlog: u32,
 }
 
 #[derive(Debug)]
-struct Listening<L> {
+struct Entry<L> {
+    id: ListenerId,
     listener: L,
+    /// That of its connections.
+    profile: ProfileId,
+    /// The length of the listen queue.
+    backlog: u32,
     /// The listen queue may hold connections: an edge was reported and is not used up.
     is_ready: bool,
-    /// While the reactor drains, the most connections that are still taken from the queue.
+    /// If it is to be closed, the most connections that are still taken from the queue.
     left: Option<u32>,
 }
 
-impl<L> Listening<L> {
+impl<L> Entry<L> {
     fn may_accept(&self) -> bool {
         self.is_ready && self.left != Some(0)
     }
 }
 
-impl<L> Listeners<L> {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self { list: Vec::new(), paused_until: None, has_freed_descriptor: false, backlog: config.backlog }
+impl<L> Default for Listeners<L> {
+    fn default() -> Self {
+        Self { list: Vec::new(), next_id: ListenerId(0), paused_until: None, has_freed_descriptor: false }
     }
+}
 
-    /// The number of listeners, and the index of the next one.
+impl<L> Listeners<L> {
+    /// The number of listeners.
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }
 
-    pub(crate) fn push(&mut self, listener: L) {
-        self.list.push(Listening { listener, is_ready: false, left: None });
+    /// The id of the next listener.
+    pub(crate) fn next_id(&self) -> ListenerId {
+        self.next_id
+    }
+
+    /// Adds a listener, which takes one user of the profile over.
+    pub(crate) fn push(&mut self, listener: L, profile: ProfileId, backlog: u32) {
+        self.list.push(Entry { id: self.next_id, listener, profile, backlog, is_ready: false, left: None });
+        self.next_id.0 += 1;
     }
 
     pub(crate) fn listener(&self, index: usize) -> &L {
         &self.list[index].listener
     }
 
-    pub(crate) fn note_ready(&mut self, index: usize) {
-        if let Some(listening) = self.list.get_mut(index) {
-            listening.is_ready = true;
+    /// The profile of a listener's connections.
+    pub(crate) fn profile(&self, index: usize) -> ProfileId {
+        self.list[index].profile
+    }
+
+    /// Notes an event, which may be of a listener that is closed.
+    pub(crate) fn note_ready(&mut self, id: ListenerId) {
+        if let Ok(index) = self.list.binary_search_by_key(&id, |listening| listening.id) {
+            self.list[index].is_ready = true;
         }
     }
 
@@ -59,7 +92,7 @@ impl<L> Listeners<L> {
         self.list[index].may_accept() && self.paused_until.is_none()
     }
 
-    /// While the reactor drains, the most connections that are still taken from the listener's queue; otherwise 0.
+    /// The most connections that are still taken from the queue of a listener that is to be closed; otherwise 0.
     pub(crate) fn left(&self, index: usize) -> u32 {
         self.list[index].left.unwrap_or(0)
     }
@@ -81,7 +114,12 @@ impl<L> Listeners<L> {
         self.list[index].is_ready = false;
     }
 
-    /// Accepts no more from a listener while the reactor drains.
+    /// Whether a listener is to be closed once its queue is empty.
+    pub(crate) fn is_closing(&self, index: usize) -> bool {
+        self.list[index].left.is_some()
+    }
+
+    /// Accepts no more from a listener that is to be closed.
     pub(crate) fn give_up(&mut self, index: usize) {
         self.has_freed_descriptor = false;
         self.list[index].left = Some(0);
@@ -111,28 +149,35 @@ impl<L> Listeners<L> {
         self.has_freed_descriptor = true;
     }
 
-    /// Limits further accepts to what the queues may hold now.
-    pub(crate) fn drain(&mut self) {
-        self.paused_until = None;
+    /// Limits the accepts of a listener, or of all, to what the queue may hold now. Returns whether there is one that was not
+    /// to be closed yet.
+    pub(crate) fn begin_close(&mut self, id: Option<ListenerId>) -> bool {
+        let mut is_found = false;
         for listening in &mut self.list {
-            // An edge may not have been reported yet.
-            listening.is_ready = true;
-            listening.left = Some(self.backlog);
+            if listening.left.is_none() && id.is_none_or(|id| id == listening.id) {
+                // An edge may not have been reported yet.
+                listening.is_ready = true;
+                listening.left = Some(listening.backlog);
+                is_found = true;
+            }
         }
+        is_found
     }
 
-    /// Whether there is nothing to accept now.
-    pub(crate) fn is_drained(&self) -> bool {
-        !self.list.iter().any(Listening::may_accept)
+    /// Closes a listener that is to be closed and has an empty queue. Returns the profile, of which there is a user less.
+    pub(crate) fn close_next(&mut self) -> Option<ProfileId> {
+        let index = self.list.iter().position(|listening| listening.left.is_some() && !listening.may_accept())?;
+        Some(self.list.remove(index).profile)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.list.is_empty()
     }
 
-    pub(crate) fn close(&mut self) {
-        self.list.clear();
+    /// Closes a listener, whatever its queue holds. Returns the profile, of which there is a user less.
+    pub(crate) fn close(&mut self) -> Option<ProfileId> {
         self.paused_until = None;
+        self.list.pop().map(|listening| listening.profile)
     }
 
     /// Whether there may be connections to accept for which no event will come.

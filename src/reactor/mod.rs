@@ -5,6 +5,7 @@ mod adopt;
 pub(crate) mod budget;
 pub(crate) mod callbacks;
 pub(crate) mod connections;
+mod deadline_kind;
 pub(crate) mod deadlines;
 mod dial;
 pub(crate) mod drain_report;
@@ -14,8 +15,9 @@ pub(crate) mod histogram;
 #[cfg(test)]
 pub(crate) mod invariants;
 mod lifecycle;
-mod listeners;
+pub(crate) mod listeners;
 pub(crate) mod log_limit;
+mod own_deadlines;
 pub(crate) mod per_ip;
 mod recheck;
 mod reclaim;
@@ -40,15 +42,18 @@ use log::{debug, info};
 use crate::address::Address;
 use crate::config::{Config, after};
 use crate::conn::input::ReadBuffer;
+use crate::conn::profile::Profile;
 use crate::conn::shared::Shared;
 use crate::error::{CloseReason, Error};
 use crate::handler::{Context, Handler};
+use crate::id::ListenerId;
 use crate::net::{Mio, Net};
+use crate::options::ListenOptions;
 use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::drain_report::DrainReport;
 use crate::reactor::handle::{Handle, Mailbox};
-use crate::reactor::listeners::Listeners;
+use crate::reactor::listeners::{Listeners, Listening};
 use crate::reactor::log_limit::{LOOP, LogLimits};
 use crate::reactor::per_ip::PerIp;
 use crate::reactor::reclaim::Reclaim;
@@ -178,8 +183,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             net,
             handler,
             deadlines: Deadlines::new(&config, now),
-            write_progress: WriteProgress::new(&config),
-            listeners: Listeners::new(&config),
+            write_progress: WriteProgress::default(),
+            listeners: Listeners::default(),
             per_ip: PerIp::new(&config),
             connections: Connections::new(&config, now),
             reclaim: Reclaim::new(&config, now),
@@ -206,17 +211,51 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// [`Error::Listen`] with the address and the kernel's error; [`Error::Ending`] while the reactor drains and after it has
     /// stopped.
     pub fn listen(&mut self, addr: &Address) -> Result<Address, Error> {
+        self.listen_with(addr, ListenOptions::default()).map(|listening| listening.addr)
+    }
+
+    /// Does the same with options: another framing, other limits, a name. Returns the id of the listener with its address.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Self::listen); [`Error::Config`] if an option is out of its range.
+    pub fn listen_with(&mut self, addr: &Address, options: ListenOptions) -> Result<Listening, Error> {
         if self.life != Life::Running || self.connections.work.is_end_requested() {
             return Err(Error::Ending { addr: addr.clone() });
         }
-        let token = Subject::Listener(self.listeners.len()).token();
-        let (listener, bound) = self
-            .net
-            .listen(addr, &self.config, token)
-            .map_err(|source| Error::Listen { addr: addr.clone(), source })?;
-        self.listeners.push(listener);
-        debug!(target: LOOP, "listening on {bound}");
-        Ok(bound)
+        options.check(&self.config)?;
+        let options = options.or_of(&self.config);
+        let id = self.listeners.next_id();
+        let bound = self.net.listen(addr, &self.config, &options, Subject::Listener(id).token());
+        let (listener, addr) = bound.map_err(|source| Error::Listen { addr: addr.clone(), source })?;
+        self.begin_listening(listener, &options);
+        debug!(target: LOOP, "listening on {addr}{}", options.named());
+        Ok(Listening { id, addr })
+    }
+
+    fn begin_listening(&mut self, listener: N::Listener, options: &ListenOptions) {
+        let id = self.listeners.next_id();
+        let limits = options.limits.unwrap_or(self.shared.profiles.usual());
+        let profile = Profile { framing: options.framing, limits, listener: Some(id) };
+        let profile = self.shared.profiles.acquire(profile);
+        self.shared.profiles.name_listener(id, &options.name);
+        self.listeners.push(listener, profile, options.backlog.unwrap_or(self.config.backlog));
+    }
+
+    /// Stops listening, without a drain: accepts the connections that wait in the listen queue, and closes the listener, in this call
+    /// unless there are many. Its connections continue. Returns `false` if there is no such listener any more.
+    pub fn unlisten(&mut self, id: ListenerId) -> bool {
+        let is_found = self.listeners.begin_close(Some(id));
+        self.shared.now = self.net.now();
+        self.accept();
+        is_found
+    }
+
+    /// Stops listening on every address, as [`unlisten`](Self::unlisten) does on one.
+    pub fn unlisten_all(&mut self) {
+        self.listeners.begin_close(None);
+        self.shared.now = self.net.now();
+        self.accept();
     }
 
     /// Returns the [`Context`] of a callback for use between turns: it dials, sets timers, and reaches all connections.
@@ -261,7 +300,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         self.life = Life::Draining { deadline };
         self.connections.work.begin_end();
-        self.listeners.drain();
+        self.listeners.pause(None);
+        self.listeners.begin_close(None);
         self.shared.now = now;
         // In this call, so that a client whose connection was drained finds no listener, unless the queue is long.
         self.accept();
@@ -276,7 +316,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             }
             self.life = Life::Stopped;
             self.connections.work.begin_end();
-            self.listeners.close();
+            self.close_listeners();
             self.connections.abort_all(CloseReason::Cut);
         }
     }

@@ -9,7 +9,7 @@ use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::connections::Open;
 use crate::reactor::deadlines::{Kind, Kinds};
-use crate::reactor::write_progress::{Look, Shown};
+use crate::reactor::write_progress::{Look, Shown, due_in_a_window};
 
 /// The most deadlines of a kind that are handled in one turn, because each may close a connection.
 const EXPIRY_BUDGET: usize = 32;
@@ -69,7 +69,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Some(Open { conn, .. }) = self.connections.open_mut(id) else { return false };
         let (since, is_in_time) = match kind {
             Kind::Idle => (Some(now), moved.has_any() || is_queued),
-            Kind::Frame => (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, conn.frame_since(), now)),
+            Kind::Frame => {
+                (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, id.index, conn.frame_since(), now))
+            }
             Kind::Write => return self.is_behind(id, moved),
             Kind::Linger | Kind::Connect => (conn.state().lingering_since(), false),
         };
@@ -83,7 +85,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// while output is pending.
     fn is_behind(&mut self, id: ConnId, moved: Moved) -> bool {
         let now = self.now();
-        let Self { connections, write_progress, deadlines, .. } = self;
+        let Self { connections, write_progress, deadlines, shared, .. } = self;
         let Some(Open { stream, conn, .. }) = connections.open_mut(id) else { return false };
         let unsent = conn.unsent_bytes() as u64;
         let written = u64::from(conn.take_written());
@@ -91,10 +93,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let shown = match stream.unacknowledged_bytes() {
             Ok(Some(unacknowledged)) => {
                 let (unacknowledged, just_written) = (unacknowledged as u64, moved.bytes_out as u64);
-                write_progress.look(id.index, Look { unacknowledged, unsent, written, just_written })
+                let due = due_in_a_window(&shared.profiles.profile(conn.profile()).limits);
+                write_progress.look(id.index, Look { unacknowledged, unsent, written, just_written }, due)
             }
             // The kernel does not report it, so only what the kernel has accepted counts.
-            Ok(None) | Err(_) if deadlines.is_over(Kind::Write, conn.stalled_since(), now) => Shown::Behind,
+            Ok(None) | Err(_) if deadlines.is_over(Kind::Write, id.index, conn.stalled_since(), now) => Shown::Behind,
             Ok(None) | Err(_) if unsent > 0 => Shown::Slow,
             Ok(None) | Err(_) => Shown::Done,
         };
@@ -102,7 +105,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return true;
         }
         stream.limit_unsent(shown == Shown::Slow);
-        let is_given_up = deadlines.is_over(Kind::Write, finished_since, now);
+        let is_given_up = deadlines.is_over(Kind::Write, id.index, finished_since, now);
         if is_given_up {
             // The peer has finished, and the handler leaves the input before that unread.
             conn.close(CloseReason::PeerFinished);

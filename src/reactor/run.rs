@@ -60,15 +60,22 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
         let mut moved = Moved::default();
         if conn.closed().is_none() {
-            let had_buffers = conn.has_buffers();
+            let (had_buffers, profile) = (conn.has_buffers(), conn.profile());
             let before = log_enabled!(target: CONN, Level::Trace).then(|| conn.state_name());
             let mut io = Traced { stream, id, stats };
             let mut sink =
                 HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked };
             moved = run(conn, &mut io, read_buffer, shared, &mut sink);
             let now = shared.now;
+            if conn.profile() != profile {
+                let limits = &shared.profiles.profile(conn.profile()).limits;
+                if deadlines.set_limits(id.index, limits) {
+                    deadlines.set(Kind::Idle, id.index, Some(now));
+                    deadlines.set(Kind::Write, id.index, conn.is_watched().then_some(now));
+                }
+            }
             deadlines.follow(id.index, conn, had_buffers, moved.has_any(), now);
-            let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write);
+            let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write, id.index);
             if is_due && !conn.watch_later(&io, moved.bytes_out) {
                 let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
                 write_progress.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);

@@ -1,12 +1,12 @@
 //! Tokens, which the readiness queue returns in its events to identify registrations.
 
-use crate::id::ConnId;
+use crate::id::{ConnId, ListenerId};
 
 /// The subject of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     Conn(ConnId),
-    Listener(usize),
+    Listener(ListenerId),
     Source(u32),
     Waker,
 }
@@ -45,7 +45,7 @@ impl Layout {
         match (token >> self.half, token & self.mask()) {
             (0, low) if low == self.waker() => Subject::Waker,
             (0, low) if low > sources_min => Subject::Source((source_0 - low) as u32),
-            (0, index) => Subject::Listener(index),
+            (0, low) => Subject::Listener(ListenerId(low as u32)),
             (generation, index) => Subject::Conn(ConnId { index: index as u32, generation: generation as u32 }),
         }
     }
@@ -56,7 +56,7 @@ impl Layout {
                 debug_assert!(id.generation != 0 && id.generation as usize <= self.mask(), "{id} does not fit");
                 ((id.generation as usize) << self.half) | id.index as usize
             }
-            Subject::Listener(index) => index,
+            Subject::Listener(id) => id.0 as usize,
             Subject::Source(number) => self.waker() - 1 - number as usize,
             Subject::Waker => self.waker(),
         }
@@ -82,8 +82,8 @@ mod tests {
         let subjects = [
             Subject::Conn(ConnId { index: 0, generation: 1 }),
             Subject::Conn(ConnId { index: 20_000, generation: 7 }),
-            Subject::Listener(0),
-            Subject::Listener(3),
+            Subject::Listener(ListenerId(0)),
+            Subject::Listener(ListenerId(3)),
             Subject::Source(0),
             Subject::Source(9),
             Subject::Waker,

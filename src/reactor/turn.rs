@@ -59,6 +59,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.fire_timers(&mut budget);
         self.queue_expired();
         self.run_queue(&mut budget);
+        while let Some(id) = self.connections.work.next_unlisten() {
+            self.listeners.begin_close(id);
+        }
         self.accept();
         self.begin_dials();
         self.end_if_asked();
@@ -96,7 +99,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                         trace!(target: CONN, "[{id}] stale event, the connection is closed");
                     }
                 }
-                Subject::Listener(index) => listeners.note_ready(index),
+                Subject::Listener(id) => listeners.note_ready(id),
                 Subject::Waker => mailbox.note_woken(),
                 Subject::Source(number) if net.is_watched(ready.token) => {
                     let mut peers = Context::new(connections, shared);

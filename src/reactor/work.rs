@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::config::Config;
 use crate::error::{DialRefused, TimerRefused};
-use crate::id::{ConnId, TimerId};
+use crate::id::{ConnId, ListenerId, TimerId};
 use crate::reach::End;
 use crate::reactor::eviction::Eviction;
 use crate::reactor::run_queue::RunQueue;
@@ -22,6 +22,8 @@ pub(crate) struct Work {
     to_dial: VecDeque<ConnId>,
     // Invariant: how many slots are `Reserved`.
     reserved: usize,
+    /// The listeners that a handler wants closed; `None` = all.
+    unlistens: Vec<Option<ListenerId>>,
     /// A handler or another thread has requested the reactor to end.
     end: Option<End>,
     /// The reactor drains or has stopped.
@@ -43,6 +45,7 @@ impl Work {
             ended: Vec::new(),
             to_dial: VecDeque::new(),
             reserved: 0,
+            unlistens: Vec::new(),
             end: None,
             is_ending: false,
             tick: 0,
@@ -54,7 +57,7 @@ impl Work {
 
     /// Whether anything is to be done without an event.
     pub(crate) fn is_waiting(&self) -> bool {
-        let is_awaited = !self.queue.is_empty();
+        let is_awaited = !self.queue.is_empty() || !self.unlistens.is_empty();
         is_awaited || !self.ended.is_empty() || !self.to_dial.is_empty() || self.end.is_some()
     }
 
@@ -132,6 +135,14 @@ impl Work {
             return Err(TimerRefused::TooMany { allowed: self.timers_max });
         }
         Ok(self.timers.set(at))
+    }
+
+    pub(crate) fn request_unlisten(&mut self, id: Option<ListenerId>) {
+        self.unlistens.push(id);
+    }
+
+    pub(crate) fn next_unlisten(&mut self) -> Option<Option<ListenerId>> {
+        self.unlistens.pop()
     }
 
     /// A stop takes precedence over a drain.

@@ -8,13 +8,11 @@
 
 use std::collections::HashMap;
 
-use crate::config::Config;
+use crate::options::Limits;
 
 /// The windows of the connections whose output is watched.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct WriteProgress {
-    /// The bytes that a peer has to accept in a window.
-    due: u64,
     // Invariant: one for each connection that is watched.
     windows: HashMap<u32, Window>,
 }
@@ -57,25 +55,17 @@ pub(crate) enum Shown {
 }
 
 impl WriteProgress {
-    pub(crate) fn new(config: &Config) -> Self {
-        let window = config.write_timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
-        // More than any number of bytes becomes the highest one.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let due = (window * config.write_rate_min as f64) as u64;
-        Self { due, windows: HashMap::new() }
-    }
-
     /// Begins the first window.
     pub(crate) fn begin(&mut self, slot: u32, unacknowledged: u64, unsent: u64) {
         self.windows.insert(slot, Window { unacknowledged, unsent, behind: 0 });
     }
 
-    /// Ends a window, and begins another one unless it was the last.
-    pub(crate) fn look(&mut self, slot: u32, look: Look) -> Shown {
+    /// Ends a window, in which the peer had to accept `due` bytes, and begins another one unless it was the last.
+    pub(crate) fn look(&mut self, slot: u32, look: Look, due: u64) -> Shown {
         let pending = look.unacknowledged.saturating_add(look.unsent);
         let shown = match self.windows.get_mut(&slot) {
             _ if pending == 0 => Shown::Done,
-            Some(window) => window.end(look, self.due),
+            Some(window) => window.end(look, due),
             None => {
                 self.begin(slot, look.unacknowledged, look.unsent);
                 Shown::Fast
@@ -100,6 +90,15 @@ impl WriteProgress {
     pub(crate) fn len(&self) -> usize {
         self.windows.len()
     }
+}
+
+/// The bytes that a peer has to accept in a window.
+pub(crate) fn due_in_a_window(limits: &Limits) -> u64 {
+    let window = limits.write_timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
+    // More than any number of bytes becomes the highest one.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let due = (window * limits.write_rate_min as f64) as u64;
+    due
 }
 
 impl Window {
@@ -131,6 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::Config;
 
     /// A peer with more pending output than it can read in 100 windows. It reads as a test says, and the kernel shows that
     /// in steps.
@@ -138,13 +138,14 @@ mod tests {
         const FULL: u64 = 4 << 20;
         let timeout = Duration::from_secs(timeout);
         let config = Config::builder().write_timeout(Some(timeout)).write_rate_min(rate).build().unwrap();
-        let mut write_progress = WriteProgress::new(&config);
+        let mut write_progress = WriteProgress::default();
+        let due = due_in_a_window(&Limits::of(&config));
         write_progress.begin(1, FULL, 64 << 10);
         let shown_by = |window: u64| (0..window).map(&reads).sum::<u64>() / step * step;
         (1..=100).find(|&window| {
             let written = shown_by(window) - shown_by(window - 1);
             let look = Look { unacknowledged: FULL, unsent: 64 << 10, written, just_written: 0 };
-            write_progress.look(1, look) == Shown::Behind
+            write_progress.look(1, look, due) == Shown::Behind
         })
     }
 
@@ -181,28 +182,30 @@ mod tests {
 
     #[test]
     fn output_that_the_transport_refuses_for_a_window_is_behind() {
-        let mut write_progress = WriteProgress::new(&Config::default());
+        let mut write_progress = WriteProgress::default();
+        let due = due_in_a_window(&Limits::of(&Config::default()));
         write_progress.begin(1, 0, 100);
         let look = Look { unacknowledged: 0, unsent: 100, written: 0, just_written: 0 };
-        assert_eq!(write_progress.look(1, look), Shown::Behind);
+        assert_eq!(write_progress.look(1, look, due), Shown::Behind);
         // It was queued during the window.
         write_progress.begin(1, 0, 0);
-        assert_eq!(write_progress.look(1, look), Shown::Fast);
-        assert_eq!(write_progress.look(1, look), Shown::Behind);
+        assert_eq!(write_progress.look(1, look, due), Shown::Fast);
+        assert_eq!(write_progress.look(1, look, due), Shown::Behind);
     }
 
     #[test]
     fn peer_that_catches_up_is_in_time_however_little_it_was() {
-        let mut write_progress = WriteProgress::new(&Config::default());
+        let mut write_progress = WriteProgress::default();
+        let due = due_in_a_window(&Limits::of(&Config::default()));
         write_progress.begin(1, 100, 0);
         // 50 bytes more are pending since then.
         let look = Look { unacknowledged: 50, unsent: 0, written: 50, just_written: 0 };
-        assert_eq!(write_progress.look(1, look), Shown::Fast);
+        assert_eq!(write_progress.look(1, look, due), Shown::Fast);
         // What there was in the kernel was accepted; the rest was written only now.
         let look = Look { unacknowledged: 9_000, unsent: 10_000, written: 9_000, just_written: 9_000 };
-        assert_eq!(write_progress.look(1, look), Shown::Fast);
+        assert_eq!(write_progress.look(1, look, due), Shown::Fast);
         assert_eq!(
-            write_progress.look(1, Look { unacknowledged: 0, unsent: 0, written: 0, just_written: 0 }),
+            write_progress.look(1, Look { unacknowledged: 0, unsent: 0, written: 0, just_written: 0 }, due),
             Shown::Done
         );
         assert_eq!(write_progress.len(), 0);

@@ -15,6 +15,7 @@ use crate::error::{AdoptError, Error};
 use crate::handler::Handler;
 use crate::id::ConnId;
 use crate::net::{Lease, Net, Ready, Released, Transport};
+use crate::options::ListenOptions;
 use crate::reactor::{Reactor, Turn};
 use crate::sim::edges::Edges;
 use crate::sim::faults::Faults;
@@ -287,7 +288,13 @@ impl Net for SimNet {
         self.world.borrow().reported.clone().into_iter()
     }
 
-    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(SimListener, Address)> {
+    fn listen(
+        &mut self,
+        addr: &Address,
+        config: &Config,
+        _options: &ListenOptions,
+        token: usize,
+    ) -> io::Result<(SimListener, Address)> {
         let Address::Tcp(socket_addr) = addr else {
             return Err(io::ErrorKind::Unsupported.into());
         };

@@ -11,11 +11,11 @@ use crate::client::ClientError;
 use crate::conn::chunk::CHUNK_LEN;
 use crate::reactor::accept::Refusal;
 use crate::reactor::per_ip::PerIp;
-use crate::wire::{FrameError, Protocol};
+use crate::wire::{DecodeError, FrameError, Framing, LengthPrefix, Protocol, announced_len};
 use crate::{
-    AdoptError, CloseReason, Config, ConfigBuilder, DialError, DialRefused, Error, PeerAddr, SendError, StatsError,
+    AdoptError, CloseReason, Config, ConfigBuilder, ConfigError, DialError, DialRefused, Error, PeerAddr, SendError,
+    StatsError, TimerRefused,
 };
-use crate::{TimerRefused, wire};
 
 /// The messages of an enum, one value or several per variant. A variant without a value does not compile.
 macro_rules! messages {
@@ -50,11 +50,16 @@ fn check(name: &str, section: &str) {
 fn frame_errors() -> Vec<FrameError> {
     let headers = [*b"\0\0\0\x65", *b"GET ", *b"\x16\x03\x01\0", *b"SSH-", *b"\x05\0\0\0"];
     let errors =
-        headers.map(|header| wire::decode(&header, if header[3] == 0x65 { 100 } else { 16 << 20 }).unwrap_err());
+        headers.map(|header| announced_len(&header, if header[3] == 0x65 { 100 } else { 16 << 20 }).unwrap_err());
     for protocol in Protocol::ALL {
         assert!(errors.iter().any(|error| error.looks_like == Some(protocol)), "{protocol}");
     }
     errors.to_vec()
+}
+
+fn length_error() -> DecodeError {
+    let counts_itself = Framing::from(LengthPrefix::u32_be().adjustment(-4));
+    counts_itself.decode(&[0, 0, 0, 3], 0, 1_024).unwrap_err()
 }
 
 fn config_errors() -> Vec<Error> {
@@ -119,6 +124,7 @@ fn close_reasons() -> Messages {
         CloseReason::PeerFinished => [CloseReason::PeerFinished],
         CloseReason::TruncatedFrame { .. } => [CloseReason::TruncatedFrame { received: 7 }],
         CloseReason::Reset => [CloseReason::Reset],
+        CloseReason::InvalidLength(_) => [CloseReason::from(length_error())],
         CloseReason::FrameTooLong(_) => frame_errors().into_iter().map(CloseReason::FrameTooLong),
         CloseReason::IdleTimeout => [CloseReason::IdleTimeout],
         CloseReason::FrameTimeout => [CloseReason::FrameTimeout],
@@ -180,6 +186,7 @@ fn refusals() -> [Messages; 7] {
         SendError::Full => [SendError::Full],
         SendError::Closed => [SendError::Closed],
         SendError::TooLong { .. } => [SendError::TooLong { len: 5_000_000_000, max: 4_294_967_295 }],
+        SendError::TooShort { .. } => [SendError::TooShort { len: 1, min: 4 }],
         SendError::NoMemory => [SendError::NoMemory],
     });
     let dial_errors = messages!(DialError {
@@ -196,6 +203,7 @@ fn refusals() -> [Messages; 7] {
         DialError::Io(_) => [DialError::Io(io::ErrorKind::NetworkUnreachable)],
     });
     let dial_refused = messages!(DialRefused {
+        DialRefused::Config(_) => [DialRefused::Config(ConfigError::new("timeout", "0 s", "more than 0 s"))],
         DialRefused::Ending => [DialRefused::Ending],
         DialRefused::TooMany { .. } => [DialRefused::TooMany { allowed: 1_024 }],
     });
@@ -209,6 +217,7 @@ fn refusals() -> [Messages; 7] {
         AdoptError::ConnectionsMax { .. } => [AdoptError::ConnectionsMax { allowed: 10_000 }],
         AdoptError::PerIpMax { .. } => [AdoptError::PerIpMax { allowed: 100 }],
         AdoptError::HandlerPanicked => [AdoptError::HandlerPanicked],
+        AdoptError::Config(_) => [AdoptError::Config(ConfigError::new("backlog", 0, "from 1 to 2147483647"))],
         AdoptError::Io(_) => [AdoptError::Io(os(libc::EPERM))],
     });
     let timer_refused = messages!(TimerRefused {

@@ -75,7 +75,7 @@ fn length_above_limit_closes_and_names_both_lengths() {
                 drop(client);
                 let reason = server.closed(2).1;
                 let CloseReason::FrameTooLong(error) = reason else { panic!("{made_by}: {reason}") };
-                assert_eq!((error.announced, error.allowed), (announced, MAX), "{made_by}");
+                assert_eq!((error.announced(), error.allowed), (announced.into(), MAX), "{made_by}");
                 let text = reason.to_string();
                 assert!(text.contains(&announced.to_string()) && text.contains(&MAX.to_string()), "{text}");
             } else if announced == 0 {

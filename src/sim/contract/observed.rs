@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::address::{Address, PeerAddr};
 use crate::config::Config;
 use crate::net::{Net, Ready, Released, Transport};
+use crate::options::ListenOptions;
 use crate::sim::contract::rules::ContractRule;
 use crate::sim::network::{SimListener, SimNet, SimStream};
 use crate::sim::socket::Socket;
@@ -368,8 +369,14 @@ impl<F: FnMut(SimStream) -> T, T: Transport> Net for ObservedNet<'_, F> {
         self.net.events()
     }
 
-    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(SimListener, Address)> {
-        self.net.listen(addr, config, token)
+    fn listen(
+        &mut self,
+        addr: &Address,
+        config: &Config,
+        options: &ListenOptions,
+        token: usize,
+    ) -> io::Result<(SimListener, Address)> {
+        self.net.listen(addr, config, options, token)
     }
 
     fn accept(&mut self, listener: &SimListener, config: &Config) -> io::Result<(Observed<T>, PeerAddr)> {

@@ -18,7 +18,7 @@ fn a_large_frame_takes_at_most_twice_the_bytes_received() {
     for step in [1, 1_000, 100_000] {
         let mut first = pool.acquire(HEADER_LEN);
         first.append(&bytes[..HEADER_LEN]);
-        let mut frame = LargeFrame::new(first, bytes.len());
+        let mut frame = LargeFrame::new(first, bytes.len(), HEADER_LEN, Framing::default());
         while frame.missing() > 0 {
             let at = frame.received();
             let needed = frame.room_needed();
@@ -55,14 +55,15 @@ fn a_payload_is_the_same_in_one_piece_and_in_several() {
                 chunk
             })
             .collect();
-        let frame = Frame { body: Body::Large { chunks: &mut chunks, frame_len: bytes.len(), joined: &joined } };
+        let body = Body::Large { chunks: &mut chunks, frame_len: bytes.len(), joined: &joined };
+        let frame = Frame { body, payload: HEADER_LEN..bytes.len() };
         assert_eq!(frame.payload_len(), payload_len);
         assert_eq!(frame.payload_chunks().collect::<Vec<_>>().concat(), &bytes[HEADER_LEN..]);
         assert_eq!(frame.payload(), &bytes[HEADER_LEN..]);
         buffer = joined.into_buffer();
     }
 
-    let frame = Frame { body: Body::Whole { bytes: &bytes, at: 0 } };
+    let frame = Frame { body: Body::Whole { bytes: &bytes, at: 0 }, payload: HEADER_LEN..bytes.len() };
     assert_eq!(frame.payload_chunks().collect::<Vec<_>>(), [&bytes[HEADER_LEN..]]);
     assert_eq!(frame.payload(), &bytes[HEADER_LEN..]);
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::conn::payloads::COPY_LEN_MAX;
 use crate::fuzzing::socket::{Room, Socket};
+use crate::wire::HEADER_LEN;
 
 /// Writes while the socket is said to be writable. Returns whether it still is.
 fn write(output: &mut Output, socket: &mut impl Transport, budget: &mut Budget, pool: &mut ChunkPool) -> bool {
@@ -66,7 +67,7 @@ fn frames_lie_one_behind_the_other_whatever_room_is_left() {
         let payload = bytes(payload_len);
         let mut output = Output::default();
         for _ in 0..40 {
-            output.append_frame([1, 2, 3, 4], &payload, usize::MAX, &mut pool);
+            output.append_frame(&Enclosure::of_head(&[1, 2, 3, 4]), &payload, usize::MAX, &mut pool);
         }
         output.check(usize::MAX, LOW);
         let queued: Vec<u8> = output.pieces.iter().flat_map(|chunk| chunk.as_slice(&pool).to_vec()).collect();
@@ -133,7 +134,7 @@ fn append_never_takes_more_than_the_room_it_needs() {
                 output.consume(sent, &mut pool);
                 let needed = output.room_needed(HEADER_LEN + len);
                 pool.set_limit(pool.used_bytes() + needed);
-                output.append_frame([0; HEADER_LEN], &bytes(len), usize::MAX, &mut pool);
+                output.append_frame(&Enclosure::of_head(&[0; HEADER_LEN]), &bytes(len), usize::MAX, &mut pool);
                 assert_eq!(output.capacity(), pool.used_bytes());
             }
         }
@@ -151,13 +152,14 @@ fn shared_payloads_are_flushed_between_copies_in_order() {
             let mut shared = SharedPayload::new(payload.clone().into());
             // A copy before it, or not; bytes behind it, or not.
             let copied = &bytes(40)[..round % 3 * 20];
-            let tail = &b"\r\n"[..round % 2 * 2];
+            let enclosure =
+                if round % 2 == 0 { Enclosure::of_head(&[9, 8, 7, 6]) } else { Enclosure::of_tail(b"\r\n") };
             for output in &mut outputs {
                 output.append(copied, usize::MAX, &mut pool);
-                output.append_shared(&[9, 8, 7, 6], &mut shared, tail, usize::MAX, &mut pool);
+                output.append_shared(&enclosure, &mut shared, usize::MAX, &mut pool);
                 output.check(usize::MAX, LOW);
             }
-            expected.extend([copied, &[9, 8, 7, 6], &payload, tail].concat());
+            expected.extend([copied, enclosure.head(), &payload, enclosure.tail()].concat());
         }
         let once: usize = (0..12).map(|round| COPY_LEN_MAX + 1 + round * 700).sum();
         assert_eq!(pool.shared_counts(), (36, once));
@@ -188,10 +190,10 @@ fn header_and_shared_payload_are_sent_by_one_write() {
     let mut pool = ChunkPool::new(4 << 20, 0);
     let mut output = Output::default();
     let mut payload = SharedPayload::new(bytes(1 << 20).into());
-    output.append_shared(&[1, 2, 3, 4], &mut payload, b"\n", usize::MAX, &mut pool);
+    output.append_shared(&Enclosure::of_head(&[1, 2, 3, 4]), &mut payload, usize::MAX, &mut pool);
     let mut socket = Socket::new(usize::MAX);
     let mut readiness = Readiness::default();
     let accepted = output.write_front(&mut socket, &mut readiness, &mut Budget::to_write(usize::MAX), &pool);
-    assert_eq!(accepted, Ok(4 + (1 << 20) + 1));
+    assert_eq!(accepted, Ok(4 + (1 << 20)));
     output.release(&mut pool);
 }

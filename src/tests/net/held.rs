@@ -13,6 +13,7 @@ use crate::conn::frame::Frame;
 use crate::handler::{Connection, Handler};
 use crate::net::owner::Owner;
 use crate::net::{Listener, Mio, Net, Ready, Stream, kernel};
+use crate::options::ListenOptions;
 use crate::reactor::Reactor;
 use crate::wire::encode_header;
 
@@ -47,8 +48,14 @@ impl Net for Forked {
     fn events(&self) -> impl Iterator<Item = Ready> {
         self.net.events()
     }
-    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(Listener, Address)> {
-        self.net.listen(addr, config, token)
+    fn listen(
+        &mut self,
+        addr: &Address,
+        config: &Config,
+        options: &ListenOptions,
+        token: usize,
+    ) -> io::Result<(Listener, Address)> {
+        self.net.listen(addr, config, options, token)
     }
     fn accept(&mut self, listener: &Listener, config: &Config) -> io::Result<(Stream, PeerAddr)> {
         let accepted = self.net.accept(listener, config)?;
@@ -255,7 +262,7 @@ fn dropped_reactor_closes_while_child_holds_descriptors() {
 fn a_child_that_drops_its_copy_does_not_end_the_connection() {
     let mut net = Mio::new(&Config::default()).unwrap();
     let any_port: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let (listener, bound) = net.listen(&any_port.into(), &Config::default(), 0).unwrap();
+    let (listener, bound) = net.listen(&any_port.into(), &Config::default(), &ListenOptions::default(), 0).unwrap();
     let Address::Tcp(addr) = bound else { panic!("{bound} is no TCP address") };
     let mut client = TcpStream::connect(addr).unwrap();
     let begun = Instant::now();

@@ -27,7 +27,7 @@ impl Pair {
     fn new(faults: Faults) -> Self {
         let sim = Sim::with_faults(1, faults);
         let (mut net, config) = (sim.net(), Config::default());
-        let (listener, _) = net.listen(&sim.addr(PORT), &config, 0).unwrap();
+        let (listener, _) = net.listen(&sim.addr(PORT), &config, &crate::options::ListenOptions::default(), 0).unwrap();
         let peer = sim.connect(PORT).unwrap();
         let (mut stream, _) = net.accept(&listener, &config).unwrap();
         net.register(&mut stream, CONN).unwrap();

@@ -7,5 +7,7 @@ mod dialing;
 mod edges;
 mod ending;
 mod fairness;
+mod framing;
+mod limits;
 mod threats;
 mod timers;

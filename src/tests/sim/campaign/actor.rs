@@ -5,11 +5,11 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::sim::{Peer, Rng, Sim};
-use crate::tests::sim::campaign::heard::serial_to_all;
+use crate::tests::sim::campaign::heard::{first_frame, serial_to_all};
 use crate::tests::sim::campaign::oracle::Overdue;
-use crate::tests::sim::campaign::script::{Script, Tail};
+use crate::tests::sim::campaign::script::Script;
 use crate::tests::sim::campaign::scripted_handler::{ScriptedHandler, ip_of};
-use crate::wire::{HEADER_LEN, decode_header, encode_header};
+use crate::wire::{Framing, HEADER_LEN};
 
 /// How a peer behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,27 +53,27 @@ impl Kind {
         }
     }
 
-    pub(super) fn script(self, rng: &mut Rng, payload_max: usize) -> Script {
-        let limit = payload_max as u32;
+    pub(super) fn script(self, framing: Framing, rng: &mut Rng, payload_max: usize) -> Script {
         match self {
-            Self::Honest | Self::Deaf | Self::Pipelining | Self::Resetting => Script::new(rng, 20, payload_max),
-            Self::Dripping => Script::new(rng, 6, payload_max.min(100)),
+            Self::Honest | Self::Deaf | Self::Pipelining | Self::Resetting => {
+                Script::new(framing, rng, 20, payload_max)
+            }
+            Self::Dripping => Script::new(framing, rng, 6, payload_max.min(100)),
             Self::HalfClosing => {
-                let script = Script::new(rng, 10, payload_max);
-                let incomplete = [&encode_header(limit)[..], &[0; 30]].concat();
+                let script = Script::new(framing, rng, 10, payload_max);
+                let mut incomplete = Vec::new();
+                assert_eq!(framing.encode(&vec![0; payload_max], &mut incomplete), Ok(()));
                 let len = [0, rng.between(1, HEADER_LEN + 30)][rng.below(2)];
-                script.with_tail(if len == 0 { Tail::Nothing } else { Tail::Incomplete }, &incomplete[..len])
+                script.with_incomplete(&incomplete[..len])
             }
-            Self::Lying => {
-                let announced = [limit + 1, limit + 1 + rng.below(1 << 20) as u32, u32::MAX][rng.below(3)];
-                let lie = [&encode_header(announced)[..], &vec![0; rng.below(100)]].concat();
-                Script::new(rng, 5, payload_max).with_tail(Tail::TooLong, &lie)
-            }
-            Self::Foreign => {
+            Self::Foreign if framing == Framing::default() => {
                 let words: [&[u8]; 3] =
                     [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"SSH-2.0-x\r\n"];
-                Script::new(rng, 1, payload_max).with_tail(Tail::TooLong, words[rng.below(3)])
+                let bytes = words[rng.below(3)];
+                let announced = bytes.first_chunk().map_or(0, |header| u32::from_be_bytes(*header));
+                Script::new(framing, rng, 1, payload_max).with_refused(bytes, HEADER_LEN, announced.into())
             }
+            Self::Lying | Self::Foreign => lying(framing, rng, payload_max),
         }
     }
 
@@ -85,6 +85,19 @@ impl Kind {
             _ => ([10, 5_000, 1 << 20][rng.below(3)], [20, 10_000, 1 << 20][rng.below(3)]),
         }
     }
+}
+
+/// Frames, and then one that is longer than allowed.
+fn lying(framing: Framing, rng: &mut Rng, payload_max: usize) -> Script {
+    let script = Script::new(framing, rng, 5, payload_max);
+    if let Framing::Delimiter(delimiter) = framing {
+        let len = payload_max + delimiter.bytes().len();
+        return script.with_refused(&vec![0; len + rng.below(100)], len, payload_max as u64 + 1);
+    }
+    let above = [1, 1 + rng.below(1 << 20), u32::MAX as usize][rng.below(3)];
+    let announced = (payload_max + above).min(u32::MAX as usize).min(*framing.payload_lens().end() as usize);
+    let head = framing.enclose(announced).map_or_else(|error| panic!("{error}"), |around| around.head().to_vec());
+    script.with_refused(&[&head[..], &vec![0; rng.below(100)]].concat(), head.len(), announced as u64)
 }
 
 pub(super) struct Actor {
@@ -112,10 +125,16 @@ pub(super) struct Actor {
 
 impl Actor {
     /// Connects a new peer; `None` if the reactor does not listen any more.
-    pub(super) fn connect(sim: &Sim, port: u16, rng: &mut Rng, number: usize, payload_max: usize) -> Option<Self> {
+    pub(super) fn connect(
+        sim: &Sim,
+        (port, framing): (u16, Framing),
+        rng: &mut Rng,
+        number: usize,
+        payload_max: usize,
+    ) -> Option<Self> {
         let kind = Kind::any(rng);
         let peer = sim.connect_from(port, ip_of(number))?;
-        let script = Rc::new(kind.script(rng, payload_max));
+        let script = Rc::new(kind.script(framing, rng, payload_max));
         Some(Self::new(sim, rng, number, kind, peer, script))
     }
 
@@ -227,11 +246,10 @@ impl Actor {
         self.incomplete.extend(&bytes);
         let received = std::mem::take(&mut self.incomplete);
         let mut rest = received.as_slice();
-        while let Some(header) = rest.first_chunk::<HEADER_LEN>()
-            && let Some((frame, behind)) = rest.split_at_checked(HEADER_LEN + decode_header(*header) as usize)
-        {
+        while let Some((frame_len, _)) = first_frame(self.script.framing, rest) {
+            let (frame, after) = rest.split_at(frame_len);
             self.hear(frame, handler);
-            rest = behind;
+            rest = after;
         }
         self.incomplete = rest.to_vec();
         bytes.len()
@@ -244,7 +262,7 @@ impl Actor {
             self.heard += 1;
             return;
         }
-        let serial = serial_to_all(frame);
+        let serial = serial_to_all(self.script.framing, frame);
         let Some(serial) = serial else {
             panic!("{self} received a frame of {} bytes that is not the next expected one", frame.len())
         };

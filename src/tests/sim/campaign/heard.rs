@@ -1,5 +1,6 @@
 //! What the handler knows of each peer: what it was handed, what it has queued, and how it ended.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use crate::conn::sink::Drain;
 use crate::error::CloseReason;
 use crate::id::ConnId;
 use crate::tests::sim::campaign::script::Script;
-use crate::wire::{HEADER_LEN, encode_header};
+use crate::wire::Framing;
 
 /// One peer, as its handler sees it.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ pub(super) enum Expected {
     Answer(usize),
     /// A frame that was not asked for.
     Unasked(u64),
-    /// The frame of another peer.
+    /// The payload of another peer's frame.
     Forwarded(Vec<u8>),
 }
 
@@ -106,34 +107,49 @@ impl Heard {
     pub(super) fn expects(&self, count: usize, frame: &[u8]) -> bool {
         match self.expected.get(count) {
             Some(Expected::Answer(number)) => self.script.frame(*number) == Some(frame),
-            Some(Expected::Unasked(serial)) => unasked_frame(UNASKED, *serial) == frame,
-            Some(Expected::Forwarded(other)) => other == frame,
+            Some(Expected::Unasked(serial)) => encoded(self.script.framing, &unasked(UNASKED, *serial)) == frame,
+            Some(Expected::Forwarded(payload)) => encoded(self.script.framing, payload) == frame,
             None => false,
         }
     }
 }
 
 /// The first byte of an unsolicited payload, and of one that is sent to all.
-pub(super) const UNASKED: u8 = 0xee;
-pub(super) const TO_ALL: u8 = 0xef;
+pub(super) const UNASKED: u8 = 0x6e;
+pub(super) const TO_ALL: u8 = 0x6f;
 
 /// An unsolicited payload: its number, and bytes up to a length that depends on the number.
 pub(super) fn unasked(mark: u8, serial: u64) -> Vec<u8> {
     let len_max = [20, 300, 6_000][(serial % 3) as usize];
-    let mut payload = vec![serial as u8; 9 + (serial as usize * 7_919) % len_max];
+    let mut payload = vec![serial as u8 & 0x7f; 9 + (serial as usize * 7_919) % len_max];
     payload[0] = mark;
-    payload[1..9].copy_from_slice(&serial.to_le_bytes());
+    // Seven bits each, because no byte is above 127.
+    for (at, byte) in payload[1..9].iter_mut().enumerate() {
+        *byte = (serial >> (7 * at)) as u8 & 0x7f;
+    }
     payload
 }
 
-fn unasked_frame(mark: u8, serial: u64) -> Vec<u8> {
-    let payload = unasked(mark, serial);
-    [&encode_header(payload.len() as u32), payload.as_slice()].concat()
+/// The number of a frame that was sent to all, if this is one.
+pub(super) fn serial_to_all(framing: Framing, frame: &[u8]) -> Option<u64> {
+    let (_, payload) = first_frame(framing, frame)?;
+    let payload = &frame[payload];
+    let number: &[u8; 8] = payload.get(1..)?.first_chunk()?;
+    let serial = number.iter().rev().fold(0, |serial, byte| serial << 7 | u64::from(*byte));
+    (payload == unasked(TO_ALL, serial)).then_some(serial)
 }
 
-/// The number of a frame that was sent to all, if this is one.
-pub(super) fn serial_to_all(frame: &[u8]) -> Option<u64> {
-    let payload = &frame[HEADER_LEN..];
-    let serial = u64::from_le_bytes(*payload.get(1..)?.first_chunk()?);
-    (payload[0] == TO_ALL && unasked_frame(TO_ALL, serial) == frame).then_some(serial)
+/// The frame with this payload.
+pub(super) fn encoded(framing: Framing, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    assert_eq!(framing.encode(payload, &mut frame), Ok(()));
+    frame
+}
+
+/// The length of the first frame, and the place of its payload, if it is whole.
+pub(super) fn first_frame(framing: Framing, bytes: &[u8]) -> Option<(usize, Range<usize>)> {
+    match framing.decode(bytes, 0, u32::MAX) {
+        Ok(decoded) => decoded.frame(),
+        Err(error) => panic!("{error}"),
+    }
 }

@@ -41,13 +41,16 @@ const REPLAY_LINES: usize = 2_000;
 fn run(seed: u64, steps: usize, lines_max: usize) -> Result<(), String> {
     let mut campaign = Campaign::new(seed, lines_max);
     let Err(broken) = quietly(|| campaign.run(steps)) else { return Ok(()) };
-    Err(format!(
+    let report = format!(
         "seed {seed} is broken at step {} of {steps}: {broken}\n\nwith {:#?}\n\nthe last that happened:\n{}\n\n\
          replay: FRAMELOOP_SIM_SEED={seed} FRAMELOOP_SIM_STEPS={steps} cargo test --lib a_campaign_of_chance\n",
         campaign.steps,
         campaign.settings,
         campaign.trace.lines().join("\n"),
-    ))
+    );
+    // The drop of a broken reactor may panic, which would hide the report.
+    std::mem::forget(campaign);
+    Err(report)
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -6,9 +6,11 @@ use crate::conn::sink::Drain;
 use crate::error::CloseReason;
 use crate::fuzzing::content::is_flushed;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
-use crate::tests::sim::campaign::heard::{Heard, Life, serial_to_all};
+use crate::tests::sim::campaign::heard::{Heard, Life, first_frame, serial_to_all};
 use crate::tests::sim::campaign::steps::Campaign;
-use crate::wire::{HEADER_LEN, decode_header};
+
+/// The most bytes around a payload.
+const ENCLOSURE_LEN_MAX: usize = 10;
 
 /// The longest payload that a handler sends without being asked.
 const UNASKED_LEN_MAX: usize = 6_008;
@@ -72,9 +74,9 @@ impl Campaign {
         assert_eq!(open, self.reactor.stats().connections as usize, "on_open and on_close pair");
         assert_eq!(open, self.sim.open_sockets(), "sockets are closed exactly when their connections end");
         let exhaustions = self.sim.world.borrow().past.exhaustions;
-        // Once more when a drain ends.
+        // One for each listener, once more when a drain ends.
         assert!(
-            exhaustions <= 1 + usize::from(self.is_ending),
+            exhaustions <= 2 * (1 + usize::from(self.is_ending)),
             "an accept that failed for lack of descriptors was tried again at once"
         );
         for index in 0..self.actors.len() {
@@ -95,7 +97,7 @@ impl Campaign {
         let Some(id) = heard.open_id() else { return };
         let Some(glimpse) = self.reactor.inspect(id) else { panic!("{actor} is open, and has no slot") };
 
-        let response_max = HEADER_LEN + UNASKED_LEN_MAX.max(config.max_payload as usize);
+        let response_max = ENCLOSURE_LEN_MAX + UNASKED_LEN_MAX.max(config.max_payload as usize);
         let is_within = glimpse.unsent_bytes < config.output_high_water + response_max;
         assert!(is_within, "{actor} has more pending than the high-water mark and one response");
         let may_send = !glimpse.is_ending && !heard.was_finished;
@@ -232,8 +234,9 @@ impl Campaign {
             CloseReason::TruncatedFrame { received } => received > 0 && has_finished_after(received),
             CloseReason::Reset => past.was_reset,
             CloseReason::FrameTooLong(error) => {
-                script.refused_within(actor.sent) == Some(error.announced) && heard.taken == script.frames()
+                script.refused_within(actor.sent) == Some(error.announced()) && heard.taken == script.frames()
             }
+            CloseReason::InvalidLength(_) => false,
             CloseReason::IdleTimeout => {
                 config.idle_timeout.is_some_and(|timeout| may_be_misjudged || actor.overdue.still.lasts(at) >= timeout)
             }
@@ -285,13 +288,14 @@ impl Campaign {
     fn check_unsent(actor: &Actor, heard: &Heard, unsent: &[u8]) {
         let bytes = [&actor.incomplete, unsent].concat();
         let (mut rest, mut count) = (bytes.as_slice(), actor.heard);
-        while let Some(header) = rest.first_chunk::<HEADER_LEN>()
-            && let Some((frame, behind)) = rest.split_at_checked(HEADER_LEN + decode_header(*header) as usize)
-        {
+        let framing = actor.script.framing;
+        while let Some((frame_len, _)) = first_frame(framing, rest) {
+            let (frame, after) = rest.split_at(frame_len);
             let is_answer = heard.expects(count, frame);
             count += usize::from(is_answer);
-            assert!(is_answer || serial_to_all(frame).is_some(), "{actor} was left another frame than the next");
-            rest = behind;
+            let is_known = is_answer || serial_to_all(framing, frame).is_some();
+            assert!(is_known, "{actor} was left another frame than the next");
+            rest = after;
         }
         assert!(rest.is_empty() && count == heard.expected.len(), "{actor} was left {count} frames, and {rest:?}");
     }

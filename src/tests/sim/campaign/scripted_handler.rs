@@ -20,7 +20,7 @@ use crate::sim::Rng;
 use crate::tests::sim::campaign::action::Action;
 use crate::tests::sim::campaign::heard::{Expected, Heard, Life, TO_ALL, UNASKED, unasked};
 use crate::tests::sim::campaign::trace::Trace;
-use crate::wire::{HEADER_LEN, encode_header};
+use crate::wire::Framing;
 use crate::{Frame, NotForwarded, PeerAddr, SendError};
 
 #[derive(Debug)]
@@ -132,12 +132,14 @@ impl ScriptedHandler {
 
     fn send(&mut self, to: ConnId, send: impl FnOnce(&[u8]) -> Result<(), SendError>) {
         let serial = self.next_serial();
-        let sent = send(&unasked(UNASKED, serial));
+        let payload = unasked(UNASKED, serial);
+        let sent = send(&payload);
         let Some(heard) = self.heard(to) else { return };
+        let is_too_long = payload.len() as u64 > *heard.script.framing.payload_lens().end();
         match sent {
             Ok(()) => heard.expected.push(Expected::Unasked(serial)),
             Err(SendError::Full) => heard.waits_for_low_water = true,
-            Err(SendError::Closed) | Err(SendError::TooLong { .. }) | Err(SendError::NoMemory) => {}
+            Err(SendError::Closed | SendError::TooLong { .. } | SendError::TooShort { .. } | SendError::NoMemory) => {}
         }
         let is_dead = heard.open_id().is_none();
         let is_finished = heard.was_finished;
@@ -146,7 +148,8 @@ impl ScriptedHandler {
         let number = self.numbers[&to];
         self.expect(!is_dead || sent == Err(SendError::Closed), number, "was sent a frame when it had ended");
         self.expect(!is_finished || sent == Err(SendError::Closed), number, "was sent a frame when it was finished");
-        self.expect(!matches!(sent, Err(SendError::TooLong { .. })), number, "was sent too much for any header");
+        let is_allowed = is_too_long || !matches!(sent, Err(SendError::TooLong { .. }));
+        self.expect(is_allowed && !(is_too_long && sent.is_ok()), number, "was sent too much for its header");
     }
 
     fn broadcast(&mut self, broadcast: impl FnOnce(&[u8], u64) -> Broadcast) {
@@ -154,6 +157,12 @@ impl ScriptedHandler {
         let reached = broadcast(&unasked(TO_ALL, serial), serial);
         self.broadcasts.insert(serial, (reached.queued, 0));
         self.trace.note(format!("    to all: {reached:?}"));
+    }
+
+    /// Sets the framing of a connection, which may have it already: then the bytes that are left are decoded anew.
+    fn reframe(&mut self, conn: &mut Connection<'_>, number: usize) {
+        let is_set = conn.set_framing(self.records[number].script.framing).is_ok();
+        self.expect(is_set, number, "a framing was refused");
     }
 
     /// Does an action in a callback about a connection.
@@ -254,13 +263,13 @@ impl ScriptedHandler {
         if to == conn.id() {
             return Some(frame);
         }
-        let whole = frame_of(&frame.payload_chunks().collect::<Vec<_>>().concat());
+        let payload = frame.payload_chunks().collect::<Vec<_>>().concat();
         let sent = conn.cx().forward(frame, to);
         let heard = &mut self.records[self.numbers[&to]];
         self.trace.note(format!("    to {}, a frame of another: {:?}", heard.name, sent.as_ref().err()));
         match sent {
             Ok(()) => {
-                heard.expected.push(Expected::Forwarded(whole));
+                heard.expected.push(Expected::Forwarded(payload));
                 None
             }
             Err(NotForwarded { error, frame, .. }) => {
@@ -272,7 +281,7 @@ impl ScriptedHandler {
 
     fn answer(&mut self, conn: &mut Connection<'_>, number: usize, frame: Frame<'_>) -> Result<(), SendError> {
         let how = self.rng.below(10);
-        let (is_copy, frame_len) = (how <= 3 || how == 9, HEADER_LEN + frame.payload_len());
+        let (is_copy, frame_len) = (how <= 3 || how == 9, frame.frame_len());
         let sent = match how {
             0..=2 => conn.reply(frame.payload()),
             3 => conn.reply(&frame.payload_chunks().collect::<Vec<_>>().concat()),
@@ -295,7 +304,7 @@ impl ScriptedHandler {
             Ok(()) => !heard.was_finished,
             Err(SendError::NoMemory) => may_lack_memory && !heard.was_finished,
             Err(SendError::Closed) => heard.was_finished,
-            Err(SendError::Full) | Err(SendError::TooLong { .. }) => false,
+            Err(SendError::Full | SendError::TooLong { .. } | SendError::TooShort { .. }) => false,
         };
         self.expect(is_expected, number, "the first reply was refused");
         sent
@@ -314,6 +323,11 @@ impl Handler for ScriptedHandler {
         self.trace.note(format!("    {} is connection {id}", self.records[number].name));
         self.records[number].life = Life::Open(id);
         self.ids.push(id);
+        // An adopted connection begins with the default framing.
+        let framing = self.records[number].script.framing;
+        let framing_at_first = if conn.listener().is_some() { framing } else { Framing::default() };
+        self.expect(conn.framing() == framing_at_first, number, "a connection has not the framing of its listener");
+        self.reframe(conn, number);
         if self.rng.chance(100) {
             self.send(id, |payload| conn.send(id, payload));
         }
@@ -335,12 +349,13 @@ impl Handler for ScriptedHandler {
         heard.taken_in_turn += 1;
         let is_own = heard.life == Life::Open(conn.id());
         let may_go_on = !(heard.is_paused || heard.is_ending());
-        let asked = heard.script.frame(heard.taken - 1);
+        let asked = heard.script.payload(heard.taken - 1);
         let is_asked = asked.is_some_and(|asked| is_same(asked, &frame));
-        let order =
-            asked.and_then(|asked| asked.get(HEADER_LEN)).map_or(Action::Nothing, |byte| Action::of_byte(*byte));
+        let order = asked.and_then(<[u8]>::first).map_or(Action::Nothing, |byte| Action::of_byte(*byte));
+        let is_own_framing = conn.framing() == heard.script.framing;
         // A connection may run a second time, for a last look at its deadlines.
         let is_within_budget = heard.taken_in_turn <= 2 * self.frame_budget;
+        self.expect(is_own_framing, number, "a connection has the framing of another");
         self.expect(is_own, number, "a frame came with another connection's state");
         self.expect(may_go_on, number, "a frame was handed over that should have waited");
         self.expect(is_asked, number, "the frame handed over is not the one that was sent");
@@ -348,6 +363,9 @@ impl Handler for ScriptedHandler {
         self.expect(self.just_ended.is_empty(), number, "a slot was freed before the batch was done");
 
         let sent = self.answer(conn, number, frame);
+        if self.frames.is_multiple_of(5) {
+            self.reframe(conn, number);
+        }
         if sent != Err(SendError::NoMemory) {
             let whim = self.whim(5);
             self.act(number, conn, whim);
@@ -455,13 +473,9 @@ impl Handler for ScriptedHandler {
     }
 }
 
-fn frame_of(payload: &[u8]) -> Vec<u8> {
-    [&encode_header(payload.len() as u32)[..], payload].concat()
-}
-
-/// Whether a frame is that of the script, header included.
+/// Whether a frame has this payload.
 fn is_same(asked: &[u8], frame: &Frame<'_>) -> bool {
-    let mut rest = &asked[HEADER_LEN..];
+    let mut rest = asked;
     frame.payload_chunks().all(|piece| match rest.split_at_checked(piece.len()) {
         Some((same, behind)) => {
             rest = behind;

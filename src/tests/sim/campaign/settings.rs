@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::sim::{Edges, Faults, Rng};
+use crate::wire::{Delimiter, Framing, LengthPrefix};
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -13,6 +14,8 @@ pub(super) struct Settings {
     pub(super) send_buffer_bytes: usize,
     pub(super) is_local: bool,
     pub(super) finale: Finale,
+    /// That of the second listener.
+    pub(super) framing: Framing,
 }
 
 /// How a campaign ends.
@@ -31,8 +34,10 @@ pub(super) enum Finale {
 impl Settings {
     pub(super) fn new(rng: &mut Rng) -> Self {
         let has_faults = rng.chance(700);
+        let config = config(rng);
         Self {
-            config: config(rng),
+            framing: framing(rng, config.max_payload),
+            config,
             edges: if rng.chance(500) { Edges::Noisy } else { Edges::Strict },
             faults: if has_faults { faults(rng) } else { Faults::default() },
             send_buffer_bytes: [100, 3_000, 16 << 10, 200_000][rng.below(4)],
@@ -84,6 +89,24 @@ fn config(rng: &mut Rng) -> Config {
         }
         Err(error) => panic!("a setting cannot work: {error}"),
     }
+}
+
+/// Any framing whose length can announce more than the limit.
+fn framing(rng: &mut Rng, max_payload: u32) -> Framing {
+    let delimiter = |bytes| Delimiter::new(bytes).map_or_else(|error| panic!("{error}"), Framing::from);
+    let framings = [
+        delimiter(b"\xff"),
+        delimiter(b"\xff\xfe"),
+        delimiter(b"\xff\xff\xff\xfe"),
+        LengthPrefix::varint().into(),
+        LengthPrefix::u32_be().adjustment(-4).into(),
+        LengthPrefix::u24_be().into(),
+        LengthPrefix::u64_le().into(),
+        LengthPrefix::u16_le().into(),
+        LengthPrefix::u8().into(),
+    ];
+    let fitting = framings.iter().filter(|framing| *framing.payload_lens().end() > max_payload.into()).count();
+    framings[rng.below(fitting)]
 }
 
 fn faults(rng: &mut Rng) -> Faults {

@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::handler::Echo;
 use crate::net::{Net, Ready};
+use crate::options::ListenOptions;
 use crate::reactor::Reactor;
 use crate::sim::{Sim, SimListener, SimNet, SimStream};
 use crate::tests::sim::threats::{PORT, SECOND, TURNS_MAX, frame};
@@ -50,8 +51,14 @@ impl Net for Failing {
         self.net.events()
     }
 
-    fn listen(&mut self, addr: &Address, config: &Config, token: usize) -> io::Result<(SimListener, Address)> {
-        self.net.listen(addr, config, token)
+    fn listen(
+        &mut self,
+        addr: &Address,
+        config: &Config,
+        options: &ListenOptions,
+        token: usize,
+    ) -> io::Result<(SimListener, Address)> {
+        self.net.listen(addr, config, options, token)
     }
 
     fn accept(&mut self, listener: &SimListener, config: &Config) -> io::Result<(SimStream, PeerAddr)> {
