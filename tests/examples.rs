@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
@@ -214,5 +215,193 @@ mod chat {
         ada.send(b"welcome back");
         slow.expect(b"ada: welcome back");
         assert_eq!(say_and_ask(&mut ada), "* in lobby: slow, ada");
+    }
+}
+
+/// Sends bytes, and reads as many as the reply has.
+#[track_caller]
+fn exchange(client: &mut Client, bytes: &[u8], reply: &[u8]) {
+    client.send_bytes(bytes);
+    let mut received = vec![0; reply.len()];
+    client.stream.read_exact(&mut received).unwrap();
+    assert_eq!(received.escape_ascii().to_string(), reply.escape_ascii().to_string());
+}
+
+/// Sends bytes, and reads up to the end of the connection.
+#[track_caller]
+fn last_exchange(mut client: Client, bytes: &[u8], reply: &[u8]) {
+    client.send_bytes(bytes);
+    let mut received = Vec::new();
+    client.stream.read_to_end(&mut received).unwrap();
+    assert_eq!(received.escape_ascii().to_string(), reply.escape_ascii().to_string());
+}
+
+mod kv {
+    use super::*;
+
+    /// Commands in both forms, and their replies.
+    const REQUESTS: &[u8] = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$9\r\nline\r\none\r\nget key\r\n\r\n*0\r\n\
+        *2\r\n$4\r\necho\r\n$0\r\n\r\nincr n\nINCR n\r\n*1\r\n$4\r\nPING\r\n\
+        mset a 1 b 2\r\nmget a b none\r\nexists a a none\r\ndel a key none\r\nget a\r\n";
+    const REPLIES: &[u8] = b"+OK\r\n$9\r\nline\r\none\r\n$0\r\n\r\n:1\r\n:2\r\n+PONG\r\n\
+        +OK\r\n*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n:2\r\n:2\r\n$-1\r\n";
+
+    #[test]
+    fn pipelined_commands_are_replied_to_in_order() {
+        let (process, addr) = start("kv");
+        let mut client = Client::connect(addr);
+        exchange(&mut client, REQUESTS, REPLIES);
+        exchange(&mut client, b"flushall\r\n", b"+OK\r\n");
+        exchange(
+            &mut client,
+            &[REQUESTS, b"flushall\r\n"].concat().repeat(200),
+            &[REPLIES, b"+OK\r\n"].concat().repeat(200),
+        );
+        last_exchange(client, b"quit\r\nping\r\n", b"+OK\r\n");
+        end(process);
+    }
+
+    #[test]
+    fn command_may_arrive_in_any_parts() {
+        let (_process, addr) = start("kv");
+        let mut client = Client::connect(addr);
+        for byte in REQUESTS {
+            client.send_bytes(&[*byte]);
+        }
+        exchange(&mut client, b"", REPLIES);
+        for at in 1..60 {
+            exchange(&mut client, b"flushall\r\n", b"+OK\r\n");
+            client.send_bytes(&REQUESTS[..at]);
+            // Another connection is served meanwhile, so the first part has been taken.
+            exchange(&mut Client::connect(addr), b"PING\r\n", b"+PONG\r\n");
+            exchange(&mut client, &REQUESTS[at..], REPLIES);
+        }
+    }
+
+    #[test]
+    fn limits_end_with_an_error() {
+        let (_process, addr) = start("kv");
+        for (request, problem) in [
+            (&b"*1025\r\n"[..], "Protocol error: invalid multibulk length"),
+            (b"*x\r\n", "Protocol error: invalid multibulk length"),
+            (b"*1\r\n$1048577\r\n", "Protocol error: invalid bulk length"),
+            (b"*1\r\n$-1\r\n", "Protocol error: invalid bulk length"),
+            (b"*1\r\nPING\r\n", "Protocol error: expected '$', got 'P'"),
+            (b"*1\r\n$4\r\nPING\n\n", "Protocol error: expected the end of the line"),
+        ] {
+            last_exchange(Client::connect(addr), request, format!("-ERR {problem}\r\n").as_bytes());
+        }
+        let long = [&b"get "[..], &[b'x'; 64 << 10], b"\r\n"].concat();
+        last_exchange(Client::connect(addr), &long, b"-ERR Protocol error: too big inline request\r\n");
+
+        let mut client = Client::connect(addr);
+        // With the name and the key, the longest command.
+        let value = vec![b'v'; (1 << 20) - 4];
+        let set = [b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$1048572\r\n", &value[..], b"\r\n"].concat();
+        exchange(&mut client, &set, b"+OK\r\n");
+        exchange(&mut client, b"get k\r\n", &[b"$1048572\r\n", &value[..], b"\r\n"].concat());
+        exchange(&mut client, b"mget k k\r\n", b"-ERR the values have more than 1048576 bytes\r\n");
+        exchange(&mut client, b"incr k\r\n", b"-ERR value is not an integer or out of range\r\n");
+        exchange(&mut client, b"set n 9223372036854775807\r\nincr n\r\n", b"+OK\r\n-ERR increment would overflow\r\n");
+        exchange(&mut client, b"get\r\n", b"-ERR wrong number of arguments for 'get' command\r\n");
+        exchange(&mut client, b"fly\x07\r\n", b"-ERR unknown command 'fly?'\r\n");
+    }
+}
+
+mod postgres {
+    use super::*;
+
+    const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
+    const STARTUP: &[u8] = b"\0\0\0\x20\0\x03\0\0user\0ada\0database\0shop\0\0";
+
+    #[test]
+    fn startup_is_refused_after_requests_for_encryption() {
+        let (process, addr) = start("postgres");
+        let refused = b"E\0\0\0\x4dSFATAL\0VFATAL\0C57P03\0Mdatabase \"shop\" has moved, and is not served here\0\0";
+        let mut client = Client::connect(addr);
+        exchange(&mut client, SSL_REQUEST, b"N");
+        exchange(&mut client, b"\0\0\0\x08\x04\xd2\x16\x30", b"N");
+        last_exchange(client, STARTUP, refused);
+        // A cancel request, with its two keys.
+        last_exchange(Client::connect(addr), b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02", b"");
+        let old = b"E\0\0\0\x3bSFATAL\0VFATAL\0C0A000\0Munsupported frontend protocol 2\0\0";
+        last_exchange(Client::connect(addr), b"\0\0\0\x08\0\x02\0\0", old);
+        end(process);
+    }
+}
+
+mod dns {
+    use super::*;
+
+    /// A message with a question for an address, and what the header has after the identifier.
+    fn message(header: &[u8], name: &[u8]) -> Vec<u8> {
+        [b"\xab\xcd", header, name, b"\0\x01\0\x01"].concat()
+    }
+
+    fn prefixed(message: &[u8]) -> Vec<u8> {
+        [&u16::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat()
+    }
+
+    const QUERY: &[u8] = b"\x01\0\0\x01\0\0\0\0\0\0";
+    const NAME: &[u8] = b"\x07eXample\x04test\0";
+
+    #[test]
+    fn pipelined_queries_are_answered_in_order() {
+        let (process, addr) = start("dns");
+        let unknown = b"\x02no\x04test\0";
+        let queries = [prefixed(&message(QUERY, NAME)), prefixed(&message(QUERY, unknown))].concat();
+        let answer = b"\xc0\x0c\0\x01\0\x01\0\0\x01\x2c\0\x04\xc0\0\x02\x01";
+        let found = [&message(b"\x85\0\0\x01\0\x01\0\0\0\0", NAME)[..], answer].concat();
+        let missing = message(b"\x85\x03\0\x01\0\0\0\0\0\0", unknown);
+        let replies = [prefixed(&found), prefixed(&missing)].concat();
+        exchange(&mut Client::connect(addr), &queries.repeat(50), &replies.repeat(50));
+        end(process);
+    }
+
+    #[test]
+    fn messages_that_are_no_valid_query_get_an_error_or_the_end() {
+        let (_process, addr) = start("dns");
+        let mut client = Client::connect(addr);
+        let header_only = b"\xab\xcd\x84\x01\0\0\0\0\0\0\0\0";
+        // A pointer, a name without an end, a label that is cut off.
+        for name in [&b"\xc0\x0c"[..], b"\x07exam", b"\x3f"] {
+            let query = [b"\xab\xcd\0\0\0\x01\0\0\0\0\0\0", name].concat();
+            exchange(&mut client, &prefixed(&query), &prefixed(header_only));
+        }
+        // An update (opcode 5).
+        let update = message(b"\x28\0\0\x01\0\0\0\0\0\0", NAME);
+        let refused = message(b"\xac\x04\0\x01\0\0\0\0\0\0", NAME);
+        exchange(&mut client, &prefixed(&update), &prefixed(&refused));
+        last_exchange(client, &prefixed(&message(b"\x81\0\0\x01\0\0\0\0\0\0", NAME)), b"");
+        last_exchange(Client::connect(addr), &prefixed(b"short"), b"");
+    }
+}
+
+mod mqtt {
+    use super::*;
+
+    const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01c";
+    const CONNACK: &[u8] = b"\x20\x02\0\0";
+
+    #[test]
+    fn packets_of_a_session_are_acknowledged_in_order() {
+        let (process, addr) = start("mqtt");
+        // A payload whose length needs two bytes.
+        let long = [&b"\x32\xcd\x01\0\x01x\0\x09"[..], &[b'y'; 200]].concat();
+        let packets =
+            [CONNECT, b"\x30\x05\0\x01xhi\x32\x07\0\x01x\0\x07ho\xc0\0", &long, b"\x82\x06\0\x02\0\x01x\x01\xe0\0"];
+        let acknowledged = [CONNACK, b"\x40\x02\0\x07\xd0\0\x40\x02\0\x09\x90\x03\0\x02\x80"].concat();
+        last_exchange(Client::connect(addr), &packets.concat(), &acknowledged);
+        assert_eq!(end(process), format!("x: hi\nx: ho\nx: {}\n", "y".repeat(200)));
+    }
+
+    #[test]
+    fn violations_end_the_connection() {
+        let (_process, addr) = start("mqtt");
+        last_exchange(Client::connect(addr), b"\xc0\0", b"");
+        last_exchange(Client::connect(addr), b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\x01c", b"\x20\x02\0\x01");
+        for packet in [CONNECT, b"\x34\x05\0\x01x\0\x01", b"\x30\x02\0\x05", b"\xf0\0"] {
+            last_exchange(Client::connect(addr), &[CONNECT, packet].concat(), CONNACK);
+        }
     }
 }
