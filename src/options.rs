@@ -235,6 +235,13 @@ impl ListenOptions {
         {
             return Err(ConfigError::new("mode", format_args!("{mode:#o}"), "at most 0o777"));
         }
+        let max_payload = self.limits.map_or(config.max_payload, |limits| limits.max_payload);
+        if let Framing::Exact(len) = self.framing
+            && len > max_payload.into()
+        {
+            let allowed = format_args!("at most exact:{max_payload}, the longest payload").to_string();
+            return Err(ConfigError::new("framing", self.framing, allowed));
+        }
         self.limits.map_or(Ok(()), |limits| limits.check(config))
     }
 }

@@ -143,6 +143,10 @@ fn options_out_of_their_range_are_refused_with_the_value() {
     let rows = [
         (ListenOptions::default().backlog(0), "backlog is 0 and must be from 1 to 2147483647"),
         (ListenOptions::default().framing(Framing::Exact(0)), "framing is exact:0 and must be exact:1 or more"),
+        (
+            ListenOptions::default().framing(Framing::Exact((16 << 20) + 1)),
+            "framing is exact:16777217 and must be at most exact:16777216, the longest payload",
+        ),
     ];
     for (options, message) in rows {
         let error = reactor.listen_with(&any_port(), options.clone()).unwrap_err();

@@ -27,6 +27,8 @@ const CASES: [(&str, &[&str]); 7] = [
         &[
             "frameloop serve --max-payload big",
             "frameloop serve --max-payload 4GiB",
+            "frameloop serve --framing u31be",
+            "frameloop serve --framing exact:9 --max-payload 8",
             "frameloop serve --max-connections many",
             "frameloop serve --max-connections 99999999999999999999999",
             "frameloop serve --idle-timeout 5",

@@ -99,6 +99,28 @@ fn ipv6_address_is_printed_in_brackets() {
 }
 
 #[test]
+fn each_framing_echoes_its_frames() {
+    let rows: [(&str, &[u8]); 6] = [
+        ("u16le", b"\x02\0hi\0\0"),
+        ("varint,offset=1", b"\x10\x02hi\xc0\0"),
+        ("u32be,adjust=-4", b"\0\0\0\x06hi"),
+        ("lines", b"hi\r\n\n"),
+        ("exact:2", b"hi--"),
+        ("raw", b"anything"),
+    ];
+    for (framing, bytes) in rows {
+        let (_server, addr) = Process::serve(&["--framing", framing]);
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(bytes).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received, bytes, "{framing}");
+    }
+}
+
+#[test]
 fn flags_override_the_environment() {
     let socket = SocketPath::new("environment");
     let listen = format!("127.0.0.1:0,{}", socket.addr());

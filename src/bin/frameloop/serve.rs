@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
-use frameloop::{Address, Config, ConfigError, Echo, Interest, Reactor, Turn};
+use frameloop::wire::Framing;
+use frameloop::{Address, Config, ConfigError, Echo, Interest, ListenOptions, Reactor, Turn};
 use log::{info, warn};
 
 use crate::address::{self, Endpoint};
@@ -31,6 +32,14 @@ pub(crate) struct ServeArgs {
     #[arg(value_delimiter = ',', value_parser = address::to_listen_on)]
     #[arg(value_hint = ValueHint::Hostname, help_heading = "Listening")]
     listen: Vec<Endpoint>,
+    /// Where a frame ends, such as u32be, varint, lines or raw
+    ///
+    /// A length of 1, 2, 3, 4 or 8 bytes (u8, u16be, u16le, u24be, u24le, u32be, u32le, u64be, u64le) or varint, each with
+    /// optional ,offset=N (bytes before the field), ,adjust=N (added to the length) and ,header (the payload includes it); a
+    /// delimiter (lines, crlf, delim:HEX); exact:N bytes; or raw: whatever arrives.
+    #[arg(long, env = "FRAMELOOP_FRAMING", value_name = "SPEC", default_value = "u32be")]
+    #[arg(help_heading = "Listening")]
+    framing: Framing,
     /// Length of the listen queue, in connections
     #[arg(long, env = "FRAMELOOP_BACKLOG", value_name = "COUNT", default_value = "4096")]
     #[arg(value_parser = values::count::<u32>, help_heading = "Listening")]
@@ -41,7 +50,7 @@ pub(crate) struct ServeArgs {
 
     /// Longest payload that a header may announce (at most 4GiB-1)
     ///
-    /// A longer one closes the connection as soon as its header is complete.
+    /// A longer one closes the connection as soon as its header is complete; with a delimiter, as soon as so many bytes have come.
     #[arg(long, alias = "max-frame", env = renamed("FRAMELOOP_MAX_PAYLOAD", "FRAMELOOP_MAX_FRAME"))]
     #[arg(value_name = "SIZE", default_value = "16MiB")]
     #[arg(value_parser = values::size::<u32>, help_heading = "Limits")]
@@ -151,6 +160,7 @@ Examples:
   frameloop serve --listen 0.0.0.0:7007 --listen '[::]:7007'       IPv4 and IPv6, all interfaces
   frameloop serve --listen unix:/run/frameloop.sock                a Unix socket
   frameloop serve --max-payload 1MiB --max-per-ip 100 --idle-timeout 5m
+  frameloop serve --framing lines                                  a line is a frame
   frameloop serve -vv                                              every step of every connection";
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -164,7 +174,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     reactor.watch(&wake.source(), Interest::Readable)?;
     let mut bound = Vec::with_capacity(addresses.len());
     for (address, candidates) in args.listen.iter().zip(&addresses) {
-        bound.push(listen(&mut reactor, address, candidates)?);
+        bound.push(listen(&mut reactor, address, candidates, args.framing)?);
     }
     if args.memory.is_none() {
         limit.log_default(memory);
@@ -231,7 +241,9 @@ impl ServeArgs {
                 memory_limit::default(limit, least)
             }
         };
-        Ok((builder.memory(memory).build()?, memory))
+        let config = builder.memory(memory).build()?;
+        ListenOptions::default().framing(self.framing).check(&config)?;
+        Ok((config, memory))
     }
 }
 
@@ -244,10 +256,16 @@ fn candidates(address: &Endpoint) -> Result<Vec<Address>, Failure> {
 }
 
 /// Listens on the first candidate that can be listened on.
-fn listen(reactor: &mut Reactor<Echo>, address: &Endpoint, candidates: &[Address]) -> Result<Address, Failure> {
+fn listen(
+    reactor: &mut Reactor<Echo>,
+    address: &Endpoint,
+    candidates: &[Address],
+    framing: Framing,
+) -> Result<Address, Failure> {
     let mut outcome = Err(Failure::run(format_args!("{address} has no address to listen on")));
     for addr in candidates {
-        outcome = reactor.listen(addr).map_err(Failure::from);
+        let options = ListenOptions::default().framing(framing);
+        outcome = reactor.listen_with(addr, options).map(|listening| listening.addr).map_err(Failure::from);
         if outcome.is_ok() {
             break;
         }
