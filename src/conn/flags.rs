@@ -19,6 +19,8 @@ pub(crate) enum Flag {
     Looking = 16,
     /// Its output is measured over a window of the write timeout.
     Watched = 32,
+    /// A callback has changed the limits, and the reactor's deadlines have not followed yet.
+    Relimited = 64,
 }
 
 /// The flags of a connection.

@@ -248,9 +248,21 @@ impl Conn {
         }
     }
 
+    /// Returns whether a callback has changed its limits since the last call.
+    #[inline]
+    pub(crate) fn take_relimited(&mut self) -> bool {
+        self.flags.take(Flag::Relimited)
+    }
+
     /// Starts or stops measuring its output.
     pub(crate) fn watch(&mut self, is_watched: bool) {
         self.flags.set(Flag::Watched, is_watched);
+    }
+
+    /// Stops measuring its output, of which any number of bytes may be unacknowledged.
+    pub(crate) fn watch_anew(&mut self) {
+        self.watch(false);
+        self.written = u32::MAX;
     }
 
     /// Bytes written since the last call. 4 GiB - 1 stands for more.
@@ -357,8 +369,10 @@ impl Conn {
     /// The same for the frame of another connection. It is moved if it is large, and then needs no room. Consumes nothing of
     /// it unless it is queued.
     pub(crate) fn send_frame(&mut self, frame: &mut Frame<'_>, shared: &mut Shared) -> Result<(), SendError> {
+        let is_as_it_came = shared.profiles.rules(self.profile).framing == shared.delivering.framing;
         let needed = match frame.body {
-            Body::Whole { bytes, .. } => self.room_needed(self.enclosure_len_max(shared) + bytes.len()),
+            Body::Whole { bytes, .. } if is_as_it_came => self.room_needed(bytes.len()),
+            Body::Whole { .. } => self.room_needed(self.enclosure_len_max(shared) + frame.payload_len()),
             Body::Large { .. } => 0,
         };
         self.send_with(shared, needed, |replies| replies.forward(frame))?;

@@ -164,6 +164,10 @@ impl Profiles {
         &self.list[id.0 as usize].profile
     }
 
+    pub(crate) fn limits(&self, id: ProfileId) -> &Limits {
+        &self.profile(id).limits
+    }
+
     #[inline]
     pub(crate) fn rules(&self, id: ProfileId) -> Rules {
         self.list[id.0 as usize].rules

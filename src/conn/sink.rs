@@ -206,6 +206,10 @@ impl<'a> Replies<'a> {
         self.check_room()?;
         let enclosure = self.rules.enclose(payload.len())?;
         let frame_len = enclosure.len() + payload.len();
+        if frame_len == 0 {
+            // Without a header, an empty message has no bytes.
+            return self.queued();
+        }
         if !self.shared.pool.has_room(self.room_needed(frame_len)) {
             return Err(SendError::NoMemory);
         }
@@ -267,6 +271,7 @@ impl<'a> Replies<'a> {
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         *self.rules = self.shared.profiles.change(self.rules.profile, |profile| profile.limits = limits);
         self.flags.set(Flag::Redecode, true);
+        self.flags.set(Flag::Relimited, true);
         if let Some(pauses) = limits.pause_input_when_full {
             self.flags.set(Flag::PausesWhenFull, pauses);
         }

@@ -45,7 +45,7 @@ impl Connection<'_> {
         self.replies.shared.profiles.profile(self.replies.rules.profile).listener
     }
 
-    /// Returns the [name](crate::ListenOptions::name) of that listener; empty if there is none.
+    /// Returns the [name](crate::ListenOptions::name) of that listener, also after it was closed; empty if it has none.
     #[must_use]
     pub fn listener_name(&self) -> &str {
         self.listener().map_or("", |id| self.replies.shared.profiles.name_of(id))
@@ -64,7 +64,8 @@ impl Connection<'_> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for [`Exact(0)`](Framing::Exact); the framing stays as it is.
+    /// [`ConfigError`] for [`Exact(0)`](Framing::Exact); the framing stays as it is. A length above the longest payload is accepted
+    /// here: the connection closes with [`CloseReason::FrameTooLong`](crate::CloseReason::FrameTooLong) when a byte of that frame has come.
     ///
     /// # Examples
     ///
@@ -102,11 +103,13 @@ impl Connection<'_> {
 
     /// Returns the limits of the connection.
     pub fn limits(&self) -> Limits {
-        self.replies.shared.profiles.profile(self.replies.rules.profile).limits
+        *self.replies.shared.profiles.limits(self.replies.rules.profile)
     }
 
     /// Changes the limits, for example after authentication. They apply from the next frame on, and to the output that is pending.
-    /// If a timeout changes, the deadlines of the connection begin anew.
+    /// If a timeout changes, the deadlines of the connection begin anew at the end of its turn.
+    ///
+    /// With [`Limits::pause_input_when_full`] of `None`, it stays as [`pause_input_when_full`](Self::pause_input_when_full) has set it.
     ///
     /// # Errors
     ///
@@ -291,12 +294,12 @@ impl Connection<'_> {
     /// Takes this connection out of the reactor, to hand its socket to other code: another loop, a thread, or a child process.
     ///
     /// No further frame is delivered, and nothing more is read. When the callback has returned, output that is pending is written as
-    /// far as the socket accepts it. At the end of the turn [`Handler::on_detach`](crate::Handler::on_detach) gets the socket, with the bytes that were received
-    /// and not delivered, and those that were not written. The reactor does not shut the socket down; it stays nonblocking.
+    /// far as the socket accepts it. At the end of the turn [`Handler::on_detach`](crate::Handler::on_detach) gets the socket, with the
+    /// bytes that were received and not delivered, and those that were not written. The reactor does not shut the socket down; it stays nonblocking.
     ///
-    /// Detaching has no effect on a connection that is closing, or that was [finished](Self::finish). If the connection fails before the end of the turn, it ends for that
-    /// reason, and `on_detach` is not called. To detach a connection from a callback about another one, call [`Context::wake`], and
-    /// detach it in [`Handler::on_wake`](crate::Handler::on_wake).
+    /// Detaching has no effect on a connection that is closing, or that was [finished](Self::finish). If the connection fails before
+    /// the end of the turn, it ends for that reason, and `on_detach` is not called. To detach a connection from a callback about another
+    /// one, call [`Context::wake`], and detach it in [`Handler::on_wake`](crate::Handler::on_wake).
     ///
     /// # Examples
     ///

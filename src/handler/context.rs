@@ -181,8 +181,8 @@ impl<'a> Context<'a> {
         reach.broadcast_all(&mut SharedPayload::new(payload), shared)
     }
 
-    /// Sends a frame on to the connection `to`, as it came. A frame that is longer than a chunk (68 KiB with its header) is
-    /// moved; a shorter one is copied.
+    /// Sends a frame on to the connection `to`: as it came if both connections have the same framing, otherwise its payload in the
+    /// framing of `to`. A frame that is longer than a chunk (68 KiB with its header) is moved; a shorter one is copied.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl<'a> Context<'a> {
         let sent = self.queue_on(
             to,
             &mut frame,
-            |replies, frame| replies.echo(frame).unwrap_or_else(|| replies.queue_frame(frame)),
+            |replies, frame| replies.forward(frame),
             |reach, frame, shared| reach.forward(frame, to, shared),
         );
         sent.map_err(|error| NotForwarded { error, frame })

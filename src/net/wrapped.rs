@@ -61,7 +61,7 @@ pub struct WrappedListener<L> {
 /// connected then. A layer that speaks first wants to write from the beginning
 /// ([`wants_write`](Transport::wants_write)).
 ///
-/// Detaching a connection hands over the socket below, without the state of the layer.
+/// Detaching a connection releases the socket below, without the state of the layer.
 /// [`Detached::unsent`](crate::Detached::unsent) and [`unread`](crate::Detached::unread) are what the layer has not encoded and what it has
 /// decoded; what it holds itself is lost. So detach only where both sides have agreed to end the layer.
 ///

@@ -110,8 +110,15 @@ impl Deadlines {
     }
 
     /// Sets a slot's deadline to the timeout after `since`; `None` removes it.
+    #[inline]
     pub(crate) fn set(&mut self, kind: Kind, slot: u32, since: Option<Instant>) {
-        let since = since.map_or(NOT_SET, |since| nanos(since.saturating_duration_since(self.epoch)));
+        if self.lists[kind as usize].timeout.is_some() || !self.own.is_empty() {
+            let since = since.map_or(NOT_SET, |since| nanos(since.saturating_duration_since(self.epoch)));
+            self.set_since(kind, slot, since);
+        }
+    }
+
+    fn set_since(&mut self, kind: Kind, slot: u32, since: u64) {
         let list = &mut self.lists[kind as usize];
         if self.own.set(kind, slot, since) || list.timeout.is_none() || list.since(slot) == since {
             return;

@@ -66,7 +66,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Self { handler, connections, shared, log_limits, .. } = self;
         let Some(origin) = connections.slots.slot(id).map(|slot| slot.origin()) else { return false };
         let mut conn = Conn::new(profile);
-        let pauses = shared.profiles.profile(profile).limits.pause_input_when_full;
+        let pauses = shared.profiles.limits(profile).pause_input_when_full;
         conn.pause_input_when_full(pauses.unwrap_or(origin == Origin::Accepted));
         let mut others = connections.all_but_opening(id);
         let outcome = conn.with_replies(shared, |replies| {
@@ -99,7 +99,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.stats.connections += 1;
         self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
         if shared.profiles.rules(conn.profile()).has_own_timeouts {
-            self.deadlines.set_limits(id.index, &shared.profiles.profile(conn.profile()).limits);
+            self.deadlines.set_limits(id.index, shared.profiles.limits(conn.profile()));
         }
         self.deadlines.set(Kind::Idle, id.index, Some(shared.now));
         let Connections { slots, work } = connections;

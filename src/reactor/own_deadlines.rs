@@ -24,6 +24,12 @@ struct Own {
 }
 
 impl OwnDeadlines {
+    /// Whether no slot has its own timeouts.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// The timeouts of a slot, if it has its own.
     #[inline]
     pub(crate) fn timeouts(&self, slot: u32) -> Option<&Timeouts> {

@@ -87,13 +87,17 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let now = self.now();
         let Self { connections, write_progress, deadlines, shared, .. } = self;
         let Some(Open { stream, conn, .. }) = connections.open_mut(id) else { return false };
+        if !conn.is_watched() || deadlines.is_set(Kind::Write, id.index) {
+            // A callback has changed the timeout, and this window does not count: none follows, or another has begun.
+            return false;
+        }
         let unsent = conn.unsent_bytes() as u64;
         let written = u64::from(conn.take_written());
         let finished_since = conn.finished_since();
         let shown = match stream.unacknowledged_bytes() {
             Ok(Some(unacknowledged)) => {
                 let (unacknowledged, just_written) = (unacknowledged as u64, moved.bytes_out as u64);
-                let due = due_in_a_window(&shared.profiles.profile(conn.profile()).limits);
+                let due = due_in_a_window(shared.profiles.limits(conn.profile()));
                 write_progress.look(id.index, Look { unacknowledged, unsent, written, just_written }, due)
             }
             // The kernel does not report it, so only what the kernel has accepted counts.

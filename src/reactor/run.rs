@@ -60,18 +60,18 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
         let mut moved = Moved::default();
         if conn.closed().is_none() {
-            let (had_buffers, profile) = (conn.has_buffers(), conn.profile());
+            let had_buffers = conn.has_buffers();
             let before = log_enabled!(target: CONN, Level::Trace).then(|| conn.state_name());
             let mut io = Traced { stream, id, stats };
             let mut sink =
                 HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked };
             moved = run(conn, &mut io, read_buffer, shared, &mut sink);
             let now = shared.now;
-            if conn.profile() != profile {
-                let limits = &shared.profiles.profile(conn.profile()).limits;
-                if deadlines.set_limits(id.index, limits) {
-                    deadlines.set(Kind::Idle, id.index, Some(now));
-                    deadlines.set(Kind::Write, id.index, conn.is_watched().then_some(now));
+            if conn.take_relimited() && deadlines.set_limits(id.index, shared.profiles.limits(conn.profile())) {
+                deadlines.set(Kind::Idle, id.index, Some(now));
+                if conn.is_watched() {
+                    write_progress.forget(id.index);
+                    conn.watch_anew();
                 }
             }
             deadlines.follow(id.index, conn, had_buffers, moved.has_any(), now);

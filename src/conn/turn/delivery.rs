@@ -26,6 +26,10 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
                 return stopped;
             }
             self.buffer.search_anew();
+            // Between its marks, output that was full stays full: raised marks do not let the next frame pass.
+            if self.conn.is_input_paused() {
+                return Stopped::OutputFull;
+            }
         }
     }
 
@@ -84,7 +88,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         // The bytes behind a delimiter belong to the next frame.
         let behind = frame.find_end(len);
         if let Some(delimiter) = frame.endless() {
-            return self.conn.state.close_requested(delimiter.too_long(self.rules.max_payload).into());
+            return self.conn.close(delimiter.too_long(self.rules.max_payload).into());
         }
         self.deliver_large();
         if let Some(behind) = behind {

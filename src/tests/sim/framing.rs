@@ -32,6 +32,8 @@ enum How {
     Share,
     /// To the connection that was opened first.
     Forward,
+    /// To its own connection, whose replies are lines from then on.
+    ForwardAsLine,
     /// A line `N` announces a body of N bytes, which is replied with as it is. `raw` ends the lines.
     Bodies,
     /// The same framing anew for each frame.
@@ -59,6 +61,12 @@ impl Handler for Noting {
             How::Share => conn.reply_shared(payload.into()),
             How::Forward => {
                 let sent = conn.cx().forward(frame, self.open[0]);
+                sent.map_err(|NotForwarded { error, .. }| error)
+            }
+            How::ForwardAsLine => {
+                conn.set_framing(Framing::lines()).unwrap();
+                let id = conn.id();
+                let sent = conn.cx().forward(frame, id);
                 sent.map_err(|NotForwarded { error, .. }| error)
             }
             How::Reframe => {
@@ -344,6 +352,37 @@ fn forwarded_frame_has_the_framing_of_its_receiver() {
             assert_eq!(scene.reactor.stats().buffered_bytes, 0, "{from} to {to}");
         }
     }
+}
+
+#[test]
+fn frame_forwarded_to_its_own_sender_has_the_framing_set_before() {
+    for len in [0, 5, 5_000, 300_000] {
+        for from in framings() {
+            let mut scene = Scene::new(How::ForwardAsLine);
+            scene.listen(7007, from);
+            let peer = scene.sim.connect(7007).unwrap();
+            let payload = if from == keeping() { [payload(len), vec![0xff; 2]].concat() } else { payload(len) };
+            peer.send(&encoded(from, from_ref(&payload)));
+            assert!(scene.receive(&peer) == [&payload[..], b"\n"].concat(), "{len} bytes from {from}");
+        }
+    }
+}
+
+#[test]
+fn empty_message_without_a_header_is_no_output() {
+    let mut scene = Scene::new(How::Echo);
+    scene.listen(7007, Framing::Raw);
+    let peer = scene.sim.connect(7007).unwrap();
+    scene.settle();
+    let id = scene.reactor.handler().open[0];
+    for _ in 0..2 {
+        assert_eq!(scene.reactor.cx().send(id, b""), Ok(()));
+        scene.reactor.check_invariants();
+        assert_eq!(scene.receive(&peer), b"");
+    }
+    assert_eq!(scene.reactor.cx().send(id, b"a"), Ok(()));
+    assert_eq!(scene.reactor.cx().send(id, b""), Ok(()));
+    assert_eq!(scene.receive(&peer), b"a");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::wire::encode_header;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Echoes. A frame of one byte changes the limits: to those with this index.
+/// Echoes. Each byte of a frame of one or two bytes changes the limits: to those with this index.
 struct Changing {
     limits: Vec<Limits>,
     closed: Vec<CloseReason>,
@@ -33,9 +33,10 @@ impl Handler for Changing {
     }
 
     fn on_frame(&mut self, conn: &mut Connection<'_>, (): &mut (), frame: Frame<'_>) {
-        let changed = if let [index] = *frame.payload() { Some(self.limits[usize::from(index)]) } else { None };
+        let indices = if frame.payload_len() <= 2 { frame.payload().to_vec() } else { Vec::new() };
         assert_eq!(conn.reply_frame(frame), Ok(()));
-        if let Some(limits) = changed {
+        for index in indices {
+            let limits = self.limits[usize::from(index)];
             assert_eq!(conn.set_limits(limits), Ok(()));
             assert_eq!(conn.limits(), limits);
         }
@@ -151,6 +152,52 @@ fn each_connection_has_the_idle_timeout_of_its_limits() {
 }
 
 #[test]
+fn limits_that_change_twice_in_a_callback_have_the_last_timeout() {
+    let config = Config::default();
+    let timeout = |seconds| Limits::of(&config).idle_timeout(Some(seconds * SECOND));
+    let mut scene = Scene::new(&config, &[timeout(30), timeout(20), timeout(5)]);
+    let peer = scene.connect(7007);
+    scene.send(&peer, &[0]);
+    // No other connection has the first limits, so nothing distinguishes the last ones from them but their content.
+    scene.send(&peer, &[1, 2]);
+    assert_eq!(scene.seconds_until_closed(), (5, CloseReason::IdleTimeout));
+}
+
+#[test]
+fn write_timeout_that_is_switched_off_spares_pending_output() {
+    let config = Config::builder().write_timeout(Some(5 * SECOND)).build().unwrap();
+    let mut scene = Scene::new(&config, &[Limits::of(&config).write_timeout(None), Limits::of(&config)]);
+    scene.sim.set_send_buffer_bytes(300);
+    let peer = scene.connect(7007);
+    scene.send(&peer, &[7; 1_000]);
+    scene.pass(3);
+    scene.send(&peer, &[0]);
+    scene.pass(60);
+    assert_eq!(scene.reactor.handler().closed, []);
+    scene.send(&peer, &[1]);
+    assert_eq!(scene.seconds_until_closed(), (5, CloseReason::WriteTimeout));
+}
+
+#[test]
+fn write_timeout_changed_at_its_end_begins_anew() {
+    let config = Config::builder().write_timeout(Some(5 * SECOND)).build().unwrap();
+    let longer = Limits::of(&config).write_timeout(Some(60 * SECOND));
+    for (limits, seconds) in [(longer, Some(60)), (longer.write_timeout(None), None)] {
+        let mut scene = Scene::new(&config, &[limits]);
+        scene.sim.set_send_buffer_bytes(300);
+        let peer = scene.connect(7007);
+        scene.send(&peer, &[7; 1_000]);
+        scene.sim.advance(5 * SECOND);
+        scene.send(&peer, &[0]);
+        match seconds {
+            Some(seconds) => assert_eq!(scene.seconds_until_closed(), (seconds, CloseReason::WriteTimeout)),
+            None => scene.pass(99),
+        }
+        assert_eq!(scene.reactor.handler().closed, []);
+    }
+}
+
+#[test]
 fn frame_timeout_of_the_limits_closes_an_incomplete_frame() {
     let config = Config::builder().frame_timeout(Some(20 * SECOND)).build().unwrap();
     let short = Limits::of(&config).frame_timeout(Some(3 * SECOND));
@@ -257,6 +304,28 @@ fn lowered_and_raised_marks_hold_for_pending_output() {
     scene.settle();
     assert_eq!(scene.reactor.cx().send(id, &[7; 3_000]), Ok(()));
     assert_eq!(scene.reactor.cx().send(id, b"more"), Ok(()));
+}
+
+#[test]
+fn output_between_its_raised_marks_still_pauses_input() {
+    let config = Config::builder().output_high_water(4_096).output_low_water(1_024).build().unwrap();
+    let low = Limits::of(&config).output_high_water(1_000).output_low_water(500);
+    let mut scene = Scene::new(&config, &[low, Limits::of(&config)]);
+    scene.sim.set_send_buffer_bytes(1);
+    let peer = scene.connect(7007);
+    scene.send(&peer, &[7; 2_000]);
+    // Lowered and raised in one callback; the frame behind it has arrived with it.
+    let behind = frame(&[8; 100]);
+    peer.send(&[&frame(&[0, 1])[..], &behind].concat());
+    scene.settle();
+    let mut received = Vec::new();
+    while !received.ends_with(&behind) {
+        let more = peer.receive();
+        assert!(!more.is_empty(), "the frame behind the change waits forever");
+        received.extend(more);
+        scene.settle();
+    }
+    assert_eq!(scene.reactor.handler().closed, []);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::conn::handover::Handover;
 use crate::conn::sink::Drain;
 use crate::error::CloseReason;
 use crate::id::ConnId;
+use crate::options::Limits;
 use crate::tests::sim::campaign::script::Script;
 use crate::wire::Framing;
 
@@ -17,6 +18,8 @@ pub(super) struct Heard {
     pub(super) name: String,
     pub(super) script: Rc<Script>,
     pub(super) life: Life,
+    /// Those of its connection, if its handler has changed them.
+    pub(super) limits: Option<Limits>,
     /// Frames that were handed over.
     pub(super) taken: usize,
     pub(super) taken_in_turn: usize,
@@ -72,6 +75,7 @@ impl Heard {
             name,
             script,
             life: Life::Waiting,
+            limits: None,
             taken: 0,
             taken_in_turn: 0,
             expected: Vec::new(),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::conn::sink::Drain;
 use crate::error::CloseReason;
 use crate::fuzzing::content::is_flushed;
+use crate::options::Limits;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
 use crate::tests::sim::campaign::heard::{Heard, Life, first_frame, serial_to_all};
 use crate::tests::sim::campaign::steps::Campaign;
@@ -24,6 +25,8 @@ const TURNS_UNTIL_TOLD: usize = 60;
 /// Since when a peer is waited for.
 #[derive(Debug, Default)]
 pub(super) struct Overdue {
+    /// If its handler changes them, all begins anew.
+    limits: Option<Limits>,
     /// Turns since it has reset the connection.
     reset: usize,
     /// Turns since it has finished, with its connection paused and nothing before its FIN to be handed over.
@@ -121,6 +124,10 @@ impl Campaign {
         let (actor, config, now) = (&mut actors[index], &settings.config, sim.now());
         let heard = &reactor.handler().records[actor.number];
         let Some(glimpse) = heard.open_id().and_then(|id| reactor.inspect(id)) else { return };
+        if actor.overdue.limits != heard.limits {
+            actor.overdue = Overdue { limits: heard.limits, ..Overdue::default() };
+        }
+        let limits = heard.limits.unwrap_or(Limits::of(config));
         let world = sim.world.borrow();
         let socket = &world.sockets[actor.peer.socket];
         let written = socket.past.bytes_written;
@@ -137,10 +144,10 @@ impl Campaign {
         let write = glimpse.unsent_bytes > 0 && !glimpse.is_queued && socket.outbound_len() >= world.send_buffer_bytes;
         let idle = !glimpse.is_queued;
 
-        let is_over = actor.overdue.frame.is_over(frame, now, config.frame_timeout);
+        let is_over = actor.overdue.frame.is_over(frame, now, limits.frame_timeout);
         assert!(!is_over, "{actor} did not complete a frame in time, and is still there");
         // The window in which it stopped, and the next; each may end in a step of time as long as it is.
-        let windows = config.write_timeout.map(|timeout| 4 * timeout);
+        let windows = limits.write_timeout.map(|timeout| 4 * timeout);
         let is_over = actor.overdue.write.is_over(write.then_some(written), *looked_at, windows);
         assert!(!is_over, "{actor} took nothing in time, and is still there");
         let (pending, taken) = (socket.outbound_len() as u64, written - socket.outbound_len() as u64);
@@ -149,7 +156,7 @@ impl Campaign {
         if is_over || actor.overdue.rate.lasts(*looked_at).is_zero() {
             actor.overdue.rate.since = Some(((), *looked_at));
             // Of a peer that takes less than the send buffer held then, output is pending all the time.
-            let due = config.write_timeout.map_or(0.0, |window| window.as_secs_f64() * config.write_rate_min as f64);
+            let due = limits.write_timeout.map_or(0.0, |window| window.as_secs_f64() * limits.write_rate_min as f64);
             let (taken_before, least) = std::mem::replace(&mut actor.overdue.taken, (taken, pending.min(due as u64)));
             assert!(!is_over || taken - taken_before >= least, "{actor} took too little in time, and is still there");
         }
@@ -162,7 +169,7 @@ impl Campaign {
         assert!(!is_over, "{actor} has finished, is paused for too long, and is still there");
         let moved = (written, heard.taken, socket.past.bytes_read);
         actor.overdue.still.is_over(Some(moved), now, None);
-        let is_over = actor.overdue.idle.is_over(idle.then_some(moved), now, config.idle_timeout);
+        let is_over = actor.overdue.idle.is_over(idle.then_some(moved), now, limits.idle_timeout);
         assert!(!is_over, "{actor} was idle for too long, and is still there");
         actor.overdue.reset += usize::from(socket.is_reset && !glimpse.is_queued);
         assert!(actor.overdue.reset < TURNS_UNTIL_TOLD, "{actor} has reset the connection, and is still there");
@@ -210,13 +217,18 @@ impl Campaign {
 
     /// Whether a peer may be closed by the write timeout, as far as is known.
     fn accepts_too_little(&self, actor: &Actor, at: Instant) -> bool {
-        let config = &self.settings.config;
-        let is_slow = config.write_rate_min > 0;
-        config.write_timeout.is_some_and(|timeout| is_slow || at - actor.last_read_at >= timeout)
+        let limits = self.limits(&self.reactor.handler().records[actor.number]);
+        let is_slow = limits.write_rate_min > 0;
+        limits.write_timeout.is_some_and(|timeout| is_slow || at - actor.last_read_at >= timeout)
+    }
+
+    /// The limits of a connection.
+    fn limits(&self, heard: &Heard) -> Limits {
+        heard.limits.unwrap_or(Limits::of(&self.settings.config))
     }
 
     fn is_deserved(&self, actor: &Actor, heard: &Heard, reason: &CloseReason, at: Instant) -> bool {
-        let (config, script) = (&self.settings.config, &actor.script);
+        let (config, limits, script) = (&self.settings.config, self.limits(heard), &actor.script);
         let may_be_misjudged = self.settings.may_misjudge();
         let world = self.sim.world.borrow();
         let past = &world.sockets[actor.peer.socket].past;
@@ -228,7 +240,7 @@ impl Campaign {
         match *reason {
             // Or before a handler that has paused has taken everything.
             CloseReason::PeerFinished => {
-                let is_given_up = actor.fin_at.is_some() && heard.was_paused && config.write_timeout.is_some();
+                let is_given_up = actor.fin_at.is_some() && heard.was_paused && limits.write_timeout.is_some();
                 (has_finished_after(0) && heard.half_closes == 1) || is_given_up
             }
             CloseReason::TruncatedFrame { received } => received > 0 && has_finished_after(received),
@@ -238,9 +250,9 @@ impl Campaign {
             }
             CloseReason::InvalidLength(_) => false,
             CloseReason::IdleTimeout => {
-                config.idle_timeout.is_some_and(|timeout| may_be_misjudged || actor.overdue.still.lasts(at) >= timeout)
+                limits.idle_timeout.is_some_and(|timeout| may_be_misjudged || actor.overdue.still.lasts(at) >= timeout)
             }
-            CloseReason::FrameTimeout => config.frame_timeout.is_some_and(|timeout| {
+            CloseReason::FrameTimeout => limits.frame_timeout.is_some_and(|timeout| {
                 let is_late = script.incomplete_len(actor.sent) > 0 && at - actor.frame_began_at >= timeout;
                 may_be_misjudged || is_late
             }),

@@ -15,6 +15,7 @@ use crate::error::CloseReason;
 use crate::handler::{Connection, Context, Handler};
 use crate::id::ConnId;
 use crate::net::Detached;
+use crate::options::Limits;
 use crate::reach::Broadcast;
 use crate::sim::Rng;
 use crate::tests::sim::campaign::action::Action;
@@ -28,6 +29,8 @@ pub(super) struct ScriptedHandler {
     rng: Rng,
     trace: Trace,
     frame_budget: usize,
+    /// The limits with which connections begin.
+    usual: Option<Limits>,
     /// It half-closes connections. Those have no output any more, so other faults are found with a handler that does not.
     finishes: bool,
     /// The reactor drains.
@@ -74,6 +77,7 @@ impl ScriptedHandler {
             rng,
             trace,
             frame_budget,
+            usual: None,
             finishes,
             is_draining: false,
             is_calm: false,
@@ -163,6 +167,21 @@ impl ScriptedHandler {
     fn reframe(&mut self, conn: &mut Connection<'_>, number: usize) {
         let is_set = conn.set_framing(self.records[number].script.framing).is_ok();
         self.expect(is_set, number, "a framing was refused");
+    }
+
+    /// Changes the limits of a connection, or gives it those back with which it began: a timeout less, or a lower mark.
+    fn relimit(&mut self, conn: &mut Connection<'_>, number: usize) {
+        let usual = *self.usual.get_or_insert(conn.limits());
+        let limits = match self.frames % 5 {
+            0 => usual.idle_timeout(None),
+            1 => usual.frame_timeout(None),
+            2 => usual.write_timeout(None),
+            3 => usual.output_high_water(128).output_low_water(32),
+            _ => usual,
+        };
+        let is_set = conn.set_limits(limits).is_ok();
+        self.records[number].limits = Some(limits);
+        self.expect(is_set && conn.limits() == limits, number, "limits were refused");
     }
 
     /// Does an action in a callback about a connection.
@@ -328,6 +347,7 @@ impl Handler for ScriptedHandler {
         let framing_at_first = if conn.listener().is_some() { framing } else { Framing::default() };
         self.expect(conn.framing() == framing_at_first, number, "a connection has not the framing of its listener");
         self.reframe(conn, number);
+        self.usual.get_or_insert(conn.limits());
         if self.rng.chance(100) {
             self.send(id, |payload| conn.send(id, payload));
         }
@@ -365,6 +385,9 @@ impl Handler for ScriptedHandler {
         let sent = self.answer(conn, number, frame);
         if self.frames.is_multiple_of(5) {
             self.reframe(conn, number);
+        }
+        if self.frames.is_multiple_of(3) {
+            self.relimit(conn, number);
         }
         if sent != Err(SendError::NoMemory) {
             let whim = self.whim(5);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::AdoptError;
 use crate::conn::chunk::CHUNK_LEN;
-use crate::options::ListenOptions;
+use crate::options::{Limits, ListenOptions};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Rng, Sim, SimNet};
 use crate::tests::sim::campaign::actor::{Actor, Kind};
@@ -300,7 +300,10 @@ impl Campaign {
                 // Without a write timeout, only the peer itself can end a connection that it never reads.
                 let resets = match actor.kind {
                     Kind::Resetting => true,
-                    Kind::Deaf => self.settings.config.write_timeout.is_none(),
+                    Kind::Deaf => {
+                        let heard = &self.reactor.handler().records[actor.number];
+                        heard.limits.unwrap_or(Limits::of(&self.settings.config)).write_timeout.is_none()
+                    }
                     _ => false,
                 };
                 match (sent, resets) {
