@@ -2,8 +2,8 @@
 //! connection does not use.
 //!
 //! Rule: at the end of a turn, a transport that holds output has found the socket full, a transport that holds input is read in the next
-//! turn, and a write that waited for input waits no longer than the input. For a plain socket nothing of this is true, and the
-//! optimizer removes it.
+//! turn, and a write that waited for input waits no longer than the input. A plain socket wants none of this, which is one condition at
+//! the beginning of a turn and one at its end.
 
 use std::io;
 use std::time::Instant;
@@ -29,8 +29,8 @@ impl Wishes {
     /// Before the connection does anything: sends what the transport holds, and lets a write that waits for input try again.
     #[inline]
     pub(crate) fn begin(conn: &mut Conn, io: &mut impl Transport) -> Self {
-        if matches!(conn.state, State::Lingering { .. } | State::Closed(_)) {
-            return Self::default();
+        if !wants_any(io) || matches!(conn.state, State::Lingering { .. } | State::Closed(_)) {
+            return Self { has_waited: false, was_readable: conn.readiness.readable };
         }
         let mut wishes = Self { has_waited: io.wants_read(), was_readable: false };
         conn.readiness.writable |= wishes.has_waited && conn.readiness.readable;
@@ -50,7 +50,7 @@ impl Wishes {
     /// After the connection has read and written: sends what the transport holds by now.
     #[inline]
     pub(crate) fn end(&mut self, conn: &mut Conn, io: &mut impl Transport) {
-        if matches!(conn.state, State::Lingering { .. } | State::Closed(_)) {
+        if !(self.has_waited || wants_any(io)) || matches!(conn.state, State::Lingering { .. } | State::Closed(_)) {
             return;
         }
         // A write that has waited may try again.
@@ -88,6 +88,12 @@ impl Wishes {
         self.has_written(io);
         self.was_readable |= conn.readiness.readable;
     }
+}
+
+/// Whether the transport wants anything of its socket. The constant answers of a plain socket remove what depends on it.
+#[inline]
+fn wants_any(io: &impl Transport) -> bool {
+    io.wants_read() || io.wants_write() || io.has_buffered_input()
 }
 
 impl Readiness {
