@@ -325,7 +325,9 @@ pub enum SendError {
     Full,
     /// The connection has ended or is closing, or the id is stale.
     Closed,
-    /// The payload is longer than the length field can announce.
+    /// A reply in parts ([`Connection::begin_reply`](crate::Connection::begin_reply)) is not complete, so no other frame can follow.
+    ReplyUnfinished,
+    /// The payload is longer than the length field can announce, or a part is longer than what is missing of the reply.
     TooLong {
         /// The length of the payload, in bytes.
         len: usize,
@@ -352,6 +354,7 @@ impl fmt::Display for SendError {
         match self {
             Self::Full => f.write_str("the pending output has reached the high-water mark"),
             Self::Closed => f.write_str("the connection is closed"),
+            Self::ReplyUnfinished => f.write_str("a reply in parts is not complete"),
             Self::TooLong { len, max } => write!(f, "a payload of {len} bytes exceeds the limit of {max}"),
             Self::TooShort { len, min } => write!(f, "a payload of {len} bytes is below the minimum of {min}"),
             Self::NoMemory => f.write_str("the memory limit has no room for the frame"),

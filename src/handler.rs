@@ -8,6 +8,7 @@ pub use crate::handler::context::{Context, NotForwarded};
 
 use crate::conn::frame::Frame;
 use crate::conn::io::Readiness;
+use crate::conn::part::FramePart;
 use crate::conn::sink::Drain;
 use crate::error::{CloseReason, DialError};
 use crate::id::{ConnId, SourceId, TimerId};
@@ -65,6 +66,48 @@ pub trait Handler {
     /// On a dialed connection it is also called above the mark, and then a reply returns [`SendError::Full`](crate::SendError::Full): see
     /// [`Connection::pause_input_when_full`].
     fn on_frame(&mut self, conn: &mut Connection<'_>, state: &mut Self::State, frame: Frame<'_>);
+
+    /// Called with each part of a frame that is longer than 68 KiB, if [`Limits::frames_in_parts`](crate::Limits::frames_in_parts) is
+    /// set: as soon as some of its payload has come, in order. A shorter frame comes whole, to [`on_frame`](Self::on_frame).
+    ///
+    /// On an accepted connection it is not called while pending output is above the high-water mark. So the first reply, or part of
+    /// a reply, to each part is queued as in `on_frame`. If the peer's stream ends inside the frame, no last part comes:
+    /// [`on_close`](Self::on_close) gets [`CloseReason::TruncatedFrame`].
+    ///
+    /// The default aborts the connection: a handler of such connections implements it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use frameloop::{Connection, Frame, FramePart, Handler};
+    ///
+    /// /// Echoes frames of any length in constant memory.
+    /// struct EchoParts;
+    ///
+    /// impl Handler for EchoParts {
+    ///     type State = ();
+    ///     type Message = ();
+    ///
+    ///     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
+    ///
+    ///     fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), frame: Frame<'_>) {
+    ///         let _ = conn.reply_frame(frame);
+    ///     }
+    ///
+    ///     fn on_frame_part(&mut self, conn: &mut Connection<'_>, _state: &mut (), part: FramePart<'_>) {
+    ///         // Without a delimiter, the length is known.
+    ///         let len = part.payload_len().unwrap_or(0) as usize;
+    ///         let begun = if part.is_first() { conn.begin_reply(len) } else { Ok(()) };
+    ///         if begun.and_then(|()| conn.reply_part(part.bytes())).is_err() {
+    ///             conn.abort();
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn on_frame_part(&mut self, conn: &mut Connection<'_>, state: &mut Self::State, part: FramePart<'_>) {
+        let _ = (state, part);
+        conn.abort();
+    }
 
     /// Called when pending output had reached the high-water mark and has fallen to the low-water mark: there is room again.
     fn on_writable(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {

@@ -138,6 +138,7 @@ pub mod wire;
 pub use crate::address::{Address, AddressError, Dial, PeerAddr};
 pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::frame::Frame;
+pub use crate::conn::part::FramePart;
 pub use crate::conn::sink::Drain;
 pub use crate::error::{
     AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused,

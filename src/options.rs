@@ -24,6 +24,7 @@ use crate::wire::{Framing, HEADER_LEN};
 #[must_use = "limits have no effect until a listener, a dial or a connection gets them"]
 pub struct Limits {
     pub(crate) max_payload: u32,
+    pub(crate) frames_in_parts: bool,
     pub(crate) output_high_water: usize,
     pub(crate) output_low_water: usize,
     pub(crate) pause_input_when_full: Option<bool>,
@@ -51,6 +52,7 @@ impl Limits {
     pub fn of(config: &Config) -> Self {
         Self {
             max_payload: config.max_payload,
+            frames_in_parts: false,
             output_high_water: config.output_high_water,
             output_low_water: config.output_low_water,
             pause_input_when_full: None,
@@ -64,6 +66,12 @@ impl Limits {
     setters! {
         /// Sets the longest payload, in bytes; see [`ConfigBuilder::max_payload`](crate::ConfigBuilder::max_payload).
         max_payload: u32,
+        /// Sets whether a frame longer than 68 KiB with its header is delivered in parts, by
+        /// [`Handler::on_frame_part`](crate::Handler::on_frame_part). It takes no memory but the read buffer, so the longest payload may
+        /// exceed [`ConfigBuilder::memory`](crate::ConfigBuilder::memory). Default `false`: each frame is collected.
+        ///
+        /// The frame timeout limits the whole frame, so long uploads need a longer one, or none.
+        frames_in_parts: bool,
         /// Sets the high-water mark, in bytes; see [`ConfigBuilder::output_high_water`](crate::ConfigBuilder::output_high_water).
         output_high_water: usize,
         /// Sets the low-water mark, in bytes; see [`ConfigBuilder::output_low_water`](crate::ConfigBuilder::output_low_water).
@@ -97,9 +105,9 @@ impl Limits {
             return error("output_low_water", self.output_low_water, format!("at most {}", self.output_high_water - 1));
         }
         let room = config.memory.saturating_sub(HEADER_LEN + CHUNK_LEN);
-        if self.max_payload as usize > room && self.max_payload > config.max_payload {
+        if !self.frames_in_parts && self.max_payload as usize > room && self.max_payload > config.max_payload {
             let allowed = format!(
-                "at most {room}, for a frame and a chunk of {CHUNK_LEN} within the memory of {}",
+                "at most {room}, for a frame and a chunk of {CHUNK_LEN} within the memory of {}; or any with frames_in_parts",
                 config.memory
             );
             return error("max_payload", self.max_payload as usize, allowed);

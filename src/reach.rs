@@ -17,7 +17,8 @@ use crate::id::{ConnId, ListenerId, TimerId};
 pub struct Broadcast {
     /// Connections on which the frame was queued.
     pub queued: usize,
-    /// Connections whose pending output had reached the high-water mark ([`SendError::Full`]).
+    /// Connections whose pending output had reached the high-water mark ([`SendError::Full`]), or that have sent a part of a reply
+    /// ([`SendError::ReplyUnfinished`]).
     pub full: usize,
     /// Connections for which the memory limit had no room ([`SendError::NoMemory`]).
     pub no_memory: usize,
@@ -70,7 +71,7 @@ pub(crate) trait Reach {
 pub(crate) fn count(reached: &mut Broadcast, sent: Result<(), SendError>) {
     match sent {
         Ok(()) => reached.queued += 1,
-        Err(SendError::Full) => reached.full += 1,
+        Err(SendError::Full | SendError::ReplyUnfinished) => reached.full += 1,
         Err(SendError::NoMemory) => reached.no_memory += 1,
         Err(SendError::Closed) => reached.gone += 1,
         Err(SendError::TooLong { .. } | SendError::TooShort { .. }) => reached.unfit += 1,

@@ -15,7 +15,8 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     pub(crate) fn is_empty(&self) -> bool {
-        self.input.is_empty() && self.output.is_empty() && !self.output.is_low_water_due()
+        let is_output_empty = self.output.is_empty() && self.output.unfinished().is_none();
+        self.input.is_empty() && is_output_empty && !self.output.is_low_water_due()
     }
 
     /// The capacity of all chunks, in bytes.

@@ -112,6 +112,17 @@ impl ReadBuffer {
         (frames, bytes, &mut self.echo)
     }
 
+    /// How many undelivered bytes were searched for a delimiter.
+    pub(crate) fn searched(&self) -> usize {
+        self.searched
+    }
+
+    /// Notes that the first `len` undelivered bytes were delivered. If the frame goes on, the others were searched.
+    pub(crate) fn part_delivered(&mut self, len: usize, is_last: bool) {
+        self.next += len;
+        self.searched = if is_last { 0 } else { self.len() };
+    }
+
     /// Notes that frames were delivered up to `next`, and how many bytes after that were searched for a delimiter.
     #[inline]
     pub(crate) fn delivered(&mut self, next: usize, searched: usize) {

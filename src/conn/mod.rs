@@ -18,10 +18,12 @@ pub(crate) mod input;
 pub(crate) mod io;
 pub(crate) mod large;
 pub(crate) mod output;
+pub(crate) mod part;
 pub(crate) mod payloads;
 pub(crate) mod pending;
 pub(crate) mod piece;
 pub(crate) mod profile;
+pub(crate) mod send;
 pub(crate) mod shared;
 pub(crate) mod sink;
 pub(crate) mod state;
@@ -33,15 +35,13 @@ use std::time::Instant;
 use crate::conn::buffers::Buffers;
 use crate::conn::chunk::capacity_for;
 use crate::conn::flags::{Flag, Flags};
-use crate::conn::frame::{Body, Frame};
 use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
-use crate::conn::payloads::SharedPayload;
 use crate::conn::profile::{ProfileId, Rules};
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Drain, Replies, Verdict};
 use crate::conn::state::{DrainStage, State};
-use crate::error::{CloseReason, SendError};
+use crate::error::CloseReason;
 
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -123,7 +123,7 @@ impl Conn {
     pub(crate) fn is_awaited(&self) -> bool {
         match self.drain {
             DrainStage::Awaiting => true,
-            DrainStage::Delivering => self.flags.has(Flag::Paused),
+            DrainStage::Delivering => self.flags.has(Flag::Paused) || self.has_unfinished_reply(),
             DrainStage::NotBegun | DrainStage::Done => false,
         }
     }
@@ -312,6 +312,15 @@ impl Conn {
         self.buffers.as_ref().is_some_and(|buffers| buffers.input.is_large())
     }
 
+    /// Whether the handler has queued a part of a reply.
+    fn has_unfinished_reply(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.output.unfinished().is_some())
+    }
+
+    fn is_input_parted(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.input.parted().is_some())
+    }
+
     fn was_refilled(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| buffers.output.was_refilled())
     }
@@ -345,70 +354,6 @@ impl Conn {
         let count = |bytes| u32::try_from(bytes).unwrap_or(u32::MAX);
         self.abort(CloseReason::Evicted { input: count(input + unsaved.0), output: count(output + unsaved.1) });
         self.release(shared);
-    }
-
-    /// Queues a frame from another connection's callback or from the reactor. The next turn sends it.
-    ///
-    /// Rule: a message that finds no room is lost for its sender. No connection ends because of it, neither this one nor
-    /// another.
-    pub(crate) fn send(&mut self, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
-        let needed = self.room_needed(self.enclosure_len_max(shared) + payload.len());
-        self.send_with(shared, needed, |replies| replies.reply(payload))
-    }
-
-    /// The same for a payload that is not copied.
-    pub(crate) fn send_shared(
-        &mut self,
-        payload: &mut SharedPayload<'_>,
-        shared: &mut Shared,
-    ) -> Result<(), SendError> {
-        let needed = payload.room_needed(self.enclosure_len_max(shared), |len| self.room_needed(len));
-        self.send_with(shared, needed, |replies| replies.reply_shared(payload))
-    }
-
-    /// The same for the frame of another connection. It is moved if it is large, and then needs no room. Consumes nothing of
-    /// it unless it is queued.
-    pub(crate) fn send_frame(&mut self, frame: &mut Frame<'_>, shared: &mut Shared) -> Result<(), SendError> {
-        let is_as_it_came = shared.profiles.rules(self.profile).framing == shared.delivering.framing;
-        let needed = match frame.body {
-            Body::Whole { bytes, .. } if is_as_it_came => self.room_needed(bytes.len()),
-            Body::Whole { .. } => self.room_needed(self.enclosure_len_max(shared) + frame.payload_len()),
-            Body::Large { .. } => 0,
-        };
-        self.send_with(shared, needed, |replies| replies.forward(frame))?;
-        if matches!(frame.body, Body::Large { .. }) {
-            // The chunks belong to the receiver.
-            shared.delivering.capacity = 0;
-        }
-        Ok(())
-    }
-
-    /// The most bytes around the payload of a reply.
-    fn enclosure_len_max(&self, shared: &Shared) -> usize {
-        shared.profiles.rules(self.profile).enclosure_len_max()
-    }
-
-    /// The most capacity that is needed to queue copies of `len` bytes.
-    fn room_needed(&self, len: usize) -> usize {
-        self.buffers.as_ref().map_or_else(|| capacity_for(len), |buffers| buffers.output.room_needed(len))
-    }
-
-    fn send_with(
-        &mut self,
-        shared: &mut Shared,
-        needed: usize,
-        reply: impl FnOnce(&mut Replies<'_>) -> Result<(), SendError>,
-    ) -> Result<(), SendError> {
-        if !self.state.takes_output() {
-            return shared.count_refused(Err(SendError::Closed));
-        }
-        let is_full = self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
-        self.with_replies(shared, |replies| {
-            // Above the high-water mark it is refused for that, whatever room there is.
-            let has_room = is_full || needed == 0 || replies.shared.pool.has_room_for_message(needed);
-            let sent = if has_room { reply(replies) } else { Err(SendError::NoMemory) };
-            replies.shared.count_refused(sent)
-        })
     }
 
     /// Calls `callback` outside the delivery of frames from the read buffer, and acts on what it wants.

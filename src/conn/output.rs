@@ -29,6 +29,18 @@ pub(crate) struct Output {
     was_refilled: bool,
     /// Since when output is pending and none of it was sent.
     stalled_since: Option<Instant>,
+    /// A reply of which the handler has queued a part.
+    unfinished: Option<UnfinishedReply>,
+}
+
+/// A reply whose payload comes in parts.
+#[derive(Debug, Clone, Copy)]
+struct UnfinishedReply {
+    /// How many bytes of its payload are missing.
+    missing: usize,
+    /// What is around the payload. The head is queued with the first part, so that both or none cross the high-water mark.
+    enclosure: Enclosure,
+    has_head: bool,
 }
 
 /// The most pieces that one write takes.
@@ -141,6 +153,33 @@ impl Output {
         self.pieces.push_back(slice);
         self.append_inline(tail);
         self.grew_by(head.len() + payload.len() + tail.len(), high);
+    }
+
+    /// Begins a reply whose payload, of at least a byte, comes in parts.
+    pub(crate) fn begin_reply(&mut self, enclosure: Enclosure, payload_len: usize) {
+        self.unfinished = Some(UnfinishedReply { missing: payload_len, enclosure, has_head: false });
+    }
+
+    /// Copies a part of the payload of the unfinished reply to the end. The pool has [room](Self::room_needed) for it and for what is
+    /// around it.
+    pub(crate) fn append_part(&mut self, part: &[u8], high: usize, pool: &mut ChunkPool) {
+        let Some(mut reply) = self.unfinished.take() else { return };
+        let around = reply.enclosure;
+        if !reply.has_head {
+            self.append_before(part.len(), around.head(), high, pool);
+        }
+        self.append(part, high, pool);
+        reply = UnfinishedReply { missing: reply.missing - part.len(), enclosure: around, has_head: true };
+        if reply.missing > 0 {
+            self.unfinished = Some(reply);
+        } else {
+            self.append(around.tail(), high, pool);
+        }
+    }
+
+    /// How many bytes of the payload of the unfinished reply are missing.
+    pub(crate) fn unfinished(&self) -> Option<usize> {
+        self.unfinished.map(|reply| reply.missing)
     }
 
     /// Copies a few bytes to the end, without a new chunk. The caller counts them.

@@ -7,6 +7,7 @@ use crate::conn::chunk::{Chunk, ChunkPool};
 use crate::conn::input::{Stopped, decode};
 use crate::conn::io::{Budget, Readiness, Transport};
 use crate::conn::large::LargeFrame;
+use crate::conn::part::{NextPart, PartedFrame};
 #[cfg(any(test, feature = "fuzzing"))]
 use crate::conn::profile::Rules;
 use crate::error::CloseReason;
@@ -15,6 +16,8 @@ use crate::error::CloseReason;
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     pending: Pending,
+    /// A frame of which parts were delivered. What is pending belongs to it.
+    parted: Option<PartedFrame>,
     /// The next turn has a whole frame to deliver, a large one to begin, or a header to refuse.
     has_frames: bool,
     clock: FrameClock,
@@ -34,7 +37,24 @@ enum Pending {
 
 impl Input {
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.pending, Pending::Empty)
+        matches!(self.pending, Pending::Empty) && self.parted.is_none()
+    }
+
+    /// The frame of which parts were delivered.
+    pub(crate) fn parted(&self) -> Option<&PartedFrame> {
+        self.parted.as_ref()
+    }
+
+    pub(crate) fn begin_parts(&mut self, frame: PartedFrame) {
+        debug_assert!(self.is_empty());
+        self.parted = Some(frame);
+    }
+
+    /// Notes that a part is delivered. Returns its offset, and the length of the whole payload if that is known.
+    pub(crate) fn deliver_part(&mut self, next: NextPart) -> Option<(u64, Option<u64>)> {
+        let place = self.parted.as_mut()?.deliver(next);
+        self.parted.take_if(|_| next.is_last);
+        Some(place)
     }
 
     pub(crate) fn is_large(&self) -> bool {
@@ -74,7 +94,7 @@ impl Input {
     }
 
     pub(crate) fn save(&mut self, chunk: Chunk, searched: usize) {
-        debug_assert!(self.is_empty() && searched <= chunk.len());
+        debug_assert!(matches!(self.pending, Pending::Empty) && searched <= chunk.len());
         self.pending = Pending::Bytes { chunk, searched: searched as u32 };
     }
 
@@ -145,6 +165,7 @@ impl Input {
     }
 
     pub(crate) fn release(&mut self, pool: &mut ChunkPool) {
+        self.parted = None;
         match std::mem::take(&mut self.pending) {
             Pending::Empty => {}
             Pending::Bytes { chunk, .. } => pool.release(chunk),
@@ -192,7 +213,10 @@ impl Input {
             Pending::Empty | Pending::Large(_) => false,
             Pending::Bytes { chunk, .. } => {
                 // Searched from the beginning: no delimiter was missed.
-                let next = decode(rules.framing, chunk.as_slice(), 0, rules.max_payload);
+                let next = match &self.parted {
+                    Some(frame) => frame.next(chunk.as_slice(), 0, rules.max_payload).map(|next| next.len),
+                    None => decode(rules.framing, chunk.as_slice(), 0, rules.max_payload).map(|(len, _)| len),
+                };
                 !matches!(next, Err(Stopped::Incomplete { .. }))
             }
         };

@@ -28,6 +28,8 @@ pub(crate) struct Rules {
     pub(crate) is_u32_be: bool,
     /// The timeouts are not those of the configuration.
     pub(crate) has_own_timeouts: bool,
+    /// Frames longer than a chunk are delivered in parts.
+    pub(crate) in_parts: bool,
     pub(crate) max_payload: u32,
     pub(crate) output_high_water: usize,
     pub(crate) output_low_water: usize,
@@ -123,6 +125,7 @@ impl Profiles {
             framing: profile.framing,
             is_u32_be: profile.framing == Framing::default(),
             has_own_timeouts: !profile.limits.has_timeouts_of(&self.usual),
+            in_parts: profile.limits.frames_in_parts,
             max_payload: profile.limits.max_payload,
             output_high_water: profile.limits.output_high_water,
             output_low_water: profile.limits.output_low_water,

@@ -37,8 +37,8 @@ pub(crate) struct Delivering {
     pub(crate) capacity: usize,
 }
 
-/// How many free buffers are kept; each takes less than 300 bytes.
-const FREE_MAX: usize = CHUNK_LEN / 300;
+/// How many free buffers are kept; each takes less than 320 bytes.
+const FREE_MAX: usize = CHUNK_LEN / 320;
 
 impl Shared {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
@@ -72,7 +72,7 @@ impl Shared {
     /// Counts a frame that is not queued, and returns why.
     pub(crate) fn count_refused(&mut self, why: Result<(), SendError>) -> Result<(), SendError> {
         match why {
-            Err(SendError::Full) => self.counts.frames_full += 1,
+            Err(SendError::Full | SendError::ReplyUnfinished) => self.counts.frames_full += 1,
             Err(SendError::NoMemory) => self.counts.frames_without_memory += 1,
             Err(SendError::Closed) => self.counts.frames_gone += 1,
             Ok(()) | Err(SendError::TooLong { .. } | SendError::TooShort { .. }) => {}

@@ -7,16 +7,19 @@ use crate::conn::chunk::capacity_for;
 use crate::conn::flags::{Flag, Flags};
 use crate::conn::frame::{Body, Frame};
 use crate::conn::input::{Frames, Stopped};
+use crate::conn::part::FramePart;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::profile::Rules;
 use crate::conn::shared::Shared;
 use crate::error::{CloseReason, SendError};
 use crate::options::Limits;
-use crate::wire::{Decode, Framing};
+use crate::wire::{Decode, Enclosure, Framing};
 
 /// The handler, as a turn sees it.
 pub(crate) trait Sink {
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>);
+    /// A part of a frame that is longer than a chunk, if the limits say so.
+    fn on_frame_part(&mut self, part: FramePart<'_>, replies: &mut Replies<'_>);
     /// Delivers the frames of one read.
     fn on_frames<D: Decode>(&mut self, frames: &mut Frames<'_, D>, replies: &mut Replies<'_>) {
         while let Some(frame) = replies.next_frame(frames) {
@@ -147,6 +150,12 @@ impl<'a> Replies<'a> {
         self.echo.len() + self.queued_bytes()
     }
 
+    /// Whether output is queued, or a reply is unfinished.
+    #[inline]
+    fn has_queue(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| !buffers.output.is_empty() || buffers.output.unfinished().is_some())
+    }
+
     #[inline]
     fn queued_bytes(&self) -> usize {
         self.buffers.as_ref().map_or(0, |buffers| buffers.output.len())
@@ -235,6 +244,41 @@ impl<'a> Replies<'a> {
         self.queued()
     }
 
+    /// Begins a reply whose payload comes in parts.
+    pub(crate) fn begin_reply(&mut self, payload_len: usize) -> Result<(), SendError> {
+        if payload_len == 0 {
+            return self.reply(&[]);
+        }
+        self.check_room()?;
+        let enclosure = self.rules.enclose(payload_len)?;
+        self.shared.buffers(self.buffers).output.begin_reply(enclosure, payload_len);
+        self.queued()
+    }
+
+    /// Queues a part of the payload of the reply that was begun.
+    pub(crate) fn reply_part(&mut self, part: &[u8]) -> Result<(), SendError> {
+        let missing = self.unfinished().unwrap_or(0);
+        if part.len() > missing {
+            return Err(SendError::TooLong { len: part.len(), max: missing });
+        }
+        self.check_high_water()?;
+        let frame_len = part.len() + Enclosure::LEN_MAX;
+        if !self.shared.pool.has_room(self.room_needed(frame_len)) {
+            return Err(SendError::NoMemory);
+        }
+        if !part.is_empty() {
+            self.queue_echo(frame_len);
+            let high = self.rules.output_high_water;
+            self.shared.buffers(self.buffers).output.append_part(part, high, &mut self.shared.pool);
+        }
+        Ok(())
+    }
+
+    /// How many bytes of the payload of the unfinished reply are missing.
+    pub(crate) fn unfinished(&self) -> Option<usize> {
+        self.buffers.as_ref().and_then(|buffers| buffers.output.unfinished())
+    }
+
     /// Queues bytes as they are.
     fn queue_bytes(&mut self, bytes: &[u8]) -> Result<(), SendError> {
         if !self.shared.pool.has_room(self.room_needed(bytes.len())) {
@@ -290,7 +334,7 @@ impl<'a> Replies<'a> {
     #[inline]
     pub(crate) fn echo(&mut self, frame: &Frame<'_>) -> Option<Result<(), SendError>> {
         match &frame.body {
-            Body::Whole { bytes, at } if self.echo.end == *at && self.queued_bytes() == 0 && self.continues() => {
+            Body::Whole { bytes, at } if self.echo.end == *at && !self.has_queue() && self.continues() => {
                 self.echo.end += bytes.len();
                 Some(self.queued())
             }
@@ -327,6 +371,15 @@ impl<'a> Replies<'a> {
     /// Whether a frame may be queued, whatever its length.
     #[inline]
     fn check_room(&mut self) -> Result<(), SendError> {
+        if self.continues() && self.unfinished().is_some() {
+            return Err(SendError::ReplyUnfinished);
+        }
+        self.check_high_water()
+    }
+
+    /// Whether more output may be queued.
+    #[inline]
+    fn check_high_water(&mut self) -> Result<(), SendError> {
         if !self.continues() {
             return Err(SendError::Closed);
         }

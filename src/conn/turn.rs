@@ -1,6 +1,7 @@
 //! What a connection does in one turn. This is the only place that calls the handler, through a [`Sink`].
 
 mod delivery;
+mod parts;
 
 use crate::conn::Conn;
 use crate::conn::buffers::Buffers;
@@ -9,6 +10,7 @@ use crate::conn::flags::Flag;
 use crate::conn::handover::Handover;
 use crate::conn::input::{ReadBuffer, Stopped};
 use crate::conn::io::{Budget, Transport};
+use crate::conn::part::PartedFrame;
 use crate::conn::profile::Rules;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Drain, Replies, Sink};
@@ -86,7 +88,13 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             self.report_low_water();
         }
         while self.conn.state.takes_frames() && !self.conn.is_input_paused() {
-            let goes_on = if self.conn.is_input_large() { self.receive_large() } else { self.receive() };
+            let goes_on = if self.conn.is_input_large() {
+                self.receive_large()
+            } else if self.conn.is_input_parted() {
+                self.receive_part()
+            } else {
+                self.receive()
+            };
             if !goes_on {
                 break;
             }
@@ -119,6 +127,10 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
                         return false;
                     }
                 }
+                Stopped::Large { frame_len, payload_start } if self.rules.in_parts => {
+                    return self.begin_parts(Some((frame_len - payload_start) as u64), payload_start);
+                }
+                Stopped::Endless if self.rules.in_parts => return self.begin_parts(None, 0),
                 Stopped::Large { frame_len, payload_start } => return self.begin_large(frame_len, payload_start),
                 Stopped::Endless => return self.begin_large(self.rules.frame_len_max(), 0),
                 Stopped::OutputFull => return true,
@@ -228,7 +240,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         match self.buffer.read(len_max, self.io, &mut self.conn.readiness, &mut self.budget) {
             Ok(None) => false,
             Ok(Some(0)) => {
-                self.peer_finished(self.buffer.len());
+                self.peer_finished(self.partial_len());
                 false
             }
             Ok(Some(_)) => true,
@@ -261,9 +273,9 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             match self.buffer.read(len_max, self.io, &mut self.conn.readiness, &mut self.budget) {
                 Ok(None) => return,
                 Ok(Some(0)) => {
-                    return match self.buffer.next_len(&self.rules) {
+                    return match self.next_len() {
                         Err(Stopped::Incomplete { .. } | Stopped::Large { .. } | Stopped::Endless) => {
-                            self.peer_finished(self.buffer.len());
+                            self.peer_finished(self.partial_len());
                         }
                         // It is read again once the frames before it are delivered.
                         Ok(_) | Err(_) => self.conn.readiness.readable = true,
@@ -286,7 +298,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             return;
         }
         let is_delivering = self.has_input() || self.conn.flags.has(Flag::Paused);
-        if is_delivering && self.conn.state.takes_frames() {
+        if (is_delivering && self.conn.state.takes_frames()) || self.conn.has_unfinished_reply() {
             return;
         }
         let mut answer = Drain::AtRest;
@@ -294,6 +306,20 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.conn.drain_answered(answer);
         self.flush();
         self.report_low_water();
+    }
+
+    /// The length of the frame at the front of the read buffer, if it is whole, or of the next part.
+    fn next_len(&self) -> Result<usize, Stopped> {
+        match self.next_part() {
+            Some(next) => next.map(|next| next.len),
+            None => self.buffer.next_len(&self.rules),
+        }
+    }
+
+    /// How many bytes of an incomplete frame have come.
+    fn partial_len(&self) -> usize {
+        let parted = self.conn.buffers.as_ref().and_then(|buffers| buffers.input.parted());
+        self.buffer.len() + parted.map_or(0, PartedFrame::taken)
     }
 
     fn has_input(&self) -> bool {
@@ -385,7 +411,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         {
             buffers.output.low_water_reported();
         }
-        let next = self.buffer.next_len(&self.rules);
+        let next = self.next_len();
         let (has_frames, searched) = match next {
             Err(Stopped::Incomplete { searched }) => (false, searched),
             Ok(_) | Err(_) => (true, 0),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::conn::flags::Flag;
 use crate::conn::frame::Frame;
+use crate::conn::part::FramePart;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::sink::{Drain, Replies, Sink, Verdict};
 use crate::error::{CloseReason, SendError};
@@ -229,6 +230,11 @@ impl ScriptedSink {
 }
 
 impl Sink for ScriptedSink {
+    fn on_frame_part(&mut self, _part: FramePart<'_>, replies: &mut Replies<'_>) {
+        // Its limits ask for no parts.
+        replies.abort();
+    }
+
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
         assert!(self.ended.is_none() && self.half_closes == 0, "a frame behind the end");
         assert!(!replies.flags.has(Flag::Paused), "a frame although the handler has paused");
@@ -250,7 +256,9 @@ impl Sink for ScriptedSink {
             Ok(()) => true,
             Err(SendError::NoMemory) => is_short,
             Err(SendError::Closed) => self.has_finished,
-            Err(SendError::Full | SendError::TooLong { .. } | SendError::TooShort { .. }) => false,
+            Err(
+                SendError::Full | SendError::ReplyUnfinished | SendError::TooLong { .. } | SendError::TooShort { .. },
+            ) => false,
         });
         assert!(is_queued, "the first reply was refused: {sent:?}");
         acts.into_iter().for_each(|act| self.act(act, replies));

@@ -16,7 +16,7 @@ use crate::handler::context::{About, Context};
 use crate::id::{ConnId, ListenerId};
 use crate::options::{Limits, check_framing};
 use crate::reach::{Broadcast, Reach, count};
-use crate::wire::Framing;
+use crate::wire::{Enclosure, Framing};
 
 /// Gives a callback access to its connection, and by their ids to all others.
 pub struct Connection<'a> {
@@ -160,6 +160,96 @@ impl Connection<'_> {
         let around = self.replies.rules.enclosure_len_max();
         let needed = payload.room_needed(around, |len| self.replies.room_needed(len));
         self.not_queued(sent, needed, |replies| replies.reply_shared(&mut payload))
+    }
+
+    /// Begins a reply of `payload_len` bytes, whose payload comes in parts. The bytes before the payload are queued with its first part.
+    ///
+    /// Queue the payload with [`reply_part`](Self::reply_part), in this callback and in later ones. Until it is complete, every other
+    /// frame for this connection is refused with [`SendError::ReplyUnfinished`], also one that another connection's callback sends. A
+    /// drain waits for the reply. The connection may be closed meanwhile, and then the peer gets a truncated frame: the default of
+    /// [`Handler::on_half_close`](crate::Handler::on_half_close) closes, so a handler with unfinished replies overrides it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply`](Self::reply).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use frameloop::{Connection, Frame, Handler, SendError};
+    ///
+    /// /// Replies with as many zeros as the client asks for, in pieces that the client reads.
+    /// struct Zeros;
+    ///
+    /// impl Zeros {
+    ///     fn go_on(&self, conn: &mut Connection<'_>) {
+    ///         while conn.unfinished_reply() > 0 {
+    ///             let len = conn.unfinished_reply().min(16 << 10);
+    ///             match conn.reply_part(&vec![0; len]) {
+    ///                 Ok(()) => {}
+    ///                 // `on_writable` is called when there is room again.
+    ///                 Err(SendError::Full) => return,
+    ///                 Err(_) => return conn.abort(),
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// impl Handler for Zeros {
+    ///     type State = ();
+    ///     type Message = ();
+    ///
+    ///     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
+    ///
+    ///     fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), frame: Frame<'_>) {
+    ///         let asked = str::from_utf8(frame.payload()).ok().and_then(|digits| digits.parse().ok());
+    ///         match asked.map(|len| conn.begin_reply(len)) {
+    ///             Some(Ok(())) => {
+    ///                 // Until the reply is complete, no other frame can be replied to.
+    ///                 conn.pause();
+    ///                 self.go_on(conn);
+    ///             }
+    ///             Some(Err(_)) | None => conn.close(),
+    ///         }
+    ///         if conn.unfinished_reply() == 0 {
+    ///             conn.resume();
+    ///         }
+    ///     }
+    ///
+    ///     fn on_writable(&mut self, conn: &mut Connection<'_>, _state: &mut ()) {
+    ///         self.go_on(conn);
+    ///         if conn.unfinished_reply() == 0 {
+    ///             conn.resume();
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn begin_reply(&mut self, payload_len: usize) -> Result<(), SendError> {
+        let sent = self.replies.begin_reply(payload_len);
+        let needed = self.replies.room_needed(self.replies.rules.enclosure_len_max());
+        self.not_queued(sent, needed, |replies| replies.begin_reply(payload_len))
+    }
+
+    /// Queues a copy of the next part of the payload of the reply that was [begun](Self::begin_reply). The last part completes it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`reply`](Self::reply); the reply stays unfinished, and the part can be queued again. After [`SendError::Full`],
+    /// [`Handler::on_writable`](crate::Handler::on_writable) is called when there is room. [`SendError::TooLong`] if less than this part
+    /// is missing, or no reply was begun.
+    pub fn reply_part(&mut self, part: &[u8]) -> Result<(), SendError> {
+        let sent = self.replies.reply_part(part);
+        if sent.is_ok() {
+            return sent;
+        }
+        let needed = self.replies.room_needed(part.len() + Enclosure::LEN_MAX);
+        self.not_queued(sent, needed, |replies| replies.reply_part(part))
+    }
+
+    /// Returns how many bytes of the payload of the reply that was [begun](Self::begin_reply) are not queued; 0 if there is none.
+    #[must_use]
+    pub fn unfinished_reply(&self) -> usize {
+        self.replies.unfinished().unwrap_or(0)
     }
 
     /// Queues the frame as it came. Nothing is copied as long as every frame is sent back like this, in order.

@@ -11,6 +11,7 @@ use log::{trace, warn};
 use crate::address::PeerAddr;
 use crate::conn::frame::Frame;
 use crate::conn::input::Frames;
+use crate::conn::part::FramePart;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Drain, Replies, Sink, Verdict};
 use crate::error::CloseReason;
@@ -59,6 +60,12 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
         trace!(target: CONN, "[{}] frame: {} bytes of payload, delivered", self.id, frame.payload_len());
         self.call("on_frame", replies, |handler, context, state| handler.on_frame(context, state, frame));
+    }
+
+    fn on_frame_part(&mut self, part: FramePart<'_>, replies: &mut Replies<'_>) {
+        let (id, len, offset) = (self.id, part.bytes().len(), part.offset());
+        trace!(target: CONN, "[{id}] frame part: {len} bytes of payload at {offset}, delivered");
+        self.call("on_frame_part", replies, |handler, context, state| handler.on_frame_part(context, state, part));
     }
 
     /// Catches a panic of all calls together: doing that for each would cost as much as the frame.

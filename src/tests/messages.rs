@@ -185,6 +185,7 @@ fn refusals() -> [Messages; 7] {
     let send_errors = messages!(SendError {
         SendError::Full => [SendError::Full],
         SendError::Closed => [SendError::Closed],
+        SendError::ReplyUnfinished => [SendError::ReplyUnfinished],
         SendError::TooLong { .. } => [SendError::TooLong { len: 5_000_000_000, max: 4_294_967_295 }],
         SendError::TooShort { .. } => [SendError::TooShort { len: 1, min: 4 }],
         SendError::NoMemory => [SendError::NoMemory],

@@ -52,12 +52,15 @@ impl Decoded {
 /// The bytes before and after the payload of a reply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Enclosure {
-    bytes: [u8; 10],
+    bytes: [u8; Self::LEN_MAX],
     head_len: u8,
     tail_len: u8,
 }
 
 impl Enclosure {
+    /// The most bytes that any framing puts around a payload.
+    pub(crate) const LEN_MAX: usize = 10;
+
     #[inline]
     pub(crate) fn of_head(head: &[u8]) -> Self {
         let mut bytes = [0; 10];

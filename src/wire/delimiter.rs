@@ -111,6 +111,14 @@ impl Delimiter {
         }
     }
 
+    /// How many bytes at the end of received ones may belong to a delimiter that is not complete.
+    pub(crate) fn begun_len_max(&self) -> usize {
+        match self.ends {
+            Ends::Kept | Ends::Stripped => usize::from(self.len) - 1,
+            Ends::StrippedWithCr => usize::from(self.len),
+        }
+    }
+
     pub(crate) fn too_long(&self, max_payload: u32) -> DecodeError {
         DecodeError::TooLong(FrameError::new(u64::from(max_payload) + 1, max_payload))
     }

@@ -9,5 +9,6 @@ mod ending;
 mod fairness;
 mod framing;
 mod limits;
+mod parts;
 mod threats;
 mod timers;

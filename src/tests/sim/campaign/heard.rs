@@ -23,6 +23,12 @@ pub(super) struct Heard {
     /// Frames that were handed over.
     pub(super) taken: usize,
     pub(super) taken_in_turn: usize,
+    /// The bytes of a frame that is handed over in parts.
+    pub(super) parts: Vec<u8>,
+    pub(super) is_in_parts: bool,
+    pub(super) part_header_len: usize,
+    /// Its last expected frame is not all queued.
+    pub(super) is_reply_unfinished: bool,
     /// Frames that are queued, in their order, but for broadcasts.
     pub(super) expected: Vec<Expected>,
     pub(super) is_paused: bool,
@@ -78,6 +84,10 @@ impl Heard {
             limits: None,
             taken: 0,
             taken_in_turn: 0,
+            parts: Vec::new(),
+            is_in_parts: false,
+            part_header_len: 0,
+            is_reply_unfinished: false,
             expected: Vec::new(),
             is_paused: false,
             was_paused: false,
@@ -98,6 +108,12 @@ impl Heard {
     /// Whether something other than its peer is to end it.
     pub(super) fn is_ending(&self) -> bool {
         self.was_closed || self.was_aborted || self.has_panicked || self.was_detached
+    }
+
+    /// How many bytes of the script were handed over, in frames and in parts.
+    pub(super) fn delivered(&self) -> usize {
+        let frames = self.taken.checked_sub(1).and_then(|last| self.script.frame_end(last)).unwrap_or(0);
+        frames + if self.is_in_parts { self.part_header_len + self.parts.len() } else { 0 }
     }
 
     pub(super) fn open_id(&self) -> Option<ConnId> {

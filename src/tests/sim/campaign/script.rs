@@ -61,6 +61,11 @@ impl Script {
         self.frames.get(number).map(|(_, payload)| &self.bytes[payload.clone()])
     }
 
+    /// What comes behind the whole frames.
+    pub(super) fn behind_frames(&self) -> &[u8] {
+        &self.bytes[self.frames.last().map_or(0, |(frame, _)| frame.end)..]
+    }
+
     /// Where a frame ends.
     pub(super) fn frame_end(&self, number: usize) -> Option<usize> {
         self.frames.get(number).map(|(frame, _)| frame.end)

@@ -1,5 +1,7 @@
 //! The campaign's handler: does what frames ask for and what comes to its mind, and writes down what must follow from it.
 
+mod answers;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,7 +10,6 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::conn::chunk::CHUNK_LEN;
 use crate::conn::handover::Handover;
 use crate::conn::sink::Drain;
 use crate::error::CloseReason;
@@ -22,7 +23,7 @@ use crate::tests::sim::campaign::action::Action;
 use crate::tests::sim::campaign::heard::{Expected, Heard, Life, TO_ALL, UNASKED, unasked};
 use crate::tests::sim::campaign::trace::Trace;
 use crate::wire::Framing;
-use crate::{Frame, NotForwarded, PeerAddr, SendError};
+use crate::{Frame, FramePart, PeerAddr, SendError};
 
 #[derive(Debug)]
 pub(super) struct ScriptedHandler {
@@ -143,7 +144,13 @@ impl ScriptedHandler {
         match sent {
             Ok(()) => heard.expected.push(Expected::Unasked(serial)),
             Err(SendError::Full) => heard.waits_for_low_water = true,
-            Err(SendError::Closed | SendError::TooLong { .. } | SendError::TooShort { .. } | SendError::NoMemory) => {}
+            Err(
+                SendError::Closed
+                | SendError::ReplyUnfinished
+                | SendError::TooLong { .. }
+                | SendError::TooShort { .. }
+                | SendError::NoMemory,
+            ) => {}
         }
         let is_dead = heard.open_id().is_none();
         let is_finished = heard.was_finished;
@@ -152,6 +159,9 @@ impl ScriptedHandler {
         let number = self.numbers[&to];
         self.expect(!is_dead || sent == Err(SendError::Closed), number, "was sent a frame when it had ended");
         self.expect(!is_finished || sent == Err(SendError::Closed), number, "was sent a frame when it was finished");
+        let is_unfinished = self.records[number].is_reply_unfinished;
+        self.expect(is_unfinished || sent != Err(SendError::ReplyUnfinished), number, "has no unfinished reply");
+        self.expect(!is_unfinished || sent.is_err(), number, "was sent a frame in the middle of a reply");
         let is_allowed = is_too_long || !matches!(sent, Err(SendError::TooLong { .. }));
         self.expect(is_allowed && !(is_too_long && sent.is_ok()), number, "was sent too much for its header");
     }
@@ -172,12 +182,13 @@ impl ScriptedHandler {
     /// Changes the limits of a connection, or gives it those back with which it began: a timeout less, or a lower mark.
     fn relimit(&mut self, conn: &mut Connection<'_>, number: usize) {
         let usual = *self.usual.get_or_insert(conn.limits());
-        let limits = match self.frames % 5 {
+        let limits = match self.frames % 7 {
             0 => usual.idle_timeout(None),
             1 => usual.frame_timeout(None),
             2 => usual.write_timeout(None),
             3 => usual.output_high_water(128).output_low_water(32),
-            _ => usual,
+            4 => usual,
+            _ => usual.frames_in_parts(true),
         };
         let is_set = conn.set_limits(limits).is_ok();
         self.records[number].limits = Some(limits);
@@ -275,59 +286,6 @@ impl ScriptedHandler {
         }
         self.expect(is_open || !is_there, number, "was there when it had ended");
     }
-
-    /// Sends a frame on to another connection. Returns it if it was not queued.
-    fn forward<'f>(&mut self, conn: &mut Connection<'_>, frame: Frame<'f>) -> Option<Frame<'f>> {
-        let to = self.ids[self.frames as usize % self.ids.len()];
-        if to == conn.id() {
-            return Some(frame);
-        }
-        let payload = frame.payload_chunks().collect::<Vec<_>>().concat();
-        let sent = conn.cx().forward(frame, to);
-        let heard = &mut self.records[self.numbers[&to]];
-        self.trace.note(format!("    to {}, a frame of another: {:?}", heard.name, sent.as_ref().err()));
-        match sent {
-            Ok(()) => {
-                heard.expected.push(Expected::Forwarded(payload));
-                None
-            }
-            Err(NotForwarded { error, frame, .. }) => {
-                heard.waits_for_low_water |= error == SendError::Full;
-                Some(frame)
-            }
-        }
-    }
-
-    fn answer(&mut self, conn: &mut Connection<'_>, number: usize, frame: Frame<'_>) -> Result<(), SendError> {
-        let how = self.rng.below(10);
-        let (is_copy, frame_len) = (how <= 3 || how == 9, frame.frame_len());
-        let sent = match how {
-            0..=2 => conn.reply(frame.payload()),
-            3 => conn.reply(&frame.payload_chunks().collect::<Vec<_>>().concat()),
-            9 => {
-                let payload = frame.payload_chunks().collect::<Vec<_>>().concat();
-                match self.forward(conn, frame) {
-                    None => conn.reply_shared(payload.into()),
-                    Some(frame) => conn.reply_frame(frame),
-                }
-            }
-            _ => conn.reply_frame(frame),
-        };
-        let heard = &mut self.records[number];
-        if sent.is_ok() {
-            heard.expected.push(Expected::Answer(heard.taken - 1));
-        }
-        // The memory may have no room for a long frame and a copy of it.
-        let may_lack_memory = is_copy && frame_len > CHUNK_LEN;
-        let is_expected = match sent {
-            Ok(()) => !heard.was_finished,
-            Err(SendError::NoMemory) => may_lack_memory && !heard.was_finished,
-            Err(SendError::Closed) => heard.was_finished,
-            Err(SendError::Full | SendError::TooLong { .. } | SendError::TooShort { .. }) => false,
-        };
-        self.expect(is_expected, number, "the first reply was refused");
-        sent
-    }
 }
 
 impl Handler for ScriptedHandler {
@@ -370,7 +328,7 @@ impl Handler for ScriptedHandler {
         let is_own = heard.life == Life::Open(conn.id());
         let may_go_on = !(heard.is_paused || heard.is_ending());
         let asked = heard.script.payload(heard.taken - 1);
-        let is_asked = asked.is_some_and(|asked| is_same(asked, &frame));
+        let is_asked = asked.is_some_and(|asked| answers::is_same(asked, &frame));
         let order = asked.and_then(<[u8]>::first).map_or(Action::Nothing, |byte| Action::of_byte(*byte));
         let is_own_framing = conn.framing() == heard.script.framing;
         // A connection may run a second time, for a last look at its deadlines.
@@ -394,6 +352,13 @@ impl Handler for ScriptedHandler {
             self.act(number, conn, whim);
             self.act(number, conn, order);
         }
+    }
+
+    fn on_frame_part(&mut self, conn: &mut Connection<'_>, number: &mut usize, part: FramePart<'_>) {
+        let number = *number;
+        self.take_part(conn, number, part);
+        let whim = self.whim(5);
+        self.act(number, conn, whim);
     }
 
     fn on_writable(&mut self, conn: &mut Connection<'_>, number: &mut usize) {
@@ -451,8 +416,7 @@ impl Handler for ScriptedHandler {
         self.trace.note(format!("    {} is detached, {} unread, {} unsent", heard.name, unread.len(), unsent.len()));
         let is_own = heard.life == Life::Open(id) && number_of(&peer) == number;
         let is_asked = heard.was_detached && heard.handover.is_none();
-        let begin = heard.taken.checked_sub(1).and_then(|last| heard.script.frame_end(last)).unwrap_or(0);
-        let is_next = heard.script.bytes()[begin..].starts_with(&unread);
+        let is_next = heard.script.bytes()[heard.delivered()..].starts_with(&unread);
         heard.handover = Some(Handover { unread, unsent });
         self.expect(is_own, number, "was detached as another connection");
         self.expect(is_asked, number, "was detached twice, or without a request");
@@ -494,16 +458,4 @@ impl Handler for ScriptedHandler {
         let action = self.whim(100);
         self.act_at_large(cx, action);
     }
-}
-
-/// Whether a frame has this payload.
-fn is_same(asked: &[u8], frame: &Frame<'_>) -> bool {
-    let mut rest = asked;
-    frame.payload_chunks().all(|piece| match rest.split_at_checked(piece.len()) {
-        Some((same, behind)) => {
-            rest = behind;
-            same == piece
-        }
-        None => false,
-    }) && rest.is_empty()
 }
