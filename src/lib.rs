@@ -120,6 +120,7 @@ mod error;
 pub mod fuzzing;
 mod handler;
 mod id;
+mod info;
 #[cfg(feature = "load")]
 pub mod load;
 #[cfg(feature = "micro")]
@@ -140,11 +141,13 @@ pub use crate::config::{Config, ConfigBuilder, ConfigError};
 pub use crate::conn::frame::Frame;
 pub use crate::conn::part::FramePart;
 pub use crate::conn::sink::Drain;
+pub use crate::conn::snapshot::{ConnectionState, PausedBy};
 pub use crate::error::{
     AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused,
 };
 pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
 pub use crate::id::{ConnId, ListenerId, SourceId, TimerId};
+pub use crate::info::{ConnectionCounters, ConnectionInfo};
 pub use crate::net::{Detached, Interest, Readiness};
 pub use crate::options::{Limits, ListenOptions};
 pub use crate::reach::Broadcast;

@@ -15,6 +15,7 @@ use crate::conn::shared::Shared;
 use crate::conn::turn::run;
 use crate::handler::Echo;
 use crate::id::ConnId;
+use crate::net::Stream;
 use crate::net::mio::beginning;
 use crate::reactor::callbacks::HandlerSink;
 use crate::reactor::connections::Connections;
@@ -79,7 +80,7 @@ pub struct Echoing {
     read_buffer: ReadBuffer,
     shared: Shared,
     stats: Stats,
-    others: Connections<(), ()>,
+    others: Connections<Stream, ()>,
     limit: LogLimit,
 }
 

@@ -8,6 +8,7 @@ use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::error::{DialRefused, SendError, TimerRefused};
 use crate::id::{ConnId, ListenerId, TimerId};
+use crate::info::{ConnectionInfo, Seen};
 
 /// Counts the connections of a broadcast, by its result for each.
 ///
@@ -59,6 +60,10 @@ pub(crate) trait Reach {
     /// both together. Returns whether there is room.
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;
     fn command(&mut self, id: ConnId, command: Command) -> bool;
+    /// Describes a connection. `own` is what the callback sees of its own.
+    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo>;
+    /// The ids of all open connections, except the one that the callback is about.
+    fn open_ids(&mut self) -> Vec<ConnId>;
     fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused>;
     fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;
     fn cancel_timer(&mut self, timer: TimerId) -> bool;

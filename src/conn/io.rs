@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 
 use crate::conn::budgets::Budgets;
 use crate::error::CloseReason;
@@ -102,6 +103,13 @@ pub trait Transport: Read + Write {
     /// `WouldBlock` if something that goes before FIN is held inside, and has to wait; then it is called again. Otherwise the
     /// error of the socket, which ends the connection.
     fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Returns our address; a layer returns that of its socket. [`ConnectionInfo::local`](crate::ConnectionInfo::local) shows it.
+    ///
+    /// The default returns `None`.
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
 
     /// Returns whether [`shutdown_write`](Self::shutdown_write) has a message to send before FIN. Then it is called in every orderly end,
     /// also after the peer has finished. It is false once that call has succeeded.

@@ -26,6 +26,7 @@ pub(crate) mod profile;
 pub(crate) mod send;
 pub(crate) mod shared;
 pub(crate) mod sink;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod turn;
 pub(crate) mod wishes;
@@ -39,7 +40,7 @@ use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
 use crate::conn::profile::{ProfileId, Rules};
 use crate::conn::shared::Shared;
-use crate::conn::sink::{Drain, Replies, Verdict};
+use crate::conn::sink::{Drain, Local, Replies, Verdict};
 use crate::conn::state::{DrainStage, State};
 use crate::error::CloseReason;
 
@@ -357,21 +358,29 @@ impl Conn {
     }
 
     /// Calls `callback` outside the delivery of frames from the read buffer, and acts on what it wants.
-    pub(crate) fn with_replies<R>(&mut self, shared: &mut Shared, callback: impl FnOnce(&mut Replies<'_>) -> R) -> R {
+    pub(crate) fn with_replies<R>(
+        &mut self,
+        local: Option<&dyn Local>,
+        shared: &mut Shared,
+        callback: impl FnOnce(&mut Replies<'_>) -> R,
+    ) -> R {
         let mut rules = shared.profiles.rules(self.profile);
-        self.with_replies_by(&mut rules, shared, callback)
+        self.with_replies_by(&mut rules, local, shared, callback)
     }
 
     /// The same with the rules of its profile at hand.
     fn with_replies_by<R>(
         &mut self,
         rules: &mut Rules,
+        local: Option<&dyn Local>,
         shared: &mut Shared,
         callback: impl FnOnce(&mut Replies<'_>) -> R,
     ) -> R {
         let mut verdict = self.verdict();
         let mut echo = 0..0;
-        let mut replies = Replies::new(&[], &mut echo, &mut self.buffers, shared, &mut self.flags, rules, &mut verdict);
+        let Self { state, buffers, flags, .. } = self;
+        let mut replies =
+            Replies { bytes: &[], echo: &mut echo, buffers, state, local, shared, flags, rules, verdict: &mut verdict };
         let outcome = callback(&mut replies);
         self.profile = rules.profile;
         self.obey(verdict);

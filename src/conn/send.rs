@@ -65,7 +65,7 @@ impl Conn {
             return shared.count_refused(Err(SendError::Closed));
         }
         let is_full = self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
-        self.with_replies(shared, |replies| {
+        self.with_replies(None, shared, |replies| {
             // Above the high-water mark it is refused for that, whatever room there is.
             let has_room = is_full || needed == 0 || replies.shared.pool.has_room_for_message(needed);
             let sent = if has_room { reply(replies) } else { Err(SendError::NoMemory) };

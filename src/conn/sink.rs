@@ -1,5 +1,6 @@
 //! The seam to the handler: [`Sink`], which a turn calls, and [`Replies`], through which a callback acts on its connection.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::conn::buffers::Buffers;
@@ -7,10 +8,12 @@ use crate::conn::chunk::capacity_for;
 use crate::conn::flags::{Flag, Flags};
 use crate::conn::frame::{Body, Frame};
 use crate::conn::input::{Frames, Stopped};
+use crate::conn::io::Transport;
 use crate::conn::part::FramePart;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::profile::Rules;
 use crate::conn::shared::Shared;
+use crate::conn::state::State;
 use crate::error::{CloseReason, SendError};
 use crate::options::Limits;
 use crate::wire::{Decode, Enclosure, Framing};
@@ -57,14 +60,28 @@ pub enum Drain {
     WhenClosed,
 }
 
+/// Our end of a connection.
+pub(crate) trait Local {
+    fn addr(&self) -> Option<SocketAddr>;
+}
+
+impl<T: Transport> Local for T {
+    fn addr(&self) -> Option<SocketAddr> {
+        self.local_addr()
+    }
+}
+
 /// What a callback may do with its own connection. The turn acts on it when the callback has returned.
-#[derive(Debug)]
 pub(crate) struct Replies<'a> {
     /// The bytes in the read buffer.
-    bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
     /// Frames of `bytes`, one after the other, to be sent as they are. Only while no other output is pending.
-    echo: &'a mut Range<usize>,
-    buffers: &'a mut Option<Box<Buffers>>,
+    pub(crate) echo: &'a mut Range<usize>,
+    pub(crate) buffers: &'a mut Option<Box<Buffers>>,
+    /// As the callback has found it.
+    pub(crate) state: &'a State,
+    /// `None` outside of a callback about the connection.
+    pub(crate) local: Option<&'a dyn Local>,
     pub(crate) shared: &'a mut Shared,
     pub(crate) flags: &'a mut Flags,
     pub(crate) rules: &'a mut Rules,
@@ -86,24 +103,14 @@ pub(crate) enum Verdict {
 }
 
 impl<'a> Replies<'a> {
-    pub(crate) fn new(
-        bytes: &'a [u8],
-        echo: &'a mut Range<usize>,
-        buffers: &'a mut Option<Box<Buffers>>,
-        shared: &'a mut Shared,
-        flags: &'a mut Flags,
-        rules: &'a mut Rules,
-        verdict: &'a mut Verdict,
-    ) -> Self {
-        Self { bytes, echo, buffers, shared, flags, rules, verdict }
-    }
-
     #[inline]
     pub(crate) fn reborrow(&mut self) -> Replies<'_> {
         Replies {
             bytes: self.bytes,
             echo: self.echo,
             buffers: self.buffers,
+            state: self.state,
+            local: self.local,
             shared: self.shared,
             flags: self.flags,
             rules: self.rules,
@@ -383,9 +390,7 @@ impl<'a> Replies<'a> {
         if !self.continues() {
             return Err(SendError::Closed);
         }
-        let is_full = self.pending_bytes() >= self.rules.output_high_water
-            || self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
-        if !is_full {
+        if !self.is_full() {
             return Ok(());
         }
         if !self.shared.pool.has_room(self.room_needed(0)) {
@@ -394,6 +399,18 @@ impl<'a> Replies<'a> {
         // Only `Output` records that the mark was reached, so that the handler is called when there is room again.
         self.queue_echo(0);
         Err(SendError::Full)
+    }
+
+    /// Whether pending output has reached the high-water mark, and not fallen to the low-water mark since.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending_bytes() >= self.rules.output_high_water
+            || self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full())
+    }
+
+    /// Received bytes that wait in the connection's buffers.
+    pub(crate) fn pending_input(&self) -> usize {
+        self.buffers.as_ref().map_or(0, |buffers| buffers.input.len())
     }
 
     #[inline]

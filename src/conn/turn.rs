@@ -175,8 +175,8 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     }
 
     fn call(&mut self, callback: impl FnOnce(&mut S, &mut Replies<'_>)) {
-        let Self { conn, sink, shared, rules, .. } = self;
-        conn.with_replies_by(rules, shared, |replies| callback(sink, replies));
+        let Self { conn, io, sink, shared, rules, .. } = self;
+        conn.with_replies_by(rules, Some(&**io), shared, |replies| callback(sink, replies));
         if self.conn.flags.take(Flag::Redecode) {
             self.buffer.search_anew();
         }

@@ -1,6 +1,7 @@
 //! What a callback can do with the connection that it is about.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -37,6 +38,18 @@ impl Connection<'_> {
     #[must_use]
     pub fn peer_addr(&self) -> &PeerAddr {
         self.peer
+    }
+
+    /// Returns our address, by a system call; `None` for a Unix socket. [`Context::inspect`] returns more.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.replies.local.and_then(|end| end.addr())
+    }
+
+    /// Returns how many bytes are queued and not written.
+    #[must_use]
+    pub fn pending_output(&self) -> usize {
+        self.replies.pending_bytes()
     }
 
     /// Returns the listener that accepted the connection; `None` if it was dialed or adopted.
@@ -453,7 +466,10 @@ impl Connection<'_> {
 
     /// Returns the [`Context`], which reaches all connections by their ids, dials, and sets timers.
     pub fn cx(&mut self) -> Context<'_> {
-        Context { reach: &mut *self.reach, about: About::Connection { id: self.id, replies: self.replies.reborrow() } }
+        Context {
+            reach: &mut *self.reach,
+            about: About::Connection { id: self.id, peer: self.peer, replies: self.replies.reborrow() },
+        }
     }
 }
 

@@ -196,6 +196,13 @@ impl Write for Stream {
 }
 
 impl Transport for Stream {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        match self.connected() {
+            Connected::Tcp(stream, _) => stream.local_addr().ok(),
+            Connected::Unix(..) => None,
+        }
+    }
+
     /// Never raises SIGPIPE either: the standard library's vectored write would (`sendmsg(2)`).
     fn write_pieces(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         self.socket().send_vectored_with_flags(pieces, NO_SIGNAL)

@@ -6,14 +6,16 @@ use crate::address::{Dial, PeerAddr};
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::conn::frame::Frame;
-use crate::conn::io::Readiness;
+use crate::conn::io::{Readiness, Transport};
 use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::conn::turn::Moved;
 use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
 use crate::id::{ConnId, ListenerId, TimerId};
+use crate::info::{ConnectionInfo, Seen};
 use crate::reach::{Broadcast, Command, End, Reach, count};
 use crate::reactor::deadlines::{Kind, Kinds};
+use crate::reactor::inspect::Own;
 use crate::reactor::slots::{Origin, OtherSlots, Slot, Slots};
 use crate::reactor::work::Work;
 
@@ -61,9 +63,9 @@ pub(crate) struct Open<S, T> {
 /// All connections except the one that a callback is about.
 #[derive(Debug)]
 pub(crate) struct Others<'a, S, T> {
-    slots: OtherSlots<'a, Phase<S, T>>,
+    pub(crate) slots: OtherSlots<'a, Phase<S, T>>,
     pub(crate) work: &'a mut Work,
-    own_id: Option<ConnId>,
+    pub(crate) own: Option<Own>,
 }
 
 /// A connection's slot, and all others.
@@ -76,19 +78,22 @@ impl<S, T> Connections<S, T> {
 
     #[inline]
     pub(crate) fn all(&mut self) -> Others<'_, S, T> {
-        Others { slots: self.slots.all(), work: &mut self.work, own_id: None }
+        Others { slots: self.slots.all(), work: &mut self.work, own: None }
     }
 
     /// Returns what `on_open` can reach while the connection's slot is [`Opening`](Phase::Opening).
     pub(crate) fn all_but_opening(&mut self, id: ConnId) -> Others<'_, S, T> {
-        Others { slots: self.slots.all(), work: &mut self.work, own_id: Some(id) }
+        let origin = self.slots.slot(id).map_or(Origin::Accepted, Slot::origin);
+        let own = Own { id, origin, active_at: self.work.tick() };
+        Others { slots: self.slots.all(), work: &mut self.work, own: Some(own) }
     }
 
     /// A connection's slot, and all others.
     #[inline]
     pub(crate) fn split(&mut self, id: ConnId) -> Option<Split<'_, S, T>> {
         let (slot, slots) = self.slots.split(id)?;
-        Some((slot, Others { slots, work: &mut self.work, own_id: Some(id) }))
+        let own = Own { id, origin: slot.origin(), active_at: slot.active_at() };
+        Some((slot, Others { slots, work: &mut self.work, own: Some(own) }))
     }
 
     /// Notes an event. Returns whether its connection exists.
@@ -221,6 +226,7 @@ impl<S, T> Others<'_, S, T> {
             slot.note_active(self.work.tick());
         }
         slot.note_run_len(moved.bytes());
+        self.work.counters.add(id.index, moved);
         let Some(open) = slot.phase.open_mut() else { return };
         if is_woken {
             open.conn.wake();
@@ -320,7 +326,7 @@ fn note_queued<S, T>(id: ConnId, slot: &mut ConnSlot<S, T>, work: &mut Work, sha
     work.queue.push(id, slot);
 }
 
-impl<S, T> Reach for Others<'_, S, T> {
+impl<S: Transport, T> Reach for Others<'_, S, T> {
     fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
         self.send_with(to, shared, |conn, shared| conn.send(payload, shared))
     }
@@ -364,7 +370,7 @@ impl<S, T> Reach for Others<'_, S, T> {
     }
 
     fn command(&mut self, id: ConnId, command: Command) -> bool {
-        if self.own_id == Some(id) && command == Command::Wake {
+        if self.own.is_some_and(|own| own.id == id) && command == Command::Wake {
             self.work.note_woken();
             return true;
         }
@@ -382,6 +388,15 @@ impl<S, T> Reach for Others<'_, S, T> {
             return true;
         }
         matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Canceled)
+    }
+
+    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo> {
+        self.inspect_with(id, own, shared)
+    }
+
+    fn open_ids(&mut self) -> Vec<ConnId> {
+        let open = self.slots.iter_mut().filter_map(|(id, slot)| slot.phase.open_mut().map(|_| id));
+        open.collect()
     }
 
     fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused> {
@@ -411,7 +426,7 @@ impl<S, T> Reach for Others<'_, S, T> {
 }
 
 /// Callbacks without a connection.
-impl<S, T> Reach for Connections<S, T> {
+impl<S: Transport, T> Reach for Connections<S, T> {
     fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
         self.all().send(to, payload, shared)
     }
@@ -439,6 +454,14 @@ impl<S, T> Reach for Connections<S, T> {
 
     fn command(&mut self, id: ConnId, command: Command) -> bool {
         self.all().command(id, command)
+    }
+
+    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo> {
+        self.all().inspect_with(id, own, shared)
+    }
+
+    fn open_ids(&mut self) -> Vec<ConnId> {
+        self.all().open_ids()
     }
 
     fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused> {

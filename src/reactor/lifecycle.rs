@@ -69,7 +69,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let pauses = shared.profiles.limits(profile).pause_input_when_full;
         conn.pause_input_when_full(pauses.unwrap_or(origin == Origin::Accepted));
         let mut others = connections.all_but_opening(id);
-        let outcome = conn.with_replies(shared, |replies| {
+        others.work.counters.open(id.index, shared.now);
+        let outcome = conn.with_replies(Some(&stream), shared, |replies| {
             let replies = replies.reborrow();
             guarded(|| handler.on_open(&mut Connection { id, peer: &peer, replies, reach: &mut others }))
         });

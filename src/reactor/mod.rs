@@ -5,6 +5,7 @@ mod adopt;
 pub(crate) mod budget;
 pub(crate) mod callbacks;
 pub(crate) mod connections;
+mod counters;
 mod deadline_kind;
 pub(crate) mod deadlines;
 mod dial;
@@ -12,6 +13,7 @@ pub(crate) mod drain_report;
 pub(crate) mod eviction;
 pub(crate) mod handle;
 pub(crate) mod histogram;
+mod inspect;
 #[cfg(test)]
 pub(crate) mod invariants;
 mod lifecycle;

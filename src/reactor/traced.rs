@@ -2,6 +2,7 @@
 //! top of it makes its own, which are not counted.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 
 use log::trace;
 
@@ -89,6 +90,10 @@ impl<S: Transport> Transport for Traced<'_, S> {
     #[inline]
     fn has_closing_message(&self) -> bool {
         self.stream.has_closing_message()
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        self.stream.local_addr()
     }
 
     fn has_input(&mut self) -> bool {

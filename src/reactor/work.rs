@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::error::{DialRefused, TimerRefused};
 use crate::id::{ConnId, ListenerId, TimerId};
 use crate::reach::End;
+use crate::reactor::counters::Counters;
 use crate::reactor::eviction::Eviction;
 use crate::reactor::run_queue::RunQueue;
 use crate::reactor::timers::Timers;
@@ -16,6 +17,7 @@ pub(crate) struct Work {
     pub(crate) queue: RunQueue,
     pub(crate) timers: Timers,
     pub(crate) eviction: Eviction,
+    pub(crate) counters: Counters,
     /// Connections that have closed and dials that have failed; their slots are freed at the end of the turn.
     ended: Vec<ConnId>,
     /// Dials that have not begun, in order; some may have failed since.
@@ -42,6 +44,7 @@ impl Work {
             queue: RunQueue::default(),
             timers: Timers::default(),
             eviction: Eviction::new(config, now),
+            counters: Counters::new(config.connection_counters),
             ended: Vec::new(),
             to_dial: VecDeque::new(),
             reserved: 0,

@@ -382,6 +382,12 @@ impl Write for SimStream {
 }
 
 impl Transport for SimStream {
+    fn local_addr(&self) -> Option<SocketAddr> {
+        let socket = &self.world.borrow().sockets[self.socket];
+        let port = socket.port.filter(|_| !socket.is_local)?;
+        Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
+    }
+
     fn short_read_drains(&self) -> bool {
         !self.world.borrow().sockets[self.socket].is_local
     }

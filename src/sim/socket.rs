@@ -11,6 +11,8 @@ use crate::sim::edges::{Edge, Edges};
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) peer: PeerAddr,
+    /// The port of the listener that it has connected to.
+    pub(crate) port: Option<u16>,
     pub(crate) token: Option<usize>,
     /// It is in the kernel's ready list.
     pub(crate) is_listed: bool,
@@ -78,6 +80,7 @@ impl Socket {
     pub(crate) fn new(peer: PeerAddr) -> Self {
         Self {
             peer,
+            port: None,
             token: None,
             is_listed: false,
             input: Edge::Armed,

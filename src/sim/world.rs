@@ -322,6 +322,7 @@ impl World {
         let index = self.listeners.iter().position(|queue| queue.port == port && queue.is_open)?;
         let socket = self.sockets.len();
         let mut made = Socket::new(peer);
+        made.port = Some(port);
         made.is_local = self.is_local;
         self.sockets.push(made);
         self.listeners[index].queue.push_back(socket);

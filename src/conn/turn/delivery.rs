@@ -8,7 +8,7 @@ use crate::conn::input::Stopped;
 use crate::conn::io::Transport;
 use crate::conn::large::LargeFrame;
 use crate::conn::shared::Delivering;
-use crate::conn::sink::{Replies, Sink, Verdict};
+use crate::conn::sink::{Local, Replies, Sink, Verdict};
 use crate::conn::turn::Turn;
 use crate::wire::{Decode, U32Be};
 
@@ -38,8 +38,10 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.shared.delivering.framing = self.rules.framing;
         let (mut frames, bytes, echo) = self.buffer.frames(decoder, before, self.rules.max_payload);
         let mut verdict = self.conn.verdict();
-        let Conn { buffers, flags, .. } = &mut *self.conn;
-        let mut replies = Replies::new(bytes, echo, buffers, self.shared, flags, &mut self.rules, &mut verdict);
+        let Conn { state, buffers, flags, .. } = &mut *self.conn;
+        let (local, shared, rules, verdict_mut) =
+            (Some(&*self.io as &dyn Local), &mut *self.shared, &mut self.rules, &mut verdict);
+        let mut replies = Replies { bytes, echo, buffers, state, local, shared, flags, rules, verdict: verdict_mut };
         self.sink.on_frames(&mut frames, &mut replies);
         let (next, budget, stopped) = (frames.next, frames.budget, frames.stopped);
         self.buffer.delivered(next, stopped.searched());

@@ -52,11 +52,11 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             self.frames += 1;
         }
         let (is_first, header_len) = (header_len.is_some(), header_len.unwrap_or(0));
-        let Self { conn, sink, shared, rules, buffer, .. } = self;
+        let Self { conn, io, sink, shared, rules, buffer, .. } = self;
         let (header, bytes) = buffer.undelivered().split_at(header_len);
         let bytes = &bytes[..next.payload_len];
         let part = FramePart { header, bytes, offset, payload_len, is_first, is_last: next.is_last };
-        conn.with_replies_by(rules, shared, |replies| sink.on_frame_part(part, replies));
+        conn.with_replies_by(rules, Some(&**io), shared, |replies| sink.on_frame_part(part, replies));
         buffer.part_delivered(header_len + next.len, next.is_last);
         if self.conn.flags.take(Flag::Redecode) {
             self.buffer.search_anew();

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -307,6 +307,10 @@ impl<T: Transport> Transport for Observed<T> {
 
     fn wants_write(&self) -> bool {
         self.transport.wants_write()
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        self.transport.local_addr()
     }
 
     fn has_buffered_input(&self) -> bool {

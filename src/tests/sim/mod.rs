@@ -8,6 +8,7 @@ mod edges;
 mod ending;
 mod fairness;
 mod framing;
+mod inspecting;
 mod limits;
 mod parts;
 mod threats;

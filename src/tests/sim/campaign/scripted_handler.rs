@@ -23,7 +23,7 @@ use crate::tests::sim::campaign::action::Action;
 use crate::tests::sim::campaign::heard::{Expected, Heard, Life, TO_ALL, UNASKED, unasked};
 use crate::tests::sim::campaign::trace::Trace;
 use crate::wire::Framing;
-use crate::{Frame, FramePart, PeerAddr, SendError};
+use crate::{ConnectionState, Frame, FramePart, PausedBy, PeerAddr, SendError};
 
 #[derive(Debug)]
 pub(super) struct ScriptedHandler {
@@ -247,9 +247,28 @@ impl ScriptedHandler {
         }
     }
 
+    /// Compares what the reactor shows of a connection with what is known of it.
+    fn inspect(&mut self, cx: &mut Context<'_>, id: ConnId) {
+        let info = cx.inspect(id);
+        let number = self.numbers[&id];
+        let heard = &self.records[number];
+        let is_same = info.is_none_or(|info| {
+            let limits = heard.limits.or(self.usual);
+            let is_closing = info.state == ConnectionState::Closing;
+            let is_paused = info.paused_by == Some(PausedBy::Handler);
+            number_of(&info.peer) == number
+                && heard.open_id() == Some(id)
+                && info.framing == heard.script.framing
+                && Some(info.limits) == limits
+                && (is_closing || is_paused == heard.is_paused)
+        });
+        self.expect(is_same, number, "is shown as another");
+    }
+
     /// Does an action in a callback about no connection, or about others.
     fn act_at_large(&mut self, cx: &mut Context<'_>, action: Action) {
         let Some(id) = self.any_id() else { return };
+        self.inspect(cx, id);
         match action {
             Action::Nothing | Action::Close | Action::Abort | Action::Pause | Action::Detach | Action::Finish => return,
             Action::FinishAnother if !self.finishes => return,
