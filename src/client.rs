@@ -2,17 +2,26 @@
 //!
 //! It needs no reactor. [`Client`] is generic over its stream, so you can test without a socket.
 
+mod error;
+mod reply;
+
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
-use std::{error, fmt, mem};
 
 use crate::address::connect_unix;
-use crate::wire::{FrameError, HEADER_LEN, announced_len, encode_header};
+pub use crate::client::error::ClientError;
+use crate::client::error::is_timeout;
+pub use crate::client::reply::Part;
+use crate::client::reply::Replies;
+use crate::wire::{Enclosure, Framing, FramingError};
 
 /// Sends and receives frames on one blocking connection.
+///
+/// It holds the bytes of the reply that is arriving, and 64 KiB to read into.
 ///
 /// # Examples
 ///
@@ -27,12 +36,12 @@ use crate::wire::{FrameError, HEADER_LEN, announced_len, encode_header};
 #[derive(Debug)]
 pub struct Client<S> {
     stream: S,
-    /// The bytes received so far of the current frame, header included; empty between two frames. They survive a timeout, so
-    /// that the next [`receive`](Self::receive) continues where the last one stopped.
-    inbox: Vec<u8>,
+    replies: Replies,
+    /// The payload received so far. It survives a timeout, so that the next [`receive`](Self::receive) continues where the last
+    /// one stopped.
+    payload: Vec<u8>,
     /// Set while a frame is sent. If it is still set afterwards, the stream ends in the middle of a frame.
     is_inside_sent_frame: bool,
-    max_payload: u32,
     /// For error messages: the stream enforces it.
     timeout: Option<Duration>,
 }
@@ -86,9 +95,9 @@ impl<S> Client<S> {
     pub fn new(stream: S) -> Self {
         Self {
             stream,
-            inbox: Vec::new(),
+            replies: Replies::new(PAYLOAD_LEN_MAX_DEFAULT),
+            payload: Vec::new(),
             is_inside_sent_frame: false,
-            max_payload: PAYLOAD_LEN_MAX_DEFAULT,
             timeout: None,
         }
     }
@@ -97,10 +106,40 @@ impl<S> Client<S> {
     ///
     /// Memory grows with the bytes that arrive, not with the length that a header announces.
     pub fn set_payload_len_max(&mut self, max_payload: u32) {
-        self.max_payload = max_payload;
+        self.replies.max_payload = max_payload;
     }
 
-    /// Returns the stream, for example to set its options.
+    /// Sets where a frame ends, in both directions. Default `u32be`.
+    ///
+    /// It applies to the next frame that is sent, and to the next reply that begins. Bytes that have arrived behind a reply
+    /// belong to the next one.
+    ///
+    /// With [`Framing::Raw`], a reply is what one read returned, at most 64 KiB. Where a framing writes payloads unchanged, a
+    /// payload must be a whole frame, or the server waits for the rest of it.
+    ///
+    /// # Errors
+    ///
+    /// [`FramingError`] for [`Exact(0)`](Framing::Exact); the framing stays as it is.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use frameloop::client::Client;
+    /// use frameloop::wire::Framing;
+    ///
+    /// let mut redis = Client::connect("127.0.0.1:6379", None)?;
+    /// redis.set_framing(Framing::crlf())?;
+    /// assert_eq!(redis.call(b"PING")?, b"+PONG");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_framing(&mut self, framing: impl Into<Framing>) -> Result<(), FramingError> {
+        let framing = framing.into();
+        framing.check()?;
+        self.replies.framing = framing;
+        Ok(())
+    }
+
+    /// Returns the stream, for example to set its options. Do not read from it: bytes behind a reply may be in the client already.
     pub fn stream(&self) -> &S {
         &self.stream
     }
@@ -121,28 +160,13 @@ impl<S: Read + Write> Client<S> {
     ///
     /// # Errors
     ///
-    /// [`ClientError::PayloadTooLong`] if no header can announce the payload; nothing was sent then. After
-    /// [`ClientError::SendTimeout`] or [`ClientError::Lost`], part of the frame may have been sent: then no other frame can
-    /// follow, and sending returns [`ClientError::InsideSentFrame`]. Replies can still be received.
+    /// [`ClientError::PayloadTooLong`] above 4 GiB - 1, and [`ClientError::LengthField`] if the framing's length field cannot
+    /// hold the length; nothing was sent then. After [`ClientError::SendTimeout`] or [`ClientError::Lost`], part of the frame
+    /// may have been sent: then no other frame can follow, and sending returns [`ClientError::InsideSentFrame`]. Replies can
+    /// still be received.
     pub fn send(&mut self, payload: &[u8]) -> Result<(), ClientError> {
-        if self.is_inside_sent_frame {
-            return Err(ClientError::InsideSentFrame);
-        }
         let payload_len = u32::try_from(payload.len()).map_err(|_| ClientError::PayloadTooLong(payload.len()))?;
-
-        self.is_inside_sent_frame = true;
-        // A short frame is one system call; a vectored one would raise SIGPIPE where the plain one does not (send(2),
-        // MSG_NOSIGNAL, which the standard library sets for `write` only).
-        let (first, rest) = payload.split_at(payload.len().min(FIRST_BYTES_MAX));
-        let mut opening = encode_header(payload_len).to_vec();
-        opening.extend_from_slice(first);
-        self.stream
-            .write_all(&opening)
-            .and_then(|()| self.stream.write_all(rest))
-            .and_then(|()| self.stream.flush())
-            .map_err(|error| self.not_sent(error))?;
-        self.is_inside_sent_frame = false;
-        Ok(())
+        self.send_from(payload_len, payload)
     }
 
     /// Sends a frame of `payload_len` bytes, which are read from `payload` in pieces of at most 64 KiB.
@@ -158,156 +182,93 @@ impl<S: Read + Write> Client<S> {
         if self.is_inside_sent_frame {
             return Err(ClientError::InsideSentFrame);
         }
+        let enclosure = self.replies.framing.enclose(payload_len as usize).map_err(ClientError::LengthField)?;
         self.is_inside_sent_frame = true;
-        let mut payload = payload.take(u64::from(payload_len));
-        let mut missing = payload_len as usize;
-        let mut piece = vec![0; HEADER_LEN + missing.min(FIRST_BYTES_MAX)];
-        piece[..HEADER_LEN].copy_from_slice(&encode_header(payload_len));
-        let mut filled = HEADER_LEN;
-        loop {
-            let end = piece.len().min(filled + missing);
-            payload.read_exact(&mut piece[filled..end]).map_err(ClientError::Payload)?;
-            missing -= end - filled;
-            self.stream.write_all(&piece[..end]).map_err(|error| self.not_sent(error))?;
-            if missing == 0 {
-                break;
-            }
-            filled = 0;
-        }
-        self.stream.flush().map_err(|error| self.not_sent(error))?;
+        self.send_enclosed(enclosure, payload_len as usize, payload)?;
         self.is_inside_sent_frame = false;
         Ok(())
+    }
+
+    /// Sends a header and the first bytes of a payload together, and the last bytes together with a delimiter.
+    ///
+    /// So a short frame is one system call. A vectored one would raise SIGPIPE where the plain one does not (send(2),
+    /// MSG_NOSIGNAL, which the standard library sets for `write` only).
+    fn send_enclosed(
+        &mut self,
+        enclosure: Enclosure,
+        mut missing: usize,
+        mut payload: impl Read,
+    ) -> Result<(), ClientError> {
+        let mut piece = Vec::with_capacity(enclosure.len() + missing.min(PIECE_BYTES_MAX));
+        piece.extend_from_slice(enclosure.head());
+        loop {
+            let begin = piece.len();
+            let len = missing.min(PIECE_BYTES_MAX);
+            piece.resize(begin + len, 0);
+            payload.read_exact(&mut piece[begin..]).map_err(ClientError::Payload)?;
+            missing -= len;
+            if missing == 0 {
+                piece.extend_from_slice(enclosure.tail());
+                return self
+                    .stream
+                    .write_all(&piece)
+                    .and_then(|()| self.stream.flush())
+                    .map_err(|error| self.not_sent(error));
+            }
+            self.stream.write_all(&piece).map_err(|error| self.not_sent(error))?;
+            piece.clear();
+        }
     }
 
     fn not_sent(&self, error: io::Error) -> ClientError {
         if is_timeout(&error) { ClientError::SendTimeout(self.timeout) } else { ClientError::Lost(error) }
     }
+}
 
+impl<S: Read> Client<S> {
     /// Waits for the next frame, and returns its payload; `None` if the server has closed between two frames.
     ///
     /// # Errors
     ///
     /// [`ClientError::ReplyTimeout`] keeps the bytes that have arrived: call it again to continue.
-    /// [`ClientError::ReplyTooLong`], [`ClientError::ClosedInsideReply`] and [`ClientError::Lost`] are final.
+    /// [`ClientError::ReplyTooLong`], [`ClientError::InvalidLength`], [`ClientError::ClosedInsideReply`] and
+    /// [`ClientError::Lost`] are final.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>, ClientError> {
         loop {
-            let announced = announced_len(&self.inbox, self.max_payload).map_err(ClientError::ReplyTooLong)?;
-            let frame_len = HEADER_LEN + announced.map_or(0, |payload_len| payload_len as usize);
-            let missing = frame_len - self.inbox.len();
-            if announced.is_some() && missing == 0 {
-                let mut payload = mem::take(&mut self.inbox);
-                payload.drain(..HEADER_LEN);
-                return Ok(Some(payload));
-            }
-            if self.fill(missing)? < missing {
-                return self.ended(announced);
+            match self.replies.next(&mut self.stream).map_err(|error| error.with_timeout(self.timeout))? {
+                None => return Ok(None),
+                Some(Part::Begun | Part::Announced(_)) => {}
+                Some(Part::Bytes(bytes)) => self.payload.extend_from_slice(bytes),
+                Some(Part::End) => return Ok(Some(mem::take(&mut self.payload))),
             }
         }
     }
 
-    /// Reads until `missing` more bytes have arrived or the stream has ended, and returns how many arrived.
+    /// Waits for the next part of a reply; `None` if the server has closed between two frames.
     ///
-    /// `read_to_end` grows the buffer with the bytes that arrive, and repeats a read that a signal interrupts. The bytes
-    /// reserved before let it read a short payload in one call.
-    fn fill(&mut self, missing: usize) -> Result<usize, ClientError> {
-        self.inbox.reserve(missing.min(ROOM_BYTES_MAX));
-        let mut rest = (&mut self.stream).take(missing as u64);
-        rest.read_to_end(&mut self.inbox).map_err(|error| {
-            if is_timeout(&error) { ClientError::ReplyTimeout(self.timeout) } else { ClientError::Lost(error) }
-        })
-    }
-
-    fn ended(&self, announced: Option<u32>) -> Result<Option<Vec<u8>>, ClientError> {
-        match self.inbox.len() {
-            0 => Ok(None),
-            received => Err(ClientError::ClosedInsideReply { received, announced }),
-        }
-    }
-}
-
-/// Reports why a call of a [`Client`] failed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ClientError {
-    /// The address cannot be resolved.
-    Resolve(io::Error),
-    /// No server accepts at the address.
-    Connect {
-        /// The address that was tried.
-        addr: String,
-        /// The kernel's error.
-        source: io::Error,
-    },
-    /// The payload is longer than a header can announce. Its length, in bytes.
-    PayloadTooLong(usize),
-    /// The payload to send could not be read.
-    Payload(io::Error),
-    /// The server accepted no byte of a frame for this long.
-    SendTimeout(Option<Duration>),
-    /// An earlier frame was sent only in part, so no other frame can follow.
-    InsideSentFrame,
-    /// No byte of the reply arrived for this long.
-    ReplyTimeout(Option<Duration>),
-    /// The reply's header announces more than the limit.
-    ReplyTooLong(FrameError),
-    /// The server closed the connection between two frames, and a reply was expected.
-    Closed,
-    /// The server closed the connection inside a reply.
-    ClosedInsideReply {
-        /// Bytes of the reply's frame that had arrived, including its header.
-        received: usize,
-        /// The payload length that the header announced, in bytes; `None` if the header was incomplete.
-        announced: Option<u32>,
-    },
-    /// The connection failed.
-    Lost(io::Error),
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Resolve(source) => write!(f, "cannot resolve the address: {source}"),
-            Self::Connect { addr, source } => write!(f, "cannot connect to {addr}: {source}"),
-            Self::PayloadTooLong(len) => {
-                write!(f, "a frame of {len} bytes cannot be sent: a header announces at most {} bytes", u32::MAX)
-            }
-            Self::Payload(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
-                f.write_str("the payload ended before the length that its header announces")
-            }
-            Self::Payload(source) => write!(f, "the payload cannot be read: {source}"),
-            Self::SendTimeout(Some(waited)) => write!(f, "the server accepted nothing of a frame within {waited:?}"),
-            Self::SendTimeout(None) => f.write_str("the server accepted nothing of a frame in time"),
-            Self::InsideSentFrame => f.write_str("an earlier frame was sent only in part, so no frame can follow it"),
-            Self::ReplyTimeout(Some(waited)) => write!(f, "no reply within {waited:?}"),
-            Self::ReplyTimeout(None) => f.write_str("no reply in time"),
-            Self::ReplyTooLong(error) => write!(f, "the reply is too long: {error}"),
-            Self::Closed => f.write_str("the connection was lost: the server closed it"),
-            Self::ClosedInsideReply { received, announced: Some(payload_len) } => {
-                let frame_len = HEADER_LEN as u64 + u64::from(*payload_len);
-                write!(f, "the connection was lost: the server closed it {received} bytes into a reply of {frame_len}")
-            }
-            Self::ClosedInsideReply { received, announced: None } => {
-                write!(f, "the connection was lost: the server closed it {received} bytes into a reply's header")
-            }
-            Self::Lost(source) => write!(f, "the connection was lost: {source}"),
-        }
-    }
-}
-
-impl error::Error for ClientError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Resolve(source) | Self::Connect { source, .. } | Self::Payload(source) | Self::Lost(source) => {
-                Some(source)
-            }
-            Self::ReplyTooLong(source) => Some(source),
-            Self::PayloadTooLong(_)
-            | Self::SendTimeout(_)
-            | Self::InsideSentFrame
-            | Self::ReplyTimeout(_)
-            | Self::Closed
-            | Self::ClosedInsideReply { .. } => None,
-        }
+    /// So a long reply needs no memory of its length. Call it up to [`Part::End`] before the next [`receive`](Self::receive).
+    ///
+    /// # Errors
+    ///
+    /// As for [`receive`](Self::receive).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use frameloop::client::{Client, Part};
+    ///
+    /// let mut replies = Client::new(&b"\0\0\0\x02hi"[..]);
+    /// let mut payload = Vec::new();
+    /// while let Some(part) = replies.receive_part()? {
+    ///     if let Part::Bytes(bytes) = part {
+    ///         payload.extend_from_slice(bytes);
+    ///     }
+    /// }
+    /// assert_eq!(payload, b"hi");
+    /// # Ok::<(), frameloop::client::ClientError>(())
+    /// ```
+    pub fn receive_part(&mut self) -> Result<Option<Part<'_>>, ClientError> {
+        self.replies.next(&mut self.stream).map_err(|error| error.with_timeout(self.timeout))
     }
 }
 
@@ -330,16 +291,8 @@ fn open_unix(path: &Path, timeout: Option<Duration>) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Whether the timeout of the blocking socket ended the call: Unix returns `WouldBlock`, Windows `TimedOut`.
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-/// How many bytes of a payload are copied and sent in one call with the header.
-const FIRST_BYTES_MAX: usize = 64 << 10;
-
-/// How many bytes are reserved at most for a payload before any of it has arrived.
-const ROOM_BYTES_MAX: usize = 4 << 10;
+/// How many bytes of a payload are read and sent at once.
+const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// The text of another protocol reads as a length above this limit.
 const PAYLOAD_LEN_MAX_DEFAULT: u32 = 1 << 30;

@@ -21,6 +21,7 @@ mod prefix;
 
 pub use crate::wire::decoded::{Decoded, Enclosure, FramingError};
 pub use crate::wire::delimiter::Delimiter;
+pub(crate) use crate::wire::delimiter::LEN_MAX as DELIMITER_LEN_MAX;
 pub use crate::wire::error::{DecodeError, FrameError, LengthError, Protocol};
 pub use crate::wire::framing::Framing;
 pub(crate) use crate::wire::framing::{Decode, U32Be};

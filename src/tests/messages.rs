@@ -149,6 +149,7 @@ fn client_errors() -> Messages {
         ClientError::Resolve(_) => [ClientError::Resolve(io::Error::other("no such name"))],
         ClientError::Connect { .. } => [ClientError::Connect { addr, source: os(libc::ECONNREFUSED) }],
         ClientError::PayloadTooLong(_) => [ClientError::PayloadTooLong(5_000_000_000)],
+        ClientError::LengthField(_) => [ClientError::LengthField(Framing::from(LengthPrefix::u8()).enclose(256).unwrap_err())],
         ClientError::Payload(_) => [
             ClientError::Payload(io::ErrorKind::UnexpectedEof.into()),
             ClientError::Payload(os(libc::EIO)),
@@ -157,6 +158,7 @@ fn client_errors() -> Messages {
         ClientError::InsideSentFrame => [ClientError::InsideSentFrame],
         ClientError::ReplyTimeout(_) => [ClientError::ReplyTimeout(second), ClientError::ReplyTimeout(None)],
         ClientError::ReplyTooLong(_) => [ClientError::ReplyTooLong(frame_errors()[0])],
+        ClientError::InvalidLength(_) => [ClientError::from(length_error())],
         ClientError::Closed => [ClientError::Closed],
         ClientError::ClosedInsideReply { .. } => [
             ClientError::ClosedInsideReply { received: 9, announced: Some(100) },
