@@ -22,7 +22,7 @@ fn assert_echoed(args: &[&str], input: &[u8], stdout: &str) {
 }
 
 /// The address of a server that runs `serve` on its only connection.
-fn server_that(act: impl FnOnce(TcpStream) + Send + 'static) -> String {
+pub(crate) fn server_that(act: impl FnOnce(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     thread::spawn(move || act(listener.accept().unwrap().0));
@@ -30,7 +30,7 @@ fn server_that(act: impl FnOnce(TcpStream) + Send + 'static) -> String {
 }
 
 #[track_caller]
-fn assert_lost(lost: &Outcome, stderr: &str) {
+pub(crate) fn assert_lost(lost: &Outcome, stderr: &str) {
     assert_eq!((lost.code, lost.stderr.as_str()), (Some(1), format!("error: {stderr}\n").as_str()));
 }
 
@@ -163,11 +163,18 @@ fn read_in_bounded_memory(command: &mut Command, expected_len: usize) -> (usize,
 #[test]
 fn a_long_reply_is_shown_in_bounded_memory() {
     const LEN: usize = 16 << 20;
-    for (args, shown) in [([].as_slice(), r"\x00"), (&["--hex"], "00")] {
-        let addr = server_that(|mut stream| {
-            stream.read_exact(&mut [0; 4]).unwrap();
-            stream.write_all(&u32::try_from(LEN).unwrap().to_be_bytes()).unwrap();
+    let head = u32::try_from(LEN).unwrap().to_be_bytes();
+    for (args, shown, request_len, head, tail) in [
+        (&[][..], r"\x00", 4, &head[..], ""),
+        (&["--hex"], "00", 4, &head, ""),
+        (&["--framing", "lines"], r"\x00", 1, b"", "\n"),
+    ] {
+        let head = head.to_vec();
+        let addr = server_that(move |mut stream| {
+            stream.read_exact(&mut vec![0; request_len]).unwrap();
+            stream.write_all(&head).unwrap();
             stream.write_all(&[0; LEN]).unwrap();
+            stream.write_all(tail.as_bytes()).unwrap();
             let _ = stream.read_to_end(&mut Vec::new());
         });
         let path = env::temp_dir().join(format!("frameloop-cli-{}-line", std::process::id()));
@@ -195,10 +202,10 @@ fn long_file_is_streamed_in_bounded_memory() {
         }
     };
     // A file whose length is known, and a pipe.
-    for from_pipe in [false, true] {
+    for (from_pipe, framing) in [(false, "u32be"), (true, "u32be"), (false, "delim:ffff"), (true, "raw")] {
         let addr = server_that(echo);
         let file = if from_pipe { "/dev/stdin" } else { path.to_str().unwrap() };
-        let mut command = frameloop(&["connect", &addr, "--file", file]);
+        let mut command = frameloop(&["connect", &addr, "--framing", framing, "--file", file]);
         let mut cat = from_pipe.then(|| Command::new("cat").arg(&path).stdout(Stdio::piped()).spawn().unwrap());
         if let Some(cat) = &mut cat {
             command.stdin(cat.stdout.take().unwrap());

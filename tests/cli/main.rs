@@ -9,6 +9,7 @@ mod support;
 mod addresses;
 mod check;
 mod connect;
+mod connect_framing;
 mod environment;
 mod load;
 mod messages;

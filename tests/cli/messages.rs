@@ -84,6 +84,11 @@ const CASES: [(&str, &[&str]); 7] = [
             "frameloop connect --hex --file text $SERVER",
             "frameloop connect --file absent $SERVER",
             "frameloop connect --file . $SERVER",
+            "frameloop connect --framing u31be $SERVER",
+            "printf '%0256d\\n' 0 | frameloop connect --framing u8 $SERVER",
+            "echo four | frameloop connect --framing exact:5 $SERVER",
+            "echo a,b | frameloop connect --framing delim:2c $SERVER",
+            "frameloop connect --framing lines --file text $SERVER",
         ],
     ),
     (

@@ -210,6 +210,40 @@ fn unsolicited_frame_is_shown_above_the_prompt() {
 }
 
 #[test]
+fn raw_bytes_are_shown_above_the_prompt_unmarked() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let Some(mut prompt) = Prompt::open(&addr, "--framing raw") else { return };
+    let mut stream = listener.accept().unwrap().0;
+    prompt.types("half ");
+    prompt.script.stdout_up_to("half ");
+    stream.write_all(b"news").unwrap();
+    let shown = prompt.script.stdout_up_to("news");
+    assert!(!shown.contains("unsolicited"), "{shown}");
+    prompt.script.stdin().write_all(b"a line\r").unwrap();
+    let mut request = [0; 11];
+    stream.read_exact(&mut request).unwrap();
+    assert_eq!(&request, b"half a line");
+    stream.write_all(b"reply").unwrap();
+    prompt.shows("reply");
+    prompt.types("quit\r");
+    assert_eq!(prompt.outcome().code, Some(0));
+}
+
+#[test]
+fn line_that_is_not_one_frame_can_be_typed_again() {
+    let (_server, addr) = serve(&["--framing", "exact:3"]);
+    let Some(mut prompt) = Prompt::open(&addr, "--framing exact:3") else { return };
+    prompt.types("four\r");
+    prompt.shows("a payload of 4 bytes is more than one frame (--framing exact:3)");
+    prompt.types("\r");
+    prompt.types("one\r");
+    prompt.shows("one");
+    prompt.types("quit\r");
+    assert_eq!(prompt.outcome().code, Some(0));
+}
+
+#[test]
 fn lost_connection_at_prompt_restores_the_terminal() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();

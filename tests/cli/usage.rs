@@ -101,7 +101,12 @@ fn invalid_prefix_length_error_names_flag_and_form() {
 #[test]
 fn invalid_framing_error_names_flag_and_form() {
     for value in ["u31be", "delim:0g", "exact:0", "lines,header", ""] {
-        assert_usage_error(&["serve", "--framing", value], &[&format!("'{value}'"), "--framing", "is not a framing"]);
+        for command in ["serve", "connect"] {
+            assert_usage_error(
+                &[command, "--framing", value],
+                &[&format!("'{value}'"), "--framing", "is not a framing"],
+            );
+        }
     }
     assert_usage_error(&["serve", "--framing", "exact:9", "--max-payload", "8"], &["exact:9", "at most exact:8"]);
 }

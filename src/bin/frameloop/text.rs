@@ -42,27 +42,27 @@ impl Form {
 #[derive(Debug)]
 pub(crate) struct Shown {
     form: Form,
-    /// Whether the form is chosen when all of it is there.
-    is_short: bool,
+    /// Whether it is too long to choose the form when all of it is there.
+    is_long: bool,
     /// A short payload so far, or the bytes of a character that has not come to its end.
     held: Vec<u8>,
 }
 
 impl Shown {
-    pub(crate) fn new(form: Form, payload_len: u32) -> Self {
-        Self { form, is_short: payload_len <= SHORT_BYTES, held: Vec::new() }
+    pub(crate) fn new(form: Form) -> Self {
+        Self { form, is_long: false, held: Vec::new() }
     }
 
     /// What the next bytes add to the line.
     pub(crate) fn push(&mut self, piece: &[u8]) -> String {
         match self.form {
             Form::Hex => Form::Hex.line_of(piece),
-            Form::Text if self.is_short => {
-                self.held.extend_from_slice(piece);
-                String::new()
-            }
             Form::Text => {
                 self.held.extend_from_slice(piece);
+                self.is_long |= self.held.len() > SHORT_BYTES;
+                if !self.is_long {
+                    return String::new();
+                }
                 let whole = whole_characters(&self.held);
                 let line = escaped(&self.held[..whole]);
                 self.held.drain(..whole);
@@ -76,8 +76,8 @@ impl Shown {
         let held = std::mem::take(&mut self.held);
         match self.form {
             Form::Hex => String::new(),
-            Form::Text if self.is_short => Form::Text.line_of(&held),
-            Form::Text => escaped(&held),
+            Form::Text if self.is_long => escaped(&held),
+            Form::Text => Form::Text.line_of(&held),
         }
     }
 }
@@ -95,7 +95,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 }
 
 /// A text of up to so many bytes is shown as it is, if all of it is printable; a longer one is escaped while it comes.
-const SHORT_BYTES: u32 = 64 << 10;
+const SHORT_BYTES: usize = 64 << 10;
 
 /// Pairs of digits, of either case, with blanks between them where the reader likes.
 fn from_hex(line: &[u8]) -> Result<Vec<u8>, String> {
@@ -201,24 +201,29 @@ mod tests {
             .chain(b"\xe2\x82\xff\xf0\x9f\0\xe2\x82")
             .copied()
             .collect::<Vec<u8>>();
-        for (form, payload_len) in
-            [(Form::Text, 10), (Form::Text, SHORT_BYTES + 1), (Form::Hex, 10), (Form::Hex, SHORT_BYTES + 1)]
-        {
+        let long = [&payload, vec![b'x'; SHORT_BYTES - payload.len()].as_slice(), &payload].concat();
+        for form in [Form::Text, Form::Hex] {
             for size in 1..=payload.len() {
-                let mut shown = Shown::new(form, payload_len);
-                let mut line: String = payload.chunks(size).map(|piece| shown.push(piece)).collect();
-                assert!(shown.held.len() <= 3 || shown.is_short);
-                line.push_str(&shown.finish());
-                assert_eq!(line, form.line_of(&payload), "{size}");
+                for whole in [&payload, &long] {
+                    let mut shown = Shown::new(form);
+                    let mut line: String = whole.chunks(size).map(|piece| shown.push(piece)).collect();
+                    assert!(shown.held.len() <= 3 || !shown.is_long);
+                    line.push_str(&shown.finish());
+                    assert!(line == form.line_of(whole), "{size} of {}", whole.len());
+                }
             }
         }
     }
 
     #[test]
     fn long_text_doubles_backslashes_even_if_printable() {
-        let mut shown = Shown::new(Form::Text, SHORT_BYTES + 1);
-        let line = shown.push(b"a\\b") + &shown.finish();
-        assert_eq!(line, r"a\\b");
+        for (len, expected) in [(SHORT_BYTES, r"a\b"), (SHORT_BYTES + 1, r"a\\b")] {
+            let mut payload = b"a\\b".to_vec();
+            payload.resize(len, b'x');
+            let mut shown = Shown::new(Form::Text);
+            let line = shown.push(&payload) + &shown.finish();
+            assert_eq!(line.trim_end_matches('x'), expected, "{len}");
+        }
     }
 
     #[test]

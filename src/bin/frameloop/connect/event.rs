@@ -27,10 +27,12 @@ pub(super) enum Request {
 pub(super) enum Received {
     /// The first byte of a frame.
     Begun,
-    /// All of its header: the length of its payload, in bytes.
-    Announced(u32),
+    /// The length of its payload, in bytes, if it is known before all of it has come.
+    Announced(u64),
     /// The next bytes of its payload.
     Piece(Vec<u8>),
+    /// All of it.
+    Complete,
     /// The end: why no more will come.
     End(ClientError),
 }

@@ -7,8 +7,11 @@
 //! pause shows whether more is coming: as long as the last reply took, and at first long enough for a greeting. What an
 //! unasking server sends while a reply is awaited cannot be distinguished from the reply.
 //!
-//! Rule: each wait for a server ends after the timeout unless there was a step: the request was sent, a header was complete,
-//! or another 4 KiB of a payload came. So a reply of N bytes takes at most 2 + N / 4 KiB timeouts, however it drips.
+//! Rule: each wait for a server ends after the timeout unless there was a step: the request was sent, the length of a payload
+//! became known, or another 4 KiB of it came. So a reply of N bytes takes at most 2 + N / 4 KiB timeouts, however it drips.
+//!
+//! Raw bytes have no frames, so nothing of them is unsolicited: what comes after the read that counts as the reply is shown as
+//! well. A raw file ends with the end of the stream, and so does its reply.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +20,12 @@ use std::time::{Duration, Instant};
 use std::{mem, thread};
 
 use frameloop::client::ClientError;
+use frameloop::wire::Framing;
 
 use crate::connect::event::{Event, Received, Request};
 use crate::connect::input::{Above, Input};
 use crate::connect::upload::Upload;
+use crate::connect::whole;
 use crate::failure::Failure;
 use crate::text::{Form, Shown};
 use crate::{logging, output, signals};
@@ -35,7 +40,12 @@ pub(super) struct Ends {
 
 pub(super) struct Exchange {
     ends: Ends,
+    framing: Framing,
     form: Form,
+    /// Whether the request is a file, whose reply is written as it is.
+    is_upload: bool,
+    /// Whether only the end of the stream shows the end of the reply.
+    awaits_end: bool,
     timeout: Option<Duration>,
     /// The frame that is coming.
     incoming: Incoming,
@@ -57,17 +67,14 @@ pub(super) struct Exchange {
 /// A frame of which something has come.
 enum Incoming {
     None,
-    /// Its header is not complete.
-    Begun {
-        is_reply: bool,
-    },
     Reply {
-        missing: u32,
+        /// How many bytes of its payload are missing, if that is known.
+        missing: Option<u64>,
         sink: Sink,
     },
     Unsolicited {
-        payload_len: u32,
-        missing: u32,
+        /// How many bytes of its payload have come.
+        len: u64,
         front: Vec<u8>,
     },
 }
@@ -79,10 +86,13 @@ enum Sink {
 }
 
 impl Exchange {
-    pub(super) fn new(ends: Ends, form: Form, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(ends: Ends, framing: Framing, form: Form, timeout: Option<Duration>) -> Self {
         Self {
             ends,
+            framing,
             form,
+            is_upload: false,
+            awaits_end: false,
             timeout,
             incoming: Incoming::None,
             is_awaiting: false,
@@ -120,10 +130,11 @@ impl Exchange {
             let line = if is_asked { self.line(is_prompt)? } else { None };
             let Some(line) = line else { return self.farewell() };
             match self.form.payload_of(line) {
-                Ok(payload) => {
-                    let form = self.form;
-                    self.call(Request::Payload(payload), |payload_len| Sink::Line(Shown::new(form, payload_len)))?;
-                }
+                Ok(payload) if payload.is_empty() && whole::empty_is_nothing(self.framing) => {}
+                Ok(payload) => match whole::check(self.framing, payload.len(), &payload[..]) {
+                    Ok(()) => self.call(Request::Payload(payload))?,
+                    Err(text) => refusal = Some(text),
+                },
                 Err(text) => refusal = Some(text),
             }
         }
@@ -132,7 +143,8 @@ impl Exchange {
     /// Sends a file and writes the reply as it is.
     pub(super) fn upload(&mut self, upload: Upload) -> Result<(), Failure> {
         let path = upload.path.clone();
-        self.call(Request::Upload(upload), |_| Sink::Raw).map_err(|failure| match failure {
+        (self.is_upload, self.awaits_end) = (true, upload.ends_stream);
+        self.call(Request::Upload(upload)).map_err(|failure| match failure {
             CallError::Client(error @ ClientError::Payload(_)) => {
                 Failure::run(format_args!("cannot send {}: {error}", path.display()))
             }
@@ -153,7 +165,7 @@ impl Exchange {
                     self.is_at_prompt = false;
                     return line;
                 }
-                Ok(event) => self.take(event, |_| Sink::Raw)?,
+                Ok(event) => self.take(event)?,
                 Err(_) => return Ok(None),
             }
         }
@@ -162,14 +174,16 @@ impl Exchange {
     /// The end of the input. What comes until then is shown; how the server closes does not matter any more.
     fn farewell(&mut self) -> Result<(), Failure> {
         match self.settle() {
-            Err(CallError::Client(end @ ClientError::ReplyTooLong(_))) => Err(end.into()),
+            Err(CallError::Client(end @ (ClientError::ReplyTooLong(_) | ClientError::InvalidLength(_)))) => {
+                Err(end.into())
+            }
             Err(CallError::Failure(failure)) => Err(failure),
             Ok(()) | Err(CallError::Client(_) | CallError::Restless(_) | CallError::TooSlow(..)) => Ok(()),
         }
     }
 
     /// Sends a request and waits for its reply.
-    fn call(&mut self, request: Request, sink: impl Fn(u32) -> Sink + Copy) -> Result<(), CallError> {
+    fn call(&mut self, request: Request) -> Result<(), CallError> {
         self.settle()?;
         let begun = Instant::now();
         self.is_awaiting = true;
@@ -186,20 +200,28 @@ impl Exchange {
                 }
                 Some(event) => {
                     let was_awaiting = self.is_awaiting;
-                    self.take(event, sink)?;
+                    self.take(event)?;
                     if was_awaiting && !self.is_awaiting {
                         self.quiet = begun.elapsed().min(QUIET_MAX);
                     }
                 }
                 None => return Err(self.too_late()),
             }
-            is_answered = !self.is_awaiting && !self.incoming.is_reply();
+            is_answered = self.is_answered();
             if let Some(end) = self.end.take_if(|_| !is_answered) {
                 return Err(end.into());
             }
         }
         self.quiet_since = Instant::now();
         Ok(())
+    }
+
+    /// Whether the reply to a request that was sent is complete.
+    fn is_answered(&self) -> bool {
+        if self.awaits_end {
+            return matches!(self.end, Some(ClientError::Closed));
+        }
+        !self.is_awaiting && !matches!(self.incoming, Incoming::Reply { .. })
     }
 
     /// Takes what has come, until nothing more comes. What began before a request is no reply to it.
@@ -214,7 +236,7 @@ impl Exchange {
                 left = left.max(HANDING_ON_PAUSE);
             }
             match self.event(Some(left))? {
-                Some(event) => self.take(event, |_| Sink::Raw)?,
+                Some(event) => self.take(event)?,
                 None if self.ends.is_waiting.load(Ordering::SeqCst) => return Ok(()),
                 None => continue,
             }
@@ -232,7 +254,7 @@ impl Exchange {
     /// That there was no step for the timeout.
     fn too_late(&self) -> CallError {
         match (&self.incoming, self.timeout) {
-            (Incoming::Reply { missing, .. }, Some(timeout)) => CallError::TooSlow(*missing, timeout),
+            (Incoming::Reply { missing: Some(missing), .. }, Some(timeout)) => CallError::TooSlow(*missing, timeout),
             _ => ClientError::ReplyTimeout(self.timeout).into(),
         }
     }
@@ -250,66 +272,48 @@ impl Exchange {
     }
 
     /// Takes what has come from the server.
-    fn take(&mut self, event: Event, sink: impl Fn(u32) -> Sink) -> Result<(), Failure> {
+    fn take(&mut self, event: Event) -> Result<(), Failure> {
         let Event::Received(received) = event else { return Ok(()) };
-        match (received, mem::replace(&mut self.incoming, Incoming::None)) {
-            (Received::Begun, _) => {
-                self.incoming = Incoming::Begun { is_reply: mem::take(&mut self.is_awaiting) };
-                Ok(())
-            }
-            (Received::Announced(payload_len), incoming) => {
+        match received {
+            Received::Begun => self.incoming = self.begun(),
+            Received::Announced(payload_len) => {
                 self.step();
-                let missing = payload_len;
-                let incoming = if incoming.is_reply() {
-                    Incoming::Reply { missing, sink: sink(payload_len) }
-                } else {
-                    Incoming::Unsolicited { payload_len, missing, front: Vec::new() }
-                };
-                self.proceed(incoming, &[])
+                if let Incoming::Reply { missing, .. } = &mut self.incoming {
+                    *missing = Some(payload_len);
+                }
             }
-            (Received::Piece(piece), incoming) => {
+            Received::Piece(piece) => {
                 self.bytes_since_step += piece.len();
                 if self.bytes_since_step >= STEP_BYTES {
                     self.step();
                 }
-                self.proceed(incoming, &piece)
+                return self.incoming.push(&piece);
             }
-            (Received::End(end), incoming) => {
-                // A wait for the rest of it is a wait for the end.
-                self.incoming = incoming;
-                self.end = Some(end);
-                Ok(())
-            }
+            Received::Complete => match mem::replace(&mut self.incoming, Incoming::None) {
+                Incoming::Reply { sink, .. } => return sink.finish(),
+                Incoming::Unsolicited { len, front } => self.unsolicited(len, &front),
+                Incoming::None => {}
+            },
+            // A wait for the rest of a frame is a wait for the end.
+            Received::End(end) => self.end = Some(end),
+        }
+        Ok(())
+    }
+
+    fn begun(&mut self) -> Incoming {
+        let is_reply = mem::take(&mut self.is_awaiting) || self.framing == Framing::Raw && !self.is_at_prompt;
+        match (is_reply, self.is_upload) {
+            (true, true) => Incoming::Reply { missing: None, sink: Sink::Raw },
+            (true, false) => Incoming::Reply { missing: None, sink: Sink::Line(Shown::new(self.form)) },
+            (false, _) => Incoming::Unsolicited { len: 0, front: Vec::new() },
         }
     }
 
-    /// Shows the next bytes of a frame, and what belongs behind them if they are the last.
-    fn proceed(&mut self, incoming: Incoming, piece: &[u8]) -> Result<(), Failure> {
-        match incoming {
-            Incoming::Reply { missing, sink } => {
-                let missing = missing.saturating_sub(piece.len() as u32);
-                self.incoming = sink.write(piece, missing)?;
-                Ok(())
-            }
-            Incoming::Unsolicited { payload_len, missing, mut front } => {
-                let missing = missing.saturating_sub(piece.len() as u32);
-                front.extend_from_slice(&piece[..piece.len().min(FRONT_BYTES_MAX - front.len())]);
-                if missing > 0 {
-                    self.incoming = Incoming::Unsolicited { payload_len, missing, front };
-                } else {
-                    self.unsolicited(payload_len, &front);
-                }
-                Ok(())
-            }
-            Incoming::None | Incoming::Begun { .. } => Ok(()),
-        }
-    }
-
-    fn unsolicited(&mut self, payload_len: u32, front: &[u8]) {
+    fn unsolicited(&mut self, len: u64, front: &[u8]) {
+        let mark = if self.framing == Framing::Raw { "" } else { "unsolicited: " };
         let shown = self.form.line_of(front);
-        let rest =
-            if front.len() < payload_len as usize { format!("... ({payload_len} bytes)") } else { String::new() };
-        let line = format!("unsolicited: {shown}{rest}");
+        let rest = if (front.len() as u64) < len { format!("... ({len} bytes)") } else { String::new() };
+        let line = format!("{mark}{shown}{rest}");
         let above = self.above.as_mut().filter(|_| self.is_at_prompt);
         if above.is_none_or(|above| above.print(format!("{line}\n")).is_err()) {
             logging::say(&line);
@@ -318,24 +322,36 @@ impl Exchange {
 }
 
 impl Incoming {
-    fn is_reply(&self) -> bool {
-        matches!(self, Self::Begun { is_reply: true } | Self::Reply { .. })
+    /// Takes the next bytes of the payload.
+    fn push(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Reply { missing, sink } => {
+                *missing = missing.map(|missing| missing.saturating_sub(piece.len() as u64));
+                sink.push(piece)
+            }
+            Self::Unsolicited { len, front } => {
+                *len += piece.len() as u64;
+                front.extend_from_slice(&piece[..piece.len().min(FRONT_BYTES_MAX - front.len())]);
+                Ok(())
+            }
+            Self::None => Ok(()),
+        }
     }
 }
 
 impl Sink {
-    /// Writes the next bytes of a reply, of which so many are missing then.
-    fn write(mut self, piece: &[u8], missing: u32) -> Result<Incoming, Failure> {
-        match &mut self {
-            Self::Raw => output::bytes(piece)?,
-            Self::Line(shown) if missing > 0 => output::bytes(shown.push(piece).as_bytes())?,
-            Self::Line(shown) => {
-                let mut line = shown.push(piece);
-                line.push_str(&shown.finish());
-                output::line(&line)?;
-            }
+    fn push(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Raw => output::bytes(piece),
+            Self::Line(shown) => output::bytes(shown.push(piece).as_bytes()),
         }
-        Ok(if missing > 0 { Incoming::Reply { missing, sink: self } } else { Incoming::None })
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Raw => Ok(()),
+            Self::Line(mut shown) => output::line(&shown.finish()),
+        }
     }
 }
 
@@ -345,7 +361,7 @@ enum CallError {
     /// The server has sent frames for so long, without a pause in which to send a request.
     Restless(Duration),
     /// So many bytes of it are missing, and few came in so long.
-    TooSlow(u32, Duration),
+    TooSlow(u64, Duration),
     Failure(Failure),
 }
 

@@ -5,9 +5,10 @@ mod exchange;
 mod input;
 mod receive;
 mod upload;
+mod whole;
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
-use frameloop::client::Client;
-use frameloop::wire::PAYLOAD_LEN_MAX;
+use frameloop::client::{Client, ClientError};
+use frameloop::wire::{Framing, PAYLOAD_LEN_MAX};
 
 use crate::address::{self, Endpoint};
 use crate::connect::event::{Event, Request};
 use crate::connect::exchange::{Ends, Exchange};
 use crate::connect::input::Input;
+use crate::connect::receive::Source;
 use crate::connect::upload::Upload;
 use crate::failure::Failure;
 use crate::text::Form;
@@ -50,6 +52,19 @@ pub(crate) struct ConnectArgs {
     /// Server to connect to: IP:PORT, NAME:PORT or unix:PATH
     #[arg(default_value = "127.0.0.1:7007", value_hint = ValueHint::Hostname)]
     addr: Endpoint,
+    /// Where a frame ends, such as u32be, varint, lines or raw
+    ///
+    /// A length of 1, 2, 3, 4 or 8 bytes (u8, u16be, u16le, u24be, u24le, u32be, u32le, u64be, u64le) or varint, each with
+    /// optional ,offset=N (bytes before the field), ,adjust=N (added to the length) and ,header (the payload includes it); a
+    /// delimiter (lines, crlf, delim:HEX, with optional ,keep); exact:N bytes; or raw: whatever arrives.
+    ///
+    /// A line or a file must be one frame, so it cannot contain the delimiter. With exact, keep, header or offset it is sent
+    /// unchanged. Where an empty frame has no bytes, an empty line sends nothing.
+    ///
+    /// With raw, the reply to a line is what one read returns, and what comes later is shown as well. The reply to a file is
+    /// everything until the server closes, after the client has sent the end of the stream.
+    #[arg(long, env = "FRAMELOOP_FRAMING", value_name = "SPEC", default_value = "u32be")]
+    framing: Framing,
     /// Read and print hexadecimal: two digits per byte, spaces allowed
     #[arg(long, env = "FRAMELOOP_HEX", value_parser = BoolishValueParser::new())]
     hex: bool,
@@ -74,10 +89,11 @@ Examples:
   frameloop connect unix:/run/frameloop.sock       over a Unix socket
   echo hello | frameloop connect                   one frame, its reply on stdout
   echo '00 ff' | frameloop connect --hex           bytes that are not text
-  frameloop connect --file in.bin > out.bin        a file as one frame";
+  frameloop connect --file in.bin > out.bin        a file as one frame
+  frameloop connect --framing crlf localhost:6379  another protocol";
 
 pub(crate) fn run(args: &ConnectArgs) -> Result<(), Failure> {
-    let upload = args.file.as_deref().map(Upload::open).transpose()?;
+    let upload = args.file.as_deref().map(|path| Upload::open(path, args.framing)).transpose()?;
     let timeout = values::on(args.timeout);
     match &args.addr {
         Endpoint::Tcp(text) => speak(Client::connect(&address::resolve(text)?[..], timeout)?, args, upload),
@@ -85,24 +101,28 @@ pub(crate) fn run(args: &ConnectArgs) -> Result<(), Failure> {
     }
 }
 
-fn speak<S: Stream>(client: Client<S>, args: &ConnectArgs, upload: Option<Upload>) -> Result<(), Failure> {
+fn speak<S: Stream>(mut client: Client<S>, args: &ConnectArgs, upload: Option<Upload>) -> Result<(), Failure> {
     let refusal = |error| Failure::run(format_args!("cannot read the connection: {error}"));
     // Few, as each can be a large piece of a reply.
     let (events, received) = mpsc::sync_channel(4);
     let stream = client.stream().duplicate().map_err(refusal)?;
     // A reply that is awaited too long is noticed where it is awaited.
     stream.read_forever().map_err(refusal)?;
-    let max_payload = if upload.is_some() { PAYLOAD_LEN_MAX } else { PAYLOAD_LEN_MAX_OF_LINES };
-    let to_main = events.clone();
     let is_waiting = Arc::new(AtomicBool::new(false));
-    let waits = Arc::clone(&is_waiting);
-    thread::spawn(move || receive::run(stream, max_payload, &to_main, &waits));
+    let mut replies = Client::new(Source { stream, is_waiting: Arc::clone(&is_waiting) });
+    if upload.is_some() {
+        replies.set_payload_len_max(PAYLOAD_LEN_MAX);
+    }
+    client.set_framing(args.framing).and(replies.set_framing(args.framing)).map_err(Failure::usage)?;
+    let to_main = events.clone();
+    thread::spawn(move || receive::run(replies, &to_main));
     let (requests, to_send) = mpsc::sync_channel(0);
     let to_main = events.clone();
     thread::spawn(move || send_all(client, &to_send, &to_main));
 
     let form = if args.hex { Form::Hex } else { Form::Text };
-    let mut exchange = Exchange::new(Ends { events: received, requests, is_waiting }, form, values::on(args.timeout));
+    let ends = Ends { events: received, requests, is_waiting };
+    let mut exchange = Exchange::new(ends, args.framing, form, values::on(args.timeout));
     if let Some(upload) = upload {
         return exchange.upload(upload);
     }
@@ -119,7 +139,10 @@ fn send_all<S: Stream>(mut client: Client<S>, requests: &Receiver<Request>, even
     while let Ok(request) = requests.recv() {
         let outcome = match request {
             Request::Payload(payload) => client.send(&payload),
-            Request::Upload(upload) => client.send_from(upload.payload_len, upload.payload),
+            Request::Upload(upload) => client.send_from(upload.payload_len, upload.payload).and_then(|()| {
+                let end = if upload.ends_stream { client.stream().half_close() } else { Ok(()) };
+                end.map_err(ClientError::Lost)
+            }),
         };
         if events.send(Event::Sent(outcome)).is_err() {
             return;
@@ -133,6 +156,8 @@ trait Stream: Read + Write + Send + Sized + 'static {
 
     /// Takes the timeout of reading away.
     fn read_forever(&self) -> io::Result<()>;
+
+    fn half_close(&self) -> io::Result<()>;
 }
 
 impl Stream for TcpStream {
@@ -142,6 +167,10 @@ impl Stream for TcpStream {
 
     fn read_forever(&self) -> io::Result<()> {
         self.set_read_timeout(None)
+    }
+
+    fn half_close(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 }
 
@@ -153,7 +182,8 @@ impl Stream for UnixStream {
     fn read_forever(&self) -> io::Result<()> {
         self.set_read_timeout(None)
     }
-}
 
-/// The longest reply to a line, in bytes: a header that announces more is the text of another protocol.
-const PAYLOAD_LEN_MAX_OF_LINES: u32 = 1 << 30;
+    fn half_close(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
