@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde_json::Value;
@@ -11,14 +12,20 @@ use crate::serve;
 use crate::support::process::{Outcome, Process, frameloop, outcome};
 
 /// Grades a server. The end of a run is the grader's own promise, so nothing bounds it here.
-fn check(args: &[&str]) -> Outcome {
+pub(crate) fn check(args: &[&str]) -> Outcome {
     let output = frameloop(&[&["check"], args].concat()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
+/// For grades that measure time and the processor: one test at a time makes them.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static GRADING: Mutex<()> = Mutex::new(());
+    GRADING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The one JSON object of a run, which is what the schema says.
-fn graded(done: &Outcome) -> Value {
+pub(crate) fn graded(done: &Outcome) -> Value {
     let result: Value = serde_json::from_str(&done.stdout).unwrap();
     let schema = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/check.schema.json"));
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
@@ -28,13 +35,13 @@ fn graded(done: &Outcome) -> Value {
 }
 
 /// The names of the cases that ended so.
-fn with_outcome<'a>(result: &'a Value, outcome: &str) -> Vec<&'a str> {
+pub(crate) fn with_outcome<'a>(result: &'a Value, outcome: &str) -> Vec<&'a str> {
     let cases = result["cases"].as_array().unwrap().iter();
     cases.filter(|case| case["outcome"] == outcome).map(|case| case["name"].as_str().unwrap()).collect()
 }
 
 /// A server on a thread, which ends with the test; each client is handed to `serve`.
-fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> String {
+pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
@@ -64,6 +71,7 @@ fn swapped() -> String {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_projects_own_server_holds_every_case_of_every_level() {
+    let _alone = alone();
     let script =
         "ulimit -n 1500; exec \"$0\" serve -q --listen 127.0.0.1:0 --frame-timeout 500ms --write-timeout 500ms";
     let server = Process::start(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_frameloop")]).env_clear());

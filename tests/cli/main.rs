@@ -8,6 +8,7 @@ mod support;
 
 mod addresses;
 mod check;
+mod check_framing;
 mod connect;
 mod connect_framing;
 mod environment;

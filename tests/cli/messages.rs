@@ -43,6 +43,7 @@ const CASES: [(&str, &[&str]); 7] = [
             "frameloop load --source 127.0.0.0/40 $NONE",
             "frameloop load --source 10.0.0.1-10.0.0.0 $NONE",
             "frameloop check --level expert $NONE",
+            "frameloop check --framing u31be $NONE",
             "frameloop check --case unknown $NONE",
         ],
     ),
@@ -107,6 +108,8 @@ const CASES: [(&str, &[&str]); 7] = [
             "frameloop load --frames 50 $NONE",
             "frameloop check --pid 0 $NONE",
             "frameloop check --case echo-one $NONE",
+            "frameloop check --framing exact:70000 $NONE",
+            "frameloop check --framing u8,adjust=-300 $NONE",
         ],
     ),
     (

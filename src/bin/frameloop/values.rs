@@ -5,6 +5,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use frameloop::wire::Framing;
+
 /// A SIZE in bytes: `64`, `64KiB`, `1MiB` (powers of 1024), `16mb` (powers of 1000).
 pub(crate) fn size<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let bytes = match parse_size::parse_size(text) {
@@ -56,6 +58,11 @@ fn factored(text: &str) -> (&str, u32) {
     let suffixes = [('k', 1_000), ('K', 1_000), ('m', 1_000_000), ('M', 1_000_000)];
     let found = suffixes.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(*suffix)?, *factor)));
     found.unwrap_or((text, 1))
+}
+
+/// A framing, in the text form in which the library displays it.
+pub(crate) fn framing(text: &str) -> Result<String, String> {
+    text.parse::<Framing>().map(|framing| framing.to_string()).map_err(|error| error.to_string())
 }
 
 /// A DURATION: `250ms`, `5s`, `2m`, `0`.

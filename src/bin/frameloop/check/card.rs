@@ -16,7 +16,7 @@ pub(crate) fn text(target: &Target, grade: &Grade) -> String {
     }
     for graded in &grade.cases {
         if let Outcome::Fails(finding) = &graded.outcome {
-            card.failure(graded.case, finding);
+            card.failure(&graded.case, finding);
         }
     }
     card.score(grade);
@@ -35,8 +35,12 @@ impl Card {
             Some(process) => format!(", process {}", process.pid),
             None => String::new(),
         };
+        let framing = match target.wire() {
+            wire if wire.is_default() => String::new(),
+            wire => format!(", framing {wire}"),
+        };
         let (cases, took) = (counted(grade.cases.len() as u64, "case"), latency(grade.took.as_nanos() as f64));
-        self.page.line(&format!("{server}{process}: {cases} in {took}"));
+        self.page.line(&format!("{server}{process}{framing}: {cases} in {took}"));
     }
 
     fn level(&mut self, level: Level, grade: &Grade) {
@@ -123,7 +127,8 @@ mod tests {
     use crate::check::cases;
     use crate::check::grade::OVER;
     use crate::check::patience::Patience;
-    use crate::check::wire::Payloads;
+    use crate::check::payloads::Payloads;
+    use crate::check::wire::Wire;
     use crate::page::Color;
 
     fn target() -> Target {
@@ -135,7 +140,7 @@ mod tests {
             frame_timeout: None,
             write_timeout: None,
             own_descriptors: 1_024,
-            payloads: Payloads::new(1),
+            payloads: Payloads::new(1, Wire::of("u32be").unwrap()),
             served: std::sync::Arc::default(),
         }
     }
@@ -146,7 +151,7 @@ mod tests {
             Finding::new("16 bytes in 16 writes: 00 00", "the same", "at offset 4 of 16 bytes: 31 instead of 30");
         let outcomes = [Outcome::Holds, Outcome::Skipped("it has no time ".repeat(9)), Outcome::Fails(finding)];
         let cases = cases::all().zip(outcomes);
-        let cases = cases.map(|(case, outcome)| Graded { case, outcome, took: Duration::from_micros(1_234) });
+        let cases = cases.map(|(case, outcome)| Graded { case: *case, outcome, took: Duration::from_micros(1_234) });
         Grade { level: Level::Basic, cases: cases.collect(), took: Duration::from_millis(12) }
     }
 

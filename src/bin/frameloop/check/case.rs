@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::check::target::{Played, Target};
 
 /// One thing that a server is asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) level: Level,

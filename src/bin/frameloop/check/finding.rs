@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::check::wire;
+use crate::check::wire::{Field, Shape, Wire};
 
 /// Why a case fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ impl Finding {
     }
 
     /// What came differs from what was expected, or ended early as `end` says; before it, `before` bytes came as expected.
-    pub(crate) fn different(sent: String, before: u64, expected: &[u8], came: &[u8], end: &str) -> Self {
+    pub(crate) fn different(wire: &Wire, sent: String, before: u64, expected: &[u8], came: &[u8], end: &str) -> Self {
         let at = expected.iter().zip(came).position(|(expected, came)| expected != came);
         let text = match at {
             Some(at) => {
@@ -38,21 +38,32 @@ impl Finding {
             None if before == 0 && came.is_empty() => end.into(),
             None => format!("{} as expected in all, then {end}", bytes((before + came.len() as u64) as usize)),
         };
-        let mistake = mistake_in(expected, came).map(str::to_owned);
+        let mistake = mistake_in(wire, expected, came).map(str::to_owned);
         Self { sent, expected: described(expected), came: text, mistake }
     }
 }
 
 /// Mistakes that the bytes reveal.
-fn mistake_in(expected: &[u8], came: &[u8]) -> Option<&'static str> {
-    let (wanted, rest) = expected.split_at_checked(wire::HEADER_LEN)?;
-    let swapped: Vec<u8> = wanted.iter().rev().copied().collect();
+fn mistake_in(wire: &Wire, expected: &[u8], came: &[u8]) -> Option<&'static str> {
+    let delimiter = wire.delimiter();
+    if !delimiter.is_empty() && expected.strip_suffix(delimiter) == Some(came) && !came.is_empty() {
+        return Some("the payload comes back without its delimiter");
+    }
+    let (wanted, rest) = expected.split_at_checked(wire.head_len(expected)?)?;
+    let swapped = wire.swapped(wanted).filter(|swapped| swapped != wanted);
     let is_length = wanted.iter().any(|byte| *byte != 0);
-    if is_length && came.starts_with(&swapped) {
-        Some("the answer's length has its lowest byte first: it is written in the machine's order, not big-endian")
+    if swapped.is_some_and(|swapped| came.starts_with(&swapped)) {
+        match wire.shape() {
+            Shape::Prefix(prefix) if matches!(prefix.field(), Field::Little(_)) => {
+                Some("the answer's length has its highest byte first: it is big-endian, not little-endian")
+            }
+            _ => Some(
+                "the answer's length has its lowest byte first: it is written in the machine's order, not big-endian",
+            ),
+        }
     } else if !rest.is_empty() && rest.starts_with(came) && !came.is_empty() && !wanted.starts_with(came) {
         Some("the payload comes back without its header")
-    } else if came.len() >= 8 && is_length && came[..4] == wanted[..] && came[4..8] == wanted[..] {
+    } else if is_length && came.strip_prefix(wanted).is_some_and(|came| came.starts_with(wanted)) {
         Some(
             "the header comes back inside the payload: the answer's length counts itself, or the header was kept in the buffer",
         )
@@ -98,8 +109,12 @@ const EXCERPT_LEN: usize = 12;
 mod tests {
     use super::*;
 
+    fn found_with(framing: &str, expected: &[u8], came: &[u8]) -> Finding {
+        Finding::different(&Wire::of(framing).unwrap(), "it".into(), 100, expected, came, "nothing for 2s")
+    }
+
     fn found(expected: &[u8], came: &[u8]) -> Finding {
-        Finding::different("it".into(), 100, expected, came, "nothing for 2s")
+        found_with("u32be", expected, came)
     }
 
     #[test]
@@ -114,7 +129,8 @@ mod tests {
     fn missing_bytes_are_reported_with_how_much_arrived() {
         assert_eq!(found(b"\0\0\0\x01a", b"").came, "100 bytes as expected in all, then nothing for 2s");
         assert_eq!(found(b"\0\0\0\x01a", b"\0\0").came, "102 bytes as expected in all, then nothing for 2s");
-        let first = Finding::different("it".into(), 0, b"\0\0\0\0", b"", "the server's FIN");
+        let wire = Wire::of("u32be").unwrap();
+        let first = Finding::different(&wire, "it".into(), 0, b"\0\0\0\0", b"", "the server's FIN");
         assert_eq!(first.came, "the server's FIN");
     }
 
@@ -124,6 +140,16 @@ mod tests {
         assert!(mistake(b"\0\0\x01\x02abcd", b"\x02\x01\0\0abcd").contains("machine's order"));
         assert!(mistake(b"\0\0\0\x03abc", b"abc").contains("without its header"));
         assert!(mistake(b"\0\0\0\x05abcde", b"\0\0\0\x05\0\0\0\x05a").contains("inside the payload"));
+    }
+
+    #[test]
+    fn mistakes_are_recognized_with_any_framing() {
+        let mistake = |framing, expected, came| found_with(framing, expected, came).mistake.unwrap_or_default();
+        assert!(mistake("u16le", b"\x03\0abc", b"\0\x03abc").contains("big-endian, not little-endian"));
+        assert!(mistake("u8", b"\x03abc", b"abc").contains("without its header"));
+        assert!(mistake("varint,offset=1", b"A\x03abc", b"A\x03A\x03a").contains("inside the payload"));
+        assert!(mistake("crlf", b"abc\r\n", b"abc").contains("without its delimiter"));
+        assert_eq!(mistake("u8", b"\x03abc", b"\x03abx"), "");
     }
 
     #[test]

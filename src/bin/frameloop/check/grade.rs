@@ -20,7 +20,7 @@ pub(crate) struct Grade {
 /// What came of one.
 #[derive(Debug)]
 pub(crate) struct Graded {
-    pub(crate) case: &'static Case,
+    pub(crate) case: Case,
     pub(crate) outcome: Outcome,
     pub(crate) took: Duration,
 }
@@ -34,7 +34,7 @@ pub(crate) enum Outcome {
 
 impl Grade {
     /// Plays these cases.
-    pub(crate) fn of(target: &mut Target, cases: &[&'static Case], level: Level) -> Self {
+    pub(crate) fn of(target: &mut Target, cases: &[Case], level: Level) -> Self {
         let (begun, bar) = (Instant::now(), bar(cases.len()));
         let mut lost_in = None;
         let mut graded = Vec::with_capacity(cases.len());
@@ -44,7 +44,7 @@ impl Grade {
             let outcome = match lost_in {
                 Some(case) => Outcome::Skipped(format!("nobody is served since {case}")),
                 None if target.patience.left().is_zero() => Outcome::Skipped(OVER.into()),
-                None => outcome(case, target, &mut lost_in),
+                None => outcome(&case, target, &mut lost_in),
             };
             graded.push(Graded { case, outcome, took: begun.elapsed() });
             bar.inc(1);
@@ -72,7 +72,7 @@ impl Grade {
 }
 
 /// Plays a case, and looks whether the server lives afterwards.
-fn outcome(case: &'static Case, target: &mut Target, lost_in: &mut Option<&'static str>) -> Outcome {
+fn outcome(case: &Case, target: &mut Target, lost_in: &mut Option<&'static str>) -> Outcome {
     let played = (case.play)(target);
     if let Err(Stop::Skipped(reason)) = played {
         return Outcome::Skipped(reason);
@@ -126,7 +126,8 @@ mod tests {
     use super::*;
     use crate::check::cases;
     use crate::check::patience::Patience;
-    use crate::check::wire::Payloads;
+    use crate::check::payloads::Payloads;
+    use crate::check::wire::Wire;
 
     /// A server that does this with each client, and lives as long as the tests.
     fn server(serve: fn(TcpStream)) -> SocketAddr {
@@ -203,6 +204,10 @@ mod tests {
         }
     }
 
+    fn wire(framing: &str) -> Wire {
+        Wire::of(framing).unwrap()
+    }
+
     fn target(addr: SocketAddr) -> Target {
         Target {
             addr,
@@ -212,22 +217,27 @@ mod tests {
             frame_timeout: Some(USUAL),
             write_timeout: Some(USUAL),
             own_descriptors: 1_100,
-            payloads: Payloads::new(1),
+            payloads: Payloads::new(1, wire("u32be")),
             served: Arc::default(),
         }
     }
 
     /// Plays each case alone, so that none is left out because of another; some at once, as most of it is waiting.
     fn assert_each_case_ends(name: &str, addr: SocketAddr) {
+        assert_each_case_of_ends("u32be", name, addr);
+    }
+
+    fn assert_each_case_of_ends(framing: &str, name: &str, addr: SocketAddr) {
         let all: Vec<_> = cases::all().collect();
         thread::scope(|scope| {
             for some in all.chunks(8) {
                 scope.spawn(move || {
                     for case in some {
-                        let grade = Grade::of(&mut target(addr), &[case], Level::Hardened);
+                        let mut target = Target { payloads: Payloads::new(1, wire(framing)), ..target(addr) };
+                        let grade = Grade::of(&mut target, &[**case], Level::Hardened);
                         assert!(
                             grade.took < WHOLE + SLACK,
-                            "{}, with a server that {name}: {:?}",
+                            "{} of {framing}, with a server that {name}: {:?}",
                             case.name,
                             grade.took
                         );
@@ -258,7 +268,7 @@ mod tests {
         let patience = Patience::new(Duration::from_secs(2), Duration::from_secs(20));
         let mut target = Target { patience, ..target(server(serve_floods_alone)) };
         let case = cases::all().find(|case| case.name == "flood-beside").unwrap();
-        let grade = Grade::of(&mut target, &[case], Level::Hardened);
+        let grade = Grade::of(&mut target, &[*case], Level::Hardened);
         assert_eq!(grade.failed(), 1, "{grade:?}");
     }
 
@@ -272,6 +282,15 @@ mod tests {
     fn each_case_ends_in_time_with_a_server_that_stays_silent() {
         assert_each_case_ends("reads and is silent", server(swallow));
         assert_each_case_ends("does not read", server(ignore));
+    }
+
+    #[test]
+    fn each_case_ends_in_time_with_other_framings() {
+        for framing in ["lines", "exact:64", "raw"] {
+            assert_each_case_of_ends(framing, "sends forever", server(send_forever));
+            assert_each_case_of_ends(framing, "drips the right answer", server(drip_the_right_answer));
+            assert_each_case_of_ends(framing, "reads and is silent", server(swallow));
+        }
     }
 
     #[test]

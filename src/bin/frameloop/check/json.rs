@@ -6,6 +6,7 @@ use crate::check::case::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::grade::{Grade, Graded, Outcome};
 use crate::check::target::Target;
+use crate::check::wire::Wire;
 
 /// The object, on one line.
 pub(crate) fn text(pid: Option<u32>, seed: u64, target: &Target, grade: &Grade) -> Result<String, String> {
@@ -15,6 +16,7 @@ pub(crate) fn text(pid: Option<u32>, seed: u64, target: &Target, grade: &Grade) 
         server: target.addr.to_string(),
         pid,
         level: grade.level,
+        framing: Some(target.wire()).filter(|wire| !wire.is_default()).map(Wire::to_string),
         max_frame: target.max_payload,
         seed,
         took_ms: grade.took.as_secs_f64() * 1e3,
@@ -34,6 +36,9 @@ struct Document<'a> {
     server: String,
     pid: Option<u32>,
     level: Level,
+    /// Left out for u32be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    framing: Option<String>,
     max_frame: u32,
     seed: u64,
     took_ms: f64,
@@ -46,7 +51,7 @@ struct Document<'a> {
 #[derive(Serialize)]
 struct Played<'a> {
     #[serde(flatten)]
-    case: &'static Case,
+    case: &'a Case,
     outcome: &'static str,
     took_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +62,7 @@ struct Played<'a> {
 
 impl<'a> Played<'a> {
     fn of(graded: &'a Graded) -> Self {
-        let case = graded.case;
+        let case = &graded.case;
         let (outcome, failure, reason) = match &graded.outcome {
             Outcome::Holds => ("holds", None, None),
             Outcome::Fails(finding) => ("fails", Some(finding.clone().or_usual(case.mistake)), None),

@@ -8,14 +8,14 @@ use crate::output;
 use crate::page::{BOLD, Color, Page, styled};
 
 /// Prints the cases.
-pub(crate) fn show(cases: &[&'static Case], as_json: bool) -> Result<(), Failure> {
+pub(crate) fn show(cases: &[Case], as_json: bool) -> Result<(), Failure> {
     if as_json {
         return output::line(&serde_json::to_string(&List { cases }).map_err(Failure::run)?);
     }
     output::bytes(Color::of(&std::io::stdout()).apply(text(cases)).as_bytes())
 }
 
-fn text(cases: &[&'static Case]) -> String {
+fn text(cases: &[Case]) -> String {
     let mut page = Page::default();
     for level in Level::ALL {
         let mut of_level = cases.iter().filter(|case| case.level == level).peekable();
@@ -36,5 +36,5 @@ fn text(cases: &[&'static Case]) -> String {
 
 #[derive(Serialize)]
 struct List<'a> {
-    cases: &'a [&'static Case],
+    cases: &'a [Case],
 }

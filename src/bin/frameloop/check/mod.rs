@@ -14,6 +14,7 @@ mod grade;
 mod json;
 mod list;
 mod patience;
+mod payloads;
 mod peer;
 mod process;
 mod target;
@@ -30,9 +31,10 @@ use crate::address::{self, Endpoint};
 use crate::check::case::{Case, Level};
 use crate::check::grade::Grade;
 use crate::check::patience::Patience;
+use crate::check::payloads::Payloads;
 use crate::check::process::Process;
 use crate::check::target::Target;
-use crate::check::wire::Payloads;
+use crate::check::wire::Wire;
 use crate::environment::renamed;
 use crate::exit::conclude;
 use crate::failure::Failure;
@@ -66,6 +68,12 @@ pub(crate) struct CheckArgs {
     #[arg(long, env = "FRAMELOOP_LIST", value_parser = BoolishValueParser::new(), help_heading = "What is played")]
     list: bool,
 
+    /// Where a frame ends, as for serve: such as u32be, varint, lines or raw
+    ///
+    /// A case that does not apply to it is skipped, with a reason.
+    #[arg(long, env = "FRAMELOOP_FRAMING", value_name = "SPEC", default_value = "u32be")]
+    #[arg(value_parser = framing, help_heading = "The server")]
+    framing: Wire,
     /// Longest payload that the server accepts
     #[arg(long, alias = "max-frame", env = renamed("FRAMELOOP_MAX_PAYLOAD", "FRAMELOOP_MAX_FRAME"))]
     #[arg(value_name = "SIZE", default_value = "16MiB")]
@@ -103,6 +111,7 @@ Examples:
   frameloop check --pid $(pgrep -n my-server)      also measure its process
   frameloop check --level basic 127.0.0.1:9000     only framing
   frameloop check --case header-2-2                one case, while you fix it
+  frameloop check --framing lines 127.0.0.1:9000   a line is a frame
   frameloop check --list                           all cases, and why
 
 Exit codes: 0 every case that was played holds, 1 a case failed or there was no time for it, 2 usage.";
@@ -138,15 +147,16 @@ fn verdict(grade: &Grade) -> Result<(), Failure> {
 }
 
 impl CheckArgs {
-    fn chosen(&self) -> Vec<&'static Case> {
-        let is_chosen = |case: &&Case| match self.case.is_empty() {
+    fn chosen(&self) -> Vec<Case> {
+        let is_chosen = |case: &Case| match self.case.is_empty() {
             true => case.level <= self.level,
             false => self.case.iter().any(|name| name == case.name),
         };
-        cases::all().filter(is_chosen).collect()
+        cases::of(&self.framing).filter(is_chosen).collect()
     }
 
     fn target(&self) -> Result<Target, Failure> {
+        self.framing.check(self.max_payload).map_err(Failure::usage)?;
         let patience = Patience::new(self.timeout, WHOLE);
         let own_descriptors = machine::raise_descriptor_limit();
         let process = self.pid.map(Process::of).transpose().map_err(Failure::run)?;
@@ -161,7 +171,7 @@ impl CheckArgs {
             frame_timeout: values::on(self.frame_timeout),
             write_timeout: values::on(self.write_timeout),
             own_descriptors,
-            payloads: Payloads::new(self.seed),
+            payloads: Payloads::new(self.seed, self.framing.clone()),
             served: Arc::default(),
         })
     }
@@ -187,6 +197,12 @@ fn tcp(text: &str) -> Result<String, String> {
         Endpoint::Tcp(text) => Ok(text),
         Endpoint::Unix(_) => Err("the cases are about TCP: expected an address such as 127.0.0.1:7007".into()),
     }
+}
+
+/// A framing: what the library takes as one, and the grader knows by itself.
+fn framing(text: &str) -> Result<Wire, String> {
+    let text = values::framing(text)?;
+    Wire::of(&text).ok_or_else(|| format!("the grader has no frames of {text}"))
 }
 
 /// The longest payload that a server takes: the cases that are about something else have short ones, and those have to fit.

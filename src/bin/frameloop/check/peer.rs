@@ -9,12 +9,14 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::check::finding::{Finding, bytes, described, excerpt};
 use crate::check::patience::Patience;
+use crate::check::wire::Wire;
 
 /// A connection to the server.
 #[derive(Debug)]
 pub(crate) struct Peer {
     stream: TcpStream,
     patience: Patience,
+    wire: Wire,
     sent: Sent,
     /// How many bytes came as expected.
     received: u64,
@@ -33,25 +35,25 @@ pub(crate) enum End {
 
 impl Peer {
     /// Connects, with a receive buffer of the system's choice.
-    pub(crate) fn connect(addr: SocketAddr, patience: Patience) -> Result<Self, Finding> {
+    pub(crate) fn connect(addr: SocketAddr, patience: Patience, wire: &Wire) -> Result<Self, Finding> {
         let connected = TcpStream::connect_timeout(&addr, patience.long());
-        connected.and_then(|stream| Self::on(stream, patience)).map_err(|error| not_connected(&error))
+        connected.and_then(|stream| Self::on(stream, patience, wire)).map_err(|error| not_connected(&error))
     }
 
     /// Connects with the smallest receive buffer, so that what is not read is soon in the server's way.
-    pub(crate) fn connect_narrow(addr: SocketAddr, patience: Patience) -> Result<Self, Finding> {
+    pub(crate) fn connect_narrow(addr: SocketAddr, patience: Patience, wire: &Wire) -> Result<Self, Finding> {
         let connect = || {
             let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
             socket.set_recv_buffer_size(NARROW)?;
             socket.connect_timeout(&addr.into(), patience.long())?;
-            Self::on(socket.into(), patience)
+            Self::on(socket.into(), patience, wire)
         };
         connect().map_err(|error: io::Error| not_connected(&error))
     }
 
-    fn on(stream: TcpStream, patience: Patience) -> io::Result<Self> {
+    fn on(stream: TcpStream, patience: Patience, wire: &Wire) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, patience, sent: Sent::default(), received: 0, filled: 0 })
+        Ok(Self { stream, patience, wire: wire.clone(), sent: Sent::default(), received: 0, filled: 0 })
     }
 
     /// The report omits what was sent before.
@@ -138,7 +140,7 @@ impl Peer {
                 Err(error) if is_timeout(&error) => format!("nothing for {wait:?}"),
                 Err(error) => format!("the connection was lost: {error}"),
             };
-            return Err(Finding::different(self.sent.text(), self.received, expected, &came, &end));
+            return Err(Finding::different(&self.wire, self.sent.text(), self.received, expected, &came, &end));
         }
         self.received += expected.len() as u64;
         Ok(())

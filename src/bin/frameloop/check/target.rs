@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::check::finding::Finding;
+use crate::check::finding::{self, Finding};
 use crate::check::patience::Patience;
+use crate::check::payloads::Payloads;
 use crate::check::peer::Peer;
 use crate::check::process::{Memory, Process};
-use crate::check::wire::{self, Payloads};
+use crate::check::wire::Wire;
 
 /// A server.
 #[derive(Debug, Clone)]
@@ -49,12 +50,12 @@ impl From<Finding> for Stop {
 impl Target {
     /// A new connection.
     pub(crate) fn connect(&self) -> Result<Peer, Finding> {
-        Peer::connect(self.addr, self.patience)
+        Peer::connect(self.addr, self.patience, self.wire())
     }
 
     /// A new connection that holds little of what it does not read.
     pub(crate) fn connect_narrow(&self) -> Result<Peer, Finding> {
-        Peer::connect_narrow(self.addr, self.patience)
+        Peer::connect_narrow(self.addr, self.patience, self.wire())
     }
 
     /// A new connection that the server has accepted: it has answered a frame.
@@ -62,23 +63,47 @@ impl Target {
         let mut peer = self.connect()?;
         // Each has a number of its own, so that another client's response is detected.
         let number = self.served.fetch_add(1, Ordering::Relaxed);
-        peer.echo(&wire::frame(format!("served {number:09}").as_bytes()))?;
+        peer.echo(&self.payloads.first_of(number))?;
         peer.begin_anew();
         Ok(peer)
     }
 
     /// A new connection that has pipelined, and read nothing, until the server took no more.
     pub(crate) fn connect_deaf(&mut self) -> Result<Peer, Finding> {
-        let frame = self.payloads.frame(self.long_payload_len());
+        let frames = self.long_frames();
         let mut peer = self.connect_narrow()?;
         // The server may have ended it: what is asked afterwards is what counts.
-        let _ = peer.fill(&frame, FILL_MAX);
+        let _ = peer.fill(&frames, FILL_MAX);
         Ok(peer)
     }
 
-    /// How long a payload is of those that make up a long stream.
-    pub(crate) fn long_payload_len(&self) -> usize {
-        self.max_payload.min(64 << 10) as usize
+    /// How the server's frames look.
+    pub(crate) fn wire(&self) -> &Wire {
+        self.payloads.wire()
+    }
+
+    /// The length of a payload that is closest to `wanted` bytes, and that the server takes.
+    pub(crate) fn payload_len(&self, wanted: usize) -> usize {
+        self.wire().payload_len(wanted.min(self.max_payload as usize))
+    }
+
+    /// A frame, or as many of the same as are worth a write, to be repeated.
+    pub(crate) fn long_frames(&mut self) -> Vec<u8> {
+        let frame = self.payloads.frame(self.payload_len(LONG));
+        frame.repeat(LONG.div_ceil(frame.len()))
+    }
+
+    /// Long frames that make up at least `total` bytes.
+    pub(crate) fn stream(&mut self, total: usize) -> Result<Vec<u8>, Stop> {
+        let len = self.payload_len(LONG);
+        let count = total.div_ceil(len.max(1));
+        if count > STREAM_FRAMES_MAX {
+            let bytes = finding::bytes(total);
+            let reason =
+                format!("{bytes} of {} are {count} frames, and {STREAM_FRAMES_MAX} at most are sent", self.wire());
+            return Err(Stop::Skipped(reason));
+        }
+        Ok(self.payloads.frames(total, len))
     }
 
     /// `count` connections that the server has accepted.
@@ -152,6 +177,10 @@ pub(crate) fn growth(before: Memory, after: Memory) -> Memory {
 const ADVICE: &str = "raise the limit with ulimit -n";
 /// As much as a server that does not stop reading is given.
 const FILL_MAX: u64 = 32 << 20;
+/// How long a payload is of those that make up a long stream.
+const LONG: usize = 64 << 10;
+/// More frames take seconds to make.
+const STREAM_FRAMES_MAX: usize = 1 << 20;
 /// Descriptors that are no connections.
 const DESCRIPTOR_RESERVE: u64 = 64;
 

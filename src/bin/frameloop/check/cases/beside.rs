@@ -78,7 +78,7 @@ fn drip_beside(target: &mut Target) -> Played {
     let mut bystander = target.connect_served()?;
     let mut drip = target.connect()?;
     let frame = target.payloads.frame(20);
-    let (first, rest) = frame.split_at(10);
+    let (first, rest) = frame.split_at(10.min(frame.len() / 2));
     for byte in first.chunks(1) {
         drip.send(byte)?;
         thread::sleep(DRIP);

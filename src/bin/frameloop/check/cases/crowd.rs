@@ -5,9 +5,9 @@ use std::thread;
 
 use crate::check::case::{Case, Level};
 use crate::check::finding::Finding;
+use crate::check::payloads::Payloads;
 use crate::check::peer::Peer;
 use crate::check::target::{Played, Target};
-use crate::check::wire::Payloads;
 
 pub(crate) const CASES: &[Case] = &[
     Case {

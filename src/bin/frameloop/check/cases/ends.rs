@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::check::case::{Case, Level};
 use crate::check::finding::Finding;
 use crate::check::peer::{End, Peer};
-use crate::check::target::{Played, Target};
+use crate::check::target::{Played, Stop, Target};
+use crate::check::wire::Wire;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -44,7 +45,7 @@ pub(crate) const CASES: &[Case] = &[
         why: "the rest will never arrive, and waiting for it wastes a descriptor",
         mistake: "a read of 0 bytes is not noticed inside a header",
         chapter: HALF_CLOSE,
-        play: |target| ended_inside(target, 2),
+        play: |target| ended_inside(target, 300, Wire::half_header),
     },
     Case {
         name: "fin-in-payload",
@@ -53,7 +54,7 @@ pub(crate) const CASES: &[Case] = &[
         why: "half a payload is not a frame, and the rest will never arrive",
         mistake: "a read of 0 bytes is not noticed inside a payload, or what came so far is answered",
         chapter: HALF_CLOSE,
-        play: |target| ended_inside(target, 54),
+        play: |target| ended_inside(target, 100, Wire::half_payload),
     },
     Case {
         name: "rst-in-header",
@@ -62,7 +63,7 @@ pub(crate) const CASES: &[Case] = &[
         why: "clients crash: one peer's error must close only its own connection",
         mistake: "an error of one connection's read leaves the loop, and with it everybody",
         chapter: HALF_CLOSE,
-        play: |target| reset_inside(target, 2),
+        play: |target| reset_inside(target, 300, Wire::half_header),
     },
     Case {
         name: "rst-in-payload",
@@ -71,7 +72,7 @@ pub(crate) const CASES: &[Case] = &[
         why: "clients crash: one peer's error must close only its own connection",
         mistake: "an error of one connection's read leaves the loop, and with it everybody",
         chapter: HALF_CLOSE,
-        play: |target| reset_inside(target, 54),
+        play: |target| reset_inside(target, 100, Wire::half_payload),
     },
     Case {
         name: "rst-with-output-owed",
@@ -87,7 +88,10 @@ pub(crate) const CASES: &[Case] = &[
 fn urgent_mark(target: &mut Target) -> Played {
     let (mut peer, mut other) = (target.connect()?, target.connect()?);
     let frames: Vec<Vec<u8>> = (0..1_000).map(|_| target.payloads.frame(40)).collect();
-    let large = target.payloads.frame(BUSY_LEN.min(target.max_payload as usize));
+    let large = match target.payload_len(BUSY_LEN) {
+        len if target.wire().payload_len(BUSY_LEN) == BUSY_LEN => target.payloads.frame(len),
+        len => target.payloads.frames(BUSY_IN_PARTS, len),
+    };
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         // A server that reads the first half before the second is there notices nothing. One that is busy does not,
@@ -111,7 +115,7 @@ fn urgent_mark(target: &mut Target) -> Played {
 }
 
 fn slow_reader(target: &mut Target) -> Played {
-    let frames = target.payloads.frames(16 << 20, target.long_payload_len());
+    let frames = target.stream(16 << 20)?;
     let mut peer = target.connect_narrow()?;
     peer.send_beside(&frames, false, |peer| {
         let (slow, rest) = frames.split_at(64 << 10);
@@ -122,7 +126,7 @@ fn slow_reader(target: &mut Target) -> Played {
 }
 
 fn half_close_owed(target: &mut Target) -> Played {
-    let frames = target.payloads.frames(8 << 20, target.long_payload_len());
+    let frames = target.stream(8 << 20)?;
     let wait = target.patience.usual();
     let mut peer = target.connect_narrow()?;
     peer.send_beside(&frames, true, |peer| {
@@ -144,17 +148,29 @@ fn read_slowly(peer: &mut Peer, frames: &[u8], len: usize) -> Result<(), Finding
     Ok(())
 }
 
-fn ended_inside(target: &mut Target, len: usize) -> Played {
+/// Where a frame is cut; or why it cannot be.
+type Cut = fn(&Wire, &[u8]) -> Result<usize, String>;
+
+/// The part of a frame before the cut.
+fn begun(target: &mut Target, len: usize, cut: Cut) -> Result<Vec<u8>, Stop> {
+    let mut frame = target.payloads.frame(len);
+    frame.truncate(cut(target.wire(), &frame).map_err(Stop::Skipped)?);
+    Ok(frame)
+}
+
+fn ended_inside(target: &mut Target, len: usize, cut: Cut) -> Played {
+    let begun = begun(target, len, cut)?;
     let mut peer = target.connect()?;
-    peer.send(&target.payloads.frame(100)[..len])?;
+    peer.send(&begun)?;
     thread::sleep(PAUSE);
     peer.finish_sending();
     Ok(peer.expect_end(End::Any, target.patience.usual())?)
 }
 
-fn reset_inside(target: &mut Target, len: usize) -> Played {
+fn reset_inside(target: &mut Target, len: usize, cut: Cut) -> Played {
+    let begun = begun(target, len, cut)?;
     let mut peer = target.connect()?;
-    peer.send(&target.payloads.frame(100)[..len])?;
+    peer.send(&begun)?;
     // A server that has read them waits for the rest.
     thread::sleep(PAUSE);
     peer.reset();
@@ -178,3 +194,5 @@ const FILLING: Duration = Duration::from_millis(150);
 const SLOW_PAUSE: Duration = Duration::from_millis(5);
 /// Keeps a server busy for some hundred microseconds.
 const BUSY_LEN: usize = 256 << 10;
+/// Where frames are shorter: so much fits into sockets before a reply is read.
+const BUSY_IN_PARTS: usize = 32 << 10;

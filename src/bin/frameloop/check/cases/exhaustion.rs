@@ -144,20 +144,30 @@ fn exhausted(target: &mut Target, meanwhile: fn(&Target) -> Played) -> Played {
 fn crowd(target: &Target, count: u64) -> Vec<Peer> {
     // A full listen queue does not answer a SYN (listen(2)), so a short timeout is enough.
     let patience = Patience::new(QUEUE_FULL / 2, target.patience.left());
-    (0..count).map_while(|_| Peer::connect(target.addr, patience).ok()).collect()
+    (0..count).map_while(|_| Peer::connect(target.addr, patience, target.wire()).ok()).collect()
 }
 
 fn stalled_frame(target: &mut Target) -> Played {
     let Some(timeout) = target.frame_timeout else {
         return Err(Stop::Skipped("say how long the server waits for a frame that has begun: --frame-timeout".into()));
     };
-    let frame = target.payloads.frame(100);
-    let (mut header, mut payload) = (target.connect()?, target.connect()?);
-    header.send(&frame[..2])?;
-    payload.send(&frame[..54])?;
-    let wait = timeout + target.patience.usual();
-    header.expect_end(End::Any, wait)?;
-    Ok(payload.expect_end(End::Any, target.patience.usual())?)
+    let (in_header, in_payload) = (target.payloads.frame(300), target.payloads.frame(100));
+    let half_payload = target.wire().half_payload(&in_payload).map_err(Stop::Skipped)?;
+    // A frame may have no header, or one of a byte.
+    let half_header = target.wire().half_header(&in_header).ok();
+    let mut stalled = Vec::new();
+    for begun in half_header.map(|half| &in_header[..half]).into_iter().chain([&in_payload[..half_payload]]) {
+        let mut peer = target.connect()?;
+        peer.send(begun)?;
+        stalled.push(peer);
+    }
+    // The time of all runs at once.
+    let mut wait = timeout + target.patience.usual();
+    for peer in &mut stalled {
+        peer.expect_end(End::Any, wait)?;
+        wait = target.patience.usual();
+    }
+    Ok(())
 }
 
 fn stalled_reader(target: &mut Target) -> Played {

@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::check::case::{Case, Level};
+use crate::check::finding::bytes;
 use crate::check::peer::End;
-use crate::check::target::{Played, Target};
-use crate::check::wire;
+use crate::check::target::{Played, Stop, Target};
+use crate::check::wire::Shape;
 
 /// The three cases of a header in two writes differ in where it is cut.
 macro_rules! header_split {
@@ -125,38 +126,60 @@ fn one_frame(target: &mut Target) -> Played {
 }
 
 fn zero_length(target: &mut Target) -> Played {
+    let (wire, shortest) = (target.wire(), target.payload_len(0));
+    if shortest > 0 {
+        return Err(Stop::Skipped(format!("a payload of {wire} has {} or more", bytes(shortest))));
+    }
+    let empty = wire.frame(b"");
     let mut peer = target.connect()?;
-    peer.echo(&wire::frame(b""))?;
-    let three = [target.payloads.frame(10), wire::frame(b""), target.payloads.frame(10)].concat();
+    peer.echo(&empty)?;
+    let three = [&target.payloads.frame(10)[..], &empty, &target.payloads.frame(10)].concat();
     Ok(peer.echo(&three)?)
 }
 
 fn byte_at_a_time(target: &mut Target) -> Played {
     let mut peer = target.connect()?;
     let frame = target.payloads.frame(12);
-    for byte in frame.chunks(1) {
-        peer.send(byte)?;
+    for part in bytes_of(&frame).filter(|part| !part.is_empty()) {
+        peer.send(part)?;
         thread::sleep(APART);
     }
     Ok(peer.expect(&frame)?)
 }
 
+/// The bytes of a frame one by one; of a long one, those in the middle at once.
+fn bytes_of(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = (frame.len() / 2).min(ENDS);
+    let (first, rest) = frame.split_at(ends);
+    let (middle, last) = rest.split_at(rest.len() - ends);
+    first.chunks(1).chain([middle]).chain(last.chunks(1))
+}
+
 fn header_in_two(target: &mut Target, first: usize) -> Played {
     // A server that is not let run meanwhile reads both parts at once: it does not miss all of them.
     for _ in 0..3 {
-        let mut peer = target.connect()?;
         let frame = target.payloads.frame(300);
-        peer.send(&frame[..first])?;
+        let (first, rest) = frame.split_at(target.wire().after(&frame, first).map_err(Stop::Skipped)?);
+        let mut peer = target.connect()?;
+        peer.send(first)?;
         thread::sleep(PAUSE);
-        peer.send(&frame[first..])?;
+        peer.send(rest)?;
         peer.expect(&frame)?;
     }
     Ok(())
 }
 
 fn every_split(target: &mut Target) -> Played {
-    let stream: Vec<u8> = [0, 1, 3].into_iter().flat_map(|len| target.payloads.frame(len)).collect();
-    for cut in 0..=stream.len() {
+    let (mut stream, mut edges) = (Vec::new(), vec![0]);
+    for len in [0, 1, 3] {
+        let frame = target.payloads.frame(len);
+        edges.push(stream.len() + target.wire().head_len(&frame).unwrap_or(0));
+        stream.extend(frame);
+        edges.push(stream.len());
+    }
+    // Which is all of a stream of short frames.
+    let is_close = |cut: &usize| edges.iter().any(|edge| edge.abs_diff(*cut) <= CLOSE);
+    for cut in (0..=stream.len()).filter(is_close) {
         let mut peer = target.connect()?;
         let (first, second) = stream.split_at(cut);
         if !first.is_empty() {
@@ -172,24 +195,32 @@ fn every_split(target: &mut Target) -> Played {
 }
 
 fn coalesced(target: &mut Target) -> Played {
-    let frames: Vec<u8> = (0..1_000).flat_map(|number| target.payloads.frame(8 + number % 9)).collect();
+    let mut frames = Vec::new();
+    // A client that sends much more than this has to read meanwhile.
+    for number in 0..1_000 {
+        if number >= 2 && frames.len() >= COALESCED {
+            break;
+        }
+        frames.extend(target.payloads.frame(8 + number % 9));
+    }
     Ok(target.connect()?.echo(&frames)?)
 }
 
 fn whole_then_part(target: &mut Target) -> Played {
-    let mut peer = target.connect()?;
     let (first, second) = (target.payloads.frame(40), target.payloads.frame(60));
+    target.wire().half_payload(&second).map_err(Stop::Skipped)?;
+    let mut peer = target.connect()?;
     let (half, rest) = second.split_at(second.len() / 2);
-    peer.send(&[&first, half].concat())?;
+    peer.send(&[&first[..], half].concat())?;
     peer.expect(&first)?;
     peer.send(rest)?;
     Ok(peer.expect(&second)?)
 }
 
 fn half_frame(target: &mut Target) -> Played {
-    let mut peer = target.connect()?;
     let frame = target.payloads.frame(100);
-    let (half, rest) = frame.split_at(54);
+    let (half, rest) = frame.split_at(target.wire().half_payload(&frame).map_err(Stop::Skipped)?);
+    let mut peer = target.connect()?;
     peer.send(half)?;
     peer.expect_nothing(QUIET)?;
     peer.send(rest)?;
@@ -199,13 +230,34 @@ fn half_frame(target: &mut Target) -> Played {
 fn binary_payload(target: &mut Target) -> Played {
     let all: Vec<u8> = (0..=u8::MAX).collect();
     let text = b"\r\n\r\n\0\0line\n\xff\xfe\xc3\x28\xed\xa0\x80";
-    let headers = [wire::header(0), wire::header(5), wire::header(u32::MAX)].concat();
-    let payload = [&all[..], text, &headers, b"\n"].concat();
-    Ok(target.connect()?.echo(&wire::frame(&payload))?)
+    let wire = target.wire();
+    let headers = [0, 5, u32::MAX].map(|len| wire.header(len.into()).unwrap_or_default()).concat();
+    let mut payload = [&all[..], text, &headers, b"\n"].concat();
+    wire.avoid(&mut payload);
+    payload.extend(beginnings(wire.delimiter()));
+    // As many frames as it takes.
+    let len = target.payload_len(payload.len());
+    let whole = payload.len().next_multiple_of(len);
+    let payload: Vec<u8> = payload.into_iter().cycle().take(whole).collect();
+    let frames: Vec<u8> = payload.chunks(len).flat_map(|payload| wire.frame(payload)).collect();
+    Ok(target.connect()?.echo(&frames)?)
+}
+
+/// A delimiter that is broken off after each of its bytes, and the beginning of one right before the next.
+fn beginnings(delimiter: &[u8]) -> Vec<u8> {
+    let Some((last, begun)) = delimiter.split_last() else { return Vec::new() };
+    let other = (0..=u8::MAX).find(|byte| !delimiter.contains(byte)).unwrap_or_default();
+    let mut payload: Vec<u8> = (0..=begun.len()).flat_map(|len| [&begun[..len], &[other]].concat()).collect();
+    // Of a delimiter of equal bytes, it would be the end.
+    payload.extend(begun.iter().take(1).filter(|first| *first != last || begun.iter().any(|byte| byte != last)));
+    payload
 }
 
 fn large_frame(target: &mut Target) -> Played {
-    let len = LARGE.min(target.max_payload as usize);
+    if target.wire().shape() == Shape::Raw {
+        return Err(Stop::Skipped("with raw, no frame is larger than a read".into()));
+    }
+    let len = target.payload_len(LARGE);
     // Before it connects: a server may have a deadline for a client that is silent.
     let (large, small) = (target.payloads.frame(len), target.payloads.frame(20.min(len)));
     let mut peer = target.connect_narrow()?;
@@ -218,7 +270,7 @@ fn large_frame(target: &mut Target) -> Played {
 
 fn fin_after_frames(target: &mut Target) -> Played {
     let mut peer = target.connect()?;
-    let frames = target.payloads.frames(3 * 24, 20);
+    let frames = [20; 3].map(|len| target.payloads.frame(len)).concat();
     peer.echo(&frames)?;
     peer.finish_sending();
     Ok(peer.expect_end(End::Fin, target.patience.usual())?)
@@ -232,5 +284,34 @@ const APART: Duration = Duration::from_millis(4);
 const PAUSE: Duration = Duration::from_millis(30);
 /// How long nothing may come.
 const QUIET: Duration = Duration::from_millis(250);
+/// How many bytes at each end of a frame are sent one by one, which takes less time than a server gives a frame.
+const ENDS: usize = 16;
+/// How far from the ends of frames and headers a stream is cut.
+const CLOSE: usize = 10;
+/// What the buffers of sockets hold in any case.
+const COALESCED: usize = 32 << 10;
 /// More than the buffers of a socket hold: 4 MiB to send and 6 MiB to receive at most by default (tcp(7)).
 const LARGE: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginnings_hold_no_whole_delimiter() {
+        for delimiter in [&b"\n"[..], b"\r\n", b"\r\n\r\n", b"zz", b"aba", b"abab"] {
+            let frame = [&beginnings(delimiter), delimiter].concat();
+            let found = frame.windows(delimiter.len()).position(|at| at == delimiter);
+            assert_eq!(found, Some(frame.len() - delimiter.len()), "{delimiter:?}");
+        }
+        assert_eq!(beginnings(b"\r\n"), b"\0\r\0\r");
+        assert_eq!(beginnings(b""), b"");
+    }
+
+    #[test]
+    fn bytes_of_a_long_frame_are_one_by_one_at_its_ends() {
+        let lens = |len: usize| bytes_of(&vec![7; len]).map(<[u8]>::len).filter(|len| *len > 0).collect::<Vec<_>>();
+        assert_eq!((lens(16), lens(3)), (vec![1; 16], vec![1; 3]));
+        assert_eq!(lens(200), [&[1; 16][..], &[168], &[1; 16]].concat());
+    }
+}

@@ -11,7 +11,6 @@ use crate::check::finding::{Finding, bytes};
 use crate::check::peer::{End, Peer};
 use crate::check::process::Memory;
 use crate::check::target::{Played, Stop, Target, growth, read};
-use crate::check::wire::{self, HEADER_LEN};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -73,37 +72,84 @@ pub(crate) const FOUR_GIB: Case = Case {
 };
 
 fn length_over_limit(target: &mut Target) -> Played {
-    let Some(over) = target.max_payload.checked_add(1) else {
-        return Err(Stop::Skipped("--max-payload is the most that a header can announce: no length is over it".into()));
+    let (wire, max) = (target.wire(), target.max_payload);
+    let most = most_announced(target);
+    let header = match (wire.header(u64::from(max) + 1), most) {
+        (Some(header), _) => header,
+        (None, None) if !wire.delimiter().is_empty() => return endless_payload(target),
+        (None, Some(most)) if most != u64::from(max) => {
+            let reason = format!(
+                "a header of {wire} announces {most} bytes at most, and --max-payload is {max}: no length is over it"
+            );
+            return Err(Stop::Skipped(reason));
+        }
+        (None, Some(_)) => {
+            let reason = "--max-payload is the most that a header can announce: no length is over it";
+            return Err(Stop::Skipped(reason.into()));
+        }
+        (None, None) => return Err(announces_none(target)),
     };
     let mut peer = target.connect()?;
-    peer.send(&wire::header(over))?;
+    peer.send(&header)?;
+    Ok(peer.expect_end(End::Any, target.patience.usual())?)
+}
+
+/// The longest payload that a header can announce, in bytes, if there are headers.
+fn most_announced(target: &Target) -> Option<u64> {
+    let (shortest, longest) = target.wire().payload_lens().into_inner();
+    target.wire().header(shortest).map(|_| longest)
+}
+
+fn announces_none(target: &Target) -> Stop {
+    Stop::Skipped(format!("a frame of {} announces no length", target.wire()))
+}
+
+/// More than the longest payload, and no delimiter.
+fn endless_payload(target: &mut Target) -> Played {
+    let max = target.max_payload as usize;
+    if max > ENDLESS_MAX {
+        let reason = format!("--max-payload is {}, and {} at most are sent for this", bytes(max), bytes(ENDLESS_MAX));
+        return Err(Stop::Skipped(reason));
+    }
+    // A limit may be one for the frame, with its delimiter, and a carriage return before that.
+    let payload = target.payloads.payload(max + DELIMITED_MORE);
+    let mut peer = target.connect()?;
+    // It may be closed before all of it was sent.
+    let _ = peer.send(&payload);
     Ok(peer.expect_end(End::Any, target.patience.usual())?)
 }
 
 fn announced_memory(target: &mut Target) -> Played {
-    let len = target.max_payload.min(16 << 20);
-    let allowed = ANNOUNCERS as u64 * u64::from(len) / 4;
+    let most = most_announced(target).ok_or_else(|| announces_none(target))?;
+    let len = u64::from(target.max_payload).min(16 << 20);
+    let allowed = ANNOUNCERS as u64 * len.min(most) / 4;
     if allowed < NOISE {
-        let reason = format!("with --max-payload {len} there is too little to announce to be told from other memory");
+        let flag = if most < len { format!("--framing {}", target.wire()) } else { format!("--max-payload {len}") };
+        let reason = format!("with {flag} there is too little to announce to be told from other memory");
         return Err(Stop::Skipped(reason));
     }
     target.process()?;
     let mut peers = target.connect_crowd(ANNOUNCERS)?;
-    announce(target, &mut peers, len, allowed)
+    announce(target, &mut peers, len.min(most), allowed)
 }
 
 fn four_gib(target: &mut Target) -> Played {
+    let most = most_announced(target).ok_or_else(|| announces_none(target))?;
+    let len = most.min(u32::MAX.into());
+    if len < FOUR_GIB_ALLOWED {
+        return Err(Stop::Skipped(format!("a header of {} announces {most} bytes at most", target.wire())));
+    }
     let mut peers = target.connect_crowd(8)?;
-    announce(target, &mut peers, u32::MAX, 1 << 30)
+    announce(target, &mut peers, len, FOUR_GIB_ALLOWED)
 }
 
 /// Announces `len` bytes on each connection, and sends one.
-fn announce(target: &Target, peers: &mut [Peer], len: u32, allowed: u64) -> Played {
+fn announce(target: &Target, peers: &mut [Peer], len: u64, allowed: u64) -> Played {
+    let header = target.wire().header(len).unwrap_or_default();
     let before = target.process.map(|process| read(process.memory())).transpose()?;
     for peer in &mut *peers {
         // A server that refuses at the header may have ended the connection already.
-        let _ = peer.send(&wire::header(len)).and_then(|()| peer.send(b"x"));
+        let _ = peer.send(&header).and_then(|()| peer.send(b"x"));
     }
     // A server that was not let run yet has allocated nothing. One that serves a later client has been.
     let served = target.connect_served();
@@ -130,12 +176,12 @@ fn mebibytes(bytes: u64) -> String {
 
 fn never_reads_memory(target: &mut Target) -> Played {
     let mut deaf = target.connect_narrow()?;
-    let frame = target.payloads.frame(target.long_payload_len());
-    let mut taken = deaf.fill(&frame, TAKEN_MAX).unwrap_or(0);
+    let frames = target.long_frames();
+    let mut taken = deaf.fill(&frames, TAKEN_MAX).unwrap_or(0);
     // A server that was not let run meanwhile has taken nothing. One that serves another client has been; if it serves none,
     // `never-reads-beside` fails.
     let _ = target.connect_served();
-    taken += deaf.fill(&frame, TAKEN_MAX.saturating_sub(taken)).unwrap_or(0);
+    taken += deaf.fill(&frames, TAKEN_MAX.saturating_sub(taken)).unwrap_or(0);
     if taken >= TAKEN_MAX {
         let expected = format!("less than {} are taken: sockets hold about 16 MiB", bytes(TAKEN_MAX as usize));
         return Err(
@@ -149,9 +195,11 @@ fn flood_beside(target: &mut Target) -> Played {
     let mut bystander = target.connect_served()?;
     let flood = target.connect()?;
     let (writer, reader, end) = (flood.cloned()?, flood.cloned()?, flood.cloned()?);
+    let empty = target.payloads.clone().frame(0);
+    let empty = empty.repeat(FLOOD_LEN.div_ceil(empty.len()));
     let is_over = AtomicBool::new(false);
     let served = thread::scope(|scope| {
-        scope.spawn(move || write_empty_frames(writer));
+        scope.spawn(|| write_forever(writer, &empty));
         scope.spawn(|| discard(reader, &is_over));
         thread::sleep(SETTLING);
         let served = (0..BYSTANDER_FRAMES).try_for_each(|_| {
@@ -170,10 +218,9 @@ fn flood_beside(target: &mut Target) -> Played {
     Ok(())
 }
 
-/// Sends empty frames until the connection ends.
-fn write_empty_frames(mut stream: TcpStream) {
-    let frames = [0; 16_384 * HEADER_LEN];
-    while stream.write_all(&frames).is_ok() {}
+/// Sends frames until the connection ends.
+fn write_forever(mut stream: TcpStream, frames: &[u8]) {
+    while stream.write_all(frames).is_ok() {}
 }
 
 /// Reads until the connection ends, or `is_over`: what a server sends on is read behind a shutdown as well.
@@ -189,7 +236,7 @@ fn idle_memory(target: &mut Target) -> Played {
     let mut idle = Vec::new();
     for _ in 0..IDLE {
         let mut peer = target.connect()?;
-        peer.echo(&target.payloads.frame((16 << 10).min(target.max_payload as usize)))?;
+        peer.echo(&target.payloads.frame(target.payload_len(16 << 10)))?;
         idle.push(peer);
     }
     let each = growth(before, read(process.memory())?).resident / IDLE;
@@ -208,6 +255,14 @@ const SETTLING: Duration = Duration::from_millis(200);
 const ANNOUNCERS: usize = 64;
 /// Growth that says nothing: an allocator's, or a runtime's.
 const NOISE: u64 = 32 << 20;
+/// How much a server may grow when 4 GiB are announced.
+const FOUR_GIB_ALLOWED: u64 = 1 << 30;
+/// More is not sent to find out that there is a limit.
+const ENDLESS_MAX: usize = 64 << 20;
+/// More than a delimiter, and what may be stripped with it.
+const DELIMITED_MORE: usize = 8;
+/// How much a flood sends in one write.
+const FLOOD_LEN: usize = 64 << 10;
 const TAKEN_MAX: u64 = 64 << 20;
 const BYSTANDER_FRAMES: usize = 20;
 /// Longer than a flood is likely to pause.

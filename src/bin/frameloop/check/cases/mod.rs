@@ -6,13 +6,20 @@ mod ends;
 mod exhaustion;
 mod framing;
 mod limits;
+mod wording;
 
 use crate::check::case::Case;
+use crate::check::wire::Wire;
 
 /// All cases.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
     let parts = [framing::CASES, ends::CASES, beside::CASES, crowd::CASES, limits::CASES, exhaustion::CASES];
     parts.into_iter().flatten()
+}
+
+/// All cases, in the words of a framing.
+pub(crate) fn of(wire: &Wire) -> impl Iterator<Item = Case> {
+    all().map(|case| wording::of(*case, wire))
 }
 
 #[cfg(test)]
