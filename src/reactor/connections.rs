@@ -15,8 +15,7 @@ use crate::id::{ConnId, ListenerId, TimerId};
 use crate::info::{ConnectionInfo, Seen};
 use crate::reach::{Broadcast, Command, End, Reach, count};
 use crate::reactor::deadlines::{Kind, Kinds};
-use crate::reactor::inspect::Own;
-use crate::reactor::slots::{Origin, OtherSlots, Slot, Slots};
+use crate::reactor::slots::{Origin, OtherSlots, Own, Slot, Slots};
 use crate::reactor::work::Work;
 
 /// The connections by slot, and their pending work.

@@ -8,16 +8,7 @@ use crate::id::ConnId;
 use crate::info::{ConnectionInfo, Seen};
 use crate::reactor::connections::{Open, Others};
 use crate::reactor::reclaim::duration_of_ticks;
-use crate::reactor::slots::Origin;
-
-/// What the slot of a connection has of it, besides its content.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Own {
-    pub(crate) id: ConnId,
-    pub(crate) origin: Origin,
-    /// The tick of the last byte.
-    pub(crate) active_at: u32,
-}
+use crate::reactor::slots::{Origin, Own};
 
 impl<S: Transport, T> Others<'_, S, T> {
     /// Describes a connection. `own` is what the callback sees of its own, which is borrowed from its slot.

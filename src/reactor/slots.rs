@@ -48,6 +48,15 @@ pub(crate) enum Origin {
     Dialed,
 }
 
+/// What a slot has of its connection, besides the content.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own {
+    pub(crate) id: ConnId,
+    pub(crate) origin: Origin,
+    /// The tick of the last byte.
+    pub(crate) active_at: u32,
+}
+
 /// The fields that change when a slot is taken. They are apart from the list, so that slots can be taken while one is borrowed.
 #[derive(Debug)]
 struct Growth<P> {
