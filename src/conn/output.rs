@@ -30,7 +30,7 @@ pub(crate) struct Output {
     /// Since when output is pending and none of it was sent.
     stalled_since: Option<Instant>,
     /// A reply of which the handler has queued a part.
-    unfinished: Option<UnfinishedReply>,
+    unfinished: Option<Box<UnfinishedReply>>,
 }
 
 /// A reply whose payload comes in parts.
@@ -157,29 +157,28 @@ impl Output {
 
     /// Begins a reply whose payload, of at least a byte, comes in parts.
     pub(crate) fn begin_reply(&mut self, enclosure: Enclosure, payload_len: usize) {
-        self.unfinished = Some(UnfinishedReply { missing: payload_len, enclosure, has_head: false });
+        self.unfinished = Some(Box::new(UnfinishedReply { missing: payload_len, enclosure, has_head: false }));
     }
 
     /// Copies a part of the payload of the unfinished reply to the end. The pool has [room](Self::room_needed) for it and for what is
     /// around it.
     pub(crate) fn append_part(&mut self, part: &[u8], high: usize, pool: &mut ChunkPool) {
         let Some(mut reply) = self.unfinished.take() else { return };
-        let around = reply.enclosure;
         if !reply.has_head {
-            self.append_before(part.len(), around.head(), high, pool);
+            self.append_before(part.len(), reply.enclosure.head(), high, pool);
         }
         self.append(part, high, pool);
-        reply = UnfinishedReply { missing: reply.missing - part.len(), enclosure: around, has_head: true };
-        if reply.missing > 0 {
-            self.unfinished = Some(reply);
+        (reply.has_head, reply.missing) = (true, reply.missing - part.len());
+        if reply.missing == 0 {
+            self.append(reply.enclosure.tail(), high, pool);
         } else {
-            self.append(around.tail(), high, pool);
+            self.unfinished = Some(reply);
         }
     }
 
     /// How many bytes of the payload of the unfinished reply are missing.
     pub(crate) fn unfinished(&self) -> Option<usize> {
-        self.unfinished.map(|reply| reply.missing)
+        self.unfinished.as_ref().map(|reply| reply.missing)
     }
 
     /// Copies a few bytes to the end, without a new chunk. The caller counts them.

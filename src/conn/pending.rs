@@ -17,7 +17,7 @@ use crate::error::CloseReason;
 pub(crate) struct Input {
     pending: Pending,
     /// A frame of which parts were delivered. What is pending belongs to it.
-    parted: Option<PartedFrame>,
+    parted: Option<Box<PartedFrame>>,
     /// The next turn has a whole frame to deliver, a large one to begin, or a header to refuse.
     has_frames: bool,
     clock: FrameClock,
@@ -42,12 +42,12 @@ impl Input {
 
     /// The frame of which parts were delivered.
     pub(crate) fn parted(&self) -> Option<&PartedFrame> {
-        self.parted.as_ref()
+        self.parted.as_deref()
     }
 
     pub(crate) fn begin_parts(&mut self, frame: PartedFrame) {
         debug_assert!(self.is_empty());
-        self.parted = Some(frame);
+        self.parted = Some(Box::new(frame));
     }
 
     /// Notes that a part is delivered. Returns its offset, and the length of the whole payload if that is known.

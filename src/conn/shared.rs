@@ -37,8 +37,8 @@ pub(crate) struct Delivering {
     pub(crate) capacity: usize,
 }
 
-/// How many free buffers are kept; each takes less than 320 bytes.
-const FREE_MAX: usize = CHUNK_LEN / 320;
+/// How many free buffers are kept; each takes less than 300 bytes.
+const FREE_MAX: usize = CHUNK_LEN / 300;
 
 impl Shared {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
