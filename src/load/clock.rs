@@ -24,6 +24,12 @@ impl Clock {
         nanos(self.epoch.elapsed())
     }
 
+    /// When it was started, in nanoseconds since 1970 (UTC).
+    pub(crate) fn since_1970(&self) -> u64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        nanos(now).saturating_sub(self.now())
+    }
+
     /// The instant that is `nanos` after the start.
     pub(crate) fn instant(&self, nanos: u64) -> Instant {
         self.epoch + Duration::from_nanos(nanos)

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::address::{Address, Dial, PeerAddr};
 use crate::load::plan::Plan;
 use crate::load::sources::Sources;
+use crate::wire::Framing;
 
 /// The target's addresses and the sources of a run; each thread has its own copy.
 #[derive(Debug, Clone)]
@@ -17,6 +18,7 @@ pub(crate) struct Destination {
     /// All addresses of the target's name, if it has several.
     addrs: Vec<SocketAddr>,
     sources: SourceChoice,
+    framing: Framing,
 }
 
 #[derive(Debug, Clone)]
@@ -54,7 +56,7 @@ impl Destination {
             }
             Address::Tcp(_) => SourceChoice::Kernel,
         };
-        Self { to: to.clone(), addrs, sources }
+        Self { to: to.clone(), addrs, sources, framing: plan.reply_framing() }
     }
 
     /// How the `nth` connection of the run is dialed. With churn and after failures there are more dials than links.
@@ -63,6 +65,8 @@ impl Destination {
             [] => Dial::to(self.to.clone()),
             addrs => Dial::any_of(addrs.to_vec()),
         };
+        // Options take memory for each dial.
+        let dial = if self.framing == Framing::default() { dial } else { dial.framing(self.framing) };
         match self.source(nth) {
             Some(ip) => dial.bind(ip),
             None => dial,

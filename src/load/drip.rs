@@ -13,7 +13,7 @@ use std::{io, thread};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::address::{Address, Dial, connect_unix};
-use crate::wire::encode_header;
+use crate::wire::Framing;
 
 /// Connections that drip until this is dropped.
 #[derive(Debug)]
@@ -32,10 +32,10 @@ struct Shared {
 }
 
 impl Drips {
-    pub(crate) fn start(dials: Vec<Dial>, timeout: Duration) -> io::Result<Self> {
+    pub(crate) fn start(dials: Vec<Dial>, framing: Framing, timeout: Duration) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
-        let thread = Builder::new().name("drip".into()).spawn(move || drip(&dials, timeout, &theirs))?;
+        let thread = Builder::new().name("drip".into()).spawn(move || drip(&dials, framing, timeout, &theirs))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -61,7 +61,7 @@ impl Drop for Drips {
     }
 }
 
-fn drip(dials: &[Dial], timeout: Duration, shared: &Shared) {
+fn drip(dials: &[Dial], framing: Framing, timeout: Duration, shared: &Shared) {
     let mut drips = Vec::new();
     for dial in dials {
         if shared.is_over.load(Ordering::Acquire) {
@@ -75,10 +75,11 @@ fn drip(dials: &[Dial], timeout: Duration, shared: &Shared) {
     }
     shared.is_settled.store(true, Ordering::Release);
 
-    let header = encode_header(PAYLOAD_LEN);
+    let filler = filler_of(framing);
+    let head = head_of(framing, filler);
     let mut at = 0;
     while !shared.is_over.load(Ordering::Acquire) {
-        let byte = header.get(at).copied().unwrap_or(0x55);
+        let byte = head.get(at).copied().unwrap_or(filler);
         drips.retain(|drip| {
             let is_alive = send(drip, byte);
             shared.ended.fetch_add(u64::from(!is_alive), Ordering::Relaxed);
@@ -90,7 +91,22 @@ fn drip(dials: &[Dial], timeout: Duration, shared: &Shared) {
 }
 
 /// At a byte per second it takes 17 hours; within the limit of most servers.
-const PAYLOAD_LEN: u32 = 60_000;
+const PAYLOAD_LEN: usize = 60_000;
+
+/// A byte that is in no delimiter of the framing.
+fn filler_of(framing: Framing) -> u8 {
+    let is_free = |byte: &u8| !matches!(framing, Framing::Delimiter(delimiter) if delimiter.bytes().contains(byte));
+    (b'U'..=b'Z').find(is_free).unwrap_or(b'U')
+}
+
+/// The header of a long frame, as long as its length field permits.
+fn head_of(framing: Framing, filler: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let len = PAYLOAD_LEN.min(usize::try_from(*framing.payload_lens().end()).unwrap_or(PAYLOAD_LEN));
+    let is_written = framing.write_whole(&vec![filler; len], &mut frame).is_ok();
+    frame.truncate(if is_written { frame.len() - len.min(frame.len()) } else { 0 });
+    frame
+}
 
 /// Connects to the first address of `dial` that accepts.
 fn connect(dial: &Dial, timeout: Duration) -> io::Result<Socket> {

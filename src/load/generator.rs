@@ -10,16 +10,16 @@ use crate::id::{ConnId, SourceId, TimerId};
 use crate::load::clock::{Arrivals, Clock};
 use crate::load::destination::Destination;
 use crate::load::dialer::{Dialer, Dialing};
+use crate::load::fault::Fault;
 use crate::load::link::Stamp;
-use crate::load::links::Links;
+use crate::load::links::{Links, Received};
 use crate::load::outcome::Cohort;
 use crate::load::pacer::{Pacer, Schedule};
-use crate::load::payload::Payloads;
 use crate::load::phase::{EndCause, INTERVAL, Phase, Step};
 use crate::load::plan::Plan;
 use crate::load::report::{Report, Reporter};
+use crate::load::request::Requests;
 use crate::net::Readiness;
-use crate::wire::HEADER_LEN;
 
 /// The parameters of a thread's generator.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Seed {
     pub(crate) plan: Arc<Plan>,
     pub(crate) destination: Destination,
     pub(crate) clock: Clock,
-    pub(crate) payloads: Arc<Payloads>,
+    pub(crate) requests: Arc<Requests>,
     pub(crate) thread: usize,
     pub(crate) reports: Sender<(usize, Report)>,
 }
@@ -58,8 +58,8 @@ pub(crate) struct Generator {
 
 impl Generator {
     pub(crate) fn new(seed: Seed) -> std::io::Result<Self> {
-        let Seed { plan, destination, clock, payloads, thread, reports } = seed;
-        let links = Links::new(&plan, thread, payloads);
+        let Seed { plan, destination, clock, requests, thread, reports } = seed;
+        let links = Links::new(&plan, thread, requests);
         Ok(Self {
             dialer: Dialer::new(&plan, thread, links.len(), destination, clock.now()),
             phase: Phase::new(&plan, thread),
@@ -103,16 +103,45 @@ impl Generator {
             }
             None => self.fill_links(cx),
         }
+        self.end_if_all_sent(cx);
+    }
+
+    /// Ends the load if frames are only sent, and all are that were asked for.
+    fn end_if_all_sent(&mut self, cx: &mut Context<'_>) {
+        if self.plan.replies == 0 && self.phase.has_enough() {
+            self.end_if_done(cx, self.clock.now());
+        }
     }
 
     /// Sends as many frames on each active link as may be in flight: the closed loop.
     fn fill_links(&mut self, cx: &mut Context<'_>) {
         for index in self.links.active() {
             let Some(id) = self.links.connection(index) else { continue };
+            if self.plan.replies == 0 {
+                self.flood(index, |payload| cx.send(id, payload));
+                continue;
+            }
             for _ in 0..self.plan.depth {
                 self.send_now(index, |payload| cx.send(id, payload));
             }
         }
+    }
+
+    /// Sends frames that await no response, until their connection accepts no more: the closed loop without responses.
+    fn flood(&mut self, index: usize, mut send: impl FnMut(&[u8]) -> Result<(), SendError>) {
+        while self.phase.may_send(0) {
+            let now = self.clock.now();
+            // Nothing shows how long it takes.
+            let stamp = Stamp::sent_at(now);
+            let Some(frame_len) = self.links.send_only(index, stamp, &mut send) else { return };
+            self.count_sent(stamp, frame_len, now);
+        }
+    }
+
+    /// Counts a frame that awaits no response.
+    fn count_sent(&mut self, stamp: Stamp, frame_len: usize, now: u64) {
+        let timing = self.phase.on_answer(stamp.due, now);
+        self.report.on_answer(frame_len, stamp.without_sent(), now, timing, &self.phase);
     }
 
     /// Sends a link's next frame, if one may be sent: the closed loop.
@@ -171,7 +200,8 @@ impl Generator {
         if let Some(cause) = self.phase.end_run(is_awaiting, now) {
             self.charge_unanswered();
             self.report.report_end(cause, &self.phase, &self.links, &self.dialer, &self.pacer);
-            cx.stop();
+            // What was counted as sent is still sent.
+            if self.plan.replies == 0 { cx.drain() } else { cx.stop() }
         }
     }
 
@@ -202,17 +232,25 @@ impl Generator {
     }
 }
 
-impl Handler for Generator {
-    /// The index of the link.
-    type State = u32;
-    type Message = Command;
+/// A connection of the generator.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Session {
+    /// The index of the link, once the connection is established.
+    link: u32,
+    /// Responses that must come before that.
+    greetings: u32,
+}
 
-    fn on_open(&mut self, conn: &mut Connection<'_>) -> u32 {
+const NO_LINK: u32 = u32::MAX;
+
+impl Generator {
+    /// A connection is open, and has had its responses to the first frames: it becomes its link.
+    fn establish(&mut self, conn: &mut Connection<'_>) -> Session {
         let now = self.clock.now();
         let Some(Dialing { link, since }) = self.dialer.on_open(conn.id(), conn.peer_addr()) else {
             // There are no listeners, and only the dialer dials.
             conn.abort();
-            return u32::MAX;
+            return Session { link: NO_LINK, greetings: 0 };
         };
         let index = link as usize;
         self.report.on_open(since, now, self.phase.has_measured(now));
@@ -220,7 +258,7 @@ impl Handler for Generator {
             Cohort::Active if self.plan.churn => self.send_now(index, |payload| conn.reply(payload)),
             Cohort::Deaf => {
                 conn.pause();
-                self.links.send_more(index, &self.clock, |payload| conn.reply(payload));
+                self.send_more(index, conn);
             }
             Cohort::Active | Cohort::Idle | Cohort::Drip => {}
         }
@@ -229,24 +267,106 @@ impl Handler for Generator {
             // With churn, this connection was awaited.
             self.end_if_done(&mut conn.cx(), self.clock.now());
         }
-        link
+        Session { link, greetings: 0 }
+    }
+
+    /// Sends what waits on a link.
+    fn send_more(&mut self, index: usize, conn: &mut Connection<'_>) {
+        if self.plan.replies == 0 && !self.phase.is_open_loop() && self.links.active().contains(&index) {
+            self.flood(index, |payload| conn.reply(payload));
+            return self.end_if_all_sent(&mut conn.cx());
+        }
+        let mut sent = Vec::new();
+        self.links.send_more(index, &self.clock, |payload| conn.reply(payload), |stamp, len| sent.push((stamp, len)));
+        sent.into_iter().for_each(|(stamp, len)| self.count_sent(stamp, len, stamp.sent));
+        self.end_if_all_sent(&mut conn.cx());
+    }
+
+    /// A connection has closed before it had its responses to the first frames.
+    fn on_unestablished(&mut self, cx: &mut Context<'_>, id: ConnId) {
+        let Some(link) = self.dialer.on_failed(id) else { return };
+        if self.phase.is_ending() && !self.plan.churn {
+            return;
+        }
+        self.report.on_unestablished();
+        if self.phase.is_ending() {
+            return self.end_if_done(cx, self.clock.now());
+        }
+        if self.plan.churn && self.phase.is_loading() {
+            self.dialer.retry(link, &self.clock, cx);
+        }
+        self.continue_dialing(cx);
+    }
+
+    /// A response was wrong. Returns whether the connection is aborted for it.
+    fn on_fault(&mut self, conn: &mut Connection<'_>, fault: Option<Fault>) -> bool {
+        let Some(fault) = fault else { return false };
+        self.report.on_fault(fault);
+        let is_final = self.links.is_fault_final();
+        if is_final {
+            // The frames behind it cannot be matched to requests.
+            conn.abort();
+        }
+        is_final
+    }
+}
+
+impl Handler for Generator {
+    type State = Session;
+    type Message = Command;
+
+    fn on_open(&mut self, conn: &mut Connection<'_>) -> Session {
+        if self.plan.hello.is_empty() {
+            return self.establish(conn);
+        }
+        // Until it is established, the idle timeout is that of a dial.
+        let limits = conn.limits().idle_timeout(Some(self.plan.connect_timeout));
+        if conn.set_limits(limits).is_err() {
+            conn.abort();
+        }
+        for payload in &self.plan.hello {
+            if conn.reply(payload).is_err() {
+                conn.abort();
+            }
+        }
+        Session { link: NO_LINK, greetings: self.plan.hello.len() as u32 }
     }
 
     #[inline]
-    fn on_frame(&mut self, conn: &mut Connection<'_>, link: &mut u32, frame: Frame<'_>) {
-        let now = self.arrivals.time(conn);
-        let index = *link as usize;
-        let stamp = match self.links.receive(index, &frame) {
-            Ok(stamp) => stamp,
-            Err(fault) => {
-                self.report.on_fault(fault);
-                // The frames behind it cannot be matched to requests.
-                return conn.abort();
+    fn on_frame(&mut self, conn: &mut Connection<'_>, session: &mut Session, frame: Frame<'_>) {
+        if session.greetings > 0 {
+            session.greetings -= 1;
+            if session.greetings == 0 && conn.set_limits(conn.limits().idle_timeout(None)).is_ok() {
+                *session = self.establish(conn);
             }
-        };
-        self.pacer.on_answer();
-        let timing = self.phase.on_answer(stamp.due, now);
-        self.report.on_answer(HEADER_LEN + frame.payload_len(), stamp, now, timing, &self.phase);
+            return;
+        }
+        let index = session.link as usize;
+        let now = self.arrivals.time(conn);
+        match self.links.receive(index, &frame) {
+            Received::Answer(stamp) => {
+                self.pacer.on_answer();
+                let timing = self.phase.on_answer(stamp.due, now);
+                self.report.on_answer(frame.frame_len(), stamp, now, timing, &self.phase);
+            }
+            Received::Part(fault) => {
+                self.on_fault(conn, fault);
+                return;
+            }
+            Received::Wrong(stamp, fault) => {
+                if self.on_fault(conn, fault) {
+                    return;
+                }
+                // Of the frames that were asked for, it is one.
+                let _ = self.phase.on_answer(stamp.due, now);
+            }
+            // Frames are only sent, whatever the server says.
+            Received::Unasked(_) if self.plan.replies == 0 => return,
+            Received::Unasked(fault) => {
+                self.on_fault(conn, Some(fault));
+                return;
+            }
+        }
         if self.plan.churn {
             conn.close();
         } else if !self.phase.is_open_loop() && self.phase.may_send(self.links.in_flight()) {
@@ -257,15 +377,21 @@ impl Handler for Generator {
         }
     }
 
-    fn on_wake(&mut self, conn: &mut Connection<'_>, link: &mut u32) {
-        self.links.send_more(*link as usize, &self.clock, |payload| conn.reply(payload));
+    fn on_wake(&mut self, conn: &mut Connection<'_>, session: &mut Session) {
+        self.send_more(session.link as usize, conn);
     }
 
-    fn on_writable(&mut self, conn: &mut Connection<'_>, link: &mut u32) {
-        self.on_wake(conn, link);
+    fn on_writable(&mut self, conn: &mut Connection<'_>, session: &mut Session) {
+        if session.link != NO_LINK {
+            self.on_wake(conn, session);
+        }
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, link: u32, reason: &CloseReason) {
+    fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, session: Session, reason: &CloseReason) {
+        if session.greetings > 0 {
+            return self.on_unestablished(cx, id);
+        }
+        let Session { link, .. } = session;
         let index = link as usize;
         let Some((cohort, has_answers)) = self.links.on_close(index) else { return };
         let is_active = cohort == Cohort::Active;

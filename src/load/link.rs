@@ -27,6 +27,11 @@ impl Stamp {
         Self { due, sent: NOT_SENT }
     }
 
+    /// The stamp of a frame of which only the time is known when it was due.
+    pub(crate) fn without_sent(self) -> Self {
+        Self::waiting(self.due)
+    }
+
     /// When the frame was sent, unless it waits.
     #[inline]
     pub(crate) fn sent(self) -> Option<u64> {
@@ -44,6 +49,9 @@ pub(crate) struct Link {
     pub(crate) sent: u32,
     /// Frames answered on the current connection.
     pub(crate) answered: u32,
+    /// Responses to the frame that is answered next, and whether one of them was wrong.
+    pub(crate) replies: u16,
+    pub(crate) has_fault: bool,
     /// The stamp of the frame that is answered next. The others are in `more`, because most links have one frame in flight.
     first: Stamp,
     /// When the first frame was due that the connection has not taken yet, or `NONE_DUE`.
@@ -75,6 +83,8 @@ impl Link {
             state: LinkState::New,
             sent: 0,
             answered: 0,
+            replies: 0,
+            has_fault: false,
             first: Stamp::default(),
             first_due: NONE_DUE,
             more: None,
@@ -96,6 +106,12 @@ impl Link {
         self.sent += 1;
     }
 
+    /// When the frame that is answered next was passed to the connection, if one is in flight.
+    #[inline]
+    pub(crate) fn oldest_sent(&self) -> u64 {
+        self.first.sent
+    }
+
     /// Notes the response to the oldest frame in flight, and returns its stamp; `None` if none is in flight.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Stamp> {
@@ -107,6 +123,7 @@ impl Link {
             self.first = next;
         }
         self.answered += 1;
+        (self.replies, self.has_fault) = (0, false);
         Some(stamp)
     }
 

@@ -6,16 +6,21 @@ use crate::conn::frame::Frame;
 use crate::error::SendError;
 use crate::id::ConnId;
 use crate::load::clock::Clock;
+use crate::load::fault::{Excerpt, Fault, FaultKind};
 use crate::load::link::{Link, LinkState, Stamp};
-use crate::load::outcome::{Cohort, Fault, FaultKind};
-use crate::load::payload::Payloads;
+use crate::load::outcome::Cohort;
 use crate::load::plan::Plan;
+use crate::load::request::Requests;
 
 #[derive(Debug)]
 pub(crate) struct Links {
     /// The active ones first.
     links: Vec<Link>,
-    payloads: Arc<Payloads>,
+    requests: Arc<Requests>,
+    /// Room for a request that is not stored.
+    scratch: Vec<u8>,
+    /// Responses to each request.
+    replies: u16,
     active: usize,
     active_open: usize,
     open: u64,
@@ -23,6 +28,27 @@ pub(crate) struct Links {
     in_flight: u64,
     /// The active link whose turn it is to send a frame that is due.
     next: usize,
+}
+
+/// A response, compared with the frame that it answers.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// More responses to the same frame follow.
+    Part(Option<Fault>),
+    /// It is correct, and so were the others to the same frame.
+    Answer(Stamp),
+    /// The frame is answered, and a response to it was wrong: this one, or one before.
+    Wrong(Stamp, Option<Fault>),
+    /// No frame is in flight.
+    Unasked(Fault),
+}
+
+impl Fault {
+    #[cold]
+    fn of(link: &Link, kind: FaultKind, response: &Frame<'_>) -> Self {
+        let excerpt = Excerpt::of(response.payload_chunks());
+        Self { connection: link.number, frame: link.answered, kind, excerpt }
+    }
 }
 
 /// Frames of an active link that will not be answered, and what its connection had done.
@@ -37,7 +63,7 @@ pub(crate) struct Unanswered {
 
 impl Links {
     /// The links of one thread.
-    pub(crate) fn new(plan: &Plan, thread: usize, payloads: Arc<Payloads>) -> Self {
+    pub(crate) fn new(plan: &Plan, thread: usize, requests: Arc<Requests>) -> Self {
         let cohorts = [(Cohort::Active, plan.connections), (Cohort::Idle, plan.idle), (Cohort::Deaf, plan.deaf)];
         let mut first = 0;
         let mut links = Vec::new();
@@ -47,7 +73,8 @@ impl Links {
             first += count;
         }
         let active = links.iter().filter(|link| link.cohort == Cohort::Active).count();
-        Self { links, payloads, active, active_open: 0, open: 0, in_flight: 0, next: 0 }
+        let replies = plan.replies;
+        Self { links, requests, scratch: Vec::new(), replies, active, active_open: 0, open: 0, in_flight: 0, next: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -94,6 +121,7 @@ impl Links {
     pub(crate) fn on_open(&mut self, index: usize, id: ConnId) -> Cohort {
         let link = &mut self.links[index];
         (link.state, link.sent, link.answered) = (LinkState::Open(id), 0, 0);
+        (link.replies, link.has_fault) = (0, false);
         self.open += 1;
         self.active_open += usize::from(link.cohort == Cohort::Active);
         link.cohort
@@ -109,21 +137,42 @@ impl Links {
         Some((link.cohort, link.answered > 0))
     }
 
-    /// Passes a link's next frame to `send`. Returns whether its connection took it.
+    /// Passes a link's next frame to `send`. Returns the length of the frame, in bytes, if its connection took it.
     #[inline]
     pub(crate) fn send(
         &mut self,
         index: usize,
         stamp: Stamp,
         send: impl FnOnce(&[u8]) -> Result<(), SendError>,
-    ) -> bool {
+    ) -> Option<usize> {
         let link = &mut self.links[index];
-        let is_taken = send(self.payloads.payload(link.number, link.sent)).is_ok();
-        if is_taken {
-            link.push(stamp);
-            self.in_flight += 1;
+        let place = self.requests.place(link.number, link.sent, stamp.sent);
+        let bytes = self.requests.bytes(place, &mut self.scratch);
+        let frame_len = self.requests.frame_len(bytes);
+        if send(bytes).is_err() {
+            return None;
         }
-        is_taken
+        link.push(stamp);
+        self.in_flight += 1;
+        Some(frame_len)
+    }
+
+    /// Sends a frame that awaits no response. Returns its length, in bytes, if its connection took it.
+    pub(crate) fn send_only(
+        &mut self,
+        index: usize,
+        stamp: Stamp,
+        send: impl FnOnce(&[u8]) -> Result<(), SendError>,
+    ) -> Option<usize> {
+        let frame_len = self.send(index, stamp, send)?;
+        self.expect_no_reply(index);
+        Some(frame_len)
+    }
+
+    /// Notes that the frame that was just sent awaits no response.
+    fn expect_no_reply(&mut self, index: usize) {
+        self.links[index].pop();
+        self.in_flight -= 1;
     }
 
     /// Lets the next active link that is open send a frame that is due. Returns its connection, which is to be woken, or
@@ -141,49 +190,71 @@ impl Links {
         None
     }
 
-    /// Sends the frames that wait on a link, and on one that never reads any number, until its connection accepts no more.
+    /// Sends the frames that wait on a link, of which those that await no response are passed to `taken` with their length; and on one that never reads any number, until its connection accepts no more.
     pub(crate) fn send_more(
         &mut self,
         index: usize,
         clock: &Clock,
         mut send: impl FnMut(&[u8]) -> Result<(), SendError>,
+        mut taken: impl FnMut(Stamp, usize),
     ) {
         if self.links[index].cohort == Cohort::Deaf {
             let link = &mut self.links[index];
-            while send(self.payloads.payload(link.number, link.sent)).is_ok() {
+            let sent = clock.now();
+            while send(self.requests.bytes(self.requests.place(link.number, link.sent, sent), &mut self.scratch))
+                .is_ok()
+            {
                 link.sent = link.sent.wrapping_add(1);
             }
         }
         while let Some(due) = self.links[index].first_waiting() {
-            if !self.send(index, Stamp { due, sent: clock.now() }, &mut send) {
-                return;
-            }
+            let stamp = Stamp { due, sent: clock.now() };
+            let Some(frame_len) = self.send(index, stamp, &mut send) else { return };
             self.links[index].pop_waiting();
             // It was counted when it began to wait.
             self.in_flight -= 1;
+            if self.replies == 0 {
+                self.expect_no_reply(index);
+                taken(stamp, frame_len);
+            }
         }
     }
 
     /// Compares a response with the oldest frame in flight, which it answers.
     #[inline]
-    pub(crate) fn receive(&mut self, index: usize, response: &Frame<'_>) -> Result<Stamp, Fault> {
+    pub(crate) fn receive(&mut self, index: usize, response: &Frame<'_>) -> Received {
         let link = &mut self.links[index];
-        let (connection, frame) = (link.number, link.answered);
-        let checked = self.payloads.check(connection, frame, response);
-        let answered = link.pop();
-        self.in_flight -= u64::from(answered.is_some());
-        match (checked, answered) {
-            (Ok(()), Some(stamp)) => Ok(stamp),
-            (Ok(()), None) => Err(Fault { connection, frame, kind: FaultKind::Unasked }),
-            (Err(kind), _) => Err(Fault { connection, frame, kind }),
+        if link.in_flight() == 0 {
+            return Received::Unasked(Fault::of(link, FaultKind::Unasked, response));
         }
+        let place = self.requests.place(link.number, link.answered, link.oldest_sent());
+        let fault = match self.requests.check(place, response, &mut self.scratch) {
+            Ok(()) => None,
+            Err(kind) => Some(Fault::of(link, kind, response)),
+        };
+        link.replies += 1;
+        link.has_fault |= fault.is_some();
+        let is_over = link.replies >= self.replies || (fault.is_some() && self.requests.is_fault_final());
+        if !is_over {
+            return Received::Part(fault);
+        }
+        let is_correct = !link.has_fault;
+        let Some(stamp) = link.pop() else { return Received::Part(fault) };
+        self.in_flight -= 1;
+        if is_correct { Received::Answer(stamp) } else { Received::Wrong(stamp, fault) }
+    }
+
+    /// Whether a wrong response leaves the connection without a known place in its stream.
+    pub(crate) fn is_fault_final(&self) -> bool {
+        self.requests.is_fault_final()
     }
 
     /// Takes the frames of an active link that will not be answered.
     pub(crate) fn take_unanswered(&mut self, index: usize) -> Unanswered {
         let link = &mut self.links[index];
         let (had_sent, had_answers) = (link.sent > 0, link.answered > 0);
-        let next_len = self.payloads.payload(link.number, link.answered).len();
+        let place = self.requests.place(link.number, link.answered, link.oldest_sent());
+        let next_len = self.requests.bytes(place, &mut self.scratch).len();
         let stamps = link.take_unanswered();
         self.in_flight -= stamps.len() as u64;
         Unanswered { stamps, had_sent, had_answers, next_len }
@@ -197,8 +268,8 @@ mod tests {
     #[test]
     fn threads_share_the_links() {
         let plan = Plan { connections: 10, idle: 3, deaf: 1, threads: 3, ..Plan::default() };
-        let payloads = Arc::new(Payloads::new(1..=1));
-        let links = (0..3).flat_map(|thread| Links::new(&plan, thread, Arc::clone(&payloads)).links);
+        let requests = Arc::new(plan.requests(0).unwrap());
+        let links = (0..3).flat_map(|thread| Links::new(&plan, thread, Arc::clone(&requests)).links);
         let mut numbers: Vec<u32> = links.map(|link| link.number).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..14).collect::<Vec<u32>>());

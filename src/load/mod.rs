@@ -29,11 +29,13 @@
 //! ```
 
 mod causes;
+mod check;
 mod clock;
 mod counts;
 mod destination;
 mod dialer;
 mod drip;
+mod fault;
 mod generator;
 mod intervals;
 mod link;
@@ -47,17 +49,23 @@ mod phase;
 mod plan;
 mod recorded;
 mod report;
+mod request;
 mod run;
 mod sources;
 mod summary;
+mod template;
 mod thread;
 mod wakeup;
 
+pub use crate::load::check::Check;
+pub use crate::load::fault::{Excerpt, Fault, FaultKind};
 pub use crate::load::outcome::{
-    Cause, Cohort, CohortCounts, Connecting, Errors, Fault, FaultKind, GeneratorSide, Interval, Outcome, Progress,
-    ServerSide, Stage, Start, ThreadUse,
+    Cause, Cohort, CohortCounts, Connecting, Errors, GeneratorSide, Interval, Outcome, Progress, ServerSide, Stage,
+    Start, ThreadUse,
 };
 pub use crate::load::plan::{LoadError, Plan, Stop};
 pub use crate::load::recorded::Recorded;
+pub use crate::load::request::Payload;
 pub use crate::load::run::{Unwatched, Watch, run};
 pub use crate::load::sources::Sources;
+pub use crate::load::template::{Template, TemplateError};

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::load::fault::Fault;
 use crate::load::plan::Plan;
 use crate::load::recorded::Recorded;
 
@@ -27,6 +28,8 @@ pub struct Outcome {
     pub ended_early: Option<String>,
     /// How the connections were established.
     pub connecting: Connecting,
+    /// Wrong responses by kind: `length`, `byte`, `prefix`, `pattern` or `unasked`.
+    pub wrong: BTreeMap<String, u64>,
     /// Frames with a correct response within the measured time. Frames of the warm-up do not count; in the open loop a
     /// frame counts if it was due within the measured time.
     pub frames: u64,
@@ -153,56 +156,6 @@ impl Serialize for Errors {
         errors.serialize_field("unanswered", &self.unanswered)?;
         errors.serialize_field("unanswered_wait_max_ns", &self.unanswered_wait_max_ns)?;
         errors.end()
-    }
-}
-
-/// Describes a wrong response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Fault {
-    /// The connection's number.
-    pub connection: u32,
-    /// The frame's number on its connection.
-    pub frame: u32,
-    /// What is wrong.
-    pub kind: FaultKind,
-}
-
-/// Describes what is wrong with a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FaultKind {
-    /// The first byte that differs.
-    Byte {
-        /// The offset in the payload, in bytes.
-        offset: usize,
-        /// The byte that was sent.
-        expected: u8,
-        /// The byte that was received.
-        got: u8,
-    },
-    /// The payload has another length than the one that was sent.
-    Length {
-        /// The length that was sent, in bytes.
-        expected: usize,
-        /// The length that was received, in bytes.
-        got: usize,
-    },
-    /// A response without a request.
-    Unasked,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connection, frame, kind } = self;
-        write!(f, "connection {connection}, frame {frame}: ")?;
-        match kind {
-            FaultKind::Byte { offset, expected, got } => {
-                write!(f, "byte {offset} of the payload is 0x{got:02x}, and 0x{expected:02x} was sent")
-            }
-            FaultKind::Length { expected, got } => write!(f, "{got} bytes of payload, and {expected} were sent"),
-            FaultKind::Unasked => f.write_str("it answers nothing that was sent"),
-        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::load::clock::nanos;
 use crate::load::machine::ThreadClock;
 use crate::load::outcome::ServerSide;
 use crate::load::plan::{LoadError, Plan};
+use crate::options::ListenOptions;
 use crate::reactor::Reactor;
 use crate::reactor::handle::Handle;
 use crate::reactor::stats::Stats;
@@ -36,7 +37,7 @@ pub(crate) struct Snapshot {
 
 impl OwnServer {
     pub(crate) fn start(plan: &Plan) -> Result<Self, LoadError> {
-        let largest = *plan.payload_len.end();
+        let largest = u32::try_from(plan.request_len_max()).unwrap_or(u32::MAX);
         let config = Config::builder()
             .max_payload(largest.max(Config::default().max_payload))
             .max_connections(plan.connections_total().max(1))
@@ -46,7 +47,8 @@ impl OwnServer {
             .map_err(Error::Config)?;
         let mut reactor = Reactor::new(config, Echo)?;
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let addr = reactor.listen(&Address::Tcp(any_port))?;
+        let options = ListenOptions::default().framing(plan.framing);
+        let addr = reactor.listen_with(&Address::Tcp(any_port), options)?.addr;
         let handle = reactor.handle();
         let (sender, receiver) = sync_channel(1);
         let run = move || {

@@ -7,7 +7,11 @@ use std::{fmt, io};
 
 use crate::address::Address;
 use crate::error::Error;
+use crate::load::check::Check;
+use crate::load::request::{Payload, Requests};
 use crate::load::sources::Sources;
+use crate::load::template::Template;
+use crate::wire::{Enclosure, Framing};
 
 /// Describes a run. [`Plan::default`] has the defaults of `frameloop load`.
 ///
@@ -24,8 +28,20 @@ pub struct Plan {
     pub connections: usize,
     /// When the load ends. Default: after 10 s.
     pub stop: Stop,
-    /// The length of payloads, in bytes, drawn evenly from the range. Default 64.
+    /// Where a frame ends, in both directions. Default: a 4-byte big-endian length.
+    ///
+    /// With [`Framing::Raw`], a response that is compared with its request is as long as that; otherwise it is what one read returns.
+    pub framing: Framing,
+    /// What requests are made of. Default: random bytes.
+    pub payload: Payload,
+    /// The length of random payloads, in bytes, drawn evenly from the range. Default 64.
     pub payload_len: RangeInclusive<u32>,
+    /// Payloads that each connection sends before it carries load, and waits for a response to each. Default: none.
+    pub hello: Vec<Vec<u8>>,
+    /// Responses to each request. Default 1; 0 sends only, and from 0 to 65,535.
+    pub replies: u16,
+    /// What each response must be. Default: the echo of the request.
+    pub check: Check,
     /// Frames in flight on each connection in the closed loop. Default 1; at least 1, and 1 in the open loop or with churn.
     pub depth: usize,
     /// Frames per second for all connections together, from 0.001 to 10^9: the open loop. Default `None`: the closed loop.
@@ -73,7 +89,12 @@ impl Default for Plan {
             other_addrs: Vec::new(),
             connections: 50,
             stop: Stop::After(Duration::from_secs(10)),
+            framing: Framing::default(),
+            payload: Payload::Random,
             payload_len: 64..=64,
+            hello: Vec::new(),
+            replies: 1,
+            check: Check::Echo,
             depth: 1,
             rate: None,
             connect_rate: None,
@@ -134,7 +155,86 @@ impl Plan {
         ];
         match mistakes.into_iter().find(|(is_made, _)| *is_made) {
             Some((_, message)) => Err(LoadError::Plan(message)),
-            None => self.check_sources(),
+            None => self.check_requests().and_then(|()| self.check_sources()),
+        }
+    }
+
+    /// Rule: a request that is not one frame of the framing is an error before anything starts.
+    fn check_requests(&self) -> Result<(), LoadError> {
+        let framing = self.framing;
+        let (min, max) = (u64::from(*self.payload_len.start()), u64::from(*self.payload_len.end()));
+        let fits = framing.payload_lens();
+        let is_random = self.payload == Payload::Random;
+        let is_compared = matches!(self.check, Check::Echo | Check::Len) && self.replies > 0;
+        let is_empty = matches!(&self.payload, Payload::Templates { list, .. } if list.is_empty());
+        let mistakes = [
+            (framing.check().is_err(), format!("framing is {framing} and must be exact:1 or more")),
+            (is_empty, "there is no payload: give at least one".into()),
+            (
+                is_random && !(fits.contains(&min) && fits.contains(&max)),
+                format!("size is {min}..{max} and must be from {} to {} with {framing}", fits.start(), fits.end()),
+            ),
+            (
+                is_random && matches!(framing, Framing::Exact(len) if (min, max) != (len, len)),
+                format!("size is {min}..{max} and must be that of {framing}"),
+            ),
+            (
+                is_random && framing == Framing::Raw && min == 0,
+                "size is 0 and must be at least 1 with raw, where an empty request has no bytes".into(),
+            ),
+            (
+                framing == Framing::Raw && is_compared && self.reply_len().is_none(),
+                "raw has no boundaries between responses: give requests of one length, or another check".into(),
+            ),
+            (
+                framing == Framing::Raw && !is_compared && self.depth > 1,
+                format!("depth is {} and must be 1 with raw, where two responses can arrive as one", self.depth),
+            ),
+            (
+                self.replies != 1 && matches!(self.check, Check::Echo) && self.replies > 0,
+                format!("replies is {}, and the echo of a request is 1: give another check", self.replies),
+            ),
+        ];
+        match mistakes.into_iter().find(|(is_made, _)| *is_made) {
+            Some((_, message)) => Err(LoadError::Plan(message)),
+            None => self.requests(0).map(drop),
+        }
+    }
+
+    /// The requests of a run that has begun so many nanoseconds after 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Plan`] if a payload is not one frame of the framing.
+    pub(crate) fn requests(&self, epoch_ns: u64) -> Result<Requests, LoadError> {
+        Requests::new(self.framing, &self.payload, &self.payload_len, &self.check, epoch_ns).map_err(LoadError::Plan)
+    }
+
+    /// The length of all requests, if they have the same.
+    fn reply_len(&self) -> Option<u64> {
+        let lens = match &self.payload {
+            Payload::Random => vec![*self.payload_len.start() as usize, *self.payload_len.end() as usize],
+            Payload::Templates { list, .. } => list.iter().map(Template::len).collect(),
+        };
+        let first = *lens.first()?;
+        lens.iter().all(|len| *len == first).then_some(first as u64)
+    }
+
+    /// The framing of responses.
+    pub(crate) fn reply_framing(&self) -> Framing {
+        let is_compared = matches!(self.check, Check::Echo | Check::Len) && self.replies > 0;
+        match self.reply_len().filter(|_| self.framing == Framing::Raw && is_compared) {
+            Some(len) => Framing::Exact(len),
+            None => self.framing,
+        }
+    }
+
+    /// The most bytes of a request's payload.
+    pub(crate) fn request_len_max(&self) -> usize {
+        match &self.payload {
+            // With a header or a delimiter where they belong to the payload.
+            Payload::Random => *self.payload_len.end() as usize + usize::from(u8::MAX) + Enclosure::LEN_MAX,
+            Payload::Templates { list, .. } => list.iter().map(Template::len).max().unwrap_or(0),
         }
     }
 

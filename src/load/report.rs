@@ -14,9 +14,10 @@ use hdrhistogram::Histogram;
 use crate::error::DialError;
 use crate::load::counts::{Counts, record};
 use crate::load::dialer::{DialPace, Dialer};
+use crate::load::fault::Fault;
 use crate::load::link::Stamp;
 use crate::load::links::{Links, Unanswered};
-use crate::load::outcome::{Cohort, Errors, Fault, Interval};
+use crate::load::outcome::{Cohort, Errors, Interval};
 use crate::load::pacer::Pacer;
 use crate::load::phase::{EndCause, INTERVAL, Phase, Timing};
 use crate::load::recorded::{Recorded, histogram};
@@ -48,6 +49,8 @@ pub(crate) struct ThreadTotals {
     pub(crate) failed: BTreeMap<&'static str, u64>,
     /// Connections that closed unasked, by reason.
     pub(crate) ended: BTreeMap<&'static str, u64>,
+    /// Wrong responses, by kind.
+    pub(crate) wrong: BTreeMap<&'static str, u64>,
     /// The first wrong responses.
     pub(crate) faults: Vec<Fault>,
     /// How many connections of a cohort there were, and how many the server has closed.
@@ -92,10 +95,13 @@ pub(crate) struct Reporter {
 const OPEN_INTERVAL: u64 = 100_000_000;
 
 /// So many wrong responses are kept.
-const FAULTS_MAX: usize = 10;
+const FAULTS_MAX: usize = 3;
 
 /// The name of what was still being dialed at the end.
 pub(crate) const NOT_MADE: &str = "not made by the end";
+
+/// The name of a connection that closed before the frames that it began with were answered.
+pub(crate) const NO_HELLO: &str = "closed before the answer to --hello";
 
 impl Reporter {
     pub(crate) fn new(thread: usize, sender: Sender<(usize, Report)>) -> Self {
@@ -122,6 +128,11 @@ impl Reporter {
             true => self.totals.waits_for_port += u64::from(*error == DialError::NoPort),
             false => self.count_failed(name_of(error)),
         }
+    }
+
+    /// A connection has opened, and closed before its first frames were answered.
+    pub(crate) fn on_unestablished(&mut self) {
+        self.count_failed(NO_HELLO);
     }
 
     /// A dial is still in progress at the end: it is charged with its wait.
@@ -173,6 +184,7 @@ impl Reporter {
 
     pub(crate) fn on_fault(&mut self, fault: Fault) {
         self.counts.errors.wrong += 1;
+        *self.totals.wrong.entry(fault.kind.name()).or_default() += 1;
         if self.totals.faults.len() < FAULTS_MAX {
             self.totals.faults.push(fault);
         }

@@ -1,6 +1,5 @@
 //! A run: starts the threads, sends them a command for each phase, and collects their reports.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -16,7 +15,6 @@ use crate::load::intervals::Intervals;
 use crate::load::machine;
 use crate::load::outcome::{Interval, Outcome, Progress, Stage, Start};
 use crate::load::own_server::{OwnServer, Snapshot, between};
-use crate::load::payload::Payloads;
 use crate::load::plan::{LoadError, Plan, Stop};
 use crate::load::recorded::{Recorded, histogram};
 use crate::load::report::Report;
@@ -118,7 +116,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 impl Run {
     fn start(plan: &Arc<Plan>, target: &Address, server: Option<OwnServer>) -> Result<Self, LoadError> {
         let clock = Clock::start();
-        let payloads = Arc::new(Payloads::new(RangeInclusive::clone(&plan.payload_len)));
+        let requests = Arc::new(plan.requests(clock.since_1970())?);
         let destination = Destination::new(plan, target, machine::ports(), std::process::id());
         let (sender, reports) = channel();
         let mut threads = Vec::new();
@@ -127,7 +125,7 @@ impl Run {
                 plan: Arc::clone(plan),
                 destination: destination.clone(),
                 clock,
-                payloads: Arc::clone(&payloads),
+                requests: Arc::clone(&requests),
                 thread,
                 reports: sender.clone(),
             })?);
@@ -137,7 +135,7 @@ impl Run {
             count => {
                 let first = plan.connections + plan.idle + plan.deaf;
                 let dials = (first..first + count).map(|nth| destination.dial(nth)).collect();
-                Some(Drips::start(dials, plan.connect_timeout).map_err(LoadError::Thread)?)
+                Some(Drips::start(dials, plan.framing, plan.connect_timeout).map_err(LoadError::Thread)?)
             }
         };
         Ok(Self {

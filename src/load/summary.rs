@@ -8,9 +8,8 @@ use hdrhistogram::Histogram;
 use crate::load::causes::{Found, causes, slow_ports};
 use crate::load::clock::time_of_day;
 use crate::load::counts::Counts;
-use crate::load::outcome::{
-    Cohort, CohortCounts, Connecting, Fault, GeneratorSide, Interval, Outcome, ServerSide, ThreadUse,
-};
+use crate::load::fault::Fault;
+use crate::load::outcome::{Cohort, CohortCounts, Connecting, GeneratorSide, Interval, Outcome, ServerSide, ThreadUse};
 use crate::load::phase::EndCause;
 use crate::load::plan::{Plan, Stop};
 use crate::load::recorded::histogram;
@@ -43,7 +42,7 @@ const CPU_FULL: f64 = 0.9;
 const LAG: u64 = 10_000_000;
 /// The share of late frames above which the latencies are tainted.
 const LATE_SHARE_MAX: f64 = 0.01;
-const FAULTS_MAX: usize = 10;
+const FAULTS_MAX: usize = 3;
 /// With fewer connections, the growth of the resident memory is mostly that of the program itself.
 const CONNECTIONS_TELLING: u64 = 1_000;
 
@@ -79,6 +78,7 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
         response: plan.rate.is_some().then_some(total.response),
         errors,
         faults: seen.ends.iter().flat_map(|end| &end.faults).take(FAULTS_MAX).copied().collect::<Vec<Fault>>(),
+        wrong: by_name(seen.ends.iter().map(|end| &end.wrong)),
         ended: by_name(seen.ends.iter().map(|end| &end.ended)),
         cohorts: cohorts(plan, &seen.ends, seen.drips),
         connecting,

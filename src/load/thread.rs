@@ -13,7 +13,7 @@ use crate::load::plan::{LoadError, Plan};
 use crate::reactor::handle::Handle;
 use crate::reactor::stats::Stats;
 use crate::reactor::{Reactor, Turn};
-use crate::wire::HEADER_LEN;
+use crate::wire::Enclosure;
 
 pub(crate) struct Thread {
     handle: Handle<Command>,
@@ -91,8 +91,8 @@ fn thread_use(begun: &(u64, Option<u64>, Stats), now: u64, cpu: Option<u64>, sta
 /// The settings of a thread's reactor. The timeouts that protect a server from its peers are off: here they would hide what
 /// the server does.
 fn config(plan: &Plan) -> Result<Config, Error> {
-    let largest = *plan.payload_len.end();
-    let frame_len = HEADER_LEN + largest as usize;
+    let largest = u32::try_from(plan.request_len_max()).unwrap_or(u32::MAX);
+    let frame_len = Enclosure::LEN_MAX + largest as usize;
     let connections = plan.connections_total();
     // All frames in flight fit, so that a frame of the closed loop is never refused.
     let high = (plan.depth * frame_len).max(64 << 10) + 1;
@@ -113,7 +113,6 @@ fn config(plan: &Plan) -> Result<Config, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::RangeInclusive;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -121,7 +120,6 @@ mod tests {
     use crate::address::Address;
     use crate::load::clock::Clock;
     use crate::load::destination::Destination;
-    use crate::load::payload::Payloads;
 
     /// Runs the generator of `plan` on this thread until all connections are open. Returns the heap bytes that it has then.
     fn heap_of(plan: Plan) -> u64 {
@@ -134,7 +132,7 @@ mod tests {
         let (reports, _reported) = channel();
         let seed = Seed {
             clock: Clock::start(),
-            payloads: Arc::new(Payloads::new(RangeInclusive::clone(&plan.payload_len))),
+            requests: Arc::new(plan.requests(0).unwrap()),
             destination: Destination::new(&plan, &target, None, 0),
             plan: Arc::new(plan),
             thread: 0,

@@ -173,6 +173,38 @@ impl Framing {
         Ok(())
     }
 
+    /// Whether payloads are sent unchanged because they contain their header or their delimiter.
+    #[cfg(feature = "load")]
+    pub(crate) fn sends_whole_frames(&self) -> bool {
+        match self {
+            Self::LengthPrefix(prefix) => prefix.is_unchanged(),
+            Self::Delimiter(delimiter) => delimiter.enclose().is_empty(),
+            Self::Exact(_) | Self::Raw => false,
+        }
+    }
+
+    /// Appends a whole frame around `payload`, also where payloads are sent unchanged. What is before a length field is zero.
+    /// Returns the place among its bytes of what a decoder takes for the payload.
+    #[cfg(feature = "load")]
+    pub(crate) fn write_whole(
+        &self,
+        payload: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<std::ops::Range<usize>, FramingError> {
+        match self {
+            Self::LengthPrefix(prefix) if prefix.is_unchanged() => prefix.write_whole(payload, bytes),
+            Self::Delimiter(delimiter) if self.sends_whole_frames() => {
+                bytes.extend_from_slice(payload);
+                bytes.extend_from_slice(delimiter.bytes());
+                Ok(0..bytes.len())
+            }
+            Self::LengthPrefix(_) | Self::Delimiter(_) | Self::Exact(_) | Self::Raw => {
+                self.encode(payload, bytes)?;
+                Ok(0..payload.len())
+            }
+        }
+    }
+
     /// The payload lengths of replies that can be written.
     pub(crate) fn payload_lens(&self) -> RangeInclusive<u64> {
         match self {

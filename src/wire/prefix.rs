@@ -170,6 +170,21 @@ impl LengthPrefix {
         })
     }
 
+    /// Appends a header and `payload`. Returns the place of the payload as it is decoded.
+    #[cfg(feature = "load")]
+    pub(super) fn write_whole(
+        &self,
+        payload: &[u8],
+        bytes: &mut Vec<u8>,
+    ) -> Result<std::ops::Range<usize>, FramingError> {
+        let field = Self { offset: 0, includes_header: false, ..*self }.enclose(payload.len())?;
+        bytes.resize(bytes.len() + usize::from(self.offset), 0);
+        bytes.extend_from_slice(field.head());
+        let begin = if self.includes_header { 0 } else { bytes.len() };
+        bytes.extend_from_slice(payload);
+        Ok(begin..bytes.len())
+    }
+
     /// The payload lengths of replies that can be written.
     pub(super) fn payload_lens(&self) -> RangeInclusive<u64> {
         if self.is_unchanged() {
@@ -188,7 +203,7 @@ impl LengthPrefix {
     }
 
     /// Whether replies are written unchanged.
-    fn is_unchanged(&self) -> bool {
+    pub(super) fn is_unchanged(&self) -> bool {
         self.includes_header || self.offset > 0
     }
 }
