@@ -181,7 +181,14 @@ fn the_manual_has_a_page_for_the_whole_and_for_each_command() {
 
 #[test]
 fn a_load_that_cannot_work_is_refused_with_what_is_allowed() {
-    let cases: [(&[&str], &str); 12] = [
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str, content: &[u8]| {
+        let path = scratch.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (empty, lines) = (path("empty", b""), path("lines", b"a\n{b}\n"));
+    let cases: [(&[&str], &str); 33] = [
         (&["-c", "0"], "connections is 0 and must be at least 1"),
         (&["--threads", "51"], "threads is 51 and must be at most the 50 connections"),
         (&["-s", "2..1"], "the smaller comes first"),
@@ -194,6 +201,36 @@ fn a_load_that_cannot_work_is_refused_with_what_is_allowed() {
         (&["-r", "1", "--depth", "2"], "cannot be used with"),
         (&["--source", "localhost"], "expected addresses or networks such as 127.0.0.0/8"),
         (&["--expect", "p99"], "--expect"),
+        (&["--framing", "u40be"], "\"u40be\" is not a framing: write u8, u16be"),
+        (&["--framing", "exact:8"], "size is 64..64 and must be that of exact:8"),
+        (&["--framing", "u8", "-s", "1KiB"], "size is 1024..1024 and must be from 0 to 255 with u8"),
+        (&["--framing", "raw", "-s", "1..2"], "raw has no boundaries between responses"),
+        (&["--framing", "raw", "--check", "any", "--depth", "2"], "depth is 2 and must be 1 with raw"),
+        (
+            &["--payload", "{rand:0}"],
+            "--payload: {rand:0} is no placeholder: write {conn}, {seq}, {rand:N} with N from 1 to 4096",
+        ),
+        (&["--payload-hex", "0g"], "--payload-hex: expected two hexadecimal digits per byte, found 0g"),
+        (&["--payload-hex", ""], "--payload-hex is empty: expected two hexadecimal digits per byte"),
+        (&["--payload-file", "/there/is/none"], "--payload-file: /there/is/none: No such file or directory"),
+        (&["--payload-file", "/"], "--payload-file: /: Is a directory"),
+        (&["--payload-file", &empty], "it is empty, and must have at least a byte"),
+        (&["--payload-lines", &lines], "--payload-lines, line 2: {b} is no placeholder"),
+        (&["--payload", "a", "--payload-hex", "00"], "cannot be used with"),
+        (&["--payload", "a", "-s", "3"], "cannot be used with"),
+        (
+            &["--payload", "a\nb", "--framing", "lines"],
+            "payload 1 is not one frame of lines: its first frame ends after 2 of 4 bytes",
+        ),
+        (&["--shuffle", "1"], "required arguments were not provided"),
+        (&["--hello", "/there/is/none"], "--hello: /there/is/none: No such file or directory"),
+        (&["--replies", "2"], "replies is 2, and the echo of a request is 1: give another check"),
+        (&["--replies", "65536"], "65536"),
+        (
+            &["--check", "exactly"],
+            "--check is \"exactly\": expected echo, len, any, equals:FILE, prefix:HEX or regex:RE",
+        ),
+        (&["--check", "regex:("], "--check regex: unclosed group"),
     ];
     for (args, needle) in cases {
         assert_usage_error(&[&["load"], args].concat(), &[needle]);

@@ -14,6 +14,7 @@ use crate::address::{self, Endpoint};
 use crate::exit::conclude;
 use crate::failure::Failure;
 use crate::live::Live;
+use crate::requests::RequestArgs;
 use crate::results::expect::{self, Expectation};
 use crate::results::file::Destination;
 use crate::results::hlog::background::Background;
@@ -72,6 +73,9 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_WARMUP", value_name = "DURATION", default_value = "1s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     warmup: Duration,
+
+    #[command(flatten)]
+    requests: RequestArgs,
 
     /// Additional connections that send nothing
     #[arg(long, env = "FRAMELOOP_IDLE", value_name = "COUNT", default_value = "0")]
@@ -233,6 +237,7 @@ impl LoadArgs {
             connect_timeout: self.connect_timeout,
             ..Plan::default()
         };
+        let plan = self.requests.complete(plan)?;
         plan.check().map_err(|error| failed(&error))?;
         Ok(plan)
     }

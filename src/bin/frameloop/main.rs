@@ -23,6 +23,7 @@ mod page;
 #[cfg(test)]
 mod reference;
 mod report;
+mod requests;
 mod results;
 mod serve;
 mod signals;
@@ -54,7 +55,7 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Connect(connect::ConnectArgs),
-    Load(load::LoadArgs),
+    Load(Box<load::LoadArgs>),
     Check(check::CheckArgs),
     Report(report::ReportArgs),
     Completions(completions::CompletionsArgs),

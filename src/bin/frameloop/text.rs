@@ -98,7 +98,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
 const SHORT_BYTES: usize = 64 << 10;
 
 /// Pairs of digits, of either case, with blanks between them where the reader likes.
-fn from_hex(line: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn from_hex(line: &[u8]) -> Result<Vec<u8>, String> {
     let mut payload = Vec::with_capacity(line.len() / 2);
     for group in line.split(u8::is_ascii_whitespace) {
         let pairs = group.chunks(2).map(|pair| match pair {

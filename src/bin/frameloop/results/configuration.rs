@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use frameloop::load::{Plan, Stop};
+use frameloop::load::{Check, Payload, Plan, Stop, Template};
+use frameloop::wire::Framing;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -19,7 +20,11 @@ impl Configuration {
     /// The plan of a run, as a person reads it.
     pub(crate) fn of(plan: &Plan) -> Self {
         let (min, max) = (*plan.payload_len.start(), *plan.payload_len.end());
-        let size = if min == max { format!("{min} B") } else { format!("{min} to {max} B") };
+        let size = match &plan.payload {
+            Payload::Templates { list, .. } => sizes(list),
+            _ if min == max => format!("{min} B"),
+            _ => format!("{min} to {max} B"),
+        };
         let stop = match plan.stop {
             Stop::After(duration) => ("duration", figures::duration(duration)),
             Stop::Frames(frames) => ("frames", figures::count(frames)),
@@ -39,6 +44,7 @@ impl Configuration {
             ("warmup", figures::duration(plan.warmup)),
             ("threads", plan.threads.to_string()),
         ];
+        rows.extend(requests(plan));
         let extras = [("idle", plan.idle), ("drip", plan.drip), ("deaf", plan.deaf)];
         rows.extend(
             extras.iter().filter(|(_, count)| *count > 0).map(|(name, at)| (*name, figures::count(*at as u64))),
@@ -70,6 +76,44 @@ impl Configuration {
             }
         }
     }
+}
+
+/// The lengths of given payloads.
+fn sizes(list: &[Template]) -> String {
+    let lens = || list.iter().map(Template::len);
+    let (min, max) = (lens().min().unwrap_or(0), lens().max().unwrap_or(0));
+    let all = if min == max { format!("{min} B") } else { format!("{min} to {max} B") };
+    match list.len() {
+        1 => format!("{all}, given"),
+        count => format!("{all}, {} given", figures::count(count as u64)),
+    }
+}
+
+/// What is unusual about the requests of a run.
+fn requests(plan: &Plan) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    if plan.framing != Framing::default() {
+        rows.push(("framing", plan.framing.to_string()));
+    }
+    if let Payload::Templates { shuffle: Some(seed), .. } = &plan.payload {
+        rows.push(("shuffle", seed.to_string()));
+    }
+    if !plan.hello.is_empty() {
+        rows.push(("hello", format!("{} frames", figures::count(plan.hello.len() as u64))));
+    }
+    if plan.replies != 1 {
+        rows.push(("replies", plan.replies.to_string()));
+    }
+    let check = match &plan.check {
+        Check::Echo => None,
+        Check::Len => Some("len".to_owned()),
+        Check::Equals(bytes) => Some(format!("equals {} B", bytes.len())),
+        Check::Prefix(bytes) => Some(format!("prefix {}", bytes.escape_ascii())),
+        Check::Regex(pattern) => Some(format!("regex {pattern}")),
+        _ => Some("any".to_owned()),
+    };
+    rows.extend(check.filter(|_| plan.replies > 0).map(|check| ("check", check)));
+    rows
 }
 
 impl<'a> FromIterator<(&'a str, String)> for Configuration {

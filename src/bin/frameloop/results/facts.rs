@@ -25,6 +25,9 @@ pub(crate) struct Facts {
     pub(crate) bytes: Option<u64>,
     pub(crate) connections: Option<Connecting>,
     pub(crate) errors: Option<Errors>,
+    /// Wrong responses by kind.
+    #[serde(default)]
+    pub(crate) wrong: BTreeMap<String, u64>,
     pub(crate) faults: Vec<String>,
     pub(crate) ended: BTreeMap<String, u64>,
     pub(crate) cohorts: Vec<CohortCounts>,
@@ -45,6 +48,7 @@ impl Facts {
             bytes: Some(outcome.bytes),
             connections: Some(outcome.connecting.clone()),
             errors: Some(outcome.errors),
+            wrong: outcome.wrong.clone(),
             faults: outcome.faults.iter().map(ToString::to_string).collect(),
             ended: outcome.ended.clone(),
             cohorts: outcome.cohorts.clone(),
@@ -77,10 +81,8 @@ impl Facts {
         merge(&mut self.connections, other.connections, Connecting::merge);
         merge(&mut self.errors, other.errors, |ours, theirs| ours.add(&theirs));
         self.faults.extend(other.faults);
-        for (reason, count) in other.ended {
-            let sum = self.ended.entry(reason).or_default();
-            *sum = sum.saturating_add(count);
-        }
+        add(&mut self.wrong, other.wrong);
+        add(&mut self.ended, other.ended);
         for theirs in other.cohorts {
             match self.cohorts.iter_mut().find(|ours| ours.cohort == theirs.cohort) {
                 Some(ours) => {
@@ -95,6 +97,14 @@ impl Facts {
         merge(&mut self.generator, other.generator, GeneratorSide::merge);
         // Each machine has a server of its own.
         self.server = None;
+    }
+}
+
+/// Adds counts by name.
+fn add(ours: &mut BTreeMap<String, u64>, theirs: BTreeMap<String, u64>) {
+    for (name, count) in theirs {
+        let sum = ours.entry(name).or_default();
+        *sum = sum.saturating_add(count);
     }
 }
 

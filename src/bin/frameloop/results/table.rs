@@ -98,6 +98,11 @@ impl Table {
         if let Some(waits) = unanswered_wait(errors) {
             self.page.wrapped(LABEL, &waits);
         }
+        if facts.wrong.len() > 1 {
+            let kinds: Vec<String> =
+                facts.wrong.iter().map(|(kind, number)| format!("{} {kind}", figures::count(*number))).collect();
+            self.page.wrapped(LABEL, &printable(&format!("wrong: {}", kinds.join(", "))));
+        }
         for (reason, number) in &facts.ended {
             self.page.wrapped(LABEL, &printable(&format!("{} ended: {reason}", counted(*number, "connection"))));
         }
