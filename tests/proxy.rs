@@ -162,9 +162,15 @@ fn reset_of_one_side_resets_the_other() {
 
 #[test]
 fn client_is_reset_if_no_backend_listens() {
-    let relay = Relay::start();
-    let (addr, process) = (relay.addr, relay.process);
-    drop(relay.backend);
+    // A port that is bound, so that no other listener gets it.
+    let backend = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    backend.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let mut command = Command::new(example("proxy"));
+    command
+        .arg("127.0.0.1:0")
+        .arg(backend.local_addr().unwrap().as_socket().unwrap().to_string())
+        .stdin(Stdio::piped());
+    let (process, addr) = Process::serve_by(&mut command);
     let mut client = TcpStream::connect(addr).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);

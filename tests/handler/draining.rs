@@ -53,6 +53,8 @@ fn drain_waits_for_replies_from_another_thread() {
         }
     }
     server.reactor.drain();
+    // A connection that is closed before it is asked, is not asked.
+    server.turn_until("each is asked", |reactor| reactor.handler().log.drained.len() == COUNT);
     let working = std::thread::spawn(move || {
         for _ in 0..COUNT {
             let id = requests.recv().unwrap();
