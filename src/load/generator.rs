@@ -155,7 +155,7 @@ impl Generator {
     fn send_due(&mut self, cx: &mut Context<'_>) {
         let now = self.clock.now();
         while self.phase.may_send(self.links.in_flight())
-            && let Some(due) = self.pacer.take(now, self.phase.until())
+            && let Some(due) = self.pacer.take(now, &self.phase.measured())
         {
             match self.links.enqueue(due) {
                 Some(id) => drop(cx.wake(id)),

@@ -250,6 +250,9 @@ pub struct GeneratorSide {
     pub threads: Vec<ThreadUse>,
     /// Frames that were sent more than a millisecond after they were due. Only in the open loop.
     pub late: u64,
+    /// The 99th percentile of the delay between due and sent, in nanoseconds; 0 in the closed loop. Of merged results, the largest.
+    #[serde(default)]
+    pub late_p99_ns: u64,
     /// The longest delay between due and sent, in nanoseconds.
     pub late_max_ns: u64,
     /// How much the resident memory grew per connection while connecting. `None` with fewer than 1,000 connections, where
@@ -264,6 +267,7 @@ impl GeneratorSide {
     pub fn merge(&mut self, other: Self) {
         self.threads.extend(other.threads);
         self.late = self.late.saturating_add(other.late);
+        self.late_p99_ns = self.late_p99_ns.max(other.late_p99_ns);
         self.late_max_ns = self.late_max_ns.max(other.late_max_ns);
         self.bytes_per_connection =
             self.bytes_per_connection.into_iter().chain(other.bytes_per_connection).reduce(f64::max);

@@ -1,10 +1,15 @@
 //! The pacer of the open loop: when frames are due, evenly spaced over all connections of all threads together.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
+
+use hdrhistogram::Histogram;
 
 use crate::handler::Context;
 use crate::load::clock::Clock;
+use crate::load::counts::record;
+use crate::load::recorded::histogram;
 use crate::load::wakeup::Wakeup;
 
 /// A thread's pacer. In the closed loop it has no schedule and does nothing.
@@ -14,16 +19,12 @@ pub(crate) struct Pacer {
     wakeup: Wakeup,
     /// A frame was sent or answered since the reactor was last woken.
     is_busy: bool,
-    late: u64,
-    late_max: u64,
+    lateness: Histogram<u64>,
 }
-
-/// A frame that is sent so much after it was due is late, in nanoseconds.
-const LATE: u64 = 1_000_000;
 
 impl Pacer {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { schedule: None, wakeup: Wakeup::new()?, is_busy: false, late: 0, late_max: 0 })
+        Ok(Self { schedule: None, wakeup: Wakeup::new()?, is_busy: false, lateness: histogram() })
     }
 
     pub(crate) fn start(&mut self, schedule: Schedule) {
@@ -35,12 +36,13 @@ impl Pacer {
         &self.wakeup
     }
 
-    /// Takes the next frame if it is due at `now` and was due before `until`. Returns when it was due.
-    pub(crate) fn take(&mut self, now: u64, until: u64) -> Option<u64> {
-        let schedule = self.schedule.as_mut().filter(|schedule| schedule.due() < until)?;
+    /// Takes the next frame if it is due at `now` and was due before the end of what is `measured`. Returns when it was due.
+    pub(crate) fn take(&mut self, now: u64, measured: &Range<u64>) -> Option<u64> {
+        let schedule = self.schedule.as_mut().filter(|schedule| schedule.due() < measured.end)?;
         let due = schedule.take(now)?;
-        self.late_max = self.late_max.max(now - due);
-        self.late += u64::from(now - due > LATE);
+        if due >= measured.start {
+            record(&mut self.lateness, now - due);
+        }
         self.is_busy = true;
         Some(due)
     }
@@ -63,9 +65,9 @@ impl Pacer {
         }
     }
 
-    /// How many frames were sent late, and by how many nanoseconds at most.
-    pub(crate) fn lateness(&self) -> (u64, u64) {
-        (self.late, self.late_max)
+    /// From when measured frames were due to when they were passed to a connection, in nanoseconds.
+    pub(crate) fn lateness(&self) -> &Histogram<u64> {
+        &self.lateness
     }
 }
 

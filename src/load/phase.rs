@@ -127,6 +127,11 @@ impl Phase {
         self.measure <= now
     }
 
+    /// The time that is measured.
+    pub(crate) fn measured(&self) -> std::ops::Range<u64> {
+        self.measure..self.until
+    }
+
     pub(crate) fn until(&self) -> u64 {
         self.until
     }

@@ -70,9 +70,8 @@ pub(crate) struct ThreadTotals {
     pub(crate) lost_len_min: Option<usize>,
     /// Connections that were open to the end, and never had a response to what they sent.
     pub(crate) never_answered: u64,
-    /// Frames that were sent late, and by how many nanoseconds at most.
-    pub(crate) late: u64,
-    pub(crate) late_max: u64,
+    /// From when frames were due to when they were passed to a connection; `None` if none was due.
+    pub(crate) lateness: Option<Histogram<u64>>,
     pub(crate) waits_for_port: u64,
     pub(crate) slow_pace: Option<DialPace>,
 }
@@ -241,14 +240,12 @@ impl Reporter {
         } else {
             self.report_measuring();
         }
-        let (late, late_max) = pacer.lateness();
         let totals = ThreadTotals {
             window,
             cause,
             errors: std::mem::take(&mut self.counts.errors),
             cohorts: [Cohort::Idle, Cohort::Deaf].map(|cohort| links.opened_and_closed(cohort)).into(),
-            late,
-            late_max,
+            lateness: Some(pacer.lateness().clone()).filter(|lateness| !lateness.is_empty()),
             slow_pace: dialer.slow_pace(self.last_opened),
             ..std::mem::take(&mut self.totals)
         };

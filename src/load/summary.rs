@@ -40,6 +40,8 @@ const CPU_FULL: f64 = 0.9;
 /// A turn of the generator at least this long, in nanoseconds, and at least half of the longest latency, may be the latency
 /// that was measured.
 const LAG: u64 = 10_000_000;
+/// A frame that is sent so much after it was due is late, in nanoseconds.
+const LATE: u64 = 1_000_000;
 /// The share of late frames above which the latencies are tainted.
 const LATE_SHARE_MAX: f64 = 0.01;
 const FAULTS_MAX: usize = 3;
@@ -174,11 +176,17 @@ fn cohorts(plan: &Plan, ends: &[ThreadTotals], drips: Option<(u64, u64, u64)>) -
 }
 
 fn generator(seen: &Seen, up: u64) -> GeneratorSide {
+    let mut lateness = histogram();
+    for of_thread in seen.ends.iter().filter_map(|end| end.lateness.as_ref()) {
+        // Its range grows with what is added.
+        let _ = lateness.add(of_thread);
+    }
     let grown = seen.resident.0.zip(seen.resident.1).map(|(before, after)| after.saturating_sub(before));
     GeneratorSide {
         threads: seen.threads.clone(),
-        late: seen.ends.iter().map(|end| end.late).sum(),
-        late_max_ns: seen.ends.iter().map(|end| end.late_max).max().unwrap_or_default(),
+        late: lateness.len() - lateness.count_between(0, LATE),
+        late_p99_ns: lateness.value_at_quantile(0.99),
+        late_max_ns: lateness.max(),
         bytes_per_connection: grown.filter(|_| up >= CONNECTIONS_TELLING).map(|grown| grown as f64 / up as f64),
         waits_for_port: seen.ends.iter().map(|end| end.waits_for_port).sum(),
     }

@@ -135,6 +135,11 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_EXPECT", value_name = "EXPR", value_parser = expect::expectation)]
     #[arg(value_delimiter = ',', help_heading = "Results")]
     expect: Vec<Expectation>,
+    /// Let expectations of latencies hold although the generator was late
+    ///
+    /// It is late if, at p99, frames of the open loop were sent later after they were due than a tenth of the response latency's p99.
+    #[arg(long, env = "FRAMELOOP_ALLOW_LATE", value_parser = BoolishValueParser::new(), help_heading = "Results")]
+    allow_late: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -165,7 +170,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let outcome = outcome.map_err(|error| failed(&error))?;
 
     let mut results = Results::of(&outcome);
-    let holds = expect::judge(&mut results, &args.expect);
+    let holds = expect::judge(&mut results, &args.expect, args.allow_late);
     // The output that needs no file comes first, so that results are not lost if a file cannot be written.
     let printed = results::show(&results, args.json, stdout_is_free);
     let logged = watcher.log.map_or(Ok(()), |log| log.finish(&results));

@@ -48,8 +48,21 @@ pub(crate) fn expectation(text: &str) -> Result<Expectation, String> {
 }
 
 /// Compares results with what is expected, and keeps the verdicts with them. Returns whether all hold.
-pub(crate) fn judge(results: &mut Results, expected: &[Expectation]) -> bool {
+///
+/// Rule: no expectation of a latency holds if the latency is the generator's own. Errors and rates are not affected.
+pub(crate) fn judge(results: &mut Results, expected: &[Expectation], allows_late: bool) -> bool {
     results.verdicts = expected.iter().map(|expectation| expectation.judge(results)).collect();
+    let is_affected = expected.iter().any(Expectation::is_about_latency);
+    if let Some(lateness) = results.lateness().filter(|_| !allows_late && is_affected) {
+        results.verdicts.push(Verdict {
+            expression: "late.p99<=p99/10".into(),
+            observed: Some(lateness.late_p99),
+            wanted: lateness.p99 / 10.0,
+            unit: Unit::Ns,
+            holds: false,
+            relation: Relation::AtMost,
+        });
+    }
     results.verdicts.iter().all(|verdict| verdict.holds)
 }
 
@@ -57,6 +70,16 @@ impl Expectation {
     /// Whether it limits the number of errors.
     pub(crate) fn is_about_errors(&self) -> bool {
         matches!(self.metric, Metric::Errors | Metric::Unanswered | Metric::Wrong)
+    }
+
+    /// Whether it limits the latency of frames.
+    fn is_about_latency(&self) -> bool {
+        match self.metric {
+            Metric::Latency(series, _) => series != Some(Series::Connect),
+            Metric::Rate | Metric::Errors | Metric::Connections | Metric::Unanswered | Metric::Wrong | Metric::Late => {
+                false
+            }
+        }
     }
 
     fn judge(&self, results: &Results) -> Verdict {
@@ -216,6 +239,31 @@ mod tests {
         }
         assert_eq!(judge("p99<9ms").observed(), "9.90 ms");
         assert_eq!(judge("rate>=2k").observed(), "1,000/s");
+    }
+
+    #[test]
+    fn late_generator_holds_no_expectation_of_a_latency() {
+        // The response latency has a p99 of 9.9 ms.
+        for (late_p99_ns, texts, allows_late, holds) in [
+            (980_000, &["p99<1s"][..], false, true),
+            (1_000_000, &["p99<1s"], false, false),
+            (1_000_000, &["errors==6", "service.max<1s"], false, false),
+            (1_000_000, &["errors==6", "rate>1", "connect.p99<1s"], false, true),
+            (1_000_000, &["p99<1s"], true, true),
+            (1_000_000, &[], false, true),
+        ] {
+            let mut results = fixture::made();
+            results.facts.generator.as_mut().unwrap().late_p99_ns = late_p99_ns;
+            let expected: Vec<Expectation> = texts.iter().map(|text| expectation(text).unwrap()).collect();
+            let count = texts.len() + usize::from(!holds);
+            assert_eq!(super::judge(&mut results, &expected, allows_late), holds, "{late_p99_ns} {texts:?}");
+            assert_eq!(results.verdicts.len(), count, "{:?}", results.verdicts);
+            assert_eq!(results.lateness().is_some(), late_p99_ns == 1_000_000);
+        }
+        // The closed loop has no schedule.
+        let mut results = fixture::closed_loop();
+        results.facts.generator.as_mut().unwrap().late_p99_ns = u64::MAX;
+        assert_eq!(results.lateness(), None);
     }
 
     #[test]

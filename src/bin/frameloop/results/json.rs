@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn what_runs_print_is_what_the_schema_says() {
         let mut judged = fixture::made();
-        judge(&mut judged, &["p99<5ms", "rate>1", "late==0"].map(|text| expectation(text).unwrap()));
+        judge(&mut judged, &["p99<5ms", "rate>1", "late==0"].map(|text| expectation(text).unwrap()), false);
         judged.baseline = Some(Box::new(fixture::closed_loop()));
         for results in [fixture::open_loop(), fixture::closed_loop(), fixture::churn(), judged] {
             assert_valid(&value(&results));

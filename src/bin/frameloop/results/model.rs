@@ -1,11 +1,13 @@
 //! The results of a run, or of several at once.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use frameloop::load::{Outcome, Recorded};
 use hdrhistogram::Histogram;
 
 use crate::results::facts::Facts;
+use crate::results::figures;
 use crate::results::verdict::Verdict;
 
 /// The results of a run, or of several at once.
@@ -88,6 +90,14 @@ impl Results {
         self.response.as_ref().map_or((Series::Service, &self.service), |response| (Series::Response, response))
     }
 
+    /// How late the generator was, if that is more than a tenth of the latency at the same percentile.
+    pub(crate) fn lateness(&self) -> Option<Lateness> {
+        let response = self.response.as_ref().filter(|response| !response.is_empty())?;
+        let late_p99 = self.facts.generator.as_ref()?.late_p99_ns as f64;
+        let lateness = Lateness { late_p99, p99: response.value_at_quantile(0.99) as f64 };
+        (10.0 * late_p99 > lateness.p99).then_some(lateness)
+    }
+
     /// A latency; `None` for response in the closed loop.
     pub(crate) fn latency_of(&self, series: Series) -> Option<&Histogram<u64>> {
         match series {
@@ -104,6 +114,23 @@ impl Results {
 
     fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.measured.as_secs_f64().max(1e-9)
+    }
+}
+
+/// The 99th percentiles of how late frames were sent, and of their response latency, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Lateness {
+    pub(crate) late_p99: f64,
+    pub(crate) p99: f64,
+}
+
+impl fmt::Display for Lateness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (late, p99) = (figures::latency(self.late_p99), figures::latency(self.p99));
+        write!(
+            f,
+            "The generator was late: at p99, frames were sent {late} after they were due, more than a tenth of the response p99 of {p99}."
+        )
     }
 }
 

@@ -31,6 +31,9 @@ struct Table {
 
 impl Table {
     fn head(&mut self, results: &Results) {
+        if let Some(lateness) = results.lateness() {
+            self.page.wrapped("", &styled(RED, &lateness.to_string()));
+        }
         let begun = humantime::format_rfc3339_seconds(results.begun).to_string();
         let begun = begun.replace('T', " ").replace('Z', " UTC");
         let title = styled(BOLD, &printable(&results.title));
@@ -259,6 +262,11 @@ pub(crate) fn generator_lines(facts: &Facts) -> Vec<String> {
         let threads = counted(threads, "thread");
         lines.push(format!("{threads}{}; turns of the loop: p99 {p99}, max {max}", cpu.unwrap_or_default()));
     }
+    if generator.late_p99_ns > 0 {
+        let (p99, max) =
+            (figures::latency(generator.late_p99_ns as f64), figures::latency(generator.late_max_ns as f64));
+        lines.push(format!("frames sent after they were due: p99 {p99}, max {max}"));
+    }
     if generator.late > 0 {
         let (late, max) = (counted(generator.late, "frame"), figures::latency(generator.late_max_ns as f64));
         lines.push(format!("{late} sent more than 1 ms after due, up to {max}"));
@@ -296,7 +304,7 @@ mod tests {
     fn judged() -> Results {
         let mut results = fixture::made();
         let expected = ["p99<5ms", "rate>=900"].map(|text| expectation(text).unwrap());
-        assert!(!judge(&mut results, &expected));
+        assert!(!judge(&mut results, &expected, false));
         results
     }
 
