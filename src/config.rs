@@ -309,8 +309,8 @@ impl ConfigBuilder {
         /// has vanished is detected within twice this time, or within 5 s more than this time if that is longer.
         keepalive: Option<Duration>,
         /// Sets whether the frames and bytes of each connection are counted, for
-        /// [`ConnectionInfo::counters`](crate::ConnectionInfo::counters). Default `false`: an idle connection does not pay for it. With
-        /// `true` a connection takes 40 bytes more.
+        /// [`ConnectionInfo::counters`](crate::ConnectionInfo::counters). Default `false`. With `true` a
+        /// connection takes 40 bytes more.
         connection_counters: bool,
         /// Sets how long a poll returns without sleeping before it blocks. Default 0: it blocks immediately.
         ///

@@ -31,7 +31,7 @@ pub struct ConnectionInfo {
     pub listener: Option<ListenerId>,
     /// Whether this side has opened it.
     pub is_dialed: bool,
-    /// How far it has come.
+    /// Which of its directions are open.
     pub state: ConnectionState,
     /// Why no frame is delivered, if so.
     pub paused_by: Option<PausedBy>,

@@ -97,6 +97,9 @@ impl Conn {
         self.state.finish_requested();
         // Its input has no replies that could add to its output.
         self.flags.set(Flag::PausesWhenFull, false);
+        if let Some(buffers) = &mut self.buffers {
+            buffers.output.give_up_reply();
+        }
     }
 
     /// Closes immediately; pending output is lost.

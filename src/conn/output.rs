@@ -165,15 +165,23 @@ impl Output {
     pub(crate) fn append_part(&mut self, part: &[u8], high: usize, pool: &mut ChunkPool) {
         let Some(mut reply) = self.unfinished.take() else { return };
         if !reply.has_head {
-            self.append_before(part.len(), reply.enclosure.head(), high, pool);
+            let more = part.len() + reply.enclosure.tail().len();
+            self.append_before(more, reply.enclosure.head(), high, pool);
         }
-        self.append(part, high, pool);
         (reply.has_head, reply.missing) = (true, reply.missing - part.len());
-        if reply.missing == 0 {
-            self.append(reply.enclosure.tail(), high, pool);
-        } else {
+        if reply.missing > 0 {
+            self.append(part, high, pool);
             self.unfinished = Some(reply);
+        } else {
+            let tail = reply.enclosure.tail();
+            self.append_before(tail.len(), part, high, pool);
+            self.append(tail, high, pool);
         }
+    }
+
+    /// No part of the unfinished reply will follow.
+    pub(crate) fn give_up_reply(&mut self) {
+        self.unfinished = None;
     }
 
     /// How many bytes of the payload of the unfinished reply are missing.

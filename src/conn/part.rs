@@ -60,8 +60,9 @@ impl<'a> FramePart<'a> {
 /// A frame of which some parts were delivered.
 #[derive(Debug)]
 pub(crate) struct PartedFrame {
-    /// The framing with which it began.
+    /// The framing and the longest payload with which it began.
     framing: Framing,
+    max_payload: u32,
     /// Bytes of the frame that are not in the read buffer any more, with its header.
     taken: usize,
     /// Bytes of the payload that were delivered.
@@ -86,8 +87,8 @@ impl NextPart {
 }
 
 impl PartedFrame {
-    pub(crate) fn new(framing: Framing, payload_len: Option<u64>, header_len: usize) -> Self {
-        Self { framing, taken: header_len, offset: 0, payload_len }
+    pub(crate) fn new(framing: Framing, max_payload: u32, payload_len: Option<u64>, header_len: usize) -> Self {
+        Self { framing, max_payload, taken: header_len, offset: 0, payload_len }
     }
 
     /// Bytes of the frame that are not in the read buffer any more, with its header.
@@ -98,7 +99,7 @@ impl PartedFrame {
     /// What of `bytes` is the next part; `searched` of them contain no delimiter.
     ///
     /// Rule: a part ends before bytes that may be the beginning of the delimiter, so no byte of one is delivered.
-    pub(crate) fn next(&self, bytes: &[u8], searched: usize, max_payload: u32) -> Result<NextPart, Stopped> {
+    pub(crate) fn next(&self, bytes: &[u8], searched: usize) -> Result<NextPart, Stopped> {
         if let Some(payload_len) = self.payload_len {
             let missing = usize::try_from(payload_len - self.offset).unwrap_or(usize::MAX);
             return match missing.min(bytes.len()) {
@@ -107,7 +108,7 @@ impl PartedFrame {
             };
         }
         let Framing::Delimiter(delimiter) = self.framing else { return Err(Stopped::INCOMPLETE) };
-        let allowed = u64::from(max_payload).saturating_sub(self.offset) as u32;
+        let allowed = u64::from(self.max_payload).saturating_sub(self.offset) as u32;
         match Decode::decode(self.framing, bytes, searched, allowed) {
             Ok(Decoded::Frame { frame_len, payload }) => {
                 Ok(NextPart { payload_len: payload.len(), len: frame_len, is_last: true })
@@ -116,7 +117,7 @@ impl PartedFrame {
                 0 => Err(Stopped::Incomplete { searched }),
                 len => Ok(NextPart { payload_len: len, len, is_last: false }),
             },
-            Err(_) => Err(Stopped::Invalid(delimiter.too_long(max_payload))),
+            Err(_) => Err(Stopped::Invalid(delimiter.too_long(self.max_payload))),
         }
     }
 

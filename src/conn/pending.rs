@@ -187,12 +187,14 @@ impl Input {
         is_finished: bool,
         now: Instant,
     ) {
-        let is_same_frame = !delivered && !self.has_frames;
+        // Of a frame in parts, what waits to be delivered is the same frame, and the delay is not the peer's.
+        let is_parted = self.parted.is_some();
+        let is_same_frame = !delivered && (!self.has_frames || is_parted);
         self.has_frames = has_frames;
-        if self.is_empty() || has_frames {
+        if self.is_empty() || (has_frames && !is_parted) {
             self.clock = FrameClock::default();
         } else {
-            self.clock.go_on(is_same_frame, is_unread, now);
+            self.clock.go_on(is_same_frame, is_unread || has_frames, now);
         }
         self.finished_since = is_finished.then(|| self.finished_since.unwrap_or(now));
     }
@@ -214,7 +216,7 @@ impl Input {
             Pending::Bytes { chunk, .. } => {
                 // Searched from the beginning: no delimiter was missed.
                 let next = match &self.parted {
-                    Some(frame) => frame.next(chunk.as_slice(), 0, rules.max_payload).map(|next| next.len),
+                    Some(frame) => frame.next(chunk.as_slice(), 0).map(|next| next.len),
                     None => decode(rules.framing, chunk.as_slice(), 0, rules.max_payload).map(|(len, _)| len),
                 };
                 !matches!(next, Err(Stopped::Incomplete { .. }))

@@ -268,16 +268,17 @@ impl<'a> Replies<'a> {
         if part.len() > missing {
             return Err(SendError::TooLong { len: part.len(), max: missing });
         }
+        if part.is_empty() {
+            return Ok(());
+        }
         self.check_high_water()?;
         let frame_len = part.len() + Enclosure::LEN_MAX;
         if !self.shared.pool.has_room(self.room_needed(frame_len)) {
             return Err(SendError::NoMemory);
         }
-        if !part.is_empty() {
-            self.queue_echo(frame_len);
-            let high = self.rules.output_high_water;
-            self.shared.buffers(self.buffers).output.append_part(part, high, &mut self.shared.pool);
-        }
+        self.queue_echo(frame_len);
+        let high = self.rules.output_high_water;
+        self.shared.buffers(self.buffers).output.append_part(part, high, &mut self.shared.pool);
         Ok(())
     }
 

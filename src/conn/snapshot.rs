@@ -6,7 +6,7 @@ use crate::conn::profile::ProfileId;
 use crate::conn::sink::{Replies, Verdict};
 use crate::conn::state::State;
 
-/// Reports how far a connection has come.
+/// Reports which directions of a connection are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionState {
@@ -85,9 +85,11 @@ impl Replies<'_> {
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             state: match (&*self.verdict, ConnectionState::of(self.state)) {
-                (Verdict::Continue, state) | (Verdict::Finish, state @ ConnectionState::HalfClosed) => state,
-                (Verdict::Finish, _) => ConnectionState::Finished,
-                (Verdict::Close(_) | Verdict::Fail(_) | Verdict::Detach, _) => ConnectionState::Closing,
+                (Verdict::Continue, state) => state,
+                (Verdict::Finish, ConnectionState::Open | ConnectionState::Finished) => ConnectionState::Finished,
+                // Both directions have ended.
+                (Verdict::Finish, ConnectionState::HalfClosed | ConnectionState::Closing)
+                | (Verdict::Close(_) | Verdict::Fail(_) | Verdict::Detach, _) => ConnectionState::Closing,
             },
             paused_by: paused_by(*self.flags, self.is_full()),
             pending_input: self.pending_input(),

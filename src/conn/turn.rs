@@ -128,9 +128,13 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
                     }
                 }
                 Stopped::Large { frame_len, payload_start } if self.rules.in_parts => {
-                    return self.begin_parts(Some((frame_len - payload_start) as u64), payload_start);
+                    self.begin_parts(Some((frame_len - payload_start) as u64), payload_start);
+                    return true;
                 }
-                Stopped::Endless if self.rules.in_parts => return self.begin_parts(None, 0),
+                Stopped::Endless if self.rules.in_parts => {
+                    self.begin_parts(None, 0);
+                    return true;
+                }
                 Stopped::Large { frame_len, payload_start } => return self.begin_large(frame_len, payload_start),
                 Stopped::Endless => return self.begin_large(self.rules.frame_len_max(), 0),
                 Stopped::OutputFull => return true,

@@ -108,6 +108,10 @@ pub struct WrappedListener<L> {
 /// }
 ///
 /// impl<S: Transport> Transport for Inverted<S> {
+///     fn local_addr(&self) -> Option<std::net::SocketAddr> {
+///         self.0.local_addr()
+///     }
+///
 ///     fn shutdown_write(&mut self) -> io::Result<()> {
 ///         self.0.shutdown_write()
 ///     }

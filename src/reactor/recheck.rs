@@ -67,6 +67,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let now = self.now();
         let is_queued = self.connections.is_queued(id);
         let Some(Open { conn, .. }) = self.connections.open_mut(id) else { return false };
+        if kind == Kind::Idle && (!self.deadlines.is_on(kind, id.index) || self.deadlines.is_set(kind, id.index)) {
+            // A callback has changed the timeout: there is none any more, or it has begun anew.
+            return false;
+        }
         let (since, is_in_time) = match kind {
             Kind::Idle => (Some(now), moved.has_any() || is_queued),
             Kind::Frame => {

@@ -167,12 +167,12 @@ impl Reclaim {
     }
 }
 
-/// Whole ticks.
 /// The time of so many ticks.
 pub(crate) fn duration_of_ticks(ticks: u32) -> Duration {
     Duration::from_nanos(u64::from(ticks) << TICK_SHIFT)
 }
 
+/// Whole ticks.
 fn ticks(duration: Duration) -> u128 {
     duration.as_nanos() >> TICK_SHIFT
 }

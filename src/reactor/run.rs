@@ -72,6 +72,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 if conn.is_watched() {
                     write_progress.forget(id.index);
                     conn.watch_anew();
+                    io.limit_unsent(false);
                 }
             }
             deadlines.follow(id.index, conn, had_buffers, moved.has_any(), now);

@@ -5,21 +5,22 @@ use crate::conn::flags::Flag;
 use crate::conn::input::Stopped;
 use crate::conn::io::Transport;
 use crate::conn::part::{FramePart, NextPart, PartedFrame};
+use crate::conn::profile::Rules;
 use crate::conn::sink::Sink;
 use crate::conn::turn::Turn;
 
 impl<T: Transport, S: Sink> Turn<'_, T, S> {
     /// Begins a frame with the bytes that have come of it: `header_len` bytes, and perhaps some of its payload.
-    pub(super) fn begin_parts(&mut self, payload_len: Option<u64>, header_len: usize) -> bool {
+    pub(super) fn begin_parts(&mut self, payload_len: Option<u64>, header_len: usize) {
         // The header comes with the first part, so both wait.
         if self.conn.is_input_paused() {
-            return true;
+            return;
         }
-        let frame = PartedFrame::new(self.rules.framing, payload_len, header_len);
-        let first = frame.next(&self.buffer.undelivered()[header_len..], 0, self.rules.max_payload);
+        let Rules { framing, max_payload, .. } = self.rules;
+        let frame = PartedFrame::new(framing, max_payload, payload_len, header_len);
+        let first = frame.next(&self.buffer.undelivered()[header_len..], 0);
         self.shared.buffers(&mut self.conn.buffers).input.begin_parts(frame);
         self.deliver_part(Some(header_len), first.unwrap_or(NextPart::EMPTY));
-        true
     }
 
     /// Delivers the next part, or reads more. Returns whether to go on.
@@ -40,7 +41,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     /// What of the read buffer is the next part, if a frame is delivered in parts.
     pub(super) fn next_part(&self) -> Option<Result<NextPart, Stopped>> {
         let frame = self.conn.buffers.as_ref()?.input.parted()?;
-        Some(frame.next(self.buffer.undelivered(), self.buffer.searched(), self.rules.max_payload))
+        Some(frame.next(self.buffer.undelivered(), self.buffer.searched()))
     }
 
     /// Calls the handler for a part: the first, behind a header of `header_len` bytes, or another.

@@ -159,6 +159,13 @@ fn state_and_pause_are_those_after_the_callback_has_acted() {
     peer.finish();
     scene.settle();
     assert_eq!((scene.own().1.state, scene.info(0).state), (ConnectionState::HalfClosed, ConnectionState::HalfClosed));
+    // Both directions have ended.
+    let peer = scene.sim.connect(7007).unwrap();
+    peer.send(&frame(b"finish"));
+    scene.settle();
+    peer.finish();
+    scene.settle();
+    assert_eq!((scene.own().0.state, scene.own().1.state), (ConnectionState::Closing, ConnectionState::Closing));
 }
 
 #[test]

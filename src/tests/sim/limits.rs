@@ -42,6 +42,10 @@ impl Handler for Changing {
         }
     }
 
+    fn on_wake(&mut self, conn: &mut Connection<'_>, (): &mut ()) {
+        assert_eq!(conn.set_limits(self.limits[0]), Ok(()));
+    }
+
     fn on_writable(&mut self, _conn: &mut Connection<'_>, (): &mut ()) {
         self.writable += 1;
     }
@@ -149,6 +153,25 @@ fn each_connection_has_the_idle_timeout_of_its_limits() {
     assert_eq!(scene.reactor.handler().closed, []);
     scene.send(&peer, &[0]);
     assert_eq!(scene.seconds_until_closed(), (5, CloseReason::IdleTimeout));
+}
+
+#[test]
+fn idle_timeout_changed_at_its_end_begins_anew() {
+    let config = Config::builder().idle_timeout(Some(5 * SECOND)).build().unwrap();
+    let longer = Limits::of(&config).idle_timeout(Some(20 * SECOND));
+    for (limits, seconds) in [(longer, Some(20)), (longer.idle_timeout(None), None)] {
+        let mut scene = Scene::new(&config, &[limits]);
+        let _peer = scene.connect(7007);
+        let id = scene.reactor.handler().open[0];
+        scene.sim.advance(5 * SECOND);
+        assert!(scene.reactor.cx().wake(id));
+        scene.settle();
+        match seconds {
+            Some(seconds) => assert_eq!(scene.seconds_until_closed(), (seconds, CloseReason::IdleTimeout)),
+            None => scene.pass(99),
+        }
+        assert_eq!(scene.reactor.handler().closed, []);
+    }
 }
 
 #[test]

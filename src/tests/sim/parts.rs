@@ -323,6 +323,32 @@ fn frame_timeout_limits_all_parts_together() {
     assert_eq!(scene.reactor.handler().closed, [CloseReason::FrameTimeout]);
 }
 
+#[test]
+fn frame_timeout_stops_while_a_frame_in_parts_is_paused() {
+    let mut scene = Scene::new(Framing::default(), Parts::default());
+    let peer = scene.connect();
+    let id = scene.reactor.handler().open[0];
+    let pass = |scene: &mut Scene, seconds: u32| {
+        for _ in 0..seconds {
+            scene.sim.advance(std::time::Duration::from_secs(1));
+            scene.settle();
+        }
+    };
+    scene.sent_now(&peer, &[&encode_header(1 << 20)[..], &payload(10_000)].concat());
+    pass(&mut scene, 20);
+    scene.reactor.cx().pause(id);
+    scene.settle();
+    scene.sent_now(&peer, &payload(10_000));
+    pass(&mut scene, 60);
+    scene.reactor.cx().resume(id);
+    scene.settle();
+    assert_eq!(scene.reactor.handler().bytes.len(), 20_000);
+    pass(&mut scene, 9);
+    assert_eq!(scene.reactor.handler().closed, []);
+    pass(&mut scene, 1);
+    assert_eq!(scene.reactor.handler().closed, [CloseReason::FrameTimeout]);
+}
+
 /// Begins a reply of 10 bytes when it is woken first, and then sends a part each time.
 struct Slow {
     ids: Vec<ConnId>,
@@ -394,6 +420,38 @@ fn no_frame_comes_between_the_parts_of_a_reply() {
     assert!(peer.has_server_finished());
     peer.finish();
     assert_eq!(settle(&mut reactor), Turn::Done);
+    assert_eq!((reactor.drain_report().drained, reactor.drain_report().cut), (1, 0));
+}
+
+#[test]
+fn drain_does_not_wait_for_a_reply_that_finish_has_given_up() {
+    /// Half-closes in the middle of a reply.
+    struct Cut;
+
+    impl Handler for Cut {
+        type State = ();
+        type Message = ();
+
+        fn on_open(&mut self, conn: &mut Connection<'_>) {
+            assert_eq!(conn.begin_reply(10), Ok(()));
+            assert_eq!(conn.reply_part(b"half"), Ok(()));
+            conn.finish();
+        }
+
+        fn on_frame(&mut self, _: &mut Connection<'_>, (): &mut (), _: Frame<'_>) {}
+    }
+
+    let sim = Sim::new(1);
+    let mut reactor = Reactor::with_net(sim.net(), Config::default(), Cut).unwrap();
+    reactor.listen(&sim.addr(7007)).unwrap();
+    let peer = sim.connect(7007).unwrap();
+    assert_eq!(sim.settle(&mut reactor).unwrap(), Turn::Running);
+    reactor.check_invariants();
+    assert_eq!((peer.receive(), peer.has_server_finished()), (b"\0\0\0\x0ahalf".to_vec(), true));
+    reactor.drain();
+    let _ = sim.settle(&mut reactor).unwrap();
+    peer.finish();
+    assert_eq!(sim.settle(&mut reactor).unwrap(), Turn::Done);
     assert_eq!((reactor.drain_report().drained, reactor.drain_report().cut), (1, 0));
 }
 
