@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use crate::address::Address;
+use crate::load::check::Check;
 use crate::load::dialer::DialPace;
 use crate::load::machine;
 use crate::load::outcome::{Cause, Connecting};
@@ -31,7 +32,10 @@ pub(crate) struct Found {
 pub(crate) fn causes(plan: &Plan, connecting: &Connecting, found: &Found) -> Vec<Cause> {
     let mut causes: Vec<Cause> =
         connecting.failed.iter().map(|(name, count)| cause(plan, name, *count, found.overflows)).collect();
-    causes.extend(frame_limit(found).or_else(|| turned_away(found)));
+    // Only of an echo is the length that of its request.
+    let is_echo = plan.check == Check::Echo && !plan.framing.sends_whole_frames();
+    let frame_limit = if is_echo { frame_limit(found) } else { None };
+    causes.extend(frame_limit.or_else(|| turned_away(found)));
     causes.extend(never_answered(found));
     causes
 }

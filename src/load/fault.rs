@@ -102,7 +102,7 @@ impl fmt::Display for Fault {
             FaultKind::Length { expected, got } => write!(f, "{got} bytes of payload, and {expected} were expected"),
             FaultKind::Prefix => f.write_str("it does not begin with the expected bytes"),
             FaultKind::Pattern => f.write_str("the expected pattern is not in it"),
-            FaultKind::Unasked => f.write_str("it answers nothing that was sent"),
+            FaultKind::Unasked => f.write_str("no request was in flight"),
         }?;
         write!(f, ": {excerpt}")
     }

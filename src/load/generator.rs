@@ -118,7 +118,8 @@ impl Generator {
         for index in self.links.active() {
             let Some(id) = self.links.connection(index) else { continue };
             if self.plan.replies == 0 {
-                self.flood(index, |payload| cx.send(id, payload));
+                // A frame from its own callback may use all of the memory.
+                cx.wake(id);
                 continue;
             }
             for _ in 0..self.plan.depth {
@@ -133,7 +134,7 @@ impl Generator {
             let now = self.clock.now();
             // Nothing shows how long it takes.
             let stamp = Stamp::sent_at(now);
-            let Some(frame_len) = self.links.send_only(index, stamp, &mut send) else { return };
+            let Some(frame_len @ 1..) = self.links.send_only(index, stamp, &mut send) else { return };
             self.count_sent(stamp, frame_len, now);
         }
     }
@@ -238,7 +239,7 @@ pub(crate) struct Session {
     /// The index of the link, once the connection is established.
     link: u32,
     /// Responses that must come before that.
-    greetings: u32,
+    hello_left: u32,
 }
 
 const NO_LINK: u32 = u32::MAX;
@@ -250,7 +251,7 @@ impl Generator {
         let Some(Dialing { link, since }) = self.dialer.on_open(conn.id(), conn.peer_addr()) else {
             // There are no listeners, and only the dialer dials.
             conn.abort();
-            return Session { link: NO_LINK, greetings: 0 };
+            return Session { link: NO_LINK, hello_left: 0 };
         };
         let index = link as usize;
         self.report.on_open(since, now, self.phase.has_measured(now));
@@ -267,7 +268,7 @@ impl Generator {
             // With churn, this connection was awaited.
             self.end_if_done(&mut conn.cx(), self.clock.now());
         }
-        Session { link, greetings: 0 }
+        Session { link, hello_left: 0 }
     }
 
     /// Sends what waits on a link.
@@ -329,14 +330,14 @@ impl Handler for Generator {
                 conn.abort();
             }
         }
-        Session { link: NO_LINK, greetings: self.plan.hello.len() as u32 }
+        Session { link: NO_LINK, hello_left: self.plan.hello.len() as u32 }
     }
 
     #[inline]
     fn on_frame(&mut self, conn: &mut Connection<'_>, session: &mut Session, frame: Frame<'_>) {
-        if session.greetings > 0 {
-            session.greetings -= 1;
-            if session.greetings == 0 && conn.set_limits(conn.limits().idle_timeout(None)).is_ok() {
+        if session.hello_left > 0 {
+            session.hello_left -= 1;
+            if session.hello_left == 0 && conn.set_limits(conn.limits().idle_timeout(None)).is_ok() {
                 *session = self.establish(conn);
             }
             return;
@@ -348,8 +349,10 @@ impl Handler for Generator {
                 self.pacer.on_answer();
                 let timing = self.phase.on_answer(stamp.due, now);
                 self.report.on_answer(frame.frame_len(), stamp, now, timing, &self.phase);
+                self.report.note_answered_len(frame.payload_len());
             }
             Received::Part(fault) => {
+                self.phase.note_response(now);
                 self.on_fault(conn, fault);
                 return;
             }
@@ -358,7 +361,8 @@ impl Handler for Generator {
                     return;
                 }
                 // Of the frames that were asked for, it is one.
-                let _ = self.phase.on_answer(stamp.due, now);
+                let timing = self.phase.on_answer(stamp.due, now);
+                self.report.on_wrong(stamp, now, timing, &self.phase);
             }
             // Frames are only sent, whatever the server says.
             Received::Unasked(_) if self.plan.replies == 0 => return,
@@ -388,7 +392,7 @@ impl Handler for Generator {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, session: Session, reason: &CloseReason) {
-        if session.greetings > 0 {
+        if session.hello_left > 0 {
             return self.on_unestablished(cx, id);
         }
         let Session { link, .. } = session;

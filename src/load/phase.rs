@@ -161,6 +161,11 @@ impl Phase {
         }
     }
 
+    /// A response has come, which need not be the last to its frame.
+    pub(crate) fn note_response(&mut self, now: u64) {
+        self.last_answer = now;
+    }
+
     /// A frame that was due at `due` was answered.
     #[inline]
     pub(crate) fn on_answer(&mut self, due: u64, now: u64) -> Timing {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::address::Address;
+use crate::config::Config;
 use crate::error::Error;
 use crate::load::check::Check;
 use crate::load::request::{Payload, Requests};
@@ -163,9 +164,8 @@ impl Plan {
     fn check_requests(&self) -> Result<(), LoadError> {
         let framing = self.framing;
         let (min, max) = (u64::from(*self.payload_len.start()), u64::from(*self.payload_len.end()));
-        let fits = framing.payload_lens();
-        let is_random = self.payload == Payload::Random;
-        let is_compared = matches!(self.check, Check::Echo | Check::Len) && self.replies > 0;
+        let fits = framing.whole_payload_lens();
+        let (is_random, is_raw) = (self.payload == Payload::Random, framing == Framing::Raw);
         let is_empty = matches!(&self.payload, Payload::Templates { list, .. } if list.is_empty());
         let mistakes = [
             (framing.check().is_err(), format!("framing is {framing} and must be exact:1 or more")),
@@ -179,26 +179,49 @@ impl Plan {
                 format!("size is {min}..{max} and must be that of {framing}"),
             ),
             (
-                is_random && framing == Framing::Raw && min == 0,
+                is_random && is_raw && min == 0,
                 "size is 0 and must be at least 1 with raw, where an empty request has no bytes".into(),
             ),
             (
-                framing == Framing::Raw && is_compared && self.reply_len().is_none(),
+                is_raw && self.is_compared() && self.reply_len().is_none(),
                 "raw has no boundaries between responses: give requests of one length, or another check".into(),
             ),
             (
-                framing == Framing::Raw && !is_compared && self.depth > 1,
-                format!("depth is {} and must be 1 with raw, where two responses can arrive as one", self.depth),
+                is_raw && self.is_compared() && !self.hello.is_empty(),
+                "raw has no boundaries between responses: with hello, give another check than echo and len".into(),
             ),
             (
-                self.replies != 1 && matches!(self.check, Check::Echo) && self.replies > 0,
+                is_raw && !self.is_compared() && (self.depth > 1 || self.replies > 1 || self.rate.is_some()),
+                "raw has no boundaries between responses: without echo or len, give no depth, rate or replies".into(),
+            ),
+            (
+                self.replies > 1 && matches!(self.check, Check::Echo),
                 format!("replies is {}, and the echo of a request is 1: give another check", self.replies),
             ),
+            (self.replies == 0 && self.churn, "churn waits for a response: replies is 0 and must be at least 1".into()),
         ];
         match mistakes.into_iter().find(|(is_made, _)| *is_made) {
             Some((_, message)) => Err(LoadError::Plan(message)),
-            None => self.requests(0).map(drop),
+            None => self.check_hello().and_then(|()| self.requests(0).map(drop)),
         }
+    }
+
+    fn check_hello(&self) -> Result<(), LoadError> {
+        for (number, payload) in self.hello.iter().enumerate() {
+            let mut frame = Vec::new();
+            let problem = match self.framing.encode(payload, &mut frame) {
+                Ok(()) if frame.is_empty() => "it has no bytes".to_owned(),
+                Ok(()) => continue,
+                Err(error) => error.to_string(),
+            };
+            return Err(LoadError::Plan(format!("hello {} is no frame of {}: {problem}", number + 1, self.framing)));
+        }
+        Ok(())
+    }
+
+    /// Whether responses are compared with their requests.
+    fn is_compared(&self) -> bool {
+        matches!(self.check, Check::Echo | Check::Len) && self.replies > 0
     }
 
     /// The requests of a run that has begun so many nanoseconds after 1970.
@@ -222,20 +245,35 @@ impl Plan {
 
     /// The framing of responses.
     pub(crate) fn reply_framing(&self) -> Framing {
-        let is_compared = matches!(self.check, Check::Echo | Check::Len) && self.replies > 0;
-        match self.reply_len().filter(|_| self.framing == Framing::Raw && is_compared) {
+        match self.reply_len().filter(|_| self.framing == Framing::Raw && self.is_compared()) {
             Some(len) => Framing::Exact(len),
             None => self.framing,
         }
     }
 
-    /// The most bytes of a request's payload.
+    /// The most bytes that are sent as one payload.
     pub(crate) fn request_len_max(&self) -> usize {
-        match &self.payload {
+        let request = match &self.payload {
             // With a header or a delimiter where they belong to the payload.
             Payload::Random => *self.payload_len.end() as usize + usize::from(u8::MAX) + Enclosure::LEN_MAX,
             Payload::Templates { list, .. } => list.iter().map(Template::len).max().unwrap_or(0),
-        }
+        };
+        self.hello.iter().map(Vec::len).fold(request, usize::max)
+    }
+
+    /// The bytes with which a connection begins.
+    pub(crate) fn hello_len(&self) -> usize {
+        self.hello.iter().map(|payload| payload.len() + Enclosure::LEN_MAX).sum()
+    }
+
+    /// The longest payload of a response that is accepted.
+    pub(crate) fn response_len_max(&self) -> u32 {
+        let expected = match &self.check {
+            Check::Echo | Check::Len => 0,
+            Check::Equals(bytes) => bytes.len(),
+            Check::Any | Check::Prefix(_) | Check::Regex(_) => UNKNOWN_LEN_MAX,
+        };
+        u32::try_from(expected.max(self.request_len_max())).unwrap_or(u32::MAX).max(Config::default().max_payload)
     }
 
     /// Rule: a source that cannot be used for any address of the target is an error before anything starts.
@@ -267,6 +305,8 @@ impl Plan {
     }
 }
 
+/// The longest response that is not known beforehand, in bytes.
+const UNKNOWN_LEN_MAX: usize = 256 << 20;
 /// Fits the `u32` of a connection's number, and is far more than a machine has ports for.
 const CONNECTIONS_MAX: usize = 100_000_000;
 const RATE_MIN: f64 = 0.001;

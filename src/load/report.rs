@@ -65,7 +65,7 @@ pub(crate) struct ThreadTotals {
     pub(crate) ended_unanswered: u64,
     /// Of those two, how many closed after all had been dialed, and so were counted as open.
     pub(crate) ended_up: u64,
-    /// The longest frame that was answered, and the shortest payload that was next on a connection when it closed.
+    /// The longest payload of a response, and the shortest payload that was next on a connection when it closed.
     pub(crate) answered_len_max: usize,
     pub(crate) lost_len_min: Option<usize>,
     /// Connections that were open to the end, and never had a response to what they sent.
@@ -100,7 +100,7 @@ const FAULTS_MAX: usize = 3;
 pub(crate) const NOT_MADE: &str = "not made by the end";
 
 /// The name of a connection that closed before the frames that it began with were answered.
-pub(crate) const NO_HELLO: &str = "closed before the answer to --hello";
+pub(crate) const NO_HELLO: &str = "closed before the response to --hello";
 
 impl Reporter {
     pub(crate) fn new(thread: usize, sender: Sender<(usize, Report)>) -> Self {
@@ -148,7 +148,6 @@ impl Reporter {
     /// A frame was answered.
     #[inline]
     pub(crate) fn on_answer(&mut self, frame_len: usize, stamp: Stamp, now: u64, timing: Timing, phase: &Phase) {
-        self.totals.answered_len_max = self.totals.answered_len_max.max(frame_len);
         match timing {
             Timing::NotMeasured => return,
             Timing::Measured => {
@@ -158,6 +157,19 @@ impl Reporter {
             Timing::AfterEnd => self.totals.after_end += 1,
         }
         self.record(stamp, now, phase);
+    }
+
+    /// A response was wrong, and the connection goes on.
+    pub(crate) fn on_wrong(&mut self, stamp: Stamp, now: u64, timing: Timing, phase: &Phase) {
+        if timing != Timing::NotMeasured {
+            self.record(stamp, now, phase);
+        }
+    }
+
+    /// Notes the length of an echo.
+    #[inline]
+    pub(crate) fn note_answered_len(&mut self, payload_len: usize) {
+        self.totals.answered_len_max = self.totals.answered_len_max.max(payload_len);
     }
 
     /// These frames will not be answered: they are charged with how long they have waited.

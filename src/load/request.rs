@@ -86,21 +86,24 @@ impl Requests {
     /// The bytes of a request as a connection sends them. Those that are not stored are written to `scratch`.
     #[inline]
     pub(crate) fn bytes<'a>(&'a self, place: Place, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        match &self.source {
-            Source::Random { payloads, is_whole: false } => payloads.payload(place.connection, place.frame),
-            Source::Random { .. } | Source::Templates { .. } => self.build(place, scratch).0,
-        }
+        self.stored(place).unwrap_or_else(|| self.build(place, scratch).0)
     }
 
     /// The payload of the response that is the echo of a request.
     #[inline]
     fn echo<'a>(&'a self, place: Place, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        self.stored(place).unwrap_or_else(|| {
+            let (bytes, echo) = self.build(place, scratch);
+            &bytes[echo]
+        })
+    }
+
+    /// The bytes of a request that is a part of the random table.
+    #[inline]
+    fn stored(&self, place: Place) -> Option<&[u8]> {
         match &self.source {
-            Source::Random { payloads, is_whole: false } => payloads.payload(place.connection, place.frame),
-            Source::Random { .. } | Source::Templates { .. } => {
-                let (bytes, echo) = self.build(place, scratch);
-                &bytes[echo]
-            }
+            Source::Random { payloads, is_whole: false } => Some(payloads.payload(place.connection, place.frame)),
+            Source::Random { .. } | Source::Templates { .. } => None,
         }
     }
 
@@ -159,24 +162,20 @@ fn avoided(framing: &Framing) -> Vec<u8> {
     }
 }
 
-/// The place of the echo's payload among the bytes of a template. Where no echo is expected, a request may be several frames: what
-/// it means is for the server to know.
+/// The place of the echo's payload among the bytes of a template. Where no echo is expected, a request may be several frames: only the
+/// server knows what it means.
 fn place_of_echo(template: &Template, framing: &Framing, check: &Check) -> Result<Range<usize>, String> {
-    match (echo_of(template, framing), check) {
-        (Err(_), Check::Any | Check::Equals(_) | Check::Prefix(_) | Check::Regex(_)) if !template.is_empty() => {
-            Ok(0..template.len())
-        }
-        (place, _) => place,
-    }
-}
-
-/// The place of the echo's payload among the bytes of a template that is one frame.
-fn echo_of(template: &Template, framing: &Framing) -> Result<Range<usize>, String> {
     let (mut payload, mut frame) = (Vec::new(), Vec::new());
     template.write(Place { connection: 0, frame: 0, sent_ns: 0 }, &mut payload);
     framing.encode(&payload, &mut frame).map_err(|error| error.to_string())?;
     if frame.is_empty() {
         return Err("it has no bytes".into());
+    }
+    if !matches!(check, Check::Echo | Check::Len) {
+        return Ok(0..payload.len());
+    }
+    if template.constant().is_none() && avoided(framing).iter().any(u8::is_ascii_alphanumeric) {
+        return Err("a placeholder may become its delimiter".into());
     }
     let head_len = framing.enclose(payload.len()).map_or(0, |around| around.head().len());
     match framing.decode(&frame, 0, u32::MAX) {

@@ -218,7 +218,7 @@ impl Run {
 
     fn finish(mut self) -> Result<Seen, LoadError> {
         for thread in self.threads {
-            self.seen.threads.push(thread.join()?);
+            self.seen.threads.push(thread.join(self.plan.replies == 0)?);
         }
         self.seen.drips = self.drips.as_ref().map(Drips::counts);
         let overflows = machine::listen_overflows();

@@ -14,7 +14,6 @@ use crate::load::phase::EndCause;
 use crate::load::plan::{Plan, Stop};
 use crate::load::recorded::histogram;
 use crate::load::report::ThreadTotals;
-use crate::wire::HEADER_LEN;
 
 /// The data that a run collected.
 #[derive(Debug, Default)]
@@ -103,7 +102,7 @@ fn found(seen: &Seen) -> Found {
         found.ended_unanswered += end.ended_unanswered;
         found.never_answered += end.never_answered;
         found.ended += end.ended.values().sum::<u64>();
-        found.answered_len_max = found.answered_len_max.max(end.answered_len_max.saturating_sub(HEADER_LEN));
+        found.answered_len_max = found.answered_len_max.max(end.answered_len_max);
         found.lost_len_min = found.lost_len_min.into_iter().chain(end.lost_len_min).min();
     }
     found

@@ -40,9 +40,9 @@ impl Thread {
         let _ = self.handle.send(command);
     }
 
-    /// Stops the thread and waits for its end. Returns what it used.
-    pub(crate) fn join(self) -> Result<ThreadUse, LoadError> {
-        let _ = self.handle.stop();
+    /// Stops the thread and waits for its end. If it `drains`, it first sends what it has to send. Returns what it used.
+    pub(crate) fn join(self, drains: bool) -> Result<ThreadUse, LoadError> {
+        let _ = if drains { self.handle.drain() } else { self.handle.stop() };
         match self.thread.join() {
             Ok(used) => Ok(used?),
             Err(_) => Err(LoadError::Thread(std::io::Error::other("it panicked"))),
@@ -91,14 +91,13 @@ fn thread_use(begun: &(u64, Option<u64>, Stats), now: u64, cpu: Option<u64>, sta
 /// The settings of a thread's reactor. The timeouts that protect a server from its peers are off: here they would hide what
 /// the server does.
 fn config(plan: &Plan) -> Result<Config, Error> {
-    let largest = u32::try_from(plan.request_len_max()).unwrap_or(u32::MAX);
-    let frame_len = Enclosure::LEN_MAX + largest as usize;
+    let frame_len = Enclosure::LEN_MAX + plan.request_len_max();
     let connections = plan.connections_total();
     // All frames in flight fit, so that a frame of the closed loop is never refused.
-    let high = (plan.depth * frame_len).max(64 << 10) + 1;
+    let high = (plan.depth * frame_len).max(plan.hello_len()).max(64 << 10) + 1;
     let all = connections.saturating_mul(high.saturating_add(2 * frame_len));
     Config::builder()
-        .max_payload(largest.max(Config::default().max_payload))
+        .max_payload(plan.response_len_max())
         .max_connections(connections.max(1))
         .memory(all.max(1 << 30))
         .output_high_water(high)

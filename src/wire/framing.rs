@@ -183,6 +183,15 @@ impl Framing {
         }
     }
 
+    /// The payload lengths for which [`write_whole`](Self::write_whole) has a frame.
+    #[cfg(feature = "load")]
+    pub(crate) fn whole_payload_lens(&self) -> RangeInclusive<u64> {
+        match self {
+            Self::LengthPrefix(prefix) => prefix.whole_payload_lens(),
+            Self::Delimiter(_) | Self::Exact(_) | Self::Raw => self.payload_lens(),
+        }
+    }
+
     /// Appends a whole frame around `payload`, also where payloads are sent unchanged. What is before a length field is zero.
     /// Returns the place among its bytes of what a decoder takes for the payload.
     #[cfg(feature = "load")]

@@ -170,6 +170,12 @@ impl LengthPrefix {
         })
     }
 
+    /// The payload lengths for which there is a whole frame.
+    #[cfg(feature = "load")]
+    pub(super) fn whole_payload_lens(&self) -> RangeInclusive<u64> {
+        Self { offset: 0, includes_header: false, ..*self }.payload_lens()
+    }
+
     /// Appends a header and `payload`. Returns the place of the payload as it is decoded.
     #[cfg(feature = "load")]
     pub(super) fn write_whole(

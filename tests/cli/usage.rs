@@ -188,7 +188,8 @@ fn a_load_that_cannot_work_is_refused_with_what_is_allowed() {
         path.to_str().unwrap().to_owned()
     };
     let (empty, lines) = (path("empty", b""), path("lines", b"a\n{b}\n"));
-    let cases: [(&[&str], &str); 33] = [
+    let long = path("long", &[b'a'; 300]);
+    let cases: [(&[&str], &str); 38] = [
         (&["-c", "0"], "connections is 0 and must be at least 1"),
         (&["--threads", "51"], "threads is 51 and must be at most the 50 connections"),
         (&["-s", "2..1"], "the smaller comes first"),
@@ -205,7 +206,10 @@ fn a_load_that_cannot_work_is_refused_with_what_is_allowed() {
         (&["--framing", "exact:8"], "size is 64..64 and must be that of exact:8"),
         (&["--framing", "u8", "-s", "1KiB"], "size is 1024..1024 and must be from 0 to 255 with u8"),
         (&["--framing", "raw", "-s", "1..2"], "raw has no boundaries between responses"),
-        (&["--framing", "raw", "--check", "any", "--depth", "2"], "depth is 2 and must be 1 with raw"),
+        (
+            &["--framing", "raw", "--check", "any", "--depth", "2"],
+            "raw has no boundaries between responses: without echo or len, give no depth, rate or replies",
+        ),
         (
             &["--payload", "{rand:0}"],
             "--payload: {rand:0} is no placeholder: write {conn}, {seq}, {rand:N} with N from 1 to 4096",
@@ -222,6 +226,17 @@ fn a_load_that_cannot_work_is_refused_with_what_is_allowed() {
             &["--payload", "a\nb", "--framing", "lines"],
             "payload 1 is not one frame of lines: its first frame ends after 2 of 4 bytes",
         ),
+        (&["--framing", "u8,offset=1", "-s", "300"], "size is 300..300 and must be from 0 to 255 with u8,offset=1"),
+        (
+            &["--framing", "u8", "--payload-file", &long, "--check", "any"],
+            "payload 1 is not one frame of u8: a payload of 300",
+        ),
+        (&["--framing", "u8", "-s", "9", "--hello", &long], "hello 1 is no frame of u8: a payload of 300 bytes"),
+        (
+            &["--framing", "delim:31", "--payload", "k{seq}"],
+            "payload 1 is not one frame of delim:31: a placeholder may become",
+        ),
+        (&["--churn", "--replies", "0"], "churn waits for a response: replies is 0 and must be at least 1"),
         (&["--shuffle", "1"], "required arguments were not provided"),
         (&["--hello", "/there/is/none"], "--hello: /there/is/none: No such file or directory"),
         (&["--replies", "2"], "replies is 2, and the echo of a request is 1: give another check"),

@@ -247,6 +247,15 @@ fn hello_is_answered_before_the_load_begins() {
 }
 
 #[test]
+fn long_hello_is_sent_whole() {
+    let server = lines(|_, line| format!("{}\n", line.len()));
+    let hello = vec![vec![b'a'; 100_000]; 3];
+    let check = Check::Equals(b"64".to_vec());
+    let outcome = outcome(&Plan { framing: Framing::lines(), hello, check, ..plan(server.addr) });
+    assert_eq!((outcome.frames, outcome.errors.total()), (1_000, 0), "{:?} {:?}", outcome.errors, outcome.connecting);
+}
+
+#[test]
 fn connection_without_an_answer_to_hello_is_not_established() {
     // One closes, one says nothing.
     let closing = Double::start(|_, client| drop(client.read(&mut [0; 64])));
@@ -262,7 +271,7 @@ fn connection_without_an_answer_to_hello_is_not_established() {
         let outcome = outcome(&plan);
         assert_eq!((outcome.frames, outcome.connecting.up), (0, 0));
         let failed: Vec<_> = outcome.connecting.failed.into_iter().collect();
-        assert_eq!(failed, [("closed before the answer to --hello".to_owned(), 3)]);
+        assert_eq!(failed, [("closed before the response to --hello".to_owned(), 3)]);
     }
 }
 

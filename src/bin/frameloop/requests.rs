@@ -48,17 +48,17 @@ pub(crate) struct RequestArgs {
     shuffle: Option<u64>,
     /// File whose content is sent first on each connection (repeatable)
     ///
-    /// It is the payload of one frame; with a delimiter, each line is. A connection is established when each has had a response, within
-    /// --connect-timeout.
+    /// It is the payload of one frame; with lines and crlf, each line is, and with another delimiter what ends with it. A connection is established when each has had a response, within
+    /// --connect-timeout after the last byte.
     #[arg(long, env = "FRAMELOOP_HELLO", value_name = "FILE", value_hint = ValueHint::FilePath, value_delimiter = ',')]
     #[arg(help_heading = "Requests")]
     hello: Vec<PathBuf>,
     /// Responses to each request (0 = send only)
     #[arg(long, env = "FRAMELOOP_REPLIES", value_name = "COUNT", default_value = "1", help_heading = "Requests")]
     replies: u16,
-    /// What each response must be: echo, len, any, equals:FILE, prefix:HEX or regex:RE
+    /// What each response must be: echo, len, any, or what it is compared with
     ///
-    /// echo is the request, byte by byte; len is as many bytes; regex:RE is found anywhere in the payload.
+    /// equals:FILE is the content of a file, and prefix:HEX are its first bytes. echo is the request, byte by byte; len is as many bytes; regex:RE is found anywhere in the payload.
     #[arg(long, env = "FRAMELOOP_CHECK", value_name = "WHAT", default_value = "echo", help_heading = "Requests")]
     check: String,
 }
@@ -97,13 +97,29 @@ impl RequestArgs {
         list.collect::<Result<_, _>>().map(Some)
     }
 
-    /// The payloads of a file that is sent first.
+    /// The payloads of a file that is sent first: with a delimiter, those that end with it, or the lines of a text.
     fn hello_of(&self, path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
         let content = read("--hello", path)?;
         match self.framing {
-            Framing::Delimiter(_) => Ok(lines(&content).map(<[u8]>::to_vec).collect()),
+            Framing::Delimiter(_) if self.framing == Framing::lines() || self.framing == Framing::crlf() => {
+                Ok(lines(&content).map(<[u8]>::to_vec).collect())
+            }
+            Framing::Delimiter(_) => Ok(self.frames(&content)),
             _ => Ok(vec![content]),
         }
+    }
+
+    /// The payloads of all frames, and what follows the last delimiter.
+    fn frames(&self, content: &[u8]) -> Vec<Vec<u8>> {
+        let (mut rest, mut payloads) = (content, Vec::new());
+        while let Ok(decoded) = self.framing.decode(rest, 0, u32::MAX)
+            && let Some((frame_len, payload)) = decoded.frame()
+        {
+            payloads.push(rest[payload].to_vec());
+            rest = &rest[frame_len..];
+        }
+        payloads.extend(Some(rest.to_vec()).filter(|rest| !rest.is_empty()));
+        payloads
     }
 }
 
