@@ -19,7 +19,7 @@ use crate::results::expect::{self, Expectation};
 use crate::results::file::Destination;
 use crate::results::hlog::background::Background;
 use crate::results::model::Results;
-use crate::results::{self, figures, html};
+use crate::results::{self, Format, figures, html};
 use crate::signals::{self, Action};
 use crate::{machine, values};
 
@@ -172,7 +172,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let mut results = Results::of(&outcome);
     let holds = expect::judge(&mut results, &args.expect, args.allow_late);
     // The output that needs no file comes first, so that results are not lost if a file cannot be written.
-    let printed = results::show(&results, args.json, stdout_is_free);
+    let printed = results::show(&results, if args.json { Format::Json } else { Format::Summary }, stdout_is_free);
     let logged = watcher.log.map_or(Ok(()), |log| log.finish(&results));
     let paged = page.map_or(Ok(()), |page| html::write(page, &results));
     conclude(printed, conclude(logged, conclude(paged, verdict(&outcome, args, holds))))

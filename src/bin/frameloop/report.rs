@@ -11,7 +11,7 @@ use crate::results::file::Destination;
 use crate::results::hlog::line::Unit;
 use crate::results::hlog::read;
 use crate::results::merge::merged;
-use crate::results::{self, duplicates, html};
+use crate::results::{self, Format, duplicates, html};
 
 /// Show the results of load runs again, from the logs that --hlog wrote; several logs are merged
 ///
@@ -29,6 +29,13 @@ pub(crate) struct ReportArgs {
     /// Print one JSON object instead of the summary
     #[arg(long, env = "FRAMELOOP_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
+    /// Print one row per interval as CSV instead of the summary
+    #[arg(long, env = "FRAMELOOP_CSV", value_parser = BoolishValueParser::new(), conflicts_with = "json")]
+    csv: bool,
+    /// Print the text format of Prometheus instead of the summary
+    #[arg(long, env = "FRAMELOOP_PROMETHEUS", value_parser = BoolishValueParser::new())]
+    #[arg(conflicts_with_all = ["json", "csv"])]
+    prometheus: bool,
     /// Also write a self-contained page with plots (`-` = stdout)
     #[arg(long, env = "FRAMELOOP_HTML", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     html: Option<PathBuf>,
@@ -51,6 +58,8 @@ Examples:
   frameloop report a.hlog b.hlog c.hlog                   three machines as one
   frameloop report today.hlog --baseline monday.hlog      both, and the ratio
   frameloop report run.hlog --html run.html               a page with plots
+  frameloop report run.hlog --csv > run.csv               a row per second, for a spreadsheet
+  frameloop report run.hlog --prometheus > load.prom      for the textfile collector
   frameloop report run.hlog --json | jq .latency.service.p99_ns
   frameloop report wrk2.hlog.gz --unit us                 another tool's log
 
@@ -62,8 +71,9 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         return Err(Failure::run("- is given more than once, and stdin can be read once; give a file for the others"));
     }
     let page = args.html.as_deref().map(Destination::of).transpose()?;
-    if args.json && page.as_ref().is_some_and(Destination::is_stdout) {
-        return Err(Failure::usage("--json and --html are both written to stdout; give --html a file"));
+    let format = args.format();
+    if let (Some(flag), true) = (format.flag(), page.as_ref().is_some_and(Destination::is_stdout)) {
+        return Err(Failure::usage(format!("{flag} and --html are both written to stdout; give --html a file")));
     }
     if let Some(input) = inputs().find(|input| page.as_ref().is_some_and(|page| page.replaces(input))) {
         let name = input.display();
@@ -80,6 +90,17 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if let Some(path) = &args.baseline {
         results.baseline = Some(Box::new(merged(&[read(path)?])));
     }
-    let printed = results::show(&results, args.json, !page.as_ref().is_some_and(Destination::is_stdout));
+    let printed = results::show(&results, format, !page.as_ref().is_some_and(Destination::is_stdout));
     conclude(printed, page.map_or(Ok(()), |page| html::write(page, &results)))
+}
+
+impl ReportArgs {
+    fn format(&self) -> Format {
+        match (self.json, self.csv, self.prometheus) {
+            (true, _, _) => Format::Json,
+            (false, true, _) => Format::Csv,
+            (false, false, true) => Format::Prometheus,
+            (false, false, false) => Format::Summary,
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod compare;
 mod configuration;
+mod csv;
 pub(crate) mod duplicates;
 pub(crate) mod expect;
 mod facts;
@@ -16,6 +17,7 @@ pub(crate) mod html;
 mod json;
 pub(crate) mod merge;
 pub(crate) mod model;
+mod prometheus;
 mod table;
 mod verdict;
 
@@ -26,14 +28,37 @@ use crate::page::Color;
 use crate::results::model::Results;
 use crate::{logging, output};
 
-/// Prints results: the summary, or JSON; the summary goes to stderr where stdout is for another output.
-pub(crate) fn show(results: &Results, as_json: bool, stdout_is_free: bool) -> Result<(), Failure> {
+/// A form in which results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Summary,
+    Json,
+    Csv,
+    Prometheus,
+}
+
+impl Format {
+    /// The flag that selects it.
+    pub(crate) fn flag(self) -> Option<&'static str> {
+        match self {
+            Self::Summary => None,
+            Self::Json => Some("--json"),
+            Self::Csv => Some("--csv"),
+            Self::Prometheus => Some("--prometheus"),
+        }
+    }
+}
+
+/// Prints results on stdout; where that is for another output, a summary on stderr.
+pub(crate) fn show(results: &Results, format: Format, stdout_is_free: bool) -> Result<(), Failure> {
     if !stdout_is_free {
         logging::say(Color::of(&stderr()).apply(table::text(results)).trim_end());
-        Ok(())
-    } else if as_json {
-        output::line(&json::text(results).map_err(Failure::run)?)
-    } else {
-        output::bytes(Color::of(&stdout()).apply(table::text(results)).as_bytes())
+        return Ok(());
+    }
+    match format {
+        Format::Summary => output::bytes(Color::of(&stdout()).apply(table::text(results)).as_bytes()),
+        Format::Json => output::line(&json::text(results).map_err(Failure::run)?),
+        Format::Csv => output::bytes(csv::text(results).as_bytes()),
+        Format::Prometheus => output::bytes(prometheus::text(results).as_bytes()),
     }
 }
