@@ -364,6 +364,8 @@ pub enum Stage {
     /// Opening the connections.
     #[default]
     Connecting,
+    /// Connected, and waiting for the time or for the permission to begin.
+    Waiting,
     /// Under load, and not measured.
     WarmingUp,
     /// Under load and measured.

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
 use crate::address::Address;
 use crate::config::Config;
 use crate::error::Error;
 use crate::load::check::Check;
+use crate::load::clock::time_of_day;
 use crate::load::request::{Payload, Requests};
 use crate::load::sources::Sources;
 use crate::load::template::Template;
@@ -49,6 +50,9 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Connections to dial per second, from 0.001 to 10^9. Default `None`: as fast as they open.
     pub connect_rate: Option<f64>,
+    /// When the load begins, at most a year from now; if connecting takes longer, as soon as that is done. Default `None`: as soon as that
+    /// is done.
+    pub start_at: Option<SystemTime>,
     /// How long the load runs before the measured time begins. Default 1 s.
     pub warmup: Duration,
     /// Threads, each with its own reactor. Default 1; from 1 to `connections`.
@@ -99,6 +103,7 @@ impl Default for Plan {
             depth: 1,
             rate: None,
             connect_rate: None,
+            start_at: None,
             warmup: Duration::from_secs(1),
             threads: 1,
             sources: Sources::default(),
@@ -154,10 +159,31 @@ impl Plan {
             (self.stop == Stop::After(Duration::ZERO), "duration is 0 s and must be more".into()),
             (self.stop == Stop::Frames(0), "frames is 0 and must be at least 1".into()),
         ];
-        match mistakes.into_iter().find(|(is_made, _)| *is_made) {
-            Some((_, message)) => Err(LoadError::Plan(message)),
+        let mistake = mistakes.into_iter().find_map(|(is_made, message)| is_made.then_some(message));
+        match mistake.or_else(|| self.too_long()) {
+            Some(message) => Err(LoadError::Plan(message)),
             None => self.check_requests().and_then(|()| self.check_sources()),
         }
+    }
+
+    /// Rule: a time of the plan is at most a year, so that sums of times are numbers of nanoseconds.
+    fn too_long(&self) -> Option<String> {
+        let until_start = self.start_at.and_then(|at| at.duration_since(time_of_day()).ok());
+        let duration = match self.stop {
+            Stop::After(duration) => duration,
+            Stop::Frames(_) => Duration::ZERO,
+        };
+        let times = [
+            ("time until the start", until_start.unwrap_or_default()),
+            ("warmup", self.warmup),
+            ("duration", duration),
+            ("spin", self.spin),
+            ("connect timeout", self.connect_timeout),
+            ("patience", self.patience),
+            ("stall timeout", self.stall_timeout),
+        ];
+        let (name, time) = times.into_iter().find(|(_, time)| *time > TIME_MAX)?;
+        Some(format!("{name} is {} s and must be at most {} s", time.as_secs(), TIME_MAX.as_secs()))
     }
 
     /// Rule: a request that is not one frame of the framing is an error before anything starts.
@@ -311,6 +337,8 @@ const UNKNOWN_LEN_MAX: usize = 256 << 20;
 const CONNECTIONS_MAX: usize = 100_000_000;
 const RATE_MIN: f64 = 0.001;
 const RATE_MAX: f64 = 1e9;
+/// The longest time of a plan.
+const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Reports why a run could not start, or failed.
 #[derive(Debug)]
@@ -373,6 +401,14 @@ mod tests {
                 "churn has no schedule: it cannot be combined with a rate",
             ),
             (Plan { stop: Stop::Frames(0), ..plan() }, "frames is 0 and must be at least 1"),
+            (
+                Plan { warmup: Duration::from_secs(31_536_001), ..plan() },
+                "warmup is 31536001 s and must be at most 31536000 s",
+            ),
+            (
+                Plan { stop: Stop::After(Duration::MAX), ..plan() },
+                "duration is 18446744073709551615 s and must be at most 31536000 s",
+            ),
         ];
         let unix = Some(Address::Unix("/run/a.sock".into()));
         let v6 = Some(Address::Tcp("[::1]:7".parse().unwrap()));
@@ -395,6 +431,10 @@ mod tests {
         for (plan, expected) in cases.into_iter().chain(of_sources) {
             assert_eq!(plan.check().unwrap_err().to_string(), expected);
         }
+        let in_days = |days: u64| Some(time_of_day() + Duration::from_secs(days * 24 * 60 * 60));
+        assert!(Plan { start_at: in_days(364), ..plan() }.check().is_ok());
+        let error = Plan { start_at: in_days(366), ..plan() }.check().unwrap_err().to_string();
+        assert!(error.starts_with("time until the start is 316"), "{error}");
         assert!(plan().check().is_ok());
         let both = Plan { target: v6, other_addrs: vec![([127, 0, 0, 1], 7).into()], ..plan() };
         assert!(Plan { sources: sources("127.0.0.1,::1"), ..both }.check().is_ok());

@@ -36,6 +36,11 @@ pub trait Watch {
         let _ = interval;
     }
 
+    /// Returns whether the load may begin. It is asked again until it is so, once all connections are established.
+    fn may_begin(&mut self) -> bool {
+        true
+    }
+
     /// Returns whether to end the run. Then no more frames are sent, and the outcome holds what was measured so far.
     fn wants_end(&mut self) -> bool;
 }
@@ -172,6 +177,7 @@ impl Run {
 
     /// Puts load on, and measures, until every thread is over.
     fn load(&mut self, watch: &mut dyn Watch) {
+        self.wait_for_start(watch);
         if !self.seen.was_interrupted {
             let load = self.clock.now();
             let measure = load + nanos(self.plan.warmup);
@@ -197,6 +203,18 @@ impl Run {
             }
         }
         self.enter_ending(self.clock.now());
+    }
+
+    /// Waits for the time at which the load is to begin, and for the permission to.
+    fn wait_for_start(&mut self, watch: &mut dyn Watch) {
+        let now = self.clock.now();
+        let until_start = self.plan.start_at.map(|at| at.duration_since(time_of_day()));
+        self.seen.late_start = until_start.as_ref().and_then(|until| until.as_ref().err()).map(|late| late.duration());
+        let due = until_start.and_then(Result::ok).map_or(now, |until| now + nanos(until));
+        self.enter(Stage::Waiting, now, Some(due).filter(|due| *due > now));
+        while !self.seen.was_interrupted && (self.clock.now() < due || !watch.may_begin()) {
+            self.wait(watch);
+        }
     }
 
     /// Records what the run's own server has done so far.
@@ -233,9 +251,18 @@ impl Run {
 
     /// Collects reports for a tenth of a second, and shows the progress.
     fn wait(&mut self, watch: &mut dyn Watch) {
-        // Threads that have connected should not wait for long for drips that have not.
-        let is_connected = self.progress.stage == Stage::Connecting && self.is_settled();
-        let until = self.clock.now() + nanos(if is_connected { PROGRESS_INTERVAL / 20 } else { PROGRESS_INTERVAL });
+        let now = self.clock.now();
+        let until = now
+            + nanos(match self.progress.stage {
+                // Threads that have connected should not wait for long for drips that have not, nor for the beginning.
+                Stage::Connecting if self.is_settled() => PROGRESS_INTERVAL / 20,
+                Stage::Waiting => PROGRESS_INTERVAL / 20,
+                _ => PROGRESS_INTERVAL,
+            });
+        let until = match self.stage_ends {
+            Some(ends) if self.progress.stage == Stage::Waiting => until.min(ends),
+            _ => until,
+        };
         loop {
             let left = Duration::from_nanos(until.saturating_sub(self.clock.now()));
             match self.reports.recv_timeout(left) {

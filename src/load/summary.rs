@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     pub(crate) connected_at: u64,
     pub(crate) begun: Option<SystemTime>,
     pub(crate) was_interrupted: bool,
+    /// How long after the time that was given the load has begun.
+    pub(crate) late_start: Option<Duration>,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) total: Option<Counts>,
     pub(crate) connect: Option<Histogram<u64>>,
@@ -59,6 +61,9 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     let total = seen.total.unwrap_or_default();
     let longest = total.response.max().max(total.service.max());
     let mut taints = taints(plan, &generator, total.frames, longest);
+    taints.extend(seen.late_start.map(|late| {
+        format!("the load began {late:.2?} after the time that was given, because connecting took that long")
+    }));
     taints.extend(seen.ends.iter().find_map(|end| end.slow_pace).map(|pace| slow_ports(plan, &pace)));
     let mut errors = total.errors;
     seen.ends.iter().for_each(|end| errors.add(&end.errors));

@@ -1,7 +1,10 @@
 //! `frameloop load`: flags in, a summary, JSON, a log and a page out; and what its exit codes say.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -61,6 +64,44 @@ fn a_duration_is_what_is_measured() {
     let result: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(result["measured_s"], 0.3);
     assert_eq!(result["latency"]["response"]["count"], 300);
+}
+
+#[test]
+fn paused_load_begins_with_a_line_or_the_end_of_stdin() {
+    let start = || {
+        let mut command = frameloop(&[&SHORT[..], &["--paused", "--json"]].concat());
+        let mut load = Process::start(command.stdin(Stdio::piped()));
+        load.stderr_line_with("waiting");
+        assert!(load.is_running());
+        load
+    };
+    let frames = |load: Process| {
+        let done = load.outcome();
+        assert_eq!(done.code, Some(0), "{done:?}");
+        serde_json::from_str::<Value>(&done.stdout).unwrap()["frames"].as_u64()
+    };
+    let mut load = start();
+    load.stdin().write_all(b"\n").unwrap();
+    assert_eq!(frames(load), Some(500));
+    let mut load = start();
+    load.close_stdin();
+    assert_eq!(frames(load), Some(500));
+    let load = start();
+    load.signal("INT");
+    assert_eq!(frames(load), Some(0));
+}
+
+#[test]
+fn start_time_is_to_come() {
+    for wrong in ["2020-01-01T00:00:00Z", "tomorrow", "12:00", ""] {
+        let done = load(&["--start-at", wrong]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{wrong}");
+        assert_eq!(done.stderr.lines().filter(|line| line.starts_with("error")).count(), 1, "{}", done.stderr);
+    }
+    let at = SystemTime::now() + Duration::from_secs(1);
+    let result = json(&["--start-at", &humantime::format_rfc3339_millis(at).to_string()]);
+    let begun = humantime::parse_rfc3339(result["begun"].as_str().unwrap()).unwrap();
+    assert!(begun + Duration::from_millis(5) >= at, "{result}");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use frameloop::load::{Plan, Stop};
+use frameloop::load::{Plan, Progress, Stage, Stop, Watch, run};
 
 use crate::double::{Double, frame, swallow};
 use crate::{outcome, plan};
@@ -100,4 +100,69 @@ fn run_ends_in_time_with_a_server_that_accepts_nothing() {
     // The system connects for it.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     assert_eq!(assert_ends_in_time("accepts nothing", listener.local_addr().unwrap()), [0; 7]);
+}
+
+/// Lets the load begin, or interrupts the run, once it has waited for three calls.
+#[derive(Default)]
+struct Paused {
+    waited: usize,
+    is_interrupt: bool,
+}
+
+impl Watch for Paused {
+    fn on_progress(&mut self, progress: &Progress) {
+        if progress.stage == Stage::Waiting {
+            assert_eq!(progress.up, progress.asked);
+            assert!(progress.last.is_none(), "{progress:?}");
+            self.waited += 1;
+        }
+    }
+
+    fn may_begin(&mut self) -> bool {
+        !self.is_interrupt && self.waited >= 3
+    }
+
+    fn wants_end(&mut self) -> bool {
+        self.is_interrupt && self.waited >= 3
+    }
+}
+
+/// A server that answers every frame.
+fn echoes() -> Double {
+    Double::start(|_, client| {
+        while let Some(held) = frame(client) {
+            if client.write_all(&held).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn load_waits_for_the_permission_to_begin() {
+    let server = echoes();
+    for (rate, threads) in [(None, 1), (Some(10_000.0), 2)] {
+        let mut watch = Paused::default();
+        let outcome = run(&Plan { rate, threads, ..plan(server.addr) }, &mut watch).unwrap();
+        assert!(watch.waited >= 3);
+        assert_eq!((outcome.frames, outcome.ended_early.as_deref()), (1_000, None), "{outcome:?}");
+    }
+    let mut watch = Paused { is_interrupt: true, ..Paused::default() };
+    let outcome = run(&plan(server.addr), &mut watch).unwrap();
+    assert!(outcome.was_interrupted && outcome.frames == 0, "{outcome:?}");
+}
+
+#[test]
+fn load_begins_at_its_time() {
+    let server = echoes();
+    let is_late = |outcome: &frameloop::load::Outcome| outcome.taints.iter().any(|taint| taint.contains("began"));
+    for (rate, warmup) in [(None, Duration::ZERO), (Some(10_000.0), WARMUP)] {
+        let start_at = SystemTime::now() + Duration::from_millis(300);
+        let outcome = outcome(&Plan { start_at: Some(start_at), rate, warmup, ..plan(server.addr) });
+        assert!(outcome.begun >= start_at + warmup - Duration::from_millis(5), "{outcome:?}");
+        assert!(outcome.frames >= 1_000 && !is_late(&outcome), "{outcome:?}");
+    }
+    let start_at = Some(SystemTime::now() - Duration::from_secs(3));
+    let outcome = outcome(&Plan { start_at, ..plan(server.addr) });
+    assert!(outcome.frames == 1_000 && is_late(&outcome), "{outcome:?}");
 }

@@ -100,6 +100,7 @@ type Part = (usize, String);
 fn parts(progress: &Progress) -> Vec<Part> {
     let stage = match progress.stage {
         Stage::Connecting => "connecting",
+        Stage::Waiting => "waiting",
         Stage::WarmingUp => "warming up",
         Stage::Measuring => "measuring",
         _ => "ending",

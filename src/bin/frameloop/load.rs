@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+use std::{io, thread};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
@@ -105,6 +108,15 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_SOURCE", value_name = "CIDR,...", help_heading = "Connecting")]
     source: Option<Sources>,
 
+    /// Time at which the load begins, such as 2026-11-27T10:00:00Z
+    ///
+    /// Connections are established before. If that takes longer, the load begins as soon as it is done, and the summary says so. Keep the
+    /// machines' clocks in sync (NTP).
+    #[arg(long, env = "FRAMELOOP_START_AT", value_name = "TIME", value_parser = values::time, help_heading = "Running")]
+    start_at: Option<SystemTime>,
+    /// Connect, and wait for a line on stdin (or its end) before the load begins
+    #[arg(long, env = "FRAMELOOP_PAUSED", value_parser = BoolishValueParser::new(), help_heading = "Running")]
+    paused: bool,
     /// Threads, each with its own loop
     #[arg(long, env = "FRAMELOOP_THREADS", value_name = "COUNT", default_value = "1")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Running")]
@@ -162,7 +174,11 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     signals::set(Action::CountOne(EXIT_AT_ONCE));
     let log = log.map(Background::start).transpose();
     let log = log.map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))?;
-    let mut watcher = Watcher { live: Live::start()?, log };
+    let may_begin = Arc::new(AtomicBool::new(!args.paused));
+    if args.paused {
+        wait_for_line(Arc::clone(&may_begin))?;
+    }
+    let mut watcher = Watcher { live: Live::start()?, log, may_begin };
     let outcome = frameloop::load::run(&plan, &mut watcher);
     watcher.live.end();
     // From here on a signal ends the program: writing results may have to wait for their reader.
@@ -231,6 +247,7 @@ impl LoadArgs {
             depth: self.depth,
             rate: self.rate,
             connect_rate: self.connect_rate,
+            start_at: self.start_at,
             warmup: self.warmup,
             threads: self.threads,
             sources: self.source.clone().unwrap_or_default(),
@@ -288,6 +305,17 @@ fn failed(error: &LoadError) -> Failure {
 struct Watcher {
     live: Live,
     log: Option<Background>,
+    may_begin: Arc<AtomicBool>,
+}
+
+/// Notes when a line, or the end, has come on stdin.
+fn wait_for_line(may_begin: Arc<AtomicBool>) -> Result<(), Failure> {
+    let wait = move || {
+        let _ = io::stdin().read_line(&mut String::new());
+        may_begin.store(true, Ordering::Release);
+    };
+    let started = thread::Builder::new().name("stdin".into()).spawn(wait);
+    started.map(drop).map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))
 }
 
 impl Watch for Watcher {
@@ -305,6 +333,10 @@ impl Watch for Watcher {
         if let Some(log) = &self.log {
             log.interval(interval);
         }
+    }
+
+    fn may_begin(&mut self) -> bool {
+        self.may_begin.load(Ordering::Acquire)
     }
 
     fn wants_end(&mut self) -> bool {

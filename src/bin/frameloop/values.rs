@@ -3,9 +3,11 @@
 //! Each parser answers what it does not take with the form that it does; clap shows the value and the flag around it.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use frameloop::wire::Framing;
+
+use crate::results::figures;
 
 /// A SIZE in bytes: `64`, `64KiB`, `1MiB` (powers of 1024), `16mb` (powers of 1000).
 pub(crate) fn size<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
@@ -73,6 +75,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return Err("a duration is at most 365d".into());
     }
     Ok(duration)
+}
+
+/// A TIME that is to come: `2026-11-27T10:00:00Z`.
+pub(crate) fn time(text: &str) -> Result<SystemTime, String> {
+    let time = humantime::parse_rfc3339_weak(text)
+        .map_err(|_| "expected a time in UTC (RFC 3339), such as 2026-11-27T10:00:00Z".to_owned())?;
+    match time.elapsed() {
+        Ok(elapsed) => Err(format!("the time was {} ago, and must be later than now", figures::duration(elapsed))),
+        Err(_) => Ok(time),
+    }
 }
 
 /// A V4,V6: `32,64`.
