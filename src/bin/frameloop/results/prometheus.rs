@@ -104,8 +104,7 @@ mod tests {
 
     /// A sample of the format: a name, labels and a number.
     fn is_sample(line: &str) -> bool {
-        let pattern =
-            r#"^[a-z_]+\{[a-z]+="([^"\\\n]|\\["\\n])*"(,[a-z]+="[^"\\\n]*")*\} -?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$"#;
+        let pattern = r#"^[a-z_][a-z0-9_]*\{[a-z]+="([^"\\\n]|\\["\\n])*"(,[a-z]+="[^"\\\n]*")*\} -?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$"#;
         regex::Regex::new(pattern).unwrap().is_match(line)
     }
 
