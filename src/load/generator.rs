@@ -98,7 +98,8 @@ impl Generator {
         }
         match self.plan.rate {
             Some(rate) => {
-                self.pacer.start(Schedule::new(rate, self.plan.threads, self.thread, load));
+                let begin = load + self.plan.segment.offset(rate);
+                self.pacer.start(Schedule::new(rate, self.plan.threads, self.thread, begin));
                 self.send_due(cx);
             }
             None => self.fill_links(cx),

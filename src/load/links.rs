@@ -69,7 +69,7 @@ impl Links {
         let mut links = Vec::new();
         for (cohort, count) in cohorts {
             let numbers = (first..first + count).filter(|number| number % plan.threads == thread);
-            links.extend(numbers.map(|number| Link::new(number as u32, cohort)));
+            links.extend(numbers.map(|number| Link::new(plan.segment.number(number), cohort)));
             first += count;
         }
         let active = links.iter().filter(|link| link.cohort == Cohort::Active).count();

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::load::check::Check;
 use crate::load::clock::time_of_day;
 use crate::load::request::{Payload, Requests};
+use crate::load::segment::Segment;
 use crate::load::sources::Sources;
 use crate::load::template::Template;
 use crate::wire::{Enclosure, Framing};
@@ -50,6 +51,8 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Connections to dial per second, from 0.001 to 10^9. Default `None`: as fast as they open.
     pub connect_rate: Option<f64>,
+    /// Which share of several generators' load this plan is: set by [`Plan::share`]. Default: all of it.
+    pub segment: Segment,
     /// When the load begins, at most a year from now; if connecting takes longer, as soon as that is done. Default `None`: as soon as that
     /// is done.
     pub start_at: Option<SystemTime>,
@@ -103,6 +106,7 @@ impl Default for Plan {
             depth: 1,
             rate: None,
             connect_rate: None,
+            segment: Segment::default(),
             start_at: None,
             warmup: Duration::from_secs(1),
             threads: 1,
@@ -124,6 +128,42 @@ impl Plan {
     #[must_use]
     pub fn connections_total(&self) -> usize {
         self.connections + self.idle + self.drip + self.deaf
+    }
+
+    /// Returns the plan of one segment of this load.
+    ///
+    /// The shares of all segments add up to the connections, frames and rates of this plan, and their schedules interleave: together they
+    /// are one open loop, if they start at the same time ([`Plan::start_at`]).
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Plan`] if the share has no connection or no frame, or is not an allowed plan for another reason.
+    pub fn share(&self, segment: Segment) -> Result<Self, LoadError> {
+        let share = |whole| segment.share(whole);
+        let parts = f64::from(segment.count());
+        let plan = Self {
+            segment,
+            connections: share(self.connections as u64) as usize,
+            idle: share(self.idle as u64) as usize,
+            drip: share(self.drip as u64) as usize,
+            deaf: share(self.deaf as u64) as usize,
+            stop: match self.stop {
+                Stop::Frames(frames) => Stop::Frames(share(frames)),
+                Stop::After(duration) => Stop::After(duration),
+            },
+            rate: self.rate.map(|rate| rate / parts),
+            connect_rate: self.connect_rate.map(|rate| rate / parts),
+            ..self.clone()
+        };
+        self.check()?;
+        let none = |name, of| {
+            Err(LoadError::Plan(format!("segment {segment} has none of the {of} {name}: give fewer segments")))
+        };
+        match (plan.connections, plan.stop, self.stop) {
+            (0, ..) => none("connections", self.connections as u64),
+            (_, Stop::Frames(0), Stop::Frames(of)) => none("frames", of),
+            _ => plan.check().map(|()| plan),
+        }
     }
 
     /// Checks that the values are in their ranges and fit together.
@@ -438,5 +478,43 @@ mod tests {
         assert!(plan().check().is_ok());
         let both = Plan { target: v6, other_addrs: vec![([127, 0, 0, 1], 7).into()], ..plan() };
         assert!(Plan { sources: sources("127.0.0.1,::1"), ..both }.check().is_ok());
+    }
+
+    #[test]
+    fn shares_add_up_to_the_whole() {
+        let whole = Plan {
+            connections: 103,
+            idle: 5,
+            drip: 1,
+            deaf: 2,
+            stop: Stop::Frames(1_001),
+            rate: Some(700.0),
+            connect_rate: Some(70.0),
+            ..Plan::default()
+        };
+        for count in [1, 2, 3, 7, 103] {
+            let shares: Vec<Plan> =
+                (1..=count).map(|nth| whole.share(Segment::new(nth, count).unwrap()).unwrap()).collect();
+            let sum = |of: fn(&Plan) -> usize| shares.iter().map(of).sum::<usize>();
+            assert_eq!((sum(|plan| plan.connections), sum(Plan::connections_total)), (103, 111), "{count}");
+            let frames = sum(|plan| if let Stop::Frames(frames) = plan.stop { frames as usize } else { 0 });
+            assert_eq!(frames, 1_001, "{count}");
+            let rate: f64 = shares.iter().filter_map(|plan| plan.rate).sum();
+            assert!((rate - 700.0).abs() < 1e-6, "{count}: {rate}");
+        }
+    }
+
+    #[test]
+    fn share_of_nothing_is_an_error() {
+        let error = |nth, whole: &Plan| whole.share(Segment::new(nth, 3).unwrap()).unwrap_err().to_string();
+        let whole = Plan { connections: 2, ..Plan::default() };
+        assert!(whole.share(Segment::new(2, 3).unwrap()).is_ok());
+        assert_eq!(error(3, &whole), "segment 3/3 has none of the 2 connections: give fewer segments");
+        let whole = Plan { stop: Stop::Frames(1), ..Plan::default() };
+        assert_eq!(error(2, &whole), "segment 2/3 has none of the 1 frames: give fewer segments");
+        let whole = Plan { connections: 9, threads: 4, ..Plan::default() };
+        assert_eq!(error(1, &whole), "threads is 4 and must be at most the 3 connections");
+        let whole = Plan { connections: 0, ..Plan::default() };
+        assert_eq!(error(1, &whole), "connections is 0 and must be at least 1");
     }
 }

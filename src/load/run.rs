@@ -177,9 +177,8 @@ impl Run {
 
     /// Puts load on, and measures, until every thread is over.
     fn load(&mut self, watch: &mut dyn Watch) {
-        self.wait_for_start(watch);
+        let load = self.wait_for_start(watch);
         if !self.seen.was_interrupted {
-            let load = self.clock.now();
             let measure = load + nanos(self.plan.warmup);
             self.enter(Stage::WarmingUp, load, Some(measure));
             self.seen.begun = Some(time_of_day() + self.plan.warmup);
@@ -205,16 +204,26 @@ impl Run {
         self.enter_ending(self.clock.now());
     }
 
-    /// Waits for the time at which the load is to begin, and for the permission to.
-    fn wait_for_start(&mut self, watch: &mut dyn Watch) {
+    /// Waits for the time at which the load is to begin, and for the permission to. Returns when it begins: exactly at its time, if
+    /// the permission is there by then.
+    fn wait_for_start(&mut self, watch: &mut dyn Watch) -> u64 {
         let now = self.clock.now();
         let until_start = self.plan.start_at.map(|at| at.duration_since(time_of_day()));
         self.seen.late_start = until_start.as_ref().and_then(|until| until.as_ref().err()).map(|late| late.duration());
         let due = until_start.and_then(Result::ok).map_or(now, |until| now + nanos(until));
         self.enter(Stage::Waiting, now, Some(due).filter(|due| *due > now));
-        while !self.seen.was_interrupted && (self.clock.now() < due || !watch.may_begin()) {
+        let mut load = due;
+        while !self.seen.was_interrupted {
+            let may_begin = watch.may_begin();
+            if may_begin && self.clock.now() >= due {
+                break;
+            }
             self.wait(watch);
+            if !may_begin {
+                load = due.max(self.clock.now());
+            }
         }
+        load
     }
 
     /// Records what the run's own server has done so far.

@@ -137,6 +137,47 @@ fn socket2_holder() -> (socket2::Socket, String) {
 }
 
 #[test]
+fn segments_are_shares_of_one_load() {
+    let (server, addr) = serve(&["-v"]);
+    let start_at = humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_secs(2)).to_string();
+    let start = |nth: usize| {
+        let segment = format!("{nth}/3");
+        let load = ["load", &addr, "-c", "10", "-n", "100", "-r", "3k", "--warmup", "0", "--json"];
+        Process::start(&mut frameloop(&[&load[..], &["--segment", &segment, "--start-at", &start_at]].concat()))
+    };
+    let running: Vec<Process> = (1..=3).map(start).collect();
+    let results: Vec<Value> = running
+        .into_iter()
+        .map(|process| {
+            let done = process.outcome();
+            assert_eq!(done.code, Some(0), "{done:?}");
+            serde_json::from_str(&done.stdout).unwrap()
+        })
+        .collect();
+    let values = |name: &str| results.iter().map(|result| result[name].to_string()).collect::<Vec<_>>();
+    assert_eq!(values("frames"), ["34", "33", "33"]);
+    let counters = server.counters();
+    assert!(counters.contains("accepted 10") && counters.contains("frames in 100 out 100"), "{counters}");
+}
+
+#[test]
+fn segment_of_a_launcher_is_used_and_shares_of_nothing_are_refused() {
+    let mut command = frameloop(&[&SHORT[..], &["-c", "9", "--segment", "auto", "--json"]].concat());
+    let done = outcome(command.env("SLURM_PROCID", "1").env("SLURM_NTASKS", "3"));
+    let result: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!((done.code, &result["frames"]), (Some(0), &Value::from(167)), "{done:?}");
+    for (wrong, expected) in [
+        ("auto", "auto needs OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE, or SLURM_PROCID and SLURM_NTASKS, or"),
+        ("0/3", "expected I/N, such as 2/3, with I from 1 to N"),
+        ("51/60", "segment 51/60 has none of the 50 connections: give fewer segments"),
+    ] {
+        let done = load(&["--segment", wrong]);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{wrong}");
+        assert!(done.stderr.contains(expected), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn several_generators_on_one_server_become_one_result() {
     let (_server, addr) = serve(&[]);
     let folder = std::env::temp_dir().join(format!("frameloop-load-{}", std::process::id()));
@@ -159,6 +200,14 @@ fn several_generators_on_one_server_become_one_result() {
     let result: Value = serde_json::from_str(&merged.stdout).unwrap();
     assert_eq!(result["latency"]["response"]["count"], 1_200, "{result}");
     assert!(std::fs::read_to_string(&page).unwrap().contains("<html"));
+    let expect = |expression: &str| {
+        let done = outcome(&mut frameloop(&["report", &logs[0], &logs[1], "--json", "--expect", expression]));
+        let result: Value = serde_json::from_str(&done.stdout).unwrap();
+        (done.code, done.stderr, result["expectations"][0]["holds"].as_bool())
+    };
+    assert_eq!(expect("rate>=900"), (Some(0), String::new(), Some(true)));
+    assert_eq!(expect("rate>=1100"), (Some(99), String::new(), Some(false)));
+    assert_eq!(expect("p50<1ns"), (Some(99), String::new(), Some(false)));
     std::fs::remove_dir_all(folder).unwrap();
 }
 

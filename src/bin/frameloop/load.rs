@@ -11,14 +11,14 @@ use std::{io, thread};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 use frameloop::Address;
-use frameloop::load::{Interval, LoadError, Outcome, Plan, Progress, Sources, Start, Stop, Watch};
+use frameloop::load::{Interval, LoadError, Outcome, Plan, Progress, Segment, Sources, Start, Stop, Watch};
 
 use crate::address::{self, Endpoint};
 use crate::exit::conclude;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::requests::RequestArgs;
-use crate::results::expect::{self, Expectation};
+use crate::results::expect::Expected;
 use crate::results::file::Destination;
 use crate::results::hlog::background::Background;
 use crate::results::model::Results;
@@ -108,6 +108,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_SOURCE", value_name = "CIDR,...", help_heading = "Connecting")]
     source: Option<Sources>,
 
+    /// This instance's share of the load: the second of three is 2/3
+    ///
+    /// It divides the connections, frames and rates that the other options give. `auto` takes rank and size from Open MPI
+    /// (OMPI_COMM_WORLD_RANK and _SIZE), Slurm (SLURM_PROCID and SLURM_NTASKS) or a Kubernetes Indexed Job (JOB_COMPLETION_INDEX, and
+    /// JOB_COMPLETIONS, which the manifest sets).
+    #[arg(long, env = "FRAMELOOP_SEGMENT", value_name = "I/N|auto", value_parser = values::segment, help_heading = "Running")]
+    segment: Option<Segment>,
     /// Time at which the load begins, such as 2026-11-27T10:00:00Z
     ///
     /// Connections are established before. If that takes longer, the load begins as soon as it is done, and the summary says so. Keep the
@@ -140,18 +147,8 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_REPORT", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Results")]
     report: Option<PathBuf>,
-    /// Exit with 99 unless this holds: p99<5ms, rate>=100k, errors==0 (repeatable)
-    ///
-    /// In FRAMELOOP_EXPECT, commas separate several. A latency is the response latency in the open loop and the service latency
-    /// in the closed loop; connect.p99, service.max and response.p50 name one.
-    #[arg(long, env = "FRAMELOOP_EXPECT", value_name = "EXPR", value_parser = expect::expectation)]
-    #[arg(value_delimiter = ',', help_heading = "Results")]
-    expect: Vec<Expectation>,
-    /// Let expectations of latencies hold although the generator was late
-    ///
-    /// It is late if, at p99, frames of the open loop were sent later after they were due than a tenth of the response latency's p99.
-    #[arg(long, env = "FRAMELOOP_ALLOW_LATE", value_parser = BoolishValueParser::new(), help_heading = "Results")]
-    allow_late: bool,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 const EXAMPLES: &str = "\
@@ -186,7 +183,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let outcome = outcome.map_err(|error| failed(&error))?;
 
     let mut results = Results::of(&outcome);
-    let holds = expect::judge(&mut results, &args.expect, args.allow_late);
+    let holds = args.expected.judge(&mut results);
     // The output that needs no file comes first, so that results are not lost if a file cannot be written.
     let printed = results::show(&results, if args.json { Format::Json } else { Format::Summary }, stdout_is_free);
     let logged = watcher.log.map_or(Ok(()), |log| log.finish(&results));
@@ -227,7 +224,7 @@ fn verdict(outcome: &Outcome, args: &LoadArgs, holds: bool) -> Result<(), Failur
         return Err(Failure::Expectation);
     }
     let errors = outcome.errors.total();
-    let is_about_errors = args.expect.iter().any(Expectation::is_about_errors);
+    let is_about_errors = args.expected.is_about_errors();
     if errors > 0 && !is_about_errors {
         let noun = if errors == 1 { "error" } else { "errors" };
         return Err(Failure::run(format_args!("{} {noun}: see the summary", figures::count(errors))));
@@ -260,8 +257,11 @@ impl LoadArgs {
             ..Plan::default()
         };
         let plan = self.requests.complete(plan)?;
-        plan.check().map_err(|error| failed(&error))?;
-        Ok(plan)
+        let plan = match self.segment {
+            Some(segment) => plan.share(segment),
+            None => plan.check().map(|()| plan),
+        };
+        plan.map_err(|error| failed(&error))
     }
 }
 

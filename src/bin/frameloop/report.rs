@@ -7,6 +7,7 @@ use clap::{Args, ValueHint};
 
 use crate::exit::conclude;
 use crate::failure::Failure;
+use crate::results::expect::Expected;
 use crate::results::file::Destination;
 use crate::results::hlog::line::Unit;
 use crate::results::hlog::read;
@@ -50,12 +51,15 @@ pub(crate) struct ReportArgs {
     /// Accept several logs with the same latencies, and count them all
     #[arg(long, env = "FRAMELOOP_ALLOW_DUPLICATES", value_parser = BoolishValueParser::new())]
     allow_duplicates: bool,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   frameloop report run.hlog                               the summary again
   frameloop report a.hlog b.hlog c.hlog                   three machines as one
+  frameloop report *.hlog --expect 'p99<5ms'              a promise, on the sum of several machines
   frameloop report today.hlog --baseline monday.hlog      both, and the ratio
   frameloop report run.hlog --html run.html               a page with plots
   frameloop report run.hlog --csv > run.csv               a row per second, for a spreadsheet
@@ -63,7 +67,7 @@ Examples:
   frameloop report run.hlog --json | jq .latency.service.p99_ns
   frameloop report wrk2.hlog.gz --unit us                 another tool's log
 
-Exit codes: 0 done, 1 a file cannot be read or written, 2 usage.";
+Exit codes: 0 done, 1 a file cannot be read or written, 2 usage, 99 an expectation did not hold.";
 
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let inputs = || args.logs.iter().chain(&args.baseline);
@@ -90,8 +94,9 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if let Some(path) = &args.baseline {
         results.baseline = Some(Box::new(merged(&[read(path)?])));
     }
+    let verdict = if args.expected.judge(&mut results) { Ok(()) } else { Err(Failure::Expectation) };
     let printed = results::show(&results, format, !page.as_ref().is_some_and(Destination::is_stdout));
-    conclude(printed, page.map_or(Ok(()), |page| html::write(page, &results)))
+    conclude(printed, conclude(page.map_or(Ok(()), |page| html::write(page, &results)), verdict))
 }
 
 impl ReportArgs {

@@ -2,9 +2,11 @@
 //!
 //! Each parser answers what it does not take with the form that it does; clap shows the value and the flag around it.
 
+use std::env;
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
+use frameloop::load::Segment;
 use frameloop::wire::Framing;
 
 use crate::results::figures;
@@ -76,6 +78,37 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
     Ok(duration)
 }
+
+/// A SEGMENT: `2/3`, or `auto` for what the environment says.
+pub(crate) fn segment(text: &str) -> Result<Segment, String> {
+    if text != "auto" {
+        text.parse().map_err(|error| format!("{error}, or auto"))
+    } else {
+        of_environment(|name| env::var(name).ok())
+    }
+}
+
+/// The segment that a launcher has given this process.
+fn of_environment(var: impl Fn(&str) -> Option<String>) -> Result<Segment, String> {
+    let of_launcher = |(rank, size): (&'static str, &'static str)| Some((rank, var(rank)?, size, var(size)?));
+    let Some((rank, index, size, count)) = LAUNCHERS.into_iter().find_map(of_launcher) else {
+        let names: Vec<String> = LAUNCHERS.iter().map(|(rank, size)| format!("{rank} and {size}")).collect();
+        return Err(format!("auto needs {} in the environment", names.join(", or ")));
+    };
+    let segment = index.parse::<u32>().ok().and_then(|index| Segment::new(index.checked_add(1)?, count.parse().ok()?));
+    segment.ok_or_else(|| {
+        format!(
+            "{rank} is {index} and {size} is {count}: expected a rank from 0, below the size, which is at most 1000"
+        )
+    })
+}
+
+/// The variables in which launchers give a process its rank, from 0, and the number of processes. Open MPI may run inside Slurm.
+const LAUNCHERS: [(&str, &str); 3] = [
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
+];
 
 /// A TIME that is to come: `2026-11-27T10:00:00Z`.
 pub(crate) fn time(text: &str) -> Result<SystemTime, String> {
@@ -160,6 +193,32 @@ mod tests {
             assert_eq!(duration(text), Err("expected a duration such as 250ms, 5s or 2m, or 0".into()), "{text}");
         }
         assert_eq!(duration("366d"), Err("a duration is at most 365d".into()));
+    }
+
+    #[test]
+    fn a_segment_is_given_or_that_of_the_launcher() {
+        let of = |vars: &[(&str, &str)]| {
+            let var = |name: &str| vars.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
+            of_environment(var).map(|segment| segment.to_string())
+        };
+        assert_eq!(segment("2/3").unwrap().to_string(), "2/3");
+        let (slurm, mpi) = (
+            [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")],
+            [("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "3")],
+        );
+        assert_eq!(of(&slurm), Ok("1/1".into()));
+        assert_eq!(of(&[slurm, mpi].concat()), Ok("3/3".into()));
+        assert_eq!(of(&[("JOB_COMPLETION_INDEX", "4"), ("JOB_COMPLETIONS", "5")]), Ok("5/5".into()));
+        for wrong in ["", "0/3", "4/3", "Auto", "3"] {
+            assert!(segment(wrong).unwrap_err().ends_with(", or auto"), "{wrong}");
+        }
+        for (rank, size) in [("3", "3"), ("-1", "3"), ("4294967295", "3"), ("0", "0"), ("", ""), ("0", "1001")] {
+            let error = of(&[("SLURM_PROCID", rank), ("SLURM_NTASKS", size)]).unwrap_err();
+            assert!(error.starts_with(&format!("SLURM_PROCID is {rank} and SLURM_NTASKS is {size}: ")), "{error}");
+        }
+        for vars in [&[][..], &[("SLURM_PROCID", "0")], &[("JOB_COMPLETION_INDEX", "0")]] {
+            assert!(of(vars).unwrap_err().starts_with("auto needs OMPI_COMM_WORLD_RANK and "), "{vars:?}");
+        }
     }
 
     #[test]

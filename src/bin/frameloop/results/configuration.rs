@@ -50,6 +50,9 @@ impl Configuration {
             extras.iter().filter(|(_, count)| *count > 0).map(|(name, at)| (*name, figures::count(*at as u64))),
         );
         rows.extend(plan.connect_rate.map(|rate| ("connect rate", format!("{}/s", figures::number(rate)))));
+        if !plan.segment.is_whole() {
+            rows.push(("segment", plan.segment.to_string()));
+        }
         if !plan.sources.is_empty() {
             rows.push(("sources", format!("{} addresses", plan.sources.count())));
         }

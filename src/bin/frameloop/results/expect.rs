@@ -2,10 +2,42 @@
 
 use std::fmt;
 
+use clap::Args;
+use clap::builder::BoolishValueParser;
+
 use crate::results::model::{Results, Series};
 use crate::results::verdict::{RELATIONS, Relation, Unit, Verdict};
 use crate::values;
 use hdrhistogram::Histogram;
+
+/// What is expected of results.
+#[derive(Debug, Args)]
+pub(crate) struct Expected {
+    /// Exit with 99 unless this holds: p99<5ms, rate>=100k, errors==0 (repeatable)
+    ///
+    /// In FRAMELOOP_EXPECT, commas separate several. A latency is the response latency in the open loop and the service latency
+    /// in the closed loop; connect.p99, service.max and response.p50 name one.
+    #[arg(long, env = "FRAMELOOP_EXPECT", value_name = "EXPR", value_parser = expectation)]
+    #[arg(value_delimiter = ',', help_heading = "Results")]
+    expect: Vec<Expectation>,
+    /// Let expectations of latencies hold although the generator was late
+    ///
+    /// It is late if, at p99, frames of the open loop were sent later after they were due than a tenth of the response latency's p99.
+    #[arg(long, env = "FRAMELOOP_ALLOW_LATE", value_parser = BoolishValueParser::new(), help_heading = "Results")]
+    allow_late: bool,
+}
+
+impl Expected {
+    /// Compares results with the expectations, and keeps the verdicts with them. Returns whether all hold.
+    pub(crate) fn judge(&self, results: &mut Results) -> bool {
+        self.expect.is_empty() || judge(results, &self.expect, self.allow_late)
+    }
+
+    /// Whether one limits the number of errors.
+    pub(crate) fn is_about_errors(&self) -> bool {
+        self.expect.iter().any(Expectation::is_about_errors)
+    }
+}
 
 /// An expression that holds or does not.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +100,7 @@ pub(crate) fn judge(results: &mut Results, expected: &[Expectation], allows_late
 
 impl Expectation {
     /// Whether it limits the number of errors.
-    pub(crate) fn is_about_errors(&self) -> bool {
+    fn is_about_errors(&self) -> bool {
         matches!(self.metric, Metric::Errors | Metric::Unanswered | Metric::Wrong)
     }
 
