@@ -4,7 +4,7 @@
 //! silent, slow, or does not read delays no other.
 //!
 //! Its ceiling is the price of a thread, which a silent client costs too: 2 MiB of address space for the stack, and for
-//! each of the first threads 64 MiB more for the heap. With 421 MB, 300 clients are too many.
+//! each of the first threads 64 MiB more for the heap. With stacks of 64 MiB and a limit of 1.39 GB, 300 clients are too many.
 //!
 //! ```console
 //! $ cargo run --quiet --example ladder -- 2
@@ -13,14 +13,14 @@
 //! …
 //! All holds: 29 cases played, and none failed.
 //! ^C
-//! $ cargo run --quiet --example ladder -- 2
+//! $ RUST_MIN_STACK=67108864 cargo run --quiet --example ladder -- 2
 //! listening on 127.0.0.1:7007
-//! $ prlimit --pid "$(pidof ladder)" --as=421500000
+//! $ prlimit --pid "$(pidof ladder)" --as=1390000000
 //! $ frameloop load 127.0.0.1:7007 -c 300 -n 10000 --warmup 0s
 //! …
-//!              267 connections short: the server ended them before they had
+//!              288 connections short: the server ended them before they had
 //! …
-//! error: 267 errors: see the summary
+//! error: 288 errors: see the summary
 //! ```
 //!
 //! For each of them the server prints `no thread for 127.0.0.1:56872: Resource temporarily unavailable (os error 11)`.
