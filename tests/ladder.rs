@@ -126,7 +126,7 @@ fn climb(rung: usize) {
 }
 
 fn play(rung: usize, scene: &Scene) {
-    let (code, output) = Server::start(rung).run_all(scene);
+    let (code, output) = Server::start(rung, scene).run_all(scene);
     assert_eq!(code, Some(i32::from(scene.must_fail())), "rung {rung}: {}\n{output}", scene.command);
     if let Some(missing) = missing_line(&scene.shown, &output) {
         panic!("rung {rung}: {}: there is no line {missing:?} where it is shown in\n{output}", scene.command);
@@ -134,7 +134,7 @@ fn play(rung: usize, scene: &Scene) {
 }
 
 fn holds_on(rung: usize, scene: &Scene) {
-    let (code, output) = Server::start(rung).run_all(scene);
+    let (code, output) = Server::start(rung, scene).run_all(scene);
     assert_eq!(code, Some(0), "rung {rung}: {}\n{output}", scene.command);
 }
 
@@ -145,8 +145,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(rung: usize) -> Self {
-        let process = Process::start(Command::new(example("ladder")).args([&rung.to_string(), "127.0.0.1:0"]));
+    fn start(rung: usize, scene: &Scene) -> Self {
+        let mut command = Command::new(example("ladder"));
+        let process = Process::start(command.args([&rung.to_string(), "127.0.0.1:0"]).envs(scene.variables.clone()));
         let addr = process.stdout_line_with("listening on ").strip_prefix("listening on ").unwrap().to_owned();
         Self { process, addr }
     }
@@ -176,6 +177,8 @@ impl Server {
 
 /// A `frameloop` command of a documentation, and the output that is shown for it.
 struct Scene {
+    /// The environment variables with which the server starts.
+    variables: Vec<(String, String)>,
     /// The commands since the start of the server that are not `frameloop`: limits.
     before: Vec<String>,
     command: String,
@@ -191,13 +194,18 @@ impl Scene {
 /// The scenes in the `console` blocks of a text.
 fn scenes(text: &str) -> Vec<Scene> {
     let mut scenes: Vec<Scene> = Vec::new();
-    let mut before = Vec::new();
+    let (mut variables, mut before) = (Vec::new(), Vec::new());
     for line in console_lines(text) {
         match line.strip_prefix("$ ") {
-            Some(command) if command.starts_with("cargo run ") => before.clear(),
+            Some(command) if command.contains("cargo run ") => {
+                let words = command.split(' ').map_while(|word| word.split_once('='));
+                variables = words.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                before.clear();
+            }
             Some(command) if !command.starts_with("frameloop ") => before.push(command.to_owned()),
             Some(command) => {
-                scenes.push(Scene { before: before.clone(), command: command.to_owned(), shown: Vec::new() });
+                let (variables, before) = (variables.clone(), before.clone());
+                scenes.push(Scene { variables, before, command: command.to_owned(), shown: Vec::new() });
             }
             None if line.starts_with("listening on ") || line == "^C" => {}
             None => scenes.last_mut().expect("a line that a command prints").shown.push(line.to_owned()),
