@@ -34,7 +34,8 @@ type Modules = BTreeMap<String, (String, Vec<String>)>;
 fn read(file: &str, folder: &str, name: &str, modules: &mut Modules) {
     let text = fs::read_to_string(file).unwrap();
     let lines = text.split("#[cfg(test)]\nmod tests {").next().unwrap().lines().count();
-    let is_done = !["TODO", "FIXME", "XXX"].iter().any(|mark| text.contains(mark));
+    let is_done =
+        ![concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")].iter().any(|mark| text.contains(mark));
     assert!(lines <= 500 && is_done, "{file} has {lines} lines, or is marked as not done");
     let paths = paths(text.parse().unwrap(), "");
     for declared in paths.windows(2).filter(|two| two[0] == "mod").map(|two| &two[1]) {

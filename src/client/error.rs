@@ -30,7 +30,7 @@ pub enum ClientError {
     InsideSentFrame,
     /// No byte of the reply arrived for this long.
     ReplyTimeout(Option<Duration>),
-    /// The reply's header announces more than the limit, or as many bytes came without a delimiter.
+    /// The reply's header announces more than the limit, or more bytes than that came without a delimiter.
     ReplyTooLong(FrameError),
     /// The length field of the reply is smaller than its adjustment allows.
     InvalidLength(LengthError),

@@ -398,7 +398,8 @@ impl Connection<'_> {
     ///
     /// No further frame is delivered, and nothing more is read. When the callback has returned, output that is pending is written as
     /// far as the socket accepts it. At the end of the turn [`Handler::on_detach`](crate::Handler::on_detach) gets the socket, with the
-    /// bytes that were received and not delivered, and those that were not written. The reactor does not shut the socket down; it stays nonblocking.
+    /// bytes that were received and not delivered, and those that were not written. The reactor does not shut the socket down; it
+    /// stays nonblocking.
     ///
     /// Detaching has no effect on a connection that is closing, or that was [finished](Self::finish). If the connection fails before
     /// the end of the turn, it ends for that reason, and `on_detach` is not called. To detach a connection from a callback about another

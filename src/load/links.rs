@@ -190,7 +190,8 @@ impl Links {
         None
     }
 
-    /// Sends the frames that wait on a link, of which those that await no response are passed to `taken` with their length; and on one that never reads any number, until its connection accepts no more.
+    /// Sends the frames that wait on a link until its connection accepts no more, and on one that never reads any number of them. Those
+    /// that await no response are passed to `taken`, with their length.
     pub(crate) fn send_more(
         &mut self,
         index: usize,

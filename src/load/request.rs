@@ -13,7 +13,8 @@ use crate::wire::{Decoded, Framing};
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Payload {
-    /// Random bytes, whose lengths are [`Plan::payload_len`](crate::load::Plan::payload_len). Where the framing needs it, they have a header or a delimiter.
+    /// Random bytes, whose lengths are [`Plan::payload_len`](crate::load::Plan::payload_len). Where the framing needs it, they have a
+    /// header or a delimiter.
     #[default]
     Random,
     /// These payloads. Where a framing sends payloads unchanged, each is a whole frame.

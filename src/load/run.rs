@@ -181,7 +181,8 @@ impl Run {
         if !self.seen.was_interrupted {
             let measure = load + nanos(self.plan.warmup);
             self.enter(Stage::WarmingUp, load, Some(measure));
-            self.seen.begun = Some(time_of_day() + self.plan.warmup);
+            let passed = Duration::from_nanos(self.clock.now().saturating_sub(load));
+            self.seen.begun = Some(time_of_day() - passed + self.plan.warmup);
             self.snapshot_server(load);
             self.send(Command::Begin { load, measure });
         }

@@ -62,7 +62,7 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     let longest = total.response.max().max(total.service.max());
     let mut taints = taints(plan, &generator, total.frames, longest);
     taints.extend(seen.late_start.map(|late| {
-        format!("the load began {late:.2?} after the time that was given, because connecting took that long")
+        format!("the load began {late:.2?} after the time that was given, when all connections were established")
     }));
     taints.extend(seen.ends.iter().find_map(|end| end.slow_pace).map(|pace| slow_ports(plan, &pace)));
     let mut errors = total.errors;

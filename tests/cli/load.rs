@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use crate::serve;
-use crate::support::process::{Outcome, Process, frameloop, outcome};
+use crate::support::process::{Outcome, Process, frameloop, outcome, set_nonblocking};
 
 /// A short run against a server of its own.
 const SHORT: [&str; 5] = ["load", "-n", "500", "--warmup", "0"];
@@ -89,6 +89,26 @@ fn paused_load_begins_with_a_line_or_the_end_of_stdin() {
     let load = start();
     load.signal("INT");
     assert_eq!(frames(load), Some(0));
+}
+
+#[test]
+fn paused_load_keeps_nothing_of_the_line_and_waits_at_a_nonblocking_stdin() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    set_nonblocking(&reader, true);
+    let mut command = frameloop(&[&SHORT[..], &["--paused", "--json"]].concat());
+    let load = Process::start(command.stdin(reader));
+    drop(command);
+    load.stderr_line_with("waiting");
+    let resident = || load.proc_status().vmrss.unwrap();
+    let before = resident();
+    // No text, and no line end.
+    (0..64).for_each(|_| writer.write_all(&[0xff; 1 << 20]).unwrap());
+    assert!(resident() < before + (16 << 10), "{before} KiB, and then {} KiB", resident());
+    assert!(!load.has_shown("frames"));
+    writer.write_all(b"\n").unwrap();
+    let done = load.outcome();
+    let result: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!((done.code, &result["frames"]), (Some(0), &Value::from(500)), "{done:?}");
 }
 
 #[test]

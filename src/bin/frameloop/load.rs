@@ -1,5 +1,6 @@
 //! `frameloop load`: its arguments, the display of a run's progress, and where the results go.
 
+use std::io::BufRead;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ pub(crate) struct LoadArgs {
     /// Time to measure, after the warm-up
     ///
     /// After that the run waits up to 5 s for missing responses. A run takes at most the sum of --connect-timeout, --warmup,
-    /// --duration, 5 s, and the time that --connect-rate needs.
+    /// --duration, 5 s, the time that --connect-rate needs, and the wait for --start-at or --paused.
     #[arg(short, long, env = "FRAMELOOP_DURATION", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     duration: Duration,
@@ -108,12 +109,12 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_SOURCE", value_name = "CIDR,...", help_heading = "Connecting")]
     source: Option<Sources>,
 
-    /// This instance's share of the load: the second of three is 2/3
+    /// This instance's share of the load, such as 2/3 for the second of three, or auto
     ///
     /// It divides the connections, frames and rates that the other options give. `auto` takes rank and size from Open MPI
     /// (OMPI_COMM_WORLD_RANK and _SIZE), Slurm (SLURM_PROCID and SLURM_NTASKS) or a Kubernetes Indexed Job (JOB_COMPLETION_INDEX, and
     /// JOB_COMPLETIONS, which the manifest sets).
-    #[arg(long, env = "FRAMELOOP_SEGMENT", value_name = "I/N|auto", value_parser = values::segment, help_heading = "Running")]
+    #[arg(long, env = "FRAMELOOP_SEGMENT", value_name = "I/N", value_parser = values::segment, help_heading = "Running")]
     segment: Option<Segment>,
     /// Time at which the load begins, such as 2026-11-27T10:00:00Z
     ///
@@ -308,10 +309,18 @@ struct Watcher {
     may_begin: Arc<AtomicBool>,
 }
 
-/// Notes when a line, or the end, has come on stdin.
+/// From one look at a nonblocking stdin to the next.
+const STDIN_PAUSE: Duration = Duration::from_millis(10);
+
+/// Notes when a line, or the end, has come on stdin. Nothing of the line is kept.
 fn wait_for_line(may_begin: Arc<AtomicBool>) -> Result<(), Failure> {
     let wait = move || {
-        let _ = io::stdin().read_line(&mut String::new());
+        while let Err(error) = io::stdin().lock().skip_until(b'\n')
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            // Who made stdin nonblocking reads it in another way.
+            thread::sleep(STDIN_PAUSE);
+        }
         may_begin.store(true, Ordering::Release);
     };
     let started = thread::Builder::new().name("stdin".into()).spawn(wait);

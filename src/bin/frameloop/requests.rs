@@ -48,8 +48,8 @@ pub(crate) struct RequestArgs {
     shuffle: Option<u64>,
     /// File whose content is sent first on each connection (repeatable)
     ///
-    /// It is the payload of one frame; with lines and crlf, each line is, and with another delimiter what ends with it. A connection is established when each has had a response, within
-    /// --connect-timeout after the last byte.
+    /// It is the payload of one frame; with lines and crlf, each line is, and with another delimiter what ends with it. A connection is
+    /// established when each has had a response, within --connect-timeout after the last byte.
     #[arg(long, env = "FRAMELOOP_HELLO", value_name = "FILE", value_hint = ValueHint::FilePath, value_delimiter = ',')]
     #[arg(help_heading = "Requests")]
     hello: Vec<PathBuf>,
@@ -58,7 +58,8 @@ pub(crate) struct RequestArgs {
     replies: u16,
     /// What each response must be: echo, len, any, or what it is compared with
     ///
-    /// equals:FILE is the content of a file, and prefix:HEX are its first bytes. echo is the request, byte by byte; len is as many bytes; regex:RE is found anywhere in the payload.
+    /// echo is the request, byte by byte; len is its length; any is anything. equals:FILE is the content of a file, prefix:HEX are the first
+    /// bytes, and regex:RE is found anywhere in the payload.
     #[arg(long, env = "FRAMELOOP_CHECK", value_name = "WHAT", default_value = "echo", help_heading = "Requests")]
     check: String,
 }

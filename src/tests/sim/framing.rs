@@ -11,6 +11,7 @@ use crate::id::{ConnId, ListenerId};
 use crate::options::{Limits, ListenOptions};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Peer, Rng, Sim, SimNet};
+use crate::tests::sim::exchange;
 use crate::wire::{Delimiter, Framing, LengthPrefix};
 use crate::{Frame, NotForwarded};
 
@@ -124,14 +125,7 @@ impl Scene {
 
     /// Sends `bytes` in pieces of any length up to `piece_max`, and reads what comes.
     fn exchange(&mut self, peer: &Peer, bytes: &[u8], piece_max: usize, rng: &mut Rng) -> Vec<u8> {
-        let (mut rest, mut received) = (bytes, Vec::new());
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rng.between(1, piece_max).min(rest.len()));
-            peer.send(piece);
-            rest = after;
-            received.extend(self.receive(peer));
-        }
-        received
+        exchange(peer, bytes, piece_max, rng, || self.receive(peer))
     }
 
     /// All that comes for a peer.

@@ -87,7 +87,7 @@ impl Target {
         self.wire().payload_len(wanted.min(self.max_payload as usize))
     }
 
-    /// A frame, or as many of the same as are worth a write, to be repeated.
+    /// A frame, repeated until it has at least the length of a long payload.
     pub(crate) fn long_frames(&mut self) -> Vec<u8> {
         let frame = self.payloads.frame(self.payload_len(LONG));
         frame.repeat(LONG.div_ceil(frame.len()))

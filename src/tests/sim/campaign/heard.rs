@@ -20,10 +20,10 @@ pub(super) struct Heard {
     pub(super) life: Life,
     /// Those of its connection, if its handler has changed them.
     pub(super) limits: Option<Limits>,
-    /// Frames that were handed over.
+    /// Frames that were delivered.
     pub(super) taken: usize,
     pub(super) taken_in_turn: usize,
-    /// The bytes of a frame that is handed over in parts.
+    /// The bytes of a frame that is delivered in parts.
     pub(super) parts: Vec<u8>,
     pub(super) is_in_parts: bool,
     pub(super) part_header_len: usize,
@@ -110,7 +110,7 @@ impl Heard {
         self.was_closed || self.was_aborted || self.has_panicked || self.was_detached
     }
 
-    /// How many bytes of the script were handed over, in frames and in parts.
+    /// How many bytes of the script were delivered, in frames and in parts.
     pub(super) fn delivered(&self) -> usize {
         let frames = self.taken.checked_sub(1).and_then(|last| self.script.frame_end(last)).unwrap_or(0);
         frames + if self.is_in_parts { self.part_header_len + self.parts.len() } else { 0 }

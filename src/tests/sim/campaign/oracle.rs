@@ -29,7 +29,7 @@ pub(super) struct Overdue {
     limits: Option<Limits>,
     /// Turns since it has reset the connection.
     reset: usize,
-    /// Turns since it has finished, with its connection paused and nothing before its FIN to be handed over.
+    /// Turns since it has finished, with its connection paused and nothing before its FIN to be delivered.
     fin: usize,
     frame: Wait<usize>,
     write: Wait<u64>,
@@ -299,7 +299,7 @@ impl Campaign {
         }
     }
 
-    /// Checks that what was received, and what was handed over unsent behind it, are all frames that were queued.
+    /// Checks that what was received, and what a detach returned unsent, are all frames that were queued.
     fn check_unsent(actor: &Actor, heard: &Heard, unsent: &[u8]) {
         let bytes = [&actor.incomplete, unsent].concat();
         let (mut rest, mut count) = (bytes.as_slice(), actor.heard);

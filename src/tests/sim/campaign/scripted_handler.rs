@@ -354,9 +354,9 @@ impl Handler for ScriptedHandler {
         let is_within_budget = heard.taken_in_turn <= 2 * self.frame_budget;
         self.expect(is_own_framing, number, "a connection has the framing of another");
         self.expect(is_own, number, "a frame came with another connection's state");
-        self.expect(may_go_on, number, "a frame was handed over that should have waited");
-        self.expect(is_asked, number, "the frame handed over is not the one that was sent");
-        self.expect(is_within_budget, number, "more frames were handed over than the budget allows");
+        self.expect(may_go_on, number, "a frame was delivered that should have waited");
+        self.expect(is_asked, number, "the delivered frame is not the one that was sent");
+        self.expect(is_within_budget, number, "more frames were delivered than the budget allows");
         self.expect(self.just_ended.is_empty(), number, "a slot was freed before the batch was done");
 
         let sent = self.answer(conn, number, frame);
@@ -418,7 +418,7 @@ impl Handler for ScriptedHandler {
         let has_all = heard.taken >= heard.frames_at_drain;
         heard.reply_to_drain = Some(reply);
         self.expect(is_first && self.is_draining, number, "was drained twice, or without a drain");
-        self.expect(has_all, number, "was drained before all frames were handed over");
+        self.expect(has_all, number, "was drained before all frames were delivered");
         if reply == Drain::WhenClosed {
             self.kept.push(number);
         }

@@ -70,7 +70,7 @@ fn flooders_with_new_events_have_one_share_per_turn() {
     }
 }
 
-/// Echoes, and notes whose frames were handed over, in their order.
+/// Echoes, and notes whose frames were delivered, in their order.
 #[derive(Default)]
 struct Order {
     opened: usize,

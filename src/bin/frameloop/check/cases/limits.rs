@@ -125,7 +125,7 @@ fn announced_memory(target: &mut Target) -> Played {
     let allowed = ANNOUNCERS as u64 * len.min(most) / 4;
     if allowed < NOISE {
         let flag = if most < len { format!("--framing {}", target.wire()) } else { format!("--max-payload {len}") };
-        let reason = format!("with {flag} there is too little to announce to be told from other memory");
+        let reason = format!("with {flag} what can be announced is too little to be distinguished from other memory");
         return Err(Stop::Skipped(reason));
     }
     target.process()?;

@@ -85,7 +85,7 @@ impl ScriptedHandler {
         let may_go_on = !(heard.is_paused || heard.is_ending());
         let taken = heard.taken;
         self.expect(is_next && is_own && is_known, number, "a part is not the one that was sent");
-        self.expect(may_go_on, number, "a part was handed over that should have waited");
+        self.expect(may_go_on, number, "a part was delivered that should have waited");
 
         let (is_short, was_finished) = (self.rng.chance(300), self.records[number].was_finished);
         let mut sent = Ok(());
