@@ -8,7 +8,8 @@ use std::sync::mpsc::Sender;
 
 use crate::error::SendError;
 use crate::handler::Context;
-use crate::load::clock::{Arrivals, Clock};
+use crate::id::TimerId;
+use crate::load::clock::{Arrivals, Clock, nanos};
 use crate::load::destination::Destination;
 use crate::load::dialer::{Dialer, Dialing};
 use crate::load::link::Stamp;
@@ -16,6 +17,7 @@ use crate::load::links::Links;
 use crate::load::pacer::{Pacer, Schedule};
 use crate::load::phase::{EndCause, INTERVAL, Phase, Step};
 use crate::load::plan::Plan;
+use crate::load::reconnects::Reconnects;
 use crate::load::report::{Report, Reporter};
 use crate::load::request::Requests;
 
@@ -49,8 +51,11 @@ pub(crate) struct Generator {
     arrivals: Arrivals,
     links: Links,
     dialer: Dialer,
+    reconnects: Reconnects,
     phase: Phase,
     pacer: Pacer,
+    /// Fires when a request may expire.
+    expiry_timer: Option<TimerId>,
     report: Reporter,
 }
 
@@ -62,6 +67,8 @@ impl Generator {
             dialer: Dialer::new(&plan, thread, links.len(), destination, clock.now()),
             phase: Phase::new(&plan, thread),
             pacer: Pacer::new()?,
+            reconnects: Reconnects::default(),
+            expiry_timer: None,
             report: Reporter::new(thread, reports),
             arrivals: Arrivals::new(clock),
             links,
@@ -86,14 +93,17 @@ impl Generator {
             let is_settled = self.dialer.settle();
             self.report.report_dialing(self.links.open(), is_settled, self.clock.now());
         }
+        self.reconnect(cx);
     }
 
     fn begin(&mut self, cx: &mut Context<'_>, load: u64, measure: u64) {
         self.phase.begin(load, measure);
         self.phase.arm(&self.clock, cx);
-        if !self.links.has_active_open() {
+        if !self.links.has_active_open() && !self.plan.reconnect {
             return self.end_load(cx, load, EndCause::AllLost);
         }
+        self.expire(cx);
+        self.reconnect(cx);
         match self.plan.rate {
             Some(rate) => {
                 let begin = load + self.plan.segment.offset(rate);
@@ -115,15 +125,41 @@ impl Generator {
     /// Sends as many frames on each active link as may be in flight: the closed loop.
     fn fill_links(&mut self, cx: &mut Context<'_>) {
         for index in self.links.active() {
-            let Some(id) = self.links.connection(index) else { continue };
-            if self.plan.replies == 0 {
-                // A frame from its own callback may use all of the memory.
-                cx.wake(id);
-                continue;
+            self.fill_link(index, cx);
+        }
+    }
+
+    /// Sends as many frames on a link as may be in flight, if it is open.
+    fn fill_link(&mut self, index: usize, cx: &mut Context<'_>) {
+        let Some(id) = self.links.connection(index) else { return };
+        if self.plan.replies == 0 {
+            // A frame from its own callback may use all of the memory.
+            cx.wake(id);
+            return;
+        }
+        for _ in self.links.awaited(index)..self.plan.depth {
+            self.send_now(index, |payload| cx.send(id, payload));
+        }
+    }
+
+    /// Lets requests expire that were not answered in time, and sends others in their place in the closed loop.
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        let now = self.clock.now();
+        while let Some((index, expired)) = self.links.take_expired(now) {
+            self.report.on_timed_out(&expired, now, &self.phase);
+            if self.plan.churn {
+                // Its connection has no other frame.
+                self.links.connection(index).map(|id| cx.abort(id));
+            } else if !self.phase.is_open_loop() {
+                self.fill_link(index, cx);
             }
-            for _ in 0..self.plan.depth {
-                self.send_now(index, |payload| cx.send(id, payload));
-            }
+        }
+        self.expiry_timer = None;
+        if self.phase.is_ending() {
+            self.end_if_done(cx, now);
+        }
+        if let Some(next) = self.links.next_expiry(now).filter(|_| !self.phase.is_over()) {
+            self.expiry_timer = cx.set_timer(self.clock.instant(next)).ok();
         }
     }
 
@@ -151,20 +187,34 @@ impl Generator {
         }
     }
 
-    /// Wakes the connections that have a frame due by now, and sets a timer for the next one: the open loop.
+    /// Sends the frames that are due by now, and sets a timer for the next one: the open loop.
     fn send_due(&mut self, cx: &mut Context<'_>) {
-        let now = self.clock.now();
+        if self.plan.reconnect && !self.links.has_active_open() {
+            // Frames that are due wait for a connection, which needs no timer.
+            return;
+        }
+        self.take_due(cx, self.clock.now());
+        if self.phase.is_loading() {
+            self.pacer.rearm(self.phase.until(), &self.clock, cx);
+        }
+    }
+
+    /// Wakes the connections that have a frame due by `now`.
+    fn take_due(&mut self, cx: &mut Context<'_>, now: u64) {
         while self.phase.may_send(self.links.in_flight())
             && let Some(due) = self.pacer.take(now, &self.phase.measured())
         {
+            let waiting = [Stamp::waiting(due)];
+            if self.plan.request_timeout.is_some_and(|timeout| self.pacer.was_held(due) && now - due >= nanos(timeout))
+            {
+                self.report.on_timed_out(&waiting, now, &self.phase);
+                continue;
+            }
             match self.links.enqueue(due) {
                 Some(id) => drop(cx.wake(id)),
-                // None is open: the last one has just closed.
-                None => self.report.charge(&[Stamp::waiting(due)], now, &self.phase),
+                // None is open: the last one has just closed, or is still dialed again at the end.
+                None => self.report.charge(&waiting, now, &self.phase),
             }
-        }
-        if self.phase.is_loading() {
-            self.pacer.rearm(self.phase.until(), &self.clock, cx);
         }
     }
 
@@ -185,7 +235,11 @@ impl Generator {
         }
         self.phase.set_until(until);
         // Also the frames due since the last check: without them, the end of a stall would not be charged.
-        self.send_due(cx);
+        let now = self.clock.now();
+        if !self.links.has_active_open() {
+            self.pacer.hold_until(now);
+        }
+        self.take_due(cx, now);
         self.phase.end_load(self.clock.now(), cause);
         self.phase.arm(&self.clock, cx);
         self.end_if_done(cx, until);
@@ -209,7 +263,7 @@ impl Generator {
     fn charge_unanswered(&mut self) {
         let now = self.clock.now();
         for index in self.links.active() {
-            let unanswered = self.links.take_unanswered(index);
+            let unanswered = self.links.give_up(index);
             self.report.on_never_answered(&unanswered);
             self.report.charge(&unanswered.stamps, now, &self.phase);
         }

@@ -39,6 +39,14 @@ impl Stamp {
     }
 }
 
+/// A frame that was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answered {
+    InTime(Stamp),
+    /// It had expired.
+    Late,
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
     /// The number among all links of the run; it determines the payloads.
@@ -52,6 +60,8 @@ pub(crate) struct Link {
     /// Responses to the frame that is answered next, and whether one of them was wrong.
     pub(crate) replies: u16,
     pub(crate) has_fault: bool,
+    /// Whether the link has an entry among the deadlines of requests.
+    pub(crate) is_timed: bool,
     /// The stamp of the frame that is answered next. The others are in `more`, because most links have one frame in flight.
     first: Stamp,
     /// When the first frame was due that the connection has not taken yet, or `NONE_DUE`.
@@ -71,6 +81,8 @@ pub(crate) enum LinkState {
 #[derive(Debug, Default)]
 struct Queues {
     in_flight: VecDeque<Stamp>,
+    /// So many of the oldest frames in flight have expired: their responses will be late.
+    expired: u32,
     /// When the other frames were due that the connection has not taken yet.
     waiting: VecDeque<u64>,
 }
@@ -85,14 +97,25 @@ impl Link {
             answered: 0,
             replies: 0,
             has_fault: false,
+            is_timed: false,
             first: Stamp::default(),
             first_due: NONE_DUE,
             more: None,
         }
     }
 
+    /// Frames whose responses have not come, expired ones included.
     pub(crate) fn in_flight(&self) -> u32 {
         self.sent - self.answered
+    }
+
+    /// Frames in flight that have not expired.
+    pub(crate) fn awaited(&self) -> u32 {
+        self.in_flight() - self.expired()
+    }
+
+    fn expired(&self) -> u32 {
+        self.more.as_ref().map_or(0, |queues| queues.expired)
     }
 
     /// Notes that a frame was sent.
@@ -112,19 +135,51 @@ impl Link {
         self.first.sent
     }
 
-    /// Notes the response to the oldest frame in flight, and returns its stamp; `None` if none is in flight.
+    /// Notes the response to the oldest frame in flight; `None` if none is in flight.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<Stamp> {
+    pub(crate) fn pop(&mut self) -> Option<Answered> {
         if self.in_flight() == 0 {
             return None;
         }
         let stamp = self.first;
-        if let Some(next) = self.more.as_mut().and_then(|queues| queues.in_flight.pop_front()) {
-            self.first = next;
+        let mut is_late = false;
+        if let Some(queues) = &mut self.more {
+            is_late = queues.expired > 0;
+            queues.expired -= u32::from(is_late);
+            self.first = queues.in_flight.pop_front().unwrap_or_default();
         }
         self.answered += 1;
         (self.replies, self.has_fault) = (0, false);
-        Some(stamp)
+        Some(if is_late { Answered::Late } else { Answered::InTime(stamp) })
+    }
+
+    /// The oldest frame in flight that has not expired.
+    fn oldest_awaited(&self) -> Option<Stamp> {
+        match self.expired() {
+            _ if self.awaited() == 0 => None,
+            0 => Some(self.first),
+            expired => self.more.as_ref()?.in_flight.get(expired as usize - 1).copied(),
+        }
+    }
+
+    /// Since when the link has waited for a response, or for its connection to accept a frame; `None` if it does not.
+    pub(crate) fn waits_since(&self) -> Option<u64> {
+        self.oldest_awaited().map(|stamp| stamp.sent).into_iter().chain(self.first_waiting()).min()
+    }
+
+    /// Takes the stamps of the frames that have waited since `since` or longer. Responses to those in flight will be late, and those
+    /// that wait are not sent.
+    pub(crate) fn take_overdue(&mut self, since: u64) -> Vec<Stamp> {
+        let mut overdue = Vec::new();
+        while let Some(stamp) = self.oldest_awaited().filter(|stamp| stamp.sent <= since) {
+            self.more.get_or_insert_default().expired += 1;
+            overdue.push(stamp);
+        }
+        while let Some(due) = self.first_waiting().filter(|due| *due <= since) {
+            self.pop_waiting();
+            overdue.push(Stamp::waiting(due));
+        }
+        overdue
     }
 
     /// Notes a frame that is due, and waits until the connection accepts it.
@@ -147,13 +202,10 @@ impl Link {
         self.first_due = next.unwrap_or(NONE_DUE);
     }
 
-    /// Takes the stamps of all frames in flight and all that wait: they will not be answered.
+    /// Takes the stamps of all frames that will not be answered, as the connection is closed.
     pub(crate) fn take_unanswered(&mut self) -> Vec<Stamp> {
-        let mut unanswered: Vec<Stamp> = std::iter::from_fn(|| self.pop()).collect();
-        while let Some(due) = self.first_waiting() {
-            unanswered.push(Stamp::waiting(due));
-            self.pop_waiting();
-        }
+        let unanswered = self.take_overdue(u64::MAX);
+        while self.pop().is_some() {}
         unanswered
     }
 }
@@ -169,10 +221,10 @@ mod tests {
         for at in 0..5 {
             link.push(Stamp::sent_at(at));
         }
-        assert_eq!([link.pop(), link.pop()], [Some(Stamp::sent_at(0)), Some(Stamp::sent_at(1))]);
+        assert_eq!([link.pop(), link.pop()], [0, 1].map(|at| Some(Answered::InTime(Stamp::sent_at(at)))));
         link.push(Stamp::sent_at(5));
-        let rest: Vec<Stamp> = std::iter::from_fn(|| link.pop()).collect();
-        assert_eq!(rest, [Stamp::sent_at(2), Stamp::sent_at(3), Stamp::sent_at(4), Stamp::sent_at(5)]);
+        let rest: Vec<Answered> = std::iter::from_fn(|| link.pop()).collect();
+        assert_eq!(rest, [2, 3, 4, 5].map(|at| Answered::InTime(Stamp::sent_at(at))));
         assert_eq!((link.sent, link.answered), (6, 6));
     }
 
@@ -184,7 +236,7 @@ mod tests {
             assert_eq!(link.first_waiting(), Some(at));
             link.pop_waiting();
             link.push(Stamp::sent_at(at));
-            assert_eq!(link.pop(), Some(Stamp::sent_at(at)));
+            assert_eq!(link.pop(), Some(Answered::InTime(Stamp::sent_at(at))));
         }
         assert!(link.more.is_none());
         assert!(size_of::<Link>() <= 64, "{}", size_of::<Link>());
@@ -203,5 +255,25 @@ mod tests {
         );
         assert_eq!((Stamp::sent_at(2).sent(), Stamp::waiting(3).sent()), (Some(2), None));
         assert_eq!((link.in_flight(), link.first_waiting()), (0, None));
+    }
+
+    #[test]
+    fn expired_frames_are_answered_late_and_never_unanswered() {
+        let mut link = Link::new(0, Cohort::Active);
+        (1..=3).for_each(|at| link.push(Stamp::sent_at(at)));
+        link.push_waiting(4);
+        assert_eq!((link.take_overdue(0), link.waits_since()), (vec![], Some(1)));
+        assert_eq!(link.take_overdue(2), [1, 2].map(Stamp::sent_at));
+        assert_eq!((link.in_flight(), link.awaited(), link.waits_since()), (3, 1, Some(3)));
+        assert_eq!([link.pop(), link.pop()], [Some(Answered::Late); 2]);
+        assert_eq!(link.pop(), Some(Answered::InTime(Stamp::sent_at(3))));
+        assert_eq!((link.pop(), link.waits_since()), (None, Some(4)));
+        assert_eq!((link.take_overdue(3), link.take_overdue(4)), (vec![], vec![Stamp::waiting(4)]));
+        link.push(Stamp::sent_at(5));
+        link.push(Stamp::sent_at(6));
+        assert_eq!(link.take_overdue(5), [Stamp::sent_at(5)]);
+        assert_eq!(link.take_unanswered(), [Stamp::sent_at(6)]);
+        link.push(Stamp::sent_at(7));
+        assert_eq!(link.pop(), Some(Answered::InTime(Stamp::sent_at(7))), "nothing of the last connection is left");
     }
 }

@@ -7,10 +7,11 @@ use crate::error::SendError;
 use crate::id::ConnId;
 use crate::load::clock::Clock;
 use crate::load::fault::{Excerpt, Fault, FaultKind};
-use crate::load::link::{Link, LinkState, Stamp};
+use crate::load::link::{Answered, Link, LinkState, Stamp};
 use crate::load::outcome::Cohort;
 use crate::load::plan::Plan;
 use crate::load::request::Requests;
+use crate::load::timeouts::Timeouts;
 
 #[derive(Debug)]
 pub(crate) struct Links {
@@ -24,8 +25,9 @@ pub(crate) struct Links {
     active: usize,
     active_open: usize,
     open: u64,
-    /// Frames that were sent, or are due and wait, and are not answered.
+    /// Frames that were sent, or are due and wait, and are neither answered nor expired.
     in_flight: u64,
+    timeouts: Option<Timeouts>,
     /// The active link whose turn it is to send a frame that is due.
     next: usize,
 }
@@ -39,6 +41,8 @@ pub(crate) enum Received {
     Answer(Stamp),
     /// The frame is answered, and a response to it was wrong: this one, or one before.
     Wrong(Stamp, Option<Fault>),
+    /// It answers a frame that had expired, as its last response.
+    Late(Option<Fault>),
     /// No frame is in flight.
     Unasked(Fault),
 }
@@ -74,7 +78,18 @@ impl Links {
         }
         let active = links.iter().filter(|link| link.cohort == Cohort::Active).count();
         let replies = plan.replies;
-        Self { links, requests, scratch: Vec::new(), replies, active, active_open: 0, open: 0, in_flight: 0, next: 0 }
+        Self {
+            links,
+            requests,
+            scratch: Vec::new(),
+            replies,
+            active,
+            active_open: 0,
+            open: 0,
+            in_flight: 0,
+            timeouts: plan.request_timeout.map(Timeouts::new),
+            next: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -97,6 +112,10 @@ impl Links {
 
     pub(crate) fn has_active_open(&self) -> bool {
         self.active_open > 0
+    }
+
+    pub(crate) fn active_open(&self) -> usize {
+        self.active_open
     }
 
     #[inline]
@@ -154,6 +173,9 @@ impl Links {
         }
         link.push(stamp);
         self.in_flight += 1;
+        if let Some(timeouts) = &mut self.timeouts {
+            timeouts.watch(index, link);
+        }
         Some(frame_len)
     }
 
@@ -182,8 +204,12 @@ impl Links {
             let index = self.next;
             self.next = (index + 1) % self.active;
             if let Some(id) = self.connection(index) {
-                self.links[index].push_waiting(due);
+                let link = &mut self.links[index];
+                link.push_waiting(due);
                 self.in_flight += 1;
+                if let Some(timeouts) = &mut self.timeouts {
+                    timeouts.watch(index, link);
+                }
                 return Some(id);
             }
         }
@@ -240,9 +266,41 @@ impl Links {
             return Received::Part(fault);
         }
         let is_correct = !link.has_fault;
-        let Some(stamp) = link.pop() else { return Received::Part(fault) };
-        self.in_flight -= 1;
-        if is_correct { Received::Answer(stamp) } else { Received::Wrong(stamp, fault) }
+        match link.pop() {
+            Some(Answered::InTime(stamp)) => {
+                self.in_flight -= 1;
+                if is_correct { Received::Answer(stamp) } else { Received::Wrong(stamp, fault) }
+            }
+            Some(Answered::Late) => Received::Late(fault),
+            None => Received::Part(fault),
+        }
+    }
+
+    /// The next time at which a frame may expire; `None` without timeouts.
+    pub(crate) fn next_expiry(&self, now: u64) -> Option<u64> {
+        Some(self.timeouts.as_ref()?.next(now))
+    }
+
+    /// Lets the frames of a link expire that have waited for too long by `now`. Returns the link and their stamps; `None` if there
+    /// are no more.
+    pub(crate) fn take_expired(&mut self, now: u64) -> Option<(usize, Vec<Stamp>)> {
+        let timeouts = self.timeouts.as_mut()?;
+        loop {
+            let (index, since) = timeouts.take(now)?;
+            let link = &mut self.links[index];
+            link.is_timed = false;
+            let expired = link.take_overdue(since);
+            timeouts.watch(index, link);
+            if !expired.is_empty() {
+                self.in_flight -= expired.len() as u64;
+                return Some((index, expired));
+            }
+        }
+    }
+
+    /// Frames in flight on a link that have not expired.
+    pub(crate) fn awaited(&self, index: usize) -> usize {
+        self.links[index].awaited() as usize
     }
 
     /// Whether a wrong response leaves the connection without a known place in its stream.
@@ -250,15 +308,29 @@ impl Links {
         self.requests.is_fault_final()
     }
 
-    /// Takes the frames of an active link that will not be answered.
+    /// Gives up the frames of an active link: they were not answered by the end. Their responses would be late.
+    pub(crate) fn give_up(&mut self, index: usize) -> Unanswered {
+        let (had_sent, had_answers, next_len) = self.history(index);
+        let stamps = self.links[index].take_overdue(u64::MAX);
+        self.in_flight -= stamps.len() as u64;
+        Unanswered { stamps, had_sent, had_answers, next_len }
+    }
+
+    /// Takes the frames of an active link whose connection has closed.
     pub(crate) fn take_unanswered(&mut self, index: usize) -> Unanswered {
-        let link = &mut self.links[index];
+        let (had_sent, had_answers, next_len) = self.history(index);
+        let stamps = self.links[index].take_unanswered();
+        self.in_flight -= stamps.len() as u64;
+        Unanswered { stamps, had_sent, had_answers, next_len }
+    }
+
+    /// Whether a link's connection has sent and received frames, and the length of the one that would be answered next.
+    fn history(&mut self, index: usize) -> (bool, bool, usize) {
+        let link = &self.links[index];
         let (had_sent, had_answers) = (link.sent > 0, link.answered > 0);
         let place = self.requests.place(link.number, link.answered, link.oldest_sent());
         let next_len = self.requests.bytes(place, &mut self.scratch).len();
-        let stamps = link.take_unanswered();
-        self.in_flight -= stamps.len() as u64;
-        Unanswered { stamps, had_sent, had_answers, next_len }
+        (had_sent, had_answers, next_len)
     }
 }
 

@@ -41,12 +41,14 @@ mod intervals;
 mod link;
 mod links;
 mod machine;
+mod outages;
 mod outcome;
 mod own_server;
 mod pacer;
 mod payload;
 mod phase;
 mod plan;
+mod reconnects;
 mod recorded;
 mod report;
 mod request;
@@ -56,13 +58,14 @@ mod sources;
 mod summary;
 mod template;
 mod thread;
+mod timeouts;
 mod wakeup;
 
 pub use crate::load::check::Check;
 pub use crate::load::fault::{Excerpt, Fault, FaultKind};
 pub use crate::load::outcome::{
-    Cause, Cohort, CohortCounts, Connecting, Errors, GeneratorSide, Interval, Outcome, Progress, ServerSide, Stage,
-    Start, ThreadUse,
+    Cause, Cohort, CohortCounts, Connecting, Errors, GeneratorSide, Interval, Outage, Outcome, Progress, ServerSide,
+    Stage, Start, ThreadUse,
 };
 pub use crate::load::plan::{LoadError, Plan, Stop};
 pub use crate::load::recorded::Recorded;

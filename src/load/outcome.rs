@@ -54,6 +54,10 @@ pub struct Outcome {
     pub ended: BTreeMap<String, u64>,
     /// The other connections, by cohort.
     pub cohorts: Vec<CohortCounts>,
+    /// Responses to frames that had timed out ([`Plan::request_timeout`]). They were not matched to other frames.
+    pub late_replies: u64,
+    /// With [`Plan::reconnect`], the outages within the measured time: 100 at most for each thread, the last of which takes up the rest.
+    pub outages: Vec<Outage>,
     /// Figures of the generator itself.
     pub generator: GeneratorSide,
     /// Figures of the run's own server; `None` if the plan has a target.
@@ -120,8 +124,11 @@ pub struct Errors {
     pub wrong: u64,
     /// Connections that the server ended.
     pub ended: u64,
-    /// Frames without a response that were sent or due.
+    /// Frames without a response that were sent or due, apart from those that timed out.
     pub unanswered: u64,
+    /// Frames without a response within [`Plan::request_timeout`].
+    #[serde(default)]
+    pub timed_out: u64,
     /// The longest wait of a frame without a response, in nanoseconds.
     #[serde(default)]
     pub unanswered_wait_max_ns: u64,
@@ -131,7 +138,7 @@ impl Errors {
     /// Returns the sum of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let kinds = [self.wrong, self.ended, self.unanswered];
+        let kinds = [self.wrong, self.ended, self.unanswered, self.timed_out];
         kinds.into_iter().fold(self.not_connected, u64::saturating_add)
     }
 
@@ -141,6 +148,7 @@ impl Errors {
         self.wrong = self.wrong.saturating_add(other.wrong);
         self.ended = self.ended.saturating_add(other.ended);
         self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.timed_out = self.timed_out.saturating_add(other.timed_out);
         self.unanswered_wait_max_ns = self.unanswered_wait_max_ns.max(other.unanswered_wait_max_ns);
     }
 }
@@ -148,14 +156,51 @@ impl Errors {
 /// Includes the sum, as `total`.
 impl Serialize for Errors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut errors = serializer.serialize_struct("Errors", 6)?;
+        let mut errors = serializer.serialize_struct("Errors", 7)?;
         errors.serialize_field("total", &self.total())?;
         errors.serialize_field("not_connected", &self.not_connected)?;
         errors.serialize_field("wrong", &self.wrong)?;
         errors.serialize_field("ended", &self.ended)?;
         errors.serialize_field("unanswered", &self.unanswered)?;
+        errors.serialize_field("timed_out", &self.timed_out)?;
         errors.serialize_field("unanswered_wait_max_ns", &self.unanswered_wait_max_ns)?;
         errors.end()
+    }
+}
+
+/// Describes a time in which connections of the load were lost and not open again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Outage {
+    /// When the first connection was lost, from the beginning of the measured time.
+    #[serde(rename = "begin_ns", with = "whole_nanos")]
+    pub begin: Duration,
+    /// Until the last one was open again, or until the end of the measured time.
+    #[serde(rename = "length_ns", with = "whole_nanos")]
+    pub length: Duration,
+    /// Whether each connection was open again by the end of the measured time.
+    pub is_over: bool,
+    /// Lost connections.
+    pub connections: u64,
+    /// Frames without a response on them.
+    pub frames: u64,
+    /// Failed attempts to dial them again.
+    pub failed_dials: u64,
+}
+
+/// Durations as whole nanoseconds.
+mod whole_nanos {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_nanos)
     }
 }
 

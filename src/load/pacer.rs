@@ -19,12 +19,14 @@ pub(crate) struct Pacer {
     wakeup: Wakeup,
     /// A frame was sent or answered since the reactor was last woken.
     is_busy: bool,
+    /// Frames that were due before had to wait for a connection.
+    held_until: u64,
     lateness: Histogram<u64>,
 }
 
 impl Pacer {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { schedule: None, wakeup: Wakeup::new()?, is_busy: false, lateness: histogram() })
+        Ok(Self { schedule: None, wakeup: Wakeup::new()?, is_busy: false, held_until: 0, lateness: histogram() })
     }
 
     pub(crate) fn start(&mut self, schedule: Schedule) {
@@ -40,11 +42,22 @@ impl Pacer {
     pub(crate) fn take(&mut self, now: u64, measured: &Range<u64>) -> Option<u64> {
         let schedule = self.schedule.as_mut().filter(|schedule| schedule.due() < measured.end)?;
         let due = schedule.take(now)?;
-        if due >= measured.start {
+        // A wait for a connection is not the generator's delay.
+        if due >= measured.start && !self.was_held(due) {
             record(&mut self.lateness, now - due);
         }
         self.is_busy = true;
         Some(due)
+    }
+
+    /// No connection was open until `now`: frames that were due before had to wait for one.
+    pub(crate) fn hold_until(&mut self, now: u64) {
+        self.held_until = now;
+    }
+
+    /// Whether a frame had to wait for a connection.
+    pub(crate) fn was_held(&self, due: u64) -> bool {
+        due < self.held_until
     }
 
     #[inline]

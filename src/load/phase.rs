@@ -22,7 +22,7 @@ pub(crate) struct Phase {
     answered: u64,
     last_answer: u64,
     /// How long the last responses are awaited, in nanoseconds.
-    patience: u64,
+    grace: u64,
     /// Fires when the phase may have to change.
     timer: Option<TimerId>,
 }
@@ -103,7 +103,7 @@ impl Phase {
             target,
             answered: 0,
             last_answer: 0,
-            patience: nanos(plan.patience),
+            grace: nanos(plan.grace),
             timer: None,
         }
     }
@@ -120,6 +120,10 @@ impl Phase {
 
     pub(crate) fn is_ending(&self) -> bool {
         matches!(self.state, State::Ending { .. } | State::Over)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state == State::Over
     }
 
     /// Whether the measuring has begun by `now`.
@@ -198,7 +202,7 @@ impl Phase {
     /// No more frames are sent.
     pub(crate) fn end_load(&mut self, now: u64, cause: EndCause) {
         // A run that was given up has waited long enough.
-        let give_up = if cause == EndCause::Stalled { now } else { now.saturating_add(self.patience) };
+        let give_up = if cause == EndCause::Stalled { now } else { now.saturating_add(self.grace) };
         self.state = State::Ending { give_up, cause };
     }
 

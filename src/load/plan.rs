@@ -74,8 +74,14 @@ pub struct Plan {
     pub spin: Duration,
     /// How long each connect attempt may take. Default 10 s.
     pub connect_timeout: Duration,
-    /// How long to wait for responses after the last frame was sent. Default 5 s.
-    pub patience: Duration,
+    /// How long a response may take from when its frame was sent, or from when that was due if it could not be sent. Then the frame
+    /// counts as timed out, and the next one may be sent; its response is counted as late when it comes. Default `None`: any time.
+    pub request_timeout: Option<Duration>,
+    /// How long to wait for responses after the last frame was sent. Default 1 s.
+    pub grace: Duration,
+    /// Whether to dial lost connections again, after 50 to 100 ms and then twice as long after each failure, at most 5 s. Default `false`:
+    /// a lost connection remains lost. Not for slow senders ([`drip`](Self::drip)).
+    pub reconnect: bool,
     /// With [`Stop::Frames`], the run ends early when no response arrives for this long. Default 10 s.
     pub stall_timeout: Duration,
 }
@@ -117,7 +123,9 @@ impl Default for Plan {
             churn: false,
             spin: Duration::ZERO,
             connect_timeout: Duration::from_secs(10),
-            patience: Duration::from_secs(5),
+            request_timeout: None,
+            grace: Duration::from_secs(1),
+            reconnect: false,
             stall_timeout: Duration::from_secs(10),
         }
     }
@@ -190,6 +198,10 @@ impl Plan {
             rate("rate", self.rate),
             rate("connect rate", self.connect_rate),
             (min > max, format!("size is {min}..{max}, and must begin with the smaller")),
+            (
+                self.churn && self.reconnect,
+                "churn dials each connection anew: it cannot be combined with reconnect".into(),
+            ),
             (self.churn && has_rate, "churn has no schedule: it cannot be combined with a rate".into()),
             (
                 self.churn && depth > 1,
@@ -219,7 +231,8 @@ impl Plan {
             ("duration", duration),
             ("spin", self.spin),
             ("connect timeout", self.connect_timeout),
-            ("patience", self.patience),
+            ("request timeout", self.request_timeout.unwrap_or_default()),
+            ("grace", self.grace),
             ("stall timeout", self.stall_timeout),
         ];
         let (name, time) = times.into_iter().find(|(_, time)| *time > TIME_MAX)?;
@@ -263,6 +276,15 @@ impl Plan {
             (
                 self.replies > 1 && matches!(self.check, Check::Echo),
                 format!("replies is {}, and the echo of a request is 1: give another check", self.replies),
+            ),
+            (
+                self.replies == 0 && self.request_timeout.is_some(),
+                "request timeout needs a response to wait for: replies is 0 and must be at least 1".into(),
+            ),
+            (self.request_timeout == Some(Duration::ZERO), "request timeout is 0 s and must be more".into()),
+            (
+                is_raw && !self.is_compared() && self.request_timeout.is_some(),
+                "raw has no boundaries between responses: without echo or len, give no request timeout".into(),
             ),
             (self.replies == 0 && self.churn, "churn waits for a response: replies is 0 and must be at least 1".into()),
         ];

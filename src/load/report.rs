@@ -17,7 +17,8 @@ use crate::load::dialer::{DialPace, Dialer};
 use crate::load::fault::Fault;
 use crate::load::link::Stamp;
 use crate::load::links::{Links, Unanswered};
-use crate::load::outcome::{Cohort, Errors, Interval};
+use crate::load::outages::Outages;
+use crate::load::outcome::{Cohort, Errors, Interval, Outage};
 use crate::load::pacer::Pacer;
 use crate::load::phase::{EndCause, INTERVAL, Phase, Timing};
 use crate::load::recorded::{Recorded, histogram};
@@ -57,6 +58,9 @@ pub(crate) struct ThreadTotals {
     pub(crate) cohorts: Vec<(Cohort, u64, u64)>,
     /// Frames of the result that were answered after the end.
     pub(crate) after_end: u64,
+    /// Responses to frames that had timed out.
+    pub(crate) late_replies: u64,
+    pub(crate) outages: Vec<Outage>,
     /// The longest wait of a frame that was not answered, in nanoseconds.
     pub(crate) wait_max: u64,
     /// Connections that the server closed before they had sent a frame.
@@ -85,6 +89,7 @@ pub(crate) struct Reporter {
     /// Latencies of connections that opened before the measuring began.
     connect: Histogram<u64>,
     totals: ThreadTotals,
+    pub(crate) outages: Outages,
     /// When `Report::Open` was last sent while connecting.
     open_reported: u64,
     last_opened: u64,
@@ -110,6 +115,7 @@ impl Reporter {
             counts: Counts::default(),
             connect: histogram(),
             totals: ThreadTotals::default(),
+            outages: Outages::default(),
             open_reported: 0,
             last_opened: 0,
         }
@@ -175,6 +181,21 @@ impl Reporter {
     /// These frames will not be answered: they are charged with how long they have waited.
     pub(crate) fn charge(&mut self, unanswered: &[Stamp], now: u64, phase: &Phase) {
         self.counts.errors.unanswered += unanswered.len() as u64;
+        self.charge_waits(unanswered, now, phase);
+    }
+
+    /// These frames had no response within their timeout: they are charged with how long they have waited.
+    pub(crate) fn on_timed_out(&mut self, expired: &[Stamp], now: u64, phase: &Phase) {
+        self.counts.errors.timed_out += expired.len() as u64;
+        self.charge_waits(expired, now, phase);
+    }
+
+    /// A frame that had timed out was answered.
+    pub(crate) fn on_late_reply(&mut self) {
+        self.totals.late_replies += 1;
+    }
+
+    fn charge_waits(&mut self, unanswered: &[Stamp], now: u64, phase: &Phase) {
         for stamp in unanswered {
             self.totals.wait_max = self.totals.wait_max.max(now - stamp.due);
             if phase.counts(stamp.due, now) {
@@ -218,7 +239,8 @@ impl Reporter {
 
     /// A link was open to the end.
     pub(crate) fn on_never_answered(&mut self, unanswered: &Unanswered) {
-        self.totals.never_answered += u64::from(!unanswered.had_answers && !unanswered.stamps.is_empty());
+        let is_owed = unanswered.had_sent || !unanswered.stamps.is_empty();
+        self.totals.never_answered += u64::from(!unanswered.had_answers && is_owed);
     }
 
     /// Reports the progress of dialing, not more often than it is shown.
@@ -255,6 +277,7 @@ impl Reporter {
         let totals = ThreadTotals {
             window,
             cause,
+            outages: self.outages.take(&(begin..end)),
             errors: std::mem::take(&mut self.counts.errors),
             cohorts: [Cohort::Idle, Cohort::Deaf].map(|cohort| links.opened_and_closed(cohort)).into(),
             lateness: Some(pacer.lateness().clone()).filter(|lateness| !lateness.is_empty()),

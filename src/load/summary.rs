@@ -9,7 +9,9 @@ use crate::load::causes::{Found, causes, slow_ports};
 use crate::load::clock::time_of_day;
 use crate::load::counts::Counts;
 use crate::load::fault::Fault;
-use crate::load::outcome::{Cohort, CohortCounts, Connecting, GeneratorSide, Interval, Outcome, ServerSide, ThreadUse};
+use crate::load::outcome::{
+    Cohort, CohortCounts, Connecting, GeneratorSide, Interval, Outage, Outcome, ServerSide, ThreadUse,
+};
 use crate::load::phase::EndCause;
 use crate::load::plan::{Plan, Stop};
 use crate::load::recorded::histogram;
@@ -57,6 +59,7 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
     let generator = generator(&seen, connecting.up);
     let (ended_early, frames_after_end) = (ended_early(plan, &seen, measured), sum(&seen, |end| end.after_end));
     let wait_max = seen.ends.iter().map(|end| end.wait_max).max().unwrap_or_default();
+    let late_replies = sum(&seen, |end| end.late_replies);
     let found = found(&seen);
     let total = seen.total.unwrap_or_default();
     let longest = total.response.max().max(total.service.max());
@@ -87,6 +90,8 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
         wrong: by_name(seen.ends.iter().map(|end| &end.wrong)),
         ended: by_name(seen.ends.iter().map(|end| &end.ended)),
         cohorts: cohorts(plan, &seen.ends, seen.drips),
+        late_replies,
+        outages: Outage::joined(seen.ends.iter().flat_map(|end| &end.outages).copied().collect()),
         connecting,
         generator,
         server: seen.server,

@@ -13,7 +13,7 @@ use crate::{outcome, plan};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const WARMUP: Duration = Duration::from_millis(50);
 const DURATION: Duration = Duration::from_millis(200);
-const PATIENCE: Duration = Duration::from_millis(300);
+const GRACE: Duration = Duration::from_millis(300);
 /// What a busy machine adds.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -25,8 +25,8 @@ fn assert_ends_in_time(name: &str, addr: SocketAddr) -> Vec<u64> {
         warmup: WARMUP,
         stop: Stop::After(DURATION),
         connect_timeout: CONNECT_TIMEOUT,
-        patience: PATIENCE,
-        stall_timeout: PATIENCE,
+        grace: GRACE,
+        stall_timeout: GRACE,
         ..plan(addr)
     };
     let shapes = [
@@ -43,7 +43,7 @@ fn assert_ends_in_time(name: &str, addr: SocketAddr) -> Vec<u64> {
         .map(|(shape, plan)| {
             let begun = Instant::now();
             let outcome = outcome(&plan);
-            let (took, documented) = (begun.elapsed(), CONNECT_TIMEOUT + WARMUP + DURATION + PATIENCE);
+            let (took, documented) = (begun.elapsed(), CONNECT_TIMEOUT + WARMUP + DURATION + GRACE);
             assert!(took < documented + SLACK, "{shape}, with a server that {name}: {took:?}");
             outcome.frames
         })

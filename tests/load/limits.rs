@@ -35,9 +35,8 @@ fn port_without_listener_is_named() {
 #[test]
 fn a_listen_queue_that_is_full_is_named() {
     let (_socket, addr) = bound(Some(0));
-    let patience = Duration::from_millis(100);
-    let plan =
-        Plan { connect_timeout: Duration::from_millis(1_500), stop: Stop::After(patience), patience, ..plan(addr) };
+    let grace = Duration::from_millis(100);
+    let plan = Plan { connect_timeout: Duration::from_millis(1_500), stop: Stop::After(grace), grace, ..plan(addr) };
     let outcome = outcome(&plan);
     assert!(outcome.connecting.up <= 2, "{:?}", outcome.connecting);
     assert!(outcome.connecting.failed["timed out"] >= 8, "{:?}", outcome.connecting);

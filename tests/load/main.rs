@@ -13,6 +13,7 @@ mod faults;
 mod latency;
 mod limits;
 mod loops;
+mod outages;
 mod protocols;
 mod recovery;
 mod stalls;

@@ -168,7 +168,7 @@ fn request_is_answered_when_all_its_responses_have_come() {
         replies: 4,
         check: Check::Any,
         stop: Stop::After(Duration::from_millis(300)),
-        patience: Duration::from_millis(100),
+        grace: Duration::from_millis(100),
         ..plan(server.addr)
     };
     let outcome = outcome(&plan);

@@ -12,12 +12,12 @@ use crate::double::{Double, echo, frame, swallow};
 use crate::{outcome, plan};
 
 /// How long answers are awaited after the end: every frame in flight then has waited for longer.
-const PATIENCE: Duration = Duration::from_millis(300);
+const GRACE: Duration = Duration::from_millis(300);
 
-/// Two connections, half a second, little patience.
+/// Two connections, half a second, little grace.
 fn stalling(server: &Double) -> Plan {
     let stop = Stop::After(Duration::from_millis(500));
-    Plan { connections: 4, stop, patience: PATIENCE, ..plan(server.addr) }
+    Plan { connections: 4, stop, grace: GRACE, ..plan(server.addr) }
 }
 
 /// Answers 20 frames of each connection and no more.
@@ -157,7 +157,7 @@ fn stall_that_ends_after_the_run_is_in_the_latencies() {
         let _ = std::io::Write::write_all(client, &held);
         swallow(client);
     });
-    let plan = Plan { patience: Duration::from_secs(30), ..stalling(&server) };
+    let plan = Plan { grace: Duration::from_secs(30), ..stalling(&server) };
     let seen = outcome(&plan);
     assert_eq!((seen.frames, seen.frames_after_end, seen.errors.total()), (80, 4, 0), "{:?}", seen.errors);
     assert_eq!(seen.service.len(), 84);

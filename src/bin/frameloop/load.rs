@@ -43,8 +43,8 @@ pub(crate) struct LoadArgs {
     connections: usize,
     /// Time to measure, after the warm-up
     ///
-    /// After that the run waits up to 5 s for missing responses. A run takes at most the sum of --connect-timeout, --warmup,
-    /// --duration, 5 s, the time that --connect-rate needs, and the wait for --start-at or --paused.
+    /// After that the run waits for missing responses, up to --grace. A run takes at most the sum of --connect-timeout, --warmup,
+    /// --duration, --grace, the time that --connect-rate needs, and the wait for --start-at or --paused.
     #[arg(short, long, env = "FRAMELOOP_DURATION", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     duration: Duration,
@@ -77,6 +77,17 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_WARMUP", value_name = "DURATION", default_value = "1s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     warmup: Duration,
+    /// Time that a response may take (0 = any)
+    ///
+    /// It counts from sending a frame, or from when the frame was due if it cannot be sent. A frame without a response by then is an
+    /// error, and the next one may be sent. Its response, when it comes, is counted as late and never matched to another frame.
+    #[arg(long, env = "FRAMELOOP_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "Load")]
+    request_timeout: Duration,
+    /// Time to wait for missing responses at the end
+    #[arg(long, env = "FRAMELOOP_GRACE", value_name = "DURATION", default_value = "1s")]
+    #[arg(value_parser = values::duration, help_heading = "Load")]
+    grace: Duration,
 
     #[command(flatten)]
     requests: RequestArgs,
@@ -102,6 +113,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_CONNECT_TIMEOUT", value_name = "DURATION", default_value = "10s")]
     #[arg(value_parser = values::duration, help_heading = "Connecting")]
     connect_timeout: Duration,
+    /// Dial lost connections again, after 50 to 100 ms, later up to 5 s
+    ///
+    /// The wait is random within its upper half, and doubles with each attempt without a response. A connection that fails at the beginning
+    /// is dialed again too. In the open loop, frames that are due while no connection is open wait for one. The results list the outages.
+    #[arg(long, env = "FRAMELOOP_RECONNECT", value_parser = BoolishValueParser::new(), conflicts_with = "churn")]
+    #[arg(help_heading = "Connecting")]
+    reconnect: bool,
     /// Addresses and networks of this machine to connect from, in turn
     ///
     /// One address has some 28,000 ports for one destination, and connecting becomes slow once half of them are in use. A
@@ -255,6 +273,9 @@ impl LoadArgs {
             churn: self.churn,
             spin: self.spin,
             connect_timeout: self.connect_timeout,
+            request_timeout: Some(self.request_timeout).filter(|timeout| !timeout.is_zero()),
+            grace: self.grace,
+            reconnect: self.reconnect,
             ..Plan::default()
         };
         let plan = self.requests.complete(plan)?;

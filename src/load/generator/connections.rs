@@ -7,6 +7,7 @@ use crate::load::dialer::Dialing;
 use crate::load::fault::Fault;
 use crate::load::generator::Generator;
 use crate::load::outcome::Cohort;
+use crate::load::report::Reporter;
 
 /// A connection of the generator.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,7 @@ pub(crate) struct Session {
 }
 
 pub(super) const NO_LINK: u32 = u32::MAX;
+
 impl Generator {
     /// A connection is open, and has had its responses to the first frames: it becomes its link.
     pub(super) fn establish(&mut self, conn: &mut Connection<'_>) -> Session {
@@ -37,12 +39,58 @@ impl Generator {
             }
             Cohort::Active | Cohort::Idle | Cohort::Drip => {}
         }
+        if self.reconnects.has_tried(link) {
+            self.on_restored(&mut conn.cx(), index, now);
+        }
         self.continue_dialing(&mut conn.cx());
         if self.phase.is_ending() {
             // With churn, this connection was awaited.
             self.end_if_done(&mut conn.cx(), self.clock.now());
         }
         Session { link, hello_left: 0 }
+    }
+
+    /// A link that was lost is open again.
+    fn on_restored(&mut self, cx: &mut Context<'_>, index: usize, now: u64) {
+        self.report.outages.on_restored(now);
+        if !self.phase.is_loading() || !self.links.active().contains(&index) {
+            return;
+        }
+        match self.phase.is_open_loop() {
+            true => {
+                if self.links.active_open() == 1 {
+                    self.pacer.hold_until(now);
+                }
+                self.send_due(cx);
+            }
+            false => self.fill_link(index, cx),
+        }
+    }
+
+    /// Dials the lost links whose wait is over.
+    pub(super) fn reconnect(&mut self, cx: &mut Context<'_>) {
+        if !self.plan.reconnect || self.phase.is_ending() || !self.dialer.is_settled() {
+            return;
+        }
+        let now = self.clock.now();
+        while let Some(link) = self.reconnects.take(now) {
+            self.dialer.enqueue(link);
+        }
+        self.dialer.dial(&self.clock, cx);
+        self.reconnects.arm(&self.clock, cx);
+    }
+
+    /// A link could not be connected, and is dialed again later. Its first failure counts as an error, by `count`.
+    pub(super) fn on_unreachable(&mut self, cx: &mut Context<'_>, link: u32, count: impl FnOnce(&mut Reporter)) {
+        let now = self.clock.now();
+        if self.reconnects.has_tried(link) {
+            self.report.outages.on_dial_failed(now);
+        } else {
+            count(&mut self.report);
+            self.report.outages.on_lost(0, now);
+        }
+        self.reconnects.schedule(link, false, now);
+        self.continue_dialing(cx);
     }
 
     /// Sends what waits on a link.
@@ -60,6 +108,9 @@ impl Generator {
     /// A connection has closed before it had its responses to the first frames.
     pub(super) fn on_unestablished(&mut self, cx: &mut Context<'_>, id: ConnId) {
         let Some(link) = self.dialer.on_failed(id) else { return };
+        if self.plan.reconnect {
+            return self.on_unreachable(cx, link, Reporter::on_unestablished);
+        }
         if self.phase.is_ending() && !self.plan.churn {
             return;
         }
@@ -85,13 +136,14 @@ impl Generator {
         is_final
     }
 
-    /// Handles the unexpected close of an active link.
-    pub(super) fn on_lost(&mut self, index: usize, reason: &CloseReason) {
+    /// Handles the unexpected close of an active link. Returns how many frames were lost.
+    pub(super) fn on_lost(&mut self, index: usize, reason: &CloseReason) -> u64 {
         let lost = self.links.take_unanswered(index);
         self.report.charge(&lost.stamps, self.clock.now(), &self.phase);
         // A connection that we aborted is counted as a fault. After the end a server may close a connection that is idle.
         if *reason != CloseReason::AbortedByHandler && !(self.phase.is_ending() && lost.stamps.is_empty()) {
             self.report.on_lost(&lost, reason.name(), self.dialer.is_settled());
         }
+        lost.stamps.len() as u64
     }
 }

@@ -64,6 +64,12 @@ impl Handler for Generator {
                 let timing = self.phase.on_answer(stamp.due, now);
                 self.report.on_wrong(stamp, now, timing, &self.phase);
             }
+            Received::Late(fault) => {
+                self.report.on_late_reply();
+                self.phase.note_response(now);
+                self.on_fault(conn, fault);
+                return;
+            }
             // Frames are only sent, whatever the server says.
             Received::Unasked(_) if self.plan.replies == 0 => return,
             Received::Unasked(fault) => {
@@ -95,38 +101,43 @@ impl Handler for Generator {
         if session.hello_left > 0 {
             return self.on_unestablished(cx, id);
         }
-        let Session { link, .. } = session;
-        let index = link as usize;
+        let index = session.link as usize;
         let Some((cohort, has_answers)) = self.links.on_close(index) else { return };
         let is_active = cohort == Cohort::Active;
         // With churn, a connection closes when its frame is answered.
+        let mut frames = 0;
         if is_active && !(self.plan.churn && has_answers) {
-            self.on_lost(index, reason);
+            frames = self.on_lost(index, reason);
+        }
+        if self.plan.reconnect {
+            let now = self.clock.now();
+            self.report.outages.on_lost(frames, now);
+            self.reconnects.schedule(session.link, has_answers, now);
         }
         if self.phase.is_ending() {
             return self.end_if_done(cx, self.clock.now());
         }
-        if !self.phase.is_loading() {
-            return;
-        }
-        if !self.plan.churn {
-            if !self.links.has_active_open() {
-                self.end_load(cx, self.clock.now(), EndCause::AllLost);
-            }
-        } else if is_active {
-            self.dialer.enqueue(link);
+        if self.plan.reconnect {
+            self.reconnect(cx);
+        } else if self.plan.churn && is_active && self.phase.is_loading() {
+            self.dialer.enqueue(session.link);
             self.dialer.dial(&self.clock, cx);
+        } else if self.phase.is_loading() && !self.plan.churn && !self.links.has_active_open() {
+            self.end_load(cx, self.clock.now(), EndCause::AllLost);
         }
     }
 
     fn on_dial_failed(&mut self, cx: &mut Context<'_>, id: ConnId, error: &DialError) {
         let Some(link) = self.dialer.on_failed(id) else { return };
-        if self.phase.is_ending() && !self.plan.churn {
-            return;
-        }
         let is_churning = self.plan.churn && self.phase.is_loading();
         // Ports come back when the kernel has forgotten the connections that used them.
         let is_transient = *error == DialError::QueueFull || (*error == DialError::NoPort && is_churning);
+        if self.plan.reconnect && !is_transient {
+            return self.on_unreachable(cx, link, |report| report.on_dial_failed(error, false));
+        }
+        if self.phase.is_ending() && !self.plan.churn {
+            return;
+        }
         self.report.on_dial_failed(error, is_transient);
         if self.phase.is_ending() {
             return self.end_if_done(cx, self.clock.now());
@@ -140,6 +151,10 @@ impl Handler for Generator {
     fn on_timer(&mut self, cx: &mut Context<'_>, timer: TimerId) {
         if self.phase.is_timer(timer) {
             self.on_phase_timer(cx);
+        } else if self.expiry_timer == Some(timer) {
+            self.expire(cx);
+        } else if self.reconnects.on_timer(timer) {
+            self.reconnect(cx);
         } else if !self.dialer.on_timer(timer) {
             self.send_due(cx);
         } else if !self.phase.is_ending() {

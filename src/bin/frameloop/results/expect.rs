@@ -56,6 +56,7 @@ enum Metric {
     Errors,
     Connections,
     Unanswered,
+    TimedOut,
     Wrong,
     Late,
 }
@@ -101,16 +102,14 @@ pub(crate) fn judge(results: &mut Results, expected: &[Expectation], allows_late
 impl Expectation {
     /// Whether it limits the number of errors.
     fn is_about_errors(&self) -> bool {
-        matches!(self.metric, Metric::Errors | Metric::Unanswered | Metric::Wrong)
+        matches!(self.metric, Metric::Errors | Metric::Unanswered | Metric::TimedOut | Metric::Wrong)
     }
 
     /// Whether it limits the latency of frames.
     fn is_about_latency(&self) -> bool {
         match self.metric {
             Metric::Latency(series, _) => series != Some(Series::Connect),
-            Metric::Rate | Metric::Errors | Metric::Connections | Metric::Unanswered | Metric::Wrong | Metric::Late => {
-                false
-            }
+            _ => false,
         }
     }
 
@@ -135,6 +134,7 @@ impl Metric {
             "errors" => Some(Self::Errors),
             "connections" => Some(Self::Connections),
             "unanswered" => Some(Self::Unanswered),
+            "timed_out" => Some(Self::TimedOut),
             "wrong" => Some(Self::Wrong),
             "late" => Some(Self::Late),
             _ => None,
@@ -164,7 +164,9 @@ impl Metric {
         match self {
             Self::Latency(..) => Unit::Ns,
             Self::Rate => Unit::FramesPerS,
-            Self::Errors | Self::Connections | Self::Unanswered | Self::Wrong | Self::Late => Unit::Count,
+            Self::Errors | Self::Connections | Self::Unanswered | Self::TimedOut | Self::Wrong | Self::Late => {
+                Unit::Count
+            }
         }
     }
 
@@ -179,6 +181,7 @@ impl Metric {
             Self::Rate => Some(results.rate()),
             Self::Errors => facts.errors.map(|errors| count(errors.total())),
             Self::Unanswered => facts.errors.map(|errors| count(errors.unanswered)),
+            Self::TimedOut => facts.errors.map(|errors| count(errors.timed_out)),
             Self::Wrong => facts.errors.map(|errors| count(errors.wrong)),
             Self::Connections => facts.connections.as_ref().map(|connections| count(connections.up)),
             Self::Late => facts.generator.as_ref().map(|generator| count(generator.late)),
@@ -232,7 +235,7 @@ const UNITS: [(&str, f64); 6] = [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 
 
 const FORM: &str = "expected a metric, a relation and a value, such as p99<5ms, rate>=100k or errors==0";
 const METRICS: &str = "p50, p99.9 and any other pN, min, mean and max, each also as service.p99, response.p99 or \
-                       connect.p99; rate, errors, connections, unanswered, wrong and late";
+                       connect.p99; rate, errors, connections, unanswered, timed_out, wrong and late";
 
 #[cfg(test)]
 mod tests {
@@ -264,6 +267,7 @@ mod tests {
             ("errors!=6", false),
             ("wrong==2", true),
             ("unanswered<=3", true),
+            ("timed_out==0", true),
             ("late==7", true),
             ("connections>=99", true),
         ] {

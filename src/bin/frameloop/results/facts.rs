@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use frameloop::load::{Cause, CohortCounts, Connecting, Errors, GeneratorSide, Outcome, ServerSide, Start};
+use frameloop::load::{Cause, CohortCounts, Connecting, Errors, GeneratorSide, Outage, Outcome, ServerSide, Start};
 use serde::{Deserialize, Serialize};
 
 use crate::results::configuration::Configuration;
@@ -22,6 +22,11 @@ pub(crate) struct Facts {
     pub(crate) is_partial: bool,
     #[serde(default)]
     pub(crate) frames_after_end: u64,
+    /// Responses to frames that had timed out.
+    #[serde(default)]
+    pub(crate) late_replies: u64,
+    #[serde(default)]
+    pub(crate) outages: Vec<Outage>,
     pub(crate) bytes: Option<u64>,
     pub(crate) connections: Option<Connecting>,
     pub(crate) errors: Option<Errors>,
@@ -45,6 +50,8 @@ impl Facts {
             ended_early: outcome.ended_early.clone(),
             is_partial: false,
             frames_after_end: outcome.frames_after_end,
+            late_replies: outcome.late_replies,
+            outages: outcome.outages.clone(),
             bytes: Some(outcome.bytes),
             connections: Some(outcome.connecting.clone()),
             errors: Some(outcome.errors),
@@ -76,6 +83,9 @@ impl Facts {
         self.was_interrupted |= other.was_interrupted;
         self.is_partial |= other.is_partial;
         self.frames_after_end = self.frames_after_end.saturating_add(other.frames_after_end);
+        self.late_replies = self.late_replies.saturating_add(other.late_replies);
+        self.outages.extend(other.outages);
+        self.outages = Outage::joined(std::mem::take(&mut self.outages));
         merge(&mut self.ended_early, other.ended_early, |ours, theirs| *ours = format!("{ours}; {theirs}"));
         self.bytes = self.bytes.zip(other.bytes).map(|(ours, theirs)| ours.saturating_add(theirs));
         merge(&mut self.connections, other.connections, Connecting::merge);

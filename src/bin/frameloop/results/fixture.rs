@@ -155,6 +155,11 @@ fn facts() -> Facts {
         },
         "was_interrupted": true,
         "frames_after_end": 4,
+        "late_replies": 2,
+        "outages": [{
+            "begin_ns": 2500000000, "length_ns": 1250000000, "is_over": true,
+            "connections": 9, "frames": 12, "failed_dials": 30
+        }],
         "bytes": 680000,
         "connections": {"asked": 100, "up": 99, "turned_away": 0, "failed": {"refused": 1}, "took_ns": 12300000},
         "errors": {"not_connected": 1, "wrong": 2, "ended": 0, "unanswered": 3, "unanswered_wait_max_ns": 2500000000},

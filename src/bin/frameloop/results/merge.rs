@@ -155,7 +155,8 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
     let is_one = logs.len() == 1;
     let mut sum: Option<Facts> = None;
     let mut unknown = Vec::new();
-    for log in logs {
+    let begun = spans.iter().map(|(begin, _)| *begin).min().unwrap_or(SystemTime::UNIX_EPOCH);
+    for (log, (begin, _)) in logs.iter().zip(spans) {
         let Some(facts) = &log.facts else {
             unknown.push(format!(
                 "{} holds latencies only: its errors, and what of its figures is its generator's own, are not known",
@@ -164,6 +165,8 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
             continue;
         };
         let mut facts = facts.clone();
+        let after = begin.duration_since(begun).unwrap_or_default();
+        facts.outages.iter_mut().for_each(|outage| outage.begin += after);
         if !is_one {
             let texts = facts.taints.iter_mut().chain(&mut facts.faults);
             texts.chain(&mut facts.ended_early).for_each(|text| *text = format!("{}: {text}", log.name));

@@ -34,6 +34,7 @@ pub(crate) fn text(results: &Results) -> String {
             ("not_connected", errors.not_connected),
             ("wrong", errors.wrong),
             ("ended", errors.ended),
+            ("timed_out", errors.timed_out),
             ("unanswered", errors.unanswered),
         ];
         for (kind, count) in kinds {

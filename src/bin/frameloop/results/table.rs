@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use frameloop::load::{Errors, ServerSide, ThreadUse};
+use frameloop::load::{Errors, Outage, ServerSide, ThreadUse};
 
 use crate::page::{BOLD, GREEN, Page, RED, TIED, aligned, printable, styled};
 use crate::results::compare;
@@ -76,6 +76,13 @@ impl Table {
         self.row("frames", &format!("{frames}, {rate}{}", throughput.unwrap_or_default()));
         if let Some(errors) = &facts.errors {
             self.errors(errors, facts);
+        }
+        if facts.late_replies > 0 {
+            self.row("late", &format!("{}, after their frames had timed out", counted(facts.late_replies, "response")));
+        }
+        for (at, outage) in outage_lines(facts).into_iter().enumerate() {
+            let label = if at == 0 { format!("{:<12} ", "outages") } else { LABEL.to_owned() };
+            self.page.wrapped(&label, &outage);
         }
     }
 
@@ -222,21 +229,40 @@ fn shown(nanos: u64) -> String {
 }
 
 /// Each kind of error, with its count.
-pub(crate) fn error_kinds(errors: &Errors) -> [(&'static str, u64); 4] {
+pub(crate) fn error_kinds(errors: &Errors) -> [(&'static str, u64); 5] {
     [
         ("not connected", errors.not_connected),
         ("wrong answers", errors.wrong),
         ("connections ended unasked", errors.ended),
         ("unanswered frames", errors.unanswered),
+        ("timed out", errors.timed_out),
     ]
 }
 
 /// How the latencies account for unanswered frames.
 pub(crate) fn unanswered_wait(errors: &Errors) -> Option<String> {
     let wait = figures::latency(errors.unanswered_wait_max_ns as f64);
-    (errors.unanswered > 0 && errors.unanswered_wait_max_ns > 0)
+    (errors.unanswered + errors.timed_out > 0 && errors.unanswered_wait_max_ns > 0)
         .then(|| format!("an unanswered frame has waited for up to {wait}; latencies hold these waits as lower bounds"))
 }
+
+/// The outages, as lines.
+pub(crate) fn outage_lines(facts: &Facts) -> Vec<String> {
+    let line = |outage: &Outage| {
+        let (begin, length) = (figures::duration(outage.begin), figures::duration(outage.length));
+        let end = if outage.is_over { "" } else { ", to the end" };
+        let (connections, frames) = (counted(outage.connections, "connection"), counted(outage.frames, "frame"));
+        let dials = counted(outage.failed_dials, "failed attempt");
+        format!("from {begin} for {length}{end}: {connections} and {frames} lost, {dials} to connect")
+    };
+    let mut lines: Vec<String> = facts.outages.iter().take(OUTAGES_SHOWN).map(line).collect();
+    let more = facts.outages.len().saturating_sub(OUTAGES_SHOWN);
+    lines.extend((more > 0).then(|| format!("and {} more", figures::count(more as u64))));
+    lines
+}
+
+/// So many outages are shown; the JSON has all.
+const OUTAGES_SHOWN: usize = 10;
 
 /// The server's costs per frame.
 pub(crate) fn costs(server: &ServerSide) -> String {

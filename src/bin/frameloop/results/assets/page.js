@@ -119,9 +119,24 @@
         scales: { x: timeScale(data.time), y: latencyScale }, axes: [timeAxis(), latencyAxis()], ...more,
     }), columns, document.getElementById(id));
 
+    // Outages are shaded, behind the lines.
+    const shade = (u) => {
+        u.ctx.save();
+        u.ctx.globalAlpha = 0.14;
+        u.ctx.fillStyle = colour("--bad");
+        for (const [begin, end] of data.outages) {
+            const left = Math.max(u.bbox.left, u.valToPos(begin, "x", true));
+            const right = Math.min(u.bbox.left + u.bbox.width, u.valToPos(end, "x", true));
+            u.ctx.fillRect(left, u.bbox.top, Math.max(1, right - left), u.bbox.height);
+        }
+        u.ctx.restore();
+    };
+    const shaded = { hooks: { drawClear: [shade] } };
+
     function percentiles(id) {
         const { p50, p99, p99_9, max } = data.time;
         return ofTime(id, {
+            ...shaded,
             series: [
                 timeSeries, line("p50", "--p50", latency), line("p99", "--p99", latency),
                 line("p99.9", "--p99-9", latency), line("max", "--max", latency, { width: 1 }),
@@ -159,7 +174,7 @@
                 scale: "errors", side: 1, size: wideEnough(40), grid: { show: false }, stroke: colour("--bad"),
             }));
         }
-        return new uPlot(options(id, { padding: timePadding(...times), scales, axes, series }), uPlot.join(tables), document.getElementById(id));
+        return new uPlot(options(id, { ...shaded, padding: timePadding(...times), scales, axes, series }), uPlot.join(tables), document.getElementById(id));
     }
 
     function heat(id) {

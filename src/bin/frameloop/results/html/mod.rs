@@ -181,8 +181,13 @@ fn facts(results: &Results) -> Markup {
         @if let Some(errors) = &facts.errors {
             @let kinds = table::error_kinds(errors).into_iter().map(|(kind, number)| count(kind, number));
             @let ended = facts.ended.iter().map(|(reason, number)| count(&format!("ended: {reason}"), *number));
-            (table("Errors", &[], kinds.chain(ended).collect()))
+            @let late = (facts.late_replies > 0).then(|| count("late responses", facts.late_replies));
+            (table("Errors", &[], kinds.chain(ended).chain(late).collect()))
             (notes(&facts.faults))
+        }
+        @if !facts.outages.is_empty() {
+            h2 { "Outages" }
+            (notes(&table::outage_lines(facts)))
         }
         @if let Some(all) = &facts.connections {
             @let took = pair("after", figures::latency(all.took_ns as f64));

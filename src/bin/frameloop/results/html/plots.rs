@@ -16,6 +16,8 @@ pub(crate) struct Plots {
     heat: Heat,
     /// The baseline's throughput over time.
     baseline: Option<OverTime>,
+    /// Begin and end of each outage, in seconds.
+    outages: Vec<(f64, f64)>,
 }
 
 /// Latency by percentile.
@@ -71,6 +73,12 @@ impl Plots {
                 .baseline
                 .as_ref()
                 .map(|earlier| OverTime::of(&self::columns(&earlier.slices), earlier.latency().0)),
+            outages: results
+                .facts
+                .outages
+                .iter()
+                .map(|outage| (outage.begin.as_secs_f64(), (outage.begin + outage.length).as_secs_f64()))
+                .collect(),
         }
     }
 }
