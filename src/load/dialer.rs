@@ -1,6 +1,6 @@
 //! Opens the connections of a thread: some at a time, at a rate if there is one, and again with churn.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::address::PeerAddr;
 use crate::handler::Context;
@@ -27,7 +27,7 @@ pub(crate) struct Dialer {
     /// How many were dialed since `begun`.
     dialed: u64,
     begun: u64,
-    /// Each link has been dialed once, with or without success.
+    /// Each link of the step has been dialed once, with or without success.
     is_settled: bool,
     /// After so many dials the kernel has to search for ports, and when that many had been dialed.
     fast_dials: Option<u64>,
@@ -61,7 +61,7 @@ const DIALING_MAX: usize = 512;
 const RETRY: u64 = 20_000_000;
 
 impl Dialer {
-    pub(crate) fn new(plan: &Plan, thread: usize, links: usize, destination: Destination, begun: u64) -> Self {
+    pub(crate) fn new(plan: &Plan, thread: usize, destination: Destination, begun: u64) -> Self {
         let threads = plan.threads;
         Self {
             fast_dials: destination.fast_dials(machine::ports()).map(|all| all / threads as u64),
@@ -69,7 +69,7 @@ impl Dialer {
             thread,
             threads,
             interval: plan.connect_rate.map(|rate| 1e9 * threads as f64 / rate),
-            queue: (0..links as u32).collect(),
+            queue: VecDeque::new(),
             queue_timer: None,
             retries: Vec::new(),
             retry_timer: None,
@@ -134,6 +134,14 @@ impl Dialer {
         if self.retry_timer.is_none() {
             self.retry_timer = cx.set_timer(clock.instant(clock.now() + RETRY)).ok();
         }
+    }
+
+    /// Lets these links be dialed, each once, apart from those that already are.
+    pub(crate) fn begin(&mut self, links: impl Iterator<Item = u32>) {
+        self.is_settled = false;
+        self.retries.clear();
+        let dialing: HashSet<u32> = self.dialing().map(|dialing| dialing.link).collect();
+        self.queue = links.filter(|link| !dialing.contains(link)).collect();
     }
 
     /// Puts a link into the queue again.

@@ -15,8 +15,8 @@ use crate::load::dialer::{Dialer, Dialing};
 use crate::load::link::Stamp;
 use crate::load::links::Links;
 use crate::load::pacer::{Pacer, Schedule};
-use crate::load::phase::{EndCause, INTERVAL, Phase, Step};
-use crate::load::plan::Plan;
+use crate::load::phase::{Due, EndCause, INTERVAL, Phase, Target, share_of};
+use crate::load::plan::{Plan, Stop};
 use crate::load::reconnects::Reconnects;
 use crate::load::report::{Report, Reporter};
 use crate::load::request::Requests;
@@ -35,10 +35,10 @@ pub(crate) struct Seed {
 /// A command of the run to its threads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Command {
-    /// Open the connections.
-    Connect,
-    /// Send frames from `load` on, and measure from `measure` on, in nanoseconds of the run's clock.
-    Begin { load: u64, measure: u64 },
+    /// Let so many connections of all threads carry the load, and open those that are not open.
+    Connect { connections: usize },
+    /// Send frames from `load` on, and measure from `measure` on, in nanoseconds of the run's clock. Without a rate it is the closed loop.
+    Begin { load: u64, measure: u64, rate: Option<f64>, stop: Stop },
     /// Send no more frames.
     End,
 }
@@ -64,8 +64,8 @@ impl Generator {
         let Seed { plan, destination, clock, requests, thread, reports } = seed;
         let links = Links::new(&plan, thread, requests);
         Ok(Self {
-            dialer: Dialer::new(&plan, thread, links.len(), destination, clock.now()),
-            phase: Phase::new(&plan, thread),
+            dialer: Dialer::new(&plan, thread, destination, clock.now()),
+            phase: Phase::new(&plan),
             pacer: Pacer::new()?,
             reconnects: Reconnects::default(),
             expiry_timer: None,
@@ -96,21 +96,40 @@ impl Generator {
         self.reconnect(cx);
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>, load: u64, measure: u64) {
-        self.phase.begin(load, measure);
+    /// Lets so many connections carry the load: dials those that are not open, and closes those that are too many.
+    fn connect(&mut self, cx: &mut Context<'_>, connections: usize) {
+        self.phase.connect();
+        let active = share_of(connections as u64, self.plan.threads as u64, self.thread as u64) as usize;
+        for id in self.links.set_active(active) {
+            cx.close(id);
+        }
+        self.reconnects.clear();
+        self.dialer.begin(self.links.to_dial());
+        self.continue_dialing(cx);
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>, begin: (u64, u64), rate: Option<f64>, stop: Stop) {
+        let (load, measure) = begin;
+        let target = match stop {
+            Stop::After(duration) => Target::Duration(nanos(duration)),
+            Stop::Frames(frames) => Target::Frames {
+                quota: share_of(frames, self.plan.threads as u64, self.thread as u64),
+                stall_timeout: nanos(self.plan.stall_timeout),
+            },
+        };
+        self.phase.begin(load, measure, rate.is_some(), target);
         self.phase.arm(&self.clock, cx);
+        let schedule =
+            rate.map(|rate| Schedule::new(rate, self.plan.threads, self.thread, load + self.plan.segment.offset(rate)));
+        self.pacer.start(schedule);
         if !self.links.has_active_open() && !self.plan.reconnect {
             return self.end_load(cx, load, EndCause::AllLost);
         }
         self.expire(cx);
         self.reconnect(cx);
-        match self.plan.rate {
-            Some(rate) => {
-                let begin = load + self.plan.segment.offset(rate);
-                self.pacer.start(Schedule::new(rate, self.plan.threads, self.thread, begin));
-                self.send_due(cx);
-            }
-            None => self.fill_links(cx),
+        match self.phase.is_open_loop() {
+            true => self.send_due(cx),
+            false => self.fill_links(cx),
         }
         self.end_if_all_sent(cx);
     }
@@ -221,8 +240,8 @@ impl Generator {
     fn on_phase_timer(&mut self, cx: &mut Context<'_>) {
         let now = self.clock.now();
         match self.phase.on_timer(now) {
-            Some(Step::EndLoad { until, cause }) => return self.end_load(cx, until, cause),
-            Some(Step::ReportInterval(number)) => self.report.report_interval(number, INTERVAL, self.links.open()),
+            Some(Due::EndLoad { until, cause }) => return self.end_load(cx, until, cause),
+            Some(Due::ReportInterval(number)) => self.report.report_interval(number, INTERVAL, self.links.open()),
             None => self.end_if_done(cx, now),
         }
         self.phase.arm(&self.clock, cx);
@@ -254,8 +273,6 @@ impl Generator {
         if let Some(cause) = self.phase.end_run(is_awaiting, now) {
             self.charge_unanswered();
             self.report.report_end(cause, &self.phase, &self.links, &self.dialer, &self.pacer);
-            // What was counted as sent is still sent.
-            if self.plan.replies == 0 { cx.drain() } else { cx.stop() }
         }
     }
 

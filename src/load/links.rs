@@ -15,7 +15,7 @@ use crate::load::timeouts::Timeouts;
 
 #[derive(Debug)]
 pub(crate) struct Links {
-    /// The active ones first.
+    /// The active ones first, then those that are active in other steps.
     links: Vec<Link>,
     requests: Arc<Requests>,
     /// Room for a request that is not stored.
@@ -23,6 +23,8 @@ pub(crate) struct Links {
     /// Responses to each request.
     replies: u16,
     active: usize,
+    /// How many may be active.
+    active_max: usize,
     active_open: usize,
     open: u64,
     /// Frames that were sent, or are due and wait, and are neither answered nor expired.
@@ -84,6 +86,7 @@ impl Links {
             scratch: Vec::new(),
             replies,
             active,
+            active_max: active,
             active_open: 0,
             open: 0,
             in_flight: 0,
@@ -92,8 +95,27 @@ impl Links {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.links.len()
+    /// Lets so many links be active. Returns the connections of those that are open and no longer are.
+    pub(crate) fn set_active(&mut self, active: usize) -> Vec<ConnId> {
+        self.active = active.min(self.active_max);
+        self.next = 0;
+        self.active_open = self.active().filter(|index| self.connection(*index).is_some()).count();
+        (self.active..self.active_max).filter_map(|index| self.connection(index)).collect()
+    }
+
+    /// Whether a link is active in other steps only.
+    pub(crate) fn is_surplus(&self, index: usize) -> bool {
+        (self.active..self.active_max).contains(&index)
+    }
+
+    /// The links to dial when a step begins: those that were never dialed, and the active ones that are closed.
+    pub(crate) fn to_dial(&self) -> impl Iterator<Item = u32> {
+        let is_to_dial = |index: &usize| match self.links[*index].state {
+            LinkState::New => !self.is_surplus(*index),
+            LinkState::Closed => *index < self.active,
+            LinkState::Open(_) => false,
+        };
+        (0..self.links.len()).filter(is_to_dial).map(|index| index as u32)
     }
 
     /// How many links of all cohorts are open.
@@ -142,7 +164,7 @@ impl Links {
         (link.state, link.sent, link.answered) = (LinkState::Open(id), 0, 0);
         (link.replies, link.has_fault) = (0, false);
         self.open += 1;
-        self.active_open += usize::from(link.cohort == Cohort::Active);
+        self.active_open += usize::from(index < self.active);
         link.cohort
     }
 
@@ -152,7 +174,7 @@ impl Links {
         let link = self.links.get_mut(index)?;
         link.state = LinkState::Closed;
         self.open -= 1;
-        self.active_open -= usize::from(link.cohort == Cohort::Active);
+        self.active_open -= usize::from(index < self.active);
         Some((link.cohort, link.answered > 0))
     }
 

@@ -55,6 +55,7 @@ mod request;
 mod run;
 mod segment;
 mod sources;
+mod step;
 mod summary;
 mod template;
 mod thread;
@@ -70,7 +71,8 @@ pub use crate::load::outcome::{
 pub use crate::load::plan::{LoadError, Plan, Stop};
 pub use crate::load::recorded::Recorded;
 pub use crate::load::request::Payload;
-pub use crate::load::run::{Unwatched, Watch, run};
+pub use crate::load::run::{Load, Unwatched, Watch, run};
 pub use crate::load::segment::Segment;
 pub use crate::load::sources::Sources;
+pub use crate::load::step::Step;
 pub use crate::load::template::{Template, TemplateError};

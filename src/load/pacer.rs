@@ -29,8 +29,10 @@ impl Pacer {
         Ok(Self { schedule: None, wakeup: Wakeup::new()?, is_busy: false, held_until: 0, lateness: histogram() })
     }
 
-    pub(crate) fn start(&mut self, schedule: Schedule) {
-        self.schedule = Some(schedule);
+    /// Begins with a schedule, or with none in the closed loop.
+    pub(crate) fn start(&mut self, schedule: Option<Schedule>) {
+        self.schedule = schedule;
+        self.lateness.reset();
     }
 
     /// The wakeup, which the reactor has to watch.
@@ -88,23 +90,23 @@ impl Pacer {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     begin: u64,
-    /// Nanoseconds between two frames of this thread.
-    step: f64,
-    offset: f64,
+    /// Frames per second of all threads.
+    rate: f64,
+    threads: u64,
+    /// The number of the next frame among those of all threads.
     next: u64,
 }
 
 impl Schedule {
     /// `rate` frames per second in all, from `begin` on.
     pub(crate) fn new(rate: f64, threads: usize, thread: usize, begin: u64) -> Self {
-        let apart = 1e9 / rate;
-        Self { begin, step: apart * threads as f64, offset: apart * thread as f64, next: 0 }
+        Self { begin, rate, threads: threads as u64, next: thread as u64 }
     }
 
     /// When the next frame is due.
     fn due(&self) -> u64 {
         // Computed from its number, not from the previous frame: rounding errors do not add up.
-        self.begin + (self.offset + self.step * self.next as f64) as u64
+        self.begin + (self.next as f64 * 1e9 / self.rate) as u64
     }
 
     /// Takes the next frame if it is due at `now`. Returns when it was due.
@@ -114,7 +116,7 @@ impl Schedule {
         if due > now {
             return None;
         }
-        self.next += 1;
+        self.next += self.threads;
         Some(due)
     }
 }

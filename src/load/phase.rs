@@ -6,11 +6,13 @@
 use crate::handler::Context;
 use crate::id::TimerId;
 use crate::load::clock::{Clock, nanos};
-use crate::load::plan::{Plan, Stop};
+use crate::load::plan::Plan;
 
 #[derive(Debug)]
 pub(crate) struct Phase {
     state: State,
+    /// How many loads have ended.
+    loads_ended: u64,
     /// Complete intervals of what is measured.
     intervals: usize,
     /// The run is measured from `measure` to before `until`; neither is known while connecting.
@@ -41,7 +43,7 @@ enum State {
 
 /// What ends the load.
 #[derive(Debug, Clone, Copy)]
-enum Target {
+pub(crate) enum Target {
     /// This long is measured, in nanoseconds.
     Duration(u64),
     /// So many frames are answered; the run is given up when none is for `stall_timeout` nanoseconds.
@@ -71,9 +73,9 @@ pub(crate) enum Timing {
     AfterEnd,
 }
 
-/// What is to be done when the phase's timer fires.
+/// What is due when the phase's timer fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum Due {
     /// The interval with this number is complete.
     ReportInterval(usize),
     EndLoad {
@@ -86,21 +88,15 @@ pub(crate) enum Step {
 pub(crate) const INTERVAL: u64 = 1_000_000_000;
 
 impl Phase {
-    pub(crate) fn new(plan: &Plan, thread: usize) -> Self {
-        let target = match plan.stop {
-            Stop::After(duration) => Target::Duration(nanos(duration)),
-            Stop::Frames(frames) => Target::Frames {
-                quota: share_of(frames, plan.threads as u64, thread as u64),
-                stall_timeout: nanos(plan.stall_timeout),
-            },
-        };
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             state: State::Connecting,
+            loads_ended: 0,
             intervals: 0,
             measure: u64::MAX,
             until: u64::MAX,
-            is_open_loop: plan.rate.is_some(),
-            target,
+            is_open_loop: false,
+            target: Target::Duration(0),
             answered: 0,
             last_answer: 0,
             grace: nanos(plan.grace),
@@ -120,6 +116,10 @@ impl Phase {
 
     pub(crate) fn is_ending(&self) -> bool {
         matches!(self.state, State::Ending { .. } | State::Over)
+    }
+
+    pub(crate) fn loads_ended(&self) -> u64 {
+        self.loads_ended
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -184,14 +184,24 @@ impl Phase {
         Timing::Measured
     }
 
+    /// Connections are opened for a load.
+    pub(crate) fn connect(&mut self) {
+        self.state = State::Connecting;
+        (self.measure, self.until) = (u64::MAX, u64::MAX);
+    }
+
     /// Load is put on from `load` on, and measured from `measure` on.
-    pub(crate) fn begin(&mut self, load: u64, measure: u64) {
+    pub(crate) fn begin(&mut self, load: u64, measure: u64, is_open_loop: bool, target: Target) {
         self.state = State::Loading;
+        self.is_open_loop = is_open_loop;
+        self.target = target;
         self.measure = measure;
         self.last_answer = load;
-        if let Target::Duration(duration) = self.target {
-            self.until = measure + duration;
-        }
+        (self.answered, self.intervals) = (0, 0);
+        self.until = match target {
+            Target::Duration(duration) => measure + duration,
+            Target::Frames { .. } => u64::MAX,
+        };
     }
 
     /// Changes the end of the measuring to `until`.
@@ -204,6 +214,7 @@ impl Phase {
         // A run that was given up has waited long enough.
         let give_up = if cause == EndCause::Stalled { now } else { now.saturating_add(self.grace) };
         self.state = State::Ending { give_up, cause };
+        self.loads_ended += 1;
     }
 
     /// Ends the run if the load has ended and no responses are awaited, or have been for too long. Returns the cause.
@@ -228,16 +239,16 @@ impl Phase {
     }
 
     /// The timer has fired.
-    pub(crate) fn on_timer(&mut self, now: u64) -> Option<Step> {
+    pub(crate) fn on_timer(&mut self, now: u64) -> Option<Due> {
         if !self.is_loading() {
             None
         } else if now >= self.until {
-            Some(Step::EndLoad { until: self.until, cause: EndCause::Planned })
+            Some(Due::EndLoad { until: self.until, cause: EndCause::Planned })
         } else if now >= self.stalled_at() {
-            Some(Step::EndLoad { until: now, cause: EndCause::Stalled })
+            Some(Due::EndLoad { until: now, cause: EndCause::Stalled })
         } else if now >= self.interval_end() {
             self.intervals += 1;
-            Some(Step::ReportInterval(self.intervals - 1))
+            Some(Due::ReportInterval(self.intervals - 1))
         } else {
             None
         }
@@ -273,7 +284,7 @@ impl Phase {
 }
 
 /// One of `parts` parts of `whole`, the first ones one larger where it does not divide.
-fn share_of(whole: u64, parts: u64, nth: u64) -> u64 {
+pub(crate) fn share_of(whole: u64, parts: u64, nth: u64) -> u64 {
     whole / parts + u64::from(nth < whole % parts)
 }
 

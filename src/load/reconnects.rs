@@ -35,6 +35,11 @@ impl Reconnects {
         *attempts += 1;
     }
 
+    /// Forgets which links wait: all are dialed now.
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
     /// Whether a link was ever lost, or could not be connected.
     pub(crate) fn has_tried(&self, link: u32) -> bool {
         self.attempts.contains_key(&link)

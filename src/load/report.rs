@@ -18,7 +18,7 @@ use crate::load::fault::Fault;
 use crate::load::link::Stamp;
 use crate::load::links::{Links, Unanswered};
 use crate::load::outages::Outages;
-use crate::load::outcome::{Cohort, Errors, Interval, Outage};
+use crate::load::outcome::{Cohort, Errors, Interval, Outage, ThreadUse};
 use crate::load::pacer::Pacer;
 use crate::load::phase::{EndCause, INTERVAL, Phase, Timing};
 use crate::load::recorded::{Recorded, histogram};
@@ -28,7 +28,7 @@ use crate::load::recorded::{Recorded, histogram};
 pub(crate) enum Report {
     /// How many connections are open, and how many could not be opened so far.
     Open { open: u64, failed: u64 },
-    /// Each link was dialed; the last connection opened at `last_opened`.
+    /// Each link of the load was dialed; the last connection opened at `last_opened`.
     Settled { last_opened: u64 },
     /// The measuring begins: latencies of the connections that opened before. Each thread reports this once.
     Measuring { connect: Recorded },
@@ -36,6 +36,8 @@ pub(crate) enum Report {
     Interval(Box<Interval>),
     /// The thread has measured, and its last interval is reported.
     Over(Box<ThreadTotals>),
+    /// What the thread used meanwhile. Each thread reports this once for each load.
+    Used(ThreadUse),
 }
 
 /// What a thread has counted over the whole run.
@@ -287,8 +289,9 @@ impl Reporter {
         self.send(Report::Over(Box::new(totals)));
     }
 
-    fn report_measuring(&self) {
+    fn report_measuring(&mut self) {
         self.send(Report::Measuring { connect: Recorded::of(&self.connect) });
+        self.connect.reset();
     }
 
     fn report_open(&self, open: u64) {

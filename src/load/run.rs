@@ -1,12 +1,12 @@
-//! A run: starts the threads, sends them a command for each phase, and collects their reports.
+//! A load: starts the threads, sends them a command for each phase, and collects their reports.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::address::Address;
 use crate::load::clock::{Clock, nanos, time_of_day};
 use crate::load::destination::Destination;
 use crate::load::drip::Drips;
@@ -18,6 +18,7 @@ use crate::load::own_server::{OwnServer, Snapshot, between};
 use crate::load::plan::{LoadError, Plan, Stop};
 use crate::load::recorded::{Recorded, histogram};
 use crate::load::report::Report;
+use crate::load::step::Step;
 use crate::load::summary::{Seen, summary};
 use crate::load::thread::Thread;
 
@@ -64,33 +65,33 @@ impl Watch for Unwatched {
 /// [`LoadError`] if the plan is not allowed, a source is not an address of this machine, or a reactor or a thread cannot be
 /// created. Failures of the server are no error: the outcome counts them.
 pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Result<Outcome, LoadError> {
-    plan.check()?;
-    if let Some(source) = plan.sources.first_addrs().find(|source| !machine::is_local(*source)) {
-        return Err(LoadError::SourceNotLocal(source));
-    }
-    let resident = machine::resident_bytes();
-    let (target, server) = match &plan.target {
-        Some(target) => (target.clone(), None),
-        None => {
-            let server = OwnServer::start(plan)?;
-            (server.addr.clone(), Some(server))
-        }
-    };
-    let plan = Arc::new(Plan { target: Some(target.clone()), ..plan.clone() });
-    let mut run = Run::start(&plan, &target, server)?;
-    run.seen.resident.0 = resident;
-    run.connect(watch);
-    run.load(watch);
-    run.report_intervals(watch);
-    if !run.is_started {
-        run.report_start(watch);
-    }
-    let seen = run.finish()?;
-    Ok(summary(&plan, seen))
+    let mut load = Load::start(plan)?;
+    let outcome = load.step(&Step::from(plan), watch)?;
+    load.finish()?;
+    Ok(outcome)
 }
 
-struct Run {
+/// Executes steps of load one after another on the same connections.
+///
+/// # Examples
+///
+/// ```
+/// use frameloop::load::{Load, Plan, Step, Stop, Unwatched};
+///
+/// let plan = Plan { connections: 4, stop: Stop::Frames(100), ..Plan::default() };
+/// let mut load = Load::start(&plan)?;
+/// for connections in [1, 4, 2] {
+///     let step = Step { connections, warmup: std::time::Duration::ZERO, ..Step::from(&plan) };
+///     assert_eq!(load.step(&step, &mut Unwatched)?.frames, 100);
+/// }
+/// load.finish()?;
+/// # Ok::<(), frameloop::load::LoadError>(())
+/// ```
+pub struct Load {
+    /// The plan of the step under way.
     plan: Arc<Plan>,
+    /// The most connections that carry load.
+    connections_max: usize,
     clock: Clock,
     threads: Vec<Thread>,
     reports: Receiver<(usize, Report)>,
@@ -107,6 +108,7 @@ struct Run {
     /// Threads that have dialed all their links.
     settled: usize,
     overflows: Option<u64>,
+    resident: Option<u64>,
     intervals: Intervals,
     /// Latencies of the connections that opened before the measuring began.
     connect: Histogram<u64>,
@@ -115,19 +117,43 @@ struct Run {
     seen: Seen,
 }
 
+impl fmt::Debug for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Load").field("plan", &self.plan).field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
 /// How often a [`Watch`] is called.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-impl Run {
-    fn start(plan: &Arc<Plan>, target: &Address, server: Option<OwnServer>) -> Result<Self, LoadError> {
+impl Load {
+    /// Starts the threads of a plan. Connections are opened by the first step.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] as for [`run`].
+    pub fn start(plan: &Plan) -> Result<Self, LoadError> {
+        plan.check()?;
+        if let Some(source) = plan.sources.first_addrs().find(|source| !machine::is_local(*source)) {
+            return Err(LoadError::SourceNotLocal(source));
+        }
+        let resident = machine::resident_bytes();
+        let (target, server) = match &plan.target {
+            Some(target) => (target.clone(), None),
+            None => {
+                let server = OwnServer::start(plan)?;
+                (server.addr.clone(), Some(server))
+            }
+        };
+        let plan = Arc::new(Plan { target: Some(target.clone()), ..plan.clone() });
         let clock = Clock::start();
         let requests = Arc::new(plan.requests(clock.since_1970())?);
-        let destination = Destination::new(plan, target, machine::ports(), std::process::id());
+        let destination = Destination::new(&plan, &target, machine::ports(), std::process::id());
         let (sender, reports) = channel();
         let mut threads = Vec::new();
         for thread in 0..plan.threads {
             threads.push(Thread::start(Seed {
-                plan: Arc::clone(plan),
+                plan: Arc::clone(&plan),
                 destination: destination.clone(),
                 clock,
                 requests: Arc::clone(&requests),
@@ -144,7 +170,7 @@ impl Run {
             }
         };
         Ok(Self {
-            plan: Arc::clone(plan),
+            connections_max: plan.connections,
             clock,
             open: vec![(0, 0); threads.len()],
             threads,
@@ -152,27 +178,68 @@ impl Run {
             drips,
             server,
             server_begun: None,
-            progress: Progress { asked: plan.connections_total() as u64, ..Progress::default() },
+            progress: Progress::default(),
             stage_begun: 0,
             stage_ends: None,
             settled: 0,
-            overflows: machine::listen_overflows(),
+            overflows: None,
+            resident,
             intervals: Intervals::new(plan.threads),
             connect: histogram(),
             is_started: false,
             seen: Seen::default(),
+            plan,
         })
+    }
+
+    /// Opens the connections of a step that are not open, closes those that are too many, and executes the step. Returns its figures.
+    ///
+    /// A response to a frame of an earlier step counts as late.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Plan`] if the step has more connections than the plan, or is not allowed for another reason.
+    pub fn step(&mut self, step: &Step, watch: &mut dyn Watch) -> Result<Outcome, LoadError> {
+        step.check(&self.plan, self.connections_max)?;
+        self.plan = Arc::new(step.apply(&self.plan));
+        self.seen = Seen::default();
+        self.intervals = Intervals::new(self.threads.len());
+        self.connect.reset();
+        self.is_started = false;
+        self.progress = Progress { asked: self.plan.connections_total() as u64, ..Progress::default() };
+        self.overflows = machine::listen_overflows();
+        self.connect(watch);
+        self.load(watch);
+        self.report_intervals(watch);
+        if !self.is_started {
+            self.report_start(watch);
+        }
+        Ok(self.outcome())
+    }
+
+    /// Closes the connections and ends the threads.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] if a thread has failed.
+    pub fn finish(self) -> Result<(), LoadError> {
+        // What was counted as sent is still sent.
+        let drains = self.plan.replies == 0;
+        let joined: Vec<_> = self.threads.into_iter().map(|thread| thread.join(drains)).collect();
+        joined.into_iter().collect()
     }
 
     /// Opens the connections, until each is open or has failed.
     fn connect(&mut self, watch: &mut dyn Watch) {
-        self.send(Command::Connect);
-        let is_settled = |run: &Self| run.is_settled() && run.drips.as_ref().is_none_or(Drips::is_settled);
+        self.enter(Stage::Connecting, self.clock.now(), None);
+        self.settled = 0;
+        self.send(Command::Connect { connections: self.plan.connections });
+        let is_settled = |load: &Self| load.is_settled() && load.drips.as_ref().is_none_or(Drips::is_settled);
         while !is_settled(self) && !self.seen.was_interrupted {
             self.wait(watch);
         }
         (self.seen.up, _) = self.open_and_failed();
-        self.seen.resident.1 = machine::resident_bytes();
+        self.seen.resident = (self.resident, machine::resident_bytes());
     }
 
     /// Puts load on, and measures, until every thread is over.
@@ -184,9 +251,10 @@ impl Run {
             let passed = Duration::from_nanos(self.clock.now().saturating_sub(load));
             self.seen.begun = Some(time_of_day() - passed + self.plan.warmup);
             self.snapshot_server(load);
-            self.send(Command::Begin { load, measure });
+            self.send(Command::Begin { load, measure, rate: self.plan.rate, stop: self.plan.stop });
         }
-        while self.seen.ends.len() < self.threads.len() {
+        let is_over = |seen: &Seen, threads| seen.ends.len() == threads && seen.threads.len() == threads;
+        while !is_over(&self.seen, self.threads.len()) {
             self.wait(watch);
             let now = self.clock.now();
             match (self.progress.stage, self.stage_ends) {
@@ -244,19 +312,17 @@ impl Run {
             self.server_begun.take().zip(end).map(|((begin, from), end)| between(&begin, &end, elapsed(from)));
     }
 
-    fn finish(mut self) -> Result<Seen, LoadError> {
-        for thread in self.threads {
-            self.seen.threads.push(thread.join(self.plan.replies == 0)?);
-        }
-        self.seen.drips = self.drips.as_ref().map(Drips::counts);
+    fn outcome(&mut self) -> Outcome {
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.drips = self.drips.as_ref().map(Drips::counts);
         let overflows = machine::listen_overflows();
-        self.seen.overflows = self.overflows.zip(overflows).map(|(before, after)| after.saturating_sub(before));
-        let Intervals { total, kept, .. } = self.intervals;
+        seen.overflows = self.overflows.zip(overflows).map(|(before, after)| after.saturating_sub(before));
+        let Intervals { total, kept, .. } = std::mem::replace(&mut self.intervals, Intervals::new(0));
         let _ = self.connect.add(&total.connect);
-        self.seen.connect = Some(self.connect);
-        self.seen.total = Some(total);
-        self.seen.intervals = kept.into_vec();
-        Ok(self.seen)
+        seen.connect = Some(self.connect.clone());
+        seen.total = Some(total);
+        seen.intervals = kept.into_vec();
+        summary(&self.plan, seen)
     }
 
     /// Collects reports for a tenth of a second, and shows the progress.
@@ -310,6 +376,7 @@ impl Run {
                 self.intervals.end_of(thread);
                 self.seen.ends.push(*totals);
             }
+            Report::Used(used) => self.seen.threads.push(used),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::load::generator::{Command, Generator, Seed};
 use crate::load::machine::ThreadClock;
 use crate::load::outcome::ThreadUse;
 use crate::load::plan::{LoadError, Plan};
+use crate::load::report::Report;
 use crate::reactor::handle::Handle;
 use crate::reactor::stats::Stats;
 use crate::reactor::{Reactor, Turn};
@@ -17,7 +18,7 @@ use crate::wire::Enclosure;
 
 pub(crate) struct Thread {
     handle: Handle<Command>,
-    thread: JoinHandle<Result<ThreadUse, Error>>,
+    thread: JoinHandle<Result<(), Error>>,
 }
 
 impl Thread {
@@ -40,20 +41,20 @@ impl Thread {
         let _ = self.handle.send(command);
     }
 
-    /// Stops the thread and waits for its end. If it `drains`, it first sends what it has to send. Returns what it used.
-    pub(crate) fn join(self, drains: bool) -> Result<ThreadUse, LoadError> {
+    /// Stops the thread and waits for its end. If it `drains`, it first sends what it has to send.
+    pub(crate) fn join(self, drains: bool) -> Result<(), LoadError> {
         let _ = if drains { self.handle.drain() } else { self.handle.stop() };
         match self.thread.join() {
-            Ok(used) => Ok(used?),
+            Ok(done) => Ok(done?),
             Err(_) => Err(LoadError::Thread(std::io::Error::other("it panicked"))),
         }
     }
 }
 
-/// Runs the reactor until the run is over, and measures what the thread used while the run was measured.
-fn drive(seed: Seed, ready: &Sender<Handle<Command>>) -> Result<ThreadUse, Error> {
+/// Runs the reactor until the run is over, and reports what the thread used while each load was measured.
+fn drive(seed: Seed, ready: &Sender<Handle<Command>>) -> Result<(), Error> {
     let config = config(&seed.plan)?;
-    let clock = seed.clock;
+    let (clock, thread, reports) = (seed.clock, seed.thread, seed.reports.clone());
     let cpu = ThreadClock::of_this_thread();
     let generator = Generator::new(seed).map_err(Error::Poll)?;
     let mut reactor = Reactor::new(config, generator)?;
@@ -62,17 +63,20 @@ fn drive(seed: Seed, ready: &Sender<Handle<Command>>) -> Result<ThreadUse, Error
     let _ = ready.send(reactor.handle());
 
     let mut begun: Option<(u64, Option<u64>, Stats)> = None;
-    let mut used: Option<ThreadUse> = None;
+    let mut reported = 0;
     loop {
         let turn = reactor.turn(None)?;
         let phase = reactor.handler().phase();
         if begun.is_none() && phase.is_loading() && phase.has_measured(clock.now()) {
             begun = Some((clock.now(), cpu.nanos(), reactor.stats()));
-        } else if used.is_none() && phase.is_ending() {
-            used = begun.as_ref().map(|begun| thread_use(begun, clock.now(), cpu.nanos(), &reactor.stats()));
+        } else if reported < phase.loads_ended() {
+            reported += 1;
+            let used = begun.take().map(|begun| thread_use(&begun, clock.now(), cpu.nanos(), &reactor.stats()));
+            // It fails only if the run is over.
+            let _ = reports.send((thread, Report::Used(used.unwrap_or_default())));
         }
         if turn == Turn::Done {
-            return Ok(used.unwrap_or_default());
+            return Ok(());
         }
     }
 }
@@ -122,7 +126,7 @@ mod tests {
 
     /// Runs the generator of `plan` on this thread until all connections are open. Returns the heap bytes that it has then.
     fn heap_of(plan: Plan) -> u64 {
-        let connections = plan.connections_total();
+        let (connections, active) = (plan.connections_total(), plan.connections);
         // Connections open without being accepted, and so take no descriptor at that end.
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -139,7 +143,7 @@ mod tests {
         };
         let config = config(&seed.plan).unwrap();
         let mut reactor = Reactor::new(config, Generator::new(seed).unwrap()).unwrap();
-        reactor.handle().send(Command::Connect).unwrap();
+        reactor.handle().send(Command::Connect { connections: active }).unwrap();
         let heap = allocation_counter::measure(|| {
             while reactor.stats().connections < connections as u64 {
                 let turn = reactor.turn(Some(Duration::from_secs(10))).unwrap();

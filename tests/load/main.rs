@@ -17,6 +17,7 @@ mod outages;
 mod protocols;
 mod recovery;
 mod stalls;
+mod steps;
 
 use std::net::SocketAddr;
 use std::time::Duration;

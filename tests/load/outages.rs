@@ -63,7 +63,8 @@ fn late_reply_in_the_open_loop_is_counted() {
     let outcome = outcome(&plan);
     let errors = &outcome.errors;
     assert!((1..20).contains(&errors.timed_out) && errors.total() == errors.timed_out, "{errors:?}");
-    assert_eq!(outcome.late_replies, errors.timed_out);
+    // On a busy machine, a frame may time out at the end, and its response come after it.
+    assert!((1..=errors.timed_out).contains(&outcome.late_replies), "{} of {errors:?}", outcome.late_replies);
     assert_eq!(
         outcome.frames + outcome.frames_after_end + errors.timed_out,
         100,

@@ -103,6 +103,9 @@ impl Handler for Generator {
         }
         let index = session.link as usize;
         let Some((cohort, has_answers)) = self.links.on_close(index) else { return };
+        if self.links.is_surplus(index) {
+            return;
+        }
         let is_active = cohort == Cohort::Active;
         // With churn, a connection closes when its frame is answered.
         let mut frames = 0;
@@ -169,8 +172,8 @@ impl Handler for Generator {
 
     fn on_message(&mut self, cx: &mut Context<'_>, command: Command) {
         match command {
-            Command::Connect => self.continue_dialing(cx),
-            Command::Begin { load, measure } => self.begin(cx, load, measure),
+            Command::Connect { connections } => self.connect(cx, connections),
+            Command::Begin { load, measure, rate, stop } => self.begin(cx, (load, measure), rate, stop),
             Command::End => self.end_load(cx, self.clock.now(), EndCause::Interrupted),
         }
     }
