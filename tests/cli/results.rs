@@ -97,6 +97,40 @@ fn report_of_a_log_equals_what_the_run_printed() {
 }
 
 #[test]
+fn repeated_runs_are_one_result_with_a_line_each() {
+    let (_server, addr) = serve(&[]);
+    let done = run(&["load", &addr, "-c", "2", "-n", "200", "--warmup", "0", "--repeat", "3", "--json"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (number, line) in (1..).zip(&lines) {
+        assert!(line.starts_with(&format!("run {number} of 3: ")) && line.ends_with(", 0 errors"), "{line}");
+    }
+    let value = json(&done.stdout);
+    assert_eq!((&value["frames"], &value["latency"]["service"]["count"]), (&600.into(), &600.into()), "{value}");
+    assert_eq!((&value["connections"]["up"], &value["configuration"]["runs"]), (&6.into(), &"3".into()), "{value}");
+    let intervals = value["intervals"].as_array().unwrap();
+    assert_eq!(intervals.iter().map(|interval| interval["frames"].as_u64().unwrap()).sum::<u64>(), 600);
+    assert!(intervals.len() >= 3, "{value}");
+}
+
+#[test]
+fn signal_ends_repeated_runs_with_those_made_so_far() {
+    let (_server, addr) = serve(&[]);
+    let args = ["load", &addr, "-c", "2", "-d", "200ms", "--warmup", "0", "--repeat", "100", "--json"];
+    let process = Process::start(&mut frameloop(&args));
+    process.stderr_line_with("run 1 of 100: ");
+    process.signal("INT");
+    let done = process.outcome();
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let value = json(&done.stdout);
+    let runs = value["configuration"]["runs"].as_str().unwrap().strip_suffix(" of 100").unwrap();
+    assert!((1..100).contains(&runs.parse::<u32>().unwrap()), "{runs}");
+    assert_eq!(value["was_interrupted"], true, "{value}");
+    assert!(value["frames"].as_u64().unwrap() > 0, "{value}");
+}
+
+#[test]
 fn report_equals_a_run_whose_server_stalls() {
     let scratch = Scratch::new();
     // Answers a while, and then keeps silent.

@@ -20,12 +20,14 @@ use crate::failure::Failure;
 use crate::live::Live;
 use crate::requests::RequestArgs;
 use crate::results::expect::Expected;
+use crate::results::figures::Figures;
 use crate::results::file::Destination;
 use crate::results::hlog::background::Background;
 use crate::results::model::Results;
+use crate::results::sequence::sequence;
 use crate::results::{self, Format, figures, html};
 use crate::signals::{self, Action};
-use crate::{machine, values};
+use crate::{logging, machine, values};
 
 /// Load: send frames to a server, check every byte that comes back, and measure
 ///
@@ -143,6 +145,13 @@ pub(crate) struct LoadArgs {
     /// Connect, and wait for a line on stdin (or its end) before the load begins
     #[arg(long, env = "FRAMELOOP_PAUSED", value_parser = BoolishValueParser::new(), help_heading = "Running")]
     paused: bool,
+    /// Runs, one after another, as one result (1 to 100)
+    ///
+    /// Each run has its own connections, warm-up and duration or frames, and ends with a line on stderr. Frames, latencies, errors and
+    /// connections are summed. --start-at and --paused apply to the first run. A signal ends the run under way and starts no other.
+    #[arg(long, env = "FRAMELOOP_REPEAT", value_name = "N", default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100), help_heading = "Running")]
+    repeat: u32,
     /// Threads, each with its own loop
     #[arg(long, env = "FRAMELOOP_THREADS", value_name = "COUNT", default_value = "1")]
     #[arg(value_parser = values::count::<usize>, help_heading = "Running")]
@@ -178,6 +187,7 @@ Examples:
   frameloop load 127.0.0.1:7007 -c 1000 -d 30s                 a thousand connections, each with a frame in flight
   frameloop load 127.0.0.1:7007 -r 20k                         20,000 frames per second, whatever the server does
   frameloop load 10.0.0.1:7007 -c 100k --source 10.0.0.16/29   more connections than one address has ports for
+  frameloop load -d 5s --repeat 5                              five runs, to see how much they differ
   frameloop load --churn                                       a connection for each frame
   frameloop load 127.0.0.1:7007 -r 20k --hlog a.hlog --report a.html --expect 'p99<5ms'
 
@@ -195,19 +205,51 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
         wait_for_line(Arc::clone(&may_begin))?;
     }
     let mut watcher = Watcher { live: Live::start()?, log, may_begin };
-    let outcome = frameloop::load::run(&plan, &mut watcher);
+    let results = repeated(plan, args.repeat, &mut watcher);
     watcher.live.end();
     // From here on a signal ends the program: writing results may have to wait for their reader.
     signals::set(Action::Default);
-    let outcome = outcome.map_err(|error| failed(&error))?;
-
-    let mut results = Results::of(&outcome);
+    let mut results = results?;
     let holds = args.expected.judge(&mut results);
     // The output that needs no file comes first, so that results are not lost if a file cannot be written.
     let printed = results::show(&results, if args.json { Format::Json } else { Format::Summary }, stdout_is_free);
     let logged = watcher.log.map_or(Ok(()), |log| log.finish(&results));
     let paged = page.map_or(Ok(()), |page| html::write(page, &results));
-    conclude(printed, conclude(logged, conclude(paged, verdict(&outcome, args, holds))))
+    conclude(printed, conclude(logged, conclude(paged, verdict(&results, args, holds))))
+}
+
+/// Executes the plan so many times, one run after another. A signal ends the run under way, and no other begins.
+fn repeated(mut plan: Plan, repeat: u32, watcher: &mut Watcher) -> Result<Results, Failure> {
+    let mut runs = Vec::new();
+    for number in 1..=repeat {
+        if number > 1 {
+            watcher.live = Live::start()?;
+        }
+        let outcome = frameloop::load::run(&plan, watcher).map_err(|error| failed(&error))?;
+        watcher.live.end();
+        if repeat > 1 {
+            logging::say(&line_of(&outcome, number, repeat));
+        }
+        runs.push(Results::of(&outcome));
+        if outcome.was_interrupted || signals::ends() > 0 {
+            break;
+        }
+        // That time has passed.
+        plan.start_at = None;
+    }
+    let made = runs.len();
+    let results = sequence(runs).ok_or_else(|| Failure::run("no run was made"))?;
+    Ok(if repeat > 1 { results.with_runs(made, repeat) } else { results })
+}
+
+/// The figures of one of several runs: `run 2 of 5: 87,249/s, p50 551 us, p99 1.23 ms, 0 errors`.
+fn line_of(outcome: &Outcome, number: u32, repeat: u32) -> String {
+    let latency = Figures::of(outcome.latency()).map_or_else(String::new, |latency| {
+        let [p50, p99] = [latency.p50, latency.p99].map(|nanos| figures::latency(nanos as f64));
+        format!(", p50 {p50}, p99 {p99}")
+    });
+    let (rate, errors) = (figures::number(outcome.rate()), figures::counted(outcome.errors.total(), "error"));
+    format!("run {number} of {repeat}: {rate}/s{latency}, {errors}")
 }
 
 /// Where the results go, apart from the summary or the JSON.
@@ -220,6 +262,12 @@ struct Outputs {
 
 impl Outputs {
     fn of(args: &LoadArgs) -> Result<Self, Failure> {
+        if args.repeat > 1 && args.hlog.is_some() {
+            let repeat = args.repeat;
+            return Err(Failure::usage(format_args!(
+                "--repeat {repeat} and --hlog exclude each other, as a log holds one run; give --repeat 1, or leave out --hlog"
+            )));
+        }
         let log = args.hlog.as_deref().map(Destination::of).transpose()?;
         let page = args.report.as_deref().map(Destination::of).transpose()?;
         if let (Some(log), Some(page)) = (&log, &page)
@@ -238,11 +286,11 @@ impl Outputs {
 }
 
 /// The exit of the run: expectations decide, and if none is about errors, any error is a failure.
-fn verdict(outcome: &Outcome, args: &LoadArgs, holds: bool) -> Result<(), Failure> {
+fn verdict(results: &Results, args: &LoadArgs, holds: bool) -> Result<(), Failure> {
     if !holds {
         return Err(Failure::Expectation);
     }
-    let errors = outcome.errors.total();
+    let errors = results.facts.errors.map_or(0, |errors| errors.total());
     let is_about_errors = args.expected.is_about_errors();
     if errors > 0 && !is_about_errors {
         let noun = if errors == 1 { "error" } else { "errors" };

@@ -76,7 +76,7 @@ fn slices(logs: &[Log], begun: SystemTime) -> Vec<Slice> {
 }
 
 /// Joins 1, 2, 4, ... slices, so that there are no more than a run keeps, with latencies as exact as those of a run.
-fn bounded(slices: Vec<Slice>) -> Vec<Slice> {
+pub(crate) fn bounded(slices: Vec<Slice>) -> Vec<Slice> {
     let mut together = 1;
     while slices.len().div_ceil(together) > SLICES_MAX {
         together *= 2;

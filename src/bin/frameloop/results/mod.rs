@@ -18,6 +18,7 @@ mod json;
 pub(crate) mod merge;
 pub(crate) mod model;
 mod prometheus;
+pub(crate) mod sequence;
 mod table;
 mod verdict;
 

@@ -75,6 +75,15 @@ impl Results {
         }
     }
 
+    /// The same, with the number of runs that it is made of in its configuration.
+    pub(crate) fn with_runs(mut self, made: usize, asked: u32) -> Self {
+        let runs = if made == asked as usize { asked.to_string() } else { format!("{made} of {asked}") };
+        // A signal may have come between two runs.
+        self.facts.was_interrupted |= made < asked as usize;
+        self.facts.configuration.merge(&[("runs", runs)].into_iter().collect());
+        self
+    }
+
     /// Frames with a response per second.
     pub(crate) fn rate(&self) -> f64 {
         self.per_second(self.frames)
