@@ -190,7 +190,8 @@ fn defaults_of(subcommand: &str) -> std::collections::BTreeMap<String, Option<St
 
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["", "docs", "docs/load/ansible", "docs/study"].map(|folder| root.join(folder));
+    let folders = ["", "docs", "docs/load", "docs/load/ansible", "docs/load/kubernetes", "docs/study"]
+        .map(|folder| root.join(folder));
     let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
 }
