@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use frameloop::load::{Plan, Stop, Unwatched};
+use frameloop::load::{Plan, Stop, Target, Unwatched};
 
 use crate::failure::Result;
 
@@ -18,7 +18,7 @@ pub(crate) fn main(args: &[String]) -> Result<()> {
     };
     let rate: f64 = rate.parse()?;
     let plan = Plan {
-        target: Some(addr.parse::<SocketAddr>()?.into()),
+        targets: vec![Target::new(addr.parse::<SocketAddr>()?)],
         connections: connections.parse()?,
         rate: (rate > 0.0).then_some(rate),
         stop: Stop::After(Duration::from_secs_f64(seconds.parse()?)),

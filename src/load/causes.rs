@@ -9,6 +9,7 @@ use crate::load::machine;
 use crate::load::outcome::{Cause, Connecting};
 use crate::load::plan::Plan;
 use crate::load::report::NOT_MADE;
+use crate::load::target::Target;
 
 /// Counts that distinguish the causes.
 #[derive(Debug, Clone, Default)]
@@ -183,8 +184,9 @@ fn ports() -> String {
 
 /// How to get more ports.
 fn more_ports(plan: &Plan) -> String {
-    let is_v6_loopback = |addr: &Address| matches!(addr, Address::Tcp(addr) if addr.ip() == Ipv6Addr::LOCALHOST);
-    if plan.target.as_ref().is_some_and(is_v6_loopback) {
+    let is_v6_loopback =
+        |target: &Target| matches!(target.address, Address::Tcp(addr) if addr.ip() == Ipv6Addr::LOCALHOST);
+    if plan.targets.iter().any(is_v6_loopback) {
         "::1 is the only loopback address of IPv6, so load an IPv4 loopback address of the server, or widen \
          net.ipv4.ip_local_port_range"
             .into()
@@ -283,8 +285,8 @@ mod tests {
             ("192.0.2.1:7", "10.0.0.1,10.0.0.2", "--source gives 2 addresses"),
             ("[::1]:7", "", "::1 is the only loopback address"),
         ] {
-            let target = Some(Address::Tcp(target.parse().unwrap()));
-            let plan = Plan { target, sources: sources.parse().unwrap_or_default(), ..Plan::default() };
+            let targets = vec![Target::new(target.parse::<std::net::SocketAddr>().unwrap())];
+            let plan = Plan { targets, sources: sources.parse().unwrap_or_default(), ..Plan::default() };
             let text = slow_ports(&plan, &pace);
             assert!(text.contains("from 0.040 to 3.500 ms") && text.contains(words), "{text}");
         }

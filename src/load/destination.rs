@@ -9,16 +9,29 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::address::{Address, Dial, PeerAddr};
 use crate::load::plan::Plan;
 use crate::load::sources::Sources;
+use crate::load::target::{Target, TargetOrder};
 use crate::wire::Framing;
 
-/// The target's addresses and the sources of a run; each thread has its own copy.
+/// The targets' addresses and the sources of a run; each thread has its own copy.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
+    routes: Vec<Route>,
+    order: TargetOrder,
+    framing: Framing,
+    /// The thread that dials, and how many there are.
+    thread: usize,
+    threads: usize,
+}
+
+/// How one target is dialed.
+#[derive(Debug, Clone)]
+struct Route {
     to: Address,
     /// All addresses of the target's name, if it has several.
     addrs: Vec<SocketAddr>,
     sources: SourceChoice,
-    framing: Framing,
+    /// How many connections this thread has dialed.
+    dialed: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -39,34 +52,83 @@ const SHARE_OF_RANGE: u64 = 3;
 impl Destination {
     /// `ports` is the size of the ephemeral range. `instance` differs between the generators of one machine, so that they
     /// do not use the same addresses of the loopback network.
-    pub(crate) fn new(plan: &Plan, to: &Address, ports: Option<u64>, instance: u32) -> Self {
+    pub(crate) fn new(plan: &Plan, ports: Option<u64>, instance: u32) -> Self {
+        Self {
+            routes: plan.targets.iter().map(|target| Route::new(plan, target, ports, instance)).collect(),
+            order: TargetOrder::new(&plan.targets),
+            framing: plan.reply_framing(),
+            thread: 0,
+            threads: 1,
+        }
+    }
+
+    /// The copy of a thread, which dials every `threads`-th connection.
+    pub(crate) fn of_thread(self, thread: usize, threads: usize) -> Self {
+        Self { thread, threads, ..self }
+    }
+
+    /// The copy of a thread that dials after so many other connections.
+    pub(crate) fn after(mut self, dials: usize) -> Self {
+        self.routes.iter_mut().for_each(|route| route.dialed = dials);
+        self
+    }
+
+    /// The index of the target of a connection, by its number among all of the load.
+    pub(crate) fn target_of(&self, number: u32) -> usize {
+        self.order.target_of(number)
+    }
+
+    /// How the next connection is dialed, which has this number.
+    pub(crate) fn dial(&mut self, number: u32) -> Dial {
+        let route = &mut self.routes[self.order.target_of(number)];
+        // With churn and after failures there are more dials than connections.
+        let nth = route.dialed * self.threads + self.thread;
+        route.dialed += 1;
+        let dial = route.dial(nth);
+        // Options take memory for each dial.
+        if self.framing == Framing::default() { dial } else { dial.framing(self.framing) }
+    }
+
+    /// A connection has opened to this address of its target: of several, it is tried first from now on.
+    pub(crate) fn prefer(&mut self, number: u32, made_to: &PeerAddr) {
+        self.routes[self.order.target_of(number)].prefer(made_to);
+    }
+
+    /// How many dials it takes until the kernel searches for ports of one source; `None` where that does not happen.
+    pub(crate) fn fast_dials(&self, ports: Option<u64>) -> Option<u64> {
+        let of_routes = self.routes.iter().enumerate();
+        of_routes.filter_map(|(target, route)| Some(self.order.all_when(target, route.fast_dials(ports)?))).min()
+    }
+}
+
+impl Route {
+    fn new(plan: &Plan, target: &Target, ports: Option<u64>, instance: u32) -> Self {
+        let Target { address: to, other_addrs, .. } = target;
         let addrs = match to {
-            Address::Tcp(first) if !plan.other_addrs.is_empty() => {
-                std::iter::once(first).chain(&plan.other_addrs).copied().collect()
+            Address::Tcp(first) if !other_addrs.is_empty() => {
+                std::iter::once(first).chain(other_addrs).copied().collect()
             }
             Address::Tcp(_) | Address::Unix(_) => Vec::new(),
         };
         let sources = match to {
             Address::Unix(_) => SourceChoice::Kernel,
-            Address::Tcp(_) if !plan.sources.is_empty() => SourceChoice::InTurn(plan.sources.clone()),
-            Address::Tcp(to) if is_loopback_v4(to) && plan.other_addrs.iter().all(is_loopback_v4) => {
+            Address::Tcp(_) if !plan.sources.is_empty() => SourceChoice::InTurn(target.usable(&plan.sources)),
+            Address::Tcp(to) if is_loopback_v4(to) && other_addrs.iter().all(is_loopback_v4) => {
                 let per_source = ports.map_or(PER_SOURCE, |ports| (ports / SHARE_OF_RANGE).max(1) as usize);
                 let begins_with_kernel = plan.connections_total() <= per_source;
                 SourceChoice::Loopback { per_source, first: first_source(instance), begins_with_kernel }
             }
             Address::Tcp(_) => SourceChoice::Kernel,
         };
-        Self { to: to.clone(), addrs, sources, framing: plan.reply_framing() }
+        Self { to: to.clone(), addrs, sources, dialed: 0 }
     }
 
-    /// How the `nth` connection of the run is dialed. With churn and after failures there are more dials than links.
-    pub(crate) fn dial(&self, nth: usize) -> Dial {
+    /// How the `nth` connection to this target is dialed.
+    fn dial(&self, nth: usize) -> Dial {
         let dial = match self.addrs.as_slice() {
             [] => Dial::to(self.to.clone()),
             addrs => Dial::any_of(addrs.to_vec()),
         };
-        // Options take memory for each dial.
-        let dial = if self.framing == Framing::default() { dial } else { dial.framing(self.framing) };
         match self.source(nth) {
             Some(ip) => dial.bind(ip),
             None => dial,
@@ -84,8 +146,7 @@ impl Destination {
         }
     }
 
-    /// A connection to this address has opened: of several, it is tried first from now on.
-    pub(crate) fn prefer(&mut self, made_to: &PeerAddr) {
+    fn prefer(&mut self, made_to: &PeerAddr) {
         let Some(made_to) = made_to.socket_addr() else { return };
         if let Some(at @ 1..) = self.addrs.iter().position(|addr| *addr == made_to) {
             self.addrs[..=at].rotate_right(1);
@@ -93,7 +154,7 @@ impl Destination {
     }
 
     /// How many dials come from one source before the kernel searches for ports; `None` where that does not happen.
-    pub(crate) fn fast_dials(&self, ports: Option<u64>) -> Option<u64> {
+    fn fast_dials(&self, ports: Option<u64>) -> Option<u64> {
         let half = ports? / 2;
         match (&self.to, &self.sources) {
             (Address::Unix(_), _) | (_, SourceChoice::Loopback { .. }) => None,
@@ -124,20 +185,21 @@ const PER_SOURCE: usize = 9_410;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
 
     const PORTS: u64 = 28_232;
 
     fn destination(to: &str, plan: &Plan) -> Destination {
-        Destination::new(plan, &Address::Tcp(to.parse().unwrap()), Some(PORTS), 7)
+        let targets = to.split(' ').map(|to| Target::new(to.parse::<SocketAddr>().unwrap())).collect();
+        Destination::new(&Plan { targets, ..plan.clone() }, Some(PORTS), 7)
     }
 
     /// How many of `dials` come from each source.
     fn uses(destination: &Destination, dials: usize) -> HashMap<Option<IpAddr>, usize> {
         let mut uses = HashMap::new();
-        (0..dials).for_each(|nth| *uses.entry(destination.source(nth)).or_default() += 1);
+        (0..dials).for_each(|nth| *uses.entry(destination.routes[0].source(nth)).or_default() += 1);
         uses
     }
 
@@ -177,7 +239,7 @@ mod tests {
 
     #[test]
     fn instances_do_not_share_loopback_sources() {
-        let all: std::collections::HashSet<u32> = (0..4_096).map(first_source).collect();
+        let all: HashSet<u32> = (0..4_096).map(first_source).collect();
         assert_eq!(all.len(), 4_096);
         assert_eq!(loopback(2), IpAddr::from([127, 0, 0, 2]));
         assert!((0..4_096).all(|nth| loopback(first_source(nth)).is_loopback()));
@@ -186,10 +248,51 @@ mod tests {
     #[test]
     fn address_that_accepted_is_tried_first_from_then_on() {
         let addrs: [SocketAddr; 3] = ["[::1]:1", "127.0.0.1:1", "[::2]:1"].map(|text| text.parse().unwrap());
-        let plan = Plan { other_addrs: addrs[1..].to_vec(), ..Plan::default() };
-        let mut destination = Destination::new(&plan, &Address::Tcp(addrs[0]), None, 0);
-        destination.prefer(&PeerAddr::from(addrs[2]));
-        assert_eq!(destination.addrs, [addrs[2], addrs[0], addrs[1]]);
-        assert_eq!(destination.dial(0), Dial::any_of(destination.addrs.clone()));
+        let target = Target { other_addrs: addrs[1..].to_vec(), ..Target::new(addrs[0]) };
+        let mut destination = Destination::new(&Plan { targets: vec![target], ..Plan::default() }, None, 0);
+        destination.prefer(0, &PeerAddr::from(addrs[2]));
+        let preferred = [addrs[2], addrs[0], addrs[1]];
+        assert_eq!(destination.dial(0), Dial::any_of(preferred.to_vec()));
+    }
+
+    #[test]
+    fn ports_of_a_source_are_counted_for_each_target() {
+        let plan = Plan { connections: 40_000, ..Plan::default() };
+        let mut destination = destination("127.0.0.1:7 127.0.0.1:8", &plan);
+        let dials: Vec<String> = (0..40_000).map(|number| destination.dial(number).to_string()).collect();
+        let mut uses: HashMap<&str, usize> = HashMap::new();
+        dials.iter().for_each(|dial| *uses.entry(dial).or_default() += 1);
+        // Three sources for 20,000 connections, and the same ones for both targets.
+        assert_eq!(uses.len(), 6, "{uses:?}");
+        assert!(uses.values().all(|count| *count as u64 <= PORTS / 3), "{uses:?}");
+        let sources: HashSet<&str> = uses.keys().map(|dial| dial.rsplit_once(' ').unwrap().1).collect();
+        assert_eq!(sources.len(), 3, "{uses:?}");
+    }
+
+    #[test]
+    fn mixed_targets_are_dialed_from_sources_of_their_family() {
+        let sources = "10.0.0.8/31,fd00::/127,10.0.0.16/31".parse().unwrap();
+        let mut destination = destination("192.0.2.1:7 [2001:db8::1]:7", &Plan { sources, ..Plan::default() });
+        let dials: Vec<String> = (0..6).map(|number| destination.dial(number).to_string()).collect();
+        let expected = ["10.0.0.8", "fd00::", "10.0.0.9", "fd00::1", "10.0.0.16", "fd00::"];
+        assert!(
+            dials.iter().zip(expected).all(|(dial, source)| dial.ends_with(&format!(" from {source}"))),
+            "{dials:?}"
+        );
+        assert_eq!(destination.fast_dials(Some(PORTS)), Some(2 * 2 * (PORTS / 2)), "the two of IPv6 are used up first");
+    }
+
+    #[test]
+    fn threads_dial_different_connections_of_the_sources() {
+        let plan = Plan { connections: 30_000, threads: 3, ..Plan::default() };
+        let mut uses: HashMap<String, usize> = HashMap::new();
+        for thread in 0..3 {
+            let mut destination = destination("127.0.0.1:7", &plan).of_thread(thread, 3);
+            for number in 0..10_000 {
+                *uses.entry(destination.dial(number).to_string()).or_default() += 1;
+            }
+        }
+        assert_eq!(uses.len(), 4, "{uses:?}");
+        assert!(uses.values().all(|count| *count as u64 <= PORTS / 3), "{uses:?}");
     }
 }

@@ -9,12 +9,16 @@ use crate::load::clock::Clock;
 use crate::load::destination::Destination;
 use crate::load::machine;
 use crate::load::plan::Plan;
+use crate::load::ramp::STAGES;
+use crate::load::segment::Segment;
+use crate::load::tally::Place;
 
 #[derive(Debug)]
 pub(crate) struct Dialer {
     destination: Destination,
-    thread: usize,
-    threads: usize,
+    numbers: Numbers,
+    /// How many links there are.
+    links: usize,
     /// Nanoseconds between two dials of this thread, where there is a rate.
     interval: Option<f64>,
     /// Links to dial.
@@ -32,6 +36,20 @@ pub(crate) struct Dialer {
     /// After so many dials the kernel has to search for ports, and when that many had been dialed.
     fast_dials: Option<u64>,
     slow_since: Option<u64>,
+}
+
+/// The numbers that a thread's links have among those of all threads and segments.
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    segment: Segment,
+    thread: usize,
+    threads: usize,
+}
+
+impl Numbers {
+    fn of(self, link: u32) -> u32 {
+        self.segment.number(link as usize * self.threads + self.thread)
+    }
 }
 
 /// A link that is being dialed, and since when.
@@ -61,13 +79,13 @@ const DIALING_MAX: usize = 512;
 const RETRY: u64 = 20_000_000;
 
 impl Dialer {
-    pub(crate) fn new(plan: &Plan, thread: usize, destination: Destination, begun: u64) -> Self {
+    pub(crate) fn new(plan: &Plan, thread: usize, links: usize, destination: Destination, begun: u64) -> Self {
         let threads = plan.threads;
         Self {
             fast_dials: destination.fast_dials(machine::ports()).map(|all| all / threads as u64),
-            destination,
-            thread,
-            threads,
+            destination: destination.of_thread(thread, threads),
+            links,
+            numbers: Numbers { segment: plan.segment, thread, threads },
             interval: plan.connect_rate.map(|rate| 1e9 * threads as f64 / rate),
             queue: VecDeque::new(),
             queue_timer: None,
@@ -97,8 +115,7 @@ impl Dialer {
                 return;
             }
             let Some(link) = self.queue.pop_front() else { return };
-            let nth = self.dialed as usize * self.threads + self.thread;
-            let Ok(id) = cx.dial(self.destination.dial(nth)) else {
+            let Ok(id) = cx.dial(self.destination.dial(self.numbers.of(link))) else {
                 // The reactor is stopping.
                 return self.queue.push_front(link);
             };
@@ -116,16 +133,22 @@ impl Dialer {
         Some(self.begun + (self.interval? * self.dialed as f64) as u64)
     }
 
+    /// Where a link belongs.
+    pub(crate) fn place(&self, link: u32) -> Place {
+        let target = self.destination.target_of(self.numbers.of(link));
+        Place { target, stage: link as usize * STAGES / self.links.max(1) }
+    }
+
     /// Notes that a connection has opened.
     pub(crate) fn on_open(&mut self, id: ConnId, to: &PeerAddr) -> Option<Dialing> {
         let dialing = self.dialing.remove(&id)?;
-        self.destination.prefer(to);
+        self.destination.prefer(self.numbers.of(dialing.link), to);
         Some(dialing)
     }
 
-    /// Notes that a dial has failed. Returns its link.
-    pub(crate) fn on_failed(&mut self, id: ConnId) -> Option<u32> {
-        self.dialing.remove(&id).map(|dialing| dialing.link)
+    /// Notes that a dial has failed.
+    pub(crate) fn on_failed(&mut self, id: ConnId) -> Option<Dialing> {
+        self.dialing.remove(&id)
     }
 
     /// Dials a link again, after a pause.
@@ -169,6 +192,10 @@ impl Dialer {
     /// Updates and returns whether each link has been dialed once, with or without success.
     pub(crate) fn settle(&mut self) -> bool {
         self.is_settled = self.queue.is_empty() && self.retries.is_empty() && self.dialing.is_empty();
+        if self.is_settled {
+            // It had room for all links.
+            self.queue.shrink_to_fit();
+        }
         self.is_settled
     }
 

@@ -13,7 +13,7 @@ use crate::load::clock::{Arrivals, Clock, nanos};
 use crate::load::destination::Destination;
 use crate::load::dialer::{Dialer, Dialing};
 use crate::load::link::Stamp;
-use crate::load::links::Links;
+use crate::load::links::{Links, Queued};
 use crate::load::pacer::{Pacer, Schedule};
 use crate::load::phase::{Due, EndCause, INTERVAL, Phase, Target, share_of};
 use crate::load::plan::{Plan, Stop};
@@ -64,7 +64,7 @@ impl Generator {
         let Seed { plan, destination, clock, requests, thread, reports } = seed;
         let links = Links::new(&plan, thread, requests);
         Ok(Self {
-            dialer: Dialer::new(&plan, thread, destination, clock.now()),
+            dialer: Dialer::new(&plan, thread, links.len(), destination, clock.now()),
             phase: Phase::new(&plan),
             pacer: Pacer::new()?,
             reconnects: Reconnects::default(),
@@ -117,10 +117,10 @@ impl Generator {
                 stall_timeout: nanos(self.plan.stall_timeout),
             },
         };
-        self.phase.begin(load, measure, rate.is_some(), target);
+        let schedule = Schedule::of(&self.plan, rate, self.thread, self.links.active().len(), load);
+        // A response causes no next frame where there is a schedule, nor where connections are only held.
+        self.phase.begin(load, measure, schedule.is_some() || self.plan.hold.is_some(), target);
         self.phase.arm(&self.clock, cx);
-        let schedule =
-            rate.map(|rate| Schedule::new(rate, self.plan.threads, self.thread, load + self.plan.segment.offset(rate)));
         self.pacer.start(schedule);
         if !self.links.has_active_open() && !self.plan.reconnect {
             return self.end_load(cx, load, EndCause::AllLost);
@@ -230,9 +230,10 @@ impl Generator {
                 continue;
             }
             match self.links.enqueue(due) {
-                Some(id) => drop(cx.wake(id)),
-                // None is open: the last one has just closed, or is still dialed again at the end.
-                None => self.report.charge(&waiting, now, &self.phase),
+                Queued::On(id) => drop(cx.wake(id)),
+                Queued::NotDue => {}
+                // The last one has just closed, or is still dialed again at the end.
+                Queued::NoneOpen => self.report.charge(&waiting, now, &self.phase),
             }
         }
     }
@@ -282,13 +283,15 @@ impl Generator {
         for index in self.links.active() {
             let unanswered = self.links.give_up(index);
             self.report.on_never_answered(&unanswered);
-            self.report.charge(&unanswered.stamps, now, &self.phase);
+            self.report.charge_to(self.dialer.place(index as u32), &unanswered.stamps, now, &self.phase);
         }
         if self.plan.churn {
             // Then connecting is a part of the load.
             let is_active = |dialing: &&Dialing| self.links.active().contains(&(dialing.link as usize));
             let unfinished = self.dialer.dialing().filter(is_active);
-            unfinished.for_each(|dialing| self.report.on_dial_unfinished(now - dialing.since));
+            unfinished.for_each(|dialing| {
+                self.report.on_dial_unfinished(self.dialer.place(dialing.link), dialing.since, now);
+            });
         }
     }
 }

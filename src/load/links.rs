@@ -32,6 +32,17 @@ pub(crate) struct Links {
     timeouts: Option<Timeouts>,
     /// The active link whose turn it is to send a frame that is due.
     next: usize,
+    /// A frame that is due belongs to that link, and to no other in its place.
+    is_held: bool,
+}
+
+/// Which connection a frame that is due was queued on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queued {
+    On(ConnId),
+    /// The link whose turn it was is closed, so it has no frame.
+    NotDue,
+    NoneOpen,
 }
 
 /// A response, compared with the frame that it answers.
@@ -92,7 +103,12 @@ impl Links {
             in_flight: 0,
             timeouts: plan.request_timeout.map(Timeouts::new),
             next: 0,
+            is_held: plan.hold.is_some(),
         }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
     }
 
     /// Lets so many links be active. Returns the connections of those that are open and no longer are.
@@ -136,8 +152,8 @@ impl Links {
         self.active_open > 0
     }
 
-    pub(crate) fn active_open(&self) -> usize {
-        self.active_open
+    pub(crate) fn active_open(&self) -> u64 {
+        self.active_open as u64
     }
 
     #[inline]
@@ -219,9 +235,9 @@ impl Links {
         self.in_flight -= 1;
     }
 
-    /// Lets the next active link that is open send a frame that is due. Returns its connection, which is to be woken, or
-    /// `None` if no link is open.
-    pub(crate) fn enqueue(&mut self, due: u64) -> Option<ConnId> {
+    /// Lets the next active link that is open send a frame that is due; its connection is to be woken. Where links are held, each has
+    /// its own turns.
+    pub(crate) fn enqueue(&mut self, due: u64) -> Queued {
         for _ in self.active() {
             let index = self.next;
             self.next = (index + 1) % self.active;
@@ -232,10 +248,12 @@ impl Links {
                 if let Some(timeouts) = &mut self.timeouts {
                     timeouts.watch(index, link);
                 }
-                return Some(id);
+                return Queued::On(id);
+            } else if self.is_held {
+                return Queued::NotDue;
             }
         }
-        None
+        Queued::NoneOpen
     }
 
     /// Sends the frames that wait on a link until its connection accepts no more, and on one that never reads any number of them. Those

@@ -27,9 +27,10 @@ impl ThreadClock {
     }
 }
 
-/// Resident bytes of this process.
+/// Resident bytes of this process, without those of files, such as its program: these grow as more of it is used.
 pub(crate) fn resident_bytes() -> Option<u64> {
-    Some(Status::from_file("/proc/self/status").ok()?.vmrss? * 1024)
+    let status = Status::from_file("/proc/self/status").ok()?;
+    Some(status.rssanon.or(status.vmrss)? * 1024)
 }
 
 /// Whether the address is one of this machine, as far as is known.

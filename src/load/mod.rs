@@ -37,6 +37,7 @@ mod dialer;
 mod drip;
 mod fault;
 mod generator;
+mod hold;
 mod intervals;
 mod link;
 mod links;
@@ -48,6 +49,7 @@ mod pacer;
 mod payload;
 mod phase;
 mod plan;
+mod ramp;
 mod reconnects;
 mod recorded;
 mod report;
@@ -57,6 +59,8 @@ mod segment;
 mod sources;
 mod step;
 mod summary;
+mod tally;
+mod target;
 mod template;
 mod thread;
 mod timeouts;
@@ -64,15 +68,18 @@ mod wakeup;
 
 pub use crate::load::check::Check;
 pub use crate::load::fault::{Excerpt, Fault, FaultKind};
+pub use crate::load::hold::{Held, Hold};
 pub use crate::load::outcome::{
     Cause, Cohort, CohortCounts, Connecting, Errors, GeneratorSide, Interval, Outage, Outcome, Progress, ServerSide,
-    Stage, Start, ThreadUse,
+    Stage, Start, TargetCounts, ThreadUse,
 };
 pub use crate::load::plan::{LoadError, Plan, Stop};
+pub use crate::load::ramp::{ConnectTimes, RampStage};
 pub use crate::load::recorded::Recorded;
 pub use crate::load::request::Payload;
 pub use crate::load::run::{Load, Unwatched, Watch, run};
 pub use crate::load::segment::Segment;
 pub use crate::load::sources::Sources;
 pub use crate::load::step::Step;
+pub use crate::load::target::Target;
 pub use crate::load::template::{Template, TemplateError};

@@ -9,7 +9,9 @@ use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::load::fault::Fault;
+use crate::load::hold::Held;
 use crate::load::plan::Plan;
+use crate::load::ramp::RampStage;
 use crate::load::recorded::Recorded;
 
 /// Holds the figures of a run. Latencies are in nanoseconds, with three significant digits.
@@ -58,6 +60,10 @@ pub struct Outcome {
     pub late_replies: u64,
     /// With [`Plan::reconnect`], the outages within the measured time: 100 at most for each thread, the last of which takes up the rest.
     pub outages: Vec<Outage>,
+    /// The connections by target, in the order of the plan, without slow senders.
+    pub targets: Vec<TargetCounts>,
+    /// The connections that were held; `None` without [`Plan::hold`].
+    pub held: Option<Held>,
     /// Figures of the generator itself.
     pub generator: GeneratorSide,
     /// Figures of the run's own server; `None` if the plan has a target.
@@ -98,6 +104,9 @@ pub struct Connecting {
     pub failed: BTreeMap<String, u64>,
     /// From the first dial to the last connection, in nanoseconds.
     pub took_ns: u64,
+    /// The same by tenth of the connections, without slow senders. A tenth without connections is left out.
+    #[serde(default)]
+    pub stages: Vec<RampStage>,
 }
 
 impl Connecting {
@@ -111,6 +120,7 @@ impl Connecting {
             *sum = sum.saturating_add(count);
         }
         self.took_ns = self.took_ns.max(other.took_ns);
+        RampStage::merge_all(&mut self.stages, &other.stages);
     }
 }
 
@@ -201,6 +211,37 @@ mod whole_nanos {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_nanos)
+    }
+}
+
+/// Counts the connections to one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TargetCounts {
+    /// The address that is tried first.
+    pub address: String,
+    /// Connections to establish.
+    pub asked: u64,
+    /// Connections that were established before the load began, as in [`Connecting::up`].
+    pub up: u64,
+    /// Errors of its connections.
+    pub errors: Errors,
+}
+
+impl TargetCounts {
+    /// Adds the counts of other targets, or of the same ones on another machine.
+    pub fn merge_all(ours: &mut Vec<Self>, theirs: Vec<Self>) {
+        for target in theirs {
+            match ours.iter_mut().find(|our| our.address == target.address) {
+                Some(our) => {
+                    our.asked = our.asked.saturating_add(target.asked);
+                    our.up = our.up.saturating_add(target.up);
+                    our.errors.add(&target.errors);
+                }
+                None => ours.push(target),
+            }
+        }
     }
 }
 

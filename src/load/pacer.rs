@@ -7,8 +7,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::handler::Context;
-use crate::load::clock::Clock;
+use crate::load::clock::{Clock, nanos};
 use crate::load::counts::record;
+use crate::load::hold::Hold;
+use crate::load::plan::Plan;
 use crate::load::recorded::histogram;
 use crate::load::wakeup::Wakeup;
 
@@ -90,23 +92,43 @@ impl Pacer {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     begin: u64,
-    /// Frames per second of all threads.
-    rate: f64,
-    threads: u64,
-    /// The number of the next frame among those of all threads.
-    next: u64,
+    /// So many frames are due in each `period` of nanoseconds, evenly spread.
+    frames: f64,
+    period: f64,
+    /// The number of the next frame, and from one of this thread to the next.
+    next: f64,
+    stride: f64,
 }
 
 impl Schedule {
+    /// The schedule of a thread with so many active links, if there is a rate, or the plan has one. The load begins at `load`.
+    pub(crate) fn of(plan: &Plan, rate: Option<f64>, thread: usize, links: usize, load: u64) -> Option<Self> {
+        match (rate, plan.hold.and_then(Hold::every)) {
+            (Some(rate), _) => Some(Self::new(rate, plan.threads, thread, load + plan.segment.offset(rate))),
+            (None, Some(every)) => {
+                let place = (thread as f64 + plan.segment.place()) / plan.threads as f64;
+                Some(Self::of_links(every, links, place, load))
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Each of `links` has a frame per interval, evenly spread, the first one `place` of the time between two frames after `begin`.
+    ///
+    /// Rule: the interval of a link is exact, however the links divide among threads and segments.
+    fn of_links(every: Duration, links: usize, place: f64, begin: u64) -> Self {
+        Self { begin, frames: links.max(1) as f64, period: nanos(every) as f64, next: place, stride: 1.0 }
+    }
+
     /// `rate` frames per second in all, from `begin` on.
     pub(crate) fn new(rate: f64, threads: usize, thread: usize, begin: u64) -> Self {
-        Self { begin, rate, threads: threads as u64, next: thread as u64 }
+        Self { begin, frames: rate, period: 1e9, next: thread as f64, stride: threads as f64 }
     }
 
     /// When the next frame is due.
     fn due(&self) -> u64 {
         // Computed from its number, not from the previous frame: rounding errors do not add up.
-        self.begin + (self.next as f64 * 1e9 / self.rate) as u64
+        self.begin + (self.next * self.period / self.frames) as u64
     }
 
     /// Takes the next frame if it is due at `now`. Returns when it was due.
@@ -116,7 +138,7 @@ impl Schedule {
         if due > now {
             return None;
         }
-        self.next += self.threads;
+        self.next += self.stride;
         Some(due)
     }
 }
@@ -138,9 +160,28 @@ mod tests {
     }
 
     #[test]
+    fn each_held_link_has_one_frame_per_interval() {
+        let hold = Some(Hold::Every(Duration::from_millis(10)));
+        let plan = Plan { connections: 7, threads: 3, hold, ..Plan::default() };
+        let mut firsts = Vec::new();
+        for (thread, links) in [(0, 3), (1, 2), (2, 2)] {
+            let mut schedule = Schedule::of(&plan, None, thread, links, 500).unwrap();
+            let all: Vec<u64> = std::iter::from_fn(|| schedule.take(40_000_500)).collect();
+            for link in 0..links {
+                let of_link: Vec<u64> = all.iter().skip(link).step_by(links).copied().collect();
+                assert!(of_link.len() >= 4, "{all:?}");
+                assert!(of_link.windows(2).all(|two| two[1].abs_diff(two[0] + 10_000_000) <= 1), "{of_link:?}");
+            }
+            firsts.push(all[0]);
+        }
+        assert_eq!(firsts, [500, 500 + 5_000_000 / 3, 500 + 2 * 5_000_000 / 3]);
+        assert!(Schedule::of(&Plan { hold: Some(Hold::Silent), ..plan }, None, 0, 3, 500).is_none());
+    }
+
+    #[test]
     fn a_schedule_does_not_drift() {
         let mut schedule = Schedule::new(3.0, 1, 0, 0);
-        schedule.next = 3 * 86_400;
+        schedule.next = 3.0 * 86_400.0;
         assert_eq!(schedule.due(), 86_400 * 1_000_000_000);
     }
 

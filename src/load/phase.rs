@@ -131,6 +131,11 @@ impl Phase {
         self.measure <= now
     }
 
+    /// How long the run has been measured, in nanoseconds, if it is.
+    pub(crate) fn measured_for(&self, now: u64) -> Option<u64> {
+        now.checked_sub(self.measure)
+    }
+
     /// The time that is measured.
     pub(crate) fn measured(&self) -> std::ops::Range<u64> {
         self.measure..self.until

@@ -1,18 +1,19 @@
 //! The plan of a run.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
-use crate::address::Address;
 use crate::config::Config;
 use crate::error::Error;
 use crate::load::check::Check;
 use crate::load::clock::time_of_day;
+use crate::load::hold::Hold;
 use crate::load::request::{Payload, Requests};
 use crate::load::segment::Segment;
 use crate::load::sources::Sources;
+use crate::load::target::{self, Target, source_mistake};
 use crate::load::template::Template;
 use crate::wire::{Enclosure, Framing};
 
@@ -22,11 +23,9 @@ use crate::wire::{Enclosure, Framing};
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::exhaustive_structs)]
 pub struct Plan {
-    /// The server to load. Default `None`: the run starts its own, on a thread of this process and a port that the kernel
-    /// chooses.
-    pub target: Option<Address>,
-    /// Further addresses of the target's name. If connecting to one fails, the next is tried. Default: none.
-    pub other_addrs: Vec<SocketAddr>,
+    /// The servers to load; the connections go to them in turn, by weight. Default: none, and the run starts its own, on a thread of this
+    /// process and a port that the kernel chooses.
+    pub targets: Vec<Target>,
     /// Connections that carry the load. Default 50; at least 1, and at most 100,000,000 with the other cohorts.
     pub connections: usize,
     /// When the load ends. Default: after 10 s.
@@ -49,6 +48,9 @@ pub struct Plan {
     pub depth: usize,
     /// Frames per second for all connections together, from 0.001 to 10^9: the open loop. Default `None`: the closed loop.
     pub rate: Option<f64>,
+    /// Whether the connections are held: kept until the end, silent or with a frame per interval on each. Default `None`. Not with a
+    /// rate, churn, more than one frame in flight, or a number of frames.
+    pub hold: Option<Hold>,
     /// Connections to dial per second, from 0.001 to 10^9. Default `None`: as fast as they open.
     pub connect_rate: Option<f64>,
     /// Which share of several generators' load this plan is: set by [`Plan::share`]. Default: all of it.
@@ -99,8 +101,7 @@ pub enum Stop {
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            target: None,
-            other_addrs: Vec::new(),
+            targets: Vec::new(),
             connections: 50,
             stop: Stop::After(Duration::from_secs(10)),
             framing: Framing::default(),
@@ -111,6 +112,7 @@ impl Default for Plan {
             check: Check::Echo,
             depth: 1,
             rate: None,
+            hold: None,
             connect_rate: None,
             segment: Segment::default(),
             start_at: None,
@@ -136,6 +138,12 @@ impl Plan {
     #[must_use]
     pub fn connections_total(&self) -> usize {
         self.connections + self.idle + self.drip + self.deaf
+    }
+
+    /// Returns whether frames are due on a schedule: at a rate, or on connections that are held.
+    #[must_use]
+    pub fn has_schedule(&self) -> bool {
+        self.rate.is_some() || self.hold.and_then(Hold::every).is_some()
     }
 
     /// Returns the plan of one segment of this load.
@@ -181,7 +189,7 @@ impl Plan {
     /// [`LoadError::Plan`] with the name of the value, the value, and what is allowed.
     pub fn check(&self) -> Result<(), LoadError> {
         let (connections, threads, depth) = (self.connections, self.threads, self.depth);
-        let (total, has_rate) = (self.connections_total(), self.rate.is_some());
+        let (total, has_rate, has_hold) = (self.connections_total(), self.rate.is_some(), self.hold.is_some());
         let (min, max) = (self.payload_len.start(), self.payload_len.end());
         let zero = |name, value| (value == 0, format!("{name} is 0 and must be at least 1"));
         let rate = |name, rate: Option<f64>| {
@@ -208,13 +216,25 @@ impl Plan {
                 format!("depth is {depth} and must be 1 with churn, where a connection has one frame"),
             ),
             (has_rate && depth > 1, format!("depth is {depth} and must be 1 with a rate, where the schedule decides")),
+            (has_hold && has_rate, "hold has a schedule of its own: it cannot be combined with a rate".into()),
+            (has_hold && self.churn, "hold keeps the connections: it cannot be combined with churn".into()),
+            (
+                has_hold && depth > 1,
+                format!("depth is {depth} and must be 1 with hold, where a frame is due per interval"),
+            ),
+            (
+                has_hold && matches!(self.stop, Stop::Frames(_)),
+                "hold ends after a duration: it cannot be combined with a number of frames".into(),
+            ),
+            (self.hold == Some(Hold::Every(Duration::ZERO)), "the interval of hold is 0 s and must be more".into()),
             (self.stop == Stop::After(Duration::ZERO), "duration is 0 s and must be more".into()),
             (self.stop == Stop::Frames(0), "frames is 0 and must be at least 1".into()),
         ];
         let mistake = mistakes.into_iter().find_map(|(is_made, message)| is_made.then_some(message));
-        match mistake.or_else(|| self.too_long()) {
+        let of_targets = || target::mistake(&self.targets).or_else(|| source_mistake(&self.targets, &self.sources));
+        match mistake.or_else(|| self.too_long()).or_else(of_targets) {
             Some(message) => Err(LoadError::Plan(message)),
-            None => self.check_requests().and_then(|()| self.check_sources()),
+            None => self.check_requests(),
         }
     }
 
@@ -234,6 +254,7 @@ impl Plan {
             ("request timeout", self.request_timeout.unwrap_or_default()),
             ("grace", self.grace),
             ("stall timeout", self.stall_timeout),
+            ("interval of hold", self.hold.and_then(Hold::every).unwrap_or_default()),
         ];
         let (name, time) = times.into_iter().find(|(_, time)| *time > TIME_MAX)?;
         Some(format!("{name} is {} s and must be at most {} s", time.as_secs(), TIME_MAX.as_secs()))
@@ -270,7 +291,7 @@ impl Plan {
                 "raw has no boundaries between responses: with hello, give another check than echo and len".into(),
             ),
             (
-                is_raw && !self.is_compared() && (self.depth > 1 || self.replies > 1 || self.rate.is_some()),
+                is_raw && !self.is_compared() && (self.depth > 1 || self.replies > 1 || self.has_schedule()),
                 "raw has no boundaries between responses: without echo or len, give no depth, rate or replies".into(),
             ),
             (
@@ -363,34 +384,6 @@ impl Plan {
         };
         u32::try_from(expected.max(self.request_len_max())).unwrap_or(u32::MAX).max(Config::default().max_payload)
     }
-
-    /// Rule: a source that cannot be used for any address of the target is an error before anything starts.
-    fn check_sources(&self) -> Result<(), LoadError> {
-        if self.sources.is_empty() {
-            return Ok(());
-        }
-        let family = |is_v4: bool| if is_v4 { "IPv4" } else { "IPv6" };
-        // The run's own server has an IPv4 address.
-        let (target, is_v4) = match &self.target {
-            Some(Address::Unix(path)) => {
-                return Err(LoadError::Plan(format!(
-                    "a source address is for TCP, and the target is unix:{}: leave --source out",
-                    path.display()
-                )));
-            }
-            Some(Address::Tcp(addr)) => (addr.to_string(), addr.is_ipv4()),
-            None => ("the run's own server".into(), true),
-        };
-        let has_other_family = self.other_addrs.iter().any(|addr| addr.is_ipv4() != is_v4);
-        match self.sources.first_addrs().find(|source| source.is_ipv4() != is_v4 && !has_other_family) {
-            None => Ok(()),
-            Some(source) => Err(LoadError::Plan(format!(
-                "source {source} is {} and the target {target} is {}: give --source addresses of the target's family",
-                family(source.is_ipv4()),
-                family(is_v4)
-            ))),
-        }
-    }
 }
 
 /// The longest response that is not known beforehand, in bytes.
@@ -449,7 +442,10 @@ impl From<Error> for LoadError {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::address::Address;
 
     #[test]
     fn invalid_plan_error_names_value_and_allowed_range() {
@@ -472,16 +468,16 @@ mod tests {
                 "duration is 18446744073709551615 s and must be at most 31536000 s",
             ),
         ];
-        let unix = Some(Address::Unix("/run/a.sock".into()));
-        let v6 = Some(Address::Tcp("[::1]:7".parse().unwrap()));
+        let unix = vec![Target::new(Address::Unix("/run/a.sock".into()))];
+        let v6 = vec![Target::new("[::1]:7".parse::<SocketAddr>().unwrap())];
         let sources = |text: &str| text.parse::<Sources>().unwrap();
         let of_sources = [
             (
-                Plan { sources: sources("127.0.0.2"), target: unix, ..plan() },
+                Plan { sources: sources("127.0.0.2"), targets: unix, ..plan() },
                 "a source address is for TCP, and the target is unix:/run/a.sock: leave --source out",
             ),
             (
-                Plan { sources: sources("127.0.0.0/8"), target: v6.clone(), ..plan() },
+                Plan { sources: sources("127.0.0.0/8"), targets: v6.clone(), ..plan() },
                 "source 127.0.0.1 is IPv4 and the target [::1]:7 is IPv6: give --source addresses of the target's family",
             ),
             (
@@ -498,8 +494,42 @@ mod tests {
         let error = Plan { start_at: in_days(366), ..plan() }.check().unwrap_err().to_string();
         assert!(error.starts_with("time until the start is 316"), "{error}");
         assert!(plan().check().is_ok());
-        let both = Plan { target: v6, other_addrs: vec![([127, 0, 0, 1], 7).into()], ..plan() };
-        assert!(Plan { sources: sources("127.0.0.1,::1"), ..both }.check().is_ok());
+        let name = Target { other_addrs: vec![([127, 0, 0, 1], 7).into()], ..v6[0].clone() };
+        for targets in [vec![name], [v6, vec![Target::new(SocketAddr::from(([127, 0, 0, 1], 7)))]].concat()] {
+            assert!(Plan { sources: sources("127.0.0.1,::1"), targets, ..plan() }.check().is_ok());
+        }
+    }
+
+    #[test]
+    fn hold_excludes_other_shapes_of_load() {
+        let plan = Plan::default;
+        let hold = Some(Hold::Silent);
+        let cases = [
+            (
+                Plan { hold, rate: Some(1.0), ..plan() },
+                "hold has a schedule of its own: it cannot be combined with a rate",
+            ),
+            (Plan { hold, churn: true, ..plan() }, "hold keeps the connections: it cannot be combined with churn"),
+            (
+                Plan { hold, depth: 2, ..plan() },
+                "depth is 2 and must be 1 with hold, where a frame is due per interval",
+            ),
+            (
+                Plan { hold, stop: Stop::Frames(5), ..plan() },
+                "hold ends after a duration: it cannot be combined with a number of frames",
+            ),
+            (
+                Plan { hold: Some(Hold::Every(Duration::ZERO)), ..plan() },
+                "the interval of hold is 0 s and must be more",
+            ),
+            (
+                Plan { hold: Some(Hold::Every(Duration::MAX)), ..plan() },
+                "interval of hold is 18446744073709551615 s and must be at most 31536000 s",
+            ),
+        ];
+        for (plan, expected) in cases {
+            assert_eq!(plan.check().unwrap_err().to_string(), expected);
+        }
     }
 
     #[test]

@@ -15,13 +15,16 @@ use crate::error::DialError;
 use crate::load::counts::{Counts, record};
 use crate::load::dialer::{DialPace, Dialer};
 use crate::load::fault::Fault;
+use crate::load::hold::Held;
 use crate::load::link::Stamp;
 use crate::load::links::{Links, Unanswered};
 use crate::load::outages::Outages;
 use crate::load::outcome::{Cohort, Errors, Interval, Outage, ThreadUse};
 use crate::load::pacer::Pacer;
 use crate::load::phase::{EndCause, INTERVAL, Phase, Timing};
+use crate::load::ramp::{Ramp, RampStage};
 use crate::load::recorded::{Recorded, histogram};
+use crate::load::tally::{Place, TargetTally, of_target};
 
 /// A report of a thread to the run.
 #[derive(Debug)]
@@ -80,6 +83,21 @@ pub(crate) struct ThreadTotals {
     pub(crate) lateness: Option<Histogram<u64>>,
     pub(crate) waits_for_port: u64,
     pub(crate) slow_pace: Option<DialPace>,
+    pub(crate) ramp: Vec<RampStage>,
+    /// By the index of the target; those at the end may be missing.
+    pub(crate) targets: Vec<TargetTally>,
+    /// The connections that were held.
+    pub(crate) held: Held,
+}
+
+/// How an active link was lost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loss {
+    pub(crate) reason: &'static str,
+    /// All links had been dialed.
+    pub(crate) is_settled: bool,
+    /// How long the link had been held in the measured time, in nanoseconds. `None` if it was not held.
+    pub(crate) held_for: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -92,9 +110,12 @@ pub(crate) struct Reporter {
     connect: Histogram<u64>,
     totals: ThreadTotals,
     pub(crate) outages: Outages,
+    ramp: Ramp,
     /// When `Report::Open` was last sent while connecting.
     open_reported: u64,
     last_opened: u64,
+    /// All links have been dialed.
+    is_settled: bool,
 }
 
 /// How often `Report::Open` is sent while connecting, in nanoseconds.
@@ -118,39 +139,49 @@ impl Reporter {
             connect: histogram(),
             totals: ThreadTotals::default(),
             outages: Outages::default(),
+            ramp: Ramp::default(),
             open_reported: 0,
             last_opened: 0,
+            is_settled: false,
         }
     }
 
     /// A connection has opened that was dialed at `since`.
-    pub(crate) fn on_open(&mut self, since: u64, now: u64, has_measured: bool) {
+    pub(crate) fn on_open(&mut self, place: Place, since: u64, now: u64, has_measured: bool) {
         record(if has_measured { &mut self.counts.connect } else { &mut self.connect }, now - since);
         self.last_opened = now;
-    }
-
-    /// A dial has failed. If the error is transient, it is no error of the run.
-    pub(crate) fn on_dial_failed(&mut self, error: &DialError, is_transient: bool) {
-        match is_transient {
-            true => self.totals.waits_for_port += u64::from(*error == DialError::NoPort),
-            false => self.count_failed(name_of(error)),
+        if !self.is_settled {
+            self.ramp.on_open(place.stage, since, now);
+            of_target(&mut self.totals.targets, place).up += 1;
         }
     }
 
-    /// A connection has opened, and closed before its first frames were answered.
-    pub(crate) fn on_unestablished(&mut self) {
-        self.count_failed(NO_HELLO);
+    /// A dial has failed. If the error is transient, it is no error of the run.
+    pub(crate) fn on_dial_failed(&mut self, place: Place, error: &DialError, is_transient: bool, since: u64, now: u64) {
+        match is_transient {
+            true => self.totals.waits_for_port += u64::from(*error == DialError::NoPort),
+            false => self.count_failed(place, name_of(error), since, now),
+        }
+    }
+
+    /// A connection that was dialed at `since` has opened, and closed before its first frames were answered.
+    pub(crate) fn on_unestablished(&mut self, place: Place, since: u64, now: u64) {
+        self.count_failed(place, NO_HELLO, since, now);
     }
 
     /// A dial is still in progress at the end: it is charged with its wait.
-    pub(crate) fn on_dial_unfinished(&mut self, wait: u64) {
-        record(&mut self.counts.connect, wait);
-        self.count_failed(NOT_MADE);
+    pub(crate) fn on_dial_unfinished(&mut self, place: Place, since: u64, now: u64) {
+        record(&mut self.counts.connect, now - since);
+        self.count_failed(place, NOT_MADE, since, now);
     }
 
-    fn count_failed(&mut self, name: &'static str) {
+    fn count_failed(&mut self, place: Place, name: &'static str, since: u64, now: u64) {
         self.counts.errors.not_connected += 1;
         *self.totals.failed.entry(name).or_default() += 1;
+        of_target(&mut self.totals.targets, place).errors.not_connected += 1;
+        if !self.is_settled {
+            self.ramp.on_failed(place.stage, name, since, now);
+        }
     }
 
     /// A frame was answered.
@@ -180,7 +211,16 @@ impl Reporter {
         self.totals.answered_len_max = self.totals.answered_len_max.max(payload_len);
     }
 
-    /// These frames will not be answered: they are charged with how long they have waited.
+    /// These frames of a connection will not be answered: they are charged with how long they have waited.
+    pub(crate) fn charge_to(&mut self, place: Place, unanswered: &[Stamp], now: u64, phase: &Phase) {
+        let errors = &mut of_target(&mut self.totals.targets, place).errors;
+        errors.unanswered += unanswered.len() as u64;
+        let longest = unanswered.iter().map(|stamp| now - stamp.due).max().unwrap_or_default();
+        errors.unanswered_wait_max_ns = errors.unanswered_wait_max_ns.max(longest);
+        self.charge(unanswered, now, phase);
+    }
+
+    /// These frames will not be answered, and no connection was there for them.
     pub(crate) fn charge(&mut self, unanswered: &[Stamp], now: u64, phase: &Phase) {
         self.counts.errors.unanswered += unanswered.len() as u64;
         self.charge_waits(unanswered, now, phase);
@@ -216,8 +256,9 @@ impl Reporter {
         }
     }
 
-    pub(crate) fn on_fault(&mut self, fault: Fault) {
+    pub(crate) fn on_fault(&mut self, place: Place, fault: Fault) {
         self.counts.errors.wrong += 1;
+        of_target(&mut self.totals.targets, place).errors.wrong += 1;
         *self.totals.wrong.entry(fault.kind.name()).or_default() += 1;
         if self.totals.faults.len() < FAULTS_MAX {
             self.totals.faults.push(fault);
@@ -225,14 +266,24 @@ impl Reporter {
     }
 
     /// An active link was closed unasked.
-    pub(crate) fn on_lost(&mut self, lost: &Unanswered, reason: &'static str, is_settled: bool) {
+    pub(crate) fn on_lost(&mut self, place: Place, lost: &Unanswered, loss: Loss) {
+        let Loss { reason, is_settled, held_for } = loss;
         self.counts.errors.ended += 1;
         let totals = &mut self.totals;
         *totals.ended.entry(reason).or_default() += 1;
+        let target = of_target(&mut totals.targets, place);
+        target.errors.ended += 1;
         if lost.had_sent && !lost.stamps.is_empty() {
             totals.lost_len_min = totals.lost_len_min.into_iter().chain([lost.next_len]).min();
         }
+        if let Some(held_for) = held_for {
+            return totals.held.on_lost(held_for);
+        }
+        if !is_settled || !lost.had_sent {
+            self.ramp.on_lost(place.stage, reason);
+        }
         if !lost.had_answers {
+            target.turned_away += 1;
             totals.turned_away += u64::from(!lost.had_sent);
             totals.ended_unanswered += u64::from(lost.had_sent);
             totals.ended_up += u64::from(is_settled);
@@ -252,6 +303,7 @@ impl Reporter {
             self.report_open(open);
         }
         if is_settled {
+            self.is_settled = true;
             self.send(Report::Settled { last_opened: self.last_opened });
         }
     }
@@ -284,8 +336,10 @@ impl Reporter {
             cohorts: [Cohort::Idle, Cohort::Deaf].map(|cohort| links.opened_and_closed(cohort)).into(),
             lateness: Some(pacer.lateness().clone()).filter(|lateness| !lateness.is_empty()),
             slow_pace: dialer.slow_pace(self.last_opened),
+            ramp: std::mem::take(&mut self.ramp).stages(),
             ..std::mem::take(&mut self.totals)
         };
+        let totals = ThreadTotals { held: Held { to_end: links.active_open(), ..totals.held.clone() }, ..totals };
         self.send(Report::Over(Box::new(totals)));
     }
 

@@ -20,6 +20,7 @@ use crate::load::recorded::{Recorded, histogram};
 use crate::load::report::Report;
 use crate::load::step::Step;
 use crate::load::summary::{Seen, summary};
+use crate::load::target::Target;
 use crate::load::thread::Thread;
 
 /// Follows a run, and can end it.
@@ -138,17 +139,13 @@ impl Load {
             return Err(LoadError::SourceNotLocal(source));
         }
         let resident = machine::resident_bytes();
-        let (target, server) = match &plan.target {
-            Some(target) => (target.clone(), None),
-            None => {
-                let server = OwnServer::start(plan)?;
-                (server.addr.clone(), Some(server))
-            }
-        };
-        let plan = Arc::new(Plan { target: Some(target.clone()), ..plan.clone() });
+        let server = if plan.targets.is_empty() { Some(OwnServer::start(plan)?) } else { None };
+        let own = server.iter().map(|server| Target::new(server.addr.clone()));
+        let targets = own.chain(plan.targets.iter().cloned()).collect();
+        let plan = Arc::new(Plan { targets, ..plan.clone() });
         let clock = Clock::start();
         let requests = Arc::new(plan.requests(clock.since_1970())?);
-        let destination = Destination::new(&plan, &target, machine::ports(), std::process::id());
+        let destination = Destination::new(&plan, machine::ports(), std::process::id());
         let (sender, reports) = channel();
         let mut threads = Vec::new();
         for thread in 0..plan.threads {
@@ -165,7 +162,9 @@ impl Load {
             0 => None,
             count => {
                 let first = plan.connections + plan.idle + plan.deaf;
-                let dials = (first..first + count).map(|nth| destination.dial(nth)).collect();
+                let mut destination = destination.after(first);
+                let numbers = (first..first + count).map(|number| plan.segment.number(number));
+                let dials = numbers.map(|number| destination.dial(number)).collect();
                 Some(Drips::start(dials, plan.framing, plan.connect_timeout).map_err(LoadError::Thread)?)
             }
         };

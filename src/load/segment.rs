@@ -52,9 +52,14 @@ impl Segment {
         number as u32 * self.count + self.index
     }
 
+    /// Where the schedule of this segment lies between two frames of its own: from 0 to less than 1.
+    pub(crate) fn place(self) -> f64 {
+        f64::from(self.index) / f64::from(self.count)
+    }
+
     /// How long after the first frame of all segments the first of this one is due, in nanoseconds, at a rate of its own.
     pub(crate) fn offset(self, rate: f64) -> u64 {
-        (1e9 / rate * f64::from(self.index) / f64::from(self.count)) as u64
+        (1e9 / rate * self.place()) as u64
     }
 }
 

@@ -34,6 +34,12 @@ impl Sources {
         self.networks.iter().map(host_count).fold(0, u128::saturating_add)
     }
 
+    /// Those of the networks whose family is wanted; it is given as whether it is IPv4.
+    pub(crate) fn filtered(&self, is_wanted: impl Fn(bool) -> bool) -> Self {
+        let networks = self.networks.iter().filter(|network| is_wanted(network.addr().is_ipv4()));
+        Self { networks: networks.copied().collect() }
+    }
+
     /// The first address of each network.
     pub(crate) fn first_addrs(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.networks.iter().filter_map(|network| network.hosts().next())

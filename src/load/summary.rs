@@ -6,16 +6,20 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 
 use crate::load::causes::{Found, causes, slow_ports};
-use crate::load::clock::time_of_day;
+use crate::load::clock::{nanos, time_of_day};
 use crate::load::counts::Counts;
 use crate::load::fault::Fault;
+use crate::load::hold::{Held, Hold};
 use crate::load::outcome::{
-    Cohort, CohortCounts, Connecting, GeneratorSide, Interval, Outage, Outcome, ServerSide, ThreadUse,
+    Cohort, CohortCounts, Connecting, Errors, GeneratorSide, Interval, Outage, Outcome, ServerSide, TargetCounts,
+    ThreadUse,
 };
 use crate::load::phase::EndCause;
 use crate::load::plan::{Plan, Stop};
+use crate::load::ramp::RampStage;
 use crate::load::recorded::histogram;
 use crate::load::report::ThreadTotals;
+use crate::load::target::TargetOrder;
 
 /// The data that a run collected.
 #[derive(Debug, Default)]
@@ -84,7 +88,7 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
         bytes: total.bytes,
         connect: seen.connect.unwrap_or_else(histogram),
         service: total.service,
-        response: plan.rate.is_some().then_some(total.response),
+        response: plan.has_schedule().then_some(total.response),
         errors,
         faults: seen.ends.iter().flat_map(|end| &end.faults).take(FAULTS_MAX).copied().collect::<Vec<Fault>>(),
         wrong: by_name(seen.ends.iter().map(|end| &end.wrong)),
@@ -92,6 +96,8 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
         cohorts: cohorts(plan, &seen.ends, seen.drips),
         late_replies,
         outages: Outage::joined(seen.ends.iter().flat_map(|end| &end.outages).copied().collect()),
+        targets: targets(plan, &seen.ends),
+        held: plan.hold.map(|hold| held(hold, &seen.ends)),
         connecting,
         generator,
         server: seen.server,
@@ -164,7 +170,34 @@ fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
         turned_away: sum(seen, |end| end.turned_away + end.ended_unanswered),
         failed,
         took_ns: seen.connected_at,
+        stages: seen.ends.iter().fold(Vec::new(), |mut stages, end| {
+            RampStage::merge_all(&mut stages, &end.ramp);
+            stages
+        }),
     }
+}
+
+fn held(hold: Hold, ends: &[ThreadTotals]) -> Held {
+    let mut held = Held { every_ns: hold.every().map(nanos), ..Held::default() };
+    ends.iter().for_each(|end| held.merge(&end.held));
+    held
+}
+
+fn targets(plan: &Plan, ends: &[ThreadTotals]) -> Vec<TargetCounts> {
+    let order = TargetOrder::new(&plan.targets);
+    let mut asked = vec![0; plan.targets.len()];
+    let numbers = 0..plan.connections_total() - plan.drip;
+    numbers.for_each(|number| asked[order.target_of(plan.segment.number(number))] += 1);
+    let of_targets = plan.targets.iter().zip(asked).enumerate();
+    let counts = of_targets.map(|(index, (target, asked))| {
+        let (mut up, mut errors) = (0, Errors::default());
+        for tally in ends.iter().filter_map(|end| end.targets.get(index)) {
+            up += tally.up.saturating_sub(tally.turned_away);
+            errors.add(&tally.errors);
+        }
+        TargetCounts { address: target.address.to_string(), asked, up, errors }
+    });
+    counts.collect()
 }
 
 fn cohorts(plan: &Plan, ends: &[ThreadTotals], drips: Option<(u64, u64, u64)>) -> Vec<CohortCounts> {
@@ -214,7 +247,8 @@ fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64, longest: u64) -> 
         ));
     }
     let lag = generator.threads.iter().map(|thread| thread.turn_max_ns).max().unwrap_or_default();
-    if lag >= LAG && 2 * lag >= longest {
+    // Connections that are held in silence have no latencies.
+    if longest > 0 && lag >= LAG && 2 * lag >= longest {
         taints.push(format!(
             "a turn of the generator's own loop took {:.1} ms, and the longest latency is {:.1} ms: the longest may be the \
              generator's own delay",

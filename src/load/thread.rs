@@ -120,9 +120,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::address::Address;
     use crate::load::clock::Clock;
     use crate::load::destination::Destination;
+    use crate::load::hold::Hold;
+    use crate::load::target::Target;
 
     /// Runs the generator of `plan` on this thread until all connections are open. Returns the heap bytes that it has then.
     fn heap_of(plan: Plan) -> u64 {
@@ -131,12 +132,13 @@ mod tests {
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         listener.listen(i32::try_from(connections).unwrap()).unwrap();
-        let target = Address::Tcp(listener.local_addr().unwrap().as_socket().unwrap());
+        let targets = vec![Target::new(listener.local_addr().unwrap().as_socket().unwrap())];
+        let plan = Plan { targets, ..plan };
         let (reports, _reported) = channel();
         let seed = Seed {
             clock: Clock::start(),
             requests: Arc::new(plan.requests(0).unwrap()),
-            destination: Destination::new(&plan, &target, None, 0),
+            destination: Destination::new(&plan, None, 0),
             plan: Arc::new(plan),
             thread: 0,
             reports,
@@ -155,13 +157,16 @@ mod tests {
 
     #[test]
     #[cfg_attr(not(target_os = "linux"), ignore = "a listen queue is shorter there")]
-    fn an_idle_connection_of_the_generator_takes_at_most_256_bytes() {
+    fn idle_or_held_connection_takes_at_most_256_bytes() {
         const MORE: usize = 256;
-        let [few, many] =
-            [MORE, 2 * MORE].map(|idle| heap_of(Plan { connections: 1, idle: idle - 1, ..Plan::default() }));
-        let link = size_of::<crate::load::link::Link>() as u64;
-        let bytes = (many - few) / MORE as u64 + link;
-        println!("an idle connection takes {bytes} bytes");
-        assert!(bytes <= 256, "an idle connection takes {bytes} bytes of heap");
+        let idle = |count: usize| Plan { connections: 1, idle: count - 1, ..Plan::default() };
+        let held = |count: usize| Plan { connections: count, hold: Some(Hold::Silent), ..Plan::default() };
+        for (name, plan) in [("idle", &idle as &dyn Fn(usize) -> Plan), ("held", &held)] {
+            let [few, many] = [MORE, 2 * MORE].map(|count| heap_of(plan(count)));
+            let link = size_of::<crate::load::link::Link>() as u64;
+            let bytes = (many - few) / MORE as u64 + link;
+            println!("a connection that is {name} takes {bytes} bytes");
+            assert!(bytes <= 256, "a connection that is {name} takes {bytes} bytes of heap");
+        }
     }
 }

@@ -157,6 +157,65 @@ fn socket2_holder() -> (socket2::Socket, String) {
 }
 
 #[test]
+fn held_connections_are_reported_with_what_became_of_them() {
+    let (server, addr) = serve(&["-v"]);
+    let hold = |more: &[&str]| {
+        let args = ["load", &addr, "-c", "20", "-d", "1s", "--warmup", "0", "--hold"];
+        let done = outcome(&mut frameloop(&[&args, more].concat()));
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{}", done.stdout);
+        done.stdout
+    };
+    let silent = hold(&[]);
+    assert!(silent.contains("held         20 of 20 for 1.00 s, none lost"), "{silent}");
+    assert!(silent.contains("hold silent") && !silent.contains("frames") && !silent.contains("service"), "{silent}");
+    let result: Value = serde_json::from_str(&hold(&["--every", "200ms", "--json"])).unwrap();
+    assert_eq!(result["latency"]["response"]["count"], 100, "{result}");
+    assert_eq!((&result["held"]["to_end"], &result["held"]["every_ns"]), (&20.into(), &200_000_000.into()));
+    assert!(server.counters().contains("frames in 100 out 100"));
+}
+
+#[test]
+fn dropped_connections_fail_the_run_and_name_the_reason() {
+    let (_server, addr) = serve(&["--idle-timeout", "300ms"]);
+    let done = outcome(&mut frameloop(&["load", &addr, "-c", "9", "--hold", "--warmup", "0"]));
+    assert_eq!((done.code, done.stderr.as_str()), (Some(1), "error: 9 errors: see the summary\n"));
+    for words in ["held         0 of 9 for ", "; 9 lost, after ", "9 connections ended: peer finished"] {
+        assert!(done.stdout.contains(words), "{words}: {}", done.stdout);
+    }
+}
+
+#[test]
+fn several_targets_share_the_connections_by_weight() {
+    let servers = [(); 2].map(|()| serve(&["-v"]));
+    let weighted = format!("{}=3", servers[0].1);
+    let result = json(&[&weighted, &servers[1].1, "-c", "8", "--threads", "2"]);
+    let counts: Vec<_> = [0, 1].map(|at| result["targets"][at]["up"].as_u64()).into();
+    assert_eq!(counts, [Some(6), Some(2)], "{result}");
+    assert_eq!(result["title"], format!("{weighted}, {}=1", servers[1].1));
+    let accepted = servers.each_ref().map(|(server, _)| server.counters());
+    assert!(accepted[0].contains("accepted 6") && accepted[1].contains("accepted 2"), "{accepted:?}");
+    let done = load(&[&servers[0].1, &servers[1].1]);
+    assert!(done.stdout.contains("targets  ") && done.stdout.matches(" 25 ").count() >= 2, "{}", done.stdout);
+}
+
+#[test]
+fn flags_that_exclude_hold_and_unusable_targets_are_usage_errors() {
+    let (_server, addr) = serve(&[]);
+    for (args, words) in [
+        (vec!["--hold", "-r", "5"], "cannot be used with"),
+        (vec!["--hold", "-n", "5"], "cannot be used with"),
+        (vec!["--every", "5s"], "--hold"),
+        (vec![addr.as_str(), addr.as_str()], "is given twice: give it once, with a weight"),
+        (vec!["127.0.0.1:1=0"], "a weight is from 1 to 10000"),
+        (vec!["[::1]:7", "127.0.0.1:7", "--source", "127.0.0.1"], "give --source addresses of the target's family"),
+    ] {
+        let done = outcome(&mut frameloop(&[&["load"], args.as_slice()].concat()));
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{args:?}: {}", done.stderr);
+        assert!(done.stderr.contains(words), "{args:?}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn segments_are_shares_of_one_load() {
     let (server, addr) = serve(&["-v"]);
     let start_at = humantime::format_rfc3339_millis(SystemTime::now() + Duration::from_secs(2)).to_string();

@@ -65,7 +65,7 @@ fn assert_same(loaded: &str, log: &str, what: &str) {
 fn report_of_a_log_equals_what_the_run_printed() {
     let scratch = Scratch::new();
     let (_server, addr) = serve(&[]);
-    let shapes: [&[&str]; 12] = [
+    let shapes: [&[&str]; 15] = [
         &["-d", "1300ms", "--warmup", "200ms"],
         &["-d", "400ms", "--warmup", "0", "--threads", "3"],
         &["-d", "1s", "--warmup", "300ms", "-r", "2k"],
@@ -78,6 +78,9 @@ fn report_of_a_log_equals_what_the_run_printed() {
         &["-d", "300ms", "--warmup", "0", "--depth", "8", "-s", "0..10KiB"],
         &["-d", "300ms", "--warmup", "0", "--idle", "3", "--drip", "1", "--deaf", "1"],
         &["-n", "1", "--warmup", "0", "-c", "1"],
+        &["-d", "300ms", "--warmup", "0", "--hold"],
+        &["-d", "1200ms", "--warmup", "100ms", "--hold", "--every", "100ms", "--threads", "2"],
+        &["-d", "100ms", "--warmup", "0", "-c", "120", "--connect-rate", "2k"],
     ];
     for (number, shape) in shapes.into_iter().enumerate() {
         let log = scratch.path(&format!("{number}.hlog"));
@@ -85,7 +88,7 @@ fn report_of_a_log_equals_what_the_run_printed() {
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{shape:?}");
         assert_same(&done.stdout, &log, &format!("{shape:?}"));
         let value = json(&done.stdout);
-        let service = value["latency"]["service"]["count"].as_u64().unwrap();
+        let service = value["latency"]["service"]["count"].as_u64().unwrap_or_default();
         let counted = value["frames"].as_u64().unwrap() + value["frames_after_end"].as_u64().unwrap();
         assert_eq!(service, counted, "{shape:?}: {value}");
         if shape.contains(&"-r") && shape.contains(&"-d") {

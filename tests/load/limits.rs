@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use frameloop::Address;
-use frameloop::load::{Plan, Stop, Unwatched, run};
+use frameloop::load::{Plan, Stop, Target, Unwatched, run};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::{Server, patient};
@@ -79,7 +79,7 @@ fn run_against_a_missing_unix_socket_names_the_cause() {
     let path = std::env::temp_dir().join(format!("frameloop-limits-{}.sock", std::process::id()));
     let long = std::env::temp_dir().join("x".repeat(200));
     for (path, name, words) in [(path, "not found", "no such socket file"), (long, "path too long", "too long")] {
-        let plan = Plan { target: Some(Address::Unix(path)), ..plan(([127, 0, 0, 1], 1).into()) };
+        let plan = Plan { targets: vec![Target::new(Address::Unix(path))], ..plan(([127, 0, 0, 1], 1).into()) };
         let outcome = outcome(&plan);
         assert_eq!(outcome.connecting.failed, [(name.to_owned(), 10)].into());
         assert!(outcome.causes[0].to_string().contains(words), "{}", outcome.causes[0]);
@@ -90,12 +90,14 @@ fn run_against_a_missing_unix_socket_names_the_cause() {
 fn other_addresses_of_a_name_are_tried_when_the_first_refuses() {
     let server = Server::start(patient());
     let (_holder, refuses) = bound(None);
+    let target = Target { other_addrs: vec![server.addr], ..Target::new(refuses) };
+    let by_name = || Plan { targets: vec![target.clone()], ..plan(refuses) };
     for churn in [false, true] {
-        let plan = Plan { other_addrs: vec![server.addr], churn, ..plan(refuses) };
+        let plan = Plan { churn, ..by_name() };
         let outcome = outcome(&plan);
         assert_eq!((outcome.connecting.up, outcome.frames, outcome.errors.total()), (10, 1_000, 0), "{outcome:?}");
     }
     // Each connection falls back while the first ones do; later ones know which address works.
-    let idle = Plan { idle: 2, drip: 2, deaf: 2, other_addrs: vec![server.addr], ..plan(refuses) };
+    let idle = Plan { idle: 2, drip: 2, deaf: 2, ..by_name() };
     assert_eq!(outcome(&idle).connecting.up, 16);
 }

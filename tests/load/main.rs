@@ -10,6 +10,7 @@ mod cohorts;
 mod double;
 mod ends;
 mod faults;
+mod hold;
 mod latency;
 mod limits;
 mod loops;
@@ -18,16 +19,17 @@ mod protocols;
 mod recovery;
 mod stalls;
 mod steps;
+mod targets;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use frameloop::load::{Outcome, Plan, Stop, Unwatched, run};
+use frameloop::load::{Outcome, Plan, Stop, Target, Unwatched, run};
 
 /// Ten connections, no warm-up, little patience.
 fn plan(addr: SocketAddr) -> Plan {
     Plan {
-        target: Some(addr.into()),
+        targets: vec![Target::new(addr)],
         connections: 10,
         warmup: Duration::ZERO,
         stop: Stop::Frames(1_000),

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use frameloop::Address;
-use frameloop::load::{Plan, Stop};
+use frameloop::load::{Plan, Stop, Target};
 use socket2::SockRef;
 
 use crate::double::Double;
@@ -53,8 +53,8 @@ fn open_loop_over_unix_recovers_from_a_server_stall() {
     let listener = UnixListener::bind(&path).unwrap();
     thread::spawn(move || listener.incoming().for_each(|client| echo_with_stall(&mut client.unwrap())));
     for (payload_len, rate, frames) in [(256, 20_000.0, 16_000), (1 << 10, 5_000.0, 4_000), (64 << 10, 500.0, 400)] {
-        let target = Some(Address::Unix(path.clone()));
-        assert_all_answered(&open_loop(Plan { target, ..Plan::default() }, payload_len, rate, frames), frames);
+        let targets = vec![Target::new(Address::Unix(path.clone()))];
+        assert_all_answered(&open_loop(Plan { targets, ..Plan::default() }, payload_len, rate, frames), frames);
     }
     std::fs::remove_file(&path).unwrap();
 }

@@ -119,7 +119,8 @@ fn parts(progress: &Progress) -> Vec<Part> {
         parts.push((3, format!(" | {}/s", count((last.frames as f64 / seconds) as u64))));
         let latencies = if last.response.count() > 0 { &last.response } else { &last.service };
         let histogram = latencies.histogram();
-        for (rank, name, quantile) in [(7, "p50", 0.5), (4, "p99", 0.99), (8, "max", 1.0)] {
+        let quantiles = [(7, "p50", 0.5), (4, "p99", 0.99), (8, "max", 1.0)];
+        for (rank, name, quantile) in quantiles.into_iter().filter(|_| !histogram.is_empty()) {
             parts.push((rank, format!(" {name} {}", latency(histogram.value_at_quantile(quantile) as f64))));
         }
     }

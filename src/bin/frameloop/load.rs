@@ -1,7 +1,6 @@
 //! `frameloop load`: its arguments, the display of a run's progress, and where the results go.
 
 use std::io::BufRead;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +11,9 @@ use std::{io, thread};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 use frameloop::Address;
-use frameloop::load::{Interval, LoadError, Outcome, Plan, Progress, Segment, Sources, Start, Stop, Watch};
+use frameloop::load::{
+    Hold, Interval, LoadError, Outcome, Plan, Progress, Segment, Sources, Start, Stop, Target, Watch,
+};
 
 use crate::address::{self, Endpoint};
 use crate::exit::conclude;
@@ -27,6 +28,7 @@ use crate::results::model::Results;
 use crate::results::sequence::sequence;
 use crate::results::{self, Format, figures, html};
 use crate::signals::{self, Action};
+use crate::weighted::WeightedEndpoint;
 use crate::{logging, machine, values};
 
 /// Load: send frames to a server, check every byte that comes back, and measure
@@ -35,9 +37,12 @@ use crate::{logging, machine, values};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LoadArgs {
-    /// Server to load: IP:PORT, NAME:PORT or unix:PATH [default: its own]
-    #[arg(value_name = "ADDR", value_hint = ValueHint::Hostname)]
-    addr: Option<Endpoint>,
+    /// Servers to load: IP:PORT, NAME:PORT or unix:PATH, and =WEIGHT [default: its own]
+    ///
+    /// Connections go to several servers in turn. With A=3 B=1, three of four go to A; without a weight it is 1. A path that ends with = and
+    /// digits needs a weight.
+    #[arg(value_name = "ADDR[=WEIGHT]", value_hint = ValueHint::Hostname)]
+    addrs: Vec<WeightedEndpoint>,
 
     /// Connections that carry the load
     #[arg(short, long, env = "FRAMELOOP_CONNECTIONS", value_name = "COUNT", default_value = "50")]
@@ -71,6 +76,16 @@ pub(crate) struct LoadArgs {
     #[arg(short, long, env = "FRAMELOOP_RATE", value_name = "N/s", conflicts_with_all = ["depth", "churn"])]
     #[arg(value_parser = values::rate, help_heading = "Load")]
     rate: Option<f64>,
+    /// Keep the connections for the duration, send nothing, and report drops
+    #[arg(long, env = "FRAMELOOP_HOLD", value_parser = BoolishValueParser::new(), help_heading = "Load")]
+    #[arg(conflicts_with_all = ["rate", "depth", "churn", "frames"])]
+    hold: bool,
+    /// With --hold, send one frame on each connection at this interval (0 = off)
+    ///
+    /// The frames of all connections are spread evenly over the interval, on a schedule as with --rate.
+    #[arg(long, env = "FRAMELOOP_EVERY", value_name = "DURATION", default_value = "0", requires = "hold")]
+    #[arg(value_parser = values::duration, help_heading = "Load")]
+    every: Duration,
     /// Close each connection after one frame, and open another
     #[arg(long, env = "FRAMELOOP_CHURN", value_parser = BoolishValueParser::new(), conflicts_with = "depth")]
     #[arg(help_heading = "Load")]
@@ -188,6 +203,8 @@ Examples:
   frameloop load 127.0.0.1:7007 -r 20k                         20,000 frames per second, whatever the server does
   frameloop load 10.0.0.1:7007 -c 100k --source 10.0.0.16/29   more connections than one address has ports for
   frameloop load -d 5s --repeat 5                              five runs, to see how much they differ
+  frameloop load 10.0.0.1:7007=3 10.0.0.2:7007                 two servers, the first with three of four connections
+  frameloop load 10.0.0.1:7007 -c 10k --hold --every 30s       10,000 connections, each with a frame per half minute
   frameloop load --churn                                       a connection for each frame
   frameloop load 127.0.0.1:7007 -r 20k --hlog a.hlog --report a.html --expect 'p99<5ms'
 
@@ -301,15 +318,14 @@ fn verdict(results: &Results, args: &LoadArgs, holds: bool) -> Result<(), Failur
 
 impl LoadArgs {
     fn plan(&self) -> Result<Plan, Failure> {
-        let (target, other_addrs) = self.addr.as_ref().map(target).transpose()?.unzip();
         let plan = Plan {
-            target,
-            other_addrs: other_addrs.unwrap_or_default(),
+            targets: self.addrs.iter().map(target).collect::<Result<_, _>>()?,
             connections: self.connections,
             stop: self.frames.map_or(Stop::After(self.duration), Stop::Frames),
             payload_len: self.size.clone(),
             depth: self.depth,
             rate: self.rate,
+            hold: self.hold.then(|| if self.every.is_zero() { Hold::Silent } else { Hold::Every(self.every) }),
             connect_rate: self.connect_rate,
             start_at: self.start_at,
             warmup: self.warmup,
@@ -335,28 +351,30 @@ impl LoadArgs {
     }
 }
 
-/// The addresses of the server: the one that is tried first, and the others of its name.
-fn target(address: &Endpoint) -> Result<(Address, Vec<SocketAddr>), Failure> {
-    match address {
-        Endpoint::Unix(path) => Ok((Address::Unix(path.clone()), Vec::new())),
+/// A server with its addresses: the one that is tried first, and the others of its name.
+fn target(given: &WeightedEndpoint) -> Result<Target, Failure> {
+    let target = match &given.endpoint {
+        Endpoint::Unix(path) => Target::new(Address::Unix(path.clone())),
         Endpoint::Tcp(text) => {
             let mut addrs = address::resolve(text)?;
             let first = addrs.remove(0);
-            Ok((first.into(), addrs))
+            Target { other_addrs: addrs, ..Target::new(first) }
         }
-    }
+    };
+    Ok(Target { weight: given.weight, ..target })
 }
 
 /// Checks that there are enough descriptors for all connections.
 fn enough_descriptors(plan: &Plan, limit: u64) -> Result<(), Failure> {
     // The run's own server has the other ends of the connections.
-    let ends = if plan.target.is_some() { 1 } else { 2 };
+    let has_own_server = plan.targets.is_empty();
+    let ends = if has_own_server { 2 } else { 1 };
     let needed = machine::descriptors_for(ends * plan.connections_total(), 2 * plan.threads);
     if needed <= limit {
         return Ok(());
     }
     let connections = plan.connections_total();
-    let hint = if plan.target.is_some() { "" } else { ", or load a server in a process of its own" };
+    let hint = if has_own_server { ", or load a server in a process of its own" } else { "" };
     Err(Failure::run(format_args!(
         "{connections} connections need {needed} open files, and the limit is {limit}: raise it (LimitNOFILE={needed} in a unit, \
          --ulimit nofile={needed} of a container, or ulimit -Hn {needed} with CAP_SYS_RESOURCE){hint}"

@@ -31,6 +31,7 @@ mod startup;
 mod streams;
 mod text;
 mod values;
+mod weighted;
 
 use std::env;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use crate::load::dialer::Dialing;
 use crate::load::fault::Fault;
 use crate::load::generator::Generator;
 use crate::load::outcome::Cohort;
-use crate::load::report::Reporter;
+use crate::load::report::{Loss, Reporter};
 
 /// A connection of the generator.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ impl Generator {
             return Session { link: NO_LINK, hello_left: 0 };
         };
         let index = link as usize;
-        self.report.on_open(since, now, self.phase.has_measured(now));
+        self.report.on_open(self.dialer.place(link), since, now, self.phase.has_measured(now));
         match self.links.on_open(index, conn.id()) {
             Cohort::Active if self.links.is_surplus(index) => conn.close(),
             Cohort::Active if self.plan.churn => self.send_now(index, |payload| conn.reply(payload)),
@@ -108,14 +108,15 @@ impl Generator {
 
     /// A connection has closed before it had its responses to the first frames.
     pub(super) fn on_unestablished(&mut self, cx: &mut Context<'_>, id: ConnId) {
-        let Some(link) = self.dialer.on_failed(id) else { return };
+        let Some(Dialing { link, since }) = self.dialer.on_failed(id) else { return };
+        let (now, place) = (self.clock.now(), self.dialer.place(link));
         if self.plan.reconnect {
-            return self.on_unreachable(cx, link, Reporter::on_unestablished);
+            return self.on_unreachable(cx, link, |report| report.on_unestablished(place, since, now));
         }
         if self.phase.is_ending() && !self.plan.churn {
             return;
         }
-        self.report.on_unestablished();
+        self.report.on_unestablished(place, since, now);
         if self.phase.is_ending() {
             return self.end_if_done(cx, self.clock.now());
         }
@@ -126,9 +127,9 @@ impl Generator {
     }
 
     /// A response was wrong. Returns whether the connection is aborted for it.
-    pub(super) fn on_fault(&mut self, conn: &mut Connection<'_>, fault: Option<Fault>) -> bool {
+    pub(super) fn on_fault(&mut self, conn: &mut Connection<'_>, index: usize, fault: Option<Fault>) -> bool {
         let Some(fault) = fault else { return false };
-        self.report.on_fault(fault);
+        self.report.on_fault(self.dialer.place(index as u32), fault);
         let is_final = self.links.is_fault_final();
         if is_final {
             // The frames behind it cannot be matched to requests.
@@ -140,10 +141,13 @@ impl Generator {
     /// Handles the unexpected close of an active link. Returns how many frames were lost.
     pub(super) fn on_lost(&mut self, index: usize, reason: &CloseReason) -> u64 {
         let lost = self.links.take_unanswered(index);
-        self.report.charge(&lost.stamps, self.clock.now(), &self.phase);
+        let (now, place) = (self.clock.now(), self.dialer.place(index as u32));
+        self.report.charge_to(place, &lost.stamps, now, &self.phase);
         // A connection that we aborted is counted as a fault. After the end a server may close a connection that is idle.
         if *reason != CloseReason::AbortedByHandler && !(self.phase.is_ending() && lost.stamps.is_empty()) {
-            self.report.on_lost(&lost, reason.name(), self.dialer.is_settled());
+            let held_for = if self.plan.hold.is_some() { self.phase.measured_for(now) } else { None };
+            let loss = Loss { reason: reason.name(), is_settled: self.dialer.is_settled(), held_for };
+            self.report.on_lost(place, &lost, loss);
         }
         lost.stamps.len() as u64
     }

@@ -4,6 +4,7 @@ use crate::conn::frame::Frame;
 use crate::error::{CloseReason, DialError};
 use crate::handler::{Connection, Context, Handler};
 use crate::id::{ConnId, SourceId, TimerId};
+use crate::load::dialer::Dialing;
 use crate::load::generator::connections::{NO_LINK, Session};
 use crate::load::generator::{Command, Generator};
 use crate::load::link::Stamp;
@@ -53,11 +54,11 @@ impl Handler for Generator {
             }
             Received::Part(fault) => {
                 self.phase.note_response(now);
-                self.on_fault(conn, fault);
+                self.on_fault(conn, index, fault);
                 return;
             }
             Received::Wrong(stamp, fault) => {
-                if self.on_fault(conn, fault) {
+                if self.on_fault(conn, index, fault) {
                     return;
                 }
                 // Of the frames that were asked for, it is one.
@@ -67,13 +68,13 @@ impl Handler for Generator {
             Received::Late(fault) => {
                 self.report.on_late_reply();
                 self.phase.note_response(now);
-                self.on_fault(conn, fault);
+                self.on_fault(conn, index, fault);
                 return;
             }
             // Frames are only sent, whatever the server says.
             Received::Unasked(_) if self.plan.replies == 0 => return,
             Received::Unasked(fault) => {
-                self.on_fault(conn, Some(fault));
+                self.on_fault(conn, index, Some(fault));
                 return;
             }
         }
@@ -131,17 +132,18 @@ impl Handler for Generator {
     }
 
     fn on_dial_failed(&mut self, cx: &mut Context<'_>, id: ConnId, error: &DialError) {
-        let Some(link) = self.dialer.on_failed(id) else { return };
+        let Some(Dialing { link, since }) = self.dialer.on_failed(id) else { return };
+        let (now, place) = (self.clock.now(), self.dialer.place(link));
         let is_churning = self.plan.churn && self.phase.is_loading();
         // Ports come back when the kernel has forgotten the connections that used them.
         let is_transient = *error == DialError::QueueFull || (*error == DialError::NoPort && is_churning);
         if self.plan.reconnect && !is_transient {
-            return self.on_unreachable(cx, link, |report| report.on_dial_failed(error, false));
+            return self.on_unreachable(cx, link, |report| report.on_dial_failed(place, error, false, since, now));
         }
         if self.phase.is_ending() && !self.plan.churn {
             return;
         }
-        self.report.on_dial_failed(error, is_transient);
+        self.report.on_dial_failed(place, error, is_transient, since, now);
         if self.phase.is_ending() {
             return self.end_if_done(cx, self.clock.now());
         }

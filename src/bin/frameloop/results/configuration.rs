@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use frameloop::load::{Check, Payload, Plan, Stop, Template};
+use frameloop::load::{Check, Hold, Payload, Plan, Stop, Target, Template};
 use frameloop::wire::Framing;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -29,14 +29,14 @@ impl Configuration {
             Stop::After(duration) => ("duration", figures::duration(duration)),
             Stop::Frames(frames) => ("frames", figures::count(frames)),
         };
-        let load = match plan.rate {
-            Some(rate) => ("rate", format!("{} frames/s (open loop)", figures::number(rate))),
-            None if plan.churn => ("load", "churn: a connection a frame".into()),
-            None => ("depth", format!("{} (closed loop)", plan.depth)),
+        let load = match (plan.hold, plan.rate) {
+            (Some(hold), _) => ("hold", held(hold)),
+            (None, Some(rate)) => ("rate", format!("{} frames/s (open loop)", figures::number(rate))),
+            (None, None) if plan.churn => ("load", "churn: a connection a frame".into()),
+            (None, None) => ("depth", format!("{} (closed loop)", plan.depth)),
         };
-        let target = plan.target.as_ref().map_or_else(|| "its own server".into(), ToString::to_string);
         let mut rows = vec![
-            ("target", target),
+            (if plan.targets.len() > 1 { "targets" } else { "target" }, targets(plan)),
             ("connections", figures::count(plan.connections as u64)),
             load,
             ("size", size),
@@ -78,6 +78,28 @@ impl Configuration {
                 None => self.rows.push((name.clone(), value.clone())),
             }
         }
+    }
+}
+
+/// The servers of a plan; of many, how many there are.
+pub(crate) fn targets(plan: &Plan) -> String {
+    let is_weighted = plan.targets.iter().any(|target| target.weight != plan.targets[0].weight);
+    let name = |target: &Target| match is_weighted {
+        true => format!("{}={}", target.address, target.weight),
+        false => target.address.to_string(),
+    };
+    match plan.targets.as_slice() {
+        [] => "its own server".into(),
+        [first, _, _, _, ..] => format!("{} and {} others", name(first), plan.targets.len() - 1),
+        few => few.iter().map(name).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What connections do that are held.
+fn held(hold: Hold) -> String {
+    match hold.every() {
+        None => "silent".into(),
+        Some(every) => format!("a frame per {} on each connection", figures::duration(every)),
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use frameloop::load::{Cause, CohortCounts, Connecting, Errors, GeneratorSide, Outage, Outcome, ServerSide, Start};
+use frameloop::load::{
+    Cause, CohortCounts, Connecting, Errors, GeneratorSide, Held, Outage, Outcome, ServerSide, Start, TargetCounts,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::results::configuration::Configuration;
@@ -36,6 +38,12 @@ pub(crate) struct Facts {
     pub(crate) faults: Vec<String>,
     pub(crate) ended: BTreeMap<String, u64>,
     pub(crate) cohorts: Vec<CohortCounts>,
+    /// The connections by target.
+    #[serde(default)]
+    pub(crate) targets: Vec<TargetCounts>,
+    /// The connections that were held.
+    #[serde(default)]
+    pub(crate) held: Option<Held>,
     pub(crate) causes: Vec<Cause>,
     pub(crate) taints: Vec<String>,
     pub(crate) generator: Option<GeneratorSide>,
@@ -59,6 +67,8 @@ impl Facts {
             faults: outcome.faults.iter().map(ToString::to_string).collect(),
             ended: outcome.ended.clone(),
             cohorts: outcome.cohorts.clone(),
+            targets: outcome.targets.clone(),
+            held: outcome.held.clone(),
             causes: outcome.causes.clone(),
             taints: outcome.taints.clone(),
             generator: Some(outcome.generator.clone()),
@@ -102,6 +112,8 @@ impl Facts {
                 None => self.cohorts.push(theirs),
             }
         }
+        TargetCounts::merge_all(&mut self.targets, other.targets);
+        merge(&mut self.held, other.held, |ours, theirs| ours.merge(&theirs));
         self.causes.extend(other.causes);
         self.taints.extend(other.taints);
         merge(&mut self.generator, other.generator, GeneratorSide::merge);

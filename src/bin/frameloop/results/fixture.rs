@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use frameloop::load::{Interval, Plan, Progress, Recorded, Start, Stop, Watch, run};
+use frameloop::load::{Hold, Interval, Plan, Progress, Recorded, Start, Stop, Unwatched, Watch, run};
 
 use crate::results::facts::Facts;
 use crate::results::hlog::write::Writer;
@@ -21,6 +21,18 @@ pub(crate) fn open_loop() -> Results {
 /// A run with a connection per frame.
 pub(crate) fn churn() -> Results {
     run_of(Plan { churn: true, ..Plan::default() })
+}
+
+/// A run in which connections are held.
+pub(crate) fn held(hold: Hold) -> Results {
+    let plan = Plan {
+        connections: 4,
+        hold: Some(hold),
+        stop: Stop::After(Duration::from_millis(100)),
+        warmup: Duration::ZERO,
+        ..Plan::default()
+    };
+    Results::of(&run(&plan, &mut Unwatched).unwrap())
 }
 
 fn run_of(plan: Plan) -> Results {

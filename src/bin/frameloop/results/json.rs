@@ -92,7 +92,7 @@ impl<'a> Document<'a> {
             latency: Latency::of(|series| Figures::of_recorded(slice.recorded(series))),
         });
         Self {
-            format: 2,
+            format: 3,
             program: concat!("frameloop ", env!("CARGO_PKG_VERSION")),
             whole: Whole::of(results),
             intervals: intervals.collect(),
@@ -139,6 +139,9 @@ fn ratios(this: &Figures, earlier: &Figures) -> BTreeMap<&'static str, Option<f6
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use frameloop::load::Hold;
     use jsonschema::Validator;
     use serde_json::Value;
 
@@ -171,7 +174,9 @@ mod tests {
         let mut judged = fixture::made();
         judge(&mut judged, &["p99<5ms", "rate>1", "late==0"].map(|text| expectation(text).unwrap()), false);
         judged.baseline = Some(Box::new(fixture::closed_loop()));
-        for results in [fixture::open_loop(), fixture::closed_loop(), fixture::churn(), judged] {
+        let held = [Hold::Silent, Hold::Every(Duration::from_millis(20))].map(fixture::held);
+        for results in [fixture::open_loop(), fixture::closed_loop(), fixture::churn(), judged].into_iter().chain(held)
+        {
             assert_valid(&value(&results));
         }
     }
@@ -189,16 +194,23 @@ mod tests {
     fn what_is_missing_or_unknown_does_not_fit_the_schema() {
         let whole = value(&fixture::made());
         fn objects(value: &Value, path: &str, paths: &mut Vec<String>) {
-            if let Value::Object(members) = value {
-                paths.push(path.to_owned());
-                members.iter().for_each(|(name, member)| objects(member, &format!("{path}/{name}"), paths));
+            match value {
+                Value::Object(members) => {
+                    paths.push(path.to_owned());
+                    members.iter().for_each(|(name, member)| objects(member, &format!("{path}/{name}"), paths));
+                }
+                Value::Array(items) => {
+                    items.iter().zip(0..).for_each(|(item, nth)| objects(item, &format!("{path}/{nth}"), paths));
+                }
+                _ => {}
             }
         }
         let mut paths = Vec::new();
         objects(&whole, "", &mut paths);
         let schema = schema();
         // These objects have names of errors, reasons and flags, so any name is valid.
-        paths.retain(|path| !["/ended", "/connections/failed", "/configuration"].contains(&path.as_str()));
+        let is_named = |path: &str| path == "/configuration" || path.ends_with("/failed") || path.ends_with("/lost");
+        paths.retain(|path| path != "/ended" && !is_named(path));
         assert!(paths.len() > 8, "{paths:?}");
         for path in paths {
             let mut more = whole.clone();

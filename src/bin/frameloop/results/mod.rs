@@ -4,6 +4,7 @@
 
 mod compare;
 mod configuration;
+mod connections;
 mod csv;
 pub(crate) mod duplicates;
 pub(crate) mod expect;

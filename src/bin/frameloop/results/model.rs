@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use frameloop::load::{Outcome, Recorded};
 use hdrhistogram::Histogram;
 
+use crate::results::configuration::targets;
 use crate::results::facts::Facts;
 use crate::results::figures;
 use crate::results::verdict::Verdict;
@@ -61,7 +62,7 @@ impl Results {
             response: interval.response.clone(),
         });
         Self {
-            title: outcome.plan.target.as_ref().map_or_else(String::new, ToString::to_string),
+            title: targets(&outcome.plan),
             begun: outcome.begun,
             measured: outcome.measured,
             frames: outcome.frames,

@@ -6,15 +6,17 @@ use frameloop::load::{Errors, Outage, ServerSide, ThreadUse};
 
 use crate::page::{BOLD, GREEN, Page, RED, TIED, aligned, printable, styled};
 use crate::results::compare;
+use crate::results::connections::{self, STAGE_HEADS, TARGET_HEADS};
 use crate::results::facts::Facts;
 use crate::results::figures::{self, COLUMNS, Figures, counted};
-use crate::results::model::Results;
+use crate::results::model::{Results, Series};
 
 /// The summary with its styles, and a newline at the end of each line.
 pub(crate) fn text(results: &Results) -> String {
     let mut table = Table::default();
     table.head(results);
     table.what_came(results);
+    table.connections(&results.facts);
     table.latencies(results);
     table.server(results);
     table.generator(&results.facts);
@@ -63,6 +65,9 @@ impl Table {
             self.row("connections", &format!("{up} of {asked} up, after {took}"));
             self.causes(facts);
         }
+        if let Some(held) = &facts.held {
+            self.row("held", &connections::held(held, results.measured));
+        }
         for cohort in &facts.cohorts {
             let ended = match cohort.ended {
                 0 => "none ended by the server".into(),
@@ -70,12 +75,35 @@ impl Table {
             };
             self.row(cohort.cohort.name(), &format!("{} up, {ended}", figures::count(cohort.up)));
         }
+        if !connections::is_silent(facts) {
+            self.frames(results);
+        }
+        if let Some(errors) = &facts.errors {
+            self.errors(errors, facts);
+        }
+    }
+
+    fn frames(&mut self, results: &Results) {
         let throughput = results.throughput().map(|bytes| format!(", {} each way", figures::throughput(bytes)));
         let rate = styled(BOLD, &format!("{}/s", figures::number(results.rate())));
         let frames = figures::count(results.frames);
         self.row("frames", &format!("{frames}, {rate}{}", throughput.unwrap_or_default()));
-        if let Some(errors) = &facts.errors {
-            self.errors(errors, facts);
+    }
+
+    /// How connecting went by stage, and the counts of several targets.
+    fn connections(&mut self, facts: &Facts) {
+        let stages = connections::stage_rows(facts);
+        if !stages.is_empty() {
+            self.line("");
+            let rows: Vec<_> = std::iter::once(STAGE_HEADS.map(str::to_owned).to_vec()).chain(stages).collect();
+            self.aligned(&rows, &[20, 10, 11, 9, 9, 9, 8]);
+            connections::stage_errors(facts).iter().for_each(|text| self.page.wrapped("  ", &printable(text)));
+        }
+        let targets = connections::target_rows(&facts.targets);
+        if !targets.is_empty() {
+            self.line("");
+            let rows: Vec<_> = std::iter::once(TARGET_HEADS.map(str::to_owned).to_vec()).chain(targets).collect();
+            self.aligned(&rows, &[32, 11, 11, 11]);
         }
         if facts.late_replies > 0 {
             self.row("late", &format!("{}, after their frames had timed out", counted(facts.late_replies, "response")));
@@ -124,12 +152,14 @@ impl Table {
     fn latencies(&mut self, results: &Results) {
         self.line("");
         let mut rows = vec![cells("latency", COLUMNS.map(str::to_owned))];
-        rows.extend(results.latencies().map(|(series, histogram)| {
+        let is_silent = connections::is_silent(&results.facts);
+        let shown_series = || results.latencies().filter(|(series, _)| !is_silent || *series == Series::Connect);
+        rows.extend(shown_series().map(|(series, histogram)| {
             let figures = Figures::of(histogram).map(|figures| figures.columns().map(shown));
             cells(&format!("  {}", series.name()), figures.unwrap_or_else(|| COLUMNS.map(|_| "-".into())))
         }));
         self.aligned(&rows, &[10, 9, 9, 9, 9, 9, 9, 9]);
-        for (series, histogram) in results.latencies() {
+        for (series, histogram) in shown_series() {
             let (name, meaning) = (series.name(), series.meaning());
             self.page.wrapped("  ", &format!("{name}: {meaning} ({})", figures::count(histogram.len())));
         }

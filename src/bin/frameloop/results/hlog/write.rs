@@ -23,7 +23,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// The head of the log of a run.
     pub(crate) fn of(start: &Start) -> (Self, Vec<u8>) {
-        let is_open_loop = start.plan.rate.is_some();
+        let is_open_loop = start.plan.has_schedule();
         Self::begin(&Facts::of_start(start), start.begun, start.took, &start.connect, is_open_loop)
     }
 

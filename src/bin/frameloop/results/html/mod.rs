@@ -7,6 +7,7 @@ mod plots;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::failure::Failure;
+use crate::results::connections;
 use crate::results::figures::{self, COLUMNS, Figures};
 use crate::results::file::Destination;
 use crate::results::html::plots::{Plots, columns};
@@ -195,12 +196,16 @@ fn facts(results: &Results) -> Markup {
                 let (up, ended) = (figures::count(all.up), figures::count(all.ended));
                 pair(all.cohort.name(), format!("{up} up, {ended} ended by the server"))
             });
-            @let rows = [count("asked for", all.asked), count("up", all.up), took].into_iter();
+            @let held = facts.held.iter().map(|held| pair("held", connections::held(held, results.measured)));
+            @let rows = [count("asked for", all.asked), count("up", all.up), took].into_iter().chain(held);
             (table("Connections", &[], rows.chain(cohorts).collect()))
             @let causes = facts.causes.iter().map(|cause| {
                 format!("{} short: {}; {}", figures::count(cause.connections), cause.limit, cause.lifted_by)
             });
             (notes(&causes.collect::<Vec<_>>()))
+            (table("", &connections::STAGE_HEADS, connections::stage_rows(facts)))
+            (notes(&connections::stage_errors(facts)))
+            (table("", &connections::TARGET_HEADS, connections::target_rows(&facts.targets)))
         }
         @if let Some(server) = &facts.server {
             @let turns = [("p50", server.turn_p50_ns), ("p99", server.turn_p99_ns), ("max", server.turn_max_ns)];
