@@ -161,7 +161,7 @@ fn load_with_unread_stdout_loses_nothing_of_its_log() {
     let mut log = String::new();
     reader.read_to_string(&mut log).unwrap();
     assert_eq!(load.outcome().code, Some(0));
-    let seconds = log.lines().filter(|line| line.starts_with("Tag=response,")).count();
+    let seconds = log.lines().filter(|line| line.starts_with("Tag=response@")).count();
     assert!(seconds >= 4, "{log}");
 }
 

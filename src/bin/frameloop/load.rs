@@ -24,6 +24,7 @@ use crate::results::expect::Expected;
 use crate::results::figures::Figures;
 use crate::results::file::Destination;
 use crate::results::hlog::background::Background;
+use crate::results::hlog::mark::Mark;
 use crate::results::model::Results;
 use crate::results::sequence::sequence;
 use crate::results::{self, Format, figures, html};
@@ -215,7 +216,11 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let Outputs { log, page, stdout_is_free } = Outputs::of(args)?;
     enough_descriptors(&plan, machine::raise_descriptor_limit())?;
     signals::set(Action::CountOne(EXIT_AT_ONCE));
-    let log = log.map(Background::start).transpose();
+    let log = log.map(|log| {
+        let mark = Mark::of(args.segment, log.is_stdout());
+        Background::start(log, mark)
+    });
+    let log = log.transpose();
     let log = log.map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))?;
     let may_begin = Arc::new(AtomicBool::new(!args.paused));
     if args.paused {
@@ -417,16 +422,19 @@ fn wait_for_line(may_begin: Arc<AtomicBool>) -> Result<(), Failure> {
 impl Watch for Watcher {
     fn on_progress(&mut self, progress: &Progress) {
         self.live.show(progress);
+        if let Some(log) = &mut self.log {
+            log.progress(progress.stage);
+        }
     }
 
     fn on_start(&mut self, start: &Start) {
-        if let Some(log) = &self.log {
+        if let Some(log) = &mut self.log {
             log.begin(start);
         }
     }
 
     fn on_interval(&mut self, interval: &Interval) {
-        if let Some(log) = &self.log {
+        if let Some(log) = &mut self.log {
             log.interval(interval);
         }
     }

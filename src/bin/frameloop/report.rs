@@ -86,13 +86,13 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         )));
     }
     let read = |path: &PathBuf| read::read(path, args.unit);
-    let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat();
     if !args.allow_duplicates {
         duplicates::check(&logs).map_err(Failure::run)?;
     }
     let mut results = merged(&logs);
     if let Some(path) = &args.baseline {
-        results.baseline = Some(Box::new(merged(&[read(path)?])));
+        results.baseline = Some(Box::new(merged(&read(path)?)));
     }
     let verdict = if args.expected.judge(&mut results) { Ok(()) } else { Err(Failure::Expectation) };
     let printed = results::show(&results, format, !page.as_ref().is_some_and(Destination::is_stdout));

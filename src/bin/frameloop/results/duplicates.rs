@@ -65,7 +65,7 @@ mod tests {
             latencies: (0..*different).map(|at| (1_000 * (at + 1), 1)).collect(),
             counts: None,
         });
-        Log { name: name.into(), facts: None, window: None, entries: entries.collect(), skipped: None }
+        Log { name: name.into(), instance: None, facts: None, window: None, entries: entries.collect(), skipped: None }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use frameloop::load::{Hold, Interval, Plan, Progress, Recorded, Start, Stop, Unwatched, Watch, run};
 
 use crate::results::facts::Facts;
+use crate::results::hlog::mark::Mark;
 use crate::results::hlog::write::Writer;
 use crate::results::model::{Results, Slice, histogram};
 
@@ -44,12 +45,23 @@ pub(crate) fn logged(plan: Plan) -> (Results, Vec<u8>) {
     let plan = Plan { connections: 4, stop: Stop::Frames(1_000), warmup: Duration::ZERO, ..plan };
     let mut log = Log::default();
     let results = Results::of(&run(&plan, &mut log).unwrap());
-    log.text.extend(Writer::end(&results));
+    let end = log.writer.unwrap().end(&results);
+    log.text.extend(end);
     (results, log.text)
 }
 
 /// The log of results that were not logged during a run.
 pub(crate) fn log_of(results: &Results) -> Vec<u8> {
+    marked_log_of(results, mark())
+}
+
+/// A generator's name that is in the head of its log only.
+pub(crate) fn mark() -> Mark {
+    Mark { name: "host:1".into(), is_in_each_line: false }
+}
+
+/// The same with the name of its generator.
+pub(crate) fn marked_log_of(results: &Results, mark: Mark) -> Vec<u8> {
     let took = results.facts.connections.as_ref().map_or(Duration::ZERO, |all| Duration::from_nanos(all.took_ns));
     let mut before = results.connect.clone();
     for slice in &results.slices {
@@ -57,7 +69,9 @@ pub(crate) fn log_of(results: &Results) -> Vec<u8> {
         let _ = before.subtract(slice.connect.histogram());
     }
     let before = Recorded::of(&before);
-    let (writer, mut text) = Writer::begin(&results.facts, results.begun, took, &before, results.response.is_some());
+    let is_open_loop = results.response.is_some();
+    let facts = Facts { is_partial: true, ..results.facts.clone() };
+    let (writer, mut text) = Writer::begin(&facts, results.begun, took, &before, is_open_loop, mark);
     for slice in &results.slices {
         let mut interval = Interval::default();
         (interval.begin, interval.length) = (slice.begin, slice.length);
@@ -69,7 +83,7 @@ pub(crate) fn log_of(results: &Results) -> Vec<u8> {
         interval.response = slice.response.clone();
         text.extend(writer.interval(&interval));
     }
-    text.extend(Writer::end(results));
+    text.extend(writer.end(results));
     text
 }
 
@@ -84,7 +98,7 @@ impl Watch for Log {
     fn on_progress(&mut self, _: &Progress) {}
 
     fn on_start(&mut self, start: &Start) {
-        let (writer, text) = Writer::of(start);
+        let (writer, text) = Writer::of(start, mark());
         self.writer = Some(writer);
         self.text = text;
     }

@@ -7,6 +7,7 @@ use frameloop::load::Recorded;
 
 use crate::results::facts::Facts;
 use crate::results::hlog::log::{Entry, Log};
+use crate::results::instances;
 use crate::results::model::{Results, Series, Slice, sum};
 
 /// Merges at least one log into one result; each log has a line of service latency.
@@ -186,6 +187,9 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
     facts.taints.extend(skipped);
     let last_begin = spans.iter().map(|(begin, _)| *begin).max();
     let first_end = spans.iter().map(|(_, end)| *end).min();
+    if !is_one {
+        facts.taints.extend(instances::doubts(logs));
+    }
     if !is_one && last_begin >= first_end {
         facts.taints.push(
             "the logs are not of the same time: the rate is over all the time from the first to the last, also where \
@@ -221,6 +225,7 @@ mod tests {
         });
         Log {
             name: name.into(),
+            instance: None,
             facts: Some(Facts::default()),
             window: None,
             entries: entries.collect(),

@@ -15,6 +15,7 @@ pub(crate) mod file;
 mod fixture;
 pub(crate) mod hlog;
 pub(crate) mod html;
+mod instances;
 mod json;
 pub(crate) mod merge;
 pub(crate) mod model;

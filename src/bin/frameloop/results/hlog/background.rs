@@ -3,70 +3,136 @@
 //! Rule: what is measured is written when it is measured, so that a run that is killed leaves all of it behind.
 //!
 //! Rule: a reader of the log that stops, or a disk that is slow, stops no run and no signal. The intervals wait in memory.
+//!
+//! Rule: a marked log has a line at least every few seconds, so that its reader can distinguish a run that has no interval to report from
+//! one that is gone.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use frameloop::load::{Interval, Start};
+use frameloop::load::{Interval, Stage, Start};
 
 use crate::failure::Failure;
 use crate::results::file::{Destination, Output};
-use crate::results::hlog::write::Writer;
+use crate::results::hlog::mark::Mark;
+use crate::results::hlog::write::{self, Writer};
 use crate::results::model::Results;
 
 /// Writes a log while its run goes on.
 #[derive(Debug)]
 pub(crate) struct Background {
     parts: Sender<Part>,
-    thread: JoinHandle<Result<Option<Output>, Failure>>,
+    thread: JoinHandle<Result<Option<Written>, Failure>>,
+    is_marked: bool,
+    /// The last stage that was written, and when the last part was.
+    stage: Option<&'static str>,
+    last: Instant,
 }
 
 #[derive(Debug)]
 enum Part {
+    Stage(&'static str),
     Start(Box<Start>),
     Interval(Box<Interval>),
 }
 
+/// A log that lacks its end.
+#[derive(Debug)]
+struct Written {
+    output: Output,
+    writer: Writer,
+}
+
 impl Background {
-    pub(crate) fn start(destination: Destination) -> io::Result<Self> {
+    pub(crate) fn start(destination: Destination, mark: Mark) -> io::Result<Self> {
         let (parts, received) = mpsc::channel();
-        let thread = thread::Builder::new().name("hlog".into()).spawn(move || write(destination, &received))?;
-        Ok(Self { parts, thread })
+        let is_marked = mark.is_in_each_line;
+        let write = move || write(destination, mark, &received);
+        let thread = thread::Builder::new().name("hlog".into()).spawn(write)?;
+        Ok(Self { parts, thread, is_marked, stage: None, last: Instant::now() })
     }
 
-    pub(crate) fn begin(&self, start: &Start) {
+    /// Notes the stage of a run.
+    pub(crate) fn progress(&mut self, stage: Stage) {
+        let name = stage_name(stage);
+        if self.is_marked && (self.stage != Some(name) || self.last.elapsed() >= QUIET_MAX) {
+            self.stage = Some(name);
+            self.send(Part::Stage(name));
+        }
+    }
+
+    pub(crate) fn begin(&mut self, start: &Start) {
+        self.send(Part::Start(Box::new(start.clone())));
+    }
+
+    pub(crate) fn interval(&mut self, interval: &Interval) {
+        self.send(Part::Interval(Box::new(interval.clone())));
+    }
+
+    fn send(&mut self, part: Part) {
+        self.last = Instant::now();
         // A thread that failed takes no more; `finish` returns its failure.
-        let _ = self.parts.send(Part::Start(Box::new(start.clone())));
-    }
-
-    pub(crate) fn interval(&self, interval: &Interval) {
-        let _ = self.parts.send(Part::Interval(Box::new(interval.clone())));
+        let _ = self.parts.send(part);
     }
 
     /// Waits until all parts are written, then writes the end and gives the file its name.
     pub(crate) fn finish(self, results: &Results) -> Result<(), Failure> {
         drop(self.parts);
         let written = self.thread.join();
-        let output = written.map_err(|_| Failure::run("cannot write the log: its thread has panicked"))??;
-        let Some(mut output) = output else { return Ok(()) };
-        put(&mut output, &Writer::end(results))?;
+        let written = written.map_err(|_| Failure::run("cannot write the log: its thread has panicked"))??;
+        let Some(Written { mut output, writer }) = written else { return Ok(()) };
+        put(&mut output, &writer.end(results))?;
         output.finish()
     }
 }
 
+/// How long a marked log has no line at most.
+const QUIET_MAX: Duration = Duration::from_secs(2);
+
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connecting => "connecting",
+        Stage::Waiting => "waiting",
+        Stage::WarmingUp => "warming up",
+        Stage::Measuring => "measuring",
+        _ => "ending",
+    }
+}
+
 /// Writes all parts. Returns the open file, or none if the run ended before it was measured.
-fn write(destination: Destination, parts: &Receiver<Part>) -> Result<Option<Output>, Failure> {
-    let Ok(Part::Start(start)) = parts.recv() else { return Ok(None) };
+fn write(destination: Destination, mark: Mark, parts: &Receiver<Part>) -> Result<Option<Written>, Failure> {
+    if !mark.is_in_each_line {
+        let Ok(Part::Start(start)) = parts.recv() else { return Ok(None) };
+        return write_run(destination.open()?, &start, mark, parts).map(Some);
+    }
     let mut output = destination.open()?;
-    let (writer, head) = Writer::of(&start);
-    put(&mut output, &head)?;
+    put(&mut output, &write::hello(&mark))?;
     for part in parts {
-        if let Part::Interval(interval) = part {
-            put(&mut output, &writer.interval(&interval))?;
+        match part {
+            Part::Stage(name) => put(&mut output, &write::stage(&mark, name))?,
+            Part::Start(start) => return write_run(output, &start, mark, parts).map(Some),
+            // None comes before the start.
+            Part::Interval(_) => {}
         }
     }
-    Ok(Some(output))
+    Ok(None)
+}
+
+/// Writes the head and all intervals.
+fn write_run(mut output: Output, start: &Start, mark: Mark, parts: &Receiver<Part>) -> Result<Written, Failure> {
+    let (writer, head) = Writer::of(start, mark.clone());
+    put(&mut output, &head)?;
+    for part in parts {
+        match part {
+            Part::Stage(name) => put(&mut output, &write::stage(&mark, name))?,
+            Part::Interval(interval) => put(&mut output, &writer.interval(&interval))?,
+            // There is one, and it came.
+            Part::Start(_) => {}
+        }
+    }
+    Ok(Written { output, writer })
 }
 
 fn put(output: &mut Output, bytes: &[u8]) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::results::hlog::line::{TIME_MAX, YEAR};
 
 /// The headers of a log that set the origin of its times, since the epoch.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Clock {
     pub(super) start: Option<Duration>,
     pub(super) base: Option<Duration>,

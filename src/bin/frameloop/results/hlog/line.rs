@@ -90,7 +90,7 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 /// The first characters of a text from a log.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut short: String = printable(text).chars().take(TEXT_MAX).collect();
     if short.len() < text.len() {
         short.push_str("...");
@@ -98,7 +98,7 @@ pub(super) fn quoted(text: &str) -> String {
     short
 }
 
-pub(super) const NO_LINE: &str = "neither a comment nor an interval of a histogram log";
+pub(crate) const NO_LINE: &str = "neither a comment nor an interval of a histogram log";
 pub(super) const YEAR: Duration = Duration::from_secs(366 * 24 * 3_600);
 pub(super) const TIME_MAX: Duration = Duration::from_secs(530 * 366 * 24 * 3_600);
 /// The most characters of a text from a log that an error shows.

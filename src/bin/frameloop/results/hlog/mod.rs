@@ -6,9 +6,10 @@
 pub(crate) mod background;
 mod clock;
 mod encoded;
-mod input;
+pub(crate) mod input;
 pub(crate) mod line;
 pub(crate) mod log;
+pub(crate) mod mark;
 pub(crate) mod read;
 pub(crate) mod write;
 

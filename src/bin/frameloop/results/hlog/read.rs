@@ -19,35 +19,44 @@ use crate::results::hlog::encoded;
 use crate::results::hlog::input::{Budget, Lines};
 use crate::results::hlog::line::{Fields, NO_LINE, Unit, quoted, time_of};
 use crate::results::hlog::log::{
-    Counts, Entry, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, Log, WINDOW_BEGIN, Window,
+    Counts, Entry, FACTS_BEGIN, FIRST_FACTS_BEGIN, INSTANCE_BEGIN, INTERVAL_BEGIN, Log, Named, WINDOW_BEGIN, Window,
 };
+use crate::results::hlog::mark::{self, Kind, LEGEND_BEGIN};
 use crate::results::model::Series;
 
-/// Reads a log from a file, or from stdin as `-`. `unit` overrides the one that it states.
-pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Log, Failure> {
+/// Reads the logs in a file, or from stdin as `-`. `unit` overrides the one that they state.
+pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Vec<Log>, Failure> {
     if path == Path::new("-") {
-        return parse("stdin", io::stdin().lock(), unit).map_err(Failure::run);
+        return parse_all("stdin", io::stdin().lock(), unit).map_err(Failure::run);
     }
     let refusal = |error| Failure::run(format_args!("cannot read {}: {error}", path.display()));
     let file = File::open(path).map_err(refusal)?;
     if file.metadata().map_err(refusal)?.is_dir() {
         return Err(refusal(io::ErrorKind::IsADirectory.into()));
     }
-    parse(&path.display().to_string(), file, unit).map_err(Failure::run)
+    parse_all(&path.display().to_string(), file, unit).map_err(Failure::run)
 }
 
-/// Reads a log. `unit` overrides the one that it states.
+/// Reads the log of one generator.
+#[cfg(test)]
+pub(crate) fn parse(name: &str, file: impl Read, unit: Option<Unit>) -> Result<Log, String> {
+    let mut logs = parse_all(name, file, unit)?;
+    assert_eq!(logs.len(), 1, "{name}");
+    Ok(logs.remove(0))
+}
+
+/// Reads the logs of all generators in a file: one, or several whose marked lines are mixed. `unit` overrides the one that they state.
 ///
 /// The error is one line, with the file's name.
-pub(crate) fn parse(name: &str, file: impl Read, unit: Option<Unit>) -> Result<Log, String> {
+pub(crate) fn parse_all(name: &str, file: impl Read, unit: Option<Unit>) -> Result<Vec<Log>, String> {
     let mut budget = Budget::default();
     let mut lines = Lines::of(file, &mut budget).map_err(|error| format!("{name}: {error}"))?;
-    let mut reader = Reader { given_unit: unit, ..Reader::default() };
+    let mut readers = Readers { unmarked: Reader::of(unit), marked: Vec::new() };
     for number in 1_u64.. {
         let line = lines.next(&mut budget).map_err(|error| format!("{name}: line {number}: {error}"))?;
         let Some(line) = line else { break };
-        let taken = reader.take(line.text, &mut budget);
-        if line.is_cut && taken.is_err() && reader.is_partial() {
+        let taken = readers.take(line.text, &mut budget);
+        if line.is_cut && taken.is_err() && readers.all().any(Reader::is_partial) {
             // The run was killed, or its disk was full: the lines before are complete.
             break;
         }
@@ -56,14 +65,56 @@ pub(crate) fn parse(name: &str, file: impl Read, unit: Option<Unit>) -> Result<L
             format!("{name}: line {number}: {error}{cut}")
         })?;
     }
-    reader.log(name)
+    readers.logs(name)
 }
 
-#[derive(Default)]
-struct Reader {
+/// A reader for each generator in a file.
+struct Readers {
+    /// Of the lines without a mark.
+    unmarked: Reader,
+    marked: Vec<(String, Reader)>,
+}
+
+impl Readers {
+    fn take(&mut self, line: &[u8], budget: &mut Budget) -> Result<(), String> {
+        let (instance, line) = match mark::kind(line) {
+            Kind::Plain => return self.unmarked.take(line, budget),
+            Kind::Head => return Ok(()),
+            Kind::Marked(instance, line) => (instance, line),
+        };
+        let at = self.marked.iter().position(|(name, _)| name == instance).unwrap_or_else(|| {
+            self.marked.push((instance.to_owned(), Reader::of(self.unmarked.given_unit)));
+            self.marked.len() - 1
+        });
+        self.marked[at].1.take(&line, budget).map_err(|error| format!("{instance}: {error}"))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Reader> {
+        self.marked.iter().map(|(_, reader)| reader).chain([&self.unmarked])
+    }
+
+    fn logs(self, name: &str) -> Result<Vec<Log>, String> {
+        let has_one = self.marked.len() == 1 && !self.unmarked.has_begun();
+        let mut logs = Vec::new();
+        // One that has said no more than its name has no log.
+        for (instance, reader) in self.marked.into_iter().filter(|(_, reader)| reader.has_begun()) {
+            let name = if has_one { name.to_owned() } else { format!("{name} {instance}") };
+            logs.push(reader.log(&name)?);
+        }
+        if logs.is_empty() || self.unmarked.has_begun() {
+            logs.push(self.unmarked.log(name)?);
+        }
+        Ok(logs)
+    }
+}
+
+/// What one generator has logged.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
     /// The unit that overrides the stated one.
     given_unit: Option<Unit>,
     stated_unit: Option<Unit>,
+    instance: Option<String>,
     facts: Option<Facts>,
     /// The facts that were known when the run began.
     first_facts: Option<Facts>,
@@ -81,7 +132,7 @@ struct Reader {
 }
 
 /// Intervals with tags that are not read.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct OtherTags {
     intervals: u64,
     /// The first few tags; the last is `...` if there were more.
@@ -89,7 +140,12 @@ struct OtherTags {
 }
 
 impl Reader {
-    fn take(&mut self, line: &[u8], budget: &mut Budget) -> Result<(), String> {
+    pub(crate) fn of(unit: Option<Unit>) -> Self {
+        Self { given_unit: unit, ..Self::default() }
+    }
+
+    /// The next line, without its mark.
+    pub(crate) fn take(&mut self, line: &[u8], budget: &mut Budget) -> Result<(), String> {
         if line.is_empty() || line.starts_with(LEGEND_BEGIN) {
             return Ok(());
         }
@@ -106,6 +162,14 @@ impl Reader {
         }
         if let Some(facts) = comment.strip_prefix(FIRST_FACTS_BEGIN.as_bytes()) {
             self.first_facts = Some(json_of(facts)?);
+            self.stated_unit = Some(Unit::Ns);
+            return Ok(());
+        }
+        if let Some(instance) = comment.strip_prefix(INSTANCE_BEGIN.as_bytes()) {
+            let Named { name } = json_of(instance)?;
+            if let Some(first) = self.instance.replace(name.clone()) {
+                return Err(format!("{name} begins, and {first} began before: give each log as its own file"));
+            }
             return Ok(());
         }
         if let Some(window) = comment.strip_prefix(WINDOW_BEGIN.as_bytes()) {
@@ -189,13 +253,18 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether its run has begun to measure.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.first_facts.is_some() || !self.entries.is_empty() || self.others.intervals > 0
+    }
+
     /// Whether the log ends before its run did.
-    fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         self.first_facts.is_some() && self.facts.is_none()
     }
 
     /// The log, if it has latencies.
-    fn log(self, name: &str) -> Result<Log, String> {
+    pub(crate) fn log(self, name: &str) -> Result<Log, String> {
         let tags = self.others.named.join(", ");
         if self.tagged > 0 && self.untagged > 0 {
             return Err(format!(
@@ -221,7 +290,14 @@ impl Reader {
             format!("{others} left out, whose tags are not read: {tags}")
         });
         let facts = self.facts.or_else(|| self.first_facts.map(|facts| with_counts(facts, &self.entries)));
-        Ok(Log { name: name.into(), facts, window: self.window, entries: self.entries, skipped })
+        Ok(Log {
+            name: name.into(),
+            instance: self.instance,
+            facts,
+            window: self.window,
+            entries: self.entries,
+            skipped,
+        })
     }
 }
 
@@ -252,7 +328,6 @@ fn json_of<T: DeserializeOwned>(comment: &[u8]) -> Result<T, String> {
     serde_json::from_slice(json).map_err(refusal)
 }
 
-const LEGEND_BEGIN: &[u8] = b"\"StartTimestamp\"";
 const COUNT_MAX: u64 = 1 << 48;
 /// The most unread tags that are named.
 const TAGS_NAMED: usize = 5;

@@ -8,7 +8,10 @@ use frameloop::load::{Interval, Recorded, Start};
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use crate::results::facts::Facts;
-use crate::results::hlog::log::{Counts, FACTS_BEGIN, FIRST_FACTS_BEGIN, INTERVAL_BEGIN, WINDOW_BEGIN, Window};
+use crate::results::hlog::log::{
+    Counts, FACTS_BEGIN, FIRST_FACTS_BEGIN, INSTANCE_BEGIN, INTERVAL_BEGIN, Named, STAGE_BEGIN, WINDOW_BEGIN, Window,
+};
+use crate::results::hlog::mark::Mark;
 use crate::results::model::{Results, Series};
 
 /// Encodes a run as the lines of a log.
@@ -18,13 +21,28 @@ pub(crate) struct Writer {
     /// The time from which the lines count.
     base: SystemTime,
     is_open_loop: bool,
+    mark: Mark,
+}
+
+/// The line with which a marked log begins, before its run.
+pub(crate) fn hello(mark: &Mark) -> Vec<u8> {
+    let mut text = Vec::new();
+    json_comment(&mut text, mark, INSTANCE_BEGIN, &Named { name: mark.name.clone() });
+    text
+}
+
+/// A line of a marked log that has no interval to report.
+pub(crate) fn stage(mark: &Mark, stage: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    json_comment(&mut text, mark, STAGE_BEGIN, &stage);
+    text
 }
 
 impl Writer {
     /// The head of the log of a run.
-    pub(crate) fn of(start: &Start) -> (Self, Vec<u8>) {
+    pub(crate) fn of(start: &Start, mark: Mark) -> (Self, Vec<u8>) {
         let is_open_loop = start.plan.has_schedule();
-        Self::begin(&Facts::of_start(start), start.begun, start.took, &start.connect, is_open_loop)
+        Self::begin(&Facts::of_start(start), start.begun, start.took, &start.connect, is_open_loop, mark)
     }
 
     /// The head of the log, and the connections that were established before the measured time.
@@ -34,6 +52,7 @@ impl Writer {
         took: Duration,
         connect: &Recorded,
         is_open_loop: bool,
+        mark: Mark,
     ) -> (Self, Vec<u8>) {
         let ramp = took.max(Duration::from_millis(1));
         // Whole seconds, so that the intervals' times keep their fractions.
@@ -42,15 +61,24 @@ impl Writer {
         comment(&mut text, concat!("[Logged with frameloop ", env!("CARGO_PKG_VERSION"), "]"));
         comment(&mut text, "[Histogram log format version 1.3]");
         comment(&mut text, "[Latencies in nanoseconds, Interval_Max in milliseconds]");
-        json_comment(&mut text, FIRST_FACTS_BEGIN, facts);
+        if !mark.is_in_each_line {
+            text.extend(hello(&mark));
+        }
+        json_comment(&mut text, &mark, FIRST_FACTS_BEGIN, facts);
         let since_epoch = seconds(base.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
         // Readers skip intervals before the start, so the start is that of the first line.
         comment(&mut text, &format!("[StartTime: {since_epoch} (seconds since epoch)]"));
         comment(&mut text, &format!("[BaseTime: {since_epoch} (seconds since epoch)]"));
         comment(&mut text, "[MaxValueDivisor: 1000000.000]");
         text.extend_from_slice(LEGEND);
-        let writer = Self { begun, base, is_open_loop };
+        let writer = Self { begun, base, is_open_loop, mark };
         if !connect.is_empty() {
+            if writer.mark.is_in_each_line {
+                // The time, as the comments above, of which the line's time counts, may be those of several logs.
+                let (begin_ns, length_ns) = (nanos_of(begun - ramp), nanos(ramp));
+                let counts = Counts { begin_ns, length_ns, ..Counts::default() };
+                writer.comment(&mut text, INTERVAL_BEGIN, &counts);
+            }
             writer.line(&mut text, Series::Connect, begun - ramp, ramp, connect);
         }
         (writer, text)
@@ -68,7 +96,7 @@ impl Writer {
             connections: interval.connections,
             errors: interval.errors,
         };
-        json_comment(&mut text, INTERVAL_BEGIN, &counts);
+        self.comment(&mut text, INTERVAL_BEGIN, &counts);
         if !interval.connect.is_empty() {
             self.line(&mut text, Series::Connect, begin, length, &interval.connect);
         }
@@ -80,12 +108,12 @@ impl Writer {
     }
 
     /// The end of the log: the measured time and the facts.
-    pub(crate) fn end(results: &Results) -> Vec<u8> {
+    pub(crate) fn end(&self, results: &Results) -> Vec<u8> {
         let window =
             Window { begun_ns: nanos_of(results.begun), measured_ns: nanos(results.measured), frames: results.frames };
         let mut text = Vec::new();
-        json_comment(&mut text, WINDOW_BEGIN, &window);
-        json_comment(&mut text, FACTS_BEGIN, &results.facts);
+        self.comment(&mut text, WINDOW_BEGIN, &window);
+        self.comment(&mut text, FACTS_BEGIN, &results.facts);
         text
     }
 
@@ -97,7 +125,12 @@ impl Writer {
         let begin = seconds(begin.duration_since(self.base).unwrap_or_default());
         let (length, max) = (seconds(length), histogram.max() as f64 / NANOS_PER_MILLI);
         let encoded = STANDARD.encode(bytes);
-        text.extend_from_slice(format!("Tag={},{begin},{length},{max:.3},{encoded}\n", series.name()).as_bytes());
+        let (tag, mark) = (series.name(), self.mark.suffix());
+        text.extend_from_slice(format!("Tag={tag}{mark},{begin},{length},{max:.3},{encoded}\n").as_bytes());
+    }
+
+    fn comment(&self, text: &mut Vec<u8>, begin: &str, value: &impl serde::Serialize) {
+        json_comment(text, &self.mark, begin, value);
     }
 }
 
@@ -105,9 +138,10 @@ fn comment(text: &mut Vec<u8>, comment: &str) {
     text.extend_from_slice(format!("#{comment}\n").as_bytes());
 }
 
-fn json_comment(text: &mut Vec<u8>, begin: &str, value: &impl serde::Serialize) {
+fn json_comment(text: &mut Vec<u8>, mark: &Mark, begin: &str, value: &impl serde::Serialize) {
     // Serializing numbers and texts cannot fail.
     let json = serde_json::to_string(value).unwrap_or_default();
+    let begin = begin.replacen("frameloop", &format!("frameloop{}", mark.suffix()), 1);
     comment(text, &format!("{begin}{json}]"));
 }
 
