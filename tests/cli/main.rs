@@ -12,6 +12,7 @@ mod check_framing;
 mod connect;
 mod connect_framing;
 mod environment;
+mod follow;
 mod load;
 mod messages;
 mod prompt;

@@ -130,6 +130,12 @@ const CASES: [(&str, &[&str]); 7] = [
             "printf 'Tag=service,soon,1.0,1.0,x\\n' | frameloop report --unit us -",
             "printf 'Tag=service,1.0,9e9,1.0,x\\n' | frameloop report --unit us -",
             "printf '\\037\\213' | frameloop report -",
+            "frameloop report --follow absent",
+            "frameloop report --follow - <text",
+            "frameloop report --follow - </dev/null",
+            "printf '#[frameloop@1/2 instance: {\"name\":\"1/2\"}]\\n' | frameloop report --follow -",
+            "frameloop report --require majority a.hlog",
+            "frameloop report --follow --require some a.hlog",
         ],
     ),
 ];

@@ -63,21 +63,12 @@ struct Display {
 
 impl Display {
     fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { bar, due: Instant::now() + PLAIN_INTERVAL }
+        Self { bar: bar(), due: Instant::now() + PLAIN_INTERVAL }
     }
 
     fn show(&mut self, progress: &Progress) {
         if let Some(bar) = &self.bar {
-            // Without the spinner, a blank, and the last column, where a terminal may begin another line.
-            let columns = usize::from(Term::stderr().size().1).saturating_sub(3);
-            bar.set_message(line(progress, columns));
+            bar.set_message(line(progress, columns()));
             return bar.tick();
         }
         let now = Instant::now();
@@ -94,8 +85,24 @@ impl Display {
     }
 }
 
+/// A line on stderr that is updated, if that is a terminal.
+pub(crate) fn bar() -> Option<ProgressBar> {
+    io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        bar
+    })
+}
+
+/// The columns of that line: without the spinner, a blank, and the last column, where a terminal may begin another line.
+pub(crate) fn columns() -> usize {
+    usize::from(Term::stderr().size().1).saturating_sub(3)
+}
+
 /// A part of the line, and its rank: where the line is too long, the highest ranks are left out first.
-type Part = (usize, String);
+pub(crate) type Part = (usize, String);
 
 fn parts(progress: &Progress) -> Vec<Part> {
     let stage = match progress.stage {
@@ -131,9 +138,12 @@ fn parts(progress: &Progress) -> Vec<Part> {
     parts
 }
 
-/// The parts that fit into so many columns. They are whole, because a number that is cut is another number.
 fn line(progress: &Progress, columns: usize) -> String {
-    let parts = parts(progress);
+    fitted(&parts(progress), columns)
+}
+
+/// The parts that fit into so many columns. They are whole, because a number that is cut is another number.
+pub(crate) fn fitted(parts: &[Part], columns: usize) -> String {
     let len_up_to = |rank: usize| -> usize {
         parts.iter().filter(|(other, _)| *other <= rank).map(|(_, text)| text.chars().count()).sum()
     };

@@ -183,7 +183,8 @@ pub(crate) struct LoadArgs {
     /// Write latencies per second as a HdrHistogram interval log (`-` = stdout)
     ///
     /// During the run the log is FILE.partial; a run that is killed leaves it, and `frameloop report` reads it. With `-` the
-    /// summary goes to stderr.
+    /// summary goes to stderr, and each line has this instance's name (`Tag=service@2/3`): its segment, or HOST:PID. `report
+    /// --follow` merges such streams.
     #[arg(long, env = "FRAMELOOP_HLOG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Results")]
     hlog: Option<PathBuf>,
@@ -208,6 +209,7 @@ Examples:
   frameloop load 10.0.0.1:7007 -c 10k --hold --every 30s       10,000 connections, each with a frame per half minute
   frameloop load --churn                                       a connection for each frame
   frameloop load 127.0.0.1:7007 -r 20k --hlog a.hlog --report a.html --expect 'p99<5ms'
+  frameloop load 127.0.0.1:7007 -r 20k --segment 2/3 --hlog -   for report --follow, with two more
 
 Exit codes: 0 done, 1 the run failed or saw errors, 2 usage, 99 an expectation did not hold.";
 

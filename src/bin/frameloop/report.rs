@@ -9,9 +9,12 @@ use crate::exit::conclude;
 use crate::failure::Failure;
 use crate::results::expect::Expected;
 use crate::results::file::Destination;
+use crate::results::follow::{self, Require};
 use crate::results::hlog::line::Unit;
+use crate::results::hlog::log::Log;
 use crate::results::hlog::read;
 use crate::results::merge::merged;
+use crate::results::model::Results;
 use crate::results::{self, Format, duplicates, html};
 
 /// Show the results of load runs again, from the logs that --hlog wrote; several logs are merged
@@ -51,6 +54,26 @@ pub(crate) struct ReportArgs {
     /// Accept several logs with the same latencies, and count them all
     #[arg(long, env = "FRAMELOOP_ALLOW_DUPLICATES", value_parser = BoolishValueParser::new())]
     allow_duplicates: bool,
+    /// Merge the logs while they are written, and show a line per second
+    ///
+    /// A stream may have the lines of several generators, each with `load --hlog -`, also behind a prefix such as that of `parallel --tag`.
+    /// The result comes when all streams have ended, on SIGINT, or when no generator has said anything for 60 s. A generator that says
+    /// nothing for 5 s while others do is named (10 s if its log is not from stdout).
+    #[arg(long, env = "FRAMELOOP_FOLLOW", value_parser = BoolishValueParser::new(), help_heading = "Following")]
+    follow: bool,
+    /// How many of the generators must have reported all that they measured
+    ///
+    /// With segments (`load --segment I/N`) there are N, else those that were seen. If there are too few, the exit code is 1. The figures of
+    /// an incomplete generator are part of the sum, and the result names it.
+    #[arg(
+        long,
+        env = "FRAMELOOP_REQUIRE",
+        value_enum,
+        default_value_t,
+        requires = "follow",
+        help_heading = "Following"
+    )]
+    require: Require,
     #[command(flatten)]
     expected: Expected,
 }
@@ -66,8 +89,10 @@ Examples:
   frameloop report run.hlog --prometheus > load.prom      for the textfile collector
   frameloop report run.hlog --json | jq .latency.service.p99_ns
   frameloop report wrk2.hlog.gz --unit us                 another tool's log
+  parallel -j0 --line-buffer frameloop load server:7007 --segment {}/3 --hlog - ::: 1 2 3 | frameloop report --follow -
+  mkfifo a b; frameloop report --follow a b               two generators that write to a and to b
 
-Exit codes: 0 done, 1 a file cannot be read or written, 2 usage, 99 an expectation did not hold.";
+Exit codes: 0 done, 1 a file cannot be read or written, or --require is not met, 2 usage, 99 an expectation did not hold.";
 
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     let inputs = || args.logs.iter().chain(&args.baseline);
@@ -86,20 +111,37 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         )));
     }
     let read = |path: &PathBuf| read::read(path, args.unit);
-    let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat();
-    if !args.allow_duplicates {
-        duplicates::check(&logs).map_err(Failure::run)?;
-    }
-    let mut results = merged(&logs);
-    if let Some(path) = &args.baseline {
-        results.baseline = Some(Box::new(merged(&read(path)?)));
-    }
-    let verdict = if args.expected.judge(&mut results) { Ok(()) } else { Err(Failure::Expectation) };
+    let baseline = args.baseline.as_ref().map(read).transpose()?;
+    let (mut results, attended) = if args.follow {
+        followed(args)?
+    } else {
+        let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat();
+        args.check_duplicates(&logs)?;
+        (merged(&logs), Ok(()))
+    };
+    results.baseline = baseline.map(|logs| Box::new(merged(&logs)));
+    let holds = if args.expected.judge(&mut results) { Ok(()) } else { Err(Failure::Expectation) };
+    // What is expected of the sum is expected of all of it.
+    let verdict = attended.and(holds);
     let printed = results::show(&results, format, !page.as_ref().is_some_and(Destination::is_stdout));
     conclude(printed, conclude(page.map_or(Ok(()), |page| html::write(page, &results)), verdict))
 }
 
+/// The results of generators that were followed, and whether enough of them are complete.
+fn followed(args: &ReportArgs) -> Result<(Results, Result<(), Failure>), Failure> {
+    let followed = follow::follow(&args.logs, args.unit)?;
+    let mut results = merged(&followed.logs);
+    results.facts.taints.extend(followed.doubts);
+    results.facts.was_interrupted |= followed.was_interrupted;
+    let attended = followed.failure.map_or(Ok(()), Err).and(followed.attendance.judge(args.require));
+    Ok((results, attended.and(args.check_duplicates(&followed.logs))))
+}
+
 impl ReportArgs {
+    fn check_duplicates(&self, logs: &[Log]) -> Result<(), Failure> {
+        if self.allow_duplicates { Ok(()) } else { duplicates::check(logs).map_err(Failure::run) }
+    }
+
     fn format(&self) -> Format {
         match (self.json, self.csv, self.prometheus) {
             (true, _, _) => Format::Json,

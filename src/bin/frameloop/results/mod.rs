@@ -13,6 +13,7 @@ pub(crate) mod figures;
 pub(crate) mod file;
 #[cfg(test)]
 mod fixture;
+pub(crate) mod follow;
 pub(crate) mod hlog;
 pub(crate) mod html;
 mod instances;

@@ -27,6 +27,11 @@ impl Budget {
         Self { read: Rc::new(Cell::new(bytes as u64)), ..Self::default() }
     }
 
+    /// Adds bytes that were read in another way.
+    pub(crate) fn credit(&mut self, bytes: usize) {
+        self.read.set(self.read.get().saturating_add(bytes as u64));
+    }
+
     /// Decompresses a zlib stream; a wrong checksum is an error.
     pub(crate) fn inflate(&mut self, zlib: &[u8]) -> Result<Vec<u8>, &'static str> {
         let mut plain = Vec::new();

@@ -263,6 +263,25 @@ impl Reader {
         self.first_facts.is_some() && self.facts.is_none()
     }
 
+    /// Whether the log has the end of its run.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.facts.is_some()
+    }
+
+    /// Whether each interval has a line of response latency.
+    pub(crate) fn is_open_loop(&self) -> bool {
+        let rows = self.first_facts.iter().flat_map(|facts| facts.configuration.rows());
+        rows.into_iter().any(|(name, _)| name == "rate")
+    }
+
+    pub(crate) fn instance(&self) -> Option<&str> {
+        self.instance.as_deref()
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// The log, if it has latencies.
     pub(crate) fn log(self, name: &str) -> Result<Log, String> {
         let tags = self.others.named.join(", ");
