@@ -131,6 +131,7 @@ const CASES: [(&str, &[&str]); 7] = [
             "printf 'Tag=service,1.0,9e9,1.0,x\\n' | frameloop report --unit us -",
             "printf '\\037\\213' | frameloop report -",
             "frameloop report --follow absent",
+            "gzip -kf text && frameloop report --follow text.gz",
             "frameloop report --follow - <text",
             "frameloop report --follow - </dev/null",
             "printf '#[frameloop@1/2 instance: {\"name\":\"1/2\"}]\\n' | frameloop report --follow -",

@@ -26,8 +26,9 @@ pub(super) struct Slots {
 struct Slot {
     length: Duration,
     frames: u64,
-    service: Recorded,
-    response: Recorded,
+    /// Latencies with their counts, sorted when the second is shown.
+    service: Vec<(u64, u64)>,
+    response: Vec<(u64, u64)>,
     instances: BTreeSet<usize>,
 }
 
@@ -62,9 +63,9 @@ impl Slots {
                 let frames = entry.counts.map_or_else(|| entry.latencies.count(), |counts| counts.frames);
                 slot.frames = slot.frames.saturating_add(frames);
                 slot.length = slot.length.max(entry.length);
-                slot.service.merge(&entry.latencies);
+                slot.service.extend(entry.latencies.iter());
             }
-            Series::Response => slot.response.merge(&entry.latencies),
+            Series::Response => slot.response.extend(entry.latencies.iter()),
             Series::Connect => {}
         }
         Ok(second)
@@ -81,13 +82,13 @@ impl Slots {
         let (second, slot) = self.open.pop_first()?;
         self.shown = Some(second);
         let begin = Duration::from_secs(second.try_into().unwrap_or(0));
-        let has_response = slot.response.count() > 0;
+        let latencies = if slot.response.is_empty() { slot.service } else { slot.response };
         Some(Row {
             at: begin + slot.length,
             reported: slot.instances.len(),
             expected: expected.max(slot.instances.len()),
             frames_per_s: slot.frames as f64 / slot.length.as_secs_f64().max(1e-9),
-            latencies: if has_response { slot.response } else { slot.service },
+            latencies: latencies.into_iter().collect(),
             errors: self.errors,
         })
     }

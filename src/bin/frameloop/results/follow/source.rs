@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::results::hlog::input::GZIP;
 
 /// The streams under way.
 pub(super) struct Sources {
@@ -70,7 +71,14 @@ fn check(path: &Path) -> Result<bool, Failure> {
     }
     if metadata.is_file() {
         // A pipe would have to be opened twice, which its writer would notice.
-        File::open(path).map_err(refusal)?;
+        let mut magic = Vec::new();
+        File::open(path).and_then(|file| file.take(2).read_to_end(&mut magic)).map_err(refusal)?;
+        if magic.starts_with(GZIP) {
+            let name = path.display();
+            return Err(Failure::run(format_args!(
+                "cannot follow {name}: it is compressed with gzip, so its run has ended; decompress it first (gunzip)"
+            )));
+        }
     }
     Ok(metadata.is_file())
 }

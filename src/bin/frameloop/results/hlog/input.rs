@@ -143,7 +143,7 @@ const TOO_MUCH: &str = "decompressed it is far longer than a log of latencies of
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
 const HEAD_BYTES: u64 = 8;
-const GZIP: &[u8] = b"\x1f\x8b";
+pub(crate) const GZIP: &[u8] = b"\x1f\x8b";
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// The first bytes of other formats, their names, and the remedy.
 const OTHERS: [(&[u8], &str, &str); 8] = [
