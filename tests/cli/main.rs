@@ -19,6 +19,7 @@ mod prompt;
 mod report;
 mod results;
 mod serve;
+mod steps;
 mod streams;
 mod usage;
 

@@ -155,13 +155,13 @@ fn report_equals_a_run_whose_server_stalls() {
     });
     at_once([&["--depth", "2"][..], &["-r", "2k"]], |rate| {
         let log = scratch.path(rate[0]);
-        let args = ["load", &addr, "-c", "4", "-d", "1s", "--warmup", "0", "--json", "--hlog", &log];
+        let args = ["load", &addr, "-c", "4", "-d", "1s", "--warmup", "0", "--grace", "4s", "--json", "--hlog", &log];
         let done = run(&[&args, rate, &["--expect", "max<3s", "--expect", "unanswered==0"]].concat());
         assert_eq!(done.code, Some(99), "a stall holds no expectation: {}", done.stderr);
         assert_same(&done.stdout, &log, rate[0]);
         let value = json(&done.stdout);
         let wait = value["errors"]["unanswered_wait_max_ns"].as_u64().unwrap();
-        assert!(wait >= 5_000_000_000, "the whole time that answers are awaited, {wait}");
+        assert!(wait >= 4_000_000_000, "the whole time that answers are awaited, {wait}");
         let max = ["response", "service"].iter().find_map(|name| value["latency"][name]["max_ns"].as_u64()).unwrap();
         assert!(max >= wait, "{value}");
         assert!(value["expectations"].as_array().unwrap().iter().all(|verdict| verdict["holds"] == false), "{value}");

@@ -4,6 +4,7 @@ use std::io;
 
 use clap::error::ErrorKind;
 use frameloop::client::ClientError;
+use frameloop::load::LoadError;
 
 /// Why the program ends early.
 #[derive(Debug)]
@@ -47,6 +48,16 @@ impl From<clap::Error> for Failure {
 impl From<frameloop::Error> for Failure {
     fn from(error: frameloop::Error) -> Self {
         Self::run(error)
+    }
+}
+
+/// A plan that cannot work is a usage error.
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Plan(message) => Self::usage(message),
+            error => Self::run(error),
+        }
     }
 }
 

@@ -1,24 +1,17 @@
 //! `frameloop load`: its arguments, the display of a run's progress, and where the results go.
 
-use std::io::BufRead;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-use std::{io, thread};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 use frameloop::Address;
-use frameloop::load::{
-    Hold, Interval, LoadError, Outcome, Plan, Progress, Segment, Sources, Start, Stop, Target, Watch,
-};
+use frameloop::load::{Hold, Outcome, Plan, Segment, Sources, Stop, Target};
 
 use crate::address::{self, Endpoint};
 use crate::exit::conclude;
 use crate::failure::Failure;
-use crate::live::Live;
 use crate::requests::RequestArgs;
 use crate::results::expect::Expected;
 use crate::results::figures::Figures;
@@ -29,6 +22,8 @@ use crate::results::model::Results;
 use crate::results::sequence::sequence;
 use crate::results::{self, Format, figures, html};
 use crate::signals::{self, Action};
+use crate::steps::StepArgs;
+use crate::watcher::Watcher;
 use crate::weighted::WeightedEndpoint;
 use crate::{logging, machine, values};
 
@@ -106,6 +101,9 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_GRACE", value_name = "DURATION", default_value = "1s")]
     #[arg(value_parser = values::duration, help_heading = "Load")]
     grace: Duration,
+
+    #[command(flatten)]
+    steps: StepArgs,
 
     #[command(flatten)]
     requests: RequestArgs,
@@ -214,7 +212,8 @@ Examples:
 Exit codes: 0 done, 1 the run failed or saw errors, 2 usage, 99 an expectation did not hold.";
 
 pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
-    let plan = args.plan()?;
+    let whole = args.plan()?;
+    let (plan, steps) = args.steps.complete(whole, args.segment)?;
     let Outputs { log, page, stdout_is_free } = Outputs::of(args)?;
     enough_descriptors(&plan, machine::raise_descriptor_limit())?;
     signals::set(Action::CountOne(EXIT_AT_ONCE));
@@ -224,22 +223,28 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     });
     let log = log.transpose();
     let log = log.map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))?;
-    let may_begin = Arc::new(AtomicBool::new(!args.paused));
-    if args.paused {
-        wait_for_line(Arc::clone(&may_begin))?;
-    }
-    let mut watcher = Watcher { live: Live::start()?, log, may_begin };
-    let results = repeated(plan, args.repeat, &mut watcher);
-    watcher.live.end();
+    let mut watcher = Watcher::start(log, args.paused)?;
+    let results = match &steps {
+        Some(steps) => steps.run(&plan, &args.expected, &mut watcher),
+        None => repeated(plan, args.repeat, &mut watcher),
+    };
+    let log = watcher.end();
     // From here on a signal ends the program: writing results may have to wait for their reader.
     signals::set(Action::Default);
     let mut results = results?;
-    let holds = args.expected.judge(&mut results);
+    let verdict = match &steps {
+        Some(steps) if steps.is_search() => found(&results),
+        Some(_) => verdict(&results, args, results.verdicts.iter().all(|verdict| verdict.holds)),
+        None => {
+            let holds = args.expected.judge(&mut results);
+            verdict(&results, args, holds)
+        }
+    };
     // The output that needs no file comes first, so that results are not lost if a file cannot be written.
     let printed = results::show(&results, if args.json { Format::Json } else { Format::Summary }, stdout_is_free);
-    let logged = watcher.log.map_or(Ok(()), |log| log.finish(&results));
+    let logged = log.map_or(Ok(()), |log| log.finish(&results));
     let paged = page.map_or(Ok(()), |page| html::write(page, &results));
-    conclude(printed, conclude(logged, conclude(paged, verdict(&results, args, holds))))
+    conclude(printed, conclude(logged, conclude(paged, verdict)))
 }
 
 /// Executes the plan so many times, one run after another. A signal ends the run under way, and no other begins.
@@ -247,10 +252,10 @@ fn repeated(mut plan: Plan, repeat: u32, watcher: &mut Watcher) -> Result<Result
     let mut runs = Vec::new();
     for number in 1..=repeat {
         if number > 1 {
-            watcher.live = Live::start()?;
+            watcher.next_run()?;
         }
-        let outcome = frameloop::load::run(&plan, watcher).map_err(|error| failed(&error))?;
-        watcher.live.end();
+        let outcome = frameloop::load::run(&plan, watcher)?;
+        watcher.end_of_run();
         if repeat > 1 {
             logging::say(&line_of(&outcome, number, repeat));
         }
@@ -262,7 +267,7 @@ fn repeated(mut plan: Plan, repeat: u32, watcher: &mut Watcher) -> Result<Result
         plan.start_at = None;
     }
     let made = runs.len();
-    let results = sequence(runs).ok_or_else(|| Failure::run("no run was made"))?;
+    let results = sequence(runs, "run").ok_or_else(|| Failure::run("no run was made"))?;
     Ok(if repeat > 1 { results.with_runs(made, repeat) } else { results })
 }
 
@@ -292,6 +297,11 @@ impl Outputs {
                 "--repeat {repeat} and --hlog exclude each other, as a log holds one run; give --repeat 1, or leave out --hlog"
             )));
         }
+        if let (Some(flag), true) = (args.steps.flag(), args.hlog.is_some()) {
+            return Err(Failure::usage(format_args!(
+                "{flag} and --hlog exclude each other, as a log holds one step; leave out one of them"
+            )));
+        }
         let log = args.hlog.as_deref().map(Destination::of).transpose()?;
         let page = args.report.as_deref().map(Destination::of).transpose()?;
         if let (Some(log), Some(page)) = (&log, &page)
@@ -306,6 +316,17 @@ impl Outputs {
             return Err(Failure::usage(format!("--json and {flag} are both written to stdout; give {flag} a file")));
         }
         Ok(Self { log, page, stdout_is_free: on_stdout.is_none() })
+    }
+}
+
+/// The exit of a search.
+fn found(results: &Results) -> Result<(), Failure> {
+    match &results.highest {
+        Some(highest) if highest.load.is_some() => Ok(()),
+        Some(highest) if highest.was_interrupted => {
+            Err(Failure::run("the search was interrupted before a load was confirmed"))
+        }
+        _ => Err(Failure::Expectation),
     }
 }
 
@@ -349,12 +370,7 @@ impl LoadArgs {
             reconnect: self.reconnect,
             ..Plan::default()
         };
-        let plan = self.requests.complete(plan)?;
-        let plan = match self.segment {
-            Some(segment) => plan.share(segment),
-            None => plan.check().map(|()| plan),
-        };
-        plan.map_err(|error| failed(&error))
+        self.requests.complete(plan)
     }
 }
 
@@ -386,68 +402,6 @@ fn enough_descriptors(plan: &Plan, limit: u64) -> Result<(), Failure> {
         "{connections} connections need {needed} open files, and the limit is {limit}: raise it (LimitNOFILE={needed} in a unit, \
          --ulimit nofile={needed} of a container, or ulimit -Hn {needed} with CAP_SYS_RESOURCE){hint}"
     )))
-}
-
-/// A plan that cannot work is a usage error.
-fn failed(error: &LoadError) -> Failure {
-    match error {
-        LoadError::Plan(message) => Failure::usage(message),
-        _ => Failure::run(error),
-    }
-}
-
-/// Shows the progress, writes the log, and ends the run on a signal; a second signal ends the program.
-struct Watcher {
-    live: Live,
-    log: Option<Background>,
-    may_begin: Arc<AtomicBool>,
-}
-
-/// From one look at a nonblocking stdin to the next.
-const STDIN_PAUSE: Duration = Duration::from_millis(10);
-
-/// Notes when a line, or the end, has come on stdin. Nothing of the line is kept.
-fn wait_for_line(may_begin: Arc<AtomicBool>) -> Result<(), Failure> {
-    let wait = move || {
-        while let Err(error) = io::stdin().lock().skip_until(b'\n')
-            && error.kind() == io::ErrorKind::WouldBlock
-        {
-            // Who made stdin nonblocking reads it in another way.
-            thread::sleep(STDIN_PAUSE);
-        }
-        may_begin.store(true, Ordering::Release);
-    };
-    let started = thread::Builder::new().name("stdin".into()).spawn(wait);
-    started.map(drop).map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))
-}
-
-impl Watch for Watcher {
-    fn on_progress(&mut self, progress: &Progress) {
-        self.live.show(progress);
-        if let Some(log) = &mut self.log {
-            log.progress(progress.stage);
-        }
-    }
-
-    fn on_start(&mut self, start: &Start) {
-        if let Some(log) = &mut self.log {
-            log.begin(start);
-        }
-    }
-
-    fn on_interval(&mut self, interval: &Interval) {
-        if let Some(log) = &mut self.log {
-            log.interval(interval);
-        }
-    }
-
-    fn may_begin(&mut self) -> bool {
-        self.may_begin.load(Ordering::Acquire)
-    }
-
-    fn wants_end(&mut self) -> bool {
-        signals::ends() > 0
-    }
 }
 
 /// The exit code of a run that a second signal ended.

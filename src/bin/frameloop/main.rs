@@ -25,12 +25,16 @@ mod reference;
 mod report;
 mod requests;
 mod results;
+mod search;
 mod serve;
 mod signals;
+mod stages;
 mod startup;
+mod steps;
 mod streams;
 mod text;
 mod values;
+mod watcher;
 mod weighted;
 
 use std::env;

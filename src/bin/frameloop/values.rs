@@ -10,6 +10,7 @@ use frameloop::load::Segment;
 use frameloop::wire::Framing;
 
 use crate::results::figures;
+use crate::stages::Stages;
 
 /// A SIZE in bytes: `64`, `64KiB`, `1MiB` (powers of 1024), `16mb` (powers of 1000).
 pub(crate) fn size<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
@@ -46,6 +47,26 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
         None => Err("expected a rate such as 100, 10k, 0.5 or 10k/s".into()),
     }
 }
+
+/// A LIST of steps: `10k:5s,20k:5s`, each a load and its duration.
+pub(crate) fn stages(text: &str) -> Result<Stages, String> {
+    let stage = |text: &str| {
+        let (load, time) = text.split_once(':').ok_or_else(|| format!("{text:?} has no duration: {STAGES}"))?;
+        let of = |error: String| format!("in {text:?}: {error}");
+        let (load, time) = (rate(load).map_err(of)?, duration(time).map_err(of)?);
+        if time.is_zero() { Err(format!("in {text:?}: a step takes more than 0 s")) } else { Ok((load, time)) }
+    };
+    let stages = text.split(',').map(stage).collect::<Result<Vec<_>, _>>()?;
+    let count = stages.len();
+    if count > STAGES_MAX {
+        Err(format!("there are {count} steps, and at most {STAGES_MAX}"))
+    } else {
+        Ok(Stages(stages))
+    }
+}
+
+const STAGES: &str = "expected steps such as 10k:5s,20k:5s";
+const STAGES_MAX: usize = 1_000;
 
 /// A COUNT: `10000`, `10k`, `1m`.
 pub(crate) fn count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {

@@ -66,6 +66,12 @@ impl Configuration {
         self.rows.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Replaces the value of a name, or adds it.
+    pub(crate) fn set(&mut self, name: &str, value: String) {
+        self.rows.retain(|(own, _)| own != name);
+        self.rows.push((name.to_owned(), value));
+    }
+
     /// Adds another configuration: where two values differ, both are shown.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (name, value) in &other.rows {

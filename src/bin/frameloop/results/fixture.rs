@@ -142,6 +142,8 @@ pub(crate) fn seconds(seconds: u64) -> Results {
         slices,
         facts: facts(),
         verdicts: Vec::new(),
+        steps: Vec::new(),
+        highest: None,
         baseline: None,
     };
     (100..200).for_each(|micros| results.connect.record(micros * 1_000).unwrap());

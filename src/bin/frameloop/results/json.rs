@@ -8,6 +8,7 @@ use crate::results::compare::ratio;
 use crate::results::facts::Facts;
 use crate::results::figures::Figures;
 use crate::results::model::{Results, Series};
+use crate::results::steps::{Highest, StepFigures};
 use crate::results::verdict::Verdict;
 
 /// The object, on one line.
@@ -26,6 +27,9 @@ struct Document<'a> {
     #[serde(flatten)]
     facts: &'a Facts,
     expectations: &'a [Verdict],
+    /// The steps of the load.
+    steps: &'a [StepFigures],
+    search: Option<&'a Highest>,
     baseline: Option<Baseline<'a>>,
 }
 
@@ -98,6 +102,8 @@ impl<'a> Document<'a> {
             intervals: intervals.collect(),
             facts: &results.facts,
             expectations: &results.verdicts,
+            steps: &results.steps,
+            search: results.highest.as_ref(),
             baseline: results.baseline.as_deref().map(|baseline| Baseline::of(results, baseline)),
         }
     }

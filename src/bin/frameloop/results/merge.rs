@@ -32,6 +32,8 @@ pub(crate) fn merged(logs: &[Log]) -> Results {
         slices: slices(logs, begun),
         facts: facts(logs, &spans),
         verdicts: Vec::new(),
+        steps: Vec::new(),
+        highest: None,
         baseline: None,
     }
 }

@@ -18,10 +18,12 @@ pub(crate) mod hlog;
 pub(crate) mod html;
 mod instances;
 mod json;
+mod judged;
 pub(crate) mod merge;
 pub(crate) mod model;
 mod prometheus;
 pub(crate) mod sequence;
+pub(crate) mod steps;
 mod table;
 mod verdict;
 

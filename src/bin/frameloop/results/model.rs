@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use crate::results::configuration::targets;
 use crate::results::facts::Facts;
 use crate::results::figures;
+use crate::results::steps::{Highest, StepFigures};
 use crate::results::verdict::Verdict;
 
 /// The results of a run, or of several at once.
@@ -30,6 +31,10 @@ pub(crate) struct Results {
     pub(crate) slices: Vec<Slice>,
     pub(crate) facts: Facts,
     pub(crate) verdicts: Vec<Verdict>,
+    /// The steps of the load, if it has some.
+    pub(crate) steps: Vec<StepFigures>,
+    /// What a search among them has found.
+    pub(crate) highest: Option<Highest>,
     /// Earlier results to compare with.
     pub(crate) baseline: Option<Box<Self>>,
 }
@@ -72,6 +77,8 @@ impl Results {
             slices: slices.collect(),
             facts: Facts::of(outcome),
             verdicts: Vec::new(),
+            steps: Vec::new(),
+            highest: None,
             baseline: None,
         }
     }

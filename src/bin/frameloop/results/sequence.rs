@@ -12,13 +12,13 @@ use crate::results::model::{Results, Slice};
 /// Makes one result of runs that followed each other, in their order; `None` without a run.
 ///
 /// The measured time is the sum of the runs' measured times, so the rate is that of the time in which load was measured. A text
-/// about one of several runs names it. Expectations and baselines of the runs are dropped.
-pub(crate) fn sequence(runs: Vec<Results>) -> Option<Results> {
+/// about one of several runs names it, as `run 2` for the `name` "run". Expectations and baselines of the runs are dropped.
+pub(crate) fn sequence(runs: Vec<Results>, name: &str) -> Option<Results> {
     let is_one = runs.len() == 1;
     let mut all: Option<Results> = None;
     for (run, number) in runs.into_iter().zip(1..) {
         let run = Results { verdicts: Vec::new(), baseline: None, ..run };
-        let run = if is_one { run } else { Results { facts: named(run.facts, number), ..run } };
+        let run = if is_one { run } else { Results { facts: named(run.facts, name, number), ..run } };
         match &mut all {
             Some(all) => append(all, run),
             None => all = Some(run),
@@ -63,9 +63,9 @@ fn of_each_thread(mut ours: Vec<ThreadUse>, theirs: &[ThreadUse]) -> Vec<ThreadU
 }
 
 /// The facts of a run whose texts name it.
-fn named(mut facts: Facts, number: u32) -> Facts {
+fn named(mut facts: Facts, name: &str, number: u32) -> Facts {
     let texts = facts.taints.iter_mut().chain(&mut facts.faults).chain(&mut facts.ended_early);
-    texts.for_each(|text| *text = format!("run {number}: {text}"));
+    texts.for_each(|text| *text = format!("{name} {number}: {text}"));
     facts
 }
 
@@ -80,7 +80,7 @@ mod tests {
     fn runs_in_sequence_sum_frames_latencies_errors_and_time() {
         let runs = vec![fixture::made(), fixture::made(), fixture::made()];
         let one = fixture::made();
-        let all = sequence(runs).unwrap();
+        let all = sequence(runs, "run").unwrap();
         assert_eq!((all.begun, all.measured, all.frames), (one.begun, 3 * one.measured, 3 * one.frames));
         assert_eq!((all.connect.len(), all.service.len()), (3 * one.connect.len(), 3 * one.service.len()));
         assert_eq!(all.response.map(|response| response.len()), one.response.map(|response| 3 * response.len()));
@@ -96,23 +96,23 @@ mod tests {
     fn intervals_follow_each_other_without_a_gap() {
         let mut late = fixture::made();
         late.begun += Duration::from_secs(60);
-        let all = sequence(vec![fixture::made(), late]).unwrap();
+        let all = sequence(vec![fixture::made(), late], "run").unwrap();
         let begins: Vec<u64> = all.slices.iter().map(|slice| slice.begin.as_secs()).collect();
         assert_eq!(begins, (0..20).collect::<Vec<_>>());
     }
 
     #[test]
     fn many_intervals_are_joined_as_in_a_long_run() {
-        let all = sequence(vec![fixture::seconds(400), fixture::seconds(400)]).unwrap();
+        let all = sequence(vec![fixture::seconds(400), fixture::seconds(400)], "run").unwrap();
         assert_eq!(all.slices.len(), 400);
         assert!(all.slices.iter().all(|slice| slice.length == Duration::from_secs(2) && slice.frames == 100));
     }
 
     #[test]
     fn one_run_keeps_its_texts_and_its_server() {
-        let all = sequence(vec![fixture::made()]).unwrap();
+        let all = sequence(vec![fixture::made()], "run").unwrap();
         assert_eq!(all.facts, fixture::made().facts);
-        assert!(sequence(Vec::new()).is_none());
+        assert!(sequence(Vec::new(), "run").is_none());
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
         slow.facts.generator.as_mut().unwrap().threads[0].cpu = Some(0.99);
         let second = slow.facts.generator.as_ref().unwrap().threads[0];
         slow.facts.generator.as_mut().unwrap().threads.push(second);
-        let all = sequence(vec![fixture::made(), slow]).unwrap();
+        let all = sequence(vec![fixture::made(), slow], "run").unwrap();
         let threads = all.facts.generator.unwrap().threads;
         assert_eq!(threads.iter().map(|thread| thread.cpu).collect::<Vec<_>>(), [Some(0.99), Some(0.99)]);
     }

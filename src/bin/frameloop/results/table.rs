@@ -10,6 +10,7 @@ use crate::results::connections::{self, STAGE_HEADS, TARGET_HEADS};
 use crate::results::facts::Facts;
 use crate::results::figures::{self, COLUMNS, Figures, counted};
 use crate::results::model::{Results, Series};
+use crate::results::steps;
 
 /// The summary with its styles, and a newline at the end of each line.
 pub(crate) fn text(results: &Results) -> String {
@@ -17,6 +18,7 @@ pub(crate) fn text(results: &Results) -> String {
     table.head(results);
     table.what_came(results);
     table.connections(&results.facts);
+    table.steps(results);
     table.latencies(results);
     table.server(results);
     table.generator(&results.facts);
@@ -146,6 +148,22 @@ impl Table {
         }
         for fault in &facts.faults {
             self.page.wrapped(LABEL, &printable(fault));
+        }
+    }
+
+    fn steps(&mut self, results: &Results) {
+        if results.steps.is_empty() {
+            return;
+        }
+        self.line("");
+        let mut rows = vec![cells("step", steps::HEADS.map(str::to_owned))];
+        rows.extend(results.steps.iter().zip(1..).map(|(step, number)| {
+            let name = format!("  {number}{}", if step.failed.is_some() { " failed" } else { "" });
+            std::iter::once(name).chain(step.cells()).collect()
+        }));
+        self.aligned(&rows, &[10, 9, 9, 9, 9, 9, 7]);
+        if let Some(highest) = &results.highest {
+            self.page.wrapped("  ", &styled(BOLD, &highest.to_string()));
         }
     }
 

@@ -37,6 +37,11 @@ pub(crate) enum Relation {
 }
 
 impl Verdict {
+    /// Whether it is about the generator itself.
+    pub(crate) fn is_about_generator(&self) -> bool {
+        self.expression.starts_with("late")
+    }
+
     /// The observed value, for a reader.
     pub(crate) fn observed(&self) -> String {
         self.observed.map_or_else(|| "nothing to judge by".into(), |observed| self.unit.show(observed))

@@ -208,7 +208,25 @@
         }, [middles(data.time), data.time.p50, data.time.max]);
     }
 
-    const makers = { curves, latency: percentiles, rate: throughput, heat };
+    function steps(id) {
+        const { is_rate, load, p50, p99, p99_9 } = data.steps;
+        const name = (number) => rate(number) + (number != null && is_rate ? "/s" : "");
+        const [low, high] = [load[0] * 0.9, load[load.length - 1] * 1.1];
+        const names = marks(low, high).map(name);
+        return new uPlot(options(id, {
+            padding: paddingFor(names),
+            scales: { x: { time: false, distr: 3, log: 10, range: () => [low, high] }, y: latencyScale },
+            axes: [axis(name, { size: X_AXIS, ...logarithmic }), latencyAxis()],
+            series: [
+                { label: is_rate ? "rate" : "connections", value: (_, at) => name(at) },
+                ...[["p50", "--p50"], ["p99", "--p99"], ["p99.9", "--p99-9"]].map(
+                    ([label, ink]) => line(label, ink, latency, { points: { show: true, size: 6, fill: colour("--paper") } }),
+                ),
+            ],
+        }), [load, p50, p99, p99_9], document.getElementById(id));
+    }
+
+    const makers = { ...(data.steps ? { steps } : {}), curves, latency: percentiles, rate: throughput, heat };
     let plots = [];
     function draw() {
         plots.forEach((plot) => plot.destroy());

@@ -12,7 +12,8 @@ use crate::results::figures::{self, COLUMNS, Figures};
 use crate::results::file::Destination;
 use crate::results::html::plots::{Plots, columns};
 use crate::results::model::Results;
-use crate::results::{compare, table};
+use crate::results::steps;
+use crate::results::{compare, judged, table};
 
 /// Writes the page to a file.
 pub(crate) fn write(destination: Destination, results: &Results) -> Result<(), Failure> {
@@ -48,6 +49,7 @@ fn page(results: &Results) -> Result<String, String> {
                     (banners(results))
                     (tiles(results))
                     (plots(results))
+                    (steps(results))
                     (expectations(results))
                     (percentiles(results))
                     (baseline(results))
@@ -125,8 +127,13 @@ fn plots(results: &Results) -> Markup {
         ("rate", "Throughput over time".to_owned(), &rate, ""),
         ("heat", format!("All {name} latencies over time"), &what, "The stronger the color, the more frames."),
     ];
+    let steps = judged::plot_title(results).map(|title| {
+        let highest = results.highest.as_ref().map_or_else(String::new, ToString::to_string);
+        ("steps", title, highest, "One mark per step.")
+    });
+    let steps = steps.as_ref().map(|(id, title, says, note)| (*id, title.clone(), says, *note));
     html! {
-        @for (id, title, says, note) in &plots {
+        @for (id, title, says, note) in steps.iter().chain(&plots) {
             figure {
                 figcaption { h2 { (title) } p { (note) } }
                 div.plot id=(id) role="img"
@@ -134,6 +141,20 @@ fn plots(results: &Results) -> Markup {
             }
         }
         noscript { p { "The plots need JavaScript; all figures are in the tables below." } }
+    }
+}
+
+/// The steps, and what a search has found.
+fn steps(results: &Results) -> Markup {
+    let heads: Vec<&str> = steps::HEADS.into_iter().chain(["failed"]).collect();
+    let rows = results.steps.iter().map(|step| {
+        let failed = step.failed.as_ref().map_or_else(String::new, ToString::to_string);
+        step.cells().into_iter().chain([failed]).collect()
+    });
+    let highest: Vec<String> = results.highest.iter().map(ToString::to_string).collect();
+    html! {
+        (table("Steps", &heads, rows.collect()))
+        (notes(&highest))
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::results::figures::Figures;
 use crate::results::model::{Results, Series, Slice};
+use crate::results::steps::{Dimension, StepFigures};
 
 /// The numbers of all plots.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,38 @@ pub(crate) struct Plots {
     baseline: Option<OverTime>,
     /// Begin and end of each outage, in seconds.
     outages: Vec<(f64, f64)>,
+    /// Latency by load; `None` without steps.
+    steps: Option<ByLoad>,
+}
+
+/// Figures of steps, in the order of their loads.
+#[derive(Debug, Serialize)]
+struct ByLoad {
+    /// Whether the loads are frames per second.
+    is_rate: bool,
+    load: Vec<f64>,
+    /// Nanoseconds.
+    p50: Vec<Option<u64>>,
+    p99: Vec<Option<u64>>,
+    p99_9: Vec<Option<u64>>,
+}
+
+impl ByLoad {
+    fn of(steps: &[StepFigures]) -> Option<Self> {
+        let is_rate = steps.first()?.of == Dimension::Rate;
+        let mut steps: Vec<&StepFigures> = steps.iter().collect();
+        steps.sort_by(|one, other| one.load.total_cmp(&other.load));
+        let each = |of: fn(&Figures) -> u64| {
+            steps.iter().map(|step| step.latency.as_ref().map(|figures| of(figures).max(1))).collect()
+        };
+        Some(Self {
+            is_rate,
+            load: steps.iter().map(|step| step.load).collect(),
+            p50: each(|figures| figures.p50),
+            p99: each(|figures| figures.p99),
+            p99_9: each(|figures| figures.p99_9),
+        })
+    }
 }
 
 /// Latency by percentile.
@@ -73,6 +106,7 @@ impl Plots {
                 .baseline
                 .as_ref()
                 .map(|earlier| OverTime::of(&self::columns(&earlier.slices), earlier.latency().0)),
+            steps: ByLoad::of(&results.steps),
             outages: results
                 .facts
                 .outages

@@ -1,0 +1,96 @@
+//! What a load run does while it goes on: its progress is shown, its log is written, and signals end it.
+
+use std::io::BufRead;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{io, thread};
+
+use frameloop::load::{Interval, Progress, Start, Watch};
+
+use crate::failure::Failure;
+use crate::live::Live;
+use crate::results::hlog::background::Background;
+use crate::signals;
+
+/// Shows the progress, writes the log, and ends the run on a signal; a second signal ends the program.
+pub(crate) struct Watcher {
+    live: Live,
+    log: Option<Background>,
+    may_begin: Arc<AtomicBool>,
+}
+
+impl Watcher {
+    /// With `is_paused`, the load may begin when a line comes on stdin.
+    pub(crate) fn start(log: Option<Background>, is_paused: bool) -> Result<Self, Failure> {
+        let may_begin = Arc::new(AtomicBool::new(!is_paused));
+        if is_paused {
+            wait_for_line(Arc::clone(&may_begin))?;
+        }
+        Ok(Self { live: Live::start()?, log, may_begin })
+    }
+
+    /// A run has ended: a line can be written.
+    pub(crate) fn end_of_run(&mut self) {
+        self.live.end();
+    }
+
+    /// Another run begins.
+    pub(crate) fn next_run(&mut self) -> Result<(), Failure> {
+        self.live = Live::start()?;
+        Ok(())
+    }
+
+    /// Restores the terminal. Returns the log, which is not complete.
+    pub(crate) fn end(mut self) -> Option<Background> {
+        self.live.end();
+        self.log
+    }
+}
+
+/// From one look at a nonblocking stdin to the next.
+const STDIN_PAUSE: Duration = Duration::from_millis(10);
+
+/// Notes when a line, or the end, has come on stdin. Nothing of the line is kept.
+fn wait_for_line(may_begin: Arc<AtomicBool>) -> Result<(), Failure> {
+    let wait = move || {
+        while let Err(error) = io::stdin().lock().skip_until(b'\n')
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            // Who made stdin nonblocking reads it in another way.
+            thread::sleep(STDIN_PAUSE);
+        }
+        may_begin.store(true, Ordering::Release);
+    };
+    let started = thread::Builder::new().name("stdin".into()).spawn(wait);
+    started.map(drop).map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))
+}
+
+impl Watch for Watcher {
+    fn on_progress(&mut self, progress: &Progress) {
+        self.live.show(progress);
+        if let Some(log) = &mut self.log {
+            log.progress(progress.stage);
+        }
+    }
+
+    fn on_start(&mut self, start: &Start) {
+        if let Some(log) = &mut self.log {
+            log.begin(start);
+        }
+    }
+
+    fn on_interval(&mut self, interval: &Interval) {
+        if let Some(log) = &mut self.log {
+            log.interval(interval);
+        }
+    }
+
+    fn may_begin(&mut self) -> bool {
+        self.may_begin.load(Ordering::Acquire)
+    }
+
+    fn wants_end(&mut self) -> bool {
+        signals::ends() > 0
+    }
+}
