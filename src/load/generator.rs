@@ -104,6 +104,7 @@ impl Generator {
             cx.close(id);
         }
         self.reconnects.clear();
+        self.report.outages.end(self.clock.now());
         self.dialer.begin(self.links.to_dial());
         self.continue_dialing(cx);
     }

@@ -44,9 +44,15 @@ impl Outages {
     /// A lost connection is open again.
     pub(crate) fn on_restored(&mut self, now: u64) {
         self.down = self.down.saturating_sub(1);
-        if self.down == 0
-            && let Some(last) = self.all.last_mut()
-        {
+        if self.down == 0 {
+            self.end(now);
+        }
+    }
+
+    /// The lost connections are dialed for another load, or are no part of it.
+    pub(crate) fn end(&mut self, now: u64) {
+        self.down = 0;
+        if let Some(last) = self.all.last_mut().filter(|last| last.end.is_none()) {
             last.end = Some(now);
         }
     }
@@ -140,6 +146,17 @@ mod tests {
         outages.on_restored(250);
         assert_eq!(shown(&outages.take(&(220..300))), [(0, 30, true, 0, 0, 0)]);
         assert_eq!(outages.take(&(220..300)), []);
+    }
+
+    #[test]
+    fn outage_ends_with_its_load() {
+        let mut outages = Outages::default();
+        (0..2).for_each(|_| outages.on_lost(1, 110));
+        assert_eq!(shown(&outages.take(&(100..200))), [(10, 90, false, 2, 2, 0)]);
+        outages.end(230);
+        outages.on_lost(0, 260);
+        outages.on_restored(270);
+        assert_eq!(shown(&outages.take(&(250..300))), [(10, 10, true, 1, 0, 0)]);
     }
 
     #[test]

@@ -35,9 +35,10 @@ impl Reconnects {
         *attempts += 1;
     }
 
-    /// Forgets which links wait: all are dialed now.
+    /// Forgets all links: those that are not open are dialed now.
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
+        self.attempts.clear();
     }
 
     /// Whether a link was ever lost, or could not be connected.

@@ -104,6 +104,20 @@ fn lost_connections_are_dialed_again_for_the_next_step() {
 }
 
 #[test]
+fn connection_lost_in_one_step_is_no_outage_of_the_next() {
+    // The first two clients are closed after their first frames, and so are those that replace them.
+    let server = Double::start(|number, client| echo(client, if number < 4 { 5 } else { usize::MAX }));
+    let plan = Plan { connections: 2, reconnect: true, ..plan(server.addr) };
+    let mut load = Load::start(&plan).unwrap();
+    let stop = Stop::After(Duration::from_millis(30));
+    let first = step(&mut load, Step { stop, ..Step::from(&plan) });
+    assert_eq!((first.outages.len(), first.outages[0].is_over), (1, false), "{:?}", first.outages);
+    let second = step(&mut load, Step { connections: 1, stop: Stop::Frames(50), ..Step::from(&plan) });
+    assert_eq!(second.frames, 50);
+    assert!(second.outages.iter().all(|outage| outage.is_over && outage.connections == 1), "{:?}", second.outages);
+}
+
+#[test]
 fn churn_goes_on_in_the_next_step() {
     let (server, clients) = counting();
     let plan = Plan { churn: true, connections: 3, stop: Stop::Frames(20), ..plan(server.addr) };
