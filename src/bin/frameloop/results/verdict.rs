@@ -60,7 +60,7 @@ impl Unit {
         match self {
             Self::Ns => figures::latency(number),
             Self::FramesPerS => format!("{}/s", figures::number(number)),
-            Self::Count => figures::number(number),
+            Self::Count => figures::count(number.round() as u64),
         }
     }
 }
