@@ -19,8 +19,8 @@ pub(crate) struct Dialer {
     numbers: Numbers,
     /// How many links there are.
     links: usize,
-    /// Nanoseconds between two dials of this thread, where there is a rate.
-    interval: Option<f64>,
+    /// Nanoseconds between two dials of this thread, and when the next one is due, where there is a rate.
+    pace: Option<(f64, f64)>,
     /// Links to dial.
     queue: VecDeque<u32>,
     queue_timer: Option<TimerId>,
@@ -75,6 +75,8 @@ const SLOWER: f64 = 4.0;
 const BATCH: usize = 16;
 /// The most that are in progress at a time: far fewer than a listen queue holds (`net.core.somaxconn` is 4,096).
 const DIALING_MAX: usize = 512;
+/// A dial that was due so long ago is made up for, in nanoseconds: timers are not exact.
+const CATCH_UP: u64 = 50_000_000;
 /// From a failed dial to the next attempt, in nanoseconds.
 const RETRY: u64 = 20_000_000;
 
@@ -86,7 +88,7 @@ impl Dialer {
             destination: destination.of_thread(thread, threads),
             links,
             numbers: Numbers { segment: plan.segment, thread, threads },
-            interval: plan.connect_rate.map(|rate| 1e9 * threads as f64 / rate),
+            pace: plan.connect_rate.map(|rate| (1e9 * threads as f64 / rate, begun as f64)),
             queue: VecDeque::new(),
             queue_timer: None,
             retries: Vec::new(),
@@ -110,7 +112,7 @@ impl Dialer {
                 // The next one that opens or fails continues.
                 return;
             }
-            if let Some(due) = self.next_due().filter(|due| *due > now) {
+            if let Some(due) = self.next_due(now).filter(|due| *due > now) {
                 self.queue_timer = cx.set_timer(clock.instant(due)).ok();
                 return;
             }
@@ -121,6 +123,9 @@ impl Dialer {
             };
             self.dialing.insert(id, Dialing { link, since: now });
             self.dialed += 1;
+            if let Some((interval, due)) = &mut self.pace {
+                *due += *interval;
+            }
             if self.fast_dials == Some(self.dialed) {
                 self.slow_since = Some(now);
             }
@@ -129,8 +134,12 @@ impl Dialer {
     }
 
     /// When the next link may be dialed, where there is a rate.
-    fn next_due(&self) -> Option<u64> {
-        Some(self.begun + (self.interval? * self.dialed as f64) as u64)
+    ///
+    /// Rule: time in which there was nothing to dial, or no room, earns no burst of dials later.
+    fn next_due(&mut self, now: u64) -> Option<u64> {
+        let (_, due) = self.pace.as_mut()?;
+        *due = due.max(now.saturating_sub(CATCH_UP) as f64);
+        Some(*due as u64)
     }
 
     /// Where a link belongs.
@@ -160,8 +169,11 @@ impl Dialer {
     }
 
     /// Lets these links be dialed, each once, apart from those that already are.
-    pub(crate) fn begin(&mut self, links: impl Iterator<Item = u32>) {
+    pub(crate) fn begin(&mut self, links: impl Iterator<Item = u32>, now: u64) {
         self.is_settled = false;
+        if let Some((_, due)) = &mut self.pace {
+            *due = due.max(now as f64);
+        }
         self.retries.clear();
         let dialing: HashSet<u32> = self.dialing().map(|dialing| dialing.link).collect();
         self.queue = links.filter(|link| !dialing.contains(link)).collect();

@@ -96,16 +96,20 @@ impl Generator {
         self.reconnect(cx);
     }
 
-    /// Lets so many connections carry the load: dials those that are not open, and closes those that are too many.
+    /// Lets so many connections carry the load: dials those that are not open, and aborts those that are too many, so that no response
+    /// of theirs comes later.
     fn connect(&mut self, cx: &mut Context<'_>, connections: usize) {
         self.phase.connect();
+        self.report.begin_dialing(self.clock.now());
         let active = share_of(connections as u64, self.plan.threads as u64, self.thread as u64) as usize;
         for id in self.links.set_active(active) {
-            cx.close(id);
+            cx.abort(id);
+        }
+        for index in self.links.all_open() {
+            self.report.on_still_open(self.dialer.place(index as u32));
         }
         self.reconnects.clear();
-        self.report.outages.end(self.clock.now());
-        self.dialer.begin(self.links.to_dial());
+        self.dialer.begin(self.links.to_dial(), self.clock.now());
         self.continue_dialing(cx);
     }
 
@@ -166,7 +170,7 @@ impl Generator {
     fn expire(&mut self, cx: &mut Context<'_>) {
         let now = self.clock.now();
         while let Some((index, expired)) = self.links.take_expired(now) {
-            self.report.on_timed_out(&expired, now, &self.phase);
+            self.report.on_timed_out(self.dialer.place(index as u32), &expired, now, &self.phase);
             if self.plan.churn {
                 // Its connection has no other frame.
                 self.links.connection(index).map(|id| cx.abort(id));
@@ -227,7 +231,7 @@ impl Generator {
             let waiting = [Stamp::waiting(due)];
             if self.plan.request_timeout.is_some_and(|timeout| self.pacer.was_held(due) && now - due >= nanos(timeout))
             {
-                self.report.on_timed_out(&waiting, now, &self.phase);
+                self.report.on_timed_out_unsent(&waiting, now, &self.phase);
                 continue;
             }
             match self.links.enqueue(due) {

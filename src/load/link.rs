@@ -104,6 +104,17 @@ impl Link {
         }
     }
 
+    /// A connection is open for the link. Nothing of the last one is left.
+    pub(crate) fn open(&mut self, id: ConnId) {
+        self.state = LinkState::Open(id);
+        (self.sent, self.answered) = (0, 0);
+        (self.replies, self.has_fault) = (0, false);
+        if let Some(queues) = &mut self.more {
+            queues.in_flight.clear();
+            queues.expired = 0;
+        }
+    }
+
     /// Frames whose responses have not come, expired ones included.
     pub(crate) fn in_flight(&self) -> u32 {
         self.sent - self.answered
@@ -275,5 +286,12 @@ mod tests {
         assert_eq!(link.take_unanswered(), [Stamp::sent_at(6)]);
         link.push(Stamp::sent_at(7));
         assert_eq!(link.pop(), Some(Answered::InTime(Stamp::sent_at(7))), "nothing of the last connection is left");
+        // Nor of one that was closed with responses to come.
+        (8..=9).for_each(|at| link.push(Stamp::sent_at(at)));
+        assert_eq!(link.take_overdue(8), [Stamp::sent_at(8)]);
+        link.open(ConnId { index: 0, generation: 0 });
+        assert_eq!((link.in_flight(), link.awaited(), link.pop()), (0, 0, None));
+        link.push(Stamp::sent_at(10));
+        assert_eq!(link.pop(), Some(Answered::InTime(Stamp::sent_at(10))));
     }
 }

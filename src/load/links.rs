@@ -111,12 +111,25 @@ impl Links {
         self.links.len()
     }
 
-    /// Lets so many links be active. Returns the connections of those that are open and no longer are.
+    /// Lets so many links be active. Returns the connections that are not needed; their links count as closed at once.
     pub(crate) fn set_active(&mut self, active: usize) -> Vec<ConnId> {
         self.active = active.min(self.active_max);
         self.next = 0;
         self.active_open = self.active().filter(|index| self.connection(*index).is_some()).count();
-        (self.active..self.active_max).filter_map(|index| self.connection(index)).collect()
+        let mut surplus = Vec::new();
+        for link in &mut self.links[self.active..self.active_max] {
+            if let LinkState::Open(id) = link.state {
+                link.state = LinkState::Closed;
+                surplus.push(id);
+            }
+        }
+        self.open -= surplus.len() as u64;
+        surplus
+    }
+
+    /// The indexes of the links that are open.
+    pub(crate) fn all_open(&self) -> impl Iterator<Item = usize> {
+        (0..self.links.len()).filter(|index| self.connection(*index).is_some())
     }
 
     /// Whether a link is active in other steps only.
@@ -177,17 +190,15 @@ impl Links {
     /// A link has connected. Returns its cohort.
     pub(crate) fn on_open(&mut self, index: usize, id: ConnId) -> Cohort {
         let link = &mut self.links[index];
-        (link.state, link.sent, link.answered) = (LinkState::Open(id), 0, 0);
-        (link.replies, link.has_fault) = (0, false);
+        link.open(id);
         self.open += 1;
         self.active_open += usize::from(index < self.active);
         link.cohort
     }
 
-    /// A link's connection has closed. Returns its cohort and whether it had a frame answered, or `None` if there is no
-    /// such link.
-    pub(crate) fn on_close(&mut self, index: usize) -> Option<(Cohort, bool)> {
-        let link = self.links.get_mut(index)?;
+    /// A connection has closed. Returns the cohort of its link and whether it had a frame answered, or `None` if it is that of no link.
+    pub(crate) fn on_close(&mut self, index: usize, id: ConnId) -> Option<(Cohort, bool)> {
+        let link = self.links.get_mut(index).filter(|link| link.state == LinkState::Open(id))?;
         link.state = LinkState::Closed;
         self.open -= 1;
         self.active_open -= usize::from(index < self.active);

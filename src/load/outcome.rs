@@ -327,6 +327,9 @@ pub struct Start {
     pub connect: Recorded,
 }
 
+/// Above this share of a processor a thread reads responses late.
+const CPU_FULL: f64 = 0.9;
+
 /// Holds the figures of the generator itself.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -364,6 +367,12 @@ impl GeneratorSide {
     #[must_use]
     pub fn cpu_max(&self) -> Option<f64> {
         self.threads.iter().filter_map(|thread| thread.cpu).reduce(f64::max)
+    }
+
+    /// Returns that share if it is so large, from 0.9 on, that a thread reads responses late.
+    #[must_use]
+    pub fn cpu_full(&self) -> Option<f64> {
+        self.cpu_max().filter(|share| *share >= CPU_FULL)
     }
 }
 

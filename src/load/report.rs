@@ -31,8 +31,8 @@ use crate::load::tally::{Place, TargetTally, of_target};
 pub(crate) enum Report {
     /// How many connections are open, and how many could not be opened so far.
     Open { open: u64, failed: u64 },
-    /// Each link of the load was dialed; the last connection opened at `last_opened`.
-    Settled { last_opened: u64 },
+    /// Each link of the load was dialed; the last connection opened after `took` nanoseconds.
+    Settled { took: u64 },
     /// The measuring begins: latencies of the connections that opened before. Each thread reports this once.
     Measuring { connect: Recorded },
     /// The next second of what is measured.
@@ -113,8 +113,10 @@ pub(crate) struct Reporter {
     ramp: Ramp,
     /// When `Report::Open` was last sent while connecting.
     open_reported: u64,
+    /// When dialing began for the load, and when its last connection opened.
+    dialing_begun: u64,
     last_opened: u64,
-    /// All links have been dialed.
+    /// All links of the load have been dialed.
     is_settled: bool,
 }
 
@@ -141,9 +143,27 @@ impl Reporter {
             outages: Outages::default(),
             ramp: Ramp::default(),
             open_reported: 0,
+            dialing_begun: 0,
             last_opened: 0,
             is_settled: false,
         }
+    }
+
+    /// Connections are dialed for a load.
+    pub(crate) fn begin_dialing(&mut self, now: u64) {
+        (self.dialing_begun, self.last_opened) = (now, now);
+        self.is_settled = false;
+        self.outages.end(now);
+    }
+
+    /// A connection of an earlier load is open.
+    pub(crate) fn on_still_open(&mut self, place: Place) {
+        of_target(&mut self.totals.targets, place).up += 1;
+    }
+
+    /// When something happened, from the beginning of dialing, in nanoseconds.
+    fn since_dialing(&self, at: u64) -> u64 {
+        at.saturating_sub(self.dialing_begun)
     }
 
     /// A connection has opened that was dialed at `since`.
@@ -151,7 +171,7 @@ impl Reporter {
         record(if has_measured { &mut self.counts.connect } else { &mut self.connect }, now - since);
         self.last_opened = now;
         if !self.is_settled {
-            self.ramp.on_open(place.stage, since, now);
+            self.ramp.on_open(place.stage, self.since_dialing(since), self.since_dialing(now));
             of_target(&mut self.totals.targets, place).up += 1;
         }
     }
@@ -180,7 +200,7 @@ impl Reporter {
         *self.totals.failed.entry(name).or_default() += 1;
         of_target(&mut self.totals.targets, place).errors.not_connected += 1;
         if !self.is_settled {
-            self.ramp.on_failed(place.stage, name, since, now);
+            self.ramp.on_failed(place.stage, name, self.since_dialing(since), self.since_dialing(now));
         }
     }
 
@@ -215,8 +235,7 @@ impl Reporter {
     pub(crate) fn charge_to(&mut self, place: Place, unanswered: &[Stamp], now: u64, phase: &Phase) {
         let errors = &mut of_target(&mut self.totals.targets, place).errors;
         errors.unanswered += unanswered.len() as u64;
-        let longest = unanswered.iter().map(|stamp| now - stamp.due).max().unwrap_or_default();
-        errors.unanswered_wait_max_ns = errors.unanswered_wait_max_ns.max(longest);
+        note_longest(errors, unanswered, now);
         self.charge(unanswered, now, phase);
     }
 
@@ -226,8 +245,16 @@ impl Reporter {
         self.charge_waits(unanswered, now, phase);
     }
 
-    /// These frames had no response within their timeout: they are charged with how long they have waited.
-    pub(crate) fn on_timed_out(&mut self, expired: &[Stamp], now: u64, phase: &Phase) {
+    /// These frames had no response on their connection within their timeout: they are charged with how long they have waited.
+    pub(crate) fn on_timed_out(&mut self, place: Place, expired: &[Stamp], now: u64, phase: &Phase) {
+        let errors = &mut of_target(&mut self.totals.targets, place).errors;
+        errors.timed_out += expired.len() as u64;
+        note_longest(errors, expired, now);
+        self.on_timed_out_unsent(expired, now, phase);
+    }
+
+    /// These frames were on no connection within their timeout.
+    pub(crate) fn on_timed_out_unsent(&mut self, expired: &[Stamp], now: u64, phase: &Phase) {
         self.counts.errors.timed_out += expired.len() as u64;
         self.charge_waits(expired, now, phase);
     }
@@ -304,7 +331,7 @@ impl Reporter {
         }
         if is_settled {
             self.is_settled = true;
-            self.send(Report::Settled { last_opened: self.last_opened });
+            self.send(Report::Settled { took: self.since_dialing(self.last_opened) });
         }
     }
 
@@ -356,6 +383,12 @@ impl Reporter {
         // It fails only if the run is over.
         let _ = self.sender.send((self.thread, report));
     }
+}
+
+/// Notes how long frames have waited that were not answered.
+fn note_longest(errors: &mut Errors, unanswered: &[Stamp], now: u64) {
+    let longest = unanswered.iter().map(|stamp| now - stamp.due).max().unwrap_or_default();
+    errors.unanswered_wait_max_ns = errors.unanswered_wait_max_ns.max(longest);
 }
 
 /// The name that an error is counted by: errors with different remedies have different names.

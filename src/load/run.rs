@@ -88,6 +88,8 @@ pub fn run(plan: &Plan, watch: &mut dyn Watch) -> Result<Outcome, LoadError> {
 /// load.finish()?;
 /// # Ok::<(), frameloop::load::LoadError>(())
 /// ```
+///
+/// When it is dropped before [`Load::finish`], its threads stop, without a wait for them.
 pub struct Load {
     /// The plan of the step under way.
     plan: Arc<Plan>,
@@ -258,7 +260,10 @@ impl Load {
             let now = self.clock.now();
             match (self.progress.stage, self.stage_ends) {
                 (Stage::WarmingUp, Some(measure)) if now >= measure && self.seen.ends.is_empty() => {
-                    self.snapshot_server(now);
+                    // Without a warm-up, what the server has done since the load began belongs to the result.
+                    if !self.plan.warmup.is_zero() {
+                        self.snapshot_server(now);
+                    }
                     let until = match self.plan.stop {
                         Stop::After(duration) => Some(measure + nanos(duration)),
                         Stop::Frames(_) => None,
@@ -313,6 +318,7 @@ impl Load {
 
     fn outcome(&mut self) -> Outcome {
         let mut seen = std::mem::take(&mut self.seen);
+        seen.connections_max = self.connections_max;
         seen.drips = self.drips.as_ref().map(Drips::counts);
         let overflows = machine::listen_overflows();
         seen.overflows = self.overflows.zip(overflows).map(|(before, after)| after.saturating_sub(before));
@@ -365,9 +371,9 @@ impl Load {
                 self.open[thread] = (open, failed);
                 (self.progress.up, self.progress.not_connected) = self.open_and_failed();
             }
-            Report::Settled { last_opened } => {
+            Report::Settled { took } => {
                 self.settled += 1;
-                self.seen.connected_at = self.seen.connected_at.max(last_opened);
+                self.seen.connecting_took = self.seen.connecting_took.max(took);
             }
             Report::Measuring { connect } => connect.add_to(&mut self.connect),
             Report::Interval(interval) => self.on_interval(thread, &interval),
@@ -412,7 +418,7 @@ impl Load {
     fn report_start(&mut self, watch: &mut dyn Watch) {
         self.is_started = true;
         let begun = *self.seen.begun.get_or_insert_with(time_of_day);
-        let took = Duration::from_nanos(self.seen.connected_at);
+        let took = Duration::from_nanos(self.seen.connecting_took);
         watch.on_start(&Start { plan: Plan::clone(&self.plan), begun, took, connect: Recorded::of(&self.connect) });
     }
 

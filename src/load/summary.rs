@@ -25,7 +25,10 @@ use crate::load::target::TargetOrder;
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) up: u64,
-    pub(crate) connected_at: u64,
+    /// From the first dial to the last connection, in nanoseconds.
+    pub(crate) connecting_took: u64,
+    /// The most connections that carry load in a step.
+    pub(crate) connections_max: usize,
     pub(crate) begun: Option<SystemTime>,
     pub(crate) was_interrupted: bool,
     /// How long after the time that was given the load has begun.
@@ -42,8 +45,6 @@ pub(crate) struct Seen {
     pub(crate) resident: (Option<u64>, Option<u64>),
 }
 
-/// Above this share of a processor a thread reads responses late.
-const CPU_FULL: f64 = 0.9;
 /// A turn of the generator at least this long, in nanoseconds, and at least half of the longest latency, may be the latency
 /// that was measured.
 const LAG: u64 = 10_000_000;
@@ -96,7 +97,7 @@ pub(crate) fn summary(plan: &Plan, seen: Seen) -> Outcome {
         cohorts: cohorts(plan, &seen.ends, seen.drips),
         late_replies,
         outages: Outage::joined(seen.ends.iter().flat_map(|end| &end.outages).copied().collect()),
-        targets: targets(plan, &seen.ends),
+        targets: targets(plan, seen.connections_max, &seen.ends),
         held: plan.hold.map(|hold| held(hold, &seen.ends)),
         connecting,
         generator,
@@ -169,7 +170,7 @@ fn connecting(plan: &Plan, seen: &Seen) -> Connecting {
         up: seen.up.saturating_sub(sum(seen, |end| end.ended_up)),
         turned_away: sum(seen, |end| end.turned_away + end.ended_unanswered),
         failed,
-        took_ns: seen.connected_at,
+        took_ns: seen.connecting_took,
         stages: seen.ends.iter().fold(Vec::new(), |mut stages, end| {
             RampStage::merge_all(&mut stages, &end.ramp);
             stages
@@ -183,10 +184,11 @@ fn held(hold: Hold, ends: &[ThreadTotals]) -> Held {
     held
 }
 
-fn targets(plan: &Plan, ends: &[ThreadTotals]) -> Vec<TargetCounts> {
+/// Connections that carry no load have the numbers that follow those of all that may carry some.
+fn targets(plan: &Plan, connections_max: usize, ends: &[ThreadTotals]) -> Vec<TargetCounts> {
     let order = TargetOrder::new(&plan.targets);
     let mut asked = vec![0; plan.targets.len()];
-    let numbers = 0..plan.connections_total() - plan.drip;
+    let numbers = (0..plan.connections).chain(connections_max..connections_max + plan.idle + plan.deaf);
     numbers.for_each(|number| asked[order.target_of(plan.segment.number(number))] += 1);
     let of_targets = plan.targets.iter().zip(asked).enumerate();
     let counts = of_targets.map(|(index, (target, asked))| {
@@ -237,8 +239,7 @@ fn generator(seen: &Seen, up: u64) -> GeneratorSide {
 /// Why the figures may be those of the generator.
 fn taints(plan: &Plan, generator: &GeneratorSide, frames: u64, longest: u64) -> Vec<String> {
     let mut taints = Vec::new();
-    let fullest = generator.cpu_max().unwrap_or_default();
-    if fullest >= CPU_FULL {
+    if let Some(fullest) = generator.cpu_full() {
         taints.push(format!(
             "a thread of the generator used {:.0} % of its processor: the server may be able to do more, and latencies \
              hold the generator's own delay (try --threads {}, or a lower --rate)",

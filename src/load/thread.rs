@@ -16,9 +16,17 @@ use crate::reactor::stats::Stats;
 use crate::reactor::{Reactor, Turn};
 use crate::wire::Enclosure;
 
+/// It stops when it is dropped.
 pub(crate) struct Thread {
     handle: Handle<Command>,
-    thread: JoinHandle<Result<(), Error>>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // It fails only if the thread has ended.
+        let _ = self.handle.stop();
+    }
 }
 
 impl Thread {
@@ -27,7 +35,7 @@ impl Thread {
         let name = format!("load-{}", seed.thread);
         let thread = Builder::new().name(name).spawn(move || drive(seed, &sender)).map_err(LoadError::Thread)?;
         match receiver.recv() {
-            Ok(handle) => Ok(Self { handle, thread }),
+            Ok(handle) => Ok(Self { handle, thread: Some(thread) }),
             // The thread has failed, and returns why.
             Err(_) => match thread.join() {
                 Ok(Err(error)) => Err(error.into()),
@@ -42,11 +50,12 @@ impl Thread {
     }
 
     /// Stops the thread and waits for its end. If it `drains`, it first sends what it has to send.
-    pub(crate) fn join(self, drains: bool) -> Result<(), LoadError> {
+    pub(crate) fn join(mut self, drains: bool) -> Result<(), LoadError> {
         let _ = if drains { self.handle.drain() } else { self.handle.stop() };
-        match self.thread.join() {
-            Ok(done) => Ok(done?),
-            Err(_) => Err(LoadError::Thread(std::io::Error::other("it panicked"))),
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(done)) => Ok(done?),
+            None => Ok(()),
+            Some(Err(_)) => Err(LoadError::Thread(std::io::Error::other("it panicked"))),
         }
     }
 }

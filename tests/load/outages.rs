@@ -62,6 +62,7 @@ fn late_reply_in_the_open_loop_is_counted() {
     };
     let outcome = outcome(&plan);
     let errors = &outcome.errors;
+    assert_eq!(outcome.targets[0].errors, *errors, "by target too");
     assert!(errors.timed_out >= 1 && errors.total() == errors.timed_out, "{errors:?}");
     // On a busy machine, a frame may time out at the end, and its response come after it.
     assert!((1..=errors.timed_out).contains(&outcome.late_replies), "{} of {errors:?}", outcome.late_replies);
@@ -143,6 +144,13 @@ fn server_that_closes_at_once_is_dialed_less_and_less_often() {
 /// How long a server is away.
 const AWAY: Duration = Duration::from_millis(400);
 
+/// An open loop of 1,500 frames on one connection, whose server is away after 100 of them.
+#[cfg(target_os = "linux")]
+fn through_an_outage(host: [u8; 4]) -> Plan {
+    let stop = Stop::After(Duration::from_millis(1_500));
+    Plan { connections: 1, rate: Some(1_000.0), stop, reconnect: true, ..plan(away_once(host, 100)) }
+}
+
 /// A server that echoes `frames` frames of its first client, is away, and returns.
 #[cfg(target_os = "linux")]
 fn away_once(host: [u8; 4], frames: usize) -> SocketAddr {
@@ -164,15 +172,7 @@ fn away_once(host: [u8; 4], frames: usize) -> SocketAddr {
 #[test]
 #[cfg(target_os = "linux")]
 fn frames_that_are_due_in_an_outage_wait_for_its_end() {
-    let addr = away_once([127, 91, 0, 1], 100);
-    let plan = Plan {
-        connections: 1,
-        rate: Some(1_000.0),
-        stop: Stop::After(Duration::from_millis(1_500)),
-        reconnect: true,
-        ..plan(addr)
-    };
-    let outcome = outcome(&plan);
+    let outcome = outcome(&through_an_outage([127, 91, 0, 1]));
     let (errors, outages) = (&outcome.errors, &outcome.outages);
     assert!(outages.len() == 1 && outages[0].is_over && outages[0].failed_dials > 0, "{outages:?}");
     assert!(outages[0].length >= AWAY * 9 / 10, "{outages:?}");
@@ -187,16 +187,8 @@ fn frames_that_are_due_in_an_outage_wait_for_its_end() {
 #[test]
 #[cfg(target_os = "linux")]
 fn frames_that_waited_too_long_in_an_outage_time_out() {
-    let addr = away_once([127, 91, 0, 2], 100);
-    let plan = Plan {
-        connections: 1,
-        rate: Some(1_000.0),
-        stop: Stop::After(Duration::from_millis(1_500)),
-        reconnect: true,
-        request_timeout: Some(Duration::from_millis(150)),
-        ..plan(addr)
-    };
-    let outcome = outcome(&plan);
+    let timeout = Some(Duration::from_millis(150));
+    let outcome = outcome(&Plan { request_timeout: timeout, ..through_an_outage([127, 91, 0, 2]) });
     let errors = &outcome.errors;
     assert!(errors.timed_out >= 100, "{errors:?}");
     assert_eq!(outcome.frames + outcome.frames_after_end + errors.unanswered + errors.timed_out, 1_500, "{errors:?}");

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use frameloop::load::{Load, LoadError, Outcome, Plan, Step, Stop, Unwatched};
 
-use crate::double::{Double, echo, frame};
+use crate::double::{Double, echo, frame, swallow};
 use crate::plan;
+use crate::support::PATIENCE;
 
 #[track_caller]
 fn step(load: &mut Load, step: Step) -> Outcome {
@@ -55,7 +56,9 @@ fn steps_of_connections_open_and_close_the_difference() {
         let outcome = step(&mut load, Step { connections, stop: Stop::Frames(300), ..Step::from(&plan) });
         assert_eq!((outcome.frames, outcome.errors.total()), (300, 0), "{connections}: {:?}", outcome.errors);
         let connecting = &outcome.connecting;
-        assert_eq!(connecting.asked, connections as u64);
+        assert_eq!((connecting.asked, connecting.up), (connections as u64, connections as u64));
+        let target = &outcome.targets[0];
+        assert_eq!((target.asked, target.up), (connections as u64, connections as u64));
         assert_eq!(clients.load(Ordering::Relaxed), in_all, "{connections}");
     }
     load.finish().unwrap();
@@ -89,6 +92,60 @@ fn response_to_an_earlier_step_is_late() {
     assert_eq!((first.frames, first.errors.unanswered, first.late_replies), (2, 1, 0));
     let second = step(&mut load, Step { stop: Stop::Frames(10), ..Step::from(&plan) });
     assert_eq!((second.frames, second.errors.total(), second.late_replies), (10, 0, 1), "{:?}", second.errors);
+}
+
+#[test]
+fn connection_that_owed_a_response_is_replaced_in_a_later_step() {
+    // One of the first two clients gets no response, and its connection is kept open although it was closed at the other end.
+    let server = Double::start(|number, client| {
+        if number != 1 {
+            return echo(client, usize::MAX);
+        }
+        swallow(client);
+        std::thread::park_timeout(Duration::from_secs(3));
+    });
+    let plan = Plan { connections: 2, grace: Duration::from_millis(10), ..plan(server.addr) };
+    let mut load = Load::start(&plan).unwrap();
+    let stop = Stop::After(Duration::from_millis(40));
+    let first = step(&mut load, Step { stop, ..Step::from(&plan) });
+    assert_eq!((first.errors.unanswered, first.errors.total()), (1, 1));
+    // Of the two, the second is closed, and dialed again for the last step.
+    for connections in [1, 2] {
+        let outcome = step(&mut load, Step { connections, stop: Stop::Frames(200), ..Step::from(&plan) });
+        let up = outcome.connecting.up;
+        assert_eq!((outcome.frames, outcome.late_replies, up), (200, 0, connections as u64), "{:?}", outcome.errors);
+        // If the first connection is the silent one, its response is still pending, and it sends no other.
+        assert_eq!(outcome.errors.total(), outcome.errors.unanswered, "{:?}", outcome.errors);
+    }
+}
+
+#[test]
+fn connect_rate_holds_in_each_step() {
+    let (server, _) = counting();
+    let plan = Plan { connections: 21, connect_rate: Some(100.0), ..plan(server.addr) };
+    let mut load = Load::start(&plan).unwrap();
+    let stop = Stop::After(Duration::from_millis(300));
+    step(&mut load, Step { connections: 1, stop, ..Step::from(&plan) });
+    // Nothing was dialed for 300 ms, in which 30 dials were due.
+    let outcome = step(&mut load, Step { stop: Stop::Frames(100), ..Step::from(&plan) });
+    let took = Duration::from_nanos(outcome.connecting.took_ns);
+    assert!(took >= Duration::from_millis(190), "20 connections at 100 per second: {took:?}");
+    assert_eq!(outcome.errors.total(), 0);
+}
+
+#[test]
+fn load_that_is_dropped_closes_its_connections() {
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    let closed = std::sync::Mutex::new(closed);
+    let server = Double::start(move |_, client| {
+        echo(client, usize::MAX);
+        closed.lock().unwrap().send(()).unwrap();
+    });
+    let plan = Plan { connections: 3, ..plan(server.addr) };
+    let mut load = Load::start(&plan).unwrap();
+    step(&mut load, Step::from(&plan));
+    drop(load);
+    (0..3).for_each(|_| is_closed.recv_timeout(PATIENCE).unwrap());
 }
 
 #[test]

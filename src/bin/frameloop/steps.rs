@@ -59,6 +59,9 @@ enum Kind {
 /// The most frames per second that a plan may have.
 const RATE_MAX: u64 = 1_000_000_000;
 
+/// The most connections that a search goes up to, where the descriptors allow more.
+const CONNECTIONS_MAX: usize = 1_000_000;
+
 impl StepArgs {
     /// The flag that asks for steps, if one does.
     pub(crate) fn flag(&self) -> Option<&'static str> {
@@ -131,7 +134,8 @@ fn of_search(whole: Plan, of: Dimension) -> Result<(Kind, Plan), Failure> {
             let ends = if whole.targets.is_empty() { 2 } else { 1 };
             let within = machine::connections_within(machine::raise_descriptor_limit(), 2 * whole.threads) / ends;
             let others = whole.connections_total() - whole.connections;
-            let (first, max) = (whole.connections, within.saturating_sub(others).max(whole.connections));
+            let room = within.saturating_sub(others).min(CONNECTIONS_MAX);
+            let (first, max) = (whole.connections, room.max(whole.connections));
             Ok((Kind::Search { first: first as u64, max: max as u64 }, Plan { connections: max, ..whole }))
         }
     }
@@ -276,6 +280,10 @@ fn summed(results: Vec<Results>, steps: Vec<StepFigures>, highest: Option<Highes
     let mut all = sequence(results, "step").ok_or_else(|| Failure::run("no step was made"))?;
     // The steps share their connections.
     all.facts.connections = last.connections;
+    for target in &mut all.facts.targets {
+        let of_last = last.targets.iter().find(|other| other.address == target.address);
+        (target.asked, target.up) = of_last.map_or((0, 0), |of_last| (of_last.asked, of_last.up));
+    }
     all.facts.configuration = last.configuration;
     if let Some(step) = steps.first() {
         all.facts.configuration.set(step.of.name(), figures::counted(steps.len() as u64, "step"));

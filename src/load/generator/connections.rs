@@ -32,7 +32,7 @@ impl Generator {
         let index = link as usize;
         self.report.on_open(self.dialer.place(link), since, now, self.phase.has_measured(now));
         match self.links.on_open(index, conn.id()) {
-            Cohort::Active if self.links.is_surplus(index) => conn.close(),
+            Cohort::Active if self.links.is_surplus(index) => conn.abort(),
             Cohort::Active if self.plan.churn => self.send_now(index, |payload| conn.reply(payload)),
             Cohort::Deaf => {
                 conn.pause();

@@ -103,7 +103,7 @@ impl Handler for Generator {
             return self.on_unestablished(cx, id);
         }
         let index = session.link as usize;
-        let Some((cohort, has_answers)) = self.links.on_close(index) else { return };
+        let Some((cohort, has_answers)) = self.links.on_close(index, id) else { return };
         if self.links.is_surplus(index) {
             return;
         }

@@ -94,6 +94,7 @@ pub(crate) fn judge(results: &mut Results, expected: &[Expectation], allows_late
             unit: Unit::Ns,
             holds: false,
             relation: Relation::AtMost,
+            is_about_generator: true,
         });
     }
     results.verdicts.iter().all(|verdict| verdict.holds)
@@ -123,6 +124,7 @@ impl Expectation {
             unit: self.metric.unit(),
             holds,
             relation: self.relation,
+            is_about_generator: self.metric == Metric::Late,
         }
     }
 }

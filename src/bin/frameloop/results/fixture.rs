@@ -8,6 +8,7 @@ use crate::results::facts::Facts;
 use crate::results::hlog::mark::Mark;
 use crate::results::hlog::write::Writer;
 use crate::results::model::{Results, Slice, histogram};
+use crate::results::steps::{Dimension, Failed, Highest, Limit, StepFigures};
 
 /// A run in the closed loop on a server of its own.
 pub(crate) fn closed_loop() -> Results {
@@ -171,6 +172,24 @@ fn slice(second: u64, frames: u64) -> Slice {
         service: Recorded::of(&service),
         response: Recorded::of(&response),
     }
+}
+
+/// The results of a search: one step held, and one failed.
+pub(crate) fn stepped() -> Results {
+    let mut results = made();
+    let failed = Failed { first: Limit::Latency, reasons: vec!["p99<5ms: observed 9.90 ms".into()] };
+    results.steps = vec![
+        StepFigures::of(Dimension::Rate, 500.0, 0.0, &results, None),
+        StepFigures::of(Dimension::Rate, 1_000.0, 10.0, &results, Some(failed.clone())),
+    ];
+    results.highest = Some(Highest {
+        of: Dimension::Rate,
+        load: Some(500.0),
+        was_interrupted: false,
+        failed_load: Some(1_000.0),
+        failed: Some(failed),
+    });
+    results
 }
 
 fn facts() -> Facts {

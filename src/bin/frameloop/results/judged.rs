@@ -7,9 +7,6 @@ use crate::results::model::Results;
 use crate::results::steps::{Dimension, Failed, Limit, StepFigures};
 use crate::results::verdict::{Unit, Verdict};
 
-/// From this share of a processor on, the generator is what limits a load.
-const CPU_FULL: f64 = 0.9;
-
 impl Failed {
     /// Why results have failed: an expectation does not hold, or there are errors, and none is about errors.
     pub(crate) fn of(results: &Results, is_about_errors: bool) -> Option<Self> {
@@ -22,10 +19,10 @@ impl Failed {
         if reasons.is_empty() {
             return None;
         }
-        let cpu = results.facts.generator.as_ref().and_then(GeneratorSide::cpu_max).filter(|cpu| *cpu >= CPU_FULL);
+        let cpu = results.facts.generator.as_ref().and_then(GeneratorSide::cpu_full);
         reasons
             .extend(cpu.map(|cpu| format!("a thread of the generator used {} of a processor", figures::percent(cpu))));
-        let is_late = failing.iter().any(|verdict| verdict.is_about_generator());
+        let is_late = failing.iter().any(|verdict| verdict.is_about_generator);
         reasons.extend(is_late.then(|| "--allow-late accepts that".to_owned()));
         let first = if cpu.is_some() || is_late {
             Limit::Generator

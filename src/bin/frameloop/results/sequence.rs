@@ -30,7 +30,7 @@ pub(crate) fn sequence(runs: Vec<Results>, name: &str) -> Option<Results> {
 }
 
 /// Adds the run that came next.
-fn append(all: &mut Results, next: Results) {
+fn append(all: &mut Results, mut next: Results) {
     let begin = all.measured;
     all.slices.extend(next.slices.into_iter().map(|slice| Slice { begin: begin + slice.begin, ..slice }));
     all.measured = all.measured.saturating_add(next.measured);
@@ -44,6 +44,8 @@ fn append(all: &mut Results, next: Results) {
         (Some(_), None) => {}
     }
     let threads = all.facts.generator.as_ref().map(|generator| generator.threads.clone());
+    // Times of a run's facts count from its beginning.
+    next.facts.outages.iter_mut().for_each(|outage| outage.begin += begin);
     let next_threads = next.facts.generator.as_ref().map(|generator| generator.threads.clone());
     all.facts.merge(next.facts);
     if let (Some(generator), Some(ours), Some(theirs)) = (&mut all.facts.generator, threads, next_threads) {
@@ -75,6 +77,14 @@ mod tests {
 
     use super::*;
     use crate::results::fixture;
+
+    #[test]
+    fn outages_are_at_the_time_of_their_run() {
+        let all = sequence(vec![fixture::made(), fixture::made()], "run").unwrap();
+        let begins: Vec<Duration> = all.facts.outages.iter().map(|outage| outage.begin).collect();
+        let first = fixture::made().facts.outages[0].begin;
+        assert_eq!(begins, [first, fixture::made().measured + first]);
+    }
 
     #[test]
     fn runs_in_sequence_sum_frames_latencies_errors_and_time() {

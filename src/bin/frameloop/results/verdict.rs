@@ -15,6 +15,9 @@ pub(crate) struct Verdict {
     pub(crate) holds: bool,
     #[serde(skip)]
     pub(crate) relation: Relation,
+    /// Whether it is about the generator itself, and not about the server.
+    #[serde(skip)]
+    pub(crate) is_about_generator: bool,
 }
 
 /// The unit of a number.
@@ -37,11 +40,6 @@ pub(crate) enum Relation {
 }
 
 impl Verdict {
-    /// Whether it is about the generator itself.
-    pub(crate) fn is_about_generator(&self) -> bool {
-        self.expression.starts_with("late")
-    }
-
     /// The observed value, for a reader.
     pub(crate) fn observed(&self) -> String {
         self.observed.map_or_else(|| "nothing to judge by".into(), |observed| self.unit.show(observed))

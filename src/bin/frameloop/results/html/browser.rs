@@ -9,6 +9,7 @@ use super::page;
 use crate::results::expect::{expectation, judge};
 use crate::results::fixture;
 use crate::results::model::Results;
+use crate::results::steps::{Dimension, StepFigures};
 
 const ALL: &str = "curves latency rate heat";
 const HOSTILE: &str = "</script><script>document.title='gone'</script>&\"'<img src=x onerror=alert(1)>";
@@ -138,6 +139,27 @@ const COLLECT: &str = r#"
         document.body.append(Object.assign(document.createElement("pre"), { textContent: "\nseen: " + data + "\n" }));
     });
 "#;
+
+#[test]
+fn page_of_steps_is_readable_at_each_width() {
+    let mut search = fixture::stepped();
+    let (held, failed) = (search.steps[0].clone(), search.steps[1].clone());
+    search.steps = (0..40_i32)
+        .flat_map(|step| [1.0, 1.05].map(|factor| (1.4_f64.powi(step % 25) * factor, step)))
+        .map(|(load, step)| StepFigures {
+            load: 100.0 * load,
+            ..if step % 3 == 0 { failed.clone() } else { held.clone() }
+        })
+        .collect();
+    assert_plotted("search", &search, &format!("steps {ALL}"));
+    let mut connections = fixture::stepped();
+    connections.steps.iter_mut().for_each(|step| step.of = Dimension::Connections);
+    assert_plotted("stages", &connections, &format!("steps {ALL}"));
+    let mut one = fixture::stepped();
+    one.steps.truncate(1);
+    one.steps[0].latency = None;
+    assert_plotted("one-step", &one, ALL);
+}
 
 #[test]
 fn all_plots_are_drawn_in_a_browser() {
