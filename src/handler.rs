@@ -109,6 +109,39 @@ pub trait Handler {
         conn.abort();
     }
 
+    /// Called when a frame is not permitted: its length is above the limit, or is none. The connection closes after this call, with
+    /// `reason`: [`CloseReason::FrameTooLong`] or [`CloseReason::InvalidLength`].
+    ///
+    /// A reply that is queued here is still sent, behind the replies to the frames before. The default sends none. Do not close the
+    /// connection here: the reason would be another.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use frameloop::{CloseReason, Connection, Frame, Handler};
+    ///
+    /// /// A protocol of lines that names its errors.
+    /// struct Lines;
+    ///
+    /// impl Handler for Lines {
+    ///     type State = ();
+    ///     type Message = ();
+    ///
+    ///     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
+    ///
+    ///     fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), frame: Frame<'_>) {
+    ///         let _ = conn.reply_frame(frame);
+    ///     }
+    ///
+    ///     fn on_frame_rejected(&mut self, conn: &mut Connection<'_>, _state: &mut (), reason: &CloseReason) {
+    ///         let _ = conn.reply(format!("ERROR {reason}").as_bytes());
+    ///     }
+    /// }
+    /// ```
+    fn on_frame_rejected(&mut self, conn: &mut Connection<'_>, state: &mut Self::State, reason: &CloseReason) {
+        let _ = (conn, state, reason);
+    }
+
     /// Called when pending output had reached the high-water mark and has fallen to the low-water mark: there is room again.
     fn on_writable(&mut self, conn: &mut Connection<'_>, state: &mut Self::State) {
         let _ = (conn, state);

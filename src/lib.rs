@@ -154,6 +154,7 @@ pub use crate::reach::Broadcast;
 pub use crate::reactor::drain_report::{CutConnection, DrainReport};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;
+pub use crate::reactor::inspect::Scan;
 pub use crate::reactor::listeners::Listening;
 pub use crate::reactor::stats::{Calls, Refused, Stats};
 pub use crate::reactor::{Reactor, Turn};

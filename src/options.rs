@@ -172,6 +172,7 @@ pub struct ListenOptions {
     pub(crate) reuse_port: Option<bool>,
     pub(crate) mode: Option<u32>,
     pub(crate) name: String,
+    pub(crate) max_connections: Option<usize>,
 }
 
 impl ListenOptions {
@@ -213,6 +214,17 @@ impl ListenOptions {
         self
     }
 
+    /// Sets how many connections of this listener may exist at a time, apart from all others: they do not count toward
+    /// [`max_connections`](crate::ConfigBuilder::max_connections) and [`max_per_ip`](crate::ConfigBuilder::max_per_ip) of the
+    /// reactor, and none of them is closed to make room for another client. At least 1. By default they count like any other.
+    ///
+    /// So clients that fill the server do not lock out those of this listener, such as an operator's, and the other way round. One
+    /// more is closed at once and counted as refused.
+    pub fn max_connections(mut self, max_connections: usize) -> Self {
+        self.max_connections = Some(max_connections);
+        self
+    }
+
     /// The name, for a log line.
     pub(crate) fn named(&self) -> String {
         if self.name.is_empty() { String::new() } else { format!(" ({})", self.name) }
@@ -242,6 +254,9 @@ impl ListenOptions {
             && mode > 0o777
         {
             return Err(ConfigError::new("mode", format_args!("{mode:#o}"), "at most 0o777"));
+        }
+        if self.max_connections == Some(0) {
+            return Err(ConfigError::new("max_connections", 0, "at least 1"));
         }
         let max_payload = self.limits.map_or(config.max_payload, |limits| limits.max_payload);
         if let Framing::Exact(len) = self.framing

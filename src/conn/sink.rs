@@ -29,6 +29,10 @@ pub(crate) trait Sink {
             self.on_frame(frame, replies);
         }
     }
+    /// The connection closes after this call, because a frame is not permitted.
+    fn on_frame_rejected(&mut self, replies: &mut Replies<'_>, reason: &CloseReason) {
+        let _ = (replies, reason);
+    }
     /// The peer has sent FIN, and every whole frame was delivered.
     fn on_half_close(&mut self, replies: &mut Replies<'_>);
     fn on_wake(&mut self, replies: &mut Replies<'_>) {

@@ -17,6 +17,7 @@ use crate::conn::sink::{Drain, Replies, Sink};
 use crate::conn::state::State;
 use crate::conn::wishes::Wishes;
 use crate::error::CloseReason;
+use crate::wire::DecodeError;
 
 /// Does what the connection can do now within one turn's budget. Returns what moved.
 pub(crate) fn run(
@@ -142,7 +143,10 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
                     self.shared.counts.frame_budgets_spent += 1;
                     return false;
                 }
-                Stopped::Invalid(_) => return false,
+                Stopped::Invalid(error) => {
+                    self.reject(error);
+                    return false;
+                }
             }
         }
     }
@@ -162,6 +166,14 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         if let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut() {
             output.handler_called();
         }
+        self.flush();
+    }
+
+    /// Closes the connection because of a frame that is not permitted, after a last reply of the handler.
+    fn reject(&mut self, error: DecodeError) {
+        let reason = error.into();
+        self.call(|sink, replies| sink.on_frame_rejected(replies, &reason));
+        self.conn.close(reason);
         self.flush();
     }
 

@@ -34,6 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Refusal {
     ConnectionsMax(usize),
+    /// That of the listener.
+    Apart(usize),
     PerIp(Prefix, usize),
 }
 
@@ -41,6 +43,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConnectionsMax(limit) => write!(f, "the limit of {limit} connections is reached"),
+            Self::Apart(limit) => write!(f, "the limit of {limit} connections of this listener is reached"),
             Self::PerIp(prefix, limit) => write!(f, "the limit of {limit} connections from {prefix} is reached"),
         }
     }
@@ -91,7 +94,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if !self.listeners.may_accept(index) {
             return false;
         }
-        let longest_idle = match self.is_full().then(|| self.reclaim.longest_idle(&mut self.connections)) {
+        let apart = self.listeners.is_apart(index);
+        let is_full = apart.is_none() && self.is_full();
+        let longest_idle = match is_full.then(|| self.reclaim.longest_idle(&mut self.connections)) {
             Some(Search::Unfinished) => return false,
             Some(Search::Found(id)) => Some(id),
             Some(Search::Nothing) | None => None,
@@ -102,7 +107,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Ok((stream, peer)) => {
                 self.listeners.note_accepted(index);
                 let profile = self.listeners.profile(index);
-                self.admit(stream, peer, profile, longest_idle);
+                match apart {
+                    None => self.admit(stream, peer, profile, longest_idle),
+                    Some(Ok(())) => self.begin_accepted(stream, peer, profile, Origin::Apart),
+                    Some(Err(max)) => self.refuse(&peer, Refusal::Apart(max)),
+                }
                 true
             }
             Err(error) => self.accept_failed(index, &error),
@@ -142,7 +151,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Whether there is no room for another connection.
     pub(super) fn is_full(&self) -> bool {
-        self.connections.sockets() >= self.config.max_connections
+        self.connections.sockets() - self.listeners.apart() >= self.config.max_connections
     }
 
     /// Closes a connection so that another can be accepted.
@@ -157,9 +166,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if let Err(refusal) = self.admission(&peer, longest_idle) {
             return self.refuse(&peer, refusal);
         }
+        self.begin_accepted(stream, peer, profile, Origin::Accepted);
+    }
+
+    fn begin_accepted(&mut self, stream: N::Stream, peer: PeerAddr, profile: ProfileId, origin: Origin) {
         self.shared.profiles.share(profile);
         // It is logged where it failed.
-        let _ = self.begin(stream, peer, profile);
+        let _ = self.begin(stream, peer, profile, origin);
     }
 
     /// Registers and opens a connection that was admitted, which takes one user of the profile over. If that fails, it is counted
@@ -169,9 +182,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         mut stream: N::Stream,
         peer: PeerAddr,
         profile: ProfileId,
+        origin: Origin,
     ) -> Result<ConnId, Failed> {
         // The slot is taken before the handler sees the id: what it dials in `on_open` gets another.
-        let id = self.connections.all().insert(Origin::Accepted, Phase::Opening);
+        let id = self.connections.all().insert(origin, Phase::Opening);
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
         self.stats.registrations.count(&registered);
         if let Err(error) = registered {
@@ -213,7 +227,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     pub(super) fn refuse(&mut self, peer: &PeerAddr, refusal: Refusal) {
         self.count_refused(|refused| match refusal {
-            Refusal::ConnectionsMax(_) => &mut refused.max_connections,
+            Refusal::ConnectionsMax(_) | Refusal::Apart(_) => &mut refused.max_connections,
             Refusal::PerIp(..) => &mut refused.max_per_ip,
         });
         if self.log_limits.refused.passes(self.now(), Source::of(peer)) {

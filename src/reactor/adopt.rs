@@ -20,6 +20,7 @@ use crate::reactor::connections::Open;
 use crate::reactor::listeners::Listening;
 use crate::reactor::log_limit::LOOP;
 use crate::reactor::reclaim::Search;
+use crate::reactor::slots::Origin;
 use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor};
 
@@ -129,12 +130,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if let Err(refusal) = self.admission(&peer, longest_idle) {
             self.refuse(&peer, refusal);
             return Err(match refusal {
-                Refusal::ConnectionsMax(allowed) => AdoptError::ConnectionsMax { allowed },
+                Refusal::ConnectionsMax(allowed) | Refusal::Apart(allowed) => AdoptError::ConnectionsMax { allowed },
                 Refusal::PerIp(_, allowed) => AdoptError::PerIpMax { allowed },
             });
         }
         let profile = self.shared.profiles.acquire_usual();
-        let id = self.begin(stream, peer, profile).map_err(|failed| match failed {
+        let id = self.begin(stream, peer, profile, Origin::Accepted).map_err(|failed| match failed {
             Failed::NotRegistered(error) => AdoptError::Io(error),
             Failed::NotOpened => AdoptError::HandlerPanicked,
         })?;

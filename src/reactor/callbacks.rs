@@ -80,6 +80,12 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
         });
     }
 
+    fn on_frame_rejected(&mut self, replies: &mut Replies<'_>, reason: &CloseReason) {
+        self.call("on_frame_rejected", replies, |handler, context, state| {
+            handler.on_frame_rejected(context, state, reason);
+        });
+    }
+
     fn on_half_close(&mut self, replies: &mut Replies<'_>) {
         self.call("on_half_close", replies, H::on_half_close);
     }

@@ -57,7 +57,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if self.life != Life::Running {
             return Err(DialError::Canceled);
         }
-        if self.connections.sockets() >= config.max_connections {
+        if self.connections.sockets() - self.listeners.apart() >= config.max_connections {
             return Err(DialError::ConnectionsMax { allowed: config.max_connections });
         }
         if let (Address::Tcp(to), Some(from)) = (to, from)

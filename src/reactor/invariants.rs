@@ -67,7 +67,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         // A closed connection may leave an entry, which finds nothing.
         assert_eq!(queue_entries, queued, "a connection is in the queue at most once");
         assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialing, "connections are counted");
-        assert!(self.connections.sockets() <= config.max_connections, "connections are limited");
+        assert!(
+            self.connections.sockets() - self.listeners.apart() <= config.max_connections,
+            "connections are limited"
+        );
         let users = self.stats.connections as usize + self.listeners.len();
         assert_eq!(shared.profiles.users(), users, "a profile is kept for its connections and its listener");
         let moved_max = self.stats.turn_bytes_max;

@@ -67,7 +67,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Some(origin) = connections.slots.slot(id).map(|slot| slot.origin()) else { return false };
         let mut conn = Conn::new(profile);
         let pauses = shared.profiles.limits(profile).pause_input_when_full;
-        conn.pause_input_when_full(pauses.unwrap_or(origin == Origin::Accepted));
+        conn.pause_input_when_full(pauses.unwrap_or(origin != Origin::Dialed));
         let mut others = connections.all_but_opening(id);
         others.work.counters.open(id.index, shared.now);
         let outcome = conn.with_replies(Some(&stream), shared, |replies| {
@@ -87,15 +87,19 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             conn.drain();
         }
         match origin {
-            Origin::Accepted => {
+            Origin::Accepted | Origin::Apart => {
                 debug!(target: CONN, "[{id}] open, from {peer}");
                 self.stats.accepted += 1;
-                self.per_ip.note_open(&peer);
             }
             Origin::Dialed => {
                 debug!(target: CONN, "[{id}] open, to {peer}");
                 self.stats.dialed += 1;
             }
+        }
+        match origin {
+            Origin::Accepted => self.per_ip.note_open(&peer),
+            Origin::Apart => self.listeners.note_apart_open(shared.profiles.profile(conn.profile()).listener),
+            Origin::Dialed => {}
         }
         self.stats.connections += 1;
         self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
@@ -154,8 +158,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if conn.is_watched() {
             self.write_progress.forget(id.index);
         }
-        if origin == Origin::Accepted {
-            self.per_ip.note_ended(&peer);
+        match origin {
+            Origin::Accepted => self.per_ip.note_ended(&peer),
+            Origin::Apart => self.listeners.note_apart_ended(self.shared.profiles.profile(conn.profile()).listener),
+            Origin::Dialed => {}
         }
         self.count_closed(&reason);
         let is_cut = self.life != Life::Running && self.report_ended(id, &peer, &reason, &conn);

@@ -26,6 +26,16 @@ pub(crate) struct Listeners<L> {
     paused_until: Option<Instant>,
     /// A connection was closed so that its descriptor could be used, and nothing was accepted since.
     has_freed_descriptor: bool,
+    // Invariant: the open connections of listeners with a limit of their own, also of those that are closed.
+    apart: usize,
+}
+
+/// The limit of a listener's connections, apart from all others.
+#[derive(Debug, Clone, Copy)]
+struct Apart {
+    max: usize,
+    // Invariant: the open connections of the listener.
+    open: usize,
 }
 
 #[derive(Debug)]
@@ -36,6 +46,8 @@ struct Entry<L> {
     profile: ProfileId,
     /// The length of the listen queue.
     backlog: u32,
+    /// `None`: its connections count like any other.
+    apart: Option<Apart>,
     /// The listen queue may hold connections: an edge was reported and is not used up.
     is_ready: bool,
     /// If it is to be closed, the most connections that are still taken from the queue.
@@ -50,7 +62,7 @@ impl<L> Entry<L> {
 
 impl<L> Default for Listeners<L> {
     fn default() -> Self {
-        Self { list: Vec::new(), next_id: ListenerId(0), paused_until: None, has_freed_descriptor: false }
+        Self { list: Vec::new(), next_id: ListenerId(0), paused_until: None, has_freed_descriptor: false, apart: 0 }
     }
 }
 
@@ -66,8 +78,9 @@ impl<L> Listeners<L> {
     }
 
     /// Adds a listener, which takes one user of the profile over.
-    pub(crate) fn push(&mut self, listener: L, profile: ProfileId, backlog: u32) {
-        self.list.push(Entry { id: self.next_id, listener, profile, backlog, is_ready: false, left: None });
+    pub(crate) fn push(&mut self, listener: L, profile: ProfileId, backlog: u32, max_connections: Option<usize>) {
+        let apart = max_connections.map(|max| Apart { max, open: 0 });
+        self.list.push(Entry { id: self.next_id, listener, profile, backlog, apart, is_ready: false, left: None });
         self.next_id.0 += 1;
     }
 
@@ -78,6 +91,36 @@ impl<L> Listeners<L> {
     /// The profile of a listener's connections.
     pub(crate) fn profile(&self, index: usize) -> ProfileId {
         self.list[index].profile
+    }
+
+    /// Whether the connections of a listener are limited apart from all others, and whether there is room for another.
+    pub(crate) fn is_apart(&self, index: usize) -> Option<Result<(), usize>> {
+        self.list[index].apart.map(|Apart { max, open }| if open < max { Ok(()) } else { Err(max) })
+    }
+
+    /// The open connections that are limited apart from all others.
+    pub(crate) fn apart(&self) -> usize {
+        self.apart
+    }
+
+    pub(crate) fn note_apart_open(&mut self, id: Option<ListenerId>) {
+        self.apart += 1;
+        if let Some(apart) = self.apart_of(id) {
+            apart.open += 1;
+        }
+    }
+
+    pub(crate) fn note_apart_ended(&mut self, id: Option<ListenerId>) {
+        self.apart -= 1;
+        if let Some(apart) = self.apart_of(id) {
+            apart.open -= 1;
+        }
+    }
+
+    /// The count of a listener, unless it is closed.
+    fn apart_of(&mut self, id: Option<ListenerId>) -> Option<&mut Apart> {
+        let index = self.list.binary_search_by_key(&id?, |listening| listening.id).ok()?;
+        self.list[index].apart.as_mut()
     }
 
     /// Notes an event, which may be of a listener that is closed.

@@ -13,7 +13,7 @@ pub(crate) mod drain_report;
 pub(crate) mod eviction;
 pub(crate) mod handle;
 pub(crate) mod histogram;
-mod inspect;
+pub(crate) mod inspect;
 #[cfg(test)]
 pub(crate) mod invariants;
 mod lifecycle;
@@ -241,7 +241,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let profile = Profile { framing: options.framing, limits, listener: Some(id) };
         let profile = self.shared.profiles.acquire(profile);
         self.shared.profiles.name_listener(id, &options.name);
-        self.listeners.push(listener, profile, options.backlog.unwrap_or(self.config.backlog));
+        let backlog = options.backlog.unwrap_or(self.config.backlog);
+        self.listeners.push(listener, profile, backlog, options.max_connections);
     }
 
     /// Stops listening, without a drain: accepts the connections that wait in the listen queue, and closes the listener, in this call

@@ -45,6 +45,8 @@ pub(crate) struct Slot<P> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     Accepted,
+    /// Accepted by a listener with a limit of its own, apart from the others.
+    Apart,
     Dialed,
 }
 

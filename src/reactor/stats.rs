@@ -98,7 +98,7 @@ pub struct Stats {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// The limit `max_connections` was reached, and no connection had been idle for `reclaim_idle`.
+    /// The limit `max_connections` of a listener was reached, or that of the reactor, and no connection had been idle for `reclaim_idle`.
     pub max_connections: u64,
     /// The limit `max_per_ip` was reached.
     pub max_per_ip: u64,

@@ -177,6 +177,7 @@ fn refused_connections() -> Messages {
     let (prefix, limit) = per_ip.full(&peer).unwrap();
     messages!(Refusal {
         Refusal::ConnectionsMax(_) => [Refusal::ConnectionsMax(10_000)],
+        Refusal::Apart(_) => [Refusal::Apart(64)],
         Refusal::PerIp(..) => [Refusal::PerIp(prefix, limit)],
     })
 }

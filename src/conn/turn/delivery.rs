@@ -51,9 +51,6 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         if verdict != Verdict::Continue {
             self.conn.obey(verdict);
         }
-        if let Stopped::Invalid(error) = stopped {
-            self.conn.close(error.into());
-        }
         stopped
     }
 
@@ -90,7 +87,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         // The bytes behind a delimiter belong to the next frame.
         let behind = frame.find_end(len);
         if let Some(delimiter) = frame.endless() {
-            return self.conn.close(delimiter.too_long(self.rules.max_payload).into());
+            return self.reject(delimiter.too_long(self.rules.max_payload));
         }
         self.deliver_large();
         if let Some(behind) = behind {

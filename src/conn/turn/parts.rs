@@ -31,7 +31,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
                 true
             }
             Some(Err(Stopped::Invalid(error))) => {
-                self.conn.close(error.into());
+                self.reject(error);
                 false
             }
             Some(Err(_)) | None => self.read(),

@@ -11,7 +11,7 @@ use crate::options::{Limits, ListenOptions};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Sim, SimNet};
 use crate::wire::{Framing, encode_header};
-use crate::{ConnectionState, Frame, PausedBy};
+use crate::{ConnectionState, Frame, PausedBy, Scan};
 
 /// Echoes, inspects all connections in each callback, and does what a frame says.
 #[derive(Default)]
@@ -236,4 +236,36 @@ fn local_listener_shows_no_address() {
     let _peer = scene.sim.connect(7008).unwrap();
     scene.settle();
     assert_eq!((scene.info(0).local, scene.info(0).listener), (None, Some(id)));
+}
+
+#[test]
+fn scan_visits_every_connection_once_in_any_steps() {
+    for slots in [1, 3, 4, 100] {
+        let mut scene = Scene::new(false);
+        let mut peers: Vec<_> = (0..10).map(|_| scene.sim.connect(7007).unwrap()).collect();
+        scene.settle();
+        for leaving in [7, 4, 0] {
+            peers.remove(leaving).finish();
+        }
+        scene.settle();
+        let (mut scan, mut visited, mut steps) = (Scan::default(), Vec::new(), 1);
+        while scene.reactor.scan(&mut scan, slots, |info| visited.push(info.id)) {
+            steps += 1;
+            // A connection in a slot that was visited, or that was not.
+            if steps % 2 == 0 {
+                peers.push(scene.sim.connect(7007).unwrap());
+                scene.settle();
+            }
+        }
+        let mut open = scene.reactor.cx().connections();
+        open.sort();
+        visited.sort();
+        visited.dedup();
+        assert!(visited.len() >= 7 && visited.iter().all(|id| open.contains(id)), "{slots}: {visited:?}");
+        assert!(steps >= 10_usize.div_ceil(slots), "{slots}: {steps}");
+        let mut again = Scan::default();
+        let mut count = 0;
+        while scene.reactor.scan(&mut again, slots, |_| count += 1) {}
+        assert_eq!(count, open.len(), "{slots}");
+    }
 }

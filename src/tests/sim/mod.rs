@@ -1,6 +1,7 @@
 //! Reactors on the simulated network: whole campaigns, and one fault at a time.
 
 mod adopting;
+mod apart;
 mod campaign;
 mod detaching;
 mod dialing;
@@ -11,6 +12,7 @@ mod framing;
 mod inspecting;
 mod limits;
 mod parts;
+mod rejecting;
 mod reply_parts;
 mod threats;
 mod timers;
