@@ -37,6 +37,7 @@ impl<S: Transport, T> Others<'_, S, T> {
             listener: profile.listener,
             is_dialed: origin == Origin::Dialed,
             state: snapshot.state,
+            state_name: snapshot.state_name,
             paused_by: snapshot.paused_by,
             pending_input: snapshot.pending_input,
             pending_output: snapshot.pending_output,

@@ -11,6 +11,7 @@ mod framing;
 mod inspecting;
 mod limits;
 mod parts;
+mod recording;
 mod reply_parts;
 mod threats;
 mod timers;
