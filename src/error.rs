@@ -1,14 +1,16 @@
 //! Errors: of the reactor as a whole ([`Error`]), of a connection ([`CloseReason`]), of a dial ([`DialError`]), and of a call
-//! ([`SendError`], [`DialRefused`], [`TimerRefused`], [`AdoptError`]).
+//! ([`SendError`], [`DialRefused`], [`TimerRefused`], [`AdoptError`], [`RecordRefused`]).
 
 mod adopt;
 mod dial;
+mod record;
 
 use std::{fmt, io};
 
 pub use crate::error::adopt::AdoptError;
 pub use crate::error::dial::{DialError, DialRefused};
 pub(crate) use crate::error::dial::{NotLocal, is_out_of_descriptors};
+pub use crate::error::record::RecordRefused;
 
 use crate::address::Address;
 use crate::config::ConfigError;

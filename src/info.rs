@@ -33,6 +33,9 @@ pub struct ConnectionInfo {
     pub is_dialed: bool,
     /// Which of its directions are open.
     pub state: ConnectionState,
+    /// The name of its detailed state, as the log at the level `trace` has it: `Open`, `Finishing`, `Finished`, `HalfClosed`,
+    /// `Detaching`, `Flushing`, `ShuttingDown`, `Lingering` or `Closed`.
+    pub state_name: &'static str,
     /// Why no frame is delivered, if so.
     pub paused_by: Option<PausedBy>,
     /// Received and not delivered, in bytes. In a callback about the connection itself, frames that were read together with the

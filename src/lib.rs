@@ -143,7 +143,7 @@ pub use crate::conn::part::FramePart;
 pub use crate::conn::sink::Drain;
 pub use crate::conn::snapshot::{ConnectionState, PausedBy};
 pub use crate::error::{
-    AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, SendError, TimerRefused,
+    AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, RecordRefused, SendError, TimerRefused,
 };
 pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
 pub use crate::id::{ConnId, ListenerId, SourceId, TimerId};
@@ -151,11 +151,14 @@ pub use crate::info::{ConnectionCounters, ConnectionInfo};
 pub use crate::net::{Detached, Interest, Readiness};
 pub use crate::options::{Limits, ListenOptions};
 pub use crate::reach::Broadcast;
+pub use crate::reactor::deadline_kind::{Deadline, DeadlineKind};
 pub use crate::reactor::drain_report::{CutConnection, DrainReport};
+pub use crate::reactor::event::{CallError, ConnectionEvent};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::histogram::Histogram;
 pub use crate::reactor::inspect::Scan;
 pub use crate::reactor::listeners::Listening;
+pub use crate::reactor::recording::{RecordedEvent, Recording};
 pub use crate::reactor::stats::{Calls, Refused, Stats};
 pub use crate::reactor::{Reactor, Turn};
 

@@ -20,6 +20,7 @@ use crate::net::mio::beginning;
 use crate::reactor::callbacks::HandlerSink;
 use crate::reactor::connections::Connections;
 use crate::reactor::log_limit::LogLimit;
+use crate::reactor::observer::Observer;
 use crate::reactor::stats::Stats;
 use crate::reactor::traced::Traced;
 use crate::wire::encode_header;
@@ -108,9 +109,10 @@ impl Echoing {
     fn turn(&mut self, stream: &mut Memory<'_>) {
         let Self { conn, read_buffer, shared, stats, others, limit } = self;
         let id = ConnId { index: 0, generation: 1 };
-        let mut io = Traced { stream, id, stats };
+        let observer = Observer::default();
+        let mut io = Traced { stream, observer, stats };
         let (handler, state) = (&mut Echo, &mut ());
-        let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others, limit };
+        let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others, limit, observer };
         run(conn, &mut io, read_buffer, shared, &mut sink);
     }
 }

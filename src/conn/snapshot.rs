@@ -34,6 +34,7 @@ pub enum PausedBy {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Snapshot {
     pub(crate) state: ConnectionState,
+    pub(crate) state_name: &'static str,
     pub(crate) paused_by: Option<PausedBy>,
     pub(crate) pending_input: usize,
     pub(crate) pending_output: usize,
@@ -71,6 +72,7 @@ impl Conn {
         let (pending_input, pending_output) = self.held_bytes();
         Snapshot {
             state: ConnectionState::of(&self.state),
+            state_name: self.state.name(),
             paused_by: paused_by(self.flags, is_full),
             pending_input,
             pending_output,
@@ -83,14 +85,18 @@ impl Conn {
 impl Replies<'_> {
     /// The connection in one of its callbacks.
     pub(crate) fn snapshot(&self) -> Snapshot {
+        // The state once the callback has returned, unless it changes its mind.
+        let mut state = *self.state;
+        match *self.verdict {
+            Verdict::Continue => {}
+            Verdict::Finish => state.finish_requested(),
+            Verdict::Close(reason) => state.close_requested(reason),
+            Verdict::Fail(reason) => state.failed(reason),
+            Verdict::Detach => state.detach_requested(),
+        }
         Snapshot {
-            state: match (&*self.verdict, ConnectionState::of(self.state)) {
-                (Verdict::Continue, state) => state,
-                (Verdict::Finish, ConnectionState::Open | ConnectionState::Finished) => ConnectionState::Finished,
-                // Both directions have ended.
-                (Verdict::Finish, ConnectionState::HalfClosed | ConnectionState::Closing)
-                | (Verdict::Close(_) | Verdict::Fail(_) | Verdict::Detach, _) => ConnectionState::Closing,
-            },
+            state: ConnectionState::of(&state),
+            state_name: state.name(),
             paused_by: paused_by(*self.flags, self.is_full()),
             pending_input: self.pending_input(),
             pending_output: self.pending_bytes(),

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use log::{trace, warn};
+use log::warn;
 
 use crate::address::PeerAddr;
 use crate::conn::frame::Frame;
@@ -18,7 +18,9 @@ use crate::error::CloseReason;
 use crate::handler::{Connection, Handler};
 use crate::id::ConnId;
 use crate::reach::Reach;
-use crate::reactor::log_limit::{CONN, LOOP, LogLimit, Source};
+use crate::reactor::event::ConnectionEvent;
+use crate::reactor::log_limit::{LOOP, LogLimit, Source};
+use crate::reactor::observer::Observer;
 use crate::wire::Decode;
 
 /// Calls the handler for a connection.
@@ -30,6 +32,7 @@ pub(crate) struct HandlerSink<'a, H: Handler> {
     pub(crate) reach: &'a mut dyn Reach,
     /// For log lines about panics.
     pub(crate) limit: &'a mut LogLimit,
+    pub(crate) observer: Observer<'a>,
 }
 
 impl<H: Handler> HandlerSink<'_, H> {
@@ -41,7 +44,7 @@ impl<H: Handler> HandlerSink<'_, H> {
         replies: &mut Replies<'_>,
         callback: impl FnOnce(&mut H, &mut Connection<'_>, &mut H::State) -> R,
     ) -> Option<R> {
-        let Self { handler, state, id, peer, reach, limit } = self;
+        let Self { handler, state, id, peer, reach, limit, .. } = self;
         let outcome = guarded(|| {
             let mut context = Connection { id: *id, peer, replies: replies.reborrow(), reach: &mut **reach };
             callback(handler, &mut context, state)
@@ -58,23 +61,22 @@ impl<H: Handler> HandlerSink<'_, H> {
 impl<H: Handler> Sink for HandlerSink<'_, H> {
     #[inline]
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
-        trace!(target: CONN, "[{}] frame: {} bytes of payload, delivered", self.id, frame.payload_len());
+        self.observer.note(|| ConnectionEvent::Frame { payload_len: frame.payload_len() });
         self.call("on_frame", replies, |handler, context, state| handler.on_frame(context, state, frame));
     }
 
     fn on_frame_part(&mut self, part: FramePart<'_>, replies: &mut Replies<'_>) {
-        let (id, len, offset) = (self.id, part.bytes().len(), part.offset());
-        trace!(target: CONN, "[{id}] frame part: {len} bytes of payload at {offset}, delivered");
+        self.observer.note(|| ConnectionEvent::FramePart { offset: part.offset(), len: part.bytes().len() });
         self.call("on_frame_part", replies, |handler, context, state| handler.on_frame_part(context, state, part));
     }
 
     /// Catches a panic of all calls together: doing that for each would cost as much as the frame.
     #[inline]
     fn on_frames<D: Decode>(&mut self, frames: &mut Frames<'_, D>, replies: &mut Replies<'_>) {
-        let id = self.id;
+        let observer = self.observer;
         self.call("on_frame", replies, |handler, context, state| {
             while let Some(frame) = context.replies.next_frame(frames) {
-                trace!(target: CONN, "[{id}] frame: {} bytes of payload, delivered", frame.payload_len());
+                observer.note(|| ConnectionEvent::Frame { payload_len: frame.payload_len() });
                 handler.on_frame(context, state, frame);
             }
         });
@@ -87,18 +89,22 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
     }
 
     fn on_half_close(&mut self, replies: &mut Replies<'_>) {
+        self.observer.note(|| ConnectionEvent::Callback { name: "on_half_close" });
         self.call("on_half_close", replies, H::on_half_close);
     }
 
     fn on_wake(&mut self, replies: &mut Replies<'_>) {
+        self.observer.note(|| ConnectionEvent::Callback { name: "on_wake" });
         self.call("on_wake", replies, H::on_wake);
     }
 
     fn on_writable(&mut self, replies: &mut Replies<'_>) {
+        self.observer.note(|| ConnectionEvent::Callback { name: "on_writable" });
         self.call("on_writable", replies, H::on_writable);
     }
 
     fn on_drain(&mut self, replies: &mut Replies<'_>) -> Drain {
+        self.observer.note(|| ConnectionEvent::Callback { name: "on_drain" });
         self.call("on_drain", replies, H::on_drain).unwrap_or(Drain::AtRest)
     }
 

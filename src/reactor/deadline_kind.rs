@@ -1,12 +1,13 @@
 //! The kinds of deadline, and how their instants are stored.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::CloseReason;
 
-/// The kinds of deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+/// Names what a deadline of a connection is for: [`Deadline`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadlineKind {
     /// From the last byte in either direction to the next.
     Idle,
     /// From a frame's first byte to its last.
@@ -20,7 +21,31 @@ pub(crate) enum Kind {
     Connect,
 }
 
-impl Kind {
+/// Describes a running deadline of a connection or of a dial: [`Reactor::deadlines_of`](crate::Reactor::deadlines_of).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deadline {
+    /// What it is for.
+    pub kind: DeadlineKind,
+    /// When it expires. It has passed if the connection still has to run for the last time before it is judged.
+    pub at: Instant,
+    /// The timeout: how long before `at` it began.
+    pub timeout: Duration,
+}
+
+impl DeadlineKind {
+    /// Returns its name in lower case: `idle`, `frame`, `write`, `linger` or `connect`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Frame => "frame",
+            Self::Write => "write",
+            Self::Linger => "linger",
+            Self::Connect => "connect",
+        }
+    }
+
     pub(crate) const ALL: [Self; 5] = [Self::Idle, Self::Frame, Self::Write, Self::Linger, Self::Connect];
 
     /// The reason of a connection that is closed at this deadline. A lingering connection keeps the reason that it has; a
@@ -40,11 +65,11 @@ impl Kind {
 pub(crate) struct Kinds(u8);
 
 impl Kinds {
-    pub(crate) fn insert(&mut self, kind: Kind) {
+    pub(crate) fn insert(&mut self, kind: DeadlineKind) {
         self.0 |= 1 << kind as u8;
     }
 
-    pub(crate) fn contains(self, kind: Kind) -> bool {
+    pub(crate) fn contains(self, kind: DeadlineKind) -> bool {
         self.0 & (1 << kind as u8) != 0
     }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, after};
 use crate::conn::Conn;
 use crate::options::Limits;
-pub(crate) use crate::reactor::deadline_kind::{Kind, Kinds};
-use crate::reactor::deadline_kind::{NOT_SET, nanos};
+use crate::reactor::deadline_kind::{Deadline, NOT_SET, nanos};
+pub(crate) use crate::reactor::deadline_kind::{DeadlineKind as Kind, Kinds};
 use crate::reactor::own_deadlines::{OwnDeadlines, Timeouts};
 
 /// The deadlines of all connections.
@@ -156,8 +156,20 @@ impl Deadlines {
 
     /// The earliest deadline of all.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let due = self.earliest();
+        self.instant(self.earliest())
+    }
+
+    fn instant(&self, due: u64) -> Option<Instant> {
         if due == NOT_SET { None } else { after(self.epoch, Duration::from_nanos(due)) }
+    }
+
+    /// The running deadlines of a slot, by kind.
+    pub(crate) fn running(&self, slot: u32) -> impl Iterator<Item = Deadline> {
+        Kind::ALL.into_iter().filter_map(move |kind| {
+            let timeout = self.timeout(kind, slot)?;
+            let due = self.own.due(kind, slot).min(self.lists[kind as usize].due_of(slot));
+            Some(Deadline { kind, at: self.instant(due)?, timeout })
+        })
     }
 
     /// Whether any deadline has passed.
@@ -204,9 +216,14 @@ impl List {
         self.nodes.get(slot as usize).map_or(NOT_SET, |node| node.since)
     }
 
+    /// The deadline of a slot; `NOT_SET` if there is none, or if it is too far away to be counted.
+    fn due_of(&self, slot: u32) -> u64 {
+        self.since(slot).saturating_add(self.timeout_nanos)
+    }
+
     fn set_head(&mut self, slot: u32) {
         self.head = slot;
-        self.due = self.since(slot).saturating_add(self.timeout_nanos);
+        self.due = self.due_of(slot);
     }
 
     fn link(&mut self, slot: u32, since: u64) {

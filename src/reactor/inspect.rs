@@ -44,6 +44,7 @@ fn describe(own: Own, seen: Seen<'_>, work: &Work, shared: &Shared) -> Connectio
         listener: profile.listener,
         is_dialed: origin == Origin::Dialed,
         state: snapshot.state,
+        state_name: snapshot.state_name,
         paused_by: snapshot.paused_by,
         pending_input: snapshot.pending_input,
         pending_output: snapshot.pending_output,

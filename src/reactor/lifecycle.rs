@@ -15,6 +15,7 @@ use crate::reactor::callbacks::{About, guarded, noted};
 use crate::reactor::connections::{Connections, Open, Phase};
 use crate::reactor::deadlines::Kind;
 use crate::reactor::drain_report::CutConnection;
+use crate::reactor::event::ConnectionEvent;
 use crate::reactor::log_limit::{CONN, Source};
 use crate::reactor::slots::Origin;
 use crate::reactor::{Life, Reactor};
@@ -46,6 +47,15 @@ fn is_reset(reason: &CloseReason, stream: &impl Transport) -> bool {
         | CloseReason::Cut => false,
         // Other code has it.
         CloseReason::Detached => false,
+    }
+}
+
+/// The pending input and output of a connection that has ended, in bytes.
+fn pending_at_end(reason: &CloseReason, conn: &Conn) -> (usize, usize) {
+    match *reason {
+        // It has released its buffers already.
+        CloseReason::Evicted { input, output } => (input as usize, output as usize),
+        _ => conn.held_bytes(),
     }
 }
 
@@ -163,8 +173,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Origin::Apart => self.listeners.note_apart_ended(self.shared.profiles.profile(conn.profile()).listener),
             Origin::Dialed => {}
         }
+        let pending = pending_at_end(&reason, &conn);
+        self.recordings.note_closed(id, self.shared.now, reason, pending);
         self.count_closed(&reason);
-        let is_cut = self.life != Life::Running && self.report_ended(id, &peer, &reason, &conn);
+        let is_cut = self.life != Life::Running && self.report_ended(id, &peer, &reason, &conn, pending);
         if !is_cut {
             self.log_closed(id, &peer, &reason);
         }
@@ -200,12 +212,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Adds a connection that has ended to the report of the drain. Logs it, and returns `true`, if the deadline of the drain has
     /// cut it with something to finish.
-    fn report_ended(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason, conn: &Conn) -> bool {
-        let (undelivered_bytes, unsent_bytes) = match *reason {
-            // It has released its buffers already.
-            CloseReason::Evicted { input, output } => (input as usize, output as usize),
-            _ => conn.held_bytes(),
-        };
+    fn report_ended(
+        &mut self,
+        id: ConnId,
+        peer: &PeerAddr,
+        reason: &CloseReason,
+        conn: &Conn,
+        (undelivered_bytes, unsent_bytes): (usize, usize),
+    ) -> bool {
         let ended = CutConnection {
             id,
             peer: peer.clone(),
@@ -229,14 +243,15 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     fn log_closed(&mut self, id: ConnId, peer: &PeerAddr, reason: &CloseReason) {
         let now = self.now();
+        let event = ConnectionEvent::Closed(*reason);
         match (reason, reason.caused_by()) {
             (CloseReason::Evicted { .. } | CloseReason::Reclaimed, _) | (_, CausedBy::PeerAbruptly) => {
                 if self.log_limits.closed_abruptly.passes(now, Source::of(peer)) {
-                    warn!(target: CONN, "[{id}] {peer}: closed: {reason}");
+                    warn!(target: CONN, "[{id}] {peer}: {event}");
                 }
             }
             // The panic was logged.
-            _ => debug!(target: CONN, "[{id}] {peer}: closed: {reason}"),
+            _ => debug!(target: CONN, "[{id}] {peer}: {event}"),
         }
     }
 }

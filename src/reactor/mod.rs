@@ -6,10 +6,11 @@ pub(crate) mod budget;
 pub(crate) mod callbacks;
 pub(crate) mod connections;
 mod counters;
-mod deadline_kind;
+pub(crate) mod deadline_kind;
 pub(crate) mod deadlines;
 mod dial;
 pub(crate) mod drain_report;
+pub(crate) mod event;
 pub(crate) mod eviction;
 pub(crate) mod handle;
 pub(crate) mod histogram;
@@ -19,10 +20,13 @@ pub(crate) mod invariants;
 mod lifecycle;
 pub(crate) mod listeners;
 pub(crate) mod log_limit;
+pub(crate) mod observer;
 mod own_deadlines;
 pub(crate) mod per_ip;
 mod recheck;
 mod reclaim;
+mod record;
+pub(crate) mod recording;
 mod run;
 mod run_queue;
 mod slots;
@@ -57,6 +61,7 @@ use crate::reactor::drain_report::DrainReport;
 use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::listeners::{Listeners, Listening};
 use crate::reactor::log_limit::{LOOP, LogLimits};
+use crate::reactor::observer::Recordings;
 use crate::reactor::per_ip::PerIp;
 use crate::reactor::reclaim::Reclaim;
 use crate::reactor::stats::Stats;
@@ -131,6 +136,7 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     mailbox: Mailbox<H::Message>,
     stats: Stats,
     log_limits: LogLimits,
+    recordings: Recordings,
     life: Life,
     report: DrainReport,
     /// The number at which the search for the next source's number begins: a number is used again as late as possible.
@@ -196,6 +202,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             mailbox,
             stats: Stats::default(),
             log_limits: LogLimits::default(),
+            recordings: Recordings::default(),
             life: Life::Running,
             report: DrainReport::default(),
             sources: 0,

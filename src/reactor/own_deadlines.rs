@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::reactor::deadline_kind::{Kind, NOT_SET, nanos};
+use crate::reactor::deadline_kind::{DeadlineKind as Kind, NOT_SET, nanos};
 
 /// A timeout for each kind of deadline; `None` = off.
 pub(crate) type Timeouts = [Option<Duration>; Kind::ALL.len()];
@@ -104,6 +104,11 @@ impl OwnDeadlines {
     }
 
     pub(crate) fn is_set(&self, kind: Kind, slot: u32) -> bool {
-        self.slots.get(&slot).is_some_and(|own| own.due[kind as usize] != NOT_SET)
+        self.due(kind, slot) != NOT_SET
+    }
+
+    /// The deadline, in nanoseconds since the epoch; `NOT_SET` if it is not set.
+    pub(crate) fn due(&self, kind: Kind, slot: u32) -> u64 {
+        self.slots.get(&slot).map_or(NOT_SET, |own| own.due[kind as usize])
     }
 }

@@ -9,6 +9,7 @@ use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::connections::Open;
 use crate::reactor::deadlines::{Kind, Kinds};
+use crate::reactor::event::ConnectionEvent;
 use crate::reactor::write_progress::{Look, Shown, due_in_a_window};
 
 /// The most deadlines of a kind that are handled in one turn, because each may close a connection.
@@ -30,6 +31,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             for _ in 0..EXPIRY_BUDGET {
                 let Some(index) = self.deadlines.expired(kind, now) else { break };
                 let Some(id) = self.connections.slots.id_of(index) else { continue };
+                let timeout = self.deadlines.timeout(kind, index).unwrap_or_default();
+                self.recordings.note(id, now, ConnectionEvent::Deadline { kind, timeout });
                 match kind {
                     Kind::Linger => self.linger_expired(id),
                     Kind::Idle | Kind::Frame | Kind::Write | Kind::Connect => self.connections.note_expired(id, kind),

@@ -1,7 +1,5 @@
 //! Runs the connections that have work, within the budget of the turn.
 
-use log::{Level, log_enabled, trace};
-
 use crate::conn::io::Transport;
 use crate::conn::turn::{Moved, run};
 use crate::handler::Handler;
@@ -12,7 +10,7 @@ use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::HandlerSink;
 use crate::reactor::connections::{Open, Phase};
 use crate::reactor::deadlines::Kind;
-use crate::reactor::log_limit::CONN;
+use crate::reactor::observer::Observer;
 use crate::reactor::traced::Traced;
 
 impl<H: Handler, N: Net> Reactor<H, N> {
@@ -55,16 +53,19 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Runs a connection in its slot. Returns what moved.
     pub(super) fn run_one(&mut self, id: ConnId) -> Moved {
-        let Self { handler, connections, read_buffer, shared, stats, deadlines, write_progress, log_limits, .. } = self;
+        let Self { handler, connections, read_buffer, shared, stats, deadlines, write_progress, .. } = self;
+        let Self { log_limits, recordings, .. } = self;
         let Some((slot, mut others)) = connections.split(id) else { return Moved::default() };
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
         let mut moved = Moved::default();
         if conn.closed().is_none() {
             let had_buffers = conn.has_buffers();
-            let before = log_enabled!(target: CONN, Level::Trace).then(|| conn.state_name());
-            let mut io = Traced { stream, id, stats };
+            let observed = recordings.observe(id, shared.now);
+            let before = observed.as_ref().map(|_| conn.state_name());
+            let observer = Observer::of(observed.as_ref());
+            let mut io = Traced { stream, observer, stats };
             let mut sink =
-                HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked };
+                HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked, observer };
             moved = run(conn, &mut io, read_buffer, shared, &mut sink);
             let now = shared.now;
             if conn.take_relimited() && deadlines.set_limits(id.index, shared.profiles.limits(conn.profile())) {
@@ -89,12 +90,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 others.work.eviction.set(&mut slot.eviction_entry, id.index, held, has_moved, now);
             }
             if let Some(before) = before {
-                let (input, output) = conn.held_bytes();
-                let after = conn.state_name();
-                trace!(
-                    target: CONN,
-                    "[{id}] {before} -> {after}: pending: {input} bytes of input, {output} bytes of output"
-                );
+                recordings.note_run(id, now, before, conn);
             }
         }
         others.note_run(id, slot, moved);

@@ -12,6 +12,7 @@ use crate::net::Net;
 use crate::reach::{End, Reach};
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::{About, guarded, noted};
+use crate::reactor::event::ConnectionEvent;
 use crate::reactor::handle::Request;
 use crate::reactor::log_limit::CONN;
 use crate::reactor::token::Subject;
@@ -88,13 +89,16 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Notes the events of the poll. Connections do not run yet: each runs once per turn, whatever events there are for it.
     fn take_events(&mut self) {
-        let Self { net, connections, listeners, mailbox, handler, shared, log_limits, .. } = self;
+        let Self { net, connections, listeners, mailbox, handler, shared, log_limits, recordings, .. } = self;
         let mut count = 0;
+        let is_observing = recordings.is_observing();
         for ready in net.events() {
             count += 1;
             match Subject::of_token(ready.token) {
                 Subject::Conn(id) => {
-                    trace!(target: CONN, "[{id}] event: {}", ready.readiness);
+                    if is_observing {
+                        recordings.note(id, shared.now, ConnectionEvent::Ready(ready.readiness));
+                    }
                     if !connections.note_ready(id, ready.readiness) {
                         trace!(target: CONN, "[{id}] stale event, the connection is closed");
                     }

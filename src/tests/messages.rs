@@ -13,8 +13,8 @@ use crate::reactor::accept::Refusal;
 use crate::reactor::per_ip::PerIp;
 use crate::wire::{DecodeError, FrameError, Framing, LengthPrefix, Protocol, announced_len};
 use crate::{
-    AdoptError, CloseReason, Config, ConfigBuilder, ConfigError, DialError, DialRefused, Error, PeerAddr, SendError,
-    StatsError, TimerRefused,
+    AdoptError, CallError, CloseReason, Config, ConfigBuilder, ConfigError, ConnectionEvent, DeadlineKind, DialError,
+    DialRefused, Error, PeerAddr, Readiness, RecordRefused, SendError, StatsError, TimerRefused,
 };
 
 /// The messages of an enum, one value or several per variant. A variant without a value does not compile.
@@ -183,7 +183,7 @@ fn refused_connections() -> Messages {
 }
 
 /// Why the reactor did not do what it was asked for.
-fn refusals() -> [Messages; 7] {
+fn refusals() -> [Messages; 8] {
     type HandleError = crate::HandleError<()>;
     let send_errors = messages!(SendError {
         SendError::Full => [SendError::Full],
@@ -227,6 +227,10 @@ fn refusals() -> [Messages; 7] {
     let timer_refused = messages!(TimerRefused {
         TimerRefused::TooMany { .. } => [TimerRefused::TooMany { allowed: 1_024 }],
     });
+    let record_refused = messages!(RecordRefused {
+        RecordRefused::Closed => [RecordRefused::Closed],
+        RecordRefused::TooMany { .. } => [RecordRefused::TooMany { allowed: 16 }],
+    });
     let handle_errors = messages!(HandleError {
         HandleError::Full(()) => [HandleError::Full(())],
         HandleError::Finished(()) => [HandleError::Finished(())],
@@ -235,7 +239,52 @@ fn refusals() -> [Messages; 7] {
         StatsError::Finished => [StatsError::Finished],
         StatsError::OwnThread => [StatsError::OwnThread],
     });
-    [send_errors, dial_errors, dial_refused, adopt_errors, timer_refused, handle_errors, stats_errors]
+    [send_errors, dial_errors, dial_refused, adopt_errors, timer_refused, record_refused, handle_errors, stats_errors]
+}
+
+/// What happens on a connection, as the log at trace level and recordings have it.
+fn connection_events() -> Messages {
+    let failed = |errno| CallError::from(&os(errno));
+    let (again, interrupted, reset) = (failed(libc::EAGAIN), failed(libc::EINTR), failed(libc::ECONNRESET));
+    let read = |outcome, drains| ConnectionEvent::Read { asked: 69_632, outcome, drains };
+    let write = |pieces, outcome| ConnectionEvent::Write { len: 100, pieces, outcome };
+    let all = Readiness { readable: true, writable: true, read_closed: true, urgent: true, failed: true };
+    messages!(ConnectionEvent {
+        ConnectionEvent::Ready(_) => [ConnectionEvent::Ready(all)],
+        ConnectionEvent::Read { .. } => [
+            read(Ok(69_632), true),
+            read(Ok(9), true),
+            read(Ok(9), false),
+            read(Ok(0), true),
+            read(Err(again.clone()), true),
+            read(Err(interrupted.clone()), true),
+            read(Err(reset.clone()), true),
+        ],
+        ConnectionEvent::Write { .. } => [
+            write(None, Ok(100)),
+            write(None, Ok(40)),
+            write(None, Err(again.clone())),
+            write(Some(2), Ok(100)),
+        ],
+        ConnectionEvent::ShutDown(_) => [
+            ConnectionEvent::ShutDown(Ok(())),
+            ConnectionEvent::ShutDown(Err(again.clone())),
+            ConnectionEvent::ShutDown(Err(failed(libc::ENOTCONN))),
+        ],
+        ConnectionEvent::Frame { .. } => [ConnectionEvent::Frame { payload_len: 5 }],
+        ConnectionEvent::FramePart { .. } => [ConnectionEvent::FramePart { offset: 69_628, len: 4_096 }],
+        ConnectionEvent::Callback { .. } => [ConnectionEvent::Callback { name: "on_half_close" }],
+        ConnectionEvent::Deadline { .. } => [
+            ConnectionEvent::Deadline { kind: DeadlineKind::Frame, timeout: Duration::from_secs(30) },
+        ],
+        ConnectionEvent::State { .. } => [ConnectionEvent::State {
+            before: "Open",
+            after: "Open (paused by backpressure)",
+            pending_input: 2,
+            pending_output: 65_600,
+        }],
+        ConnectionEvent::Closed(_) => [ConnectionEvent::Closed(CloseReason::PeerFinished)],
+    })
 }
 
 #[test]
@@ -247,7 +296,7 @@ fn messages_of_the_library_are_in_the_document() {
     for (name, rows) in [errors(), address_errors, close_reasons(), refused_connections()]
         .into_iter()
         .chain(refusals())
-        .chain([client_errors()])
+        .chain([connection_events(), client_errors()])
     {
         write!(section, "\n### `{name}`\n\n").unwrap();
         for row in rows {

@@ -13,6 +13,7 @@ mod inspecting;
 mod limits;
 mod parts;
 mod rejecting;
+mod recording;
 mod reply_parts;
 mod threats;
 mod timers;
