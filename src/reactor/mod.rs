@@ -11,12 +11,16 @@ pub(crate) mod deadlines;
 mod dial;
 pub(crate) mod drain_report;
 pub(crate) mod eviction;
+pub(crate) mod finding;
 pub(crate) mod handle;
 pub(crate) mod histogram;
 mod inspect;
 #[cfg(test)]
 pub(crate) mod invariants;
 mod lifecycle;
+mod lint;
+mod lint_turn;
+mod linted_run;
 pub(crate) mod listeners;
 pub(crate) mod log_limit;
 mod own_deadlines;
@@ -55,6 +59,7 @@ use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::drain_report::DrainReport;
 use crate::reactor::handle::{Handle, Mailbox};
+use crate::reactor::lint::Lints;
 use crate::reactor::listeners::{Listeners, Listening};
 use crate::reactor::log_limit::{LOOP, LogLimits};
 use crate::reactor::per_ip::PerIp;
@@ -131,6 +136,8 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     mailbox: Mailbox<H::Message>,
     stats: Stats,
     log_limits: LogLimits,
+    /// `None` if the readiness lint is off.
+    lints: Option<Box<Lints>>,
     life: Life,
     report: DrainReport,
     /// The number at which the search for the next source's number begins: a number is used again as late as possible.
@@ -180,6 +187,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// [`Error::Poll`] if `net` cannot make a waker.
     pub fn with_net(mut net: N, config: Config, handler: H) -> Result<Self, Error> {
         let now = net.now();
+        let lints = Lints::new(config.lint, now);
         let mailbox = Mailbox::new(&mut net, Subject::Waker.token(), config.mailbox_max).map_err(Error::Poll)?;
         Ok(Self {
             net,
@@ -196,6 +204,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             mailbox,
             stats: Stats::default(),
             log_limits: LogLimits::default(),
+            lints,
             life: Life::Running,
             report: DrainReport::default(),
             sources: 0,
@@ -337,6 +346,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         stats.take_over(&shared.counts);
         stats.buffered_bytes = shared.pool.used_bytes() as u64;
         stats.pooled_bytes = (shared.pool.free_bytes() + shared.pool.joined_bytes()) as u64;
+        stats.lints = self.lints.as_ref().map(|lints| lints.counts()).unwrap_or_default();
         stats.dialing = self.connections.slots.len() as u64 - stats.connections;
         stats
     }
@@ -375,7 +385,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Life::Running | Life::Stopped => None,
         };
         let deadlines = [self.deadlines.next(), self.connections.work.timers.next(), drain];
-        let others = [self.listeners.paused_until(), self.trim_at, self.log_limits.due()];
+        let lints = self.lints.as_ref().and_then(|lints| lints.due());
+        let others = [self.listeners.paused_until(), self.trim_at, self.log_limits.due(), lints];
         deadlines.into_iter().chain(others).flatten().min()
     }
 

@@ -9,9 +9,10 @@ use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;
-use crate::reactor::callbacks::HandlerSink;
+use crate::reactor::callbacks::{About, HandlerSink};
 use crate::reactor::connections::{Open, Phase};
 use crate::reactor::deadlines::Kind;
+use crate::reactor::linted_run::Around;
 use crate::reactor::log_limit::CONN;
 use crate::reactor::traced::Traced;
 
@@ -56,16 +57,23 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Runs a connection in its slot. Returns what moved.
     pub(super) fn run_one(&mut self, id: ConnId) -> Moved {
         let Self { handler, connections, read_buffer, shared, stats, deadlines, write_progress, log_limits, .. } = self;
+        let (lints, net) = (self.lints.as_deref_mut(), &self.net);
         let Some((slot, mut others)) = connections.split(id) else { return Moved::default() };
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
-        let mut moved = Moved::default();
+        let (peer, mut moved) = (&*peer, Moved::default());
         if conn.closed().is_none() {
             let had_buffers = conn.has_buffers();
             let before = log_enabled!(target: CONN, Level::Trace).then(|| conn.state_name());
             let mut io = Traced { stream, id, stats };
             let mut sink =
                 HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked };
-            moved = run(conn, &mut io, read_buffer, shared, &mut sink);
+            moved = match lints {
+                None => run(conn, &mut io, read_buffer, shared, &mut sink),
+                Some(lints) => {
+                    let around = Around { lints, net, about: About::Conn(id, peer) };
+                    around.run(conn, &mut io, read_buffer, shared, &mut sink)
+                }
+            };
             let now = shared.now;
             if conn.take_relimited() && deadlines.set_limits(id.index, shared.profiles.limits(conn.profile())) {
                 deadlines.set(Kind::Idle, id.index, Some(now));

@@ -10,6 +10,7 @@ mod fairness;
 mod framing;
 mod inspecting;
 mod limits;
+mod lints;
 mod parts;
 mod reply_parts;
 mod threats;
