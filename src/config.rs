@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::lint::LintMode;
 use crate::wire::HEADER_LEN;
 
 /// The capacity of the largest chunk, in bytes: a frame with a payload of 64 KiB, with room to spare for the next header.
@@ -49,6 +50,7 @@ pub struct Config {
     pub(crate) keepalive: Option<Duration>,
     pub(crate) connection_counters: bool,
     pub(crate) spin: Duration,
+    pub(crate) lint: LintMode,
 }
 
 impl Config {
@@ -140,6 +142,7 @@ impl Default for Config {
             keepalive: None,
             connection_counters: false,
             spin: Duration::ZERO,
+            lint: LintMode::Off,
         }
     }
 }
@@ -316,6 +319,9 @@ impl ConfigBuilder {
         ///
         /// Spinning saves the latency of waking the thread, and uses a processor.
         spin: Duration,
+        /// Sets whether the reactor looks for mistakes with readiness, such as slow callbacks, and whether it logs them: see
+        /// [`Lint`](crate::Lint). Default [`LintMode::Off`].
+        lint: LintMode,
     }
 
     /// Checks the settings, and returns them as a [`Config`].

@@ -50,6 +50,7 @@
 //! | drive the loop: until it has ended, turn by turn, or inside another loop | [`Reactor`] |
 //! | send messages from other threads, drain, stop | [`Handle`] |
 //! | count and measure | [`Stats`], [`Histogram`] |
+//! | find mistakes of a handler | [`Lint`], [`LintMode`] |
 //! | find out why a connection ended | [`CloseReason`] |
 //! | find out why a call failed | [`Error`], [`SendError`], [`DialError`], [`DialRefused`], [`AdoptError`], [`TimerRefused`], [`HandleError`] |
 //! | encode and decode frames elsewhere | [`wire`], [`client`] |
@@ -121,6 +122,7 @@ pub mod fuzzing;
 mod handler;
 mod id;
 mod info;
+mod lint;
 #[cfg(feature = "load")]
 pub mod load;
 #[cfg(feature = "micro")]
@@ -148,6 +150,7 @@ pub use crate::error::{
 pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
 pub use crate::id::{ConnId, ListenerId, SourceId, TimerId};
 pub use crate::info::{ConnectionCounters, ConnectionInfo};
+pub use crate::lint::{Lint, LintMode};
 pub use crate::net::{Detached, Interest, Readiness};
 pub use crate::options::{Limits, ListenOptions};
 pub use crate::reach::Broadcast;

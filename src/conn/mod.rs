@@ -185,6 +185,11 @@ impl Conn {
         self.flags.set(Flag::Woken, true);
     }
 
+    /// Whether the next turn calls the handler's `on_wake`.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.flags.has(Flag::Woken)
+    }
+
     /// Whether there is something to do that no event will announce.
     pub(crate) fn wants_turn(&self) -> bool {
         let has_output = self.unsent_bytes() > 0;

@@ -1,12 +1,15 @@
-//! The two system calls and the one library call that no safe crate has: all unsafe code of the library.
+//! The system calls and the library call that no safe crate has: all unsafe code of the library.
 //!
 //! Rule: `unsafe` is used in this file only, and each block is one call with nothing but values, one pointer to a local
-//! variable, or pointers to functions that set nothing but atomics.
+//! variable, or pointers to functions that set nothing but atomics. One local variable is zeroed.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::net::seam::ThreadTime;
 
 /// How many forks have led to this process since the first call of [`watch_forks`].
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -89,6 +92,39 @@ pub(super) fn disconnect(socket: BorrowedFd<'_>) -> io::Result<()> {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn disconnect(_socket: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether a descriptor has room to write now (`poll(2)`). A closed one has none.
+#[allow(unsafe_code)]
+pub(super) fn has_room(fd: RawFd) -> bool {
+    let mut asked = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: the kernel reads and writes one `pollfd`, which outlives the call. A number that is no descriptor is reported there.
+    let reported = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    reported == 1 && asked.revents & libc::POLLOUT != 0
+}
+
+/// How long this thread was on a processor, and how often it was preempted. `None` on other systems.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[allow(unsafe_code)]
+pub(super) fn thread_time() -> Option<ThreadTime> {
+    // SAFETY: a `rusage` is a struct of integers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one `rusage` to the pointer, which outlives the call.
+    if unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) } == -1 {
+        return None;
+    }
+    let mut running = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one `timespec` to the pointer, which outlives the call.
+    if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut running) } == -1 {
+        return None;
+    }
+    let running = Duration::new(u64::try_from(running.tv_sec).ok()?, u32::try_from(running.tv_nsec).ok()?);
+    Some(ThreadTime { running, preemptions: u64::try_from(usage.ru_nivcsw).ok()? })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn thread_time() -> Option<ThreadTime> {
+    None
 }
 
 /// Forks a child, which ends with 0 if it is one fork further from the first process. Returns how it ended.

@@ -17,7 +17,7 @@ use crate::conn::io::{Readiness, Transport};
 use crate::net::detached::Released;
 use crate::net::kernel;
 use crate::net::listener::Listener;
-use crate::net::seam::{Net, Ready};
+use crate::net::seam::{Net, Ready, ThreadTime};
 use crate::net::socket::Stream;
 use crate::net::sources::{Interest, Sources};
 use crate::options::ListenOptions;
@@ -197,6 +197,14 @@ impl Net for Mio {
 
     fn is_watched(&self, token: usize) -> bool {
         self.sources.is_watched(token)
+    }
+
+    fn has_room(&self, token: usize) -> bool {
+        self.sources.has_room(token)
+    }
+
+    fn thread_time(&self) -> Option<ThreadTime> {
+        kernel::thread_time()
     }
 
     fn waker(&mut self, token: usize) -> io::Result<Self::Wake> {

@@ -23,7 +23,7 @@ pub(crate) use crate::net::detached::Lease;
 pub use crate::net::detached::{Detached, Released};
 pub use crate::net::listener::Listener;
 pub use crate::net::mio::Mio;
-pub use crate::net::seam::{Net, Ready};
+pub use crate::net::seam::{Net, Ready, ThreadTime};
 pub use crate::net::socket::Stream;
 pub use crate::net::sources::Interest;
 pub use crate::net::wrapped::{Layer, Side, Wrapped, WrappedListener};

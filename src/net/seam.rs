@@ -92,6 +92,29 @@ pub trait Net {
         let _ = token;
         true
     }
+
+    /// Returns whether the watched descriptor of `token` has room to write now. The default returns `false`. Only the readiness
+    /// lint asks ([`Lint::UnusedWriteInterest`](crate::Lint::UnusedWriteInterest)).
+    fn has_room(&self, token: usize) -> bool {
+        let _ = token;
+        false
+    }
+
+    /// Returns the times of the thread that calls it. The default returns `None`: they are unknown. Only the readiness lint asks
+    /// ([`Lint::SlowCallback`](crate::Lint::SlowCallback)).
+    fn thread_time(&self) -> Option<ThreadTime> {
+        None
+    }
+}
+
+/// Reports how long a thread has run, and how often it was interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)]
+pub struct ThreadTime {
+    /// How long the thread was on a processor since it began (`CLOCK_THREAD_CPUTIME_ID` of `clock_gettime(2)`).
+    pub running: Duration,
+    /// How often the kernel gave its processor to another thread although it could have gone on (`ru_nivcsw` of `getrusage(2)`).
+    pub preemptions: u64,
 }
 
 /// Reports one event.

@@ -12,6 +12,8 @@ use std::os::fd::RawFd;
 use mio::unix::SourceFd;
 use mio::{Poll, Registry, Token};
 
+use crate::net::kernel;
+
 /// The events for which a descriptor of yours is watched.
 ///
 /// An error or a hang-up is reported whatever the interest is.
@@ -109,6 +111,11 @@ impl Sources {
             let _ = registry.deregister(&mut SourceFd(&fd));
         }
         is_watched
+    }
+
+    /// Whether the descriptor of this token has room to write now.
+    pub(crate) fn has_room(&self, token: usize) -> bool {
+        self.by_token.get(&token).is_some_and(|fd| kernel::has_room(*fd))
     }
 
     /// Whether no watched descriptor has this token.

@@ -10,7 +10,7 @@ use crate::address::{Address, PeerAddr};
 use crate::config::Config;
 use crate::conn::io::Transport;
 use crate::net::detached::Released;
-use crate::net::seam::{Net, Ready};
+use crate::net::seam::{Net, Ready, ThreadTime};
 use crate::options::ListenOptions;
 
 /// A transport on top of another one, which it owns.
@@ -241,5 +241,13 @@ where
 
     fn is_watched(&self, token: usize) -> bool {
         self.net.is_watched(token)
+    }
+
+    fn has_room(&self, token: usize) -> bool {
+        self.net.has_room(token)
+    }
+
+    fn thread_time(&self) -> Option<ThreadTime> {
+        self.net.thread_time()
     }
 }

@@ -18,7 +18,7 @@ use crate::reactor::drain_report::CutConnection;
 use crate::reactor::event::ConnectionEvent;
 use crate::reactor::log_limit::{CONN, Source};
 use crate::reactor::slots::Origin;
-use crate::reactor::{Life, Reactor};
+use crate::reactor::{Life, Reactor, lint_turn};
 
 /// Whether a connection that ends for this reason is closed with a reset.
 ///
@@ -73,17 +73,19 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         readiness: Readiness,
     ) -> bool {
         let is_running = self.life == Life::Running;
-        let Self { handler, connections, shared, log_limits, .. } = self;
+        let Self { handler, connections, shared, log_limits, lints, net, .. } = self;
         let Some(origin) = connections.slots.slot(id).map(|slot| slot.origin()) else { return false };
         let mut conn = Conn::new(profile);
         let pauses = shared.profiles.limits(profile).pause_input_when_full;
         conn.pause_input_when_full(pauses.unwrap_or(origin != Origin::Dialed));
         let mut others = connections.all_but_opening(id);
         others.work.counters.open(id.index, shared.now);
+        let begun = lint_turn::begun(lints.as_deref(), net);
         let outcome = conn.with_replies(Some(&stream), shared, |replies| {
             let replies = replies.reborrow();
             guarded(|| handler.on_open(&mut Connection { id, peer: &peer, replies, reach: &mut others }))
         });
+        lint_turn::ended(lints.as_deref_mut(), net, "on_open", About::Conn(id, &peer), begun);
         let is_woken = others.work.take_woken();
         let state = noted(outcome, "on_open", About::Conn(id, &peer), shared, &mut log_limits.panicked);
         let Some(state) = state else {

@@ -126,6 +126,11 @@ impl LogLimit {
         Self { lines_max, reserve, passed: VecDeque::new(), left_out: 0, left_out_since: None }
     }
 
+    /// The limit of a place that logs about each of many peers.
+    pub(crate) const fn of_peers() -> Self {
+        Self::new(LINES_MAX, RESERVE)
+    }
+
     /// Whether a line about `source` may be written now. A suppressed line is counted.
     pub(crate) fn passes(&mut self, now: Instant, source: Source) -> bool {
         while self.passed.front().is_some_and(|line| now >= line.at + WINDOW) {

@@ -12,12 +12,16 @@ mod dial;
 pub(crate) mod drain_report;
 pub(crate) mod event;
 pub(crate) mod eviction;
+pub(crate) mod finding;
 pub(crate) mod handle;
 pub(crate) mod histogram;
 pub(crate) mod inspect;
 #[cfg(test)]
 pub(crate) mod invariants;
 mod lifecycle;
+mod lint;
+mod lint_turn;
+mod linted_run;
 pub(crate) mod listeners;
 pub(crate) mod log_limit;
 pub(crate) mod observer;
@@ -59,6 +63,7 @@ use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::drain_report::DrainReport;
 use crate::reactor::handle::{Handle, Mailbox};
+use crate::reactor::lint::Lints;
 use crate::reactor::listeners::{Listeners, Listening};
 use crate::reactor::log_limit::{LOOP, LogLimits};
 use crate::reactor::observer::Recordings;
@@ -137,6 +142,8 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     stats: Stats,
     log_limits: LogLimits,
     recordings: Recordings,
+    /// `None` if the readiness lint is off.
+    lints: Option<Box<Lints>>,
     life: Life,
     report: DrainReport,
     /// The number at which the search for the next source's number begins: a number is used again as late as possible.
@@ -186,6 +193,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// [`Error::Poll`] if `net` cannot make a waker.
     pub fn with_net(mut net: N, config: Config, handler: H) -> Result<Self, Error> {
         let now = net.now();
+        let lints = Lints::new(config.lint, now);
         let mailbox = Mailbox::new(&mut net, Subject::Waker.token(), config.mailbox_max).map_err(Error::Poll)?;
         Ok(Self {
             net,
@@ -203,6 +211,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             stats: Stats::default(),
             log_limits: LogLimits::default(),
             recordings: Recordings::default(),
+            lints,
             life: Life::Running,
             report: DrainReport::default(),
             sources: 0,
@@ -345,6 +354,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         stats.take_over(&shared.counts);
         stats.buffered_bytes = shared.pool.used_bytes() as u64;
         stats.pooled_bytes = (shared.pool.free_bytes() + shared.pool.joined_bytes()) as u64;
+        stats.lints = self.lints.as_ref().map(|lints| lints.counts()).unwrap_or_default();
         stats.dialing = self.connections.slots.len() as u64 - stats.connections;
         stats
     }
@@ -383,7 +393,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Life::Running | Life::Stopped => None,
         };
         let deadlines = [self.deadlines.next(), self.connections.work.timers.next(), drain];
-        let others = [self.listeners.paused_until(), self.trim_at, self.log_limits.due()];
+        let lints = self.lints.as_ref().and_then(|lints| lints.due());
+        let others = [self.listeners.paused_until(), self.trim_at, self.log_limits.due(), lints];
         deadlines.into_iter().chain(others).flatten().min()
     }
 

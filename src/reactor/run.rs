@@ -7,9 +7,10 @@ use crate::id::ConnId;
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;
-use crate::reactor::callbacks::HandlerSink;
+use crate::reactor::callbacks::{About, HandlerSink};
 use crate::reactor::connections::{Open, Phase};
 use crate::reactor::deadlines::Kind;
+use crate::reactor::linted_run::Around;
 use crate::reactor::observer::Observer;
 use crate::reactor::traced::Traced;
 
@@ -55,9 +56,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub(super) fn run_one(&mut self, id: ConnId) -> Moved {
         let Self { handler, connections, read_buffer, shared, stats, deadlines, write_progress, .. } = self;
         let Self { log_limits, recordings, .. } = self;
+        let (lints, net) = (self.lints.as_deref_mut(), &self.net);
         let Some((slot, mut others)) = connections.split(id) else { return Moved::default() };
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
-        let mut moved = Moved::default();
+        let (peer, mut moved) = (&*peer, Moved::default());
         if conn.closed().is_none() {
             let had_buffers = conn.has_buffers();
             let observed = recordings.observe(id, shared.now);
@@ -66,7 +68,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let mut io = Traced { stream, observer, stats };
             let mut sink =
                 HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked, observer };
-            moved = run(conn, &mut io, read_buffer, shared, &mut sink);
+            moved = match lints {
+                None => run(conn, &mut io, read_buffer, shared, &mut sink),
+                Some(lints) => {
+                    let around = Around { lints, net, about: About::Conn(id, peer) };
+                    around.run(conn, &mut io, read_buffer, shared, &mut sink)
+                }
+            };
             let now = shared.now;
             if conn.take_relimited() && deadlines.set_limits(id.index, shared.profiles.limits(conn.profile())) {
                 deadlines.set(Kind::Idle, id.index, Some(now));

@@ -59,6 +59,15 @@ impl RunQueue {
         next.is_some_and(|slot| !slot.goes_first())
     }
 
+    /// Visits the connections that were queued last, latest first, until `is_new` is false for one of those that run first, and for
+    /// one of the others.
+    pub(crate) fn visit_new(&self, mut is_new: impl FnMut(ConnId) -> bool) {
+        for queue in [&self.first, &self.waiting] {
+            // It counts nothing, but stops at the first that is not new.
+            let _ = queue.iter().rev().take_while(|id| is_new(**id)).count();
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = ConnId> {
         self.first.iter().chain(&self.waiting).copied()

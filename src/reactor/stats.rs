@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::conn::shared::ConnCounts;
 use crate::error::{CloseKind, CloseReason};
+use crate::lint::Lint;
 use crate::reactor::histogram::Histogram;
 use crate::wire::Protocol;
 
@@ -92,6 +93,7 @@ pub struct Stats {
     pub turn_durations: Histogram,
     pub(crate) closed: [u64; CloseKind::ALL.len()],
     pub(crate) protocols: [u64; Protocol::ALL.len()],
+    pub(crate) lints: [u64; Lint::ALL.len()],
 }
 
 /// Counts connections that were closed immediately after they were accepted, since the start.
@@ -208,6 +210,18 @@ impl Stats {
         self.protocols[protocol as usize]
     }
 
+    /// Returns how often the readiness lint has noticed each kind of mistake. Kinds with a count of 0 are omitted, so it is empty
+    /// while [`ConfigBuilder::lint`](crate::ConfigBuilder::lint) is off.
+    pub fn lints(&self) -> impl Iterator<Item = (Lint, u64)> + '_ {
+        Lint::ALL.into_iter().zip(self.lints).filter(|(_, count)| *count > 0)
+    }
+
+    /// Returns how often the readiness lint has noticed this kind of mistake.
+    #[must_use]
+    pub fn lint(&self, lint: Lint) -> u64 {
+        self.lints[lint as usize]
+    }
+
     pub(crate) fn count_closed(&mut self, reason: &CloseReason) {
         self.closed[reason.kind() as usize] += 1;
         if let CloseReason::FrameTooLong(error) = reason
@@ -271,7 +285,13 @@ impl fmt::Display for Stats {
             self.turn_durations.quantile(0.99),
             self.turn_durations.max(),
             self.turn_bytes_max
-        )
+        )?;
+        let mut separator = "; lints: ";
+        for (lint, count) in self.lints() {
+            write!(f, "{separator}{} {count}", lint.name())?;
+            separator = ", ";
+        }
+        Ok(())
     }
 }
 

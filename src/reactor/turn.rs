@@ -16,7 +16,7 @@ use crate::reactor::event::ConnectionEvent;
 use crate::reactor::handle::Request;
 use crate::reactor::log_limit::CONN;
 use crate::reactor::token::Subject;
-use crate::reactor::{Life, Reactor, Turn};
+use crate::reactor::{Life, Reactor, Turn, lint_turn};
 
 /// Unused buffers are freed in steps this far apart.
 const TRIM_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,6 +55,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let moved_before = self.stats.bytes_moved();
         let mut budget = TurnBudget::new(&self.config);
 
+        self.begin_linted_turn();
         self.take_events();
         self.take_requests(&mut budget);
         self.fire_timers(&mut budget);
@@ -89,7 +90,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Notes the events of the poll. Connections do not run yet: each runs once per turn, whatever events there are for it.
     fn take_events(&mut self) {
-        let Self { net, connections, listeners, mailbox, handler, shared, log_limits, recordings, .. } = self;
+        let Self { net, connections, listeners, mailbox, handler, shared, log_limits, recordings, lints, .. } = self;
         let mut count = 0;
         let is_observing = recordings.is_observing();
         for ready in net.events() {
@@ -107,7 +108,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 Subject::Waker => mailbox.note_woken(),
                 Subject::Source(number) if net.is_watched(ready.token) => {
                     let mut peers = Context::new(connections, shared);
+                    let begun = lint_turn::begun(lints.as_deref(), net);
                     let outcome = guarded(|| handler.on_source(&mut peers, SourceId(number), ready.readiness));
+                    lint_turn::ended(lints.as_deref_mut(), net, "on_source", About::NoConn, begun);
+                    lint_turn::source_ended(lints.as_deref_mut(), net, ready.token, number, ready.readiness);
                     noted(outcome, "on_source", About::NoConn, shared, &mut log_limits.panicked);
                 }
                 Subject::Source(_) => {}
@@ -183,12 +187,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Calls the handler for something other than an open connection. Returns `None` if it panicked.
     pub(super) fn call<R>(
         &mut self,
-        name: &str,
+        name: &'static str,
         about: About<'_>,
         callback: impl FnOnce(&mut H, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        let Self { handler, connections, shared, log_limits, .. } = self;
+        let Self { handler, connections, shared, log_limits, lints, net, .. } = self;
+        let begun = lint_turn::begun(lints.as_deref(), net);
         let outcome = guarded(|| callback(handler, &mut Context::new(connections, shared)));
+        lint_turn::ended(lints.as_deref_mut(), net, name, about, begun);
         noted(outcome, name, about, shared, &mut log_limits.panicked)
     }
 }

@@ -49,6 +49,9 @@ impl<H: Handler> Reactor<H> {
         };
         self.net.watch(fd.as_fd(), Subject::Source(number).token(), interest).map_err(Error::Poll)?;
         self.sources = (number + 1) % SOURCES_MAX;
+        if let Some(lints) = &mut self.lints {
+            lints.begin_source(number);
+        }
         Ok(SourceId(number))
     }
 

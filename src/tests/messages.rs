@@ -9,7 +9,9 @@ use std::{env, fs, io};
 use crate::address::{Address, explain_listen};
 use crate::client::ClientError;
 use crate::conn::chunk::CHUNK_LEN;
+use crate::id::SourceId;
 use crate::reactor::accept::Refusal;
+use crate::reactor::finding::Finding;
 use crate::reactor::per_ip::PerIp;
 use crate::wire::{DecodeError, FrameError, Framing, LengthPrefix, Protocol, announced_len};
 use crate::{
@@ -287,6 +289,25 @@ fn connection_events() -> Messages {
     })
 }
 
+/// What the log says about a mistake, without the connection.
+fn findings() -> Messages {
+    let source = Some(SourceId(3));
+    messages!(Finding {
+        Finding::SlowCallback { .. } => {
+            [Finding::SlowCallback { callback: "on_frame", took: Duration::from_micros(5_200) }]
+        },
+        Finding::StarvedNeighbor { .. } => {
+            [Finding::StarvedNeighbor { waited: Duration::from_millis(21), behind: Duration::from_millis(20) }]
+        },
+        Finding::WakeWithoutProgress => [Finding::WakeWithoutProgress],
+        Finding::UnusedWriteInterest { .. } => {
+            [Finding::UnusedWriteInterest { source: None }, Finding::UnusedWriteInterest { source }]
+        },
+        Finding::FrameBudgetSpent { .. } => [Finding::FrameBudgetSpent { frames: 2_048 }],
+        Finding::StalledHalfClose { .. } => [Finding::StalledHalfClose { unsent: 1_200_000 }],
+    })
+}
+
 #[test]
 fn messages_of_the_library_are_in_the_document() {
     let texts = ["localhost:7007", "127.0.0.1", "unix:", ""];
@@ -296,7 +317,7 @@ fn messages_of_the_library_are_in_the_document() {
     for (name, rows) in [errors(), address_errors, close_reasons(), refused_connections()]
         .into_iter()
         .chain(refusals())
-        .chain([connection_events(), client_errors()])
+        .chain([connection_events(), client_errors(), findings()])
     {
         write!(section, "\n### `{name}`\n\n").unwrap();
         for row in rows {

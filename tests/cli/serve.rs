@@ -260,6 +260,21 @@ fn counters_are_logged_at_an_interval() {
 }
 
 #[test]
+fn lint_finds_nothing_in_a_healthy_exchange() {
+    let (server, addr) = serve(&["--lint"]);
+    let mut client = frameloop::client::Client::connect(&*addr, Some(PATIENCE)).unwrap();
+    for len in (0..500).chain([100_000, 1 << 20]) {
+        assert_eq!(client.call(&vec![7; len]).unwrap(), vec![7; len]);
+    }
+    drop(client);
+    let line = server.counters();
+    assert!(line.contains("frames in 502") && !line.contains("lint"), "{line}");
+    server.signal("TERM");
+    let ended = server.outcome();
+    assert!(ended.code == Some(0) && !ended.stderr.contains("lint"), "{ended:?}");
+}
+
+#[test]
 fn quiet_logs_the_counters_that_are_asked_for_and_nothing_else() {
     for (args, is_asked) in [(["--stats-interval", "10ms"], false), (["--stats-interval", "0"], true)] {
         let (server, _) = serve(&[&["-q"][..], &args].concat());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 use frameloop::wire::Framing;
-use frameloop::{Address, Config, ConfigError, Echo, Interest, ListenOptions, Reactor, Turn};
+use frameloop::{Address, Config, ConfigError, Echo, Interest, LintMode, ListenOptions, Reactor, Turn};
 use log::{info, warn};
 
 use crate::address::{self, Endpoint};
@@ -148,6 +148,12 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "FRAMELOOP_STATS_INTERVAL", value_name = "DURATION", default_value = "0")]
     #[arg(value_parser = values::duration, help_heading = "Running")]
     stats_interval: Duration,
+    /// Count and log readiness mistakes, such as slow callbacks
+    ///
+    /// Each is a warning that says what was observed, what to do, and which chapter of the book explains it. The line of counters
+    /// has their numbers. The clock is read for each frame, which costs some throughput.
+    #[arg(long, env = "FRAMELOOP_LINT", value_parser = BoolishValueParser::new(), help_heading = "Running")]
+    lint: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -233,7 +239,8 @@ impl ServeArgs {
             .backlog(self.backlog)
             .reuse_port(self.reuse_port)
             .keepalive(on(self.keepalive))
-            .spin(self.spin);
+            .spin(self.spin)
+            .lint(if self.lint { LintMode::Log } else { LintMode::Off });
         let memory = match self.memory {
             Some(memory) => memory,
             None => {

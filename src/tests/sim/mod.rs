@@ -11,6 +11,7 @@ mod fairness;
 mod framing;
 mod inspecting;
 mod limits;
+mod lints;
 mod parts;
 mod rejecting;
 mod recording;

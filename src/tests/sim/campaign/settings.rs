@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::lint::LintMode;
 use crate::sim::{Edges, Faults, Rng};
 use crate::wire::{Delimiter, Framing, LengthPrefix};
 
@@ -85,7 +86,8 @@ fn config(rng: &mut Rng) -> Config {
         Ok(config) => {
             let max = config.max_connections;
             let reclaim_idle = (max % 2 == 1).then_some(Duration::from_secs(1 + max as u64 % 5));
-            Config { reclaim_idle, ..config }
+            let lint = if max % 3 > 0 { LintMode::Count } else { LintMode::Off };
+            Config { reclaim_idle, lint, ..config }
         }
         Err(error) => panic!("a setting cannot work: {error}"),
     }
