@@ -3,6 +3,9 @@
 //! The files under `page/` are put together here. The page loads nothing but the endpoint's own data: [`POLICY`] permits exactly
 //! its style sheet and its script, by their hashes, and requests to where it came from.
 
+#[cfg(test)]
+mod browser;
+
 use std::sync::LazyLock;
 
 /// The document, in UTF-8.

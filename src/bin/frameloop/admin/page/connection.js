@@ -179,7 +179,7 @@ class ConnectionView {
                 container.append(bar.node);
             }
             const now = Math.max(0, left - passed);
-            this.deadlines.get(kind).show(now, of, `${now.toFixed(1)} s of ${duration(of)} left`);
+            this.deadlines.get(kind).show(now, of, `${duration(now)} of ${duration(of)} left`);
         }
         const note = container.querySelector(".note") ?? container.appendChild(element("p", { class: "note" }));
         setHidden(note, running.length > 0);
