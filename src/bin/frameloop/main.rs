@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
+#[cfg(test)]
+mod admin;
 mod check;
 mod completions;
 mod connect;
