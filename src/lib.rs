@@ -148,7 +148,7 @@ pub use crate::error::{
     AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, RecordRefused, SendError, TimerRefused,
 };
 pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
-pub use crate::id::{ConnId, ListenerId, SourceId, TimerId};
+pub use crate::id::{ConnId, ConnIdError, ListenerId, SourceId, TimerId};
 pub use crate::info::{ConnectionCounters, ConnectionInfo};
 pub use crate::lint::{Lint, LintMode};
 pub use crate::net::{Detached, Interest, Readiness};

@@ -91,6 +91,24 @@ impl Limits {
         write_rate_min: usize,
     }
 
+    /// Returns the longest payload, in bytes.
+    #[must_use]
+    pub fn max_payload_bytes(&self) -> u32 {
+        self.max_payload
+    }
+
+    /// Returns the high-water mark, in bytes.
+    #[must_use]
+    pub fn output_high_water_bytes(&self) -> usize {
+        self.output_high_water
+    }
+
+    /// Returns the low-water mark, in bytes.
+    #[must_use]
+    pub fn output_low_water_bytes(&self) -> usize {
+        self.output_low_water
+    }
+
     /// Checks the limits against the settings of a reactor.
     ///
     /// # Errors

@@ -446,6 +446,10 @@ pub struct Progress {
     pub left: Option<Duration>,
     /// Frames with a response since the measured time began.
     pub frames: u64,
+    /// Frames that were sent in the complete seconds of the measured time.
+    pub sent: u64,
+    /// Of those, how many were sent more than a millisecond after they were due. Only in the open loop.
+    pub late: u64,
     /// Other errors so far.
     pub errors: u64,
     /// The last complete second.

@@ -10,6 +10,7 @@ use std::time::Duration;
 pub struct Histogram {
     buckets: Box<[u64; BUCKETS]>,
     count: u64,
+    sum_nanos: u64,
     max_nanos: u64,
 }
 
@@ -23,6 +24,12 @@ impl Histogram {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Returns the sum of all durations, exactly; at most 584 years.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_nanos)
     }
 
     /// Returns the longest duration, exactly; zero if there are none.
@@ -55,7 +62,7 @@ impl Histogram {
     /// [`max`](Self::max) is up to 12.5 % too high.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let mut since = Self::default();
+        let mut since = Self { sum_nanos: self.sum_nanos.saturating_sub(earlier.sum_nanos), ..Self::default() };
         for (bucket, (now, before)) in self.buckets.iter().zip(earlier.buckets.iter()).enumerate() {
             since.buckets[bucket] = now.saturating_sub(*before);
             since.count += since.buckets[bucket];
@@ -70,13 +77,14 @@ impl Histogram {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket_of(nanos)] += 1;
         self.count += 1;
+        self.sum_nanos = self.sum_nanos.saturating_add(nanos);
         self.max_nanos = self.max_nanos.max(nanos);
     }
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: Box::new([0; BUCKETS]), count: 0, max_nanos: 0 }
+        Self { buckets: Box::new([0; BUCKETS]), count: 0, sum_nanos: 0, max_nanos: 0 }
     }
 }
 
@@ -133,6 +141,10 @@ mod tests {
         assert!((500..=563).contains(&p50), "{p50}");
         assert_eq!(histogram.quantile(1.0), Duration::from_micros(1_000));
         assert_eq!((histogram.count(), histogram.max()), (1_000, Duration::from_millis(1)));
+        let before = histogram.clone();
+        histogram.record(Duration::from_micros(7));
+        assert_eq!(histogram.sum(), Duration::from_micros(500_500 + 7));
+        assert_eq!(histogram.since(&before).sum(), Duration::from_micros(7));
         let buckets: Vec<(Duration, u64)> = histogram.buckets().collect();
         assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 1_000);
         assert!(buckets.is_sorted() && buckets.len() > 50 && buckets[0].0 >= Duration::from_micros(1));

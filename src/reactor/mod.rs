@@ -359,6 +359,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         stats
     }
 
+    /// Returns whether accepting is paused, because the kernel had no descriptor or memory for another connection. It resumes by itself,
+    /// within 100 ms or when a connection ends.
+    #[must_use]
+    pub fn is_accept_paused(&self) -> bool {
+        self.listeners.paused_until().is_some()
+    }
+
     /// Returns a handle for other threads, which send messages, drain, stop, and read the counters with it.
     #[must_use]
     pub fn handle(&self) -> Handle<H::Message> {

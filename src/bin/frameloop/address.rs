@@ -92,6 +92,14 @@ pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, Failure> {
     }
 }
 
+/// What an address to listen on may stand for.
+pub(crate) fn candidates(endpoint: &Endpoint) -> Result<Vec<Address>, Failure> {
+    match endpoint {
+        Endpoint::Tcp(text) => Ok(resolve(text)?.into_iter().map(Address::Tcp).collect()),
+        Endpoint::Unix(path) => Ok(vec![Address::Unix(path.clone())]),
+    }
+}
+
 /// The order of RFC 8305, section 4: the system resolver's (RFC 6724), with the address families taking turns, so that a
 /// family that does not work costs one attempt before the other is tried.
 fn interleaved(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {

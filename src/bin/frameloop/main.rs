@@ -6,7 +6,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
-#[cfg(test)]
 mod admin;
 mod check;
 mod completions;

@@ -5,10 +5,15 @@ use std::time::{Duration, Instant};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 use frameloop::wire::Framing;
-use frameloop::{Address, Config, ConfigError, Echo, Interest, LintMode, ListenOptions, Reactor, Turn};
+use frameloop::{Address, Config, ConfigError, Interest, LintMode, ListenOptions, Listening, Reactor, Turn};
 use log::{info, warn};
 
 use crate::address::{self, Endpoint};
+use crate::admin::endpoint::{Admin, Observed};
+use crate::admin::listen::AdminArgs;
+use crate::admin::served::Served;
+use crate::admin::service::service;
+use crate::admin::views::ReactorLimits;
 use crate::environment::renamed;
 use crate::failure::Failure;
 use crate::memory_limit::MemoryLimit;
@@ -154,6 +159,16 @@ pub(crate) struct ServeArgs {
     /// has their numbers. The clock is read for each frame, which costs some throughput.
     #[arg(long, env = "FRAMELOOP_LINT", value_parser = BoolishValueParser::new(), help_heading = "Running")]
     lint: bool,
+
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// Time from readiness 503 to the end of accepting, when a drain begins (0 = none)
+    ///
+    /// Meanwhile /readyz of the admin endpoint answers 503, and clients are accepted and served, so that a load balancer can stop
+    /// sending new ones. --drain-timeout begins behind it.
+    #[arg(long, env = "FRAMELOOP_DRAIN_DELAY", value_name = "DURATION", default_value = "0")]
+    #[arg(value_parser = values::duration, help_heading = "Admin endpoint")]
+    drain_delay: Duration,
 }
 
 const EXAMPLES: &str = "\
@@ -171,28 +186,42 @@ Examples:
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let limit = MemoryLimit::of_this_process();
-    let (config, memory) = args.config(machine::raise_descriptor_limit(), &limit).map_err(|error| usage(&error))?;
+    let settings = args.settings(machine::raise_descriptor_limit(), &limit).map_err(|error| usage(&error))?;
     // Resolving a name can take long: meanwhile a signal ends the process at once. From here on it drains.
-    let addresses = args.listen.iter().map(candidates).collect::<Result<Vec<_>, _>>()?;
+    let addresses = args.listen.iter().map(address::candidates).collect::<Result<Vec<_>, _>>()?;
+    let admin = args.admin.place()?;
     signals::set(Action::Count);
-    let mut reactor = Reactor::new(config, Echo)?;
+    let mut reactor = Reactor::new(settings.config.clone(), Served::default())?;
     let mut wake = Wake::new().map_err(|error| Failure::run(format_args!("cannot take signals: {error}")))?;
     reactor.watch(&wake.source(), Interest::Readable)?;
     let mut bound = Vec::with_capacity(addresses.len());
     for (address, candidates) in args.listen.iter().zip(&addresses) {
         bound.push(listen(&mut reactor, address, candidates, args.framing)?);
     }
+    let admin = match admin {
+        Some(place) => {
+            let observed = Observed::Server { limits: args.limits(&settings) };
+            Some(place.listen(&mut reactor, &settings.config, settings.memory, observed)?)
+        }
+        None => None,
+    };
+    if let Some(endpoint) = &mut reactor.handler_mut().admin {
+        bound.iter().for_each(|listening| endpoint.add_listener(listening.id, "", listening.addr.to_string()));
+    }
     if args.memory.is_none() {
-        limit.log_default(memory);
+        limit.log_default(settings.memory);
     }
 
     logging::finish(LOG_PATIENCE);
     // Only now: a script that reads this line may connect, and may send a signal.
     let announcements = Announcements::start();
-    for addr in bound {
+    for Listening { addr, .. } in bound {
         announcements.line(&format!("listening on {addr}"));
     }
-    run_until_done(&mut reactor, &mut wake, on(args.stats_interval))?;
+    if let Some(addr) = admin {
+        announcements.line(&format!("admin on {addr}"));
+    }
+    run_until_done(&mut reactor, &mut wake, args)?;
     logging::finish(LOG_PATIENCE);
     let report = reactor.drain_report();
     let (drained, cut, unsent) = (report.drained, report.cut, report.unsent_bytes);
@@ -208,10 +237,25 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 impl ServeArgs {
-    /// The reactor's settings for a process with this limit of open files and of memory; and the memory for buffers among
-    /// them, in bytes.
-    fn config(&self, descriptors: u64, limit: &MemoryLimit) -> Result<(Config, usize), ConfigError> {
-        let listeners = self.listen.len();
+    /// What the admin endpoint reports of the settings.
+    fn limits(&self, settings: &Settings) -> ReactorLimits {
+        let seconds = |timeout: Duration| on(timeout).map(|timeout| timeout.as_secs_f64());
+        ReactorLimits {
+            max_connections: settings.connections,
+            memory: settings.memory,
+            output_high_water: self.output_high_water,
+            output_low_water: self.output_high_water / 4,
+            idle_timeout: seconds(self.idle_timeout),
+            frame_timeout: seconds(self.frame_timeout),
+            write_timeout: seconds(self.write_timeout),
+            turn_budget: self.turn_budget,
+        }
+    }
+
+    /// The reactor's settings for a process with this limit of open files and of memory.
+    fn settings(&self, descriptors: u64, limit: &MemoryLimit) -> Result<Settings, ConfigError> {
+        // The endpoint's connections need descriptors of their own.
+        let listeners = self.listen.len() + self.admin.descriptors();
         let room = machine::connections_within(descriptors, listeners);
         let connections = self.max_connections.unwrap_or(room);
         if connections > room {
@@ -240,7 +284,12 @@ impl ServeArgs {
             .reuse_port(self.reuse_port)
             .keepalive(on(self.keepalive))
             .spin(self.spin)
-            .lint(if self.lint { LintMode::Log } else { LintMode::Off });
+            .connection_counters(self.admin.is_given())
+            .lint(match (self.lint, self.admin.is_given()) {
+                (true, _) => LintMode::Log,
+                (false, true) => LintMode::Count,
+                (false, false) => LintMode::Off,
+            });
         let memory = match self.memory {
             Some(memory) => memory,
             None => {
@@ -250,29 +299,29 @@ impl ServeArgs {
         };
         let config = builder.memory(memory).build()?;
         ListenOptions::default().framing(self.framing).check(&config)?;
-        Ok((config, memory))
+        Ok(Settings { config, memory, connections })
     }
 }
 
-/// What an address may stand for.
-fn candidates(address: &Endpoint) -> Result<Vec<Address>, Failure> {
-    match address {
-        Endpoint::Tcp(text) => Ok(address::resolve(text)?.into_iter().map(Address::Tcp).collect()),
-        Endpoint::Unix(path) => Ok(vec![Address::Unix(path.clone())]),
-    }
+/// The settings of a reactor, and two of them that cannot be read back.
+struct Settings {
+    config: Config,
+    /// The memory for buffers, in bytes.
+    memory: usize,
+    connections: usize,
 }
 
 /// Listens on the first candidate that can be listened on.
 fn listen(
-    reactor: &mut Reactor<Echo>,
+    reactor: &mut Reactor<Served>,
     address: &Endpoint,
     candidates: &[Address],
     framing: Framing,
-) -> Result<Address, Failure> {
+) -> Result<Listening, Failure> {
     let mut outcome = Err(Failure::run(format_args!("{address} has no address to listen on")));
     for addr in candidates {
         let options = ListenOptions::default().framing(framing);
-        outcome = reactor.listen_with(addr, options).map(|listening| listening.addr).map_err(Failure::from);
+        outcome = reactor.listen_with(addr, options).map_err(Failure::from);
         if outcome.is_ok() {
             break;
         }
@@ -281,21 +330,29 @@ fn listen(
 }
 
 /// Turns until a signal's drain is done, or a second signal's stop.
-fn run_until_done(
-    reactor: &mut Reactor<Echo>,
-    wake: &mut Wake,
-    stats_interval: Option<Duration>,
-) -> Result<(), Failure> {
+fn run_until_done(reactor: &mut Reactor<Served>, wake: &mut Wake, args: &ServeArgs) -> Result<(), Failure> {
+    let stats_interval = on(args.stats_interval);
     let mut stats_due = stats_interval.map(|interval| Instant::now() + interval);
+    let mut drain_due = None;
     let mut ends_seen = 0;
     loop {
         let ends = signals::ends();
         if ends > ends_seen {
             wake.clear();
             ends_seen = ends;
-            if ends == 1 { reactor.drain() } else { reactor.stop() }
+            if ends == 1 {
+                drain_due = Some(begin_drain(reactor, args.drain_delay));
+            } else {
+                reactor.stop();
+            }
         }
-        let until_stats = stats_due.map(|due| due.saturating_duration_since(Instant::now()));
+        let until = |due: Option<Instant>| due.map(|due| due.saturating_duration_since(Instant::now()));
+        let until_drain = until(drain_due);
+        if until_drain.is_some_and(|left| left.is_zero()) {
+            drain_due = None;
+            reactor.drain();
+        }
+        let until_stats = until(stats_due);
         let is_due = until_stats.is_some_and(|left| left.is_zero());
         if is_due {
             stats_due = stats_interval.map(|interval| Instant::now() + interval);
@@ -305,11 +362,34 @@ fn run_until_done(
             let dropped = logging::dropped_lines();
             info!(target: logging::STATS, "{}; log lines dropped {dropped}", reactor.stats());
         }
-        let timeout = [until_stats, wake.until_report()].into_iter().flatten().min();
-        if let Turn::Done = reactor.turn(timeout)? {
+        let until_answer = serve_admin(reactor).then_some(Duration::ZERO);
+        let timeouts = [until_stats, wake.until_report(), until_drain.filter(|left| !left.is_zero()), until_answer];
+        if let Turn::Done = reactor.turn(timeouts.into_iter().flatten().min())? {
             return Ok(());
         }
     }
+}
+
+/// Is not ready for more clients from now on. Returns when the drain is due.
+fn begin_drain(reactor: &mut Reactor<Served>, delay: Duration) -> Instant {
+    if let Some(admin) = &mut reactor.handler_mut().admin {
+        admin.begin_drain();
+    }
+    if !delay.is_zero() {
+        info!(target: logging::TARGET, "not ready from now on; the drain begins in {delay:?}");
+    }
+    let now = Instant::now();
+    now.checked_add(delay).unwrap_or(now)
+}
+
+/// Lets the admin endpoint do what it has to. Returns whether it goes on without an event.
+#[inline]
+fn serve_admin(reactor: &mut Reactor<Served>) -> bool {
+    let admin = |reactor: &Reactor<Served>, asks: fn(&Admin) -> bool| reactor.handler().admin.as_deref().is_some_and(asks);
+    if admin(reactor, Admin::needs_service) {
+        service(reactor);
+    }
+    admin(reactor, Admin::wants_turn)
 }
 
 /// How long a line for scripts waits for what was logged before it.

@@ -1,0 +1,265 @@
+//! The endpoint's side of the callbacks: from the bytes of its clients to requests that wait for an answer.
+//!
+//! Nothing is answered in a callback, because the answers are about the whole reactor. They are given between two turns, by
+//! [`service`](crate::admin::service).
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+
+use frameloop::wire::{Delimiter, Framing, FramingError};
+use frameloop::{CloseKind, CloseReason, ConnId, Connection, ConnectionInfo, Drain, Frame, ListenerId, Stats};
+
+use crate::admin::access::Access;
+use crate::admin::holders::Census;
+use crate::admin::http::{HEAD_LEN_MAX, Method, Refusal, Request, Response, Status};
+use crate::admin::run::Run;
+use crate::admin::samples::Sampler;
+use crate::admin::views::{Listener, ReactorLimits, States};
+
+/// The most clients at a time.
+pub(crate) const CLIENTS_MAX: usize = 64;
+
+/// From one probe of the loop to the next.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The endpoint.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(super) listener: ListenerId,
+    pub(super) access: Access,
+    pub(super) clients: HashMap<ConnId, Client>,
+    /// Those whose requests are complete, in order.
+    pub(super) waiting: VecDeque<ConnId>,
+    pub(super) censuses: VecDeque<(Purpose, Census)>,
+    pub(super) sampler: Sampler,
+    /// Of the last census for samples.
+    pub(super) states: Option<States>,
+    pub(super) details: HashMap<ConnId, Detail>,
+    pub(super) observed: Observed,
+    pub(super) listeners: Vec<Listener>,
+    /// In seconds since 1970.
+    pub(super) began: f64,
+    pub(super) is_draining: bool,
+    /// When the next probe is due, and whether the last one has fired.
+    pub(super) probe_due: Instant,
+    pub(super) has_probed: bool,
+    /// When the last turn began in which the endpoint was called.
+    pub(super) turn_began: Option<Instant>,
+}
+
+/// What the endpoint is about.
+#[derive(Debug)]
+pub(crate) enum Observed {
+    Server { limits: ReactorLimits },
+    Run(Box<Run>),
+}
+
+/// Why the connections are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Client(ConnId),
+    Sample,
+}
+
+/// A connection that someone looks at.
+#[derive(Debug)]
+pub(crate) struct Detail {
+    pub(super) viewed: Instant,
+    pub(super) last: ConnectionInfo,
+}
+
+/// A client of the endpoint.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(super) stage: Stage,
+    /// When its stage began, or the first byte of its next head was seen.
+    pub(super) since: Instant,
+    /// A part of a head has come.
+    pub(super) has_begun: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// No request has come, or not the whole of one.
+    Idle,
+    /// The body of the request is missing.
+    Body(Request),
+    /// The request waits for its answer.
+    Waiting(Request, Vec<u8>),
+    /// The connections are counted for it.
+    Counting(Request),
+    Streaming(Stream),
+    Closing,
+}
+
+/// A stream of events.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// The connection that is shown, and the last of its events that was sent.
+    pub(super) watched: Option<(ConnId, u64)>,
+    pub(super) sent: Instant,
+    pub(super) is_gone: bool,
+}
+
+/// The framing of heads: they end with an empty line, and replies are written as they are.
+pub(crate) fn head_framing() -> Result<Framing, FramingError> {
+    Delimiter::new(b"\r\n\r\n").map(|end| end.keep(true).into())
+}
+
+impl Admin {
+    pub(crate) fn new(listener: ListenerId, access: Access, observed: Observed, now: Instant, stats: Stats) -> Self {
+        let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Self {
+            listener,
+            access,
+            clients: HashMap::new(),
+            waiting: VecDeque::new(),
+            censuses: VecDeque::new(),
+            sampler: Sampler::new(now, stats),
+            states: None,
+            details: HashMap::new(),
+            observed,
+            listeners: Vec::new(),
+            began,
+            is_draining: false,
+            probe_due: now + PROBE_INTERVAL,
+            has_probed: false,
+            turn_began: None,
+        }
+    }
+
+    pub(crate) fn add_listener(&mut self, id: ListenerId, name: &'static str, address: String) {
+        self.listeners.push(Listener { id, name, address });
+    }
+
+    /// A drain begins: the process is not ready for more clients.
+    pub(crate) fn begin_drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    pub(crate) fn run_mut(&mut self) -> Option<&mut Run> {
+        match &mut self.observed {
+            Observed::Run(run) => Some(run),
+            Observed::Server { .. } => None,
+        }
+    }
+
+    /// Whether [`service`](crate::admin::service) has something to do.
+    pub(crate) fn needs_service(&self) -> bool {
+        self.has_probed || !self.waiting.is_empty() || !self.censuses.is_empty() || !self.details.is_empty()
+    }
+
+    /// Whether it has something to do before the next event.
+    pub(crate) fn wants_turn(&self) -> bool {
+        !self.waiting.is_empty() || !self.censuses.is_empty()
+    }
+
+    /// Whether connections of this listener are the endpoint's.
+    pub(crate) fn serves(&self, listener: Option<ListenerId>) -> bool {
+        listener == Some(self.listener)
+    }
+
+    pub(crate) fn on_open(&mut self, conn: &mut Connection<'_>) {
+        let client = Client { stage: Stage::Idle, since: conn.now(), has_begun: false };
+        self.clients.insert(conn.id(), client);
+    }
+
+    pub(crate) fn on_close(&mut self, id: ConnId) {
+        self.clients.remove(&id);
+    }
+
+    pub(crate) fn on_frame(&mut self, conn: &mut Connection<'_>, frame: &Frame<'_>) {
+        self.turn_began = Some(conn.now());
+        let Some(client) = self.clients.get_mut(&conn.id()) else { return };
+        match std::mem::replace(&mut client.stage, Stage::Closing) {
+            Stage::Idle => match Request::parse(frame.payload()) {
+                Ok(request) => self.take(conn, request),
+                Err(refusal) => refuse(conn, &refusal),
+            },
+            Stage::Body(request) => {
+                let framing = head_framing().map(|framing| conn.set_framing(framing));
+                debug_assert!(matches!(framing, Ok(Ok(()))));
+                self.wait(conn, request, frame.payload().to_vec());
+            }
+            // A client of a stream has nothing more to say.
+            stage @ (Stage::Waiting(..) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing) => client.stage = stage,
+        }
+    }
+
+    /// Takes a request whose head is complete.
+    fn take(&mut self, conn: &mut Connection<'_>, mut request: Request) {
+        if let Err(refusal) = self.access.check(&request) {
+            return refuse(conn, &refusal);
+        }
+        match (request.method, request.body_len) {
+            (_, 0) => self.wait(conn, request, Vec::new()),
+            (Method::Patch, len) => {
+                if conn.set_framing(Framing::Exact(len)).is_ok() {
+                    self.enter(conn.id(), Stage::Body(request), conn.now());
+                }
+            }
+            // The body is not read, so no other request can follow.
+            _ => {
+                request.keeps_alive = false;
+                self.wait(conn, request, Vec::new());
+            }
+        }
+    }
+
+    /// Lets a request wait for its answer, and the requests behind it for theirs.
+    fn wait(&mut self, conn: &mut Connection<'_>, request: Request, body: Vec<u8>) {
+        conn.pause();
+        self.enter(conn.id(), Stage::Waiting(request, body), conn.now());
+        self.waiting.push_back(conn.id());
+    }
+
+    pub(super) fn enter(&mut self, id: ConnId, stage: Stage, now: Instant) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            *client = Client { stage, since: now, has_begun: false };
+        }
+    }
+
+    pub(crate) fn on_frame_rejected(&mut self, conn: &mut Connection<'_>, reason: &CloseReason) {
+        let Some(client) = self.clients.get_mut(&conn.id()) else { return };
+        let stage = std::mem::replace(&mut client.stage, Stage::Closing);
+        if matches!(stage, Stage::Idle) && reason.kind() == CloseKind::FrameTooLong {
+            let text = format_args!("the head of the request exceeds the limit of {HEAD_LEN_MAX} bytes");
+            let response = Response::error(&Refusal::new(Status::HeadTooLarge, text));
+            let _ = conn.reply(&response.bytes(false, false));
+        }
+    }
+
+    pub(crate) fn on_half_close(&mut self, conn: &mut Connection<'_>) {
+        match self.clients.get_mut(&conn.id()).map(|client| &mut client.stage) {
+            // The answer is still to come; a stream shows whether there is a client when it is written to.
+            Some(Stage::Waiting(request, _) | Stage::Counting(request)) => request.keeps_alive = false,
+            Some(Stage::Streaming(_)) => {}
+            Some(Stage::Idle | Stage::Body(_) | Stage::Closing) | None => conn.close(),
+        }
+    }
+
+    pub(crate) fn on_drain(&mut self, conn: &Connection<'_>) -> Drain {
+        match self.clients.get_mut(&conn.id()).map(|client| &mut client.stage) {
+            Some(Stage::Waiting(request, _) | Stage::Counting(request)) => {
+                request.keeps_alive = false;
+                Drain::WhenClosed
+            }
+            Some(Stage::Idle | Stage::Body(_) | Stage::Streaming(_) | Stage::Closing) | None => Drain::AtRest,
+        }
+    }
+
+    /// A probe has fired. Returns when the next is due.
+    pub(crate) fn on_probe(&mut self, now: Instant) -> Instant {
+        self.sampler.note_lag(now.saturating_duration_since(self.probe_due));
+        self.has_probed = true;
+        self.turn_began = Some(now);
+        self.probe_due = now + PROBE_INTERVAL;
+        self.probe_due
+    }
+}
+
+/// Replies with an error, and closes the connection.
+fn refuse(conn: &mut Connection<'_>, refusal: &Refusal) {
+    let _ = conn.reply(&Response::error(refusal).bytes(false, false));
+    conn.close();
+}

@@ -1,0 +1,292 @@
+//! The run of a load, as the endpoint shows it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use frameloop::load::{Errors, Interval, Progress, Recorded, Stage};
+use serde::{Deserialize, Serialize};
+
+use crate::admin::http::{Refusal, Status};
+use crate::admin::metrics::RunFigures;
+use crate::admin::views::Latency;
+
+/// What is known of the run, and whether it may begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    stage: Stage,
+    progress: Progress,
+    errors: Errors,
+    latency: Option<Latency>,
+    rate_target: Option<f64>,
+    step: Option<Step>,
+    steps: Vec<StepResult>,
+    /// The run waits for the permission to begin.
+    is_paused: bool,
+    is_over: bool,
+}
+
+/// The step under way.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Step {
+    pub(crate) index: usize,
+    pub(crate) of: Option<usize>,
+    pub(crate) unit: &'static str,
+    pub(crate) target: f64,
+}
+
+/// A step that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct StepResult {
+    pub(crate) target: f64,
+    pub(crate) rate: f64,
+    pub(crate) p50: Option<f64>,
+    pub(crate) p99: Option<f64>,
+    pub(crate) held: Option<bool>,
+}
+
+/// The run as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunView<'a> {
+    stage: &'static str,
+    elapsed: f64,
+    left: Option<f64>,
+    connected: u64,
+    connections: u64,
+    paused: bool,
+    due: Option<u64>,
+    sent: u64,
+    late: u64,
+    frames: u64,
+    errors: u64,
+    errors_by: BTreeMap<&'static str, u64>,
+    rate_target: Option<f64>,
+    latency: Option<Latency>,
+    step: Option<Step>,
+    steps: &'a [StepResult],
+}
+
+/// What `GET /v1/status` answers: the members of k6's REST API, also in its envelope.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusView {
+    #[serde(flatten)]
+    attributes: Attributes,
+    data: Envelope,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Attributes {
+    paused: bool,
+    running: bool,
+    stopped: bool,
+    stage: &'static str,
+    connected: u64,
+    connections: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Envelope {
+    r#type: &'static str,
+    id: &'static str,
+    attributes: Attributes,
+}
+
+/// The body of `PATCH /v1/status`, with k6's envelope or without.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Patch {
+    Plain { paused: bool },
+    Enveloped { data: PatchData },
+}
+
+#[derive(Debug, Deserialize)]
+struct PatchData {
+    attributes: PatchAttributes,
+}
+
+#[derive(Debug, Deserialize)]
+struct PatchAttributes {
+    paused: bool,
+}
+
+impl Run {
+    pub(crate) fn new(is_paused: bool, rate_target: Option<f64>) -> Self {
+        Self {
+            stage: Stage::Connecting,
+            progress: Progress::default(),
+            errors: Errors::default(),
+            latency: None,
+            rate_target,
+            step: None,
+            steps: Vec::new(),
+            is_paused,
+            is_over: false,
+        }
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    pub(crate) fn note_progress(&mut self, progress: &Progress) {
+        self.stage = progress.stage;
+        self.progress = progress.clone();
+        self.progress.last = None;
+    }
+
+    pub(crate) fn note_interval(&mut self, interval: &Interval) {
+        self.errors.add(&interval.errors);
+        let response = (interval.response.count() > 0).then_some((&interval.response, "response"));
+        let (latencies, kind) = response.unwrap_or((&interval.service, "service"));
+        self.latency = latency(latencies, kind);
+    }
+
+    pub(crate) fn begin(&mut self) {
+        self.is_paused = false;
+    }
+
+    pub(crate) fn begin_step(&mut self, step: Step) {
+        if step.unit == "rate" {
+            self.rate_target = Some(step.target);
+        }
+        self.step = Some(step);
+    }
+
+    pub(crate) fn end_step(&mut self, result: StepResult) {
+        self.steps.push(result);
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.is_over = true;
+        self.stage = Stage::Ending;
+    }
+
+    /// The latency of the last second.
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        self.latency
+    }
+
+    pub(crate) fn figures(&self) -> RunFigures {
+        let Progress { up, asked, frames, errors, not_connected, .. } = self.progress;
+        RunFigures { connections: up, connections_asked: asked, frames, errors: errors + not_connected }
+    }
+
+    pub(crate) fn view(&self) -> RunView<'_> {
+        let Progress { up, asked, not_connected, elapsed, left, frames, errors, sent, late, .. } = self.progress;
+        let kinds = [
+            ("not connected", self.errors.not_connected.max(not_connected)),
+            ("wrong reply", self.errors.wrong),
+            ("connection ended", self.errors.ended),
+            ("unanswered", self.errors.unanswered),
+            ("timed out", self.errors.timed_out),
+        ];
+        RunView {
+            stage: stage_name(self.stage),
+            elapsed: elapsed.as_secs_f64(),
+            left: left.map(|left| left.as_secs_f64()),
+            connected: up,
+            connections: asked,
+            paused: self.is_paused,
+            due: self.due(),
+            sent,
+            late,
+            frames,
+            errors: errors + not_connected,
+            errors_by: kinds.into_iter().filter(|(_, count)| *count > 0).collect(),
+            rate_target: self.rate_target,
+            latency: self.latency,
+            step: self.step,
+            steps: &self.steps,
+        }
+    }
+
+    /// The frames that the schedule of the measured time has had so far.
+    fn due(&self) -> Option<u64> {
+        let rate = self.rate_target.filter(|_| self.stage == Stage::Measuring)?;
+        Some((rate * self.progress.elapsed.as_secs_f64()) as u64)
+    }
+
+    pub(crate) fn status(&self) -> StatusView {
+        let attributes = Attributes {
+            paused: self.is_paused,
+            running: !self.is_paused && !self.is_over,
+            stopped: self.is_over,
+            stage: stage_name(self.stage),
+            connected: self.progress.up,
+            connections: self.progress.asked,
+        };
+        StatusView { attributes, data: Envelope { r#type: "status", id: "default", attributes } }
+    }
+
+    /// Does what `PATCH /v1/status` asks for.
+    pub(crate) fn patch(&mut self, body: &[u8]) -> Result<(), Refusal> {
+        let paused = match serde_json::from_slice(body) {
+            Ok(Patch::Plain { paused }) => paused,
+            Ok(Patch::Enveloped { data }) => data.attributes.paused,
+            Err(_) => {
+                let reason = "the body is not {\"paused\": false}";
+                return Err(Refusal::new(Status::BadRequest, reason));
+            }
+        };
+        match (paused, self.is_paused) {
+            (true, false) => Err(Refusal::new(Status::Conflict, "the run has begun, and cannot be paused")),
+            (true, true) => Ok(()),
+            (false, _) => {
+                self.begin();
+                Ok(())
+            }
+        }
+    }
+}
+
+fn latency(recorded: &Recorded, kind: &'static str) -> Option<Latency> {
+    let histogram = recorded.histogram();
+    let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile)).as_secs_f64();
+    (!histogram.is_empty()).then(|| Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0), kind })
+}
+
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connecting => "connecting",
+        Stage::Waiting => "waiting",
+        Stage::WarmingUp => "warming up",
+        Stage::Measuring => "measuring",
+        _ => "ending",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_begins_a_paused_run_in_both_forms() {
+        for body in ["{\"paused\": false}", "{\"data\":{\"type\":\"status\",\"id\":\"default\",\"attributes\":{\"paused\":false}}}"] {
+            let mut run = Run::new(true, None);
+            assert_eq!(run.patch(b"{\"paused\":true}"), Ok(()));
+            assert!(run.is_paused());
+            assert_eq!(run.patch(body.as_bytes()), Ok(()));
+            assert!(!run.is_paused());
+            // Again has no effect; back is not possible.
+            assert_eq!(run.patch(body.as_bytes()), Ok(()));
+            assert_eq!(run.patch(b"{\"paused\":true}").unwrap_err().status, Status::Conflict);
+        }
+    }
+
+    #[test]
+    fn patch_that_is_no_status_is_refused() {
+        for body in ["", "{}", "{\"paused\":1}", "{\"paused\"", "[]", "\u{ff}"] {
+            assert_eq!(Run::new(true, None).patch(body.as_bytes()).unwrap_err().status, Status::BadRequest, "{body}");
+        }
+    }
+
+    #[test]
+    fn status_says_how_many_are_connected() {
+        let mut run = Run::new(true, None);
+        let mut progress = Progress::default();
+        (progress.up, progress.asked, progress.stage) = (333_333, 333_334, Stage::Waiting);
+        run.note_progress(&progress);
+        let status = serde_json::to_value(run.status()).unwrap();
+        assert_eq!((&status["connected"], &status["connections"], &status["paused"]), (&333_333.into(), &333_334.into(), &true.into()));
+        assert_eq!(status["data"]["attributes"]["stage"], "waiting");
+    }
+}

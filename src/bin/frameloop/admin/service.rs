@@ -1,0 +1,286 @@
+//! What the endpoint does between two turns: it answers requests, counts connections, takes samples, and sends events.
+
+use std::time::{Duration, Instant};
+
+use frameloop::{ConnId, Reactor};
+
+use crate::admin::endpoint::{Admin, Client, Detail, Observed, PROBE_INTERVAL, Purpose, Stage, Stream};
+use crate::admin::holders::Census;
+use crate::admin::http::{Method, Refusal, Request, Response, Status};
+use crate::admin::routes::Answer;
+use crate::admin::served::Served;
+use crate::admin::views::{Connection, RunningDeadline};
+
+/// Time for a head, from its first byte, and for a body.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection is kept without a request.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How long a connection is recorded after the last look at it.
+const RECORDING_KEPT: Duration = Duration::from_secs(60);
+
+/// The events of a connection that are kept.
+const EVENTS_MAX: usize = 50;
+
+/// Events of a connection are sent so often at most.
+const EVENTS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// With more pending output than this, a stream gets no more events: its client does not read.
+const STREAM_PENDING_MAX: usize = 64 << 10;
+
+/// Does what the endpoint has to do now.
+pub(crate) fn service(reactor: &mut Reactor<Served>) {
+    let Some(mut admin) = reactor.handler_mut().admin.take() else { return };
+    admin.serve(reactor);
+    reactor.handler_mut().admin = Some(admin);
+}
+
+impl Admin {
+    fn serve(&mut self, reactor: &mut Reactor<Served>) {
+        let now = reactor.cx().now();
+        while let Some(id) = self.waiting.pop_front() {
+            self.answer(reactor, id, now);
+        }
+        self.count(reactor, now);
+        if std::mem::take(&mut self.has_probed) {
+            self.expire_clients(reactor, now);
+            self.expire_details(reactor, now);
+            self.send_runs(reactor);
+            if self.sampler.is_due(now) {
+                self.sample(reactor, now);
+            }
+        }
+        self.send_details(reactor, now);
+    }
+
+    /// Answers the request of a client.
+    fn answer(&mut self, reactor: &mut Reactor<Served>, id: ConnId, now: Instant) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let (request, body) = match std::mem::replace(&mut client.stage, Stage::Closing) {
+            Stage::Waiting(request, body) => (request, body),
+            stage @ (Stage::Idle | Stage::Body(_) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing) => {
+                client.stage = stage;
+                return;
+            }
+        };
+        match self.route(reactor, &request, &body) {
+            Answer::Now(response) => self.respond(reactor, id, &request, &response, now),
+            Answer::Counted { top } => {
+                self.enter(id, Stage::Counting(request), now);
+                self.censuses.push_back((Purpose::Client(id), Census::new(top)));
+            }
+            Answer::Stream { .. } if request.method == Method::Head => {
+                self.respond(reactor, id, &Request { keeps_alive: false, ..request }, &Response::stream(), now);
+            }
+            Answer::Stream { watched } => self.begin_stream(reactor, id, watched, now),
+        }
+    }
+
+    /// Sends a response, and waits for the next request or closes.
+    fn respond(&mut self, reactor: &mut Reactor<Served>, id: ConnId, request: &Request, response: &Response, now: Instant) {
+        let bytes = response.bytes(request.method == Method::Head, request.keeps_alive);
+        let mut cx = reactor.cx();
+        if cx.send(id, &bytes).is_err() {
+            cx.abort(id);
+        } else if request.keeps_alive {
+            self.enter(id, Stage::Idle, now);
+            cx.resume(id);
+        } else {
+            cx.close(id);
+        }
+    }
+
+    /// Counts some more connections, for the request that waits longest.
+    fn count(&mut self, reactor: &mut Reactor<Served>, now: Instant) {
+        let Some((purpose, census)) = self.censuses.front_mut() else { return };
+        let is_wanted = match *purpose {
+            Purpose::Client(id) => self.clients.contains_key(&id),
+            Purpose::Sample => true,
+        };
+        if is_wanted && !census.step(reactor) {
+            return;
+        }
+        let Some((purpose, census)) = self.censuses.pop_front().filter(|_| is_wanted) else { return };
+        let dialing = reactor.stats().dialing;
+        match purpose {
+            Purpose::Sample => self.states = Some(census.states(dialing)),
+            Purpose::Client(id) => {
+                let stage = self.clients.get_mut(&id).map(|client| std::mem::replace(&mut client.stage, Stage::Closing));
+                if let Some(Stage::Counting(request)) = stage {
+                    let response = Response::json(Status::Ok, &census.view(dialing, &self.listeners));
+                    self.respond(reactor, id, &request, &response, now);
+                }
+            }
+        }
+    }
+
+    /// Ends requests that take too long, and connections without one.
+    fn expire_clients(&mut self, reactor: &mut Reactor<Served>, now: Instant) {
+        let mut cx = reactor.cx();
+        for (id, client) in &mut self.clients {
+            let waited = now.saturating_duration_since(client.since);
+            let has_begun = match client.stage {
+                Stage::Idle => cx.inspect(*id).is_some_and(|info| info.pending_input > 0),
+                Stage::Body(_) => true,
+                Stage::Waiting(..) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing => continue,
+            };
+            if has_begun && !client.has_begun {
+                (client.has_begun, client.since) = (true, now);
+            } else if has_begun && waited > REQUEST_TIMEOUT {
+                let reason = format_args!("the request is incomplete after {REQUEST_TIMEOUT:?}");
+                let response = Response::error(&Refusal::new(Status::RequestTimeout, reason));
+                let _ = cx.send(*id, &response.bytes(false, false));
+                cx.close(*id);
+                client.stage = Stage::Closing;
+            } else if !has_begun && waited > KEEP_ALIVE {
+                cx.close(*id);
+                client.stage = Stage::Closing;
+            }
+        }
+    }
+
+    /// Stops the recording of connections that nobody looks at.
+    fn expire_details(&mut self, reactor: &mut Reactor<Served>, now: Instant) {
+        for client in self.clients.values() {
+            if let Stage::Streaming(Stream { watched: Some((id, _)), .. }) = &client.stage
+                && let Some(detail) = self.details.get_mut(id)
+            {
+                detail.viewed = now;
+            }
+        }
+        self.details.retain(|id, detail| {
+            let is_kept = now.saturating_duration_since(detail.viewed) <= RECORDING_KEPT;
+            if !is_kept {
+                reactor.stop_recording(*id);
+            }
+            is_kept
+        });
+    }
+
+    /// Takes a sample, and sends it to the streams.
+    fn sample(&mut self, reactor: &mut Reactor<Served>, now: Instant) {
+        let latency = self.run_mut().and_then(|run| run.latency());
+        let has_streams = self.clients.values().any(|client| matches!(client.stage, Stage::Streaming(_)));
+        let states = self.states.take();
+        let sample = event("sample", self.sampler.take(now, reactor.stats(), states, latency));
+        let is_counting = self.censuses.iter().any(|(purpose, _)| *purpose == Purpose::Sample);
+        if has_streams && !is_counting && matches!(self.observed, Observed::Server { .. }) {
+            self.censuses.push_back((Purpose::Sample, Census::new(None)));
+        }
+        self.send_all(reactor, &sample);
+    }
+
+    /// Sends how far the run of a load is.
+    fn send_runs(&mut self, reactor: &mut Reactor<Served>) {
+        let Some(run) = self.run_mut() else { return };
+        let run = event("run", &run.view());
+        self.send_all(reactor, &run);
+    }
+
+    /// Sends an event to each stream whose client reads.
+    fn send_all(&mut self, reactor: &mut Reactor<Served>, event: &str) {
+        let streams = self.clients.iter().filter(|(_, client)| matches!(client.stage, Stage::Streaming(_)));
+        for (id, _) in streams {
+            send(reactor, *id, event);
+        }
+    }
+
+    fn begin_stream(&mut self, reactor: &mut Reactor<Served>, id: ConnId, watched: Option<ConnId>, now: Instant) {
+        let samples = serde_json::json!({ "interval": 1.0, "samples": self.sampler.samples() });
+        let mut text = String::from_utf8(Response::stream().bytes(false, false)).unwrap_or_default();
+        text += &event("info", &self.info(now));
+        text += &event("samples", &samples);
+        let mut cx = reactor.cx();
+        if cx.send(id, text.as_bytes()).is_err() {
+            cx.abort(id);
+            return;
+        }
+        // What a client sends from here on is discarded, and its end is seen.
+        cx.resume(id);
+        // The first events are sent at once.
+        let sent = now.checked_sub(EVENTS_INTERVAL).unwrap_or(now);
+        let stream = Stream { watched: watched.map(|watched| (watched, 0)), sent, is_gone: false };
+        self.enter(id, Stage::Streaming(stream), now);
+        if let Some(watched) = watched {
+            self.send_detail(reactor, id, watched, 0, now);
+        }
+    }
+
+    /// Sends what is new of the connections that are looked at.
+    fn send_details(&mut self, reactor: &mut Reactor<Served>, now: Instant) {
+        let due = self.clients.iter().filter_map(|(id, client)| match &client.stage {
+            Stage::Streaming(Stream { watched: Some((watched, seq)), sent, is_gone: false }) => {
+                let is_new = reactor.recording(*watched).is_none_or(|recording| recording.last_seq() > *seq);
+                let is_due = now.saturating_duration_since(*sent) >= EVENTS_INTERVAL;
+                (is_new && is_due).then_some((*id, *watched, *seq))
+            }
+            _ => None,
+        });
+        for (id, watched, seq) in due.collect::<Vec<_>>() {
+            self.send_detail(reactor, id, watched, seq, now);
+        }
+    }
+
+    /// Sends a connection to a stream, with its events after `seq`.
+    fn send_detail(&mut self, reactor: &mut Reactor<Served>, id: ConnId, watched: ConnId, seq: u64, now: Instant) {
+        let (text, is_gone) = match self.connection(reactor, watched, seq) {
+            Ok(Some(connection)) => (event("connection", &connection), false),
+            Ok(None) | Err(_) => (event("gone", &serde_json::json!({ "id": watched.to_string() })), true),
+        };
+        if !send(reactor, id, &text) {
+            return;
+        }
+        let last = reactor.recording(watched).map_or(seq, |recording| recording.last_seq());
+        if let Some(Client { stage: Stage::Streaming(stream), .. }) = self.clients.get_mut(&id) {
+            *stream = Stream { watched: Some((watched, last)), sent: now, is_gone };
+        }
+    }
+
+    /// A connection with its events after `seq`, which are recorded from now on; `None` if there is none.
+    pub(super) fn connection(
+        &mut self,
+        reactor: &mut Reactor<Served>,
+        id: ConnId,
+        seq: u64,
+    ) -> Result<Option<Connection>, Refusal> {
+        let mut cx = reactor.cx();
+        let now = cx.now();
+        if let Some(info) = cx.inspect(id) {
+            self.details.entry(id).and_modify(|detail| detail.last = info.clone()).or_insert(Detail { viewed: now, last: info });
+        }
+        let Some(detail) = self.details.get_mut(&id) else { return Ok(None) };
+        detail.viewed = now;
+        if reactor.recording(id).is_none()
+            && let Err(refused) = reactor.record(id, EVENTS_MAX)
+        {
+            self.details.remove(&id);
+            return Err(Refusal::new(Status::Unavailable, refused));
+        }
+        let deadlines = reactor.deadlines_of(id);
+        let deadlines = deadlines.iter().map(|deadline| RunningDeadline::of(deadline, now)).collect();
+        let connection = Connection::of(&detail.last, &self.listeners);
+        let epoch = self.sampler.epoch();
+        Ok(reactor.recording(id).map(|recording| connection.with_detail(deadlines, recording, epoch, seq)))
+    }
+}
+
+/// Sends an event to a stream. Returns `false` if its client does not read.
+fn send(reactor: &mut Reactor<Served>, id: ConnId, event: &str) -> bool {
+    let mut cx = reactor.cx();
+    let has_room = cx.inspect(id).is_some_and(|info| info.pending_output < STREAM_PENDING_MAX);
+    has_room && cx.send(id, event.as_bytes()).is_ok()
+}
+
+/// An event of a stream (`text/event-stream` of the HTML standard). JSON has no line breaks.
+fn event(name: &str, data: &impl serde::Serialize) -> String {
+    format!("event: {name}\ndata: {}\n\n", serde_json::to_string(data).unwrap_or_default())
+}
+
+/// Lets the loop be probed from now on.
+pub(crate) fn begin_probes(reactor: &mut Reactor<Served>) {
+    let mut cx = reactor.cx();
+    let due = cx.now() + PROBE_INTERVAL;
+    // It is the only timer.
+    let _ = cx.set_timer(due);
+}
