@@ -22,9 +22,8 @@ class Holders {
 
     /** Shows the table, at first even if it is below what can be seen: it has its height before the page is scrolled. */
     show() {
-        if (!this.section.hidden) { return; }
         this.section.hidden = false;
-        this.#ask();
+        return this.#ask();
     }
 
     /** Asks the server, if the table can be seen. */
