@@ -11,7 +11,7 @@ const NODES = {
 const EDGES = [
     ["Open", "Finishing", "finish", [151, 16]],
     ["Open", "HalfClosed", "FIN", [329, 16]],
-    ["Open", "Flushing", "close, FIN in a frame", [240, 66]],
+    ["Open", "Flushing", "close, FIN in a frame", [240, 80]],
     ["Open", "Detaching", "detach", [366, 96]],
     ["Finishing", "Finished", "our FIN", [62, 80]],
     ["Finishing", "Flushing", "close, FIN", [140, 96]],
