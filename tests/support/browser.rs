@@ -165,7 +165,11 @@ impl Browser {
             PATIENCE.as_millis() / 2
         );
         let holds = self.value(&wait);
-        assert!(holds == true, "{expression} does not hold of\n{}", self.value("document.body.innerText"));
+        assert!(
+            holds == true,
+            "{expression} does not hold of\n{}",
+            self.value("document.body.innerText.slice(0, 4000)")
+        );
     }
 
     /// Waits until an element has a text.

@@ -57,6 +57,11 @@ fn connection(state: &str, output: u32, paused_by: Option<&str>, events: &[Value
 /// Opens the page of an endpoint; nothing without a Chromium.
 fn opened(endpoint: &Endpoint, hash: &str) -> Option<(Browser, Stream)> {
     let mut browser = Browser::start()?;
+    // A test sends no sample each second, so the stream must not count as silent.
+    browser.prepare(
+        "const wait = window.setTimeout;
+         window.setTimeout = (callback, ms) => ms === 10_000 ? 0 : wait(callback, ms);",
+    );
     browser.open(&endpoint.url(hash));
     let stream = endpoint.stream();
     Some((browser, stream))
@@ -132,6 +137,7 @@ fn connection_is_followed_until_it_closes() {
     greet(&endpoint, &mut stream);
     stream.send("connection", &connection("Open", 0, None, &[event(1, "read", "recv(9) = 9", "Open", 0)]));
     browser.wait_for_text(CURRENT_NODE, "Open");
+    browser.wait_until("Math.abs(document.querySelector('#connection').getBoundingClientRect().top) < 1");
     assert_eq!(browser.text("#connection-facts div dd"), "192.0.2.1:5000");
     browser.wait_until("parseFloat(document.querySelector('#connection-deadlines .bar-text').textContent) < 100");
     let left = browser.text("#connection-deadlines .bar-text");
@@ -278,13 +284,45 @@ fn stream_is_opened_again_after_it_ends() {
 }
 
 #[test]
+fn silent_stream_is_opened_again() {
+    let endpoint = Endpoint::start(info("serve"));
+    let Some(mut browser) = Browser::start() else { return };
+    // Ten seconds are 100 ms.
+    browser.prepare(
+        "const later = window.setTimeout;
+         window.setTimeout = (callback, ms) => later(callback, ms === 10_000 ? 100 : ms);",
+    );
+    browser.open(&endpoint.url(""));
+    endpoint.stream().wait_for_end();
+    endpoint.stream().wait_for_end();
+    browser.wait_for_text("#stream-text", "connection lost, reconnecting");
+    assert_clean(&mut browser, &endpoint);
+}
+
+#[test]
+fn recording_that_begins_again_replaces_the_events() {
+    let endpoint = Endpoint::start(info("serve"));
+    let Some((mut browser, mut stream)) = opened(&endpoint, "#connection=3.17") else { return };
+    greet(&endpoint, &mut stream);
+    stream.send("connection", &connection("Open", 0, None, &[event(40, "read", "first", "Open", 0)]));
+    browser.wait_for_text(".events", "99.400000 read     first");
+    drop(stream);
+    let mut stream = endpoint.stream();
+    assert_eq!(stream.target, "/events?connection=3.17");
+    greet(&endpoint, &mut stream);
+    stream.send("connection", &connection("Open", 0, None, &[event(40, "read", "second", "Open", 0)]));
+    browser.wait_for_text(".events", "99.400000 read     second");
+    assert_clean(&mut browser, &endpoint);
+}
+
+#[test]
 fn hidden_page_closes_its_stream_until_it_is_shown() {
     let endpoint = Endpoint::start(info("serve"));
     let Some(mut browser) = Browser::start() else { return };
-    // A minute passes in 60 ms, and the test says whether the page is hidden.
+    // A minute is 60 ms, and the test says whether the page is hidden.
     browser.prepare(
         "const soon = window.setTimeout;
-         window.setTimeout = (callback, ms) => soon(callback, ms / 1000);
+         window.setTimeout = (callback, ms) => ms === 10_000 ? 0 : soon(callback, ms < 60_000 ? ms : 60);
          Object.defineProperty(document, 'hidden', { get: () => window.isHidden });",
     );
     browser.open(&endpoint.url(""));

@@ -71,7 +71,7 @@ class Chart {
             "aria-valuemin": -WINDOW_S, "aria-valuemax": 0, "aria-valuenow": 0, "aria-orientation": "horizontal",
         }, this.svg);
         this.rows = element("tbody");
-        const heads = ["time", ...this.series.map(({ name }) => name)].map((name) => element("th", { scope: "col" }, name));
+        const heads = ["since start", ...this.series.map(({ name }) => name)].map((name) => element("th", { scope: "col" }, name));
         const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), this.rows);
         this.details = element("details", {}, element("summary", {}, `${this.title} as a table`),
             element("div", { class: "scroll table-alternative", tabindex: 0, role: "group", "aria-label": `${this.title}, ${this.unit}` }, table));

@@ -40,6 +40,8 @@ class ConnectionView {
         this.events = [];
         /** The number of the event that is shown, or null for the present. */
         this.shownSeq = null;
+        /** Whether the next report has all events, and not only those since the last. */
+        this.isAllExpected = true;
         this.receivedMs = 0;
         this.diagram = new Diagram(byId("connection-diagram"));
         this.input = new Bar("pending input");
@@ -61,12 +63,17 @@ class ConnectionView {
             const seq = event.target.closest("li")?.dataset.seq;
             this.#select(this.events.find((event) => String(event.seq) === seq));
         });
-        setInterval(() => this.#drawDeadlines(), 250);
+        setInterval(() => {
+            if (this.connection === null || document.hidden) { return; }
+            this.#drawFacts();
+            this.#drawDeadlines();
+        }, 250);
     }
 
     /** Shows another connection, or none if `id` is null; its events follow. */
     open(id) {
-        Object.assign(this, { id, connection: null, events: [], shownSeq: null });
+        Object.assign(this, { id, connection: null, shownSeq: null });
+        this.#dropEvents();
         byId("connection-id").value = id ?? "";
         setHidden(byId("connection-close"), id === null);
         setHidden(byId("connection-empty"), id !== null);
@@ -76,17 +83,29 @@ class ConnectionView {
         this.redraw();
     }
 
-    /** What the server has reported; the events are those since the last report. */
+    /** The stream has been opened. Events that were received may be of a recording that has ended, with other numbers. */
+    expectAll() {
+        this.isAllExpected = true;
+    }
+
+    /** What the server has reported. */
     update(connection) {
         if (connection.id !== this.id) { return; }
         this.connection = connection;
         this.receivedMs = performance.now();
-        const last = this.events.at(-1)?.seq ?? -1;
-        const added = (connection.events ?? []).filter(({ seq }) => seq > last);
-        this.events = [...this.events, ...added].slice(-EVENTS_MAX);
+        if (this.isAllExpected) { this.#dropEvents(); }
+        this.isAllExpected = false;
+        this.events = [...this.events, ...connection.events ?? []].slice(-EVENTS_MAX);
+        if (this.shownSeq > this.events.at(-1)?.seq) { this.shownSeq = null; }
         setHidden(byId("connection-problem"), true);
         this.#announceSoon();
         this.redraw();
+    }
+
+    #dropEvents() {
+        this.events = [];
+        this.items.clear();
+        this.list.replaceChildren();
     }
 
     /** The server does not know the id. What is known of the connection stays. */
@@ -130,9 +149,11 @@ class ConnectionView {
 
     #drawFacts() {
         const { peer, local, listener, dialed, age, idle, frames_in, bytes_in, bytes_out, framing, max_payload, closed } = this.connection;
+        // Until it is closed, a connection grows older without a report.
+        const passed = closed == null ? this.#passedS() : 0;
         setPairs(byId("connection-facts"), [
             ["peer", peer], ["local", local], ["listener", listener || null], ["opened by", dialed ? "this side (dialed)" : "the peer"],
-            ["closed", closed], ["age", age == null ? null : duration(age)], ["idle", closed == null ? duration(idle) : null],
+            ["closed", closed], ["age", age == null ? null : duration(age + passed)], ["idle", closed == null ? duration(idle + passed) : null],
             ["frames in", frames_in == null ? null : count(frames_in)], ["bytes in", bytes_in == null ? null : bytes(bytes_in)],
             ["bytes out", bytes_out == null ? null : bytes(bytes_out)], ["framing", framing], ["payload limit", bytes(max_payload)],
         ]);
@@ -159,13 +180,17 @@ class ConnectionView {
         setText(byId("connection-paused"), isPaused ? `reading paused: ${paused_by}` : "");
     }
 
+    /** Seconds since the last report. */
+    #passedS() {
+        return (performance.now() - this.receivedMs) / 1000;
+    }
+
     /** Counts down between two reports. */
     #drawDeadlines() {
-        if (this.connection === null || document.hidden) { return; }
         const container = byId("connection-deadlines");
         const isLive = this.shownSeq === null;
         const running = isLive && this.connection.closed == null ? this.connection.deadlines : [];
-        const passed = (performance.now() - this.receivedMs) / 1000;
+        const passed = this.#passedS();
         for (const [kind, bar] of this.deadlines) {
             if (!running.some((deadline) => deadline.kind === kind)) {
                 bar.node.remove();

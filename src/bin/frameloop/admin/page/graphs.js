@@ -72,10 +72,10 @@ class Graphs {
     }
 
     #update() {
-        const hasStates = this.samples.some(({ states }) => states !== null);
+        const hasStates = this.samples.some(({ states }) => states != null);
         const latencies = this.mode === "load" ? LOAD_LATENCY : LOOP_LAG;
         const graphs = [RATE, latencies, TURNS, hasStates ? STATES : CONNECTIONS];
-        if (this.mode !== null && graphs.some((graph, at) => graph !== this.shown?.[at])) {
+        if (this.mode != null && graphs.some((graph, at) => graph !== this.shown?.[at])) {
             this.shown = graphs;
             const setCursor = (at) => this.charts.forEach((chart) => chart.setCursor(at));
             this.charts = graphs.map((graph) => new Chart(graph, setCursor));

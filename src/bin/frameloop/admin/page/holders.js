@@ -22,9 +22,8 @@ class Holders {
 
     /** Shows the table, at first even if it is below what can be seen: it has its height before the page is scrolled. */
     show() {
-        if (!this.section.hidden) { return; }
         this.section.hidden = false;
-        this.#ask();
+        return this.#ask();
     }
 
     /** Asks the server, if the table can be seen. */
@@ -53,7 +52,7 @@ class Holders {
     }
 
     #draw({ total, paused, top }) {
-        const pausedText = paused === null || paused.handler + paused.backpressure === 0
+        const pausedText = paused == null || paused.handler + paused.backpressure === 0
             ? "" : `, reading paused: ${count(paused.backpressure)} by backpressure, ${count(paused.handler)} by a handler`;
         setText(byId("holders-note"), `${count(top?.length ?? 0)} of ${count(total)} connections${pausedText}`);
         const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
@@ -76,7 +75,7 @@ class Holders {
             this.rows.set(id, row);
         }
         const row = this.rows.get(id);
-        const stateText = paused_by === null ? state : `${state}, paused: ${paused_by}`;
+        const stateText = paused_by == null ? state : `${state}, paused: ${paused_by}`;
         const texts = [peer, stateText, bytes(buffered_bytes), bytes(pending_input), bytes(pending_output), duration(idle), duration(age)];
         texts.forEach((text, at) => setText(row.cells[at + 1], text));
         return row;

@@ -21,6 +21,8 @@ const STREAM_TEXTS = {
 function streamChanged(state, retryMs) {
     byId("stream").dataset.state = state;
     setText(byId("stream-text"), STREAM_TEXTS[state](retryMs));
+    setText(byId("graphs-title"), state === "reconnecting" || state === "asleep" ? "Five minutes until the connection was lost" : "Last five minutes");
+    if (state === "connected") { connectionView.expectAll(); }
 }
 
 function infoChanged(next) {
@@ -34,11 +36,14 @@ function infoChanged(next) {
     setText(byId("version"), version);
     graphs.setMode(mode);
     drawFacts();
-    if (mode === "serve" && byId("connection").hidden) {
-        holders.show();
-        setHidden(byId("connection"), false);
-        if (addressedId() !== null) { requestAnimationFrame(scrollToConnection); }
-    }
+    if (mode === "serve" && byId("connection").hidden) { showConnections(); }
+}
+
+async function showConnections() {
+    setHidden(byId("connection"), false);
+    await holders.show();
+    // Unless the page is in use already.
+    if (addressedId() !== null && scrollY === 0 && document.activeElement === document.body) { scrollToConnection("instant"); }
 }
 
 function drawFacts() {
@@ -49,7 +54,7 @@ function drawFacts() {
     setPairs(byId("facts"), [
         ["state", state], ["uptime", duration(Math.floor(Math.max(uptime, newest?.at ?? 0))).replace(".0 s", " s")], ["process", String(pid)],
         ["listeners", listeners.length === 0 ? null : listeners.map(({ name, address }) => name === "" ? address : `${name}: ${address}`).join(", ")],
-        ["connections", newest === undefined ? null : ofLimit(count(newest.connections), limits && count(limits.max_connections))],
+        ["connections", newest === undefined ? null : ofLimit(count(newest.connections), limits?.max_connections && count(limits.max_connections))],
         ["buffered", newest === undefined ? null : ofLimit(bytes(newest.buffered_bytes), limits?.memory && bytes(limits.memory))],
     ]);
     byId("facts").dataset.state = state;
@@ -95,27 +100,28 @@ function addressChanged() {
     stream.open(id);
 }
 
-function scrollToConnection() {
-    byId("connection").scrollIntoView({ block: "start" });
+function scrollToConnection(behavior) {
+    byId("connection").scrollIntoView({ block: "start", behavior });
     byId("connection-title").focus({ preventScroll: true });
 }
 
 addEventListener("hashchange", () => {
     addressChanged();
-    if (addressedId() !== null) { scrollToConnection(); }
+    if (addressedId() !== null) { scrollToConnection("auto"); }
 });
 byId("connection-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const id = byId("connection-id").value.trim().replace(/^\[|\]$/g, "");
-    if (id !== "") { location.hash = `connection=${encodeURIComponent(id)}`; }
+    if (id === addressedId()) {
+        addressChanged();
+    } else if (id !== "") {
+        location.hash = `connection=${encodeURIComponent(id)}`;
+    }
 });
 byId("connection-close").addEventListener("click", () => {
     history.pushState(null, "", location.pathname);
     addressChanged();
     byId("connection-id").focus();
-});
-addEventListener("popstate", () => {
-    if (addressedId() !== connectionView.id) { addressChanged(); }
 });
 byId("skip").addEventListener("click", (event) => {
     // The address keeps the connection.

@@ -37,13 +37,13 @@ class Run {
         setHidden(byId("run"), false);
         setHidden(byId("run-start"), !paused);
         setText(byId("run-stage"), paused ? `${stage}, paused` : stage);
-        const time = left === null ? `${duration(elapsed)} elapsed` : `${duration(elapsed)} elapsed, ${duration(left)} left`;
-        setText(byId("run-time"), step === null ? time : `${time}; ${this.#stepText(step)}`);
+        const time = left == null ? `${duration(elapsed)} elapsed` : `${duration(elapsed)} elapsed, ${duration(left)} left`;
+        setText(byId("run-time"), step == null ? time : `${time}; ${this.#stepText(step)}`);
         this.#drawProgress(elapsed, left, paused);
         this.#drawTiles();
-        setText(byId("run-steps-unit"), step === null ? "target" : step.unit);
+        setText(byId("run-steps-unit"), step == null ? "target" : step.unit);
         const rows = steps.map(({ target, rate: reached, p50, p99, held }, at) =>
-            [String(at + 1), rate(target), rate(reached), latency(p50), latency(p99), held === null ? "" : held ? "yes" : "no"]);
+            [String(at + 1), rate(target), rate(reached), latency(p50), latency(p99), held == null ? "" : held ? "yes" : "no"]);
         setRows(byId("run-steps").querySelector("tbody"), rows);
         setHidden(byId("run-steps"), rows.length === 0);
         const errors = Object.entries(errors_by).map(([kind, number]) => [kind, count(number)]);
@@ -52,14 +52,14 @@ class Run {
     }
 
     #stepText({ index, of, unit, target }) {
-        return `step ${index}${of === null ? "" : ` of ${of}`}: ${rate(target)} ${unit === "rate" ? "frames/s" : unit}`;
+        return `step ${index}${of == null ? "" : ` of ${of}`}: ${rate(target)} ${unit === "rate" ? "frames/s" : unit}`;
     }
 
     /** Without a known end, the bar has no value. */
     #drawProgress(elapsed, left, paused) {
         const bar = byId("run-progress");
         setHidden(bar, paused);
-        if (left === null) {
+        if (left == null) {
             bar.removeAttribute("value");
         } else {
             bar.max = Math.max(elapsed + left, 1e-9);
@@ -72,11 +72,11 @@ class Run {
         const kind = latencies?.kind ?? "";
         setPairs(byId("run-tiles"), [
             ["connected", `${count(connected)} of ${count(connections)}`],
-            ["target frames/s", rate_target === null ? null : rate(rate_target)],
-            ["due", due === null ? null : count(due)], ["sent", count(sent)], ["late", count(late)],
+            ["target frames/s", rate_target == null ? null : rate(rate_target)],
+            ["due", due == null ? null : count(due)], ["sent", count(sent)], ["late", count(late)],
             ["responses", count(frames)], ["errors", count(errors)],
             ...[["p50", "p50"], ["p99", "p99"], ["p99.9", "p999"], ["max", "max"]]
-                .map(([name, member]) => [`${kind} ${name}`, latencies === null ? null : latency(latencies[member])]),
+                .map(([name, member]) => [`${kind} ${name}`, latencies == null ? null : latency(latencies[member])]),
         ]);
     }
 }

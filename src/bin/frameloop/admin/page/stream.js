@@ -1,6 +1,8 @@
 // The stream of events: opened again after an error, and closed while the page is hidden.
 
 const HIDDEN_MS = 60_000;
+/** A sample comes each second: without any event for so long, the stream is broken. */
+const SILENT_MS = 10_000;
 const BACKOFF_MIN_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
 
@@ -11,6 +13,7 @@ class Stream {
         this.source = null;
         this.retryTimer = null;
         this.sleepTimer = null;
+        this.silenceTimer = null;
         this.connection = null;
         this.backoffMs = BACKOFF_MIN_MS;
         document.addEventListener("visibilitychange", () => this.#visibilityChanged());
@@ -33,16 +36,27 @@ class Stream {
         const query = this.connection == null ? "" : `?connection=${encodeURIComponent(this.connection)}`;
         const source = new EventSource(`/events${query}`);
         this.source = source;
-        source.addEventListener("open", () => this.onState("connected"));
-        source.addEventListener("error", () => this.#failed());
+        source.addEventListener("open", () => {
+            if (this.source === source) { this.onState("connected"); }
+        });
+        this.#heard();
+        source.addEventListener("error", () => {
+            if (this.source === source) { this.#failed(); }
+        });
         for (const name of this.names) {
             source.addEventListener(name, (event) => {
                 // An event that is delivered after `close` belongs to another connection.
                 if (this.source !== source) { return; }
                 this.backoffMs = BACKOFF_MIN_MS;
+                this.#heard();
                 this.onEvent(name, JSON.parse(event.data));
             });
         }
+    }
+
+    #heard() {
+        clearTimeout(this.silenceTimer);
+        this.silenceTimer = setTimeout(() => this.#failed(), SILENT_MS);
     }
 
     #failed() {
@@ -56,6 +70,7 @@ class Stream {
 
     #close() {
         clearTimeout(this.retryTimer);
+        clearTimeout(this.silenceTimer);
         this.retryTimer = null;
         this.source?.close();
         this.source = null;
