@@ -25,7 +25,8 @@ impl FromStr for ConnId {
 
     /// Parses what [`Display`](fmt::Display) writes, such as `7.1`. Whether there is such a connection shows only when the id is used.
     fn from_str(text: &str) -> Result<Self, ConnIdError> {
-        let number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
+        let number =
+            |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit()).then(|| digits.parse().ok()).flatten();
         let parsed = text.split_once('.').map(|(index, generation)| (number(index), number(generation)));
         match parsed {
             Some((Some(index), Some(generation))) if generation > 0 => Ok(Self { index, generation }),

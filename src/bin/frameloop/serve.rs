@@ -385,7 +385,8 @@ fn begin_drain(reactor: &mut Reactor<Served>, delay: Duration) -> Instant {
 /// Lets the admin endpoint do what it has to. Returns whether it goes on without an event.
 #[inline]
 fn serve_admin(reactor: &mut Reactor<Served>) -> bool {
-    let admin = |reactor: &Reactor<Served>, asks: fn(&Admin) -> bool| reactor.handler().admin.as_deref().is_some_and(asks);
+    let admin =
+        |reactor: &Reactor<Served>, asks: fn(&Admin) -> bool| reactor.handler().admin.as_deref().is_some_and(asks);
     if admin(reactor, Admin::needs_service) {
         service(reactor);
     }

@@ -24,7 +24,9 @@ impl Access {
     pub(crate) fn of(endpoint: &Endpoint) -> Self {
         match endpoint {
             Endpoint::Unix(_) => Self::Unchecked,
-            Endpoint::Tcp(text) => Self::Hosts { name: text.rsplit_once(':').map(|(name, _)| name.to_ascii_lowercase()) },
+            Endpoint::Tcp(text) => {
+                Self::Hosts { name: text.rsplit_once(':').map(|(name, _)| name.to_ascii_lowercase()) }
+            }
         }
     }
 
@@ -35,7 +37,9 @@ impl Access {
         let host_name = without_port(host).to_ascii_lowercase();
         let is_known = is_ip(&host_name) || host_name == "localhost" || Some(&host_name) == name.as_ref();
         if !is_known {
-            let reason = format_args!("the host {host:?} is not this endpoint; use its IP address, or the name given to --admin");
+            let reason = format_args!(
+                "the host {host:?} is not this endpoint; use its IP address, or the name given to --admin"
+            );
             return Err(Refusal::new(Status::Forbidden, reason));
         }
         match &request.origin {

@@ -182,7 +182,9 @@ impl Admin {
                 self.wait(conn, request, frame.payload().to_vec());
             }
             // A client of a stream has nothing more to say.
-            stage @ (Stage::Waiting(..) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing) => client.stage = stage,
+            stage @ (Stage::Waiting(..) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing) => {
+                client.stage = stage
+            }
         }
     }
 

@@ -1,8 +1,7 @@
 //! The connections by state, and those that hold or wait the most, counted some slots at a time.
 
-use frameloop::{ConnectionInfo, Reactor, Scan};
+use frameloop::{ConnectionInfo, Handler, Reactor, Scan};
 
-use crate::admin::served::Served;
 use crate::admin::views::{Connection, Connections, Listener, Paused, States};
 
 /// The slots that are visited between two turns: some 50 us of work.
@@ -58,7 +57,7 @@ impl Census {
     }
 
     /// Visits some connections. Returns whether all were visited.
-    pub(crate) fn step(&mut self, reactor: &mut Reactor<Served>) -> bool {
+    pub(crate) fn step<H: Handler>(&mut self, reactor: &mut Reactor<H>) -> bool {
         let Self { scan, states, paused, total, top, listed } = self;
         let has_more = reactor.scan(scan, SLOTS_PER_STEP, |info| {
             *total += 1;

@@ -107,7 +107,9 @@ impl Request {
                 let reason = format_args!("the request has more than {HEADERS_MAX} header fields");
                 return Err(Refusal::new(Status::HeadTooLarge, reason));
             }
-            Err(error) => return Err(Refusal::new(Status::BadRequest, format_args!("this is no HTTP request: {error}"))),
+            Err(error) => {
+                return Err(Refusal::new(Status::BadRequest, format_args!("this is no HTTP request: {error}")));
+            }
         }
         let is_1_1 = parsed.version == Some(1);
         let method = match parsed.method {
@@ -287,7 +289,8 @@ mod tests {
 
     #[test]
     fn request_has_its_method_path_query_and_fields() {
-        let request = parse("GET /connections?top=bytes&n=5&x=%2F+y HTTP/1.1\nHOST: [::1]:9100\nAccept: a\naccept: b").unwrap();
+        let request =
+            parse("GET /connections?top=bytes&n=5&x=%2F+y HTTP/1.1\nHOST: [::1]:9100\nAccept: a\naccept: b").unwrap();
         assert_eq!((request.method, request.path.as_str()), (Method::Get, "/connections"));
         assert_eq!((request.parameter("top"), request.parameter("n")), (Some("bytes"), Some("5")));
         assert_eq!((request.parameter("x"), request.parameter("y")), (Some("/ y"), None));
@@ -343,7 +346,8 @@ mod tests {
         let response = Response::new(Status::Ok, "text/plain", "hello").with("Allow", "GET");
         let text = |is_head, keeps_alive| String::from_utf8(response.bytes(is_head, keeps_alive)).unwrap();
         for is_head in [false, true] {
-            let (head, body) = text(is_head, true).split_once("\r\n\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+            let (head, body) =
+                text(is_head, true).split_once("\r\n\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
             assert!(head.starts_with("HTTP/1.1 200 OK\r\nDate: ") && head.contains("\r\nContent-Length: 5"), "{head}");
             assert!(head.contains("\r\nAllow: GET") && !head.contains("Connection"), "{head}");
             assert_eq!(body, if is_head { "" } else { "hello" });

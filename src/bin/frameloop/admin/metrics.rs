@@ -67,9 +67,8 @@ impl Format {
 }
 
 /// Upper bounds of the durations of turns, in seconds.
-const TURN_BOUNDS: [f64; 18] = [
-    5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
-];
+const TURN_BOUNDS: [f64; 18] =
+    [5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5];
 
 impl Snapshot {
     pub(crate) fn encode(self, format: Format) -> String {
@@ -100,14 +99,28 @@ impl Snapshot {
             ("max per ip", refused.max_per_ip),
             ("failed", refused.failed),
         ];
-        encoder.counters("connections_refused", "Connections closed as soon as they were accepted", "reason", refused)?;
+        encoder.counters(
+            "connections_refused",
+            "Connections closed as soon as they were accepted",
+            "reason",
+            refused,
+        )?;
         let closed = CloseKind::ALL.map(|kind| (kind.name(), stats.closed_by(kind)));
         encoder.counters("connections_closed", "Connections that have ended", "reason", closed)?;
         let evicted = stats.closed_by(CloseKind::Evicted);
         encoder.counter("evictions", "Connections closed at the memory limit", evicted)?;
         let protocols = Protocol::ALL.map(|protocol| (protocol.name(), stats.looked_like(protocol)));
-        encoder.counters("foreign_protocols", "Connections closed because they looked like another protocol", "protocol", protocols)?;
-        encoder.counter("accept_pauses", "Times that accepting paused for lack of descriptors or memory", stats.accept_pauses)?;
+        encoder.counters(
+            "foreign_protocols",
+            "Connections closed because they looked like another protocol",
+            "protocol",
+            protocols,
+        )?;
+        encoder.counter(
+            "accept_pauses",
+            "Times that accepting paused for lack of descriptors or memory",
+            stats.accept_pauses,
+        )?;
         encoder.gauge("accept_paused", "Whether accepting is paused now", u64::from(self.is_accept_paused))?;
         encoder.gauge("draining", "Whether a drain has begun", u64::from(self.is_draining))
     }
@@ -153,7 +166,11 @@ impl Snapshot {
         encoder.counter("handler_panics", "Panics in callbacks", stats.handler_panics)?;
         let lints = Lint::ALL.map(|lint| (lint.name(), stats.lint(lint)));
         encoder.counters("lints", "Readiness mistakes that were noticed", "lint", lints)?;
-        encoder.counter("log_lines_suppressed", "Log lines about peers left out as similar", stats.log_lines_left_out)?;
+        encoder.counter(
+            "log_lines_suppressed",
+            "Log lines about peers left out as similar",
+            stats.log_lines_left_out,
+        )?;
         encoder.counter("log_lines_dropped", "Log lines that stderr did not accept", self.log_lines_dropped)
     }
 

@@ -20,9 +20,13 @@ use crate::logging;
 pub(crate) enum Answer {
     Now(Response),
     /// After all connections are counted; with `top`, some are listed.
-    Counted { top: Option<(Order, usize)> },
+    Counted {
+        top: Option<(Order, usize)>,
+    },
     /// A stream of events, perhaps with those of a connection.
-    Stream { watched: Option<ConnId> },
+    Stream {
+        watched: Option<ConnId>,
+    },
 }
 
 /// Connections that are listed if the request does not say how many.

@@ -260,7 +260,10 @@ mod tests {
 
     #[test]
     fn patch_begins_a_paused_run_in_both_forms() {
-        for body in ["{\"paused\": false}", "{\"data\":{\"type\":\"status\",\"id\":\"default\",\"attributes\":{\"paused\":false}}}"] {
+        for body in [
+            "{\"paused\": false}",
+            "{\"data\":{\"type\":\"status\",\"id\":\"default\",\"attributes\":{\"paused\":false}}}",
+        ] {
             let mut run = Run::new(true, None);
             assert_eq!(run.patch(b"{\"paused\":true}"), Ok(()));
             assert!(run.is_paused());
@@ -286,7 +289,10 @@ mod tests {
         (progress.up, progress.asked, progress.stage) = (333_333, 333_334, Stage::Waiting);
         run.note_progress(&progress);
         let status = serde_json::to_value(run.status()).unwrap();
-        assert_eq!((&status["connected"], &status["connections"], &status["paused"]), (&333_333.into(), &333_334.into(), &true.into()));
+        assert_eq!(
+            (&status["connected"], &status["connections"], &status["paused"]),
+            (&333_333.into(), &333_334.into(), &true.into())
+        );
         assert_eq!(status["data"]["attributes"]["stage"], "waiting");
     }
 }

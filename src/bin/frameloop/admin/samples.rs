@@ -46,7 +46,13 @@ impl Sampler {
     }
 
     /// Takes a sample. `states` are the connections by state, if they were counted.
-    pub(crate) fn take(&mut self, now: Instant, stats: Stats, states: Option<States>, latency: Option<Latency>) -> &Sample {
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        stats: Stats,
+        states: Option<States>,
+        latency: Option<Latency>,
+    ) -> &Sample {
         let (then, before) = std::mem::replace(&mut self.last, (now, stats));
         let after = &self.last.1;
         let seconds = now.saturating_duration_since(then).as_secs_f64().max(1e-9);

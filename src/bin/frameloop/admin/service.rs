@@ -78,7 +78,14 @@ impl Admin {
     }
 
     /// Sends a response, and waits for the next request or closes.
-    fn respond(&mut self, reactor: &mut Reactor<Served>, id: ConnId, request: &Request, response: &Response, now: Instant) {
+    fn respond(
+        &mut self,
+        reactor: &mut Reactor<Served>,
+        id: ConnId,
+        request: &Request,
+        response: &Response,
+        now: Instant,
+    ) {
         let bytes = response.bytes(request.method == Method::Head, request.keeps_alive);
         let mut cx = reactor.cx();
         if cx.send(id, &bytes).is_err() {
@@ -106,7 +113,8 @@ impl Admin {
         match purpose {
             Purpose::Sample => self.states = Some(census.states(dialing)),
             Purpose::Client(id) => {
-                let stage = self.clients.get_mut(&id).map(|client| std::mem::replace(&mut client.stage, Stage::Closing));
+                let stage =
+                    self.clients.get_mut(&id).map(|client| std::mem::replace(&mut client.stage, Stage::Closing));
                 if let Some(Stage::Counting(request)) = stage {
                     let response = Response::json(Status::Ok, &census.view(dialing, &self.listeners));
                     self.respond(reactor, id, &request, &response, now);
@@ -247,7 +255,10 @@ impl Admin {
         let mut cx = reactor.cx();
         let now = cx.now();
         if let Some(info) = cx.inspect(id) {
-            self.details.entry(id).and_modify(|detail| detail.last = info.clone()).or_insert(Detail { viewed: now, last: info });
+            self.details
+                .entry(id)
+                .and_modify(|detail| detail.last = info.clone())
+                .or_insert(Detail { viewed: now, last: info });
         }
         let Some(detail) = self.details.get_mut(&id) else { return Ok(None) };
         detail.viewed = now;

@@ -186,7 +186,13 @@ impl Connection {
     }
 
     /// Adds what is only reported of one connection at a time.
-    pub(crate) fn with_detail(mut self, deadlines: Vec<RunningDeadline>, recording: &Recording, epoch: Instant, after: u64) -> Self {
+    pub(crate) fn with_detail(
+        mut self,
+        deadlines: Vec<RunningDeadline>,
+        recording: &Recording,
+        epoch: Instant,
+        after: u64,
+    ) -> Self {
         self.deadlines = deadlines;
         self.events = Some(recording.events_after(after).map(|event| Event::of(event, epoch)).collect());
         if let Some(reason) = recording.closed() {
