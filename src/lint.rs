@@ -59,8 +59,8 @@ pub enum Lint {
     /// [`on_wake`](crate::Handler::on_wake) was called, nothing was queued, and the connection's state did not change.
     ///
     /// A run counts if [`Context::wake`](crate::Context::wake) or an event has caused it. While input is paused, only a wake
-    /// counts: the peer may cause any number of events then. Bytes of an incomplete record of a layer, such as TLS, are not
-    /// seen.
+    /// counts: the peer may cause any number of events then. A run for [room alone](Self::UnusedWriteInterest) ends the
+    /// streak. Bytes of an incomplete record of a layer, such as TLS, are not seen.
     WakeWithoutProgress,
     /// Room to write was reported 100 times in a row, and nothing was there to be written.
     ///

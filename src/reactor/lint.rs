@@ -195,11 +195,15 @@ impl Lints {
         if run.has_moved {
             (track.wakes, track.rooms) = (0, 0);
         } else if run.is_for_room() {
+            track.wakes = 0;
             if is_streak(&mut track.rooms, IDLE_RUNS_MAX) {
                 findings[0] = Some(Finding::UnusedWriteInterest { source: None });
             }
-        } else if run.is_for_nothing() && is_streak(&mut track.wakes, IDLE_RUNS_MAX) {
-            findings[1] = Some(Finding::WakeWithoutProgress);
+        } else if run.is_for_nothing() {
+            track.rooms = 0;
+            if is_streak(&mut track.wakes, IDLE_RUNS_MAX) {
+                findings[1] = Some(Finding::WakeWithoutProgress);
+            }
         }
         match run.frame_budget_spent {
             Some(frames) if is_streak(&mut track.budgets_spent, SPENT_RUNS_MAX) => {
