@@ -2,8 +2,8 @@
 
 /// Sets whether a reactor looks for mistakes of its handler and its peers: the readiness lint.
 ///
-/// While it is on, the clock is read twice per run of a connection, once more per frame and twice per other callback. On the
-/// operating system's sockets, two more system calls per turn read the thread's times.
+/// While it is on, the clock is read twice per run of a connection, once per frame, and twice per other callback. On the
+/// operating system's sockets, two system calls read the thread's times, at most once per millisecond.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LintMode {
@@ -46,7 +46,8 @@ impl LintMode {
 pub enum Lint {
     /// A callback took more than 1 ms.
     ///
-    /// If the kernel has preempted the thread in this turn, the time that the thread was off the processor does not count.
+    /// If the kernel has preempted the thread in this turn, or within 1 ms before, the time that the thread was off the processor does
+    /// not count.
     SlowCallback,
     /// A connection waited in the run queue for more than 10 ms, and runs of other connections or callbacks of more than 2 ms
     /// each took more than half of that time.
@@ -58,8 +59,8 @@ pub enum Lint {
     /// [`on_wake`](crate::Handler::on_wake) was called, nothing was queued, and the connection's state did not change.
     ///
     /// A run counts if [`Context::wake`](crate::Context::wake) or an event has caused it. While input is paused, only a wake
-    /// counts: the peer may cause any number of events then. Bytes of an incomplete record of a layer, such as TLS, are not
-    /// seen.
+    /// counts: the peer may cause any number of events then. A run for [room alone](Self::UnusedWriteInterest) ends the
+    /// streak. Bytes of an incomplete record of a layer, such as TLS, are not seen.
     WakeWithoutProgress,
     /// Room to write was reported 100 times in a row, and nothing was there to be written.
     ///

@@ -149,6 +149,16 @@ pub(crate) fn fork() -> i32 {
 mod tests {
     use super::*;
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn time_of_a_thread_grows_while_it_runs_and_not_while_it_waits() {
+        let first = thread_time().unwrap();
+        while thread_time().unwrap().running < first.running + Duration::from_millis(5) {}
+        let before = thread_time().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(thread_time().unwrap().running < before.running + Duration::from_millis(50));
+    }
+
     #[test]
     fn fork_is_counted_in_the_child_and_known_to_both() {
         let before = forks();

@@ -31,6 +31,8 @@ pub(crate) struct Lints {
     /// Connections whose peers had finished while output was pending, in order; some have ended or sent it since.
     half_closed: VecDeque<(Instant, ConnId)>,
     turn: TurnBegin,
+    /// The thread's times, and when they were read. `None` before the first turn, or if they are unknown.
+    thread_time: Option<(Instant, ThreadTime)>,
     /// The sum of all long runs and callbacks.
     long_runs: Duration,
 }
@@ -38,11 +40,13 @@ pub(crate) struct Lints {
 /// How often each mistake was noticed.
 pub(crate) type Counts = [u64; Lint::ALL.len()];
 
+/// The thread's times are read again at the beginning of a turn once they are so old, because that takes two system calls.
+const THREAD_TIME_AGE: Duration = Duration::from_millis(1);
+
 /// The beginning of a turn.
 #[derive(Debug, Clone, Copy)]
 struct TurnBegin {
     at: Instant,
-    thread_time: Option<ThreadTime>,
     long_runs: Duration,
 }
 
@@ -105,7 +109,8 @@ impl Lints {
             tracks: Vec::new(),
             sources: BTreeMap::new(),
             half_closed: VecDeque::new(),
-            turn: TurnBegin { at: now, thread_time: None, long_runs: Duration::ZERO },
+            turn: TurnBegin { at: now, long_runs: Duration::ZERO },
+            thread_time: None,
             long_runs: Duration::ZERO,
         }))
     }
@@ -131,7 +136,10 @@ impl Lints {
 
     /// A turn begins.
     pub(crate) fn begin_turn(&mut self, net: &impl Net, now: Instant) {
-        self.turn = TurnBegin { at: now, thread_time: net.thread_time(), long_runs: self.long_runs };
+        self.turn = TurnBegin { at: now, long_runs: self.long_runs };
+        if self.thread_time.is_none_or(|(at, _)| now.saturating_duration_since(at) >= THREAD_TIME_AGE) {
+            self.thread_time = net.thread_time().map(|time| (now, time));
+        }
     }
 
     /// Notes that a connection waits in the run queue when a turn begins. Returns whether that is new.
@@ -165,7 +173,7 @@ impl Lints {
     /// A connection leaves the run queue. Returns its events since its last run.
     pub(crate) fn begin_run(&mut self, about: About<'_>, now: Instant) -> Option<Readiness> {
         let About::Conn(id, _) = about else { return None };
-        let TurnBegin { at, long_runs, .. } = self.turn;
+        let TurnBegin { at, long_runs } = self.turn;
         let track = self.track(id);
         let event = track.event.take();
         let queued = track.queued.take().or_else(|| event.map(|_| Queued { at, long_runs }));
@@ -187,11 +195,15 @@ impl Lints {
         if run.has_moved {
             (track.wakes, track.rooms) = (0, 0);
         } else if run.is_for_room() {
+            track.wakes = 0;
             if is_streak(&mut track.rooms, IDLE_RUNS_MAX) {
                 findings[0] = Some(Finding::UnusedWriteInterest { source: None });
             }
-        } else if run.is_for_nothing() && is_streak(&mut track.wakes, IDLE_RUNS_MAX) {
-            findings[1] = Some(Finding::WakeWithoutProgress);
+        } else if run.is_for_nothing() {
+            track.rooms = 0;
+            if is_streak(&mut track.wakes, IDLE_RUNS_MAX) {
+                findings[1] = Some(Finding::WakeWithoutProgress);
+            }
         }
         match run.frame_budget_spent {
             Some(frames) if is_streak(&mut track.budgets_spent, SPENT_RUNS_MAX) => {
@@ -240,19 +252,15 @@ impl Lints {
         }
     }
 
-    /// How long something took, without the time for which the thread was off the processor in this turn, if it was preempted.
+    /// How long something took, without the time for which the thread was off the processor since its times were read, if it was
+    /// preempted.
     ///
     /// A thread that waits in a system call is not preempted, so that a call that blocks counts as a whole.
     #[cold]
     fn without_preemption(&self, net: &impl Net, begun: Instant, ended: Instant) -> Duration {
         let took = ended.saturating_duration_since(begun);
-        let (Some(first), Some(last)) = (self.turn.thread_time, net.thread_time()) else { return took };
-        if first.preemptions == last.preemptions {
-            return took;
-        }
-        let in_turn = ended.saturating_duration_since(self.turn.at);
-        let running = last.running.saturating_sub(first.running);
-        took.saturating_sub(in_turn.saturating_sub(running))
+        let (Some((at, first)), Some(last)) = (self.thread_time, net.thread_time()) else { return took };
+        first.without_preemption(last, ended.saturating_duration_since(at), took)
     }
 
     /// Notes a report of a watched descriptor, after its callback. `is_unused`: it reported room and nothing else, and there is
@@ -310,6 +318,18 @@ fn is_streak(streak: &mut u32, max: u32) -> bool {
     *streak == 0
 }
 
+impl ThreadTime {
+    /// Of the time that something `took`, what is left without the time off the processor between the two readings, which are
+    /// `apart`, if the thread was preempted between them.
+    fn without_preemption(self, last: Self, apart: Duration, took: Duration) -> Duration {
+        if self.preemptions == last.preemptions {
+            return took;
+        }
+        let running = last.running.saturating_sub(self.running);
+        took.saturating_sub(apart.saturating_sub(running))
+    }
+}
+
 impl Run {
     /// Whether it had no other cause than room to write, and nothing was there to be written.
     fn is_for_room(&self) -> bool {
@@ -320,5 +340,30 @@ impl Run {
     /// closing.
     fn is_for_nothing(&self) -> bool {
         self.is_open && (self.was_woken || (self.event.is_some() && !self.was_paused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_off_the_processor_counts_unless_preempted() {
+        let ms = Duration::from_millis;
+        let at = |running, preemptions| ThreadTime { running: ms(running), preemptions };
+        // Of 30 ms between the readings, a callback took 20.
+        let left =
+            |running: u64, preemptions| at(500, 3).without_preemption(at(500 + running, preemptions), ms(30), ms(20));
+        // It has blocked, or computed.
+        assert_eq!((left(1, 3), left(30, 3)), (ms(20), ms(20)));
+        // The thread was preempted all the time, some of it, or hardly.
+        assert_eq!((left(1, 4), left(20, 5), left(30, 4)), (ms(0), ms(10), ms(20)));
+    }
+
+    #[test]
+    fn streak_is_reported_at_its_limit_and_begins_anew() {
+        let mut streak = 0;
+        let reported: Vec<u32> = (1..=7).filter(|_| is_streak(&mut streak, 3)).collect();
+        assert_eq!((reported, streak), (vec![3, 6], 1));
     }
 }

@@ -275,6 +275,21 @@ fn lint_finds_nothing_in_a_healthy_exchange() {
 }
 
 #[test]
+fn lint_logs_a_peer_that_finishes_and_does_not_read() {
+    const PAYLOAD_LEN: u32 = 16 << 20;
+    let (server, addr) = serve(&["--lint"]);
+    let mut client = TcpStream::connect(addr).unwrap();
+    client.write_all(&encode_header(PAYLOAD_LEN)).unwrap();
+    client.write_all(&vec![7; PAYLOAD_LEN as usize]).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let line = server.stderr_line_with("lint: stalled half-close: ");
+    let peer = format!("[0.1] {}: lint: ", client.local_addr().unwrap());
+    assert!(line.contains("WARN") && line.contains(&peer) && line.ends_with("see \"Half-close\""), "{line}");
+    let counters = server.counters();
+    assert!(counters.contains("lints: stalled half-close 1"), "{counters}");
+}
+
+#[test]
 fn quiet_logs_the_counters_that_are_asked_for_and_nothing_else() {
     for (args, is_asked) in [(["--stats-interval", "10ms"], false), (["--stats-interval", "0"], true)] {
         let (server, _) = serve(&[&["-q"][..], &args].concat());

@@ -295,6 +295,17 @@ fn wake_with_progress_in_between_is_no_mistake() {
 }
 
 #[test]
+fn wakes_and_room_by_turns_are_no_streak_of_either() {
+    let mut scene = Scene::new(1, Config::builder());
+    for _ in 0..200 {
+        scene.wake(0);
+        scene.turn();
+        scene.report(0, Readiness { writable: true, ..NOTHING });
+    }
+    assert_eq!(scene.counts(), []);
+}
+
+#[test]
 fn readable_event_without_input_is_a_wake_for_nothing() {
     let mut scene = Scene::new(1, Config::builder());
     (0..100).for_each(|_| scene.report(0, Readiness { readable: true, ..NOTHING }));

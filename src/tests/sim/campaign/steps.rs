@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::AdoptError;
 use crate::conn::chunk::CHUNK_LEN;
+use crate::lint::Lint;
 use crate::options::{Limits, ListenOptions};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Rng, Sim, SimNet};
@@ -419,6 +420,9 @@ impl Campaign {
             self.check_last(actor);
         }
         assert_eq!(self.reactor.stats().connections, 0, "no connection is left");
-        assert_eq!(self.reactor.stats().buffered_bytes, 0, "and all memory is given back");
+        let stats = self.reactor.stats();
+        assert_eq!(stats.buffered_bytes, 0, "and all memory is given back");
+        // Time passes between turns only.
+        assert_eq!((stats.lint(Lint::SlowCallback), stats.lint(Lint::StarvedNeighbor)), (0, 0), "no callback is slow");
     }
 }
