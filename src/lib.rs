@@ -51,8 +51,9 @@
 //! | send messages from other threads, drain, stop | [`Handle`] |
 //! | count and measure | [`Stats`], [`Histogram`] |
 //! | find mistakes of a handler | [`Lint`], [`LintMode`] |
+//! | watch one connection: its state, its deadlines, its last events | [`Context::inspect`], [`Reactor::deadlines_of`], [`Reactor::record`] |
 //! | find out why a connection ended | [`CloseReason`] |
-//! | find out why a call failed | [`Error`], [`SendError`], [`DialError`], [`DialRefused`], [`AdoptError`], [`TimerRefused`], [`HandleError`] |
+//! | find out why a call failed | [`Error`], [`SendError`], [`DialError`], [`DialRefused`], [`AdoptError`], [`TimerRefused`], [`RecordRefused`], [`HandleError`] |
 //! | encode and decode frames elsewhere | [`wire`], [`client`] |
 //!
 //! The guide is `docs/EMBEDDING.md`. It covers these topics, most of them with a complete program:

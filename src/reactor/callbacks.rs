@@ -61,7 +61,8 @@ impl<H: Handler> HandlerSink<'_, H> {
 impl<H: Handler> Sink for HandlerSink<'_, H> {
     #[inline]
     fn on_frame(&mut self, frame: Frame<'_>, replies: &mut Replies<'_>) {
-        self.observer.note(|| ConnectionEvent::Frame { payload_len: frame.payload_len() });
+        let payload_len = frame.payload_len();
+        self.observer.note(|| ConnectionEvent::Frame { payload_len });
         self.call("on_frame", replies, |handler, context, state| handler.on_frame(context, state, frame));
     }
 
@@ -76,7 +77,9 @@ impl<H: Handler> Sink for HandlerSink<'_, H> {
         let observer = self.observer;
         self.call("on_frame", replies, |handler, context, state| {
             while let Some(frame) = context.replies.next_frame(frames) {
-                observer.note(|| ConnectionEvent::Frame { payload_len: frame.payload_len() });
+                // By value: a frame whose address is taken would not stay in registers.
+                let payload_len = frame.payload_len();
+                observer.note(move || ConnectionEvent::Frame { payload_len });
                 handler.on_frame(context, state, frame);
             }
         });

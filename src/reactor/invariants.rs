@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::handler::Handler;
 use crate::id::ConnId;
+use crate::info::ConnectionCounters;
 use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::connections::{Open, Phase};
@@ -92,6 +93,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     pub(crate) fn clients_ids(&self) -> Vec<ConnId> {
         self.connections.slots.iter().map(|(id, _)| id).collect()
+    }
+
+    /// The counters of a connection, if they are on. After it has closed, they stay until another one opens in its slot.
+    pub(crate) fn counters_of(&self, id: ConnId) -> Option<ConnectionCounters> {
+        self.connections.work.counters.of(id.index, self.shared.now)
     }
 
     pub(crate) fn inspect(&self, id: ConnId) -> Option<Inspected> {

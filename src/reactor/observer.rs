@@ -79,19 +79,20 @@ impl Recordings {
     /// Prepares to observe a run.
     #[inline]
     pub(crate) fn observe(&mut self, id: ConnId, now: Instant) -> Option<Observed<'_>> {
-        if !self.is_observing() {
-            return None;
-        }
-        Some(Observed { id, now, recording: self.running(id).map(RefCell::new) })
+        if self.is_observing() { Some(self.observed(id, now)) } else { None }
+    }
+
+    #[cold]
+    fn observed(&mut self, id: ConnId, now: Instant) -> Observed<'_> {
+        Observed { id, now, recording: self.running(id).map(RefCell::new) }
     }
 
     /// Logs and records an event outside a run.
+    #[cold]
     pub(crate) fn note(&mut self, id: ConnId, now: Instant, event: ConnectionEvent) {
-        if self.is_observing() {
-            trace!(target: CONN, "[{id}] {event}");
-            if let Some(recording) = self.running(id) {
-                recording.push(now, event);
-            }
+        trace!(target: CONN, "[{id}] {event}");
+        if let Some(recording) = self.running(id) {
+            recording.push(now, event);
         }
     }
 
@@ -127,9 +128,25 @@ impl<'a> Observer<'a> {
             observed.note(event);
         }
     }
+
+    /// Does the same with an event that is made from what a call has returned, and returns that. The value passes through, so that
+    /// it stays in registers if nothing observes the connection.
+    #[inline]
+    pub(crate) fn note_of<T>(self, value: T, event: impl FnOnce(&T) -> ConnectionEvent) -> T {
+        match self.0 {
+            None => value,
+            Some(observed) => observed.note_of(value, event),
+        }
+    }
 }
 
 impl Observed<'_> {
+    #[cold]
+    fn note_of<T>(&self, value: T, event: impl FnOnce(&T) -> ConnectionEvent) -> T {
+        self.note(|| event(&value));
+        value
+    }
+
     #[cold]
     fn note(&self, event: impl FnOnce() -> ConnectionEvent) {
         let event = event();

@@ -35,11 +35,10 @@ impl<S: Transport> Read for Traced<'_, S> {
         if let Ok(len) = outcome {
             self.stats.bytes_in += len as u64;
         }
-        self.observer.note(|| {
+        self.observer.note_of(outcome, |outcome| {
             let drains = self.stream.short_read_drains();
-            ConnectionEvent::Read { asked: buf.len(), outcome: moved(&outcome), drains }
-        });
-        outcome
+            ConnectionEvent::Read { asked: buf.len(), outcome: moved(outcome), drains }
+        })
     }
 }
 
@@ -48,9 +47,11 @@ impl<S: Write> Write for Traced<'_, S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let outcome = self.stream.write(buf);
         self.count_write(&outcome);
-        let event = || ConnectionEvent::Write { len: buf.len(), pieces: None, outcome: moved(&outcome) };
-        self.observer.note(event);
-        outcome
+        self.observer.note_of(outcome, |outcome| ConnectionEvent::Write {
+            len: buf.len(),
+            pieces: None,
+            outcome: moved(outcome),
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -63,11 +64,10 @@ impl<S: Transport> Transport for Traced<'_, S> {
     fn write_pieces(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let outcome = self.stream.write_pieces(pieces);
         self.count_write(&outcome);
-        self.observer.note(|| {
+        self.observer.note_of(outcome, |outcome| {
             let len = pieces.iter().map(|piece| piece.len()).sum();
-            ConnectionEvent::Write { len, pieces: Some(pieces.len()), outcome: moved(&outcome) }
-        });
-        outcome
+            ConnectionEvent::Write { len, pieces: Some(pieces.len()), outcome: moved(outcome) }
+        })
     }
 
     #[inline]

@@ -7,6 +7,7 @@ use crate::config::{Config, ConfigBuilder};
 use crate::error::{CloseReason, RecordRefused};
 use crate::handler::{Connection, Context, Handler};
 use crate::id::ConnId;
+use crate::options::{Limits, ListenOptions};
 use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Peer, Sim, SimNet};
 use crate::wire::encode_header;
@@ -238,6 +239,33 @@ fn expired_deadline_is_recorded_before_the_close() {
     // Two bytes of a frame are lost.
     assert_eq!(scene.events(id).last().unwrap().pending_input, 2);
     assert_eq!(scene.reactor.deadlines_of(id), []);
+}
+
+#[test]
+fn deadlines_are_those_of_the_connections_own_limits() {
+    let mut scene = Scene::new(Config::builder().output_high_water(1_000).output_low_water(100));
+    scene.sim.set_send_buffer_bytes(100);
+    let limits = Limits::of(&Config::default()).idle_timeout(Some(50 * SECOND)).write_timeout(Some(20 * SECOND));
+    let options = ListenOptions::default().limits(limits);
+    scene.reactor.listen_with(&scene.sim.addr(7008), options).unwrap();
+    let peers = [7007, 7008].map(|port| scene.sim.connect(port).unwrap());
+    for peer in &peers {
+        peer.send(&frame(&[1; 500]));
+    }
+    scene.settle();
+    let began = scene.sim.now();
+    scene.sim.advance(SECOND);
+    for id in scene.reactor.handler().open.clone() {
+        let info = scene.reactor.cx().inspect(id).unwrap();
+        let shown: Vec<_> = scene.reactor.deadlines_of(id).iter().map(|d| (d.kind, d.at - began, d.timeout)).collect();
+        let write = |seconds| (DeadlineKind::Write, seconds * SECOND, seconds * SECOND);
+        if info.peer == peers[0].addr() {
+            assert_eq!(shown, [write(30)]);
+        } else {
+            assert_eq!(shown, [(DeadlineKind::Idle, 50 * SECOND, 50 * SECOND), write(20)]);
+        }
+    }
+    assert_eq!(scene.reactor.handler().open.len(), 2);
 }
 
 #[test]

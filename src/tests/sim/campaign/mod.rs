@@ -9,7 +9,7 @@
 //! | `steps.rs` | the steps, and the end |
 //! | `actor.rs`, `script.rs` | the peers, and what they send |
 //! | `scripted_handler.rs`, `action.rs`, `heard.rs` | the handler, what it does, and what it writes down |
-//! | `oracle.rs` | the promises |
+//! | `oracle.rs`, `recordings.rs` | the promises |
 //! | `trace.rs`, `quiet.rs` | the report of a failure, and its omissions |
 
 mod action;
@@ -17,6 +17,7 @@ mod actor;
 mod heard;
 mod oracle;
 mod quiet;
+mod recordings;
 mod script;
 mod scripted_handler;
 mod settings;
@@ -71,6 +72,18 @@ fn a_campaign_of_chance_breaks_no_invariant() {
     if let Err(report) = outcome {
         panic!("{report}");
     }
+}
+
+#[test]
+fn campaign_follows_recordings_to_the_end_of_connections() {
+    let whole: usize = (0..8)
+        .map(|seed| {
+            let mut campaign = Campaign::new(seed, 0);
+            assert_eq!(quietly(|| campaign.run(500)), Ok(()));
+            campaign.followers.whole
+        })
+        .sum();
+    assert!(whole > 10, "only {whole}");
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl Campaign {
     /// After every turn.
     pub(super) fn check(&mut self) {
         self.reactor.check_invariants();
+        self.check_recordings();
         let handler = self.reactor.handler();
         assert!(handler.broken.is_empty(), "{}", handler.broken.join("; "));
         let open = handler.open.get();

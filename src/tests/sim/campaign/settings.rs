@@ -79,6 +79,7 @@ fn config(rng: &mut Rng) -> Config {
         .turn_budget([16 << 10, 40_000, 1 << 20][rng.below(3)])
         .accept_budget(rng.between(1, 8))
         .mailbox_max(2)
+        .connection_counters(true)
         .events_per_turn([1, 3, 1_024][rng.below(3)])
         .pool_bytes_max([0, 1 << 20][rng.below(2)]);
     match config.build() {

@@ -11,6 +11,7 @@ use crate::reactor::{Reactor, Turn};
 use crate::sim::{Faults, Rng, Sim, SimNet};
 use crate::tests::sim::campaign::actor::{Actor, Kind};
 use crate::tests::sim::campaign::heard::{Heard, Life};
+use crate::tests::sim::campaign::recordings::Followers;
 use crate::tests::sim::campaign::scripted_handler::{ScriptedHandler, ip_of};
 use crate::tests::sim::campaign::settings::{Finale, Settings};
 use crate::tests::sim::campaign::trace::Trace;
@@ -35,6 +36,7 @@ pub(super) struct Campaign {
     rng: Rng,
     pub(super) actors: Vec<Actor>,
     pub(super) trace: Trace,
+    pub(super) followers: Followers,
     pub(super) messages: u64,
     /// The reactor drains, or has stopped.
     pub(super) is_ending: bool,
@@ -71,6 +73,7 @@ impl Campaign {
             rng,
             actors: Vec::new(),
             trace,
+            followers: Followers::new(seed),
             messages: 0,
             is_ending: false,
             drained_at: None,
@@ -91,6 +94,7 @@ impl Campaign {
 
     fn step(&mut self) {
         self.steps += 1;
+        self.record_some();
         match self.rng.below(1_000) {
             0..=39 => (0..self.rng.between(1, 3)).for_each(|_| self.connect()),
             40..=549 => self.send(),
