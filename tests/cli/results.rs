@@ -115,6 +115,17 @@ fn repeated_runs_are_one_result_with_a_line_each() {
     let intervals = value["intervals"].as_array().unwrap();
     assert_eq!(intervals.iter().map(|interval| interval["frames"].as_u64().unwrap()).sum::<u64>(), 600);
     assert!(intervals.len() >= 3, "{value}");
+    let runs = value["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 3, "{value}");
+    for (figures, line) in runs.iter().zip(&lines) {
+        assert_eq!((&figures["frames"], &figures["errors"]), (&200.into(), &0.into()), "{figures}");
+        assert_eq!(figures["latency"]["service"]["count"], 200, "{figures}");
+        // The line on stderr is of the same run: `run 1 of 3: 87,249/s, ...`.
+        let shown: f64 = line.split([' ', '/']).nth(4).unwrap().replace(',', "").parse().unwrap();
+        let rate = figures["frames_per_s"].as_f64().unwrap();
+        assert!((rate / shown - 1.0).abs() < 0.01, "{rate} and {line}");
+    }
+    assert!(runs.windows(2).all(|two| two[0]["begun"].as_str() < two[1]["begun"].as_str()), "{value}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn stages_of_rates_are_steps_of_one_result() {
     assert_eq!(numbers(&value, "load"), [500.0, 2_000.0, 100.0]);
     let frames: f64 = numbers(&value, "frames").iter().sum();
     assert_eq!((value["frames"].as_f64(), value["search"].is_null()), (Some(frames), true));
+    assert_eq!((value["runs"].as_array().map(Vec::len), &value["runs"][0]["frames"]), (Some(1), &value["frames"]));
     assert_eq!(value["latency"]["response"]["count"], 100 + 200 + 30);
     assert!((value["measured_s"].as_f64().unwrap() - 0.6).abs() < 1e-6, "{value}");
     assert_eq!((&value["connections"]["asked"], &value["configuration"]["rate"]), (&2.into(), &"3 steps".into()));

@@ -119,7 +119,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         args.check_duplicates(&logs)?;
         (merged(&logs), Ok(()))
     };
-    results.baseline = baseline.map(|logs| Box::new(merged(&logs)));
+    results.baseline = baseline.map(|logs| Box::new(merged(&logs).as_baseline()));
     let holds = if args.expected.judge(&mut results) { Ok(()) } else { Err(Failure::Expectation) };
     // What is expected of the sum is expected of all of it.
     let verdict = attended.and(holds);

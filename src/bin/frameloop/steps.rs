@@ -292,5 +292,6 @@ fn summed(results: Vec<Results>, steps: Vec<StepFigures>, highest: Option<Highes
         // Other steps state what limited them.
         all.facts.taints = taints;
     }
-    Ok(Results { verdicts, steps, highest, ..all })
+    // Steps are no repeated runs, and their figures do not show how much such runs differ.
+    Ok(Results { runs: Vec::new(), verdicts, steps, highest, ..all })
 }

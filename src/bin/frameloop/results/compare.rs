@@ -1,7 +1,8 @@
 //! Results compared with earlier ones.
 
-use crate::results::figures::{self, COLUMNS, Figures};
-use crate::results::model::Results;
+use crate::results::figures::{self, COLUMNS};
+use crate::results::series::Series;
+use crate::results::summary::Summary;
 use crate::results::verdict::Unit;
 
 /// A figure of both results.
@@ -33,12 +34,11 @@ pub(crate) fn ratio(this: f64, baseline: f64) -> Option<f64> {
 }
 
 /// Compares the rates, and the latencies that both results have.
-pub(crate) fn rows(this: &Results, baseline: &Results) -> Vec<Row> {
-    let rate = Row { name: "rate".into(), unit: Unit::FramesPerS, this: this.rate(), baseline: baseline.rate() };
-    let mut rows = vec![rate];
-    for (series, histogram) in this.latencies() {
-        let earlier = baseline.latency_of(series).and_then(Figures::of);
-        let Some((ours, theirs)) = Figures::of(histogram).zip(earlier) else { continue };
+pub(crate) fn rows(this: &Summary, baseline: &Summary) -> Vec<Row> {
+    let (unit, ours, theirs) = (Unit::FramesPerS, this.frames_per_s, baseline.frames_per_s);
+    let mut rows = vec![Row { name: "rate".into(), unit, this: ours, baseline: theirs }];
+    for series in Series::ALL {
+        let Some((ours, theirs)) = this.latency.get(series).zip(baseline.latency.get(series)) else { continue };
         let pairs = COLUMNS.iter().zip(ours.columns().into_iter().zip(theirs.columns()));
         rows.extend(pairs.map(|(column, (this, baseline))| Row {
             name: format!("{} {column}", series.name()),
@@ -60,11 +60,11 @@ mod tests {
         let this = fixture::made();
         let mut earlier = fixture::made();
         earlier.measured *= 2;
-        let rows = rows(&this, &earlier);
+        let rows = rows(&this.summary(), &earlier.summary());
         assert_eq!(rows.len(), 1 + 3 * COLUMNS.len());
         assert_eq!((rows[0].name.as_str(), rows[0].ratio_text().as_str()), ("rate", "x2.00"));
         assert!(rows[1..].iter().all(|row| ratio(row.this, row.baseline) == Some(1.0)));
         earlier.response = None;
-        assert_eq!(super::rows(&this, &earlier).len(), 1 + 2 * COLUMNS.len());
+        assert_eq!(super::rows(&this.summary(), &earlier.summary()).len(), 1 + 2 * COLUMNS.len());
     }
 }

@@ -141,6 +141,7 @@ pub(crate) fn seconds(seconds: u64) -> Results {
         service: histogram(),
         response: Some(histogram()),
         slices,
+        runs: Vec::new(),
         facts: facts(),
         verdicts: Vec::new(),
         steps: Vec::new(),

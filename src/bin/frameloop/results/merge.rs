@@ -30,6 +30,7 @@ pub(crate) fn merged(logs: &[Log]) -> Results {
         service,
         response: is_open_loop.then(|| total(Series::Response)),
         slices: slices(logs, begun),
+        runs: Vec::new(),
         facts: facts(logs, &spans),
         verdicts: Vec::new(),
         steps: Vec::new(),

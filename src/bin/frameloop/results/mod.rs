@@ -22,8 +22,11 @@ mod judged;
 pub(crate) mod merge;
 pub(crate) mod model;
 mod prometheus;
+mod runs;
 pub(crate) mod sequence;
+pub(crate) mod series;
 pub(crate) mod steps;
+pub(crate) mod summary;
 mod table;
 mod verdict;
 
