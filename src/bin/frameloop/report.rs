@@ -15,7 +15,7 @@ use crate::results::hlog::log::Log;
 use crate::results::hlog::read;
 use crate::results::merge::merged;
 use crate::results::model::Results;
-use crate::results::{self, Format, duplicates, html};
+use crate::results::{self, Format, duplicates, earlier, html};
 
 /// Show the results of load runs again, from the logs that --hlog wrote; several logs are merged
 ///
@@ -43,8 +43,11 @@ pub(crate) struct ReportArgs {
     /// Also write a self-contained page with plots (`-` = stdout)
     #[arg(long, env = "FRAMELOOP_HTML", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     html: Option<PathBuf>,
-    /// Compare the results with those of an earlier log
-    #[arg(long, env = "FRAMELOOP_BASELINE", value_name = "FILE.hlog", value_hint = ValueHint::FilePath)]
+    /// Compare the results with those of an earlier log, or of the JSON of --json
+    ///
+    /// The content decides which it is. If both have at least two runs (`load --repeat`), each difference is compared with the spread of the
+    /// runs.
+    #[arg(long, env = "FRAMELOOP_BASELINE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     baseline: Option<PathBuf>,
     /// Unit of the latencies, for logs of other tools
     ///
@@ -111,7 +114,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         )));
     }
     let read = |path: &PathBuf| read::read(path, args.unit);
-    let baseline = args.baseline.as_ref().map(read).transpose()?;
+    let baseline = args.baseline.as_deref().map(|path| earlier::read(path, args.unit)).transpose()?;
     let (mut results, attended) = if args.follow {
         followed(args)?
     } else {
@@ -119,7 +122,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         args.check_duplicates(&logs)?;
         (merged(&logs), Ok(()))
     };
-    results.baseline = baseline.map(|logs| Box::new(merged(&logs).as_baseline()));
+    results.baseline = baseline.map(Box::new);
     let holds = if args.expected.judge(&mut results) { Ok(()) } else { Err(Failure::Expectation) };
     // What is expected of the sum is expected of all of it.
     let verdict = attended.and(holds);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::results::compare::ratio;
+use crate::results::compare::{self, PERCENTILES, Percentile, ratio};
 use crate::results::facts::Facts;
 use crate::results::figures::Figures;
 use crate::results::model::Results;
@@ -12,9 +12,10 @@ use crate::results::series::Latency;
 use crate::results::steps::{Highest, StepFigures};
 use crate::results::summary::Summary;
 use crate::results::verdict::Verdict;
+use crate::results::welch::{Estimate, LEVEL};
 
 /// Changes when a name or a meaning changes.
-const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The object, on one line.
 pub(crate) fn text(results: &Results) -> Result<String, String> {
@@ -54,12 +55,22 @@ struct Baseline<'a> {
     #[serde(flatten)]
     summary: &'a Summary,
     ratio: Ratio,
+    /// `None` if there are too few runs to know their spread.
+    difference: Option<Differences>,
 }
 
 #[derive(Serialize)]
 struct Ratio {
     frames_per_s: Option<f64>,
     latency: Latency<BTreeMap<&'static str, Option<f64>>>,
+}
+
+/// How sure it is that the runs of both differ.
+#[derive(Serialize)]
+struct Differences {
+    level: f64,
+    frames_per_s: Option<Estimate>,
+    latency: Latency<BTreeMap<&'static str, Option<Estimate>>>,
 }
 
 impl<'a> Document<'a> {
@@ -95,7 +106,19 @@ impl<'a> Baseline<'a> {
             frames_per_s: ratio(this.frames_per_s, earlier.frames_per_s),
             latency: Latency::of(|series| Some(ratios(this.latency.get(series)?, earlier.latency.get(series)?))),
         };
-        Self { summary: earlier, ratio }
+        let difference = compare::has_spread(this, earlier).then(|| Differences::of(this, earlier));
+        Self { summary: earlier, ratio, difference }
+    }
+}
+
+impl Differences {
+    fn of(this: &Summary, earlier: &Summary) -> Self {
+        let of_series = |series| {
+            let of_figure = |one: &Percentile| (one.member, compare::latency(this, earlier, series, one));
+            this.latency.get(series).and(earlier.latency.get(series))?;
+            Some(PERCENTILES.iter().map(of_figure).collect())
+        };
+        Self { level: LEVEL, frames_per_s: compare::rate(this, earlier), latency: Latency::of(of_series) }
     }
 }
 
@@ -147,6 +170,7 @@ mod tests {
         let mut repeated = sequence(vec![fixture::made(); 3], "run").unwrap();
         repeated.baseline = Some(Box::new(repeated.as_baseline()));
         assert_eq!(value(&repeated)["runs"].as_array().map(Vec::len), Some(3));
+        assert_eq!(value(&repeated)["baseline"]["difference"]["latency"]["service"]["p99_9"]["exceeds_spread"], false);
         let held = [Hold::Silent, Hold::Every(Duration::from_millis(20))].map(fixture::held);
         let all = [fixture::open_loop(), fixture::closed_loop(), fixture::churn(), judged, repeated];
         for results in all.into_iter().chain(held) {

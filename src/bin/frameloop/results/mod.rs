@@ -7,6 +7,7 @@ mod configuration;
 mod connections;
 mod csv;
 pub(crate) mod duplicates;
+pub(crate) mod earlier;
 pub(crate) mod expect;
 mod facts;
 pub(crate) mod figures;
@@ -29,6 +30,7 @@ pub(crate) mod steps;
 pub(crate) mod summary;
 mod table;
 mod verdict;
+mod welch;
 
 use std::io::{stderr, stdout};
 

@@ -1,6 +1,6 @@
 //! The kinds of latencies.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The kinds of latencies; the tags of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +32,14 @@ impl Series {
 }
 
 /// A value for each kind of latency; `null` in JSON where there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub(crate) struct Latency<T> {
+    #[serde(deserialize_with = "present")]
     connect: Option<T>,
+    #[serde(deserialize_with = "present")]
     service: Option<T>,
+    #[serde(deserialize_with = "present")]
     response: Option<T>,
 }
 
@@ -51,4 +55,9 @@ impl<T> Latency<T> {
             Series::Response => self.response.as_ref(),
         }
     }
+}
+
+/// Reads a member that may be `null` and may not be missing.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
 }

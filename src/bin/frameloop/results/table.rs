@@ -5,7 +5,7 @@ use std::fmt::Write;
 use frameloop::load::{Errors, Outage, ServerSide, ThreadUse};
 
 use crate::page::{BOLD, GREEN, Page, RED, TIED, aligned, printable, styled};
-use crate::results::compare;
+use crate::results::compare::{self, Spread};
 use crate::results::connections::{self, STAGE_HEADS, TARGET_HEADS};
 use crate::results::facts::Facts;
 use crate::results::figures::{self, COLUMNS, Figures, counted};
@@ -235,6 +235,17 @@ impl Table {
         }));
         for line in aligned(&rows, &[18, 14, 14, 9]) {
             self.line(&format!("  {line}"));
+        }
+        let spread = Spread::of(&summary, &baseline.summary);
+        if let Some(text) = spread.unknown_text() {
+            self.page.wrapped("  ", &text);
+        }
+        if let Spread::Known(differences) = &spread {
+            self.line("");
+            self.line(&styled(BOLD, &spread.title().to_lowercase()));
+            for difference in differences {
+                self.page.wrapped(&format!("  {:<13} ", difference.name), &difference.text());
+            }
         }
     }
 

@@ -26,15 +26,21 @@ use crate::results::model::Series;
 
 /// Reads the logs in a file, or from stdin as `-`. `unit` overrides the one that they state.
 pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Vec<Log>, Failure> {
+    let (name, file) = open(path)?;
+    parse_all(&name, file, unit).map_err(Failure::run)
+}
+
+/// Opens a file, or stdin as `-`; returns its name too.
+pub(crate) fn open(path: &Path) -> Result<(String, Box<dyn Read>), Failure> {
     if path == Path::new("-") {
-        return parse_all("stdin", io::stdin().lock(), unit).map_err(Failure::run);
+        return Ok(("stdin".into(), Box::new(io::stdin().lock())));
     }
     let refusal = |error| Failure::run(format_args!("cannot read {}: {error}", path.display()));
     let file = File::open(path).map_err(refusal)?;
     if file.metadata().map_err(refusal)?.is_dir() {
         return Err(refusal(io::ErrorKind::IsADirectory.into()));
     }
-    parse_all(&path.display().to_string(), file, unit).map_err(Failure::run)
+    Ok((path.display().to_string(), Box::new(file)))
 }
 
 /// Reads the log of one generator.

@@ -7,6 +7,7 @@ mod plots;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::failure::Failure;
+use crate::results::compare::Spread;
 use crate::results::connections;
 use crate::results::figures::{self, COLUMNS, Figures};
 use crate::results::file::Destination;
@@ -192,7 +193,16 @@ fn baseline(results: &Results) -> Markup {
         vec![row.name.clone(), this, earlier, row.ratio_text()]
     });
     let title = format!("Compared with the baseline, {}", baseline.summary.title);
-    table(&title, &["", "this", "baseline", "ratio"], rows.collect())
+    let spread = Spread::of(&summary, &baseline.summary);
+    let differences = match &spread {
+        Spread::Unknown(..) => Vec::new(),
+        Spread::Known(all) => all.iter().map(|one| vec![one.name.clone(), one.text()]).collect(),
+    };
+    html! {
+        (table(&title, &["", "this", "baseline", "ratio"], rows.collect()))
+        (table(&spread.title(), &["", "this relative to the baseline"], differences))
+        (notes(spread.unknown_text().as_slice()))
+    }
 }
 
 fn facts(results: &Results) -> Markup {
