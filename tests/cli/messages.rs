@@ -107,7 +107,6 @@ const CASES: [(&str, &[&str]); 7] = [
             "frameloop load --frames 50 --report text/out.html $NONE",
             "frameloop load --frames 50 $NONE",
             "frameloop load --repeat 0 $NONE",
-            "frameloop load --repeat 3 --hlog out.hlog $NONE",
             "frameloop check --pid 0 $NONE",
             "frameloop check --case echo-one $NONE",
             "frameloop check --framing exact:70000 $NONE",

@@ -112,7 +112,6 @@ fn steps_that_cannot_be_are_refused() {
         (&["--stages", "10k:5s", "-d", "5s"], "cannot be used with"),
         (&["--stages", "10k:5s", "--search", "--expect", "p99<1s"], "cannot be used with"),
         (&["--stages", "10k:5s", "--churn"], "churn has no schedule"),
-        (&["--stages", "10k:5s", "--hlog", "x.hlog"], "--stages and --hlog exclude each other"),
         (&["--stage-of", "rate"], "--stage-of needs steps"),
         (&["--search", "-r", "1k"], "--expect"),
         (&["--search", "--expect", "p99<1s"], "--search begins at --rate, and there is none"),

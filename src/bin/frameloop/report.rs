@@ -7,13 +7,13 @@ use clap::{Args, ValueHint};
 
 use crate::exit::conclude;
 use crate::failure::Failure;
+use crate::results::combine::combined;
 use crate::results::expect::Expected;
 use crate::results::file::Destination;
 use crate::results::follow::{self, Require};
 use crate::results::hlog::line::Unit;
 use crate::results::hlog::log::Log;
 use crate::results::hlog::read;
-use crate::results::merge::merged;
 use crate::results::model::Results;
 use crate::results::{self, Format, duplicates, earlier, html};
 
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     } else {
         let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat();
         args.check_duplicates(&logs)?;
-        (merged(&logs), Ok(()))
+        (combined(&logs), Ok(()))
     };
     results.baseline = baseline.map(Box::new);
     let holds = if args.expected.judge(&mut results) { Ok(()) } else { Err(Failure::Expectation) };
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
 /// The results of generators that were followed, and whether enough of them are complete.
 fn followed(args: &ReportArgs) -> Result<(Results, Result<(), Failure>), Failure> {
     let followed = follow::follow(&args.logs, args.unit)?;
-    let mut results = merged(&followed.logs);
+    let mut results = combined(&followed.logs);
     results.facts.taints.extend(followed.doubts);
     results.facts.was_interrupted |= followed.was_interrupted;
     let attended = followed.failure.map_or(Ok(()), Err).and(followed.attendance.judge(args.require));

@@ -105,7 +105,7 @@ impl Difference {
     /// What it comes to, with the interval of the change: `12 % more, beyond the spread of the runs (9.5 to 14 %)`.
     pub(crate) fn text(&self) -> String {
         let Some(Estimate { ratio, low, high, exceeds_spread }) = self.estimate else {
-            return "not known, as a run has no such figure, too few latencies for it, or it is 0".into();
+            return "not judged: too few latencies in a run, or a figure of 0".into();
         };
         let [change, least, most] = [ratio, low, high].map(|ratio| 100.0 * (ratio - 1.0));
         if !exceeds_spread {
@@ -238,7 +238,7 @@ mod tests {
         silent.runs[2].latency = Latency::of(|_| None);
         let compared = texts(&silent, &three);
         assert_eq!(compared.len(), 10);
-        assert!(compared.iter().all(|(_, text)| text.starts_with("not known, as a run has")), "{compared:?}");
+        assert!(compared.iter().all(|(_, text)| text.starts_with("not judged: ")), "{compared:?}");
         // Of 100 connections, a p99.9 is the longest connect time.
         let compared = texts(&three, &three);
         let is_known = |name: &str| compared.iter().any(|(own, text)| own == name && text.starts_with("within"));

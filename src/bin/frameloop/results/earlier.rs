@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::page::printable;
+use crate::results::combine::combined;
 use crate::results::hlog::input::{BOM, GZIP};
 use crate::results::hlog::line::Unit;
 use crate::results::hlog::read;
-use crate::results::merge::merged;
 use crate::results::series::Series;
 use crate::results::summary::{Baseline, Span, Summary};
 
@@ -34,7 +34,7 @@ fn parse(name: &str, mut file: impl Read, unit: Option<Unit>) -> Result<Baseline
     let form = form_of(&head);
     let file = Cursor::new(head).chain(file);
     match form {
-        Form::Log => Ok(merged(&read::parse_all(name, file, unit)?).as_baseline()),
+        Form::Log => Ok(combined(&read::parse_all(name, file, unit)?).as_baseline()),
         Form::Json => json(name, file),
         Form::CompressedJson => json(name, MultiGzDecoder::new(file)),
     }

@@ -2,6 +2,7 @@
 //!
 //! [`Results`](model::Results) come from the outcome of a run, or from logs. Every output is a view of them.
 
+pub(crate) mod combine;
 mod compare;
 mod configuration;
 mod connections;
