@@ -8,12 +8,12 @@ use std::time::SystemTime;
 
 use crate::results::facts::Facts;
 use crate::results::figures;
-use crate::results::hlog::log::{Log, PartKind, PartMark};
+use crate::results::hlog::log::{Log, PartKind, PartMark, StepMark};
 use crate::results::instances::segment;
 use crate::results::merge::{LogSpan, are_apart, facts_of, merged, span};
 use crate::results::model::Results;
 use crate::results::sequence::sequence;
-use crate::results::steps::{Failed, Highest, StepFigures};
+use crate::results::steps::{Highest, StepFigures};
 
 /// Makes one result of at least one log.
 pub(crate) fn combined(logs: &[Log]) -> Results {
@@ -21,11 +21,16 @@ pub(crate) fn combined(logs: &[Log]) -> Results {
     let most = logs.iter().map(|log| parts(log).len()).max().unwrap_or_default();
     let paired: Vec<Vec<&Log>> =
         (0..most).map(|at| logs.iter().filter_map(|log| parts(log).get(at)).collect()).collect();
-    let each: Vec<Results> = paired.iter().map(|logs| merged(logs)).collect();
+    let mut steps = Steps { logs, made: Vec::new(), begin_s: 0.0 };
+    let each = paired.iter().map(|logs| {
+        let results = merged(logs);
+        steps.add(logs, &results);
+        results
+    });
+    let Some(all) = sequence(each, kind.name()) else { return merged(logs) };
     let mut facts = whole_facts(logs);
     facts.taints.extend(doubts(logs, &paired, kind));
-    let (steps, highest) = (steps(logs, &paired, &each), highest(logs));
-    let Some(all) = sequence(each, kind.name()) else { return merged(logs) };
+    let (steps, highest) = (steps.made, highest(logs));
     let mut runs = all.runs;
     match kind {
         // A run that some generators did not make is not one of the load.
@@ -66,9 +71,9 @@ fn with_facts(log: &Log) -> Cow<'_, Log> {
     if log.facts.is_some() || log.parts.is_empty() {
         return Cow::Borrowed(log);
     }
-    let made: Vec<Results> = log.parts.iter().map(|part| merged(&[part])).collect();
-    let (count, name) = (made.len(), kind(log).unwrap_or(PartKind::Run).name());
-    let mut facts = sequence(made, name).map(|all| all.facts).unwrap_or_default();
+    let (count, name) = (log.parts.len(), kind(log).unwrap_or(PartKind::Run).name());
+    let mut facts =
+        sequence(log.parts.iter().map(|part| merged(&[part])), name).map(|all| all.facts).unwrap_or_default();
     facts.is_partial = true;
     if let Some(PartMark { kind, asked, step, .. }) = log.parts.last().and_then(|part| part.mark) {
         let of = asked.map_or_else(String::new, |asked| format!(" of {asked}"));
@@ -114,28 +119,30 @@ fn doubts(logs: &[Log], paired: &[Vec<&Log>], kind: PartKind) -> Vec<String> {
     doubts
 }
 
-/// The figures of each step that all logs have.
-fn steps(logs: &[Log], paired: &[Vec<&Log>], each: &[Results]) -> Vec<StepFigures> {
-    let mut begin_s = 0.0;
-    let mut steps = Vec::new();
-    for (at, (pieces, results)) in paired.iter().zip(each).enumerate() {
-        let marks: Option<Vec<_>> = pieces.iter().map(|log| log.mark?.step).collect();
-        let Some(marks) = marks.filter(|marks| marks.len() == logs.len()) else { break };
-        let Some(first) = marks.first() else { break };
+/// The figures of the steps that all logs have.
+struct Steps<'a> {
+    logs: &'a [Log],
+    made: Vec<StepFigures>,
+    begin_s: f64,
+}
+
+impl Steps<'_> {
+    /// Adds the next step; `results` are those of its pieces.
+    fn add(&mut self, pieces: &[&Log], results: &Results) {
+        let marks: Option<Vec<StepMark>> = pieces.iter().map(|log| log.mark?.step).collect();
+        let Some(marks) = marks.filter(|marks| marks.len() == self.logs.len()) else { return };
+        let Some(first) = marks.first() else { return };
         // Segments state the load of all; other generators each have their own.
         let are_segments = pieces.iter().all(|log| log.instance.as_deref().and_then(segment).is_some());
         let is_shared = marks.len() == 1 || are_segments && marks.iter().all(|mark| mark == first);
         let load = if is_shared { first.load } else { marks.iter().map(|mark| mark.load).sum() };
-        let step = StepFigures::of(first.of, load, begin_s, results, failed(logs, at));
-        begin_s += step.measured_s;
-        steps.push(step);
+        // A step has failed if it has for one of the generators.
+        let at = self.made.len();
+        let failed = self.logs.iter().find_map(|log| log.steps.get(at)?.failed.clone());
+        let step = StepFigures::of(first.of, load, self.begin_s, results, failed);
+        self.begin_s += step.measured_s;
+        self.made.push(step);
     }
-    steps
-}
-
-/// Why a step has failed, for the first generator of which it has.
-fn failed(logs: &[Log], at: usize) -> Option<Failed> {
-    logs.iter().find_map(|log| log.steps.get(at)?.failed.clone())
 }
 
 /// What the search of the only log has found.

@@ -193,7 +193,7 @@ mod tests {
             run.measured = run.measured * *percent / 100;
             run
         };
-        sequence(percents.iter().map(run).collect(), "run").unwrap().summary()
+        sequence(percents.iter().map(run), "run").unwrap().summary()
     }
 
     fn texts(this: &Summary, baseline: &Summary) -> Vec<(String, String)> {

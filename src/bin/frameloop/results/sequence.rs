@@ -14,11 +14,19 @@ use crate::results::summary::Run;
 ///
 /// The measured time is the sum of the runs' measured times, so the rate is that of the time in which load was measured. A text
 /// about one of several runs names it, as `run 2` for the `name` "run". Expectations and baselines of the runs are dropped.
-pub(crate) fn sequence(runs: Vec<Results>, name: &str) -> Option<Results> {
-    let is_one = runs.len() == 1;
-    let figures: Vec<Run> = if is_one { Vec::new() } else { runs.iter().flat_map(Results::each_run).collect() };
+///
+/// Each run is summed before the next one is taken, as its histograms may take megabytes.
+pub(crate) fn sequence(runs: impl IntoIterator<Item = Results>, name: &str) -> Option<Results> {
+    let mut runs = runs.into_iter();
+    let (first, mut second) = (runs.next()?, runs.next());
+    let is_one = second.is_none();
+    let mut figures: Vec<Run> = Vec::new();
     let mut all: Option<Results> = None;
-    for (run, number) in runs.into_iter().zip(1..) {
+    let each = std::iter::once(first).chain(std::iter::from_fn(|| second.take().or_else(|| runs.next())));
+    for (run, number) in each.zip(1..) {
+        if !is_one {
+            figures.extend(run.each_run());
+        }
         let run = Results { verdicts: Vec::new(), baseline: None, ..run };
         let run = if is_one { run } else { Results { facts: named(run.facts, name, number), ..run } };
         match &mut all {

@@ -49,6 +49,9 @@ impl Parts {
                 "{name} {number} begins, and {expected} {next} was to come: lines are missing, twice there or out of order"
             ));
         }
+        if number > PARTS_MAX {
+            return Err(format!("{name} {number} begins, and a log has at most {PARTS_MAX}"));
+        }
         let begun = Part { mark: Some(mark), begin: entries, ..Part::default() };
         self.ended.push(std::mem::replace(&mut self.open, begun));
         Ok(())
@@ -112,6 +115,9 @@ impl Part {
         Log { mark, facts, window, entries, ..log }
     }
 }
+
+/// More than a load has.
+const PARTS_MAX: u32 = 10_000;
 
 /// The facts of a run that was killed: those of its begin, and the counts of its intervals.
 fn with_counts(mut facts: Facts, entries: &[Entry]) -> Facts {

@@ -231,6 +231,21 @@ fn marks_of_runs_out_of_order_are_reported_with_their_line() {
     }
 }
 
+#[test]
+fn log_of_nothing_but_marks_takes_bounded_memory() {
+    let marks = |count: u32| {
+        let mark = |number| {
+            format!("#[frameloop part: {{\"kind\":\"run\",\"number\":{number},\"asked\":null,\"step\":null}}]\n")
+        };
+        (1..=count).map(mark).collect::<String>()
+    };
+    let log = [marks(9_999), lines_of_three_runs().concat().replace(r#""number":1"#, r#""number":10000"#)].concat();
+    let error = error(log.as_bytes());
+    assert!(error.contains("run 2 begins, and run 10001 was to come"), "{error}");
+    let error = self::error(marks(10_001).as_bytes());
+    assert_eq!(error, "a.hlog: line 10001: run 10001 begins, and a log has at most 10000");
+}
+
 proptest! {
     #[test]
     fn runs_with_lines_moved_are_read_or_refused_in_one_line(
