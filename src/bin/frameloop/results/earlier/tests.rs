@@ -1,4 +1,5 @@
 use std::io::Write;
+use std::sync::LazyLock;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,7 +12,9 @@ use crate::results::{fixture, json};
 
 /// The JSON of three runs.
 fn document() -> String {
-    json::text(&sequence(vec![fixture::made(); 3], "run").unwrap()).unwrap()
+    static DOCUMENT: LazyLock<String> =
+        LazyLock::new(|| json::text(&sequence(vec![fixture::made(); 3], "run").unwrap()).unwrap());
+    DOCUMENT.clone()
 }
 
 fn read_text(text: &[u8]) -> Result<Baseline, String> {
