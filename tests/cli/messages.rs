@@ -120,6 +120,7 @@ const CASES: [(&str, &[&str]); 7] = [
             "frameloop report .",
             "frameloop report empty",
             "frameloop report text",
+            "printf '{\"format\": 3}' | frameloop report -",
             "frameloop report a.hlog a.hlog",
             "frameloop report a.hlog --baseline text",
             "frameloop report a.hlog --baseline empty",

@@ -67,7 +67,11 @@ pub(crate) fn parse_all(name: &str, file: impl Read, unit: Option<Unit>) -> Resu
             // The run was killed, or its disk was full: the lines before are complete.
             break;
         }
+        let is_json = number == 1 && line.text.starts_with(b"{");
         taken.map_err(|error| {
+            if is_json {
+                return format!("{name}: it is JSON, which only --baseline reads; give the log of load --hlog");
+            }
             let cut = if line.is_cut { "; the file ends within this line" } else { "" };
             format!("{name}: line {number}: {error}{cut}")
         })?;

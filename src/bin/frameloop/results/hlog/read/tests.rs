@@ -50,6 +50,10 @@ fn what_is_no_log_is_said_with_its_line() {
         error(b"#[frameloop: {}]\n").split(" at ").next(),
         Some("a.hlog: line 1: the run's facts cannot be read: missing field `configuration`")
     );
+    assert_eq!(
+        error(br#"{"format": 3}"#),
+        "a.hlog: it is JSON, which only --baseline reads; give the log of load --hlog"
+    );
     let hostile = error(b"#[frameloop: {\"a\\n\\u001b[2J\": 1}]\n");
     assert!(hostile.lines().count() == 1 && !hostile.contains('\x1b'), "{hostile:?}");
     assert_eq!(
