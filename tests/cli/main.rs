@@ -9,6 +9,7 @@ mod support;
 mod addresses;
 mod check;
 mod check_framing;
+mod compare;
 mod connect;
 mod connect_framing;
 mod environment;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::at_once;
 use crate::serve;
-use crate::support::process::{Outcome, Process, frameloop, outcome};
+use crate::support::process::{Outcome, Process, frameloop, outcome, outcome_with_input};
 
 /// A folder of a test's own, which goes with the test.
 struct Scratch(TempDir);
@@ -115,12 +115,84 @@ fn repeated_runs_are_one_result_with_a_line_each() {
     let intervals = value["intervals"].as_array().unwrap();
     assert_eq!(intervals.iter().map(|interval| interval["frames"].as_u64().unwrap()).sum::<u64>(), 600);
     assert!(intervals.len() >= 3, "{value}");
+    let runs = value["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 3, "{value}");
+    for (figures, line) in runs.iter().zip(&lines) {
+        assert_eq!((&figures["frames"], &figures["errors"]), (&200.into(), &0.into()), "{figures}");
+        assert_eq!(figures["latency"]["service"]["count"], 200, "{figures}");
+        // The line on stderr is of the same run: `run 1 of 3: 87,249/s, ...`.
+        let shown: f64 = line.split([' ', '/']).nth(4).unwrap().replace(',', "").parse().unwrap();
+        let rate = figures["frames_per_s"].as_f64().unwrap();
+        assert!((rate / shown - 1.0).abs() < 0.01, "{rate} and {line}");
+    }
+    assert!(runs.windows(2).all(|two| two[0]["begun"].as_str() < two[1]["begun"].as_str()), "{value}");
+}
+
+#[test]
+fn report_of_a_log_of_runs_or_steps_equals_the_load() {
+    let scratch = Scratch::new();
+    let (_server, addr) = serve(&[]);
+    let shapes: [&[&str]; 6] = [
+        &["-d", "300ms", "--warmup", "0", "--repeat", "3"],
+        &["-d", "1200ms", "--warmup", "100ms", "-r", "1k", "--repeat", "2", "--threads", "2"],
+        &["-n", "300", "--warmup", "0", "--churn", "--repeat", "2"],
+        &["--stages", "500:200ms,1k:300ms", "--warmup", "50ms"],
+        &["--stages", "3:100ms,9:100ms,5:100ms", "--warmup", "0", "--stage-of", "connections", "--expect", "rate>1"],
+        &["--search", "-r", "200", "-d", "100ms", "--warmup", "0", "--expect", "rate<450", "--expect", "errors==0"],
+    ];
+    for (number, shape) in shapes.into_iter().enumerate() {
+        let log = scratch.path(&format!("{number}.hlog"));
+        let done = run(&[&["load", &addr, "-c", "4", "--allow-late", "--json", "--hlog", &log], shape].concat());
+        assert_eq!(done.code, Some(0), "{shape:?}: {}", done.stderr);
+        assert_same(&done.stdout, &log, &format!("{shape:?}"));
+        let value = json(&done.stdout);
+        let parts = [&value["runs"], &value["steps"]].map(|parts| parts.as_array().unwrap().len());
+        assert!(parts.iter().any(|count| *count > 1), "{shape:?}: {parts:?}");
+    }
+}
+
+#[test]
+fn log_of_runs_on_stdout_is_followed_to_the_same_result() {
+    let scratch = Scratch::new();
+    let (_server, addr) = serve(&[]);
+    let done = run(&["load", &addr, "-c", "2", "-d", "300ms", "--warmup", "0", "--repeat", "3", "--hlog", "-"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let log = scratch.path("copy");
+    fs::write(&log, &done.stdout).unwrap();
+    let reported = report(&log);
+    assert_eq!(reported["runs"].as_array().map(Vec::len), Some(3), "{reported}");
+    let followed = outcome_with_input(&mut frameloop(&["report", "--follow", "-", "--json"]), done.stdout.as_bytes());
+    assert_eq!(followed.code, Some(0), "{}", followed.stderr);
+    let mut followed = json(&followed.stdout);
+    followed["title"] = reported["title"].clone();
+    assert_eq!(followed, reported);
+}
+
+#[test]
+fn repeated_runs_that_are_killed_leave_those_that_ended() {
+    let scratch = Scratch::new();
+    let (_server, addr) = serve(&[]);
+    let log = scratch.path("run.hlog");
+    let args = ["load", &addr, "-c", "2", "-d", "200ms", "--warmup", "0", "--repeat", "100", "--hlog", &log];
+    let process = Process::start(&mut frameloop(&args));
+    process.stderr_line_with("run 2 of 100: ");
+    // The log is written by another thread, and is ahead of the next line.
+    process.stderr_line_with("run 3 of 100: ");
+    process.signal("KILL");
+    let _ = process.outcome();
+    let partial = report(&scratch.path("run.hlog.partial"));
+    let runs = partial["runs"].as_array().unwrap();
+    assert!(runs.len() >= 2 && partial["is_partial"] == true, "{partial}");
+    let shown = partial["configuration"]["runs"].as_str().unwrap();
+    assert_eq!(shown, format!("{} of 100", runs.len()));
 }
 
 #[test]
 fn signal_ends_repeated_runs_with_those_made_so_far() {
     let (_server, addr) = serve(&[]);
-    let args = ["load", &addr, "-c", "2", "-d", "200ms", "--warmup", "0", "--repeat", "100", "--json"];
+    let scratch = Scratch::new();
+    let log = scratch.path("run.hlog");
+    let args = ["load", &addr, "-c2", "-d", "200ms", "--warmup", "0", "--repeat", "100", "--json", "--hlog", &log];
     let process = Process::start(&mut frameloop(&args));
     process.stderr_line_with("run 1 of 100: ");
     process.signal("INT");
@@ -131,6 +203,7 @@ fn signal_ends_repeated_runs_with_those_made_so_far() {
     assert!((1..100).contains(&runs.parse::<u32>().unwrap()), "{runs}");
     assert_eq!(value["was_interrupted"], true, "{value}");
     assert!(value["frames"].as_u64().unwrap() > 0, "{value}");
+    assert_same(&done.stdout, &log, "an interrupted load");
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn stages_of_rates_are_steps_of_one_result() {
     assert_eq!(numbers(&value, "load"), [500.0, 2_000.0, 100.0]);
     let frames: f64 = numbers(&value, "frames").iter().sum();
     assert_eq!((value["frames"].as_f64(), value["search"].is_null()), (Some(frames), true));
+    assert_eq!((value["runs"].as_array().map(Vec::len), &value["runs"][0]["frames"]), (Some(1), &value["frames"]));
     assert_eq!(value["latency"]["response"]["count"], 100 + 200 + 30);
     assert!((value["measured_s"].as_f64().unwrap() - 0.6).abs() < 1e-6, "{value}");
     assert_eq!((&value["connections"]["asked"], &value["configuration"]["rate"]), (&2.into(), &"3 steps".into()));
@@ -111,7 +112,6 @@ fn steps_that_cannot_be_are_refused() {
         (&["--stages", "10k:5s", "-d", "5s"], "cannot be used with"),
         (&["--stages", "10k:5s", "--search", "--expect", "p99<1s"], "cannot be used with"),
         (&["--stages", "10k:5s", "--churn"], "churn has no schedule"),
-        (&["--stages", "10k:5s", "--hlog", "x.hlog"], "--stages and --hlog exclude each other"),
         (&["--stage-of", "rate"], "--stage-of needs steps"),
         (&["--search", "-r", "1k"], "--expect"),
         (&["--search", "--expect", "p99<1s"], "--search begins at --rate, and there is none"),

@@ -17,6 +17,7 @@ use crate::results::expect::Expected;
 use crate::results::figures::Figures;
 use crate::results::file::Destination;
 use crate::results::hlog::background::Background;
+use crate::results::hlog::log::{PartKind, PartMark};
 use crate::results::hlog::mark::Mark;
 use crate::results::model::Results;
 use crate::results::sequence::sequence;
@@ -182,7 +183,7 @@ pub(crate) struct LoadArgs {
     ///
     /// During the run the log is FILE.partial; a run that is killed leaves it, and `frameloop report` reads it. With `-` the
     /// summary goes to stderr, and each line has this instance's name (`Tag=service@2/3`): its segment, or HOST:PID. `report
-    /// --follow` merges such streams.
+    /// --follow` merges such streams. Runs of --repeat and steps each begin with a comment, by which `report` separates them.
     #[arg(long, env = "FRAMELOOP_HLOG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Results")]
     hlog: Option<PathBuf>,
@@ -254,12 +255,16 @@ fn repeated(mut plan: Plan, repeat: u32, watcher: &mut Watcher) -> Result<Result
         if number > 1 {
             watcher.next_run()?;
         }
+        if repeat > 1 {
+            watcher.next_part(PartMark { kind: PartKind::Run, number, asked: Some(repeat), step: None });
+        }
         let outcome = frameloop::load::run(&plan, watcher)?;
-        watcher.end_of_run();
+        let results = Results::of(&outcome);
+        watcher.end_of_run(&results);
         if repeat > 1 {
             logging::say(&line_of(&outcome, number, repeat));
         }
-        runs.push(Results::of(&outcome));
+        runs.push(results);
         if outcome.was_interrupted || signals::ends() > 0 {
             break;
         }
@@ -291,17 +296,6 @@ struct Outputs {
 
 impl Outputs {
     fn of(args: &LoadArgs) -> Result<Self, Failure> {
-        if args.repeat > 1 && args.hlog.is_some() {
-            let repeat = args.repeat;
-            return Err(Failure::usage(format_args!(
-                "--repeat {repeat} and --hlog exclude each other, as a log holds one run; give --repeat 1, or leave out --hlog"
-            )));
-        }
-        if let (Some(flag), true) = (args.steps.flag(), args.hlog.is_some()) {
-            return Err(Failure::usage(format_args!(
-                "{flag} and --hlog exclude each other, as a log holds one step; leave out one of them"
-            )));
-        }
         let log = args.hlog.as_deref().map(Destination::of).transpose()?;
         let page = args.report.as_deref().map(Destination::of).transpose()?;
         if let (Some(log), Some(page)) = (&log, &page)

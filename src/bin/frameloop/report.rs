@@ -7,15 +7,15 @@ use clap::{Args, ValueHint};
 
 use crate::exit::conclude;
 use crate::failure::Failure;
+use crate::results::combine::combined;
 use crate::results::expect::Expected;
 use crate::results::file::Destination;
 use crate::results::follow::{self, Require};
 use crate::results::hlog::line::Unit;
 use crate::results::hlog::log::Log;
 use crate::results::hlog::read;
-use crate::results::merge::merged;
 use crate::results::model::Results;
-use crate::results::{self, Format, duplicates, html};
+use crate::results::{self, Format, duplicates, earlier, html};
 
 /// Show the results of load runs again, from the logs that --hlog wrote; several logs are merged
 ///
@@ -43,8 +43,11 @@ pub(crate) struct ReportArgs {
     /// Also write a self-contained page with plots (`-` = stdout)
     #[arg(long, env = "FRAMELOOP_HTML", value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     html: Option<PathBuf>,
-    /// Compare the results with those of an earlier log
-    #[arg(long, env = "FRAMELOOP_BASELINE", value_name = "FILE.hlog", value_hint = ValueHint::FilePath)]
+    /// Compare the results with those of an earlier log, or of the JSON of --json
+    ///
+    /// The content decides which it is. If both have at least two runs (`load --repeat`), each difference is compared with the spread of the
+    /// runs.
+    #[arg(long, env = "FRAMELOOP_BASELINE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     baseline: Option<PathBuf>,
     /// Unit of the latencies, for logs of other tools
     ///
@@ -111,15 +114,15 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         )));
     }
     let read = |path: &PathBuf| read::read(path, args.unit);
-    let baseline = args.baseline.as_ref().map(read).transpose()?;
+    let baseline = args.baseline.as_deref().map(|path| earlier::read(path, args.unit)).transpose()?;
     let (mut results, attended) = if args.follow {
         followed(args)?
     } else {
         let logs = args.logs.iter().map(read).collect::<Result<Vec<_>, _>>()?.concat();
         args.check_duplicates(&logs)?;
-        (merged(&logs), Ok(()))
+        (combined(&logs), Ok(()))
     };
-    results.baseline = baseline.map(|logs| Box::new(merged(&logs)));
+    results.baseline = baseline.map(Box::new);
     let holds = if args.expected.judge(&mut results) { Ok(()) } else { Err(Failure::Expectation) };
     // What is expected of the sum is expected of all of it.
     let verdict = attended.and(holds);
@@ -130,7 +133,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
 /// The results of generators that were followed, and whether enough of them are complete.
 fn followed(args: &ReportArgs) -> Result<(Results, Result<(), Failure>), Failure> {
     let followed = follow::follow(&args.logs, args.unit)?;
-    let mut results = merged(&followed.logs);
+    let mut results = combined(&followed.logs);
     results.facts.taints.extend(followed.doubts);
     results.facts.was_interrupted |= followed.was_interrupted;
     let attended = followed.failure.map_or(Ok(()), Err).and(followed.attendance.judge(args.require));

@@ -9,6 +9,7 @@ use frameloop::load::{Load, Outcome, Plan, Segment, Step, Stop};
 use crate::failure::Failure;
 use crate::results::expect::Expected;
 use crate::results::figures;
+use crate::results::hlog::log::{PartKind, PartMark, StepMark};
 use crate::results::model::Results;
 use crate::results::sequence::sequence;
 use crate::results::steps::{Dimension, Failed, Highest, StepFigures};
@@ -63,15 +64,6 @@ const RATE_MAX: u64 = 1_000_000_000;
 const CONNECTIONS_MAX: usize = 1_000_000;
 
 impl StepArgs {
-    /// The flag that asks for steps, if one does.
-    pub(crate) fn flag(&self) -> Option<&'static str> {
-        match (&self.stages, self.search) {
-            (Some(_), _) => Some("--stages"),
-            (None, true) => Some("--search"),
-            (None, false) => None,
-        }
-    }
-
     /// The plan of this segment, which has the most connections of all steps, and the steps.
     pub(crate) fn complete(&self, whole: Plan, segment: Option<Segment>) -> Result<(Plan, Option<Steps>), Failure> {
         let share = |plan: &Plan| match segment {
@@ -246,14 +238,18 @@ impl Steps {
         if !made.results.is_empty() {
             watcher.next_run()?;
         }
+        let number = made.results.len() as u32 + 1;
+        let asked = if let Kind::Stages(stages) = &self.kind { Some(stages.len() as u32) } else { None };
+        let mark = StepMark { of: self.of, load: value };
+        watcher.next_part(PartMark { kind: PartKind::Step, number, asked, step: Some(mark) });
         let outcome = load.step(step, watcher)?;
-        watcher.end_of_run();
         let mut results = Results::of(&outcome);
+        watcher.end_of_run(&results);
         expected.judge(&mut results);
         let failed = Failed::of(&results, expected.is_about_errors());
         let figures = StepFigures::of(self.of, value, made.measured_s, &results, failed);
         made.measured_s += figures.measured_s;
-        logging::say(&format!("step {}: {figures}", made.results.len() + 1));
+        logging::say(&format!("step {number}: {figures}"));
         made.results.push(results);
         made.figures.push(figures);
         Ok(outcome)
@@ -292,5 +288,6 @@ fn summed(results: Vec<Results>, steps: Vec<StepFigures>, highest: Option<Highes
         // Other steps state what limited them.
         all.facts.taints = taints;
     }
-    Ok(Results { verdicts, steps, highest, ..all })
+    // Steps are no repeated runs, and their figures do not show how much such runs differ.
+    Ok(Results { runs: Vec::new(), verdicts, steps, highest, ..all })
 }

@@ -11,6 +11,8 @@ use frameloop::load::{Interval, Progress, Start, Watch};
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::results::hlog::background::Background;
+use crate::results::hlog::log::PartMark;
+use crate::results::model::Results;
 use crate::signals;
 
 /// Shows the progress, writes the log, and ends the run on a signal; a second signal ends the program.
@@ -30,9 +32,19 @@ impl Watcher {
         Ok(Self { live: Live::start()?, log, may_begin })
     }
 
-    /// A run has ended: a line can be written.
-    pub(crate) fn end_of_run(&mut self) {
+    /// What begins next is one of several runs or steps.
+    pub(crate) fn next_part(&mut self, part: PartMark) {
+        if let Some(log) = &mut self.log {
+            log.next_part(part);
+        }
+    }
+
+    /// A run or a step has ended: a line can be written.
+    pub(crate) fn end_of_run(&mut self, results: &Results) {
         self.live.end();
+        if let Some(log) = &mut self.log {
+            log.end_of_part(results);
+        }
     }
 
     /// Another run begins.

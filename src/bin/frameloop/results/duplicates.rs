@@ -18,11 +18,11 @@ pub(crate) fn check(logs: &[Log]) -> Result<(), String> {
         let latencies = hasher.hash_one(entry.latencies.iter().collect::<Vec<_>>());
         (entry.series.name(), entry.begin, entry.length, latencies)
     };
-    let weights: Vec<usize> = logs.iter().map(|log| log.entries.iter().map(weight).sum()).collect();
+    let weights: Vec<usize> = logs.iter().map(|log| log.all_entries().map(weight).sum()).collect();
     let mut first_seen = HashMap::new();
     for (later, log) in logs.iter().enumerate() {
         let mut common: HashMap<usize, usize> = HashMap::new();
-        for entry in log.entries.iter().filter(|entry| weight(entry) > 0) {
+        for entry in log.all_entries().filter(|entry| weight(entry) > 0) {
             let first = *first_seen.entry(key(entry)).or_insert(later);
             if first != later {
                 *common.entry(first).or_default() += weight(entry);
@@ -65,7 +65,7 @@ mod tests {
             latencies: (0..*different).map(|at| (1_000 * (at + 1), 1)).collect(),
             counts: None,
         });
-        Log { name: name.into(), instance: None, facts: None, window: None, entries: entries.collect(), skipped: None }
+        Log { name: name.into(), entries: entries.collect(), ..Log::default() }
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::time::Duration;
 use frameloop::load::Recorded;
 use hdrhistogram::Histogram;
 use indicatif::HumanCount;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The figures of a set of latencies, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Figures {
     pub(crate) count: u64,
     #[serde(rename = "min_ns")]

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use frameloop::load::{Hold, Interval, Plan, Progress, Recorded, Start, Stop, Unwatched, Watch, run};
 
 use crate::results::facts::Facts;
+use crate::results::hlog::log::PartMark;
 use crate::results::hlog::mark::Mark;
-use crate::results::hlog::write::Writer;
+use crate::results::hlog::write::{Begin, Writer};
 use crate::results::model::{Results, Slice, histogram};
 use crate::results::steps::{Dimension, Failed, Highest, Limit, StepFigures};
 
@@ -63,6 +64,20 @@ pub(crate) fn mark() -> Mark {
 
 /// The same with the name of its generator.
 pub(crate) fn marked_log_of(results: &Results, mark: Mark) -> Vec<u8> {
+    part_of(results, &mark, None, &mut None)
+}
+
+/// The log of several runs or steps, of which `all` are the sum.
+pub(crate) fn log_of_parts(parts: &[(Results, PartMark)], all: &Results, mark: &Mark) -> Vec<u8> {
+    let mut writer = None;
+    let each = parts.iter().flat_map(|(results, part)| part_of(results, mark, Some(*part), &mut writer));
+    let mut text: Vec<u8> = each.collect();
+    text.extend(writer.unwrap().total(all));
+    text
+}
+
+/// The lines of a run. The first one makes the writer of the log.
+fn part_of(results: &Results, mark: &Mark, part: Option<PartMark>, last: &mut Option<Writer>) -> Vec<u8> {
     let took = results.facts.connections.as_ref().map_or(Duration::ZERO, |all| Duration::from_nanos(all.took_ns));
     let mut before = results.connect.clone();
     for slice in &results.slices {
@@ -72,7 +87,14 @@ pub(crate) fn marked_log_of(results: &Results, mark: Mark) -> Vec<u8> {
     let before = Recorded::of(&before);
     let is_open_loop = results.response.is_some();
     let facts = Facts { is_partial: true, ..results.facts.clone() };
-    let (writer, mut text) = Writer::begin(&facts, results.begun, took, &before, is_open_loop, mark);
+    let begin = Begin { facts, begun: results.begun, took, connect: before, is_open_loop, part };
+    let (writer, mut text) = match last.take() {
+        Some(mut writer) => {
+            let text = writer.next(&begin);
+            (writer, text)
+        }
+        None => Writer::begin(&begin, mark.clone()),
+    };
     for slice in &results.slices {
         let mut interval = Interval::default();
         (interval.begin, interval.length) = (slice.begin, slice.length);
@@ -85,6 +107,7 @@ pub(crate) fn marked_log_of(results: &Results, mark: Mark) -> Vec<u8> {
         text.extend(writer.interval(&interval));
     }
     text.extend(writer.end(results));
+    *last = Some(writer);
     text
 }
 
@@ -99,7 +122,7 @@ impl Watch for Log {
     fn on_progress(&mut self, _: &Progress) {}
 
     fn on_start(&mut self, start: &Start) {
-        let (writer, text) = Writer::of(start, mark());
+        let (writer, text) = Writer::begin(&Begin::of(start, None), mark());
         self.writer = Some(writer);
         self.text = text;
     }
@@ -141,6 +164,7 @@ pub(crate) fn seconds(seconds: u64) -> Results {
         service: histogram(),
         response: Some(histogram()),
         slices,
+        runs: Vec::new(),
         facts: facts(),
         verdicts: Vec::new(),
         steps: Vec::new(),

@@ -7,8 +7,8 @@ use frameloop::load::Segment;
 use crate::results::hlog::log::Log;
 
 /// What is doubtful about a sum of logs.
-pub(crate) fn doubts(logs: &[Log]) -> Vec<String> {
-    let is_partial = |log: &&Log| log.facts.as_ref().is_some_and(|facts| facts.is_partial);
+pub(crate) fn doubts(logs: &[&Log]) -> Vec<String> {
+    let is_partial = |log: &&&Log| log.facts.as_ref().is_some_and(|facts| facts.is_partial);
     let partial = logs.iter().filter(is_partial);
     let mut doubts: Vec<String> = partial
         .map(|log| format!("{}: the log ends before its run did; its figures until then are part of the sum", log.name))
@@ -22,13 +22,13 @@ pub(crate) fn doubts(logs: &[Log]) -> Vec<String> {
             ));
         }
     }
-    doubts.extend(missing_doubt(logs));
+    doubts.extend(missing_doubt(logs.iter().copied()));
     doubts
 }
 
 /// The segments that others imply, in words.
-pub(crate) fn missing_doubt(logs: &[Log]) -> Option<String> {
-    let missing = missing(logs.iter().filter_map(|log| log.instance.as_deref()));
+pub(crate) fn missing_doubt<'a>(logs: impl Iterator<Item = &'a Log>) -> Option<String> {
+    let missing = missing(logs.filter_map(|log| log.instance.as_deref()));
     let verb = if missing.len() == 1 { "is" } else { "are" };
     (!missing.is_empty()).then(|| format!("{} {verb} missing: the figures are those of the others", joined(&missing)))
 }

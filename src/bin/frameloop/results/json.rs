@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::results::compare::ratio;
+use crate::results::compare::{self, PERCENTILES, Percentile, ratio};
 use crate::results::facts::Facts;
 use crate::results::figures::Figures;
-use crate::results::model::{Results, Series};
+use crate::results::model::Results;
+use crate::results::series::Latency;
 use crate::results::steps::{Highest, StepFigures};
+use crate::results::summary::Summary;
 use crate::results::verdict::Verdict;
+use crate::results::welch::{Estimate, LEVEL};
+
+/// Changes when a name or a meaning changes.
+pub(crate) const FORMAT: u32 = 3;
 
 /// The object, on one line.
 pub(crate) fn text(results: &Results) -> Result<String, String> {
@@ -18,11 +24,10 @@ pub(crate) fn text(results: &Results) -> Result<String, String> {
 
 #[derive(Serialize)]
 struct Document<'a> {
-    /// Changes when a name or a meaning changes.
     format: u32,
     program: &'static str,
     #[serde(flatten)]
-    whole: Whole<'a>,
+    summary: Summary,
     intervals: Vec<Interval>,
     #[serde(flatten)]
     facts: &'a Facts,
@@ -31,26 +36,6 @@ struct Document<'a> {
     steps: &'a [StepFigures],
     search: Option<&'a Highest>,
     baseline: Option<Baseline<'a>>,
-}
-
-/// The figures of a whole run.
-#[derive(Serialize)]
-struct Whole<'a> {
-    title: &'a str,
-    begun: String,
-    measured_s: f64,
-    frames: u64,
-    frames_per_s: f64,
-    bytes_per_s: Option<f64>,
-    latency: Latency<Figures>,
-}
-
-/// A value per latency, `null` where nothing was recorded.
-#[derive(Serialize)]
-struct Latency<T> {
-    connect: Option<T>,
-    service: Option<T>,
-    response: Option<T>,
 }
 
 #[derive(Serialize)]
@@ -68,8 +53,10 @@ struct Interval {
 #[derive(Serialize)]
 struct Baseline<'a> {
     #[serde(flatten)]
-    whole: Whole<'a>,
+    summary: &'a Summary,
     ratio: Ratio,
+    /// `None` if there are too few runs to know their spread.
+    difference: Option<Differences>,
 }
 
 #[derive(Serialize)]
@@ -78,10 +65,12 @@ struct Ratio {
     latency: Latency<BTreeMap<&'static str, Option<f64>>>,
 }
 
-impl<T> Latency<T> {
-    fn of(figure: impl Fn(Series) -> Option<T>) -> Self {
-        Self { connect: figure(Series::Connect), service: figure(Series::Service), response: figure(Series::Response) }
-    }
+/// How sure it is that the runs of both differ.
+#[derive(Serialize)]
+struct Differences {
+    level: f64,
+    frames_per_s: Option<Estimate>,
+    latency: Latency<BTreeMap<&'static str, Option<Estimate>>>,
 }
 
 impl<'a> Document<'a> {
@@ -95,44 +84,41 @@ impl<'a> Document<'a> {
             errors: slice.errors,
             latency: Latency::of(|series| Figures::of_recorded(slice.recorded(series))),
         });
+        let summary = results.summary();
+        let baseline = results.baseline.as_deref().map(|baseline| Baseline::of(&summary, &baseline.summary));
         Self {
-            format: 3,
+            format: FORMAT,
             program: concat!("frameloop ", env!("CARGO_PKG_VERSION")),
-            whole: Whole::of(results),
+            summary,
             intervals: intervals.collect(),
             facts: &results.facts,
             expectations: &results.verdicts,
             steps: &results.steps,
             search: results.highest.as_ref(),
-            baseline: results.baseline.as_deref().map(|baseline| Baseline::of(results, baseline)),
-        }
-    }
-}
-
-impl<'a> Whole<'a> {
-    fn of(results: &'a Results) -> Self {
-        Self {
-            title: &results.title,
-            begun: humantime::format_rfc3339_millis(results.begun).to_string(),
-            measured_s: results.measured.as_secs_f64(),
-            frames: results.frames,
-            frames_per_s: results.rate(),
-            bytes_per_s: results.throughput(),
-            latency: Latency::of(|series| Figures::of(results.latency_of(series)?)),
+            baseline,
         }
     }
 }
 
 impl<'a> Baseline<'a> {
-    fn of(this: &Results, earlier: &'a Results) -> Self {
+    fn of(this: &Summary, earlier: &'a Summary) -> Self {
         let ratio = Ratio {
-            frames_per_s: ratio(this.rate(), earlier.rate()),
-            latency: Latency::of(|series| {
-                let theirs = Figures::of(earlier.latency_of(series)?)?;
-                Some(ratios(&Figures::of(this.latency_of(series)?)?, &theirs))
-            }),
+            frames_per_s: ratio(this.frames_per_s, earlier.frames_per_s),
+            latency: Latency::of(|series| Some(ratios(this.latency.get(series)?, earlier.latency.get(series)?))),
         };
-        Self { whole: Whole::of(earlier), ratio }
+        let difference = compare::has_spread(this, earlier).then(|| Differences::of(this, earlier));
+        Self { summary: earlier, ratio, difference }
+    }
+}
+
+impl Differences {
+    fn of(this: &Summary, earlier: &Summary) -> Self {
+        let of_series = |series| {
+            let of_figure = |one: &Percentile| (one.member, compare::latency(this, earlier, series, one));
+            this.latency.get(series).and(earlier.latency.get(series))?;
+            Some(PERCENTILES.iter().map(of_figure).collect())
+        };
+        Self { level: LEVEL, frames_per_s: compare::rate(this, earlier), latency: Latency::of(of_series) }
     }
 }
 
@@ -156,6 +142,7 @@ mod tests {
     use crate::results::fixture;
     use crate::results::hlog::read::parse;
     use crate::results::merge::merged;
+    use crate::results::sequence::sequence;
 
     const SCHEMA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/load.schema.json"));
 
@@ -179,10 +166,14 @@ mod tests {
     fn what_runs_print_is_what_the_schema_says() {
         let mut judged = fixture::made();
         judge(&mut judged, &["p99<5ms", "rate>1", "late==0"].map(|text| expectation(text).unwrap()), false);
-        judged.baseline = Some(Box::new(fixture::closed_loop()));
+        judged.baseline = Some(Box::new(fixture::closed_loop().as_baseline()));
+        let mut repeated = sequence(vec![fixture::made(); 3], "run").unwrap();
+        repeated.baseline = Some(Box::new(repeated.as_baseline()));
+        assert_eq!(value(&repeated)["runs"].as_array().map(Vec::len), Some(3));
+        assert_eq!(value(&repeated)["baseline"]["difference"]["latency"]["service"]["p99_9"]["exceeds_spread"], false);
         let held = [Hold::Silent, Hold::Every(Duration::from_millis(20))].map(fixture::held);
-        for results in [fixture::open_loop(), fixture::closed_loop(), fixture::churn(), judged].into_iter().chain(held)
-        {
+        let all = [fixture::open_loop(), fixture::closed_loop(), fixture::churn(), judged, repeated];
+        for results in all.into_iter().chain(held) {
             assert_valid(&value(&results));
         }
     }

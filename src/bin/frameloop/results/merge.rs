@@ -1,5 +1,6 @@
 //! Logs of several machines as one result: intervals side by side by the time of day, totals summed exactly.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +11,13 @@ use crate::results::hlog::log::{Entry, Log};
 use crate::results::instances;
 use crate::results::model::{Results, Series, Slice, sum};
 
-/// Merges at least one log into one result; each log has a line of service latency.
-pub(crate) fn merged(logs: &[Log]) -> Results {
-    let spans: Vec<(SystemTime, SystemTime)> = logs.iter().map(span).collect();
+/// When a log begins and ends.
+pub(crate) type LogSpan = (SystemTime, SystemTime);
+
+/// Merges at least one log into one result; each log is of one run, and has a line of service latency.
+pub(crate) fn merged<L: Borrow<Log>>(logs: &[L]) -> Results {
+    let logs: Vec<&Log> = logs.iter().map(Borrow::borrow).collect();
+    let spans: Vec<LogSpan> = logs.iter().map(|log| span(log)).collect();
     let begun = spans.iter().map(|(begin, _)| *begin).min().unwrap_or(SystemTime::UNIX_EPOCH);
     let end = spans.iter().map(|(_, end)| *end).max().unwrap_or(begun);
     let total = |series: Series| {
@@ -25,12 +30,13 @@ pub(crate) fn merged(logs: &[Log]) -> Results {
         title: logs.iter().map(|log| log.name.as_str()).collect::<Vec<_>>().join(", "),
         begun,
         measured: end.duration_since(begun).unwrap_or_default(),
-        frames: logs.iter().map(frames).fold(0, u64::saturating_add),
+        frames: logs.iter().map(|log| frames(log)).fold(0, u64::saturating_add),
         connect: total(Series::Connect),
         service,
         response: is_open_loop.then(|| total(Series::Response)),
-        slices: slices(logs, begun),
-        facts: facts(logs, &spans),
+        slices: slices(&logs, begun),
+        runs: Vec::new(),
+        facts: facts_of(&logs, &spans),
         verdicts: Vec::new(),
         steps: Vec::new(),
         highest: None,
@@ -52,7 +58,7 @@ fn frames_of(entry: &Entry) -> u64 {
 }
 
 /// The measured time of a log. Connections may have been established before.
-fn span(log: &Log) -> (SystemTime, SystemTime) {
+pub(crate) fn span(log: &Log) -> LogSpan {
     if let Some(window) = &log.window {
         let begin = SystemTime::UNIX_EPOCH + Duration::from_nanos(window.begun_ns);
         return (begin, begin + Duration::from_nanos(window.measured_ns));
@@ -64,10 +70,10 @@ fn span(log: &Log) -> (SystemTime, SystemTime) {
 }
 
 /// The intervals of all logs, in slots as long as the coarsest log's intervals.
-fn slices(logs: &[Log], begun: SystemTime) -> Vec<Slice> {
-    let width = logs.iter().map(usual_length).max().unwrap_or_default().max(Duration::from_millis(1));
+fn slices(logs: &[&Log], begun: SystemTime) -> Vec<Slice> {
+    let width = logs.iter().map(|log| usual_length(log)).max().unwrap_or_default().max(Duration::from_millis(1));
     let mut slots: BTreeMap<u128, Slot<'_>> = BTreeMap::new();
-    for log in logs {
+    for &log in logs {
         for (number, slot) in slots_of(log, begun, width) {
             match slots.get_mut(&number) {
                 Some(all) => all.add(slot),
@@ -154,7 +160,8 @@ fn usual_length(log: &Log) -> Duration {
     lengths.get(lengths.len() / 2).copied().unwrap_or_default()
 }
 
-fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
+/// The facts of all logs.
+pub(crate) fn facts_of(logs: &[&Log], spans: &[LogSpan]) -> Facts {
     let is_one = logs.len() == 1;
     let mut sum: Option<Facts> = None;
     let mut unknown = Vec::new();
@@ -187,12 +194,10 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
     facts.taints.extend(unknown);
     let skipped = logs.iter().filter_map(|log| Some(format!("{}: {}", log.name, log.skipped.as_ref()?)));
     facts.taints.extend(skipped);
-    let last_begin = spans.iter().map(|(begin, _)| *begin).max();
-    let first_end = spans.iter().map(|(_, end)| *end).min();
     if !is_one {
         facts.taints.extend(instances::doubts(logs));
     }
-    if !is_one && last_begin >= first_end {
+    if are_apart(spans) {
         facts.taints.push(
             "the logs are not of the same time: the rate is over all the time from the first to the last, also where \
              nothing ran (are the machines' clocks set?)"
@@ -200,6 +205,13 @@ fn facts(logs: &[Log], spans: &[(SystemTime, SystemTime)]) -> Facts {
         );
     }
     facts
+}
+
+/// Whether one of several logs begins when another has ended.
+pub(crate) fn are_apart(spans: &[LogSpan]) -> bool {
+    let last_begin = spans.iter().map(|(begin, _)| *begin).max();
+    let first_end = spans.iter().map(|(_, end)| *end).min();
+    spans.len() > 1 && last_begin >= first_end
 }
 
 #[cfg(test)]
@@ -225,14 +237,7 @@ mod tests {
                 counts: None,
             }
         });
-        Log {
-            name: name.into(),
-            instance: None,
-            facts: Some(Facts::default()),
-            window: None,
-            entries: entries.collect(),
-            skipped: None,
-        }
+        Log { name: name.into(), facts: Some(Facts::default()), entries: entries.collect(), ..Log::default() }
     }
 
     #[test]

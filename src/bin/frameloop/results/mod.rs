@@ -2,11 +2,13 @@
 //!
 //! [`Results`](model::Results) come from the outcome of a run, or from logs. Every output is a view of them.
 
+pub(crate) mod combine;
 mod compare;
 mod configuration;
 mod connections;
 mod csv;
 pub(crate) mod duplicates;
+pub(crate) mod earlier;
 pub(crate) mod expect;
 mod facts;
 pub(crate) mod figures;
@@ -22,10 +24,14 @@ mod judged;
 pub(crate) mod merge;
 pub(crate) mod model;
 mod prometheus;
+mod runs;
 pub(crate) mod sequence;
+pub(crate) mod series;
 pub(crate) mod steps;
+pub(crate) mod summary;
 mod table;
 mod verdict;
+mod welch;
 
 use std::io::{stderr, stdout};
 

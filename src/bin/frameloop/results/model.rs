@@ -8,8 +8,11 @@ use hdrhistogram::Histogram;
 
 use crate::results::configuration::targets;
 use crate::results::facts::Facts;
-use crate::results::figures;
+use crate::results::figures::{self, Figures};
+use crate::results::series::Latency;
+pub(crate) use crate::results::series::Series;
 use crate::results::steps::{Highest, StepFigures};
+use crate::results::summary::{Baseline, Run, Span, Summary};
 use crate::results::verdict::Verdict;
 
 /// The results of a run, or of several at once.
@@ -29,6 +32,8 @@ pub(crate) struct Results {
     pub(crate) response: Option<Histogram<u64>>,
     /// The measured time by second.
     pub(crate) slices: Vec<Slice>,
+    /// The runs, if these are the results of several; empty for a single one.
+    pub(crate) runs: Vec<Run>,
     pub(crate) facts: Facts,
     pub(crate) verdicts: Vec<Verdict>,
     /// The steps of the load, if it has some.
@@ -36,7 +41,7 @@ pub(crate) struct Results {
     /// What a search among them has found.
     pub(crate) highest: Option<Highest>,
     /// Earlier results to compare with.
-    pub(crate) baseline: Option<Box<Self>>,
+    pub(crate) baseline: Option<Box<Baseline>>,
 }
 
 /// A second of the measured time. `None` stands for what a log does not state.
@@ -75,6 +80,7 @@ impl Results {
             service: outcome.service.clone(),
             response: outcome.response.clone(),
             slices: slices.collect(),
+            runs: Vec::new(),
             facts: Facts::of(outcome),
             verdicts: Vec::new(),
             steps: Vec::new(),
@@ -90,6 +96,50 @@ impl Results {
         self.facts.was_interrupted |= made < asked as usize;
         self.facts.configuration.merge(&[("runs", runs)].into_iter().collect());
         self
+    }
+
+    /// The figures of each run, at least one.
+    pub(crate) fn each_run(&self) -> Vec<Run> {
+        if !self.runs.is_empty() {
+            return self.runs.clone();
+        }
+        vec![Run {
+            begun: self.begun,
+            measured_s: self.measured.as_secs_f64(),
+            frames: self.frames,
+            frames_per_s: self.rate(),
+            errors: self.facts.errors.map(|errors| errors.total()),
+            latency: self.figures(),
+        }]
+    }
+
+    /// The figures of the whole, and of each run.
+    pub(crate) fn summary(&self) -> Summary {
+        Summary {
+            title: self.title.clone(),
+            begun: self.begun,
+            measured_s: self.measured.as_secs_f64(),
+            frames: self.frames,
+            frames_per_s: self.rate(),
+            bytes_per_s: self.throughput(),
+            latency: self.figures(),
+            runs: self.each_run(),
+        }
+    }
+
+    /// These results as the earlier ones of a comparison.
+    pub(crate) fn as_baseline(&self) -> Baseline {
+        let spans = self.slices.iter().map(|slice| Span {
+            begin_s: slice.begin.as_secs_f64(),
+            length_s: slice.length.as_secs_f64(),
+            frames: slice.frames,
+        });
+        let histograms = self.latencies().map(|(series, histogram)| (series, histogram.clone()));
+        Baseline { summary: self.summary(), histograms: histograms.collect(), intervals: spans.collect() }
+    }
+
+    fn figures(&self) -> Latency<Figures> {
+        Latency::of(|series| Figures::of(self.latency_of(series)?))
     }
 
     /// Frames with a response per second.
@@ -188,35 +238,6 @@ impl Slice {
             service: self.service.reduced(),
             response: self.response.reduced(),
             ..self
-        }
-    }
-}
-
-/// The kinds of latencies; the tags of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Series {
-    Connect,
-    Service,
-    Response,
-}
-
-impl Series {
-    pub(crate) const ALL: [Self; 3] = [Self::Connect, Self::Service, Self::Response];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Service => "service",
-            Self::Response => "response",
-        }
-    }
-
-    /// What it measures, in the words of the table and of the page.
-    pub(crate) const fn meaning(self) -> &'static str {
-        match self {
-            Self::Connect => "from dialing to established",
-            Self::Service => "from sending a frame to reading its response",
-            Self::Response => "from when a frame was due to reading its response",
         }
     }
 }

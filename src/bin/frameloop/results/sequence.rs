@@ -8,15 +8,25 @@ use frameloop::load::ThreadUse;
 use crate::results::facts::Facts;
 use crate::results::merge::bounded;
 use crate::results::model::{Results, Slice};
+use crate::results::summary::Run;
 
 /// Makes one result of runs that followed each other, in their order; `None` without a run.
 ///
 /// The measured time is the sum of the runs' measured times, so the rate is that of the time in which load was measured. A text
 /// about one of several runs names it, as `run 2` for the `name` "run". Expectations and baselines of the runs are dropped.
-pub(crate) fn sequence(runs: Vec<Results>, name: &str) -> Option<Results> {
-    let is_one = runs.len() == 1;
+///
+/// Each run is summed before the next one is taken, as its histograms may take megabytes.
+pub(crate) fn sequence(runs: impl IntoIterator<Item = Results>, name: &str) -> Option<Results> {
+    let mut runs = runs.into_iter();
+    let (first, mut second) = (runs.next()?, runs.next());
+    let is_one = second.is_none();
+    let mut figures: Vec<Run> = Vec::new();
     let mut all: Option<Results> = None;
-    for (run, number) in runs.into_iter().zip(1..) {
+    let each = std::iter::once(first).chain(std::iter::from_fn(|| second.take().or_else(|| runs.next())));
+    for (run, number) in each.zip(1..) {
+        if !is_one {
+            figures.extend(run.each_run());
+        }
         let run = Results { verdicts: Vec::new(), baseline: None, ..run };
         let run = if is_one { run } else { Results { facts: named(run.facts, name, number), ..run } };
         match &mut all {
@@ -26,7 +36,7 @@ pub(crate) fn sequence(runs: Vec<Results>, name: &str) -> Option<Results> {
     }
     let all = all?;
     let slices = bounded(all.slices);
-    Some(Results { slices, ..all })
+    Some(Results { slices, runs: figures, ..all })
 }
 
 /// Adds the run that came next.
@@ -91,6 +101,7 @@ mod tests {
         let runs = vec![fixture::made(), fixture::made(), fixture::made()];
         let one = fixture::made();
         let all = sequence(runs, "run").unwrap();
+        assert_eq!(all.runs, vec![one.each_run().remove(0); 3]);
         assert_eq!((all.begun, all.measured, all.frames), (one.begun, 3 * one.measured, 3 * one.frames));
         assert_eq!((all.connect.len(), all.service.len()), (3 * one.connect.len(), 3 * one.service.len()));
         assert_eq!(all.response.map(|response| response.len()), one.response.map(|response| 3 * response.len()));
@@ -122,6 +133,7 @@ mod tests {
     fn one_run_keeps_its_texts_and_its_server() {
         let all = sequence(vec![fixture::made()], "run").unwrap();
         assert_eq!(all.facts, fixture::made().facts);
+        assert_eq!((all.runs.len(), all.each_run().len()), (0, 1));
         assert!(sequence(Vec::new(), "run").is_none());
     }
 

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::results::figures::{self, Figures};
 
 /// What differs between steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Dimension {
     /// Frames per second
@@ -17,7 +17,7 @@ pub(crate) enum Dimension {
 }
 
 /// The figures of a step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StepFigures {
     pub(crate) of: Dimension,
     pub(crate) load: f64,
@@ -34,14 +34,14 @@ pub(crate) struct StepFigures {
 }
 
 /// Why a step has failed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Failed {
     pub(crate) first: Limit,
     pub(crate) reasons: Vec<String>,
 }
 
 /// What a load was limited by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Limit {
     /// The generator itself, so the server may do more.
@@ -53,7 +53,7 @@ pub(crate) enum Limit {
 }
 
 /// What a search has found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Highest {
     pub(crate) of: Dimension,
     /// The highest load that held and was confirmed; `None` if none did, or the search was interrupted.

@@ -5,11 +5,12 @@ use std::fmt::Write;
 use frameloop::load::{Errors, Outage, ServerSide, ThreadUse};
 
 use crate::page::{BOLD, GREEN, Page, RED, TIED, aligned, printable, styled};
-use crate::results::compare;
+use crate::results::compare::{self, Spread};
 use crate::results::connections::{self, STAGE_HEADS, TARGET_HEADS};
 use crate::results::facts::Facts;
 use crate::results::figures::{self, COLUMNS, Figures, counted};
 use crate::results::model::{Results, Series};
+use crate::results::runs;
 use crate::results::steps;
 
 /// The summary with its styles, and a newline at the end of each line.
@@ -20,6 +21,7 @@ pub(crate) fn text(results: &Results) -> String {
     table.connections(&results.facts);
     table.steps(results);
     table.latencies(results);
+    table.runs(results);
     table.server(results);
     table.generator(&results.facts);
     table.against_baseline(results);
@@ -183,6 +185,16 @@ impl Table {
         }
     }
 
+    fn runs(&mut self, results: &Results) {
+        let rows = runs::rows(results);
+        if rows.is_empty() {
+            return;
+        }
+        self.line("");
+        let heads = runs::HEADS.map(str::to_owned).to_vec();
+        self.aligned(&[vec![heads], rows].concat(), &[4, 13, 12, 10, 10, 10]);
+    }
+
     fn server(&mut self, results: &Results) {
         let Some(server) = results.facts.server else { return };
         let ServerSide { turn_p50_ns, turn_p99_ns, turn_max_ns, .. } = server;
@@ -213,15 +225,27 @@ impl Table {
     fn against_baseline(&mut self, results: &Results) {
         let Some(baseline) = &results.baseline else { return };
         self.line("");
-        let title = printable(&baseline.title);
+        let title = printable(&baseline.summary.title);
         self.line(&styled(BOLD, &format!("compared with the baseline, {title}")));
         let mut rows = vec![["", "this", "baseline", "ratio"].map(str::to_owned).to_vec()];
-        rows.extend(compare::rows(results, baseline).into_iter().map(|row| {
+        let summary = results.summary();
+        rows.extend(compare::rows(&summary, &baseline.summary).into_iter().map(|row| {
             let (this, earlier) = (row.unit.show(row.this), row.unit.show(row.baseline));
             vec![row.name.clone(), this, earlier, row.ratio_text()]
         }));
         for line in aligned(&rows, &[18, 14, 14, 9]) {
             self.line(&format!("  {line}"));
+        }
+        let spread = Spread::of(&summary, &baseline.summary);
+        if let Some(text) = spread.unknown_text() {
+            self.page.wrapped("  ", &text);
+        }
+        if let Spread::Known(differences) = &spread {
+            self.line("");
+            self.line(&styled(BOLD, &spread.title().to_lowercase()));
+            for difference in differences {
+                self.page.wrapped(&format!("  {:<13} ", difference.name), &difference.text());
+            }
         }
     }
 
@@ -388,7 +412,7 @@ mod tests {
         let mut earlier = fixture::made();
         earlier.title = "monday.hlog".into();
         earlier.measured *= 2;
-        results.baseline = Some(Box::new(earlier));
+        results.baseline = Some(Box::new(earlier.as_baseline()));
         let text = plain(&results);
         let expected = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/load-summary.txt"));
         assert_eq!(text, expected, "\n{text}");
@@ -421,7 +445,7 @@ mod tests {
                 let mut earlier = results.clone();
                 earlier.measured = Duration::from_nanos(earlier_measured);
                 earlier.service = histogram(&earlier_nanos);
-                results.baseline = Some(Box::new(earlier));
+                results.baseline = Some(Box::new(earlier.as_baseline()));
                 let text = plain(&results);
                 let table: Vec<&str> =
                     text.lines().skip_while(|line| !line.starts_with("compared with the baseline")).collect();

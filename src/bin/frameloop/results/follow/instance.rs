@@ -129,7 +129,8 @@ impl Instance {
 
     /// Whether an interval is under way or has been reported.
     pub(super) fn measures(&self) -> bool {
-        self.reader.has_begun() || self.stage.as_deref() == Some("measuring")
+        let is_measuring = self.reader.has_begun() && !self.reader.is_between_parts();
+        is_measuring || self.stage.as_deref() == Some("measuring")
     }
 
     /// How long it may have no line while others have.

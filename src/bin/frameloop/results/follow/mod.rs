@@ -116,7 +116,7 @@ fn finish(mut merger: Merger, was_interrupted: bool) -> Result<Followed, Failure
     match logs.as_slice() {
         [] => return Err(failure.unwrap_or_else(|| attendance.nothing())),
         // The sum of several logs states it.
-        [_] => doubts.extend(instances::missing_doubt(&logs)),
+        [_] => doubts.extend(instances::missing_doubt(logs.iter())),
         _ => {}
     }
     Ok(Followed { logs, attendance, doubts, was_interrupted, failure })

@@ -3,14 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
+use crate::results::combine::combined;
 use crate::results::fixture;
 use crate::results::follow::merger::{ABANDONED_AFTER, Merger};
 use crate::results::follow::source::Line;
 use crate::results::follow::{Followed, Require, finish};
+use crate::results::hlog::log::{PartKind, PartMark};
 use crate::results::hlog::mark::Mark;
 use crate::results::hlog::read::parse;
 use crate::results::json;
 use crate::results::merge::merged;
+use crate::results::sequence::sequence;
 
 /// A log of some seconds, whose lines are marked.
 fn text(name: &str, seconds: u64) -> Vec<u8> {
@@ -129,6 +132,37 @@ fn unmarked_logs_in_streams_of_their_own_are_followed() {
     let logs = [parse("1/2", one.as_slice(), None).unwrap(), parse("2/2", two.as_slice(), None).unwrap()];
     assert_eq!(json::text(&merged(&followed.logs)).unwrap(), json::text(&merged(&logs)).unwrap());
     assert_eq!(failed(&followed, Require::All), None);
+}
+
+#[test]
+fn runs_one_after_another_are_followed_as_one_stream() {
+    let mark = |name: &str| Mark { name: name.into(), is_in_each_line: true };
+    let text = |name: &str| {
+        let runs = [0, 3_300].map(|millis| {
+            let mut run = fixture::seconds(3);
+            run.begun += Duration::from_millis(millis);
+            run
+        });
+        let part = |number| PartMark { kind: PartKind::Run, number, asked: Some(2), step: None };
+        let parts: Vec<_> = runs.iter().cloned().zip((1..).map(part)).collect();
+        let all = sequence(runs.to_vec(), "run").unwrap().with_runs(2, 2);
+        fixture::log_of_parts(&parts, &all, &mark(name))
+    };
+    let (one, two) = (text("1/2"), text("2/2"));
+    let mut play = Play::of(&["stdin"]);
+    for (one, two) in lines(&one).iter().zip(lines(&two)) {
+        assert!(!play.merger.is_complete(0), "a run that ends does not end its stream");
+        play.lines(0, &[one, two]);
+    }
+    assert!(play.merger.is_complete(0));
+    play.end(0);
+    assert_eq!(play.messages, ["1/2 has come: 1 of 2", "2/2 has come: 2 of 2"]);
+    assert_eq!(play.rows, [(2, 2, 2_000); 6]);
+    let followed = play.finish();
+    let logs = [parse("1/2", one.as_slice(), None).unwrap(), parse("2/2", two.as_slice(), None).unwrap()];
+    let results = combined(&followed.logs);
+    assert_eq!((results.runs.len(), json::text(&results)), (2, json::text(&combined(&logs))));
+    assert_eq!((followed.doubts.len(), failed(&followed, Require::All)), (0, None));
 }
 
 #[test]

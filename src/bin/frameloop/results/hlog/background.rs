@@ -16,8 +16,9 @@ use frameloop::load::{Interval, Stage, Start};
 
 use crate::failure::Failure;
 use crate::results::file::{Destination, Output};
+use crate::results::hlog::log::PartMark;
 use crate::results::hlog::mark::Mark;
-use crate::results::hlog::write::{self, Writer};
+use crate::results::hlog::write::{self, Begin, End, Writer};
 use crate::results::model::Results;
 
 /// Writes a log while its run goes on.
@@ -26,6 +27,8 @@ pub(crate) struct Background {
     parts: Sender<Part>,
     thread: JoinHandle<Result<Option<Written>, Failure>>,
     is_marked: bool,
+    /// The run or step that begins next or is under way, if there are several.
+    part: Option<PartMark>,
     /// The last stage that was written, and when the last part was.
     stage: Option<&'static str>,
     last: Instant,
@@ -34,8 +37,9 @@ pub(crate) struct Background {
 #[derive(Debug)]
 enum Part {
     Stage(&'static str),
-    Start(Box<Start>),
+    Begin(Box<Begin>),
     Interval(Box<Interval>),
+    End(Box<End>),
 }
 
 /// A log that lacks its end.
@@ -51,20 +55,34 @@ impl Background {
         let is_marked = mark.is_in_each_line;
         let write = move || write(destination, mark, &received);
         let thread = thread::Builder::new().name("hlog".into()).spawn(write)?;
-        Ok(Self { parts, thread, is_marked, stage: None, last: Instant::now() })
+        Ok(Self { parts, thread, is_marked, part: None, stage: None, last: Instant::now() })
     }
 
     /// Notes the stage of a run.
     pub(crate) fn progress(&mut self, stage: Stage) {
         let name = stage_name(stage);
-        if self.is_marked && (self.stage != Some(name) || self.last.elapsed() >= QUIET_MAX) {
+        // Between runs, a log in a file says so too.
+        let says_stage = self.is_marked || self.part.is_some_and(|part| part.number > 1);
+        if says_stage && (self.stage != Some(name) || self.last.elapsed() >= QUIET_MAX) {
             self.stage = Some(name);
             self.send(Part::Stage(name));
         }
     }
 
+    /// The run or step that begins next is one of several.
+    pub(crate) fn next_part(&mut self, part: PartMark) {
+        self.part = Some(part);
+    }
+
     pub(crate) fn begin(&mut self, start: &Start) {
-        self.send(Part::Start(Box::new(start.clone())));
+        self.send(Part::Begin(Box::new(Begin::of(start, self.part))));
+    }
+
+    /// A run or a step has ended. The end of a single one is that of the log.
+    pub(crate) fn end_of_part(&mut self, results: &Results) {
+        if self.part.is_some() {
+            self.send(Part::End(Box::new(End::of(results))));
+        }
     }
 
     pub(crate) fn interval(&mut self, interval: &Interval) {
@@ -83,7 +101,8 @@ impl Background {
         let written = self.thread.join();
         let written = written.map_err(|_| Failure::run("cannot write the log: its thread has panicked"))??;
         let Some(Written { mut output, writer }) = written else { return Ok(()) };
-        put(&mut output, &writer.end(results))?;
+        let end = if self.part.is_some() { writer.total(results) } else { writer.end(results) };
+        put(&mut output, &end)?;
         output.finish()
     }
 }
@@ -104,32 +123,32 @@ fn stage_name(stage: Stage) -> &'static str {
 /// Writes all parts. Returns the open file, or none if the run ended before it was measured.
 fn write(destination: Destination, mark: Mark, parts: &Receiver<Part>) -> Result<Option<Written>, Failure> {
     if !mark.is_in_each_line {
-        let Ok(Part::Start(start)) = parts.recv() else { return Ok(None) };
-        return write_run(destination.open()?, &start, mark, parts).map(Some);
+        let Ok(Part::Begin(begin)) = parts.recv() else { return Ok(None) };
+        return write_runs(destination.open()?, &begin, mark, parts).map(Some);
     }
     let mut output = destination.open()?;
     put(&mut output, &write::hello(&mark))?;
     for part in parts {
         match part {
             Part::Stage(name) => put(&mut output, &write::stage(&mark, name))?,
-            Part::Start(start) => return write_run(output, &start, mark, parts).map(Some),
-            // None comes before the start.
-            Part::Interval(_) => {}
+            Part::Begin(begin) => return write_runs(output, &begin, mark, parts).map(Some),
+            // None comes before the begin.
+            Part::Interval(_) | Part::End(_) => {}
         }
     }
     Ok(None)
 }
 
-/// Writes the head and all intervals.
-fn write_run(mut output: Output, start: &Start, mark: Mark, parts: &Receiver<Part>) -> Result<Written, Failure> {
-    let (writer, head) = Writer::of(start, mark.clone());
+/// Writes the head and all intervals, of one run or of several.
+fn write_runs(mut output: Output, begin: &Begin, mark: Mark, parts: &Receiver<Part>) -> Result<Written, Failure> {
+    let (mut writer, head) = Writer::begin(begin, mark.clone());
     put(&mut output, &head)?;
     for part in parts {
         match part {
             Part::Stage(name) => put(&mut output, &write::stage(&mark, name))?,
             Part::Interval(interval) => put(&mut output, &writer.interval(&interval))?,
-            // There is one, and it came.
-            Part::Start(_) => {}
+            Part::Begin(begin) => put(&mut output, &writer.next(&begin))?,
+            Part::End(end) => put(&mut output, &writer.end_of_part(&end))?,
         }
     }
     Ok(Written { output, writer })

@@ -144,7 +144,7 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 
 const HEAD_BYTES: u64 = 8;
 pub(crate) const GZIP: &[u8] = b"\x1f\x8b";
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 /// The first bytes of other formats, their names, and the remedy.
 const OTHERS: [(&[u8], &str, &str); 8] = [
     (b"\xff\xfe", "text in UTF-16", "convert it first (iconv -f UTF-16 -t UTF-8)"),

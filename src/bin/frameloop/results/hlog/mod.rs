@@ -10,6 +10,7 @@ pub(crate) mod input;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod mark;
+mod parts;
 pub(crate) mod read;
 pub(crate) mod write;
 
@@ -22,9 +23,10 @@ mod tests {
     use std::time::Duration;
 
     use crate::results::fixture;
-    use crate::results::hlog::log::Log;
+    use crate::results::hlog::log::{Log, PartKind, PartMark};
     use crate::results::hlog::read::parse;
     use crate::results::model::{Results, Series, sum};
+    use crate::results::sequence::sequence;
 
     /// A run in the open loop, and its log.
     fn logged() -> (Results, Vec<u8>) {
@@ -110,6 +112,20 @@ mod tests {
     #[test]
     fn another_implementation_reads_the_same_figures() {
         let (results, text) = logged();
+        assert_others_read(&results, &text);
+        let runs = [0, 60].map(|seconds| {
+            let mut run = fixture::seconds(3);
+            run.begun += Duration::from_secs(seconds);
+            run
+        });
+        let part = |number| PartMark { kind: PartKind::Run, number, asked: Some(2), step: None };
+        let parts: Vec<_> = runs.iter().cloned().zip((1..).map(part)).collect();
+        let all = sequence(runs.to_vec(), "run").unwrap();
+        assert_others_read(&all, &fixture::log_of_parts(&parts, &all, &fixture::mark()));
+    }
+
+    /// Other tools find the figures of the results in their log.
+    fn assert_others_read(results: &Results, text: &[u8]) {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("run.hlog");
         std::fs::write(&path, text).unwrap();

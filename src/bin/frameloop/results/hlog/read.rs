@@ -12,29 +12,36 @@ use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
 use crate::page::printable;
-use crate::results::facts::Facts;
 use crate::results::figures::counted;
 use crate::results::hlog::clock::Clock;
 use crate::results::hlog::encoded;
 use crate::results::hlog::input::{Budget, Lines};
 use crate::results::hlog::line::{Fields, NO_LINE, Unit, quoted, time_of};
 use crate::results::hlog::log::{
-    Counts, Entry, FACTS_BEGIN, FIRST_FACTS_BEGIN, INSTANCE_BEGIN, INTERVAL_BEGIN, Log, Named, WINDOW_BEGIN, Window,
+    Counts, Entry, FACTS_BEGIN, FIRST_FACTS_BEGIN, INSTANCE_BEGIN, INTERVAL_BEGIN, Log, Named, PART_BEGIN, TOTAL_BEGIN,
+    WINDOW_BEGIN,
 };
 use crate::results::hlog::mark::{self, Kind, LEGEND_BEGIN};
+use crate::results::hlog::parts::Parts;
 use crate::results::model::Series;
 
 /// Reads the logs in a file, or from stdin as `-`. `unit` overrides the one that they state.
 pub(crate) fn read(path: &Path, unit: Option<Unit>) -> Result<Vec<Log>, Failure> {
+    let (name, file) = open(path)?;
+    parse_all(&name, file, unit).map_err(Failure::run)
+}
+
+/// Opens a file, or stdin as `-`; returns its name too.
+pub(crate) fn open(path: &Path) -> Result<(String, Box<dyn Read>), Failure> {
     if path == Path::new("-") {
-        return parse_all("stdin", io::stdin().lock(), unit).map_err(Failure::run);
+        return Ok(("stdin".into(), Box::new(io::stdin().lock())));
     }
     let refusal = |error| Failure::run(format_args!("cannot read {}: {error}", path.display()));
     let file = File::open(path).map_err(refusal)?;
     if file.metadata().map_err(refusal)?.is_dir() {
         return Err(refusal(io::ErrorKind::IsADirectory.into()));
     }
-    parse_all(&path.display().to_string(), file, unit).map_err(Failure::run)
+    Ok((path.display().to_string(), Box::new(file)))
 }
 
 /// Reads the log of one generator.
@@ -60,7 +67,11 @@ pub(crate) fn parse_all(name: &str, file: impl Read, unit: Option<Unit>) -> Resu
             // The run was killed, or its disk was full: the lines before are complete.
             break;
         }
+        let is_json = number == 1 && line.text.starts_with(b"{");
         taken.map_err(|error| {
+            if is_json {
+                return format!("{name}: it is JSON, which only --baseline reads; give the log of load --hlog");
+            }
             let cut = if line.is_cut { "; the file ends within this line" } else { "" };
             format!("{name}: line {number}: {error}{cut}")
         })?;
@@ -115,10 +126,7 @@ pub(crate) struct Reader {
     given_unit: Option<Unit>,
     stated_unit: Option<Unit>,
     instance: Option<String>,
-    facts: Option<Facts>,
-    /// The facts that were known when the run began.
-    first_facts: Option<Facts>,
-    window: Option<Window>,
+    parts: Parts,
     /// The counts of the intervals that follow.
     counts: Option<Counts>,
     clock: Clock,
@@ -150,36 +158,40 @@ impl Reader {
             return Ok(());
         }
         if let Some(comment) = line.strip_prefix(b"#") {
-            return self.comment(comment);
+            return if comment.starts_with(b"[frameloop") { self.own(comment) } else { self.header(comment) };
         }
         let text = str::from_utf8(line).map_err(|_| NO_LINE)?;
         self.interval(&Fields::of(text)?, budget)
     }
 
-    fn comment(&mut self, comment: &[u8]) -> Result<(), String> {
-        if let Some(facts) = comment.strip_prefix(FACTS_BEGIN.as_bytes()) {
+    /// One of our own comments; others of them say nothing that a result has.
+    fn own(&mut self, comment: &[u8]) -> Result<(), String> {
+        let value_of = |begin: &str| comment.strip_prefix(begin.as_bytes());
+        if let Some(facts) = value_of(FACTS_BEGIN) {
             return self.facts(facts);
         }
-        if let Some(facts) = comment.strip_prefix(FIRST_FACTS_BEGIN.as_bytes()) {
-            self.first_facts = Some(json_of(facts)?);
+        if let Some(facts) = value_of(FIRST_FACTS_BEGIN) {
+            self.parts.open.first_facts = Some(json_of(facts)?);
             self.stated_unit = Some(Unit::Ns);
-            return Ok(());
-        }
-        if let Some(instance) = comment.strip_prefix(INSTANCE_BEGIN.as_bytes()) {
+        } else if let Some(instance) = value_of(INSTANCE_BEGIN) {
             let Named { name } = json_of(instance)?;
             if let Some(first) = self.instance.replace(name.clone()) {
                 return Err(format!("{name} begins, and {first} began before: give each log as its own file"));
             }
-            return Ok(());
-        }
-        if let Some(window) = comment.strip_prefix(WINDOW_BEGIN.as_bytes()) {
-            self.window = Some(json_of(window)?);
-            return Ok(());
-        }
-        if let Some(interval) = comment.strip_prefix(INTERVAL_BEGIN.as_bytes()) {
+        } else if let Some(part) = value_of(PART_BEGIN) {
+            self.parts.begin(json_of(part)?, self.entries.len())?;
+            self.counts = None;
+        } else if let Some(total) = value_of(TOTAL_BEGIN) {
+            self.parts.end(json_of(total)?)?;
+        } else if let Some(window) = value_of(WINDOW_BEGIN) {
+            self.parts.open.window = Some(json_of(window)?);
+        } else if let Some(interval) = value_of(INTERVAL_BEGIN) {
             self.counts = Some(json_of(interval)?);
-            return Ok(());
         }
+        Ok(())
+    }
+
+    fn header(&mut self, comment: &[u8]) -> Result<(), String> {
         let comment = String::from_utf8_lossy(comment);
         let value = |name: &str| comment.strip_prefix(name).map(|rest| rest.trim_start_matches(':').trim_start());
         if let Some(rest) = value("[StartTime") {
@@ -210,10 +222,10 @@ impl Reader {
     }
 
     fn facts(&mut self, facts: &[u8]) -> Result<(), String> {
-        if self.facts.is_some() {
+        if self.parts.open.facts.is_some() {
             return Err("the facts of a second run: give each log as its own file".into());
         }
-        self.facts = Some(json_of(facts)?);
+        self.parts.open.facts = Some(json_of(facts)?);
         self.stated_unit = Some(Unit::Ns);
         Ok(())
     }
@@ -255,22 +267,32 @@ impl Reader {
 
     /// Whether its run has begun to measure.
     pub(crate) fn has_begun(&self) -> bool {
-        self.first_facts.is_some() || !self.entries.is_empty() || self.others.intervals > 0
+        self.parts.has_begun() || !self.entries.is_empty() || self.others.intervals > 0
     }
 
     /// Whether the log ends before its run did.
     pub(crate) fn is_partial(&self) -> bool {
-        self.first_facts.is_some() && self.facts.is_none()
+        self.parts.has_begun() && !self.has_ended()
     }
 
     /// Whether the log has the end of its run.
     pub(crate) fn has_ended(&self) -> bool {
-        self.facts.is_some()
+        self.parts.has_ended()
+    }
+
+    /// Whether it has several runs or steps.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.parts.are_marked()
+    }
+
+    /// Whether one run or step has ended, and no other has begun to measure.
+    pub(crate) fn is_between_parts(&self) -> bool {
+        self.parts.are_between()
     }
 
     /// Whether each interval has a line of response latency.
     pub(crate) fn is_open_loop(&self) -> bool {
-        let rows = self.first_facts.iter().flat_map(|facts| facts.configuration.rows());
+        let rows = self.parts.open.first_facts.iter().flat_map(|facts| facts.configuration.rows());
         rows.into_iter().any(|(name, _)| name == "rate")
     }
 
@@ -293,7 +315,7 @@ impl Reader {
             ));
         }
         // A run that ended before the measured time has none.
-        let is_ours = self.first_facts.is_some() && self.others.intervals == 0;
+        let is_ours = self.parts.has_begun() && self.others.intervals == 0;
         if !is_ours && self.entries.iter().all(|entry| entry.series == Series::Connect) {
             let seen = match (self.entries.is_empty(), self.others.intervals) {
                 (true, 0) => "no line at all".into(),
@@ -308,15 +330,8 @@ impl Reader {
             let others = counted(self.others.intervals, "interval");
             format!("{others} left out, whose tags are not read: {tags}")
         });
-        let facts = self.facts.or_else(|| self.first_facts.map(|facts| with_counts(facts, &self.entries)));
-        Ok(Log {
-            name: name.into(),
-            instance: self.instance,
-            facts,
-            window: self.window,
-            entries: self.entries,
-            skipped,
-        })
+        let log = Log { name: name.into(), instance: self.instance, skipped, ..Log::default() };
+        Ok(self.parts.complete(log, self.entries))
     }
 }
 
@@ -327,15 +342,6 @@ impl OtherTags {
             self.named.push(if self.named.len() < TAGS_NAMED { tag } else { "...".into() });
         }
     }
-}
-
-/// The facts of a run that was killed: those of its begin, and the counts of its intervals.
-fn with_counts(mut facts: Facts, entries: &[Entry]) -> Facts {
-    for counts in entries.iter().filter_map(|entry| entry.counts) {
-        facts.bytes = facts.bytes.map(|bytes| bytes.saturating_add(counts.bytes));
-        facts.errors.iter_mut().for_each(|errors| errors.add(&counts.errors));
-    }
-    facts
 }
 
 /// Parses the JSON of one of our own comments, which ends with a bracket.

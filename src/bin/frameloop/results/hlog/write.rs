@@ -9,7 +9,8 @@ use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use crate::results::facts::Facts;
 use crate::results::hlog::log::{
-    Counts, FACTS_BEGIN, FIRST_FACTS_BEGIN, INSTANCE_BEGIN, INTERVAL_BEGIN, Named, STAGE_BEGIN, WINDOW_BEGIN, Window,
+    Counts, FACTS_BEGIN, FIRST_FACTS_BEGIN, INSTANCE_BEGIN, INTERVAL_BEGIN, Named, PART_BEGIN, PartMark, STAGE_BEGIN,
+    TOTAL_BEGIN, Total, WINDOW_BEGIN, Window,
 };
 use crate::results::hlog::mark::Mark;
 use crate::results::model::{Results, Series};
@@ -22,6 +23,21 @@ pub(crate) struct Writer {
     base: SystemTime,
     is_open_loop: bool,
     mark: Mark,
+}
+
+/// The end of a run.
+#[derive(Debug)]
+pub(super) struct End {
+    window: Window,
+    facts: Facts,
+}
+
+impl End {
+    pub(super) fn of(results: &Results) -> Self {
+        let window =
+            Window { begun_ns: nanos_of(results.begun), measured_ns: nanos(results.measured), frames: results.frames };
+        Self { window, facts: results.facts.clone() }
+    }
 }
 
 /// The line with which a marked log begins, before its run.
@@ -38,25 +54,42 @@ pub(crate) fn stage(mark: &Mark, stage: &str) -> Vec<u8> {
     text
 }
 
-impl Writer {
-    /// The head of the log of a run.
-    pub(crate) fn of(start: &Start, mark: Mark) -> (Self, Vec<u8>) {
-        let is_open_loop = start.plan.has_schedule();
-        Self::begin(&Facts::of_start(start), start.begun, start.took, &start.connect, is_open_loop, mark)
+/// What is known when a run begins to measure.
+#[derive(Debug, Clone)]
+pub(crate) struct Begin {
+    pub(crate) facts: Facts,
+    pub(crate) begun: SystemTime,
+    /// How long connecting took.
+    pub(crate) took: Duration,
+    /// The connections that were established before.
+    pub(crate) connect: Recorded,
+    pub(crate) is_open_loop: bool,
+    /// Which of several runs or steps it is.
+    pub(crate) part: Option<PartMark>,
+}
+
+impl Begin {
+    pub(crate) fn of(start: &Start, part: Option<PartMark>) -> Self {
+        Self {
+            facts: Facts::of_start(start),
+            begun: start.begun,
+            took: start.took,
+            connect: start.connect.clone(),
+            is_open_loop: start.plan.has_schedule(),
+            part,
+        }
     }
 
-    /// The head of the log, and the connections that were established before the measured time.
-    pub(crate) fn begin(
-        facts: &Facts,
-        begun: SystemTime,
-        took: Duration,
-        connect: &Recorded,
-        is_open_loop: bool,
-        mark: Mark,
-    ) -> (Self, Vec<u8>) {
-        let ramp = took.max(Duration::from_millis(1));
+    fn ramp(&self) -> Duration {
+        self.took.max(Duration::from_millis(1))
+    }
+}
+
+impl Writer {
+    /// The head of the log, and the begin of its first run.
+    pub(crate) fn begin(begin: &Begin, mark: Mark) -> (Self, Vec<u8>) {
         // Whole seconds, so that the intervals' times keep their fractions.
-        let base = begun - Duration::from_secs(ramp.as_secs() + 1);
+        let base = begin.begun - Duration::from_secs(begin.ramp().as_secs() + 1);
         let mut text = Vec::new();
         comment(&mut text, concat!("[Logged with frameloop ", env!("CARGO_PKG_VERSION"), "]"));
         comment(&mut text, "[Histogram log format version 1.3]");
@@ -64,24 +97,47 @@ impl Writer {
         if !mark.is_in_each_line {
             text.extend(hello(&mark));
         }
-        json_comment(&mut text, &mark, FIRST_FACTS_BEGIN, facts);
+        let mut writer = Self { begun: begin.begun, base, is_open_loop: begin.is_open_loop, mark };
+        writer.begin_facts(&mut text, begin);
         let since_epoch = seconds(base.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
         // Readers skip intervals before the start, so the start is that of the first line.
         comment(&mut text, &format!("[StartTime: {since_epoch} (seconds since epoch)]"));
         comment(&mut text, &format!("[BaseTime: {since_epoch} (seconds since epoch)]"));
         comment(&mut text, "[MaxValueDivisor: 1000000.000]");
         text.extend_from_slice(LEGEND);
-        let writer = Self { begun, base, is_open_loop, mark };
-        if !connect.is_empty() {
-            if writer.mark.is_in_each_line {
-                // The time, as the comments above, of which the line's time counts, may be those of several logs.
-                let (begin_ns, length_ns) = (nanos_of(begun - ramp), nanos(ramp));
-                let counts = Counts { begin_ns, length_ns, ..Counts::default() };
-                writer.comment(&mut text, INTERVAL_BEGIN, &counts);
-            }
-            writer.line(&mut text, Series::Connect, begun - ramp, ramp, connect);
-        }
+        writer.begin_connections(&mut text, begin);
         (writer, text)
+    }
+
+    /// Another run or step begins.
+    pub(crate) fn next(&mut self, begin: &Begin) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.begin_facts(&mut text, begin);
+        self.begin_connections(&mut text, begin);
+        text
+    }
+
+    fn begin_facts(&mut self, text: &mut Vec<u8>, begin: &Begin) {
+        (self.begun, self.is_open_loop) = (begin.begun, begin.is_open_loop);
+        if let Some(part) = &begin.part {
+            self.comment(text, PART_BEGIN, part);
+        }
+        self.comment(text, FIRST_FACTS_BEGIN, &begin.facts);
+    }
+
+    /// The connections that were established before the measured time.
+    fn begin_connections(&self, text: &mut Vec<u8>, begin: &Begin) {
+        if begin.connect.is_empty() {
+            return;
+        }
+        let ramp = begin.ramp();
+        if self.mark.is_in_each_line {
+            // The time from which the line's time counts may be that of another log.
+            let (begin_ns, length_ns) = (nanos_of(begin.begun - ramp), nanos(ramp));
+            let counts = Counts { begin_ns, length_ns, ..Counts::default() };
+            self.comment(text, INTERVAL_BEGIN, &counts);
+        }
+        self.line(text, Series::Connect, begin.begun - ramp, ramp, &begin.connect);
     }
 
     /// The lines of an interval.
@@ -107,13 +163,24 @@ impl Writer {
         text
     }
 
-    /// The end of the log: the measured time and the facts.
+    /// The end of a run, and of a log of one: the measured time and the facts.
     pub(crate) fn end(&self, results: &Results) -> Vec<u8> {
-        let window =
-            Window { begun_ns: nanos_of(results.begun), measured_ns: nanos(results.measured), frames: results.frames };
+        self.end_of_part(&End::of(results))
+    }
+
+    pub(super) fn end_of_part(&self, end: &End) -> Vec<u8> {
         let mut text = Vec::new();
-        self.comment(&mut text, WINDOW_BEGIN, &window);
-        self.comment(&mut text, FACTS_BEGIN, &results.facts);
+        self.comment(&mut text, WINDOW_BEGIN, &end.window);
+        self.comment(&mut text, FACTS_BEGIN, &end.facts);
+        text
+    }
+
+    /// The end of a log of several runs or steps: the facts of all.
+    pub(crate) fn total(&self, results: &Results) -> Vec<u8> {
+        let Results { facts, steps, highest, .. } = results;
+        let total = Total { facts: facts.clone(), steps: steps.clone(), search: highest.clone() };
+        let mut text = Vec::new();
+        self.comment(&mut text, TOTAL_BEGIN, &total);
         text
     }
 

@@ -164,7 +164,7 @@ fn page_of_steps_is_readable_at_each_width() {
 #[test]
 fn all_plots_are_drawn_in_a_browser() {
     let mut compared = judged(fixture::made());
-    compared.baseline = Some(Box::new(fixture::closed_loop()));
+    compared.baseline = Some(Box::new(fixture::closed_loop().as_baseline()));
     assert_plotted("compared", &compared, ALL);
     assert_plotted("real", &fixture::open_loop(), ALL);
 }
@@ -224,7 +224,7 @@ fn texts_cannot_become_anything_else() {
     results.facts.taints = vec![HOSTILE.into()];
     results.facts.faults = vec![HOSTILE.into()];
     results.facts.ended = std::iter::once((HOSTILE.to_owned(), 1)).collect();
-    results.baseline = Some(Box::new(results.clone()));
+    results.baseline = Some(Box::new(results.as_baseline()));
     let page = page(&results).unwrap();
     assert!(!page.contains("<img") && !page.contains("gone'</script>"));
     assert_eq!(page.matches("<script").count(), 4);

@@ -7,13 +7,14 @@ mod plots;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::failure::Failure;
+use crate::results::compare::Spread;
 use crate::results::connections;
 use crate::results::figures::{self, COLUMNS, Figures};
 use crate::results::file::Destination;
 use crate::results::html::plots::{Plots, columns};
 use crate::results::model::Results;
 use crate::results::steps;
-use crate::results::{compare, judged, table};
+use crate::results::{compare, judged, runs, table};
 
 /// Writes the page to a file.
 pub(crate) fn write(destination: Destination, results: &Results) -> Result<(), Failure> {
@@ -52,6 +53,7 @@ fn page(results: &Results) -> Result<String, String> {
                     (steps(results))
                     (expectations(results))
                     (percentiles(results))
+                    (table("Runs", &runs::HEADS, runs::rows(results)))
                     (baseline(results))
                     (facts(results))
                     (intervals(results))
@@ -185,12 +187,22 @@ fn percentiles(results: &Results) -> Markup {
 
 fn baseline(results: &Results) -> Markup {
     let Some(baseline) = &results.baseline else { return html! {} };
-    let rows = compare::rows(results, baseline).into_iter().map(|row| {
+    let summary = results.summary();
+    let rows = compare::rows(&summary, &baseline.summary).into_iter().map(|row| {
         let (this, earlier) = (row.unit.show(row.this), row.unit.show(row.baseline));
         vec![row.name.clone(), this, earlier, row.ratio_text()]
     });
-    let title = format!("Compared with the baseline, {}", baseline.title);
-    table(&title, &["", "this", "baseline", "ratio"], rows.collect())
+    let title = format!("Compared with the baseline, {}", baseline.summary.title);
+    let spread = Spread::of(&summary, &baseline.summary);
+    let differences = match &spread {
+        Spread::Unknown(..) => Vec::new(),
+        Spread::Known(all) => all.iter().map(|one| vec![one.name.clone(), one.text()]).collect(),
+    };
+    html! {
+        (table(&title, &["", "this", "baseline", "ratio"], rows.collect()))
+        (table(&spread.title(), &["", "this relative to the baseline"], differences))
+        (notes(spread.unknown_text().as_slice()))
+    }
 }
 
 fn facts(results: &Results) -> Markup {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::results::figures::Figures;
 use crate::results::model::{Results, Series, Slice};
 use crate::results::steps::{Dimension, StepFigures};
+use crate::results::summary::Span;
 
 /// The numbers of all plots.
 #[derive(Debug, Serialize)]
@@ -16,7 +17,7 @@ pub(crate) struct Plots {
     time: OverTime,
     heat: Heat,
     /// The baseline's throughput over time.
-    baseline: Option<OverTime>,
+    baseline: Option<Throughput>,
     /// Begin and end of each outage, in seconds.
     outages: Vec<(f64, f64)>,
     /// Latency by load; `None` without steps.
@@ -69,6 +70,15 @@ struct Curve {
     values: Vec<Option<u64>>,
 }
 
+/// Frames per second over time, column by column.
+#[derive(Debug, Serialize)]
+struct Throughput {
+    /// Seconds from the beginning.
+    begin: Vec<f64>,
+    length: Vec<f64>,
+    rate: Vec<f64>,
+}
+
 /// Figures over time, column by column.
 #[derive(Debug, Serialize)]
 struct OverTime {
@@ -102,10 +112,7 @@ impl Plots {
             curves: Curves::of(results),
             heat: Heat::of(&columns, series),
             time: OverTime::of(&columns, series),
-            baseline: results
-                .baseline
-                .as_ref()
-                .map(|earlier| OverTime::of(&self::columns(&earlier.slices), earlier.latency().0)),
+            baseline: results.baseline.as_deref().map(|baseline| Throughput::of(&baseline.intervals)),
             steps: ByLoad::of(&results.steps),
             outages: results
                 .facts
@@ -130,16 +137,13 @@ impl Curves {
         let mut x: Vec<f64> =
             (0..=steps.floor() as u32).map(|step| 10_f64.powf(f64::from(step) / STEPS_A_DECADE)).collect();
         x.extend((steps.fract() > 0.0).then_some(most as f64));
-        let mut lines = Vec::new();
-        for (results, is_baseline) in [(Some(results), false), (results.baseline.as_deref(), true)] {
-            let latencies =
-                results.into_iter().flat_map(Results::latencies).filter(|(_, histogram)| !histogram.is_empty());
-            lines.extend(latencies.map(|(series, histogram)| Curve {
-                name: series.name(),
-                is_baseline,
-                values: curve(histogram, &x),
-            }));
-        }
+        let ours = results.latencies().map(|(series, histogram)| (series, histogram, false));
+        let baseline = results.baseline.iter().flat_map(|baseline| &baseline.histograms);
+        let all = ours.chain(baseline.map(|(series, histogram)| (*series, histogram, true)));
+        let lines = all.filter(|(_, histogram, _)| !histogram.is_empty()).map(|(series, histogram, is_baseline)| {
+            Curve { name: series.name(), is_baseline, values: curve(histogram, &x) }
+        });
+        let lines = lines.collect();
         Self { x, lines }
     }
 }
@@ -149,6 +153,23 @@ fn curve(histogram: &Histogram<u64>, x: &[f64]) -> Vec<Option<u64>> {
     let most = histogram.len() as f64;
     let at = |x: &f64| (*x <= most * 1.001).then(|| histogram.value_at_quantile(1.0 - 1.0 / x).max(1));
     x.iter().map(at).collect()
+}
+
+impl Throughput {
+    fn of(intervals: &[Span]) -> Self {
+        let together = intervals.len().div_ceil(COLUMNS_MAX).max(1);
+        let column = |spans: &[Span]| {
+            let length: f64 = spans.iter().map(|span| span.length_s).sum();
+            let frames = spans.iter().fold(0, |sum: u64, span| sum.saturating_add(span.frames));
+            (spans[0].begin_s, length, frames as f64 / length.max(1e-9))
+        };
+        let columns: Vec<_> = intervals.chunks(together).map(column).collect();
+        Self {
+            begin: columns.iter().map(|column| column.0).collect(),
+            length: columns.iter().map(|column| column.1).collect(),
+            rate: columns.iter().map(|column| column.2).collect(),
+        }
+    }
 }
 
 impl OverTime {

@@ -7,8 +7,11 @@ use hdrhistogram::serialization::{Serializer, V2Serializer};
 use proptest::prelude::*;
 
 use super::*;
+use crate::results::combine::combined;
 use crate::results::fixture;
+use crate::results::hlog::log::{PartKind, PartMark};
 use crate::results::merge::merged;
+use crate::results::sequence::sequence;
 
 fn log() -> Vec<u8> {
     static LOG: LazyLock<Vec<u8>> = LazyLock::new(|| fixture::log_of(&fixture::seconds(2)));
@@ -46,6 +49,10 @@ fn what_is_no_log_is_said_with_its_line() {
     assert_eq!(
         error(b"#[frameloop: {}]\n").split(" at ").next(),
         Some("a.hlog: line 1: the run's facts cannot be read: missing field `configuration`")
+    );
+    assert_eq!(
+        error(br#"{"format": 3}"#),
+        "a.hlog: it is JSON, which only --baseline reads; give the log of load --hlog"
     );
     let hostile = error(b"#[frameloop: {\"a\\n\\u001b[2J\": 1}]\n");
     assert!(hostile.lines().count() == 1 && !hostile.contains('\x1b'), "{hostile:?}");
@@ -168,7 +175,98 @@ fn counts_that_cannot_be_are_refused() {
     assert_eq!(read_log(&with_header(&line(1 << 48))).entries[0].latencies.count(), 1 << 48);
 }
 
+/// A log of three runs, by its lines.
+fn lines_of_three_runs() -> Vec<String> {
+    static LINES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let runs = vec![fixture::seconds(1); 3];
+        let part = |number| PartMark { kind: PartKind::Run, number, asked: Some(3), step: None };
+        let parts: Vec<_> = runs.iter().cloned().zip((1..).map(part)).collect();
+        let all = sequence(runs, "run").unwrap();
+        let text = String::from_utf8(fixture::log_of_parts(&parts, &all, &fixture::mark())).unwrap();
+        text.lines().map(|line| format!("{line}\n")).collect()
+    });
+    LINES.clone()
+}
+
+/// Changes the lines of a log.
+type Change<'a> = &'a dyn Fn(&mut Vec<String>);
+
+#[test]
+fn marks_of_runs_out_of_order_are_reported_with_their_line() {
+    let lines = lines_of_three_runs();
+    let at = |begin: &str| lines.iter().position(|line| line.starts_with(begin)).unwrap();
+    let marks: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains("[frameloop part: ")).collect();
+    let [first, second, third] = marks[..] else { panic!("{marks:?}") };
+    assert_eq!(read_log(lines.concat().as_bytes()).parts.len(), 3);
+    let (interval, total) = (at("Tag=service"), at("#[frameloop total: "));
+    let changed = |change: Change<'_>| {
+        let mut lines = lines.clone();
+        change(&mut lines);
+        error(lines.concat().as_bytes())
+    };
+    let cases: [(Change<'_>, &str); 8] = [
+        (&|lines| lines.swap(second, third), "run 3 begins, and run 2 was to come: "),
+        (&|lines| lines.insert(third, lines[second].clone()), "run 2 begins, and run 3 was to come: "),
+        (&|lines| drop(lines.remove(second)), "the facts of a second run: give each log as its own file"),
+        (&|lines| lines.swap(first, second), "run 2 begins, and none before it: "),
+        (&|lines| lines.insert(second, lines[second].replace("run", "step")), "step 2 begins, and run 2 was to come: "),
+        (
+            &|lines| {
+                let mark = lines.remove(first);
+                lines.insert(interval, mark);
+            },
+            "run 1 begins after intervals that are of none",
+        ),
+        (
+            &|lines| lines.push(lines[third].replace(r#""number":3"#, r#""number":4"#)),
+            "run 4 begins after the end of the log",
+        ),
+        (&|lines| lines.push(lines[total].clone()), "the end of a second log"),
+    ];
+    for (change, message) in cases {
+        let error = changed(change);
+        assert!(error.starts_with("a.hlog: line ") && error.contains(message), "{message}: {error}");
+    }
+    let alone = [&lines[..first], &lines[first + 1..second], &lines[total..]].concat().concat();
+    assert!(error(alone.as_bytes()).contains("the end of several runs, and none has begun"));
+    for number in ["-1", "4294967296", "1.5", "null", "\"1\""] {
+        let text = lines.concat().replacen(r#""number":1"#, &format!(r#""number":{number}"#), 1);
+        assert!(error(text.as_bytes()).contains("the run's facts cannot be read: invalid"), "{number}");
+    }
+}
+
+#[test]
+fn log_of_nothing_but_marks_takes_bounded_memory() {
+    let marks = |count: u32| {
+        let mark = |number| {
+            format!("#[frameloop part: {{\"kind\":\"run\",\"number\":{number},\"asked\":null,\"step\":null}}]\n")
+        };
+        (1..=count).map(mark).collect::<String>()
+    };
+    let log = [marks(9_999), lines_of_three_runs().concat().replace(r#""number":1"#, r#""number":10000"#)].concat();
+    let error = error(log.as_bytes());
+    assert!(error.contains("run 2 begins, and run 10001 was to come"), "{error}");
+    let error = self::error(marks(10_001).as_bytes());
+    assert_eq!(error, "a.hlog: line 10001: run 10001 begins, and a log has at most 10000");
+}
+
 proptest! {
+    #[test]
+    fn runs_with_lines_moved_are_read_or_refused_in_one_line(
+        moves in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..5),
+    ) {
+        let mut lines = lines_of_three_runs();
+        for (from, to) in moves {
+            let line = lines[from.index(lines.len())].clone();
+            let at = to.index(lines.len());
+            lines.insert(at, line);
+        }
+        match parse("a.hlog", lines.concat().as_bytes(), None) {
+            Ok(log) => drop(combined(&[log])),
+            Err(error) => prop_assert!(error.starts_with("a.hlog: ") && error.lines().count() == 1, "{error}"),
+        }
+    }
+
     #[test]
     fn damaged_logs_are_read_or_refused_in_one_line(
         cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
