@@ -22,6 +22,8 @@ use crate::reactor::log_limit::{CONN, LOOP, LogLimit, Source};
 #[derive(Debug)]
 pub(crate) struct Lints {
     is_logged: bool,
+    /// Until then each frame is timed, because those of a read have taken long together.
+    suspicious_until: Option<Instant>,
     limit: LogLimit,
     counts: Counts,
     /// By slot; grows to the highest slot.
@@ -91,6 +93,9 @@ pub(crate) struct Run {
     pub(crate) is_half_closed: bool,
 }
 
+/// How long each frame is timed, after those of a read have taken long together.
+const SUSPICION: Duration = Duration::from_secs(1);
+
 const NO_TRACK: Track =
     Track { id: None, event: None, queued: None, wakes: 0, rooms: 0, budgets_spent: 0, half_closed_at: None };
 
@@ -104,6 +109,7 @@ impl Lints {
         };
         Some(Box::new(Self {
             is_logged,
+            suspicious_until: None,
             limit: LogLimit::of_peers(),
             counts: Counts::default(),
             tracks: Vec::new(),
@@ -220,6 +226,23 @@ impl Lints {
         }
         for finding in findings.into_iter().flatten() {
             self.found(finding, about, now);
+        }
+    }
+
+    /// Whether each frame is timed by itself.
+    ///
+    /// Reading the clock and guarding the call for each frame would cost as much as a small frame. So a lint that only counts times the
+    /// frames of a read together, and looks closer for a second if they take long.
+    pub(crate) fn times_each_frame(&self) -> bool {
+        self.is_logged || self.suspicious_until.is_some_and(|until| self.turn.at < until)
+    }
+
+    /// Notes the end of `count` calls of `on_frame`, of which the first began at `begun`.
+    pub(crate) fn note_frames(&mut self, net: &impl Net, count: usize, about: About<'_>, begun: Instant) {
+        if count <= 1 {
+            self.note_callback(net, "on_frame", about, begun);
+        } else if net.now().saturating_duration_since(begun) > CALLBACK_MAX {
+            self.suspicious_until = self.turn.at.checked_add(SUSPICION);
         }
     }
 

@@ -127,9 +127,18 @@ impl<S: Sink, N: Net> Sink for Timed<'_, '_, S, N> {
         self.time("on_frame_part", |sink| sink.on_frame_part(part, replies));
     }
 
-    /// Times each frame: hundreds of fast ones together may take long. The end of one is the beginning of the next.
+    /// Times the frames of a read together, or each: then the end of one is the beginning of the next.
     fn on_frames<D: Decode>(&mut self, frames: &mut Frames<'_, D>, replies: &mut Replies<'_>) {
         let mut begun = self.around.net.now();
+        if !self.around.lints.times_each_frame() {
+            let before = frames.budget;
+            self.sink.on_frames(frames, replies);
+            let count = before - frames.budget;
+            self.has_called |= count > 0;
+            let Around { lints, net, about } = &mut *self.around;
+            lints.note_frames(*net, count, *about, begun);
+            return;
+        }
         while let Some(frame) = replies.next_frame(frames) {
             self.has_called = true;
             self.sink.on_frame(frame, replies);

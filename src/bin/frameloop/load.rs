@@ -10,6 +10,8 @@ use frameloop::Address;
 use frameloop::load::{Hold, Outcome, Plan, Segment, Sources, Stop, Target};
 
 use crate::address::{self, Endpoint};
+use crate::admin::listen::AdminArgs;
+use crate::admin::load::RunEndpoint;
 use crate::exit::conclude;
 use crate::failure::Failure;
 use crate::requests::RequestArgs;
@@ -158,6 +160,8 @@ pub(crate) struct LoadArgs {
     #[arg(long, env = "FRAMELOOP_START_AT", value_name = "TIME", value_parser = values::time, help_heading = "Running")]
     start_at: Option<SystemTime>,
     /// Connect, and wait for a line on stdin (or its end) before the load begins
+    ///
+    /// With --admin, a client of the endpoint can begin it too (PATCH /v1/status), and the end of stdin does not.
     #[arg(long, env = "FRAMELOOP_PAUSED", value_parser = BoolishValueParser::new(), help_heading = "Running")]
     paused: bool,
     /// Runs, one after another, as one result (1 to 100)
@@ -193,6 +197,8 @@ pub(crate) struct LoadArgs {
     report: Option<PathBuf>,
     #[command(flatten)]
     expected: Expected,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -216,7 +222,8 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     let whole = args.plan()?;
     let (plan, steps) = args.steps.complete(whole, args.segment)?;
     let Outputs { log, page, stdout_is_free } = Outputs::of(args)?;
-    enough_descriptors(&plan, machine::raise_descriptor_limit())?;
+    enough_descriptors(&plan, args.admin.descriptors(), machine::raise_descriptor_limit())?;
+    let admin = RunEndpoint::start(&args.admin, args.paused, plan.rate)?;
     signals::set(Action::CountOne(EXIT_AT_ONCE));
     let log = log.map(|log| {
         let mark = Mark::of(args.segment, log.is_stdout());
@@ -224,7 +231,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<(), Failure> {
     });
     let log = log.transpose();
     let log = log.map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))?;
-    let mut watcher = Watcher::start(log, args.paused)?;
+    let mut watcher = Watcher::start(log, admin, args.paused)?;
     let results = match &steps {
         Some(steps) => steps.run(&plan, &args.expected, &mut watcher),
         None => repeated(plan, args.repeat, &mut watcher),
@@ -382,11 +389,11 @@ fn target(given: &WeightedEndpoint) -> Result<Target, Failure> {
 }
 
 /// Checks that there are enough descriptors for all connections.
-fn enough_descriptors(plan: &Plan, limit: u64) -> Result<(), Failure> {
+fn enough_descriptors(plan: &Plan, others: usize, limit: u64) -> Result<(), Failure> {
     // The run's own server has the other ends of the connections.
     let has_own_server = plan.targets.is_empty();
     let ends = if has_own_server { 2 } else { 1 };
-    let needed = machine::descriptors_for(ends * plan.connections_total(), 2 * plan.threads);
+    let needed = machine::descriptors_for(ends * plan.connections_total(), 2 * plan.threads + others);
     if needed <= limit {
         return Ok(());
     }

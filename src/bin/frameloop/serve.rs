@@ -156,7 +156,7 @@ pub(crate) struct ServeArgs {
     /// Count and log readiness mistakes, such as slow callbacks
     ///
     /// Each is a warning that says what was observed, what to do, and which chapter of the book explains it. The line of counters
-    /// has their numbers. The clock is read for each frame, which costs some throughput.
+    /// has their numbers. With --lint the clock is read for each frame, which costs some throughput.
     #[arg(long, env = "FRAMELOOP_LINT", value_parser = BoolishValueParser::new(), help_heading = "Running")]
     lint: bool,
 

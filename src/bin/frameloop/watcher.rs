@@ -8,34 +8,41 @@ use std::{io, thread};
 
 use frameloop::load::{Interval, Progress, Start, Watch};
 
+use crate::admin::load::RunEndpoint;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::results::hlog::background::Background;
 use crate::results::hlog::log::PartMark;
 use crate::results::model::Results;
+use crate::results::steps::StepFigures;
 use crate::signals;
 
 /// Shows the progress, writes the log, and ends the run on a signal; a second signal ends the program.
 pub(crate) struct Watcher {
     live: Live,
     log: Option<Background>,
+    admin: Option<RunEndpoint>,
     may_begin: Arc<AtomicBool>,
 }
 
 impl Watcher {
-    /// With `is_paused`, the load may begin when a line comes on stdin.
-    pub(crate) fn start(log: Option<Background>, is_paused: bool) -> Result<Self, Failure> {
+    /// With `is_paused`, the load may begin when a line comes on stdin, or a client of the endpoint says so.
+    pub(crate) fn start(log: Option<Background>, admin: Option<RunEndpoint>, is_paused: bool) -> Result<Self, Failure> {
         let may_begin = Arc::new(AtomicBool::new(!is_paused));
         if is_paused {
-            wait_for_line(Arc::clone(&may_begin))?;
+            // A load that waits for its endpoint may have no stdin.
+            wait_for_line(Arc::clone(&may_begin), admin.is_none())?;
         }
-        Ok(Self { live: Live::start()?, log, may_begin })
+        Ok(Self { live: Live::start()?, log, admin, may_begin })
     }
 
     /// What begins next is one of several runs or steps.
     pub(crate) fn next_part(&mut self, part: PartMark) {
         if let Some(log) = &mut self.log {
             log.next_part(part);
+        }
+        if let Some(admin) = &mut self.admin {
+            admin.begin_part(&part);
         }
     }
 
@@ -44,6 +51,13 @@ impl Watcher {
         self.live.end();
         if let Some(log) = &mut self.log {
             log.end_of_part(results);
+        }
+    }
+
+    /// A step was judged.
+    pub(crate) fn end_of_step(&mut self, figures: &StepFigures) {
+        if let Some(admin) = &mut self.admin {
+            admin.end_step(figures);
         }
     }
 
@@ -63,16 +77,18 @@ impl Watcher {
 /// From one look at a nonblocking stdin to the next.
 const STDIN_PAUSE: Duration = Duration::from_millis(10);
 
-/// Notes when a line, or the end, has come on stdin. Nothing of the line is kept.
-fn wait_for_line(may_begin: Arc<AtomicBool>) -> Result<(), Failure> {
+/// Notes when a line has come on stdin, or its end if `takes_end`. Nothing of the line is kept.
+fn wait_for_line(may_begin: Arc<AtomicBool>, takes_end: bool) -> Result<(), Failure> {
     let wait = move || {
-        while let Err(error) = io::stdin().lock().skip_until(b'\n')
-            && error.kind() == io::ErrorKind::WouldBlock
-        {
-            // Who made stdin nonblocking reads it in another way.
-            thread::sleep(STDIN_PAUSE);
-        }
-        may_begin.store(true, Ordering::Release);
+        let outcome = loop {
+            match io::stdin().lock().skip_until(b'\n') {
+                // Who made stdin nonblocking reads it in another way.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(STDIN_PAUSE),
+                outcome => break outcome,
+            }
+        };
+        let has_line = outcome.is_ok_and(|len| len > 0);
+        may_begin.fetch_or(has_line || takes_end, Ordering::Release);
     };
     let started = thread::Builder::new().name("stdin".into()).spawn(wait);
     started.map(drop).map_err(|error| Failure::run(format_args!("cannot start a thread: {error}")))
@@ -83,6 +99,9 @@ impl Watch for Watcher {
         self.live.show(progress);
         if let Some(log) = &mut self.log {
             log.progress(progress.stage);
+        }
+        if let Some(admin) = &mut self.admin {
+            admin.on_progress(progress);
         }
     }
 
@@ -96,10 +115,14 @@ impl Watch for Watcher {
         if let Some(log) = &mut self.log {
             log.interval(interval);
         }
+        if let Some(admin) = &mut self.admin {
+            admin.on_interval(interval);
+        }
     }
 
     fn may_begin(&mut self) -> bool {
-        self.may_begin.load(Ordering::Acquire)
+        let is_permitted = self.may_begin.load(Ordering::Acquire);
+        self.admin.as_mut().map_or(is_permitted, |admin| admin.may_begin(is_permitted))
     }
 
     fn wants_end(&mut self) -> bool {

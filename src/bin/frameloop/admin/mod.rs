@@ -8,6 +8,7 @@ pub(crate) mod endpoint;
 pub(crate) mod holders;
 pub(crate) mod http;
 pub(crate) mod listen;
+pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod process;

@@ -22,7 +22,6 @@ pub(crate) struct Run {
     steps: Vec<StepResult>,
     /// The run waits for the permission to begin.
     is_paused: bool,
-    is_over: bool,
 }
 
 /// The step under way.
@@ -119,7 +118,6 @@ impl Run {
             step: None,
             steps: Vec::new(),
             is_paused,
-            is_over: false,
         }
     }
 
@@ -153,11 +151,6 @@ impl Run {
 
     pub(crate) fn end_step(&mut self, result: StepResult) {
         self.steps.push(result);
-    }
-
-    pub(crate) fn end(&mut self) {
-        self.is_over = true;
-        self.stage = Stage::Ending;
     }
 
     /// The latency of the last second.
@@ -208,8 +201,8 @@ impl Run {
     pub(crate) fn status(&self) -> StatusView {
         let attributes = Attributes {
             paused: self.is_paused,
-            running: !self.is_paused && !self.is_over,
-            stopped: self.is_over,
+            running: !self.is_paused,
+            stopped: self.stage == Stage::Ending,
             stage: stage_name(self.stage),
             connected: self.progress.up,
             connections: self.progress.asked,
