@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use crate::results::facts::Facts;
 use crate::results::figures;
 use crate::results::hlog::log::{Log, PartKind, PartMark, StepMark};
-use crate::results::instances::segment;
+use crate::results::instances::{joined, segment};
 use crate::results::merge::{LogSpan, are_apart, facts_of, merged, span};
 use crate::results::model::Results;
 use crate::results::sequence::sequence;
@@ -108,9 +108,9 @@ fn doubts(logs: &[Log], paired: &[Vec<&Log>], kind: PartKind) -> Vec<String> {
     let apart: Vec<String> = paired.iter().zip(1..).filter(are_apart).map(|(_, number)| number.to_string()).collect();
     if !apart.is_empty() {
         doubts.push(format!(
-            "{} {} was not at the same time in all logs: its rate is over all the time from the first begin to the last end",
+            "these {}s were not at the same time in all logs: {}; the rate of each is over all the time from its first begin to its last end",
             kind.name(),
-            apart.join(", ")
+            joined(&apart)
         ));
     }
     if logs.len() > 1 && logs.iter().any(|log| log.search.is_some()) {

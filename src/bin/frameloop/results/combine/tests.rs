@@ -116,7 +116,7 @@ fn runs_at_different_times_are_named() {
     let part = |number| PartMark { kind: PartKind::Run, number, asked: Some(2), step: None };
     let parts = [(late[0].clone(), part(1)), (late[1].clone(), part(2))];
     let results = combined(&[log("a", &text), log("b", &fixture::log_of_parts(&parts, &a, &mark("2/2", false)))]);
-    let named = "run 2 was not at the same time in all logs";
+    let named = "these runs were not at the same time in all logs: 2; ";
     assert!(results.facts.taints.iter().any(|taint| taint.starts_with(named)), "{:?}", results.facts.taints);
 }
 
