@@ -14,6 +14,7 @@ mod connect_framing;
 mod environment;
 mod follow;
 mod load;
+#[cfg(feature = "tui")]
 mod messages;
 mod prompt;
 mod report;
@@ -21,6 +22,8 @@ mod results;
 mod serve;
 mod steps;
 mod streams;
+#[cfg(feature = "tui")]
+mod top;
 mod usage;
 
 /// A server on a port of its own, and its address.
