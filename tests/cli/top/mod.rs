@@ -3,9 +3,14 @@
 mod server;
 mod terminal;
 
-use crate::support::process::{Outcome, frameloop, outcome};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use self::server::{CUT, ENDLESS, SILENT, Server, connection, info};
+use nix::sys::signal::kill;
+
+use crate::support::process::{Outcome, PATIENCE, frameloop, outcome};
+
+use self::server::{CUT, DRIP, ENDLESS, SILENT, Server, connection, info};
 use self::terminal::Terminal;
 
 /// How often it asks in these tests.
@@ -187,7 +192,7 @@ fn server_that_is_something_else_is_one_clear_line() {
     let half = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".as_slice(), CUT].concat();
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".as_slice();
     let denied = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 19\r\n\r\n{\"error\":\"no \x1b[2J\"}".as_slice();
-    let cases: [(&[u8], &str); 12] = [
+    let cases: [(&[u8], &str); 13] = [
         (
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
             "has no /v1/info (status 404): it is another HTTP server",
@@ -206,6 +211,7 @@ fn server_that_is_something_else_is_one_clear_line() {
             "is no admin endpoint: its mode is \"\"; expected serve or load",
         ),
         (SILENT, "did not respond within 300ms"),
+        (DRIP, "did not respond within 300ms"),
     ];
     crate::at_once(cases.into_iter().chain([(denied, "failed with status 403")]), |(response, expected)| {
         let server = Server::silent_on_port();
@@ -236,4 +242,42 @@ fn server_that_turns_into_something_else_is_a_line_on_screen() {
     terminal.shows_when("an end of the outage", |screen| screen.contains("77 in") && !screen.contains("reconnecting"));
     terminal.types("q");
     assert_eq!(terminal.code(), 0);
+}
+
+#[test]
+fn silent_server_delays_no_key() {
+    let server = Server::on_port();
+    let mut terminal = watch(&server.addr);
+    terminal.shows(&["connections 2 of 10,000"]);
+    server.send("/v1/samples", SILENT);
+    terminal.shows(&["no response for "]);
+    terminal.types("?");
+    terminal.shows(&["sort by bytes, age or idle time", "no response for "]);
+    terminal.types("q");
+    assert_eq!(terminal.code(), 0);
+}
+
+#[test]
+fn signal_ends_a_view_whose_terminal_is_not_read() {
+    let server = Server::on_port();
+    let terminal = watch(&server.addr);
+    terminal.shows(&["connections 2 of 10,000"]);
+    terminal.pause(true);
+    let begun = Instant::now();
+    while terminal.has_room() {
+        assert!(begun.elapsed() < PATIENCE, "the terminal is never full");
+        for columns in [200, 199] {
+            terminal.resize(columns, 60);
+        }
+        thread::yield_now();
+    }
+    let pid = terminal.pid();
+    terminal.signal("TERM");
+    while kill(pid, None).is_ok() {
+        assert!(begun.elapsed() < 2 * PATIENCE, "it has not ended");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(terminal.settings() == terminal.before);
+    terminal.pause(false);
+    assert_eq!(terminal.code(), 143);
 }

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{fs, thread};
 
 /// The responses by path; without one, 404. A response is whole, or whatever a test makes of it.
@@ -152,6 +153,13 @@ fn serve(stream: Box<dyn Stream>, responses: &Responses) {
             while stream.get_mut().write_all(&[b'x'; 4096]).is_ok() {}
             return;
         }
+        if response == DRIP {
+            let _ = stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nA: ");
+            while stream.get_mut().write_all(b"a").is_ok() {
+                thread::sleep(DRIP_INTERVAL);
+            }
+            return;
+        }
         if response == SILENT {
             let _ = stream.read(&mut [0]);
             return;
@@ -165,6 +173,9 @@ fn serve(stream: Box<dyn Stream>, responses: &Responses) {
 
 /// Instead of a response: bytes without an end.
 pub(super) const ENDLESS: &[u8] = b"endless";
+/// Instead of a response: a field that grows, byte by byte.
+pub(super) const DRIP: &[u8] = b"drip";
+const DRIP_INTERVAL: Duration = Duration::from_millis(20);
 /// Instead of a response: nothing, until the client ends the connection.
 pub(super) const SILENT: &[u8] = b"silent";
 /// At the end of a response: the connection ends as well.

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZero;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
@@ -34,7 +35,8 @@ struct Shown {
     parser: Parser,
     /// Everything that was written.
     bytes: Vec<u8>,
-    has_ended: bool,
+    /// Whether nothing more is read for now.
+    is_paused: bool,
 }
 
 impl Terminal {
@@ -58,7 +60,7 @@ impl Terminal {
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("INNER", INNER).envs(variables.iter().copied());
         let shell = Process::spawn(command.stdin(slave()).stdout(slave()).stderr(slave())).unwrap();
         let shown =
-            Shown { parser: Parser::new(nonzero(rows), nonzero(columns), 0), bytes: Vec::new(), has_ended: false };
+            Shown { parser: Parser::new(nonzero(rows), nonzero(columns), 0), bytes: Vec::new(), is_paused: false };
         let shown = Arc::new((Mutex::new(shown), Condvar::new()));
         let (master, reader) = (File::from(pty.master.try_clone().unwrap()), File::from(pty.master));
         let theirs = Arc::clone(&shown);
@@ -69,8 +71,13 @@ impl Terminal {
     /// Sends a signal, named without `SIG`, to the program.
     #[track_caller]
     pub(super) fn signal(&self, name: &str) {
-        let pid = self.number_behind("process ");
-        kill(Pid::from_raw(pid), Signal::from_str(&format!("SIG{name}")).unwrap()).unwrap();
+        kill(self.pid(), Signal::from_str(&format!("SIG{name}")).unwrap()).unwrap();
+    }
+
+    /// The process id of the program.
+    #[track_caller]
+    pub(super) fn pid(&self) -> Pid {
+        Pid::from_raw(self.number_behind("process "))
     }
 
     pub(super) fn types(&mut self, keys: &str) {
@@ -82,6 +89,17 @@ impl Terminal {
         self.shown.0.lock().unwrap().parser.screen_mut().set_size(nonzero(rows), nonzero(columns));
         let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&self.master, size).unwrap();
+    }
+
+    /// Stops reading what the program writes, or continues.
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.shown.0.lock().unwrap().is_paused = is_paused;
+        self.shown.1.notify_all();
+    }
+
+    /// Whether it takes anything.
+    pub(super) fn has_room(&self) -> bool {
+        poll(&mut [PollFd::new(self.slave.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO).unwrap() > 0
     }
 
     /// Waits until a screen has all these texts.
@@ -155,11 +173,11 @@ fn nonzero(number: u16) -> NonZero<u16> {
 fn read(mut reader: File, shown: &(Mutex<Shown>, Condvar)) {
     let mut piece = [0; 4096];
     loop {
+        drop(shown.1.wait_while(shown.0.lock().unwrap(), |shown| shown.is_paused).unwrap());
         let len = reader.read(&mut piece).unwrap_or(0);
         let mut now = shown.0.lock().unwrap();
         now.parser.process(&piece[..len]);
         now.bytes.extend_from_slice(&piece[..len]);
-        now.has_ended = len == 0;
         shown.1.notify_all();
         if len == 0 {
             return;

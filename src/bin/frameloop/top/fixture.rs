@@ -82,6 +82,41 @@ pub(super) fn detail() -> Conn {
     parsed(value)
 }
 
+/// A server whose figures and texts are beyond all measure, with `number` for each.
+pub(super) fn absurd(number: f64) -> Answer {
+    let text = "\u{6f22}\u{1f600}e\u{301}\u{1b}".repeat(60);
+    let mut value = conn(&text, 0);
+    let members = value.as_object_mut().unwrap();
+    for (_, member) in members.iter_mut() {
+        match member {
+            Value::Number(_) => *member = json!(number),
+            Value::String(_) => *member = json!(text),
+            _ => {}
+        }
+    }
+    value["id"] = json!("3.17");
+    let listed = vec![value.clone(); 100];
+    value["deadlines"] = vec![json!({"kind": text, "in": number, "of": number}); 100].into();
+    value["events"] = vec![json!({"at": number, "kind": text, "text": text, "state": text}); 100].into();
+    let reasons = json!({text.as_str(): number, "x": number});
+    let sample = json!({
+        "connections": number, "states": {"open": number, "closing": number}, "accepted": number, "frames_in": number,
+        "bytes_in": number, "buffered_bytes": number, "turns": number, "turn_p50": number, "turn_max": number, "lag": number,
+        "closed_by": reasons, "lints": reasons
+    });
+    let limits = json!({"max_connections": number, "memory": number});
+    let info = json!({"mode": "serve", "version": text, "uptime": number, "state": text, "limits": limits});
+    let connections = json!({"total": number, "paused": {"handler": number}, "top": listed});
+    Answer {
+        info: parsed(info),
+        samples: parsed(json!(vec![sample; 10])),
+        interval: Seconds(number),
+        content: Content::Serve(parsed(connections)),
+        detail: Some(Some(parsed(value))),
+        ..Answer::default()
+    }
+}
+
 /// The view of `answer`.
 pub(super) fn app(answer: Answer) -> App {
     App::new("127.0.0.1:9100".into(), Duration::from_secs(1), answer)

@@ -75,6 +75,14 @@ mod tests {
     }
 
     #[test]
+    fn summary_of_absurd_figures_has_no_panic() {
+        for number in [-1e300, 0.0, 1e19, 1e300] {
+            let text = summary("127.0.0.1:9100", &fixture::absurd(number), None);
+            assert!(!text.contains('\x1b') && text.lines().count() > 100);
+        }
+    }
+
+    #[test]
     fn summary_of_a_load_has_its_run() {
         let text = summary("127.0.0.1:9100", &fixture::load(), Some(&fixture::run()));
         assert!(text.contains("\nlatency     p50 100 us  p99 1.00 ms") && text.contains("wrong reply 2"), "{text}");

@@ -94,9 +94,16 @@ fn screen_of_any_size_has_no_panic() {
     let mut detail = fixture::app(fixture::serve());
     press(&mut detail, KeyCode::Enter);
     apps.push(detail);
+    for number in [-1e300, 0.0, 1e-300, 1e19, 1e300] {
+        let mut detail = fixture::app(fixture::absurd(number));
+        press(&mut detail, KeyCode::Enter);
+        let answer = Answer { ask: detail.ask(), ..fixture::absurd(number) };
+        detail.on_answer(Ok(answer.clone()));
+        apps.extend([fixture::app(answer), detail]);
+    }
     for app in &apps {
-        for width in [0, 1, 20, 39, 40, 61, 80, 140] {
-            for height in [0, 1, 9, 10, 11, 16, 24, 40] {
+        for width in [0, 1, 39, 40, 80, 140] {
+            for height in [0, 1, 9, 10, 24, 40] {
                 shown(app, width, height, true);
             }
         }
