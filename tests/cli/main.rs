@@ -15,6 +15,7 @@ mod connect_framing;
 mod environment;
 mod follow;
 mod load;
+#[cfg(feature = "tui")]
 mod messages;
 mod prompt;
 mod report;
@@ -22,6 +23,8 @@ mod results;
 mod serve;
 mod steps;
 mod streams;
+#[cfg(feature = "tui")]
+mod top;
 mod usage;
 
 /// A server on a port of its own, and its address.

@@ -8,7 +8,7 @@ use crate::support::process::outcome;
 
 /// The cases by subject. Each is a shell command in a folder that holds `a.hlog`, `b.hlog`, `text` and `empty`;
 /// $SERVER takes frames of at most 100 bytes, and nothing listens on $NONE.
-const CASES: [(&str, &[&str]); 7] = [
+const CASES: [(&str, &[&str]); 8] = [
     (
         "Every command",
         &[
@@ -142,6 +142,16 @@ const CASES: [(&str, &[&str]); 7] = [
             "printf '#[frameloop@1/2 instance: {\"name\":\"1/2\"}]\\n' | frameloop report --follow -",
             "frameloop report --require majority a.hlog",
             "frameloop report --follow --require some a.hlog",
+        ],
+    ),
+    (
+        "`top`",
+        &[
+            "frameloop top $NONE",
+            "frameloop top --once $NONE",
+            "frameloop top --once unix:absent",
+            "frameloop top --interval 1ms $NONE",
+            "frameloop top --timeout 0 $NONE",
         ],
     ),
 ];

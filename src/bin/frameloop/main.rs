@@ -21,7 +21,7 @@ mod man;
 mod memory_limit;
 mod output;
 mod page;
-#[cfg(test)]
+#[cfg(all(test, feature = "tui"))]
 mod reference;
 mod report;
 mod requests;
@@ -33,7 +33,10 @@ mod stages;
 mod startup;
 mod steps;
 mod streams;
+mod terminal;
 mod text;
+#[cfg(feature = "tui")]
+mod top;
 mod values;
 mod watcher;
 mod weighted;
@@ -64,6 +67,8 @@ enum Command {
     Load(Box<load::LoadArgs>),
     Check(check::CheckArgs),
     Report(report::ReportArgs),
+    #[cfg(feature = "tui")]
+    Top(top::TopArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -111,6 +116,8 @@ fn run(blocked: signals::Blocked) -> Result<(), Failure> {
         Command::Load(args) => load::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Report(args) => report::run(&args),
+        #[cfg(feature = "tui")]
+        Command::Top(args) => top::run(&args),
         Command::Completions(args) => completions::run(&args, whole.clone()),
         Command::Man(args) => man::run(&args, whole.clone()),
     };

@@ -14,13 +14,12 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use procfs_core::FromRead;
 use procfs_core::process::Status;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::logging;
+use crate::{logging, terminal};
 
 /// Two signals to end within this time are one: service managers and terminals send them in pairs.
 const SAME: Duration = Duration::from_millis(100);
@@ -49,7 +48,6 @@ struct Shared {
     ends: AtomicU32,
     wants_report: AtomicBool,
     wake: Mutex<Option<UnixStream>>,
-    terminal: Mutex<Option<Termios>>,
 }
 
 static SHARED: Shared = Shared {
@@ -57,7 +55,6 @@ static SHARED: Shared = Shared {
     ends: AtomicU32::new(0),
     wants_report: AtomicBool::new(false),
     wake: Mutex::new(None),
-    terminal: Mutex::new(None),
 };
 
 /// Signals that are blocked and wait to be taken.
@@ -98,11 +95,6 @@ pub(crate) fn set(action: Action) {
 /// How many signals to end were counted: 0, 1, or 2 and more, at once or after some time.
 pub(crate) fn ends() -> u32 {
     SHARED.ends.load(Ordering::Relaxed)
-}
-
-/// The terminal's settings are to be restored if a signal ends the process.
-pub(crate) fn keep_terminal() {
-    *lock(&SHARED.terminal) = tcgetattr(io::stdin()).ok();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -231,16 +223,7 @@ fn end(code: i32) {
     process::exit(code);
 }
 
-/// Restores the terminal's settings, if they were kept, and goes to a line of its own.
-pub(crate) fn restore_terminal() {
-    if let Some(settings) = lock(&SHARED.terminal).as_ref() {
-        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
-        // An editor has the terminal bracket what is pasted.
-        let _ = io::stdout().write_all(b"\x1b[?2004l\r\n");
-    }
-}
-
 fn clean_up() {
-    restore_terminal();
+    terminal::restore();
     logging::finish(SAME / 2);
 }

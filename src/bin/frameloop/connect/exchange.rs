@@ -28,7 +28,7 @@ use crate::connect::upload::Upload;
 use crate::connect::whole;
 use crate::failure::Failure;
 use crate::text::{Form, Shown};
-use crate::{logging, output, signals};
+use crate::{logging, output, terminal};
 
 /// The main thread's ends of what it shares with the others.
 pub(super) struct Ends {
@@ -157,7 +157,7 @@ impl Exchange {
         self.is_at_prompt = is_prompt;
         loop {
             if let Some(end) = self.end.take_if(|_| is_prompt) {
-                signals::restore_terminal();
+                terminal::restore();
                 return Err(end.into());
             }
             match self.ends.events.recv() {

@@ -10,7 +10,7 @@ use rustyline::{Cmd, Config, DefaultEditor, ExternalPrinter, KeyEvent};
 
 use crate::address::Endpoint;
 use crate::failure::Failure;
-use crate::signals;
+use crate::terminal;
 
 pub(super) enum Input {
     /// A person at a terminal, and the lines that were pasted and are not taken yet.
@@ -25,7 +25,7 @@ pub(super) type Above = Box<dyn ExternalPrinter + Send>;
 impl Input {
     /// A prompt, and what shows something above it, if the terminal can.
     pub(super) fn prompt(addr: &Endpoint) -> Result<(Self, Option<Above>), Failure> {
-        signals::keep_terminal();
+        terminal::keep(LEAVE);
         let mut editor = DefaultEditor::with_config(Config::builder().build()).map_err(Failure::run)?;
         // What Ctrl-D becomes that was typed while the terminal was not the editor's.
         editor.bind_sequence(KeyEvent::ctrl('@'), Cmd::EndOfFile);
@@ -96,6 +96,9 @@ fn is_farewell(line: &[u8]) -> bool {
     let word = line.strip_suffix(b"\r").unwrap_or(line);
     word == b"quit" || word == b"exit"
 }
+
+/// An editor has the terminal bracket what is pasted; what comes next begins a line.
+const LEAVE: &[u8] = b"\x1b[?2004l\r\n";
 
 fn next_line(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
