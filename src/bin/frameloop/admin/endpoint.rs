@@ -7,7 +7,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use frameloop::wire::{Delimiter, Framing, FramingError};
-use frameloop::{CloseKind, CloseReason, ConnId, Connection, ConnectionInfo, Drain, Frame, ListenerId, Stats};
+use frameloop::{
+    CloseKind, CloseReason, ConnId, Connection, ConnectionInfo, Drain, Frame, Handler, ListenerId, Reactor, Stats,
+};
 
 use crate::admin::access::Access;
 use crate::admin::holders::Census;
@@ -129,12 +131,21 @@ impl Admin {
     }
 
     pub(crate) fn add_listener(&mut self, id: ListenerId, name: &'static str, address: String) {
-        self.listeners.push(Listener { id, name, address });
+        // The endpoint's own comes last.
+        let at = self.listeners.len().saturating_sub(usize::from(id != self.listener));
+        self.listeners.insert(at, Listener { id, name, address });
     }
 
     /// A drain begins: the process is not ready for more clients.
     pub(crate) fn begin_drain(&mut self) {
         self.is_draining = true;
+    }
+
+    /// The counters of the reactor, with the open connections that are not the endpoint's own.
+    pub(super) fn stats(&self, reactor: &Reactor<impl Handler>) -> Stats {
+        let mut stats = reactor.stats();
+        stats.connections = stats.connections.saturating_sub(self.clients.len() as u64);
+        stats
     }
 
     pub(crate) fn run_mut(&mut self) -> Option<&mut Run> {

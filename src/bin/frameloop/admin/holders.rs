@@ -1,6 +1,6 @@
 //! The connections by state, and those that hold or wait the most, counted some slots at a time.
 
-use frameloop::{ConnectionInfo, Handler, Reactor, Scan};
+use frameloop::{ConnectionInfo, Handler, ListenerId, Reactor, Scan};
 
 use crate::admin::views::{Connection, Connections, Listener, Paused, States};
 
@@ -41,6 +41,8 @@ impl Order {
 #[derive(Debug)]
 pub(crate) struct Census {
     scan: Scan,
+    /// Its connections are not counted.
+    except: ListenerId,
     states: States,
     paused: Paused,
     total: u64,
@@ -50,16 +52,19 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    /// With `top`, so many connections are listed in this order.
-    pub(crate) fn new(top: Option<(Order, usize)>) -> Self {
+    /// All connections except those of a listener. With `top`, so many of them are listed in this order.
+    pub(crate) fn new(top: Option<(Order, usize)>, except: ListenerId) -> Self {
         let (scan, states, paused) = Default::default();
-        Self { scan, states, paused, total: 0, top, listed: Vec::new() }
+        Self { scan, except, states, paused, total: 0, top, listed: Vec::new() }
     }
 
     /// Visits some connections. Returns whether all were visited.
     pub(crate) fn step<H: Handler>(&mut self, reactor: &mut Reactor<H>) -> bool {
-        let Self { scan, states, paused, total, top, listed } = self;
+        let Self { scan, except, states, paused, total, top, listed } = self;
         let has_more = reactor.scan(scan, SLOTS_PER_STEP, |info| {
+            if info.listener == Some(*except) {
+                return;
+            }
             *total += 1;
             states.count(info.state);
             paused.count(info.paused_by);

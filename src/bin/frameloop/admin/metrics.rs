@@ -21,7 +21,10 @@ use crate::admin::process::Process;
 /// What is reported, at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
+    /// Without the endpoint's own connections.
     pub(crate) stats: Stats,
+    /// The endpoint's own connections.
+    pub(crate) clients: usize,
     pub(crate) process: Process,
     /// When the process began, in seconds since 1970.
     pub(crate) began: f64,
@@ -86,7 +89,8 @@ impl Snapshot {
 
     fn encode_connections(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
         let stats = &self.stats;
-        encoder.gauge("connections", "Open connections", stats.connections)?;
+        encoder.gauge("connections", "Open connections, without those of the admin endpoint", stats.connections)?;
+        encoder.gauge("admin_connections", "Open connections of the admin endpoint", self.clients as u64)?;
         encoder.gauge("connections_peak", "Largest number of open connections at a time", stats.connections_peak)?;
         encoder.gauge("connections_max", "Limit of connections", self.max_connections as u64)?;
         encoder.gauge("dials_in_progress", "Outbound connection attempts in progress", stats.dialing)?;
@@ -297,6 +301,7 @@ mod tests {
         stats.reads.would_block = 2;
         Snapshot {
             stats,
+            clients: 2,
             process: Process::observe(),
             began: 1.5,
             is_draining: false,
@@ -314,6 +319,7 @@ mod tests {
         let lines = [
             "frameloop_build_info{version=\"0.1.0\"} 1",
             "frameloop_connections 3",
+            "frameloop_admin_connections 2",
             "frameloop_accept_paused 1",
             "frameloop_frames_total{direction=\"in\"} 7",
             "frameloop_connections_closed_total{reason=\"reset\"} 0",

@@ -150,7 +150,8 @@ impl Admin {
             Observed::Run(run) => (0, 0, Some(run.figures())),
         };
         Snapshot {
-            stats: reactor.stats(),
+            stats: self.stats(reactor),
+            clients: self.clients.len(),
             process: Process::observe(),
             began: self.began,
             is_draining: self.is_draining,
