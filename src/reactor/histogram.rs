@@ -141,12 +141,12 @@ mod tests {
         assert!((500..=563).contains(&p50), "{p50}");
         assert_eq!(histogram.quantile(1.0), Duration::from_micros(1_000));
         assert_eq!((histogram.count(), histogram.max()), (1_000, Duration::from_millis(1)));
+        let buckets: Vec<(Duration, u64)> = histogram.buckets().collect();
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 1_000);
+        assert!(buckets.is_sorted() && buckets.len() > 50 && buckets[0].0 >= Duration::from_micros(1));
         let before = histogram.clone();
         histogram.record(Duration::from_micros(7));
         assert_eq!(histogram.sum(), Duration::from_micros(500_500 + 7));
         assert_eq!(histogram.since(&before).sum(), Duration::from_micros(7));
-        let buckets: Vec<(Duration, u64)> = histogram.buckets().collect();
-        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 1_000);
-        assert!(buckets.is_sorted() && buckets.len() > 50 && buckets[0].0 >= Duration::from_micros(1));
     }
 }

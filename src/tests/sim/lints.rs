@@ -209,6 +209,23 @@ fn many_fast_frames_of_one_run_are_no_slow_callback() {
 }
 
 #[test]
+fn slow_frames_of_a_read_are_found_in_the_next_if_only_counted() {
+    for (mode, found) in [(LintMode::Count, [0, 3, 3, 6]), (LintMode::Log, [3, 6, 9, 12])] {
+        let mut scene = Scene::with_mode(mode, 1, Config::builder());
+        scene.slow("on_frame", ms(2));
+        for (read, expected) in found.into_iter().enumerate() {
+            if read == 2 {
+                // The suspicion of the first read is over.
+                scene.sim.advance(ms(1_001));
+            }
+            scene.peers[0].send(&frame(1).repeat(3));
+            scene.settle();
+            assert_eq!(scene.reactor.stats().lint(Lint::SlowCallback), expected, "{mode:?}, read {read}");
+        }
+    }
+}
+
+#[test]
 fn connection_behind_a_long_run_is_starved() {
     for (takes, starved) in [(ms(10), 0), (Duration::from_micros(10_001), 1)] {
         let mut scene = Scene::new(2, Config::builder());
