@@ -148,7 +148,7 @@ impl Admin {
         }
     }
 
-    /// Stops the recording of connections that nobody looks at.
+    /// Stops the recording of connections without a viewer.
     fn expire_details(&mut self, reactor: &mut Reactor<Served>, now: Instant) {
         for client in self.clients.values() {
             if let Stage::Streaming(Stream { watched: Some((id, _)), .. }) = &client.stage
