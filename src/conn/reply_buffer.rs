@@ -11,8 +11,6 @@ use crate::wire::Enclosure;
 #[derive(Debug)]
 pub(crate) struct ReplyBuffer {
     bytes: Vec<u8>,
-    /// How many bytes the socket has accepted.
-    sent: usize,
 }
 
 /// So many bytes fit. More output is queued, because a chunk of the pool is then cheaper than another copy.
@@ -20,23 +18,23 @@ pub(crate) const REPLIES_LEN_MAX: usize = 4 << 10;
 
 impl ReplyBuffer {
     pub(crate) fn new() -> Self {
-        Self { bytes: Vec::with_capacity(REPLIES_LEN_MAX), sent: 0 }
+        Self { bytes: Vec::with_capacity(REPLIES_LEN_MAX) }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.sent == self.bytes.len()
+        self.bytes.is_empty()
     }
 
     /// Unsent bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.bytes.len()
     }
 
     /// The unsent bytes.
     pub(crate) fn unsent(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        &self.bytes
     }
 
     /// Adds a frame if the unsent bytes stay below `high`. Returns whether it was added.
@@ -61,7 +59,9 @@ impl ReplyBuffer {
         budget: &mut Budget,
     ) -> Result<(), CloseReason> {
         while !self.is_empty() && readiness.writable && budget.may_write() {
-            self.sent += readiness.write(io, &self.bytes[self.sent..], budget)?;
+            let sent = readiness.write(io, &self.bytes, budget)?;
+            // Nearly always all of them.
+            self.bytes.drain(..sent);
         }
         Ok(())
     }
@@ -69,6 +69,5 @@ impl ReplyBuffer {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.sent = 0;
     }
 }
