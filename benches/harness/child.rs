@@ -162,10 +162,10 @@ impl Bench {
         Load::spawn(command)
     }
 
-    /// `frameloop load` with these arguments, on the load's CPU.
-    pub(crate) fn generator(&self, server: &Server, args: &[&str], priority: Priority) -> Result<Guard> {
+    /// `load` of a build of frameloop with these arguments, on the load's CPU.
+    pub(crate) fn generator(&self, binary: &str, server: &Server, args: &[&str], priority: Priority) -> Result<Guard> {
         let mut command = self.leashed("1", priority);
-        command.args([&frameloop()?, "load", &server.address, "--source", "127.0.0.0/8"]).args(args);
+        command.args([binary, "load", &server.address, "--source", "127.0.0.0/8"]).args(args);
         Ok(Guard(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
     }
 
@@ -195,7 +195,7 @@ fn chosen(names: Option<&[String]>) -> Result<Vec<&'static str>> {
 }
 
 /// The binary cargo built for this bench, unless the caller names another.
-fn frameloop() -> Result<String> {
+pub(crate) fn frameloop() -> Result<String> {
     let built = option_env!("CARGO_BIN_EXE_frameloop").map(str::to_owned);
     let named = std::env::var("FRAMELOOP_BIN").ok().or(built);
     named.ok_or_else(|| "no frameloop binary: build with the `cli` feature, or set FRAMELOOP_BIN".into())

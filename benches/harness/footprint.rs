@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::child::{Bench, FRAMELOOP, Priority, Server};
+use crate::child::{Bench, FRAMELOOP, Priority, Server, frameloop};
 use crate::failure::Result;
 use crate::proc;
 use crate::results::{Metric, Outcome, Sample};
@@ -48,7 +48,7 @@ fn resident(bench: &Bench, server: &Server, mode: &str, connections: usize) -> R
         _ => &["-c", &count, "-r", "3000", "-d", "60s", "--warmup", "0s"],
     };
     let begun = Instant::now();
-    let load = bench.generator(server, args, Priority::NONE)?;
+    let load = bench.generator(&frameloop()?, server, args, Priority::NONE)?;
     let pid = load.0.id();
     while proc::descriptors(pid)? < connections {
         if begun.elapsed() > CONNECT {

@@ -130,7 +130,7 @@ fn measure_row(bench: &Bench, running: &mut Running<'_>, row: &Row) -> Result<Ve
         Kind::Memory => Ok(memory::measure(bench, row)),
         Kind::Calls => Ok(calls::measure(bench, row)),
         Kind::Fairness => Ok(fairness::measure(bench, row)),
-        Kind::Generator => generator::measure(bench, row),
+        Kind::Generator | Kind::Framings => generator::measure(bench, row),
         Kind::Accuracy(pace) => accuracy::measure(bench, row, pace),
         Kind::Footprint => Ok(footprint::measure(bench, row)),
     }

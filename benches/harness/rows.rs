@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Fairness,
     /// CPU time of the load generator for each frame.
     Generator,
+    /// The same with other framings and checks.
+    Framings,
     /// The load generator's rate and latencies in the open loop.
     Accuracy(Pace),
     /// Growth of the load generator's resident memory for each connection.
@@ -35,6 +37,7 @@ impl Kind {
             Self::Calls => "calls",
             Self::Fairness => "fairness",
             Self::Generator => "generator",
+            Self::Framings => "framings",
             Self::Accuracy(_) => "accuracy",
             Self::Footprint => "footprint",
         }
@@ -42,7 +45,7 @@ impl Kind {
 
     /// Whether it measures a server, and not the load generator.
     pub(crate) fn is_of_servers(self) -> bool {
-        !matches!(self, Self::Generator | Self::Accuracy(_) | Self::Footprint)
+        !matches!(self, Self::Generator | Self::Framings | Self::Accuracy(_) | Self::Footprint)
     }
 }
 
@@ -127,7 +130,7 @@ const fn footprint(name: &'static str, title: &'static str, mode: &'static str) 
     Row { kind: Kind::Footprint, ..memory(name, title, mode, 15_000, "64") }
 }
 
-static ROWS: [Row; 28] = [
+static ROWS: [Row; 30] = [
     Row { spins: true, ..echo("64b-1", "64 B, 1 connection", 1, 1, "64") },
     echo("64b-50", "64 B, 50 connections", 50, 1, "64"),
     echo("64b-1k", "64 B, 1,000 connections", 1_000, 1, "64"),
@@ -148,8 +151,10 @@ static ROWS: [Row; 28] = [
     fairness("fair-4m", "4 MB, 4 connections, 4 in flight", 4, 4, "4000000"),
     fairness("fair-many", "64 KiB, 64 connections, 8 in flight", 64, 8, "65536"),
     generator("gen-64b-50", "64 B, 50 connections", 50, 1, "64"),
-    generator("gen-64b-5k", "64 B, 5,000 connections", 5_000, 1, "64"),
+    generator("gen-64b-1k", "64 B, 1,000 connections", 1_000, 1, "64"),
+    generator("gen-64b-10k", "64 B, 10,000 connections", 10_000, 1, "64"),
     generator("gen-32b-deep", "32 B, 50 connections, 64 in flight", 50, 64, "32"),
+    Row { kind: Kind::Framings, ..generator("gen-framings", "64 B, 50 connections, other framings", 50, 1, "64") },
     accuracy("open-2k", "50 connections, 2,000/s", 50, Pace::PerSecond(2_000)),
     accuracy("open-half", "50 connections, half of its most", 50, Pace::Percent(50)),
     accuracy("open-70", "50 connections, 70 % of its most", 50, Pace::Percent(70)),

@@ -114,6 +114,16 @@ impl Frame<'_> {
         Some(taken)
     }
 
+    /// The payload, if the frame is in one piece.
+    #[cfg(feature = "load")]
+    #[inline]
+    pub(crate) fn whole_payload(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Whole { bytes, .. } => bytes.get(self.payload.clone()),
+            Body::Large { .. } => None,
+        }
+    }
+
     /// Returns the pieces of the payload in order, without a copy. A frame of up to 68 KiB is one piece.
     pub fn payload_chunks(&self) -> impl Iterator<Item = &[u8]> {
         let (whole, chunks) = match &self.body {

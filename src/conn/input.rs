@@ -9,6 +9,7 @@ use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool};
 use crate::conn::frame::{Body, Frame};
 use crate::conn::io::{Budget, Readiness, Transport};
 use crate::conn::profile::Rules;
+use crate::conn::reply_buffer::ReplyBuffer;
 use crate::error::CloseReason;
 use crate::wire::{Decode, DecodeError, Decoded};
 
@@ -25,6 +26,8 @@ pub(crate) struct ReadBuffer {
     bytes: Box<[u8]>,
     /// Frames to be sent back as they are, one after the other: they are written from here.
     pub(crate) echo: Range<usize>,
+    /// Short replies, which are written from there. Only while there is nothing to echo.
+    pub(crate) replies: ReplyBuffer,
     /// Where the next frame begins.
     next: usize,
     /// How many undelivered bytes were searched for a delimiter.
@@ -35,7 +38,8 @@ pub(crate) struct ReadBuffer {
 
 impl ReadBuffer {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![0; CHUNK_LEN].into_boxed_slice(), echo: 0..0, next: 0, searched: 0, end: 0 }
+        let bytes = vec![0; CHUNK_LEN].into_boxed_slice();
+        Self { bytes, echo: 0..0, replies: ReplyBuffer::new(), next: 0, searched: 0, end: 0 }
     }
 
     /// Whether no bytes are undelivered.
@@ -55,8 +59,15 @@ impl ReadBuffer {
         &self.bytes[self.next..self.end]
     }
 
-    pub(crate) fn echo_bytes(&self) -> &[u8] {
-        &self.bytes[self.echo.clone()]
+    /// Whether nothing waits to be written.
+    #[inline]
+    pub(crate) fn is_sent(&self) -> bool {
+        self.echo.is_empty() && self.replies.is_empty()
+    }
+
+    /// What waits to be written: frames to be echoed, or replies.
+    pub(crate) fn unsent(&self) -> &[u8] {
+        if self.echo.is_empty() { self.replies.unsent() } else { &self.bytes[self.echo.clone()] }
     }
 
     /// Restores the input that was saved after the last turn, of which some was searched for a delimiter.
@@ -82,7 +93,7 @@ impl ReadBuffer {
         readiness: &mut Readiness,
         budget: &mut Budget,
     ) -> Result<Option<usize>, CloseReason> {
-        debug_assert!(self.echo.is_empty());
+        debug_assert!(self.is_sent());
         if self.bytes.len() - self.end < len_max {
             self.compact();
         }
@@ -98,18 +109,18 @@ impl ReadBuffer {
         self.len() == self.bytes.len()
     }
 
-    /// The frames in the buffer, of which at most `budget` may be delivered; and the bytes and the echo range, for replies.
+    /// The frames in the buffer, of which at most `budget` may be delivered; and for replies the bytes, the echo range and the buffer.
     #[inline]
     pub(crate) fn frames<D: Decode>(
         &mut self,
         decoder: D,
         budget: usize,
         max_payload: u32,
-    ) -> (Frames<'_, D>, &[u8], &mut Range<usize>) {
+    ) -> (Frames<'_, D>, &[u8], &mut Range<usize>, &mut ReplyBuffer) {
         let bytes = &self.bytes[..self.end];
         let Self { next, searched, .. } = *self;
         let frames = Frames { bytes, next, searched, budget, decoder, max_payload, stopped: Stopped::INCOMPLETE };
-        (frames, bytes, &mut self.echo)
+        (frames, bytes, &mut self.echo, &mut self.replies)
     }
 
     /// How many undelivered bytes were searched for a delimiter.
@@ -142,9 +153,9 @@ impl ReadBuffer {
         self.echo = 0..0;
     }
 
-    /// Writes the frames to be echoed, as far as the socket and the budget permit.
+    /// Writes the frames to be echoed, or the replies, as far as the socket and the budget permit.
     #[inline]
-    pub(crate) fn write_echo(
+    pub(crate) fn write(
         &mut self,
         io: &mut impl Transport,
         readiness: &mut Readiness,
@@ -154,21 +165,23 @@ impl ReadBuffer {
             let sent = readiness.write(io, &self.bytes[self.echo.clone()], budget)?;
             self.echo.start += sent;
         }
-        Ok(())
+        self.replies.write(io, readiness, budget)
     }
 
-    /// Discards the frames that were delivered.
+    /// Discards the frames that were delivered, and the replies.
     #[inline]
     pub(crate) fn discard_delivered(&mut self) {
         if self.is_empty() {
             (self.next, self.end) = (0, 0);
         }
         self.echo = self.next..self.next;
+        self.replies.clear();
     }
 
     pub(crate) fn clear(&mut self) {
         (self.next, self.searched, self.end) = (0, 0, 0);
         self.echo = 0..0;
+        self.replies.clear();
     }
 
     /// The length of the frame at the front, if it is whole.

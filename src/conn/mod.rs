@@ -23,6 +23,7 @@ pub(crate) mod payloads;
 pub(crate) mod pending;
 pub(crate) mod piece;
 pub(crate) mod profile;
+pub(crate) mod reply_buffer;
 pub(crate) mod send;
 pub(crate) mod shared;
 pub(crate) mod sink;
@@ -39,6 +40,7 @@ use crate::conn::flags::{Flag, Flags};
 use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
 use crate::conn::profile::{ProfileId, Rules};
+use crate::conn::reply_buffer::ReplyBuffer;
 use crate::conn::shared::Shared;
 use crate::conn::sink::{Drain, Local, Replies, Verdict};
 use crate::conn::state::{DrainStage, State};
@@ -373,13 +375,14 @@ impl Conn {
         callback: impl FnOnce(&mut Replies<'_>) -> R,
     ) -> R {
         let mut rules = shared.profiles.rules(self.profile);
-        self.with_replies_by(&mut rules, local, shared, callback)
+        self.with_replies_by(&mut rules, None, local, shared, callback)
     }
 
-    /// The same with the rules of its profile at hand.
+    /// The same with the rules of its profile at hand, and with a buffer for short replies if the turn writes them next.
     fn with_replies_by<R>(
         &mut self,
         rules: &mut Rules,
+        direct: Option<&mut ReplyBuffer>,
         local: Option<&dyn Local>,
         shared: &mut Shared,
         callback: impl FnOnce(&mut Replies<'_>) -> R,
@@ -387,8 +390,18 @@ impl Conn {
         let mut verdict = self.verdict();
         let mut echo = 0..0;
         let Self { state, buffers, flags, .. } = self;
-        let mut replies =
-            Replies { bytes: &[], echo: &mut echo, buffers, state, local, shared, flags, rules, verdict: &mut verdict };
+        let mut replies = Replies {
+            bytes: &[],
+            echo: &mut echo,
+            direct,
+            buffers,
+            state,
+            local,
+            shared,
+            flags,
+            rules,
+            verdict: &mut verdict,
+        };
         let outcome = callback(&mut replies);
         self.profile = rules.profile;
         self.obey(verdict);

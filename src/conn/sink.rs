@@ -12,6 +12,7 @@ use crate::conn::io::Transport;
 use crate::conn::part::FramePart;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::profile::Rules;
+use crate::conn::reply_buffer::ReplyBuffer;
 use crate::conn::shared::Shared;
 use crate::conn::state::State;
 use crate::error::{CloseReason, SendError};
@@ -81,6 +82,8 @@ pub(crate) struct Replies<'a> {
     pub(crate) bytes: &'a [u8],
     /// Frames of `bytes`, one after the other, to be sent as they are. Only while no other output is pending.
     pub(crate) echo: &'a mut Range<usize>,
+    /// Where short replies go while nothing else is pending. `None` where the turn does not write them next.
+    pub(crate) direct: Option<&'a mut ReplyBuffer>,
     pub(crate) buffers: &'a mut Option<Box<Buffers>>,
     /// As the callback has found it.
     pub(crate) state: &'a State,
@@ -112,6 +115,7 @@ impl<'a> Replies<'a> {
         Replies {
             bytes: self.bytes,
             echo: self.echo,
+            direct: self.direct.as_deref_mut(),
             buffers: self.buffers,
             state: self.state,
             local: self.local,
@@ -151,20 +155,32 @@ impl<'a> Replies<'a> {
         if self.flags.has(Flag::PausesWhenFull) || !self.shared.pool.has_room(self.room_needed(0)) {
             return false;
         }
-        self.queue_echo(0);
+        self.queue_direct(0);
         true
     }
 
-    /// Pending output, in bytes: queued, or to be echoed from the read buffer.
+    /// Pending output, in bytes: queued, to be echoed from the read buffer, or to be written from the reply buffer.
     #[inline]
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.echo.len() + self.queued_bytes()
+        self.direct_bytes() + self.queued_bytes()
+    }
+
+    /// What is written next without being queued, in bytes.
+    #[inline]
+    fn direct_bytes(&self) -> usize {
+        self.echo.len() + self.direct.as_ref().map_or(0, |direct| direct.len())
     }
 
     /// Whether output is queued, or a reply is unfinished.
     #[inline]
     fn has_queue(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| !buffers.output.is_empty() || buffers.output.unfinished().is_some())
+    }
+
+    /// Whether output is pending that is not an echo, or a reply is unfinished.
+    #[inline]
+    fn has_output(&self) -> bool {
+        self.has_queue() || self.direct.as_ref().is_some_and(|direct| !direct.is_empty())
     }
 
     #[inline]
@@ -217,7 +233,7 @@ impl<'a> Replies<'a> {
 
     /// The most capacity that is needed to queue a copy of a frame of `frame_len` bytes.
     pub(crate) fn room_needed(&self, frame_len: usize) -> usize {
-        let len = self.echo.len() + frame_len;
+        let len = self.direct_bytes() + frame_len;
         self.buffers.as_ref().map_or_else(|| capacity_for(len), |buffers| buffers.output.room_needed(len))
     }
 
@@ -233,10 +249,23 @@ impl<'a> Replies<'a> {
         if !self.shared.pool.has_room(self.room_needed(frame_len)) {
             return Err(SendError::NoMemory);
         }
-        self.queue_echo(frame_len);
+        if self.append_direct(&enclosure, payload) {
+            return self.queued();
+        }
+        self.queue_direct(frame_len);
         let high = self.rules.output_high_water;
         self.shared.buffers(self.buffers).output.append_frame(&enclosure, payload, high, &mut self.shared.pool);
         self.queued()
+    }
+
+    /// Adds a frame to the replies that are written next, if nothing else is pending and they stay few. Returns whether it was added.
+    #[inline]
+    fn append_direct(&mut self, enclosure: &Enclosure, payload: &[u8]) -> bool {
+        if self.echo.start != self.echo.end || self.has_queue() {
+            return false;
+        }
+        let high = self.rules.output_high_water;
+        self.direct.as_deref_mut().is_some_and(|direct| direct.append(enclosure, payload, high))
     }
 
     /// Queues a frame with this payload, which is not copied unless it is short.
@@ -249,7 +278,7 @@ impl<'a> Replies<'a> {
         if !self.shared.pool.has_room(payload.room_needed(enclosure.len(), |len| self.room_needed(len))) {
             return Err(SendError::NoMemory);
         }
-        self.queue_echo(0);
+        self.queue_direct(0);
         let high = self.rules.output_high_water;
         self.shared.buffers(self.buffers).output.append_shared(&enclosure, payload, high, &mut self.shared.pool);
         self.queued()
@@ -280,7 +309,7 @@ impl<'a> Replies<'a> {
         if !self.shared.pool.has_room(self.room_needed(frame_len)) {
             return Err(SendError::NoMemory);
         }
-        self.queue_echo(frame_len);
+        self.queue_direct(frame_len);
         let high = self.rules.output_high_water;
         self.shared.buffers(self.buffers).output.append_part(part, high, &mut self.shared.pool);
         Ok(())
@@ -296,7 +325,7 @@ impl<'a> Replies<'a> {
         if !self.shared.pool.has_room(self.room_needed(bytes.len())) {
             return Err(SendError::NoMemory);
         }
-        self.queue_echo(bytes.len());
+        self.queue_direct(bytes.len());
         self.append_before(0, bytes);
         self.queued()
     }
@@ -346,7 +375,7 @@ impl<'a> Replies<'a> {
     #[inline]
     pub(crate) fn echo(&mut self, frame: &Frame<'_>) -> Option<Result<(), SendError>> {
         match &frame.body {
-            Body::Whole { bytes, at } if self.echo.end == *at && !self.has_queue() && self.continues() => {
+            Body::Whole { bytes, at } if self.echo.end == *at && !self.has_output() && self.continues() => {
                 self.echo.end += bytes.len();
                 Some(self.queued())
             }
@@ -402,7 +431,7 @@ impl<'a> Replies<'a> {
             return Err(SendError::NoMemory);
         }
         // Only `Output` records that the mark was reached, so that the handler is called when there is room again.
-        self.queue_echo(0);
+        self.queue_direct(0);
         Err(SendError::Full)
     }
 
@@ -424,14 +453,22 @@ impl<'a> Replies<'a> {
         Ok(())
     }
 
-    /// Copies what is to be echoed from the read buffer to the queue, before `more` bytes that follow. The pool has room.
-    fn queue_echo(&mut self, more: usize) {
+    /// Copies what is to be echoed from the read buffer, or the replies, to the queue, before `more` bytes that follow. The pool has room.
+    fn queue_direct(&mut self, more: usize) {
         if self.echo.start == self.echo.end {
-            return;
+            return self.queue_replies(more);
         }
         let echo = std::mem::replace(self.echo, 0..0);
         let bytes = self.bytes;
         self.append_before(more, &bytes[echo]);
+    }
+
+    fn queue_replies(&mut self, more: usize) {
+        let Some(direct) = self.direct.as_deref_mut().filter(|direct| !direct.is_empty()) else { return };
+        let high = self.rules.output_high_water;
+        let output = &mut self.shared.buffers(self.buffers).output;
+        output.append_before(more, direct.unsent(), high, &mut self.shared.pool);
+        direct.clear();
     }
 
     fn append_before(&mut self, more: usize, bytes: &[u8]) {

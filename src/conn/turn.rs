@@ -82,7 +82,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         self.wishes = Wishes::begin(self.conn, self.io);
         self.flush();
         if self.conn.flags.take(Flag::Woken) && !self.conn.state.is_ending() {
-            self.call(S::on_wake);
+            self.call_before_flush(S::on_wake);
             self.flush();
         }
         if !reads_first {
@@ -191,17 +191,28 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     }
 
     fn call(&mut self, callback: impl FnOnce(&mut S, &mut Replies<'_>)) {
-        let Self { conn, io, sink, shared, rules, .. } = self;
-        conn.with_replies_by(rules, Some(&**io), shared, |replies| callback(sink, replies));
+        self.call_with(false, callback);
+    }
+
+    /// Calls the handler where a flush follows: short replies are written without being queued.
+    fn call_before_flush(&mut self, callback: impl FnOnce(&mut S, &mut Replies<'_>)) {
+        self.call_with(true, callback);
+    }
+
+    fn call_with(&mut self, is_flushed: bool, callback: impl FnOnce(&mut S, &mut Replies<'_>)) {
+        let Self { conn, io, sink, shared, rules, buffer, .. } = self;
+        let direct = is_flushed.then_some(&mut buffer.replies);
+        conn.with_replies_by(rules, direct, Some(&**io), shared, |replies| callback(sink, replies));
         if self.conn.flags.take(Flag::Redecode) {
             self.buffer.search_anew();
         }
     }
 
-    /// Sends pending output: first what is queued, then what is to be echoed from the read buffer. The rest of that is queued.
+    /// Sends pending output: first what is queued, then what is to be echoed from the read buffer, or the replies. The rest of that is
+    /// queued.
     #[inline]
     fn flush(&mut self) {
-        let is_nothing_pending = self.buffer.echo.is_empty() && self.conn.buffers.is_none();
+        let is_nothing_pending = self.buffer.is_sent() && self.conn.buffers.is_none();
         if is_nothing_pending || matches!(self.conn.state, State::Closed(_)) {
             self.buffer.discard_delivered();
         } else {
@@ -210,12 +221,11 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     }
 
     fn flush_pending(&mut self) {
-        let written = self
-            .write_queued()
-            .and_then(|()| self.buffer.write_echo(self.io, &mut self.conn.readiness, &mut self.budget));
+        let written =
+            self.write_queued().and_then(|()| self.buffer.write(self.io, &mut self.conn.readiness, &mut self.budget));
         match written {
-            Ok(()) if self.buffer.echo.is_empty() => {}
-            Ok(()) => self.queue_echo(),
+            Ok(()) if self.buffer.is_sent() => {}
+            Ok(()) => self.queue_unsent(),
             Err(reason) => self.conn.state.failed(reason),
         }
         self.wishes.has_written(self.io);
@@ -230,15 +240,15 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         Ok(())
     }
 
-    /// Queues what the socket has not accepted of the echo.
-    fn queue_echo(&mut self) {
+    /// Queues what the socket has not accepted of the echo or the replies.
+    fn queue_unsent(&mut self) {
         self.shared.counts.write_budgets_spent += u64::from(self.conn.readiness.writable);
-        let len = self.buffer.echo_bytes().len();
+        let len = self.buffer.unsent().len();
         let needed = self.shared.buffers(&mut self.conn.buffers).output.room_needed(len);
         if self.make_room(needed, (self.buffer.len(), len))
             && let Some(Buffers { output, .. }) = self.conn.buffers.as_deref_mut()
         {
-            output.append(self.buffer.echo_bytes(), self.rules.output_high_water, &mut self.shared.pool);
+            output.append(self.buffer.unsent(), self.rules.output_high_water, &mut self.shared.pool);
         }
     }
 
@@ -379,7 +389,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     }
 
     fn restore_input(&mut self) {
-        debug_assert!(self.buffer.is_empty() && self.buffer.echo.is_empty());
+        debug_assert!(self.buffer.is_empty() && self.buffer.is_sent());
         if let Some(buffers) = &mut self.conn.buffers
             && let Some((saved, searched)) = buffers.input.take_bytes()
         {
@@ -392,7 +402,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     /// Rule: a detached connection owns no memory of the pool from the end of its last turn on, so it cannot be evicted, and nothing
     /// that it leaves is lost.
     fn hand_over(&mut self) {
-        debug_assert!(self.buffer.echo.is_empty());
+        debug_assert!(self.buffer.is_sent());
         let Shared { pool, .. } = &mut *self.shared;
         let mut handover = Handover::default();
         if let Some(Buffers { input, output, .. }) = self.conn.buffers.as_deref_mut() {
@@ -409,7 +419,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
 
     /// Saves the undelivered bytes, and sets the clocks for the deadlines. Of a detached connection, hands them over.
     fn save_input(&mut self) {
-        debug_assert!(self.buffer.echo.is_empty());
+        debug_assert!(self.buffer.is_sent());
         if self.buffer.is_empty() && self.conn.buffers.is_none() {
             return;
         }

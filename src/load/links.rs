@@ -205,7 +205,7 @@ impl Links {
         Some((link.cohort, link.answered > 0))
     }
 
-    /// Passes a link's next frame to `send`. Returns the length of the frame, in bytes, if its connection took it.
+    /// Passes a link's next frame to `send`. Returns the length of the request, in bytes, if its connection took it.
     #[inline]
     pub(crate) fn send(
         &mut self,
@@ -216,7 +216,7 @@ impl Links {
         let link = &mut self.links[index];
         let place = self.requests.place(link.number, link.sent, stamp.sent);
         let bytes = self.requests.bytes(place, &mut self.scratch);
-        let frame_len = self.requests.frame_len(bytes);
+        let len = bytes.len();
         if send(bytes).is_err() {
             return None;
         }
@@ -225,7 +225,7 @@ impl Links {
         if let Some(timeouts) = &mut self.timeouts {
             timeouts.watch(index, link);
         }
-        Some(frame_len)
+        Some(len)
     }
 
     /// Sends a frame that awaits no response. Returns its length, in bytes, if its connection took it.
@@ -235,9 +235,9 @@ impl Links {
         stamp: Stamp,
         send: impl FnOnce(&[u8]) -> Result<(), SendError>,
     ) -> Option<usize> {
-        let frame_len = self.send(index, stamp, send)?;
+        let len = self.send(index, stamp, send)?;
         self.expect_no_reply(index);
-        Some(frame_len)
+        Some(self.requests.frame_len(len))
     }
 
     /// Notes that the frame that was just sent awaits no response.
@@ -287,13 +287,13 @@ impl Links {
         }
         while let Some(due) = self.links[index].first_waiting() {
             let stamp = Stamp { due, sent: clock.now() };
-            let Some(frame_len) = self.send(index, stamp, &mut send) else { return };
+            let Some(len) = self.send(index, stamp, &mut send) else { return };
             self.links[index].pop_waiting();
             // It was counted when it began to wait.
             self.in_flight -= 1;
             if self.replies == 0 {
                 self.expect_no_reply(index);
-                taken(stamp, frame_len);
+                taken(stamp, self.requests.frame_len(len));
             }
         }
     }

@@ -149,9 +149,9 @@ impl Requests {
         matches!(self.check, Check::Echo)
     }
 
-    /// The length of a request on the wire, in bytes.
-    pub(crate) fn frame_len(&self, bytes: &[u8]) -> usize {
-        bytes.len() + self.framing.enclose(bytes.len()).map_or(0, |around| around.len())
+    /// The length on the wire of a request of `len` bytes.
+    pub(crate) fn frame_len(&self, len: usize) -> usize {
+        len + self.framing.enclose(len).map_or(0, |around| around.len())
     }
 }
 

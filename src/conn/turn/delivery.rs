@@ -36,12 +36,13 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
     pub(super) fn deliver_with(&mut self, decoder: impl Decode) -> Stopped {
         let before = self.budget.frames;
         self.shared.delivering.framing = self.rules.framing;
-        let (mut frames, bytes, echo) = self.buffer.frames(decoder, before, self.rules.max_payload);
+        let (mut frames, bytes, echo, direct) = self.buffer.frames(decoder, before, self.rules.max_payload);
         let mut verdict = self.conn.verdict();
         let Conn { state, buffers, flags, .. } = &mut *self.conn;
-        let (local, shared, rules, verdict_mut) =
-            (Some(&*self.io as &dyn Local), &mut *self.shared, &mut self.rules, &mut verdict);
-        let mut replies = Replies { bytes, echo, buffers, state, local, shared, flags, rules, verdict: verdict_mut };
+        let (local, shared, rules) = (Some(&*self.io as &dyn Local), &mut *self.shared, &mut self.rules);
+        let direct = Some(direct);
+        let mut replies =
+            Replies { bytes, echo, direct, buffers, state, local, shared, flags, rules, verdict: &mut verdict };
         self.sink.on_frames(&mut frames, &mut replies);
         let (next, budget, stopped) = (frames.next, frames.budget, frames.stopped);
         self.buffer.delivered(next, stopped.searched());

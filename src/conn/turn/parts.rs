@@ -57,7 +57,7 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
         let (header, bytes) = buffer.undelivered().split_at(header_len);
         let bytes = &bytes[..next.payload_len];
         let part = FramePart { header, bytes, offset, payload_len, is_first, is_last: next.is_last };
-        conn.with_replies_by(rules, Some(&**io), shared, |replies| sink.on_frame_part(part, replies));
+        conn.with_replies_by(rules, None, Some(&**io), shared, |replies| sink.on_frame_part(part, replies));
         buffer.part_delivered(header_len + next.len, next.is_last);
         if self.conn.flags.take(Flag::Redecode) {
             self.buffer.search_anew();

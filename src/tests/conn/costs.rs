@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::conn::Conn;
 use crate::conn::chunk::CHUNK_LEN;
 use crate::conn::io::SHORT_CALL_IS_LAST;
+use crate::conn::reply_buffer::REPLIES_LEN_MAX;
 use crate::error::CloseReason;
 use crate::fuzzing::driver::Driver;
 use crate::fuzzing::sink::Style;
@@ -94,6 +95,34 @@ fn what_the_socket_takes_at_once_is_not_kept() {
         let mut driver = Driver::new(style, Config { memory: 512, ..Config::default() });
         driver.receive(&stream(&[100; 2]));
         assert_eq!(driver.conn.closed(), None);
+        driver.at_rest();
+    }
+}
+
+#[test]
+fn short_replies_that_are_sent_at_once_take_no_chunk() {
+    let mut driver = Driver::new(Style::Copy, Config::default());
+    driver.receive(&stream(&[32; 64]));
+    driver.at_rest();
+    assert_eq!(driver.shared.pool.free_bytes(), 0);
+    // What does not fit the reply buffer is queued in a chunk, which is kept for reuse.
+    driver.receive(&stream(&[REPLIES_LEN_MAX]));
+    driver.at_rest();
+    assert!(driver.shared.pool.free_bytes() > 0);
+}
+
+#[test]
+fn replies_that_are_sent_in_part_leave_in_order() {
+    // Some of them exceed the reply buffer.
+    let bytes = stream(&[10, 0, 300, 2_000, 1_900, 20, 5_000, 7]);
+    for room in (0..bytes.len()).step_by(37) {
+        let mut driver = Driver::new(Style::Copy, Config::default());
+        driver.socket.room = room;
+        driver.receive(&bytes);
+        assert_eq!(driver.conn.unsent_bytes(), bytes.len() - room);
+        driver.receive(&stream(&[5]));
+        driver.take(usize::MAX);
+        assert_eq!(driver.socket.written, [bytes.clone(), stream(&[5])].concat(), "{room}");
         driver.at_rest();
     }
 }
