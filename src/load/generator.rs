@@ -127,6 +127,7 @@ impl Generator {
         self.phase.begin(load, measure, schedule.is_some() || self.plan.hold.is_some(), target);
         self.phase.arm(&self.clock, cx);
         self.pacer.start(schedule);
+        self.links.begin_load();
         if !self.links.has_active_open() && !self.plan.reconnect {
             return self.end_load(cx, load, EndCause::AllLost);
         }
@@ -247,7 +248,10 @@ impl Generator {
         let now = self.clock.now();
         match self.phase.on_timer(now) {
             Some(Due::EndLoad { until, cause }) => return self.end_load(cx, until, cause),
-            Some(Due::ReportInterval(number)) => self.report.report_interval(number, INTERVAL, self.links.open()),
+            Some(Due::ReportInterval(number)) => {
+                self.report.report_interval(number, INTERVAL, self.links.open());
+                self.report.report_sent(self.links.sent(), self.pacer.late());
+            }
             None => self.end_if_done(cx, now),
         }
         self.phase.arm(&self.clock, cx);

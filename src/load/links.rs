@@ -29,6 +29,8 @@ pub(crate) struct Links {
     open: u64,
     /// Frames that were sent, or are due and wait, and are neither answered nor expired.
     in_flight: u64,
+    /// Frames that were sent on active links since the load began.
+    sent: u64,
     timeouts: Option<Timeouts>,
     /// The active link whose turn it is to send a frame that is due.
     next: usize,
@@ -101,6 +103,7 @@ impl Links {
             active_open: 0,
             open: 0,
             in_flight: 0,
+            sent: 0,
             timeouts: plan.request_timeout.map(Timeouts::new),
             next: 0,
             is_held: plan.hold.is_some(),
@@ -174,6 +177,16 @@ impl Links {
         self.in_flight
     }
 
+    /// The frames that were sent since the load began.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// A load begins.
+    pub(crate) fn begin_load(&mut self) {
+        self.sent = 0;
+    }
+
     /// The indexes of the active links.
     pub(crate) fn active(&self) -> std::ops::Range<usize> {
         0..self.active
@@ -222,6 +235,7 @@ impl Links {
         }
         link.push(stamp);
         self.in_flight += 1;
+        self.sent += 1;
         if let Some(timeouts) = &mut self.timeouts {
             timeouts.watch(index, link);
         }

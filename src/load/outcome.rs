@@ -446,9 +446,9 @@ pub struct Progress {
     pub left: Option<Duration>,
     /// Frames with a response since the measured time began.
     pub frames: u64,
-    /// Frames that were sent in the complete seconds of the measured time.
+    /// Frames that were sent since the load began, its warm-up included; updated with each second of the measured time.
     pub sent: u64,
-    /// Of those, how many were sent more than a millisecond after they were due. Only in the open loop.
+    /// Frames of the measured time that were sent a millisecond or more after they were due. Only in the open loop.
     pub late: u64,
     /// Other errors so far.
     pub errors: u64,

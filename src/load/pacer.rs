@@ -14,6 +14,9 @@ use crate::load::plan::Plan;
 use crate::load::recorded::histogram;
 use crate::load::wakeup::Wakeup;
 
+/// Frames that are sent at least so many nanoseconds after they were due are late.
+const LATE_NANOS: u64 = 1_000_000;
+
 /// A thread's pacer. In the closed loop it has no schedule and does nothing.
 #[derive(Debug)]
 pub(crate) struct Pacer {
@@ -83,6 +86,11 @@ impl Pacer {
     }
 
     /// From when measured frames were due to when they were passed to a connection, in nanoseconds.
+    /// How many frames were passed to a connection more than a millisecond after they were due.
+    pub(crate) fn late(&self) -> u64 {
+        self.lateness.count_between(LATE_NANOS, u64::MAX)
+    }
+
     pub(crate) fn lateness(&self) -> &Histogram<u64> {
         &self.lateness
     }

@@ -37,6 +37,8 @@ pub(crate) enum Report {
     Measuring { connect: Recorded },
     /// The next second of what is measured.
     Interval(Box<Interval>),
+    /// How many frames were sent since the load began, and how many of those of the measured time were late.
+    Sent { sent: u64, late: u64 },
     /// The thread has measured, and its last interval is reported.
     Over(Box<ThreadTotals>),
     /// What the thread used meanwhile. Each thread reports this once for each load.
@@ -344,6 +346,10 @@ impl Reporter {
         }
         self.report_open(open);
         self.send(Report::Interval(interval));
+    }
+
+    pub(crate) fn report_sent(&self, sent: u64, late: u64) {
+        self.send(Report::Sent { sent, late });
     }
 
     /// Reports the last interval and the totals.

@@ -108,6 +108,8 @@ pub struct Load {
     stage_ends: Option<u64>,
     /// For each thread, how many connections are open and how many failed.
     open: Vec<(u64, u64)>,
+    /// For each thread, how many frames were sent and how many were late.
+    sent: Vec<(u64, u64)>,
     /// Threads that have dialed all their links.
     settled: usize,
     overflows: Option<u64>,
@@ -174,6 +176,7 @@ impl Load {
             connections_max: plan.connections,
             clock,
             open: vec![(0, 0); threads.len()],
+            sent: vec![(0, 0); threads.len()],
             threads,
             reports,
             drips,
@@ -370,6 +373,11 @@ impl Load {
             Report::Open { open, failed } => {
                 self.open[thread] = (open, failed);
                 (self.progress.up, self.progress.not_connected) = self.open_and_failed();
+            }
+            Report::Sent { sent, late } => {
+                self.sent[thread] = (sent, late);
+                let sums = self.sent.iter().fold((0, 0), |(sent, late), (more, later)| (sent + more, late + later));
+                (self.progress.sent, self.progress.late) = sums;
             }
             Report::Settled { took } => {
                 self.settled += 1;

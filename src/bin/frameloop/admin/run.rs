@@ -14,6 +14,7 @@ use crate::admin::views::Latency;
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     stage: Stage,
+    warmup: Duration,
     progress: Progress,
     errors: Errors,
     latency: Option<Latency>,
@@ -111,6 +112,7 @@ impl Run {
     pub(crate) fn new(is_paused: bool, rate_target: Option<f64>) -> Self {
         Self {
             stage: Stage::Connecting,
+            warmup: Duration::ZERO,
             progress: Progress::default(),
             errors: Errors::default(),
             latency: None,
@@ -127,6 +129,9 @@ impl Run {
 
     pub(crate) fn note_progress(&mut self, progress: &Progress) {
         self.stage = progress.stage;
+        if let (Stage::WarmingUp, Some(left)) = (progress.stage, progress.left) {
+            self.warmup = progress.elapsed + left;
+        }
         self.progress = progress.clone();
         self.progress.last = None;
     }
@@ -192,10 +197,14 @@ impl Run {
         }
     }
 
-    /// The frames that the schedule of the measured time has had so far.
+    /// The frames that the schedule has had since the load began, its warm-up included.
     fn due(&self) -> Option<u64> {
-        let rate = self.rate_target.filter(|_| self.stage == Stage::Measuring)?;
-        Some((rate * self.progress.elapsed.as_secs_f64()) as u64)
+        let elapsed = match self.stage {
+            Stage::WarmingUp => self.progress.elapsed,
+            Stage::Measuring => self.warmup + self.progress.elapsed,
+            _ => return None,
+        };
+        Some((self.rate_target? * elapsed.as_secs_f64()) as u64)
     }
 
     pub(crate) fn status(&self) -> StatusView {
