@@ -1,6 +1,6 @@
 //! The flags of the endpoint, and its listener.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -47,6 +47,10 @@ const OUTPUT_HIGH_WATER: usize = 256 << 10;
 /// What the limit of memory has to have room for besides pending output: four chunks of 68 KiB.
 const FOUR_CHUNKS: usize = 4 * (68 << 10);
 
+/// A client that reads less than this per second, over windows of this time, is closed.
+const WRITE_RATE_MIN: usize = 1 << 10;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 impl AdminArgs {
     pub(crate) fn is_given(&self) -> bool {
         self.admin.is_some()
@@ -89,6 +93,8 @@ impl Place {
         let high = OUTPUT_HIGH_WATER.min(memory.saturating_sub(FOUR_CHUNKS)).max(1);
         let limits = Limits::of(config).max_payload(HEAD_LEN_MAX).idle_timeout(None).frame_timeout(None);
         let limits = limits.output_high_water(high).output_low_water(high / 4);
+        // Whatever the server permits its clients: a client that does not read must not keep its place.
+        let limits = limits.write_timeout(Some(WRITE_TIMEOUT)).write_rate_min(WRITE_RATE_MIN);
         let options = ListenOptions::default().framing(framing).limits(limits).name("admin");
         let options = options.mode(0o600).max_connections(CLIENTS_MAX).reuse_port(false);
         let mut outcome = Err(Failure::run(format_args!("{endpoint} has no address to listen on")));

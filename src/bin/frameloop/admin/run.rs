@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::http::{Refusal, Status};
 use crate::admin::metrics::RunFigures;
-use crate::admin::views::Latency;
+use crate::admin::views::{Latency, Second};
 
 /// What is known of the run, and whether it may begin.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub(crate) struct Run {
     warmup: Duration,
     progress: Progress,
     errors: Errors,
-    latency: Option<Latency>,
+    second: Second,
     rate_target: Option<f64>,
     step: Option<Step>,
     steps: Vec<StepResult>,
@@ -115,7 +115,7 @@ impl Run {
             warmup: Duration::ZERO,
             progress: Progress::default(),
             errors: Errors::default(),
-            latency: None,
+            second: Second::default(),
             rate_target,
             step: None,
             steps: Vec::new(),
@@ -140,7 +140,10 @@ impl Run {
         self.errors.add(&interval.errors);
         let response = (interval.response.count() > 0).then_some((&interval.response, "response"));
         let (latencies, kind) = response.unwrap_or((&interval.service, "service"));
-        self.latency = latency(latencies, kind);
+        let seconds = interval.length.as_secs_f64().max(1e-9);
+        let rate = |count: u64| count as f64 / seconds;
+        let latency = latency(latencies, kind);
+        self.second = Second { connections: 0, frames: rate(interval.frames), bytes: rate(interval.bytes), latency };
     }
 
     pub(crate) fn begin(&mut self) {
@@ -158,9 +161,9 @@ impl Run {
         self.steps.push(result);
     }
 
-    /// The latency of the last second.
-    pub(crate) fn latency(&self) -> Option<Latency> {
-        self.latency
+    /// The last complete second, and the connections of now.
+    pub(crate) fn second(&self) -> Second {
+        Second { connections: self.progress.up, ..self.second }
     }
 
     pub(crate) fn figures(&self) -> RunFigures {
@@ -191,7 +194,7 @@ impl Run {
             errors: errors + not_connected,
             errors_by: kinds.into_iter().filter(|(_, count)| *count > 0).collect(),
             rate_target: self.rate_target,
-            latency: self.latency,
+            latency: self.second.latency,
             step: self.step,
             steps: &self.steps,
         }

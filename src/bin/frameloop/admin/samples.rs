@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use frameloop::Stats;
 
-use crate::admin::views::{Latency, Sample, States};
+use crate::admin::views::{Sample, Second, States};
 
 /// How many samples are kept: five minutes.
 pub(crate) const SAMPLES_MAX: usize = 300;
@@ -45,14 +45,8 @@ impl Sampler {
         now.saturating_duration_since(self.last.0) >= SAMPLE_INTERVAL
     }
 
-    /// Takes a sample. `states` are the connections by state, if they were counted.
-    pub(crate) fn take(
-        &mut self,
-        now: Instant,
-        stats: Stats,
-        states: Option<States>,
-        latency: Option<Latency>,
-    ) -> &Sample {
+    /// Takes a sample of a server. `states` are the connections by state, if they were counted.
+    pub(crate) fn take(&mut self, now: Instant, stats: Stats, states: Option<States>) -> &Sample {
         let (then, before) = std::mem::replace(&mut self.last, (now, stats));
         let after = &self.last.1;
         let seconds = now.saturating_duration_since(then).as_secs_f64().max(1e-9);
@@ -79,8 +73,29 @@ impl Sampler {
             lag: std::mem::take(&mut self.lag).as_secs_f64(),
             closed_by: closed_by.filter(|(_, count)| *count > 0).collect(),
             lints: lints.filter(|(_, count)| *count > 0).collect(),
-            latency,
+            latency: None,
         };
+        self.push(sample)
+    }
+
+    /// Takes a sample of a load, whose connections are those of other reactors.
+    pub(crate) fn take_of_run(&mut self, now: Instant, second: Second) -> &Sample {
+        self.last.0 = now;
+        let Second { connections, frames, bytes, latency } = second;
+        let sample = Sample {
+            at: now.saturating_duration_since(self.epoch).as_secs_f64(),
+            connections,
+            frames_in: frames,
+            frames_out: frames,
+            bytes_in: bytes,
+            bytes_out: bytes,
+            latency,
+            ..Sample::default()
+        };
+        self.push(sample)
+    }
+
+    fn push(&mut self, sample: Sample) -> &Sample {
         if self.samples.len() == SAMPLES_MAX {
             self.samples.pop_front();
         }
@@ -103,12 +118,24 @@ mod tests {
         sampler.note_lag(Duration::from_millis(2));
         assert!(!sampler.is_due(begun + Duration::from_millis(999)) && sampler.is_due(begun + SAMPLE_INTERVAL));
         (stats.frames_in, stats.bytes_in, stats.connections) = (300, 1_000, 7);
-        let sample = sampler.take(begun + Duration::from_secs(2), stats.clone(), None, None);
+        let sample = sampler.take(begun + Duration::from_secs(2), stats.clone(), None);
         assert_eq!((sample.frames_in, sample.bytes_in, sample.connections, sample.at), (100.0, 500.0, 7, 2.0));
         assert_eq!((sample.lag, sample.turn_p50), (0.003, None));
         assert!(sample.closed_by.is_empty() && sample.lints.is_empty());
-        let sample = sampler.take(begun + Duration::from_secs(3), stats, None, None);
+        let sample = sampler.take(begun + Duration::from_secs(3), stats, None);
         assert_eq!((sample.frames_in, sample.lag), (0.0, 0.0));
+    }
+
+    #[test]
+    fn sample_of_a_load_has_its_second_and_nothing_of_the_endpoint() {
+        let begun = Instant::now();
+        let mut sampler = Sampler::new(begun, Stats::default());
+        sampler.note_lag(Duration::from_millis(90));
+        let second = Second { connections: 5, frames: 100.0, bytes: 6_800.0, latency: None };
+        let sample = sampler.take_of_run(begun + SAMPLE_INTERVAL, second);
+        assert_eq!((sample.connections, sample.frames_in, sample.bytes_out), (5, 100.0, 6_800.0));
+        assert_eq!((sample.lag, sample.turns, sample.turn_max), (0.0, 0.0, None));
+        assert!(!sampler.is_due(begun + SAMPLE_INTERVAL));
     }
 
     #[test]
@@ -116,7 +143,7 @@ mod tests {
         let begun = Instant::now();
         let mut sampler = Sampler::new(begun, Stats::default());
         for second in 1..=400 {
-            sampler.take(begun + Duration::from_secs(second), Stats::default(), None, None);
+            sampler.take(begun + Duration::from_secs(second), Stats::default(), None);
         }
         let (first, last) = (sampler.samples().front().unwrap().at, sampler.samples().back().unwrap().at);
         assert_eq!((sampler.samples().len(), first, last), (SAMPLES_MAX, 101.0, 400.0));

@@ -168,12 +168,15 @@ impl Admin {
 
     /// Takes a sample, and sends it to the streams.
     fn sample(&mut self, reactor: &mut Reactor<Served>, now: Instant) {
-        let latency = self.run_mut().and_then(|run| run.latency());
-        let has_streams = self.clients.values().any(|client| matches!(client.stage, Stage::Streaming(_)));
+        if let Observed::Run(run) = &self.observed {
+            let sample = event("sample", self.sampler.take_of_run(now, run.second()));
+            return self.send_all(reactor, &sample);
+        }
         let states = self.states.take();
-        let sample = event("sample", self.sampler.take(now, self.stats(reactor), states, latency));
+        let sample = event("sample", self.sampler.take(now, self.stats(reactor), states));
+        let has_streams = self.clients.values().any(|client| matches!(client.stage, Stage::Streaming(_)));
         let is_counting = self.censuses.iter().any(|(purpose, _)| *purpose == Purpose::Sample);
-        if has_streams && !is_counting && matches!(self.observed, Observed::Server { .. }) {
+        if has_streams && !is_counting {
             self.censuses.push_back((Purpose::Sample, Census::new(None, self.listener)));
         }
         self.send_all(reactor, &sample);

@@ -206,7 +206,7 @@ impl Connection {
 }
 
 /// What a second was like.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Sample {
     pub(crate) at: f64,
     pub(crate) connections: u64,
@@ -225,6 +225,16 @@ pub(crate) struct Sample {
     pub(crate) lag: f64,
     pub(crate) closed_by: BTreeMap<&'static str, u64>,
     pub(crate) lints: BTreeMap<&'static str, u64>,
+    pub(crate) latency: Option<Latency>,
+}
+
+/// The last second of a load, with rates per second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Second {
+    pub(crate) connections: u64,
+    pub(crate) frames: f64,
+    /// In one direction.
+    pub(crate) bytes: f64,
     pub(crate) latency: Option<Latency>,
 }
 

@@ -1,4 +1,4 @@
-// The four graphs, and the samples that they show.
+// The graphs, and the samples that they show.
 
 const SAMPLES_MAX = 300;
 
@@ -73,9 +73,10 @@ class Graphs {
 
     #update() {
         const hasStates = this.samples.some(({ states }) => states != null);
-        const latencies = this.mode === "load" ? LOAD_LATENCY : LOOP_LAG;
-        const graphs = [RATE, latencies, TURNS, hasStates ? STATES : CONNECTIONS];
-        if (this.mode != null && graphs.some((graph, at) => graph !== this.shown?.[at])) {
+        // The loops of a load are its threads' own.
+        const ofMode = this.mode === "load" ? [LOAD_LATENCY] : [LOOP_LAG, TURNS];
+        const graphs = [RATE, ...ofMode, hasStates ? STATES : CONNECTIONS];
+        if (this.mode != null && (graphs.length !== this.shown?.length || graphs.some((graph, at) => graph !== this.shown[at]))) {
             this.shown = graphs;
             const setCursor = (at) => this.charts.forEach((chart) => chart.setCursor(at));
             this.charts = graphs.map((graph) => new Chart(graph, setCursor));
