@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use frameloop::CloseReason;
+use frameloop::{CloseKind, CloseReason};
 
 const README: &str = include_str!("../README.md");
 const OPERATIONS: &str = include_str!("../docs/OPERATIONS.md");
@@ -84,6 +84,9 @@ fn every_reason_to_close_is_in_the_operations_page() {
         CloseReason::Cut,
     ];
     let rows: Vec<&str> = OPERATIONS.lines().filter(|line| line.starts_with("| ")).collect();
+    for kind in CloseKind::ALL {
+        assert!(rows.iter().any(|row| row.starts_with(&format!("| {} | ", kind.name()))), "no row for {kind:?}");
+    }
     for reason in reasons {
         let name = reason.name();
         let row = rows.iter().find(|row| row.split(" | ").next().is_some_and(|cell| cell.contains(name)));
@@ -92,6 +95,28 @@ fn every_reason_to_close_is_in_the_operations_page() {
         let opening = message.split(|c: char| c.is_numeric() || c == ':').next().unwrap_or_default().trim();
         assert!(row.contains(opening), "{row} does not say {message:?}");
     }
+}
+
+#[test]
+fn every_alert_is_in_the_operations_page_with_its_query() {
+    let rules =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus-alerts.yml")).unwrap();
+    let section = OPERATIONS.split("\n## ").find(|section| section.starts_with("Recommended alerts\n")).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| Frameloop")).map(|row| {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        (cells[0].to_owned(), cells[1].replace("\\|", "|"))
+    });
+    let expected = rules.split("- alert: Frameloop").skip(1).map(|rule| {
+        let (name, rest) = rule.split_once('\n').unwrap();
+        let query = rest.split_once("expr:").unwrap().1.split("\n        for:").next().unwrap();
+        let query = query.split("\n        labels:").next().unwrap().split_whitespace().filter(|word| *word != ">-");
+        let time = rest.lines().find_map(|line| line.trim().strip_prefix("for: "));
+        let time = time.map_or(String::new(), |time| format!(", {time}"));
+        (name.to_owned(), format!("`{}`{time}", query.collect::<Vec<_>>().join(" ")))
+    });
+    let expected: Vec<_> = expected.collect();
+    assert!(expected.len() > 10, "only {} alerts were found", expected.len());
+    assert_eq!(rows.collect::<Vec<_>>(), expected);
 }
 
 #[test]

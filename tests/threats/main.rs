@@ -16,6 +16,7 @@ mod endings;
 mod floods;
 mod lengths;
 mod logs;
+mod scrapes;
 mod shutdown;
 mod slow_readers;
 mod streams;

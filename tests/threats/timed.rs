@@ -164,7 +164,7 @@ fn bystander(client: &mut std::os::unix::net::UnixStream) -> Duration {
 
 /// Whether a bystander's p99 is at most a millisecond above that of a quiet server, in one of the rounds.
 #[track_caller]
-fn assert_close_to_quiet(mut round: impl FnMut() -> (Duration, Duration)) {
+pub(crate) fn assert_close_to_quiet(mut round: impl FnMut() -> (Duration, Duration)) {
     let mut measured = Vec::new();
     for _ in 0..ROUNDS {
         let (quiet, troubled) = round();

@@ -293,6 +293,8 @@ impl Encoder<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn snapshot() -> Snapshot {
@@ -340,6 +342,42 @@ mod tests {
         }
         assert!(snapshot().encode(Format::Text).contains("# TYPE frameloop_frames_total counter\n"));
         assert!(snapshot().encode(Format::OpenMetrics).contains("# TYPE frameloop_frames counter\n"));
+    }
+
+    /// The metrics of a scrape, as the table of the documentation has them: name, type and labels.
+    fn described(snapshot: Snapshot) -> BTreeMap<String, (String, Vec<String>)> {
+        let text = snapshot.encode(Format::Text);
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let labels = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+            let rest = lines.find_map(|rest| rest.strip_prefix("_bucket").unwrap_or(rest).strip_prefix('{'));
+            let pairs = rest.and_then(|rest| rest.split_once('}')).map_or("", |(pairs, _)| pairs).split(',');
+            pairs.filter_map(|pair| pair.split_once('=')).map(|(label, _)| label.to_owned()).collect()
+        };
+        types.map(|(name, kind)| (name.to_owned(), (kind.to_owned(), labels(name)))).collect()
+    }
+
+    #[test]
+    fn every_metric_is_in_the_documentation_and_no_other() {
+        let process = Process {
+            cpu_seconds: Some(1.0),
+            resident_bytes: Some(1),
+            virtual_bytes: Some(1),
+            open_fds: Some(1),
+            max_fds: Some(1),
+        };
+        let run = Some(RunFigures::default());
+        let mut encoded = described(Snapshot { process, ..snapshot() });
+        encoded.extend(described(Snapshot { process, run, ..snapshot() }));
+        let page = include_str!("../../../../docs/OPERATIONS.md");
+        let section = page.split("\n### ").find(|section| section.starts_with("Metrics\n")).unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")).map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let labels = cells[2].split(", ").filter(|label| !label.is_empty());
+            let labels = labels.map(|label| label.trim_matches('`').to_owned()).collect();
+            (cells[0].trim_matches('`').to_owned(), (cells[1].to_owned(), labels))
+        });
+        assert_eq!(rows.collect::<BTreeMap<_, _>>(), encoded);
     }
 
     #[test]
