@@ -1,6 +1,6 @@
 //! The flags of the endpoint, and its listener.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -9,7 +9,7 @@ use log::warn;
 
 use crate::address::{self, Endpoint};
 use crate::admin::access::{Access, is_private};
-use crate::admin::endpoint::{Admin, CLIENTS_MAX, Observed, head_framing};
+use crate::admin::endpoint::{Admin, CLIENTS_MAX, FIRST_BYTE, Observed};
 use crate::admin::http::HEAD_LEN_MAX;
 use crate::admin::served::Served;
 use crate::admin::service::begin_probes;
@@ -43,6 +43,9 @@ pub(crate) struct Place {
 
 /// The most bytes of a response that are queued: the page, or 300 samples.
 const OUTPUT_HIGH_WATER: usize = 256 << 10;
+
+/// How long a client may not read, also where others may longer: a stream without a reader would take one of a few places.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the limit of memory has to have room for besides pending output: four chunks of 68 KiB.
 const FOUR_CHUNKS: usize = 4 * (68 << 10);
@@ -84,12 +87,13 @@ impl Place {
         observed: Observed,
     ) -> Result<Address, Failure> {
         let Self { endpoint, candidates } = self;
-        let framing = head_framing().map_err(Failure::run)?;
-        // Requests may take long only as far as the endpoint permits it itself.
+        // Requests may take long only as far as the endpoint permits it itself, and a client that does not read is always disconnected.
         let high = OUTPUT_HIGH_WATER.min(memory.saturating_sub(FOUR_CHUNKS)).max(1);
         let limits = Limits::of(config).max_payload(HEAD_LEN_MAX).idle_timeout(None).frame_timeout(None);
+        let limits =
+            limits.write_timeout(Some(observed.write_timeout().map_or(WRITE_TIMEOUT, |own| own.min(WRITE_TIMEOUT))));
         let limits = limits.output_high_water(high).output_low_water(high / 4);
-        let options = ListenOptions::default().framing(framing).limits(limits).name("admin");
+        let options = ListenOptions::default().framing(FIRST_BYTE).limits(limits).name("admin");
         let options = options.mode(0o600).max_connections(CLIENTS_MAX).reuse_port(false);
         let mut outcome = Err(Failure::run(format_args!("{endpoint} has no address to listen on")));
         for candidate in &candidates {
