@@ -7,6 +7,9 @@
 mod support;
 
 mod addresses;
+mod admin;
+mod admin_page;
+mod admin_requests;
 mod check;
 mod check_framing;
 mod compare;

@@ -79,7 +79,7 @@ mod tests {
 
     fn request(host: &str, origin: Option<&str>) -> Request {
         let origin = origin.map_or(String::new(), |origin| format!("Origin: {origin}\r\n"));
-        Request::parse(format!("GET / HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n").as_bytes()).unwrap()
+        Request::parse(format!("GET / HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n").as_bytes()).unwrap().unwrap()
     }
 
     #[test]

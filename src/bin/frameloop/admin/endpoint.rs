@@ -6,14 +6,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
-use frameloop::wire::{Delimiter, Framing, FramingError};
+use frameloop::wire::{Delimiter, Framing};
 use frameloop::{
     CloseKind, CloseReason, ConnId, Connection, ConnectionInfo, Drain, Frame, Handler, ListenerId, Reactor, Stats,
 };
 
 use crate::admin::access::Access;
 use crate::admin::holders::Census;
-use crate::admin::http::{HEAD_LEN_MAX, Method, Refusal, Request, Response, Status};
+use crate::admin::http::{Method, Refusal, Request, Response};
 use crate::admin::run::Run;
 use crate::admin::samples::Sampler;
 use crate::admin::views::{Listener, ReactorLimits, States};
@@ -42,6 +42,8 @@ pub(crate) struct Admin {
     /// In seconds since 1970.
     pub(super) began: f64,
     pub(super) is_draining: bool,
+    /// Whether the listeners are open.
+    pub(super) is_accepting: bool,
     /// When the next probe is due, and whether the last one has fired.
     pub(super) probe_due: Instant,
     pub(super) has_probed: bool,
@@ -54,6 +56,16 @@ pub(crate) struct Admin {
 pub(crate) enum Observed {
     Server { limits: ReactorLimits },
     Run(Box<Run>),
+}
+
+impl Observed {
+    /// How long a client of the server may not read, if that is limited.
+    pub(super) fn write_timeout(&self) -> Option<Duration> {
+        match self {
+            Self::Server { limits } => limits.write_timeout.map(Duration::from_secs_f64),
+            Self::Run(_) => None,
+        }
+    }
 }
 
 /// Why the connections are counted.
@@ -78,6 +90,8 @@ pub(crate) struct Client {
     pub(super) since: Instant,
     /// A part of a head has come.
     pub(super) has_begun: bool,
+    /// The lines of the next head that have come.
+    pub(super) head: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -103,9 +117,13 @@ pub(crate) struct Stream {
     pub(super) is_gone: bool,
 }
 
-/// The framing of heads: they end with an empty line, and replies are written as they are.
-pub(crate) fn head_framing() -> Result<Framing, FramingError> {
-    Delimiter::new(b"\r\n\r\n").map(|end| end.keep(true).into())
+/// The framing of the first byte of a head: what cannot begin a request is refused at once. Replies are written as they are.
+pub(crate) const FIRST_BYTE: Framing = Framing::Exact(1);
+
+/// The framing of the rest of a head.
+fn head_lines() -> Framing {
+    // The delimiter is valid.
+    Delimiter::new(b"\n").map_or(Framing::Raw, |end| end.keep(true).into())
 }
 
 impl Admin {
@@ -124,6 +142,7 @@ impl Admin {
             listeners: Vec::new(),
             began,
             is_draining: false,
+            is_accepting: true,
             probe_due: now + PROBE_INTERVAL,
             has_probed: false,
             turn_began: None,
@@ -131,9 +150,9 @@ impl Admin {
     }
 
     pub(crate) fn add_listener(&mut self, id: ListenerId, name: &'static str, address: String) {
-        // The endpoint's own comes last.
-        let at = self.listeners.len().saturating_sub(usize::from(id != self.listener));
-        self.listeners.insert(at, Listener { id, name, address });
+        // Its own is the last.
+        let at = self.listeners.iter().position(|listener| listener.id == self.listener);
+        self.listeners.insert(at.unwrap_or(self.listeners.len()), Listener { id, name, address });
     }
 
     /// A drain begins: the process is not ready for more clients.
@@ -171,8 +190,7 @@ impl Admin {
     }
 
     pub(crate) fn on_open(&mut self, conn: &mut Connection<'_>) {
-        let client = Client { stage: Stage::Idle, since: conn.now(), has_begun: false };
-        self.clients.insert(conn.id(), client);
+        self.clients.insert(conn.id(), Client::new(Stage::Idle, conn.now()));
     }
 
     pub(crate) fn on_close(&mut self, id: ConnId) {
@@ -183,15 +201,12 @@ impl Admin {
         self.turn_began = Some(conn.now());
         let Some(client) = self.clients.get_mut(&conn.id()) else { return };
         match std::mem::replace(&mut client.stage, Stage::Closing) {
-            Stage::Idle => match Request::parse(frame.payload()) {
-                Ok(request) => self.take(conn, request),
-                Err(refusal) => refuse(conn, &refusal),
+            Stage::Idle => match client.read_head(conn, frame.payload()) {
+                Ok(None) => client.stage = Stage::Idle,
+                Ok(Some(request)) => self.take(conn, request),
+                Err(refusal) => refuse(conn, &refusal, client.asks_for_head()),
             },
-            Stage::Body(request) => {
-                let framing = head_framing().map(|framing| conn.set_framing(framing));
-                debug_assert!(matches!(framing, Ok(Ok(()))));
-                self.wait(conn, request, frame.payload().to_vec());
-            }
+            Stage::Body(request) => self.wait(conn, request, frame.payload().to_vec()),
             // A client of a stream has nothing more to say.
             stage @ (Stage::Waiting(..) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing) => {
                 client.stage = stage
@@ -202,7 +217,7 @@ impl Admin {
     /// Takes a request whose head is complete.
     fn take(&mut self, conn: &mut Connection<'_>, mut request: Request) {
         if let Err(refusal) = self.access.check(&request) {
-            return refuse(conn, &refusal);
+            return refuse(conn, &refusal, request.method == Method::Head);
         }
         match (request.method, request.body_len) {
             (_, 0) => self.wait(conn, request, Vec::new()),
@@ -221,6 +236,7 @@ impl Admin {
 
     /// Lets a request wait for its answer, and the requests behind it for theirs.
     fn wait(&mut self, conn: &mut Connection<'_>, request: Request, body: Vec<u8>) {
+        set_framing(conn, FIRST_BYTE);
         conn.pause();
         self.enter(conn.id(), Stage::Waiting(request, body), conn.now());
         self.waiting.push_back(conn.id());
@@ -228,7 +244,7 @@ impl Admin {
 
     pub(super) fn enter(&mut self, id: ConnId, stage: Stage, now: Instant) {
         if let Some(client) = self.clients.get_mut(&id) {
-            *client = Client { stage, since: now, has_begun: false };
+            *client = Client::new(stage, now);
         }
     }
 
@@ -236,9 +252,8 @@ impl Admin {
         let Some(client) = self.clients.get_mut(&conn.id()) else { return };
         let stage = std::mem::replace(&mut client.stage, Stage::Closing);
         if matches!(stage, Stage::Idle) && reason.kind() == CloseKind::FrameTooLong {
-            let text = format_args!("the head of the request exceeds the limit of {HEAD_LEN_MAX} bytes");
-            let response = Response::error(&Refusal::new(Status::HeadTooLarge, text));
-            let _ = conn.reply(&response.bytes(false, false));
+            let response = Response::error(&Refusal::head_too_large());
+            let _ = conn.reply(&response.bytes(client.asks_for_head(), false));
         }
     }
 
@@ -252,6 +267,7 @@ impl Admin {
     }
 
     pub(crate) fn on_drain(&mut self, conn: &Connection<'_>) -> Drain {
+        self.is_accepting = false;
         match self.clients.get_mut(&conn.id()).map(|client| &mut client.stage) {
             Some(Stage::Waiting(request, _) | Stage::Counting(request)) => {
                 request.keeps_alive = false;
@@ -271,8 +287,40 @@ impl Admin {
     }
 }
 
+impl Client {
+    pub(super) fn new(stage: Stage, since: Instant) -> Self {
+        Self { stage, since, has_begun: false, head: Vec::new() }
+    }
+
+    /// Takes the first byte of a head, or the next line of it. Returns the request once its head is complete.
+    fn read_head(&mut self, conn: &mut Connection<'_>, part: &[u8]) -> Result<Option<Request>, Refusal> {
+        if self.head.is_empty() {
+            set_framing(conn, head_lines());
+        }
+        self.head.extend_from_slice(part);
+        if matches!(self.head[..], [b'\n'] | [b'\r', b'\n']) {
+            // An empty line in front of a request is ignored (RFC 9112, section 2.2).
+            self.head.clear();
+            set_framing(conn, FIRST_BYTE);
+            return Ok(None);
+        }
+        Request::parse(&self.head)
+    }
+
+    /// Whether the head that has come is of a request without interest in a body.
+    pub(super) fn asks_for_head(&self) -> bool {
+        self.head.starts_with(b"HEAD ")
+    }
+}
+
+/// Sets a framing that is known to be valid.
+fn set_framing(conn: &mut Connection<'_>, framing: Framing) {
+    let outcome = conn.set_framing(framing);
+    debug_assert!(outcome.is_ok());
+}
+
 /// Replies with an error, and closes the connection.
-fn refuse(conn: &mut Connection<'_>, refusal: &Refusal) {
-    let _ = conn.reply(&Response::error(refusal).bytes(false, false));
+fn refuse(conn: &mut Connection<'_>, refusal: &Refusal, is_head: bool) {
+    let _ = conn.reply(&Response::error(refusal).bytes(is_head, false));
     conn.close();
 }

@@ -50,6 +50,11 @@ impl Refusal {
     pub(crate) fn new(status: Status, reason: impl fmt::Display) -> Self {
         Self { status, reason: reason.to_string() }
     }
+
+    pub(crate) fn head_too_large() -> Self {
+        let reason = format_args!("the head of the request exceeds the limit of {HEAD_LEN_MAX} bytes");
+        Self::new(Status::HeadTooLarge, reason)
+    }
 }
 
 /// One variant for each status code that is sent.
@@ -92,13 +97,14 @@ impl Status {
 }
 
 impl Request {
-    /// Parses a head, with the empty line at its end.
-    pub(crate) fn parse(head: &[u8]) -> Result<Self, Refusal> {
+    /// Parses a head, which ends with an empty line; `None` if a part of it is missing.
+    pub(crate) fn parse(head: &[u8]) -> Result<Option<Self>, Refusal> {
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Request::new(&mut headers);
         match parsed.parse(head) {
-            Ok(Parsed::Complete(len)) if len == head.len() => {}
-            Ok(_) => return Err(Refusal::new(Status::BadRequest, "the head of the request is incomplete")),
+            Ok(_) if head.len() > HEAD_LEN_MAX as usize => return Err(Refusal::head_too_large()),
+            Ok(Parsed::Complete(_)) => {}
+            Ok(Parsed::Partial) => return Ok(None),
             Err(httparse::Error::Version) if names_http(head) => {
                 let reason = "the version of HTTP is not supported; use HTTP/1.1";
                 return Err(Refusal::new(Status::VersionNotSupported, reason));
@@ -138,7 +144,7 @@ impl Request {
         let options = || fields.all("connection").flat_map(|value| value.split(',')).map(str::trim);
         let has_option = |option: &str| options().any(|other| other.eq_ignore_ascii_case(option));
         let keeps_alive = if is_1_1 { !has_option("close") } else { has_option("keep-alive") };
-        Ok(Self {
+        Ok(Some(Self {
             method,
             path,
             query,
@@ -147,7 +153,7 @@ impl Request {
             accept: fields.all("accept").collect::<Vec<_>>().join(","),
             body_len: body_len.unwrap_or(0),
             keeps_alive,
-        })
+        }))
     }
 
     /// The value of a parameter in the query.
@@ -284,7 +290,7 @@ mod tests {
 
     fn parse(lines: &str) -> Result<Request, Status> {
         let head = format!("{}\r\n\r\n", lines.replace('\n', "\r\n"));
-        Request::parse(head.as_bytes()).map_err(|refusal| refusal.status)
+        Request::parse(head.as_bytes()).map(Option::unwrap).map_err(|refusal| refusal.status)
     }
 
     #[test]
@@ -320,7 +326,6 @@ mod tests {
         let many = format!("GET / HTTP/1.1\nHost: x{}", "\na: b".repeat(HEADERS_MAX));
         for (lines, status) in [
             ("hello", Status::BadRequest),
-            ("", Status::BadRequest),
             ("GET / HTTP/1.1", Status::BadRequest),
             ("GET / HTTP/1.1\nHost: a\nHost: b", Status::BadRequest),
             ("GET / HTTP/1.1\nHost : a", Status::BadRequest),
@@ -339,6 +344,23 @@ mod tests {
         ] {
             assert_eq!(parse(lines), Err(status), "{lines}");
         }
+    }
+
+    #[test]
+    fn head_in_pieces_is_complete_or_refused_as_soon_as_possible() {
+        let head = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+        for len in 0..head.len() {
+            assert_eq!(Request::parse(&head[..len]), Ok(None), "{len}");
+        }
+        assert!(Request::parse(head).unwrap().is_some());
+        assert!(Request::parse(b"GET / HTTP/1.0\n\n").unwrap().is_some());
+        for wrong in [&b"\x16"[..], b"\0", b"\x80", b"GET /\0", b"GET / HTTX", b"GET / HTTP/1.1\r\nHost\n"] {
+            assert_eq!(Request::parse(wrong).unwrap_err().status, Status::BadRequest, "{wrong:?}");
+        }
+        let of_len = |len: usize| format!("GET / HTTP/1.0\r\nx: {}\r\n\r\n", "x".repeat(len - 23));
+        assert!(Request::parse(of_len(8_192).as_bytes()).unwrap().is_some());
+        assert_eq!(Request::parse(of_len(8_193).as_bytes()), Err(Refusal::head_too_large()));
+        assert_eq!(Request::parse(&of_len(8_195).as_bytes()[..8_193]), Err(Refusal::head_too_large()));
     }
 
     #[test]

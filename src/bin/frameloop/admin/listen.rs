@@ -9,7 +9,7 @@ use log::warn;
 
 use crate::address::{self, Endpoint};
 use crate::admin::access::{Access, is_private};
-use crate::admin::endpoint::{Admin, CLIENTS_MAX, Observed, head_framing};
+use crate::admin::endpoint::{Admin, CLIENTS_MAX, FIRST_BYTE, Observed};
 use crate::admin::http::HEAD_LEN_MAX;
 use crate::admin::served::Served;
 use crate::admin::service::begin_probes;
@@ -44,12 +44,14 @@ pub(crate) struct Place {
 /// The most bytes of a response that are queued: the page, or 300 samples.
 const OUTPUT_HIGH_WATER: usize = 256 << 10;
 
+/// How long a client may not read, also where others may longer: a stream without a reader would take one of a few places.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What the limit of memory has to have room for besides pending output: four chunks of 68 KiB.
 const FOUR_CHUNKS: usize = 4 * (68 << 10);
 
-/// A client that reads less than this per second, over windows of this time, is closed.
+/// A client that reads less than this many bytes per second is disconnected as well.
 const WRITE_RATE_MIN: usize = 1 << 10;
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl AdminArgs {
     pub(crate) fn is_given(&self) -> bool {
@@ -88,14 +90,14 @@ impl Place {
         observed: Observed,
     ) -> Result<Address, Failure> {
         let Self { endpoint, candidates } = self;
-        let framing = head_framing().map_err(Failure::run)?;
-        // Requests may take long only as far as the endpoint permits it itself.
+        // Requests may take long only as far as the endpoint permits it itself, and a client that does not read is always disconnected.
         let high = OUTPUT_HIGH_WATER.min(memory.saturating_sub(FOUR_CHUNKS)).max(1);
         let limits = Limits::of(config).max_payload(HEAD_LEN_MAX).idle_timeout(None).frame_timeout(None);
+        let limits =
+            limits.write_timeout(Some(observed.write_timeout().map_or(WRITE_TIMEOUT, |own| own.min(WRITE_TIMEOUT))));
         let limits = limits.output_high_water(high).output_low_water(high / 4);
-        // Whatever the server permits its clients: a client that does not read must not keep its place.
-        let limits = limits.write_timeout(Some(WRITE_TIMEOUT)).write_rate_min(WRITE_RATE_MIN);
-        let options = ListenOptions::default().framing(framing).limits(limits).name("admin");
+        let limits = limits.write_rate_min(WRITE_RATE_MIN);
+        let options = ListenOptions::default().framing(FIRST_BYTE).limits(limits).name("admin");
         let options = options.mode(0o600).max_connections(CLIENTS_MAX).reuse_port(false);
         let mut outcome = Err(Failure::run(format_args!("{endpoint} has no address to listen on")));
         for candidate in &candidates {

@@ -1,12 +1,13 @@
 //! What the endpoint does between two turns: it answers requests, counts connections, takes samples, and sends events.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use frameloop::{ConnId, Reactor};
+use frameloop::{ConnId, Reactor, RecordRefused};
 
 use crate::admin::endpoint::{Admin, Client, Detail, Observed, PROBE_INTERVAL, Purpose, Stage, Stream};
 use crate::admin::holders::Census;
-use crate::admin::http::{Method, Refusal, Request, Response, Status};
+use crate::admin::http::{HEAD_LEN_MAX, Method, Refusal, Request, Response, Status};
 use crate::admin::routes::Answer;
 use crate::admin::served::Served;
 use crate::admin::views::{Connection, RunningDeadline};
@@ -128,27 +129,34 @@ impl Admin {
         let mut cx = reactor.cx();
         for (id, client) in &mut self.clients {
             let waited = now.saturating_duration_since(client.since);
-            let has_begun = match client.stage {
-                Stage::Idle => cx.inspect(*id).is_some_and(|info| info.pending_input > 0),
-                Stage::Body(_) => true,
+            let head_len = match client.stage {
+                Stage::Idle => client.head.len() + cx.inspect(*id).map_or(0, |info| info.pending_input),
+                Stage::Body(_) => 0,
                 Stage::Waiting(..) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing => continue,
             };
-            if has_begun && !client.has_begun {
+            let has_begun = head_len > 0 || matches!(client.stage, Stage::Body(_));
+            let refusal = if head_len > HEAD_LEN_MAX as usize {
+                Some(Refusal::head_too_large())
+            } else if has_begun && !client.has_begun {
                 (client.has_begun, client.since) = (true, now);
+                continue;
             } else if has_begun && waited > REQUEST_TIMEOUT {
                 let reason = format_args!("the request is incomplete after {REQUEST_TIMEOUT:?}");
-                let response = Response::error(&Refusal::new(Status::RequestTimeout, reason));
-                let _ = cx.send(*id, &response.bytes(false, false));
-                cx.close(*id);
-                client.stage = Stage::Closing;
+                Some(Refusal::new(Status::RequestTimeout, reason))
             } else if !has_begun && waited > KEEP_ALIVE {
-                cx.close(*id);
-                client.stage = Stage::Closing;
+                None
+            } else {
+                continue;
+            };
+            if let Some(refusal) = refusal {
+                let _ = cx.send(*id, &Response::error(&refusal).bytes(client.asks_for_head(), false));
             }
+            cx.close(*id);
+            client.stage = Stage::Closing;
         }
     }
 
-    /// Stops the recording of connections without a viewer.
+    /// Stops recordings that no client has looked at for a minute.
     fn expire_details(&mut self, reactor: &mut Reactor<Served>, now: Instant) {
         for client in self.clients.values() {
             if let Stage::Streaming(Stream { watched: Some((id, _)), .. }) = &client.stage
@@ -237,7 +245,11 @@ impl Admin {
     fn send_detail(&mut self, reactor: &mut Reactor<Served>, id: ConnId, watched: ConnId, seq: u64, now: Instant) {
         let (text, is_gone) = match self.connection(reactor, watched, seq) {
             Ok(Some(connection)) => (event("connection", &connection), false),
-            Ok(None) | Err(_) => (event("gone", &serde_json::json!({ "id": watched.to_string() })), true),
+            Ok(None) => (event("gone", &serde_json::json!({ "id": watched.to_string(), "error": null })), true),
+            Err(refusal) => {
+                let gone = serde_json::json!({ "id": watched.to_string(), "error": refusal.reason });
+                (event("gone", &gone), true)
+            }
         };
         if !send(reactor, id, &text) {
             return;
@@ -263,19 +275,44 @@ impl Admin {
                 .and_modify(|detail| detail.last = info.clone())
                 .or_insert(Detail { viewed: now, last: info });
         }
-        let Some(detail) = self.details.get_mut(&id) else { return Ok(None) };
-        detail.viewed = now;
+        if !self.details.contains_key(&id) {
+            return Ok(None);
+        }
         if reactor.recording(id).is_none()
-            && let Err(refused) = reactor.record(id, EVENTS_MAX)
+            && let Err(refused) = self.record(reactor, id)
         {
             self.details.remove(&id);
             return Err(Refusal::new(Status::Unavailable, refused));
         }
+        let Some(detail) = self.details.get_mut(&id) else { return Ok(None) };
+        detail.viewed = now;
         let deadlines = reactor.deadlines_of(id);
         let deadlines = deadlines.iter().map(|deadline| RunningDeadline::of(deadline, now)).collect();
         let connection = Connection::of(&detail.last, &self.listeners);
         let epoch = self.sampler.epoch();
         Ok(reactor.recording(id).map(|recording| connection.with_detail(deadlines, recording, epoch, seq)))
+    }
+}
+
+impl Admin {
+    /// Records the events of a connection, if need be instead of those of the one that was looked at longest ago.
+    fn record(&mut self, reactor: &mut Reactor<Served>, id: ConnId) -> Result<(), RecordRefused> {
+        let refused = match reactor.record(id, EVENTS_MAX) {
+            Err(refused @ RecordRefused::TooMany { .. }) => refused,
+            outcome => return outcome,
+        };
+        let streams = self.clients.values().filter_map(|client| match &client.stage {
+            Stage::Streaming(stream) => stream.watched.map(|(watched, _)| watched),
+            _ => None,
+        });
+        let streamed: HashSet<ConnId> = streams.chain([id]).collect();
+        let others = self.details.iter().filter(|(other, _)| !streamed.contains(other));
+        let Some(oldest) = others.min_by_key(|(_, detail)| detail.viewed).map(|(other, _)| *other) else {
+            return Err(refused);
+        };
+        self.details.remove(&oldest);
+        reactor.stop_recording(oldest);
+        reactor.record(id, EVENTS_MAX)
     }
 }
 
@@ -297,4 +334,56 @@ pub(crate) fn begin_probes(reactor: &mut Reactor<Served>) {
     let due = cx.now() + PROBE_INTERVAL;
     // It is the only timer.
     let _ = cx.set_timer(due);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use frameloop::{Config, ListenOptions};
+
+    use super::*;
+    use crate::address::Endpoint;
+    use crate::admin::access::Access;
+    use crate::admin::run::Run;
+
+    /// A reactor with an endpoint whose clients do not matter, and an open connection with its other end.
+    fn reactor_with_connection() -> (Reactor<Served>, Admin, ConnId, UnixStream) {
+        let mut reactor = Reactor::new(Config::default(), Served::default()).unwrap();
+        let listener = reactor.listen_with(&"127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap().id;
+        let access = Access::of(&Endpoint::Unix("/a".into()));
+        let (now, stats) = (reactor.cx().now(), reactor.stats());
+        let admin = Admin::new(listener, access, Observed::Run(Box::new(Run::new(false, None))), now, stats);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let conn = reactor.adopt_stream(ours, b"").unwrap();
+        (reactor, admin, conn, theirs)
+    }
+
+    #[test]
+    fn recording_ends_a_minute_after_the_last_look() {
+        let (mut reactor, mut admin, id, _theirs) = reactor_with_connection();
+        assert!(admin.connection(&mut reactor, id, 0).unwrap().is_some() && reactor.recording(id).is_some());
+        let looked = admin.details[&id].viewed;
+        admin.expire_details(&mut reactor, looked + RECORDING_KEPT);
+        assert!(admin.needs_service() && reactor.recording(id).is_some());
+        admin.expire_details(&mut reactor, looked + RECORDING_KEPT + Duration::from_millis(1));
+        assert!(!admin.needs_service() && reactor.recording(id).is_none());
+    }
+
+    #[test]
+    fn recording_is_kept_while_it_is_streamed() {
+        let (mut reactor, mut admin, id, _theirs) = reactor_with_connection();
+        assert!(admin.connection(&mut reactor, id, 0).unwrap().is_some());
+        let now = reactor.cx().now();
+        let stream = Stream { watched: Some((id, 0)), sent: now, is_gone: false };
+        admin.clients.insert(id, Client::new(Stage::Streaming(stream), now));
+        let later = now + 10 * RECORDING_KEPT;
+        admin.expire_details(&mut reactor, later);
+        assert!(reactor.recording(id).is_some());
+        admin.clients.clear();
+        admin.expire_details(&mut reactor, later + RECORDING_KEPT);
+        assert!(reactor.recording(id).is_some());
+        admin.expire_details(&mut reactor, later + 2 * RECORDING_KEPT);
+        assert!(reactor.recording(id).is_none());
+    }
 }

@@ -166,7 +166,11 @@ impl Connection {
             listener: listener.map(|listener| listener.name),
             dialed: info.is_dialed,
             state: info.state_name,
-            paused_by: info.paused_by.map(|by| if by == PausedBy::Handler { "handler" } else { "backpressure" }),
+            // On its way to the end, nothing is read anyway.
+            paused_by: info
+                .paused_by
+                .filter(|_| info.state != ConnectionState::Closing)
+                .map(|by| if by == PausedBy::Handler { "handler" } else { "backpressure" }),
             pending_input: info.pending_input,
             pending_output: info.pending_output,
             buffered_bytes: info.buffered_bytes,

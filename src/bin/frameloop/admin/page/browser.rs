@@ -164,10 +164,7 @@ fn connection_is_followed_until_it_closes() {
     closed["closed"] = "reset".into();
     stream.send("connection", &closed);
     browser.wait_for_text(CURRENT_NODE, "Closed");
-    assert_eq!(
-        browser.text("#connection-transition"),
-        "Last transition: HalfClosed to Closed (RST, error, deadline or abort)."
-    );
+    assert_eq!(browser.text("#connection-transition"), "Last transition: HalfClosed to Closed (reset).");
     browser.wait_for_text("#connection-status", "Connection 3.17: Closed, reset");
     assert_clean(&mut browser, &endpoint);
 }

@@ -108,13 +108,13 @@ class ConnectionView {
         this.list.replaceChildren();
     }
 
-    /** The server does not know the id. What is known of the connection stays. */
-    gone(id) {
+    /** The server does not know the id, or `error` says why it has no events. What is known of the connection stays. */
+    gone({ id, error }) {
         if (id !== this.id) { return; }
         const text = this.connection === null
             ? `There is no connection ${id}, or it closed before its events were recorded.`
             : `The server has no more events of ${id}. This is what was received.`;
-        setText(byId("connection-problem"), text);
+        setText(byId("connection-problem"), error ?? text);
         setHidden(byId("connection-problem"), false);
         this.redraw();
     }
@@ -163,7 +163,7 @@ class ConnectionView {
         const until = this.events.slice(0, this.#position() + 1).map((event) => event.state);
         setText(byId("connection-state"), state);
         const before = until.findLast((name) => name !== state) ?? null;
-        setText(byId("connection-transition"), this.diagram.show(state, before));
+        setText(byId("connection-transition"), this.diagram.show(state, before, this.connection.closed));
     }
 
     #drawPending(shown) {

@@ -74,8 +74,11 @@ class Diagram {
         container.append(this.svg, element("p", { class: "note" }, `From any state, ${FAILURE} leads to Closed.`));
     }
 
-    /** Highlights a state, and the transition from `previous` to it, if there was one. Returns the transition as a text. */
-    show(state, previous) {
+    /**
+     * Highlights a state, and the transition from `previous` to it, if there was one. `reason` is why the connection has closed.
+     * Several transitions in one turn are one here. Returns the transition as a text.
+     */
+    show(state, previous, reason) {
         const key = `${previous} ${state}`;
         for (const [name, node] of this.nodes) {
             node.classList.toggle("current", name === state);
@@ -88,7 +91,7 @@ class Diagram {
         // Above the others.
         const last = this.edges.get(key);
         if (last) { last.edge.parentNode.insertBefore(last.edge, last.edge.parentNode.querySelector(".edge-label")); }
-        const transition = previous === null ? "" : `Last transition: ${previous} to ${state} (${last?.cause ?? FAILURE}).`;
+        const transition = previous === null ? "" : `Last transition: ${previous} to ${state} (${last?.cause ?? reason ?? FAILURE}).`;
         this.svg.setAttribute("aria-label", `State diagram. The current state is ${state}. ${transition}`);
         return transition;
     }

@@ -83,7 +83,7 @@ const RECEIVERS = {
     samples: (samples) => { graphs.replace(samples); samplesChanged(); },
     sample: (sample) => { graphs.add(sample); samplesChanged(); },
     connection: (connection) => connectionView.update(connection),
-    gone: ({ id }) => connectionView.gone(id),
+    gone: (gone) => connectionView.gone(gone),
     run: (state) => run.update(state),
 };
 const stream = new Stream(Object.keys(RECEIVERS), (name, data) => RECEIVERS[name](data), streamChanged);
