@@ -385,8 +385,8 @@ fn documents_have_the_documented_members() {
     assert_members(&stream.event("sample"), SAMPLE);
     // Connections are counted for a stream from its first sample on.
     let second = stream.event("sample");
-    assert_eq!(second["states"]["open"], 2, "{second}");
-    assert!(second["connections"] == 2 && second["turns"].as_f64().unwrap() > 0.0, "{second}");
+    assert_eq!(second["states"]["open"], 1, "{second}");
+    assert!(second["connections"] == 1 && second["turns"].as_f64().unwrap() > 0.0, "{second}");
     let samples = endpoint.json("/v1/samples");
     assert!(samples["samples"].as_array().unwrap().len() >= 2, "{samples}");
 
@@ -394,7 +394,7 @@ fn documents_have_the_documented_members() {
     assert_members(&connections, "total states paused top");
     assert_members(&connections["states"], "dialing open half_closed finished closing");
     assert_members(&connections["paused"], "handler backpressure");
-    assert!(connections["top"].is_null() && connections["total"] == 3, "{connections}");
+    assert!(connections["top"].is_null() && connections["total"] == 1, "{connections}");
 }
 
 #[test]
@@ -504,11 +504,11 @@ fn connections_are_listed_in_the_order_asked_for() {
         let values: Vec<f64> = listed.iter().map(|connection| connection[member].as_f64().unwrap()).collect();
         assert!(values.is_sorted_by(|one, other| one >= other), "{member}: {values:?}");
     }
-    for (query, len) in [("n=1", 1), ("n=24", 24), ("", 20), ("n=100", 26)] {
+    for (query, len) in [("n=1", 1), ("n=24", 24), ("", 20), ("n=100", 25)] {
         let listed = endpoint.json(&format!("/connections?top=bytes&{query}"));
         assert_eq!(listed["top"].as_array().unwrap().len(), len, "{query}");
-        // The one that asks is a connection too.
-        assert_eq!((&listed["total"], &listed["states"]["open"]), (&26.into(), &26.into()), "{query}");
+        // The one that asks is not counted.
+        assert_eq!((&listed["total"], &listed["states"]["open"]), (&25.into(), &25.into()), "{query}");
     }
 }
 
@@ -536,7 +536,8 @@ fn metrics_come_in_the_format_that_is_accepted() {
             assert!(value.parse::<f64>().is_ok(), "{name} is {value}");
         }
     }
-    assert_eq!(endpoint.metric("frameloop_connections"), 2.0);
+    assert_eq!(endpoint.metric("frameloop_connections"), 0.0);
+    assert_eq!(endpoint.metric("frameloop_admin_connections"), 2.0);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod support;
 
 mod addresses;
 mod admin;
+mod admin_load;
 mod admin_page;
 mod admin_requests;
 mod check;
