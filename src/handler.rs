@@ -112,8 +112,8 @@ pub trait Handler {
     /// Called when a frame is not permitted: its length is above the limit, or is none. The connection closes after this call, with
     /// `reason`: [`CloseReason::FrameTooLong`] or [`CloseReason::InvalidLength`].
     ///
-    /// A reply that is queued here is still sent, behind the replies to the frames before. The default sends none. Do not close the
-    /// connection here: the reason would be another.
+    /// A reply that is queued here is still sent, behind the replies to the frames before. The default sends none. Do not close or detach
+    /// the connection here: its end would be another.
     ///
     /// # Examples
     ///

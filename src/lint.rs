@@ -2,8 +2,8 @@
 
 /// Sets whether a reactor looks for mistakes of its handler and its peers: the readiness lint.
 ///
-/// While it is on, the clock is read twice per run of a connection, once per frame, and twice per other callback. On the
-/// operating system's sockets, two system calls read the thread's times, at most once per millisecond.
+/// While it is on, the clock is read four times per run of a connection, and twice per other callback; with [`Log`](Self::Log) also
+/// once per frame. On the operating system's sockets, two system calls read the thread's times, at most once per millisecond.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LintMode {
@@ -45,6 +45,9 @@ impl LintMode {
 #[non_exhaustive]
 pub enum Lint {
     /// A callback took more than 1 ms.
+    ///
+    /// With [`LintMode::Count`], the frames of a read are timed together. If several have taken more than 1 ms, each frame is timed for
+    /// the next second.
     ///
     /// If the kernel has preempted the thread in this turn, or within 1 ms before, the time that the thread was off the processor does
     /// not count.

@@ -85,12 +85,12 @@ impl Pacer {
         }
     }
 
-    /// From when measured frames were due to when they were passed to a connection, in nanoseconds.
-    /// How many frames were passed to a connection more than a millisecond after they were due.
+    /// How many measured frames were passed to a connection a millisecond or more after they were due.
     pub(crate) fn late(&self) -> u64 {
         self.lateness.count_between(LATE_NANOS, u64::MAX)
     }
 
+    /// From when measured frames were due to when they were passed to a connection, in nanoseconds.
     pub(crate) fn lateness(&self) -> &Histogram<u64> {
         &self.lateness
     }

@@ -250,7 +250,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.listeners.note_taken(index);
             return true;
         }
-        if is_out_of_descriptors(error) && self.listeners.may_free_descriptor() {
+        let may_take_a_place = self.listeners.is_apart(index).is_none() && self.listeners.may_free_descriptor();
+        if is_out_of_descriptors(error) && may_take_a_place {
             match self.reclaim.longest_idle(&mut self.connections) {
                 Search::Found(id) => {
                     self.close_idle(id);

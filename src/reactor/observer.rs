@@ -1,4 +1,4 @@
-//! Who observes the connections: the trace log, and the recordings.
+//! What observes the connections: the trace log, and the recordings.
 //!
 //! Rule: without an observer, an event costs one branch, on a value that was computed once per run.
 

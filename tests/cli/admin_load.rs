@@ -85,7 +85,7 @@ fn run_is_shown_while_it_goes_on_and_cannot_be_paused() {
     assert_eq!(http.event("info")["mode"], "load");
     let run = loop {
         let run = http.event("run");
-        if run["frames"].as_u64() > Some(0) {
+        if run["frames"].as_u64() > Some(0) && run["due"].as_u64() > Some(0) {
             break run;
         }
     };

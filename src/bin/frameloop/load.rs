@@ -263,7 +263,8 @@ fn repeated(mut plan: Plan, repeat: u32, watcher: &mut Watcher) -> Result<Result
             watcher.next_run()?;
         }
         if repeat > 1 {
-            watcher.next_part(PartMark { kind: PartKind::Run, number, asked: Some(repeat), step: None });
+            let mark = PartMark { kind: PartKind::Run, number, asked: Some(repeat), step: None };
+            watcher.next_part(mark, plan.rate);
         }
         let outcome = frameloop::load::run(&plan, watcher)?;
         let results = Results::of(&outcome);

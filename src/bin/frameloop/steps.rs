@@ -241,7 +241,7 @@ impl Steps {
         let number = made.results.len() as u32 + 1;
         let asked = if let Kind::Stages(stages) = &self.kind { Some(stages.len() as u32) } else { None };
         let mark = StepMark { of: self.of, load: value };
-        watcher.next_part(PartMark { kind: PartKind::Step, number, asked, step: Some(mark) });
+        watcher.next_part(PartMark { kind: PartKind::Step, number, asked, step: Some(mark) }, step.rate);
         let outcome = load.step(step, watcher)?;
         let mut results = Results::of(&outcome);
         watcher.end_of_run(&results);

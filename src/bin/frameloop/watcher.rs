@@ -36,13 +36,13 @@ impl Watcher {
         Ok(Self { live: Live::start()?, log, admin, may_begin })
     }
 
-    /// What begins next is one of several runs or steps.
-    pub(crate) fn next_part(&mut self, part: PartMark) {
+    /// What begins next is one of several runs or steps, with this instance's share of its rate.
+    pub(crate) fn next_part(&mut self, part: PartMark, rate: Option<f64>) {
         if let Some(log) = &mut self.log {
             log.next_part(part);
         }
         if let Some(admin) = &mut self.admin {
-            admin.begin_part(&part);
+            admin.begin_step(&part, rate);
         }
     }
 
@@ -82,7 +82,7 @@ fn wait_for_line(may_begin: Arc<AtomicBool>, takes_end: bool) -> Result<(), Fail
     let wait = move || {
         let outcome = loop {
             match io::stdin().lock().skip_until(b'\n') {
-                // Who made stdin nonblocking reads it in another way.
+                // The program that made stdin nonblocking reads it in another way.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(STDIN_PAUSE),
                 outcome => break outcome,
             }

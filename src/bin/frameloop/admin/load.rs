@@ -18,6 +18,7 @@ use crate::results::steps::StepFigures;
 /// The endpoint of a load.
 pub(crate) struct RunEndpoint {
     reactor: Reactor<Served>,
+    has_failed: bool,
 }
 
 /// A request takes three turns: one accepts its client, one reads it, and one writes its answer.
@@ -32,7 +33,7 @@ impl RunEndpoint {
         let observed = Observed::Run(Box::new(Run::new(is_paused, rate)));
         let addr = place.listen(&mut reactor, &config, MEMORY, observed)?;
         logging::say(&format!("admin on {addr}"));
-        Ok(Some(Self { reactor }))
+        Ok(Some(Self { reactor, has_failed: false }))
     }
 
     /// Serves the clients that have come since the last look.
@@ -57,7 +58,11 @@ impl RunEndpoint {
         if let Some(run) = self.run_mut() {
             run.note_progress(progress);
         }
+        if self.has_failed {
+            return;
+        }
         if let Err(error) = self.look() {
+            self.has_failed = true;
             log::warn!(target: logging::TARGET, "the admin endpoint has failed: {error}");
         }
     }
@@ -77,11 +82,12 @@ impl RunEndpoint {
         !run.is_paused()
     }
 
-    pub(crate) fn begin_part(&mut self, part: &PartMark) {
+    /// A step begins, of which this instance has the `rate`.
+    pub(crate) fn begin_step(&mut self, part: &PartMark, rate: Option<f64>) {
         let Some(run) = self.run_mut() else { return };
         if let Some(mark) = part.step {
             let (index, of) = (part.number as usize, part.asked.map(|asked| asked as usize));
-            run.begin_step(Step { index, of, unit: mark.of.name(), target: mark.load });
+            run.begin_step(Step { index, of, unit: mark.of.name(), target: mark.load }, rate);
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Run {
     progress: Progress,
     errors: Errors,
     second: Second,
+    /// The frames that were due when `sent` of the progress was counted.
+    due: Option<u64>,
     rate_target: Option<f64>,
     step: Option<Step>,
     steps: Vec<StepResult>,
@@ -116,6 +118,7 @@ impl Run {
             progress: Progress::default(),
             errors: Errors::default(),
             second: Second::default(),
+            due: None,
             rate_target,
             step: None,
             steps: Vec::new(),
@@ -129,8 +132,17 @@ impl Run {
 
     pub(crate) fn note_progress(&mut self, progress: &Progress) {
         self.stage = progress.stage;
-        if let (Stage::WarmingUp, Some(left)) = (progress.stage, progress.left) {
-            self.warmup = progress.elapsed + left;
+        match (progress.stage, progress.left) {
+            // Another run or step.
+            (Stage::Connecting, _) if self.stage != Stage::Connecting => {
+                (self.errors, self.second, self.due) = Default::default();
+            }
+            (Stage::WarmingUp, Some(left)) => self.warmup = progress.elapsed + left,
+            _ => {}
+        }
+        // What was sent is known for whole seconds: what was due by then is compared with it.
+        if progress.sent != self.progress.sent {
+            self.due = self.due_after(progress);
         }
         self.progress = progress.clone();
         self.progress.last = None;
@@ -150,10 +162,9 @@ impl Run {
         self.is_paused = false;
     }
 
-    pub(crate) fn begin_step(&mut self, step: Step) {
-        if step.unit == "rate" {
-            self.rate_target = Some(step.target);
-        }
+    /// A step begins, with the rate of this instance.
+    pub(crate) fn begin_step(&mut self, step: Step, rate: Option<f64>) {
+        self.rate_target = rate;
         self.step = Some(step);
     }
 
@@ -187,7 +198,7 @@ impl Run {
             connected: up,
             connections: asked,
             paused: self.is_paused,
-            due: self.due(),
+            due: self.due,
             sent,
             late,
             frames,
@@ -200,14 +211,13 @@ impl Run {
         }
     }
 
-    /// The frames that the schedule has had since the load began, its warm-up included.
-    fn due(&self) -> Option<u64> {
-        let elapsed = match self.stage {
-            Stage::WarmingUp => self.progress.elapsed,
-            Stage::Measuring => self.warmup + self.progress.elapsed,
+    /// The frames that the schedule had by the last whole second of the measured time, since the load began.
+    fn due_after(&self, progress: &Progress) -> Option<u64> {
+        let seconds = match progress.stage {
+            Stage::Measuring => progress.elapsed.as_secs(),
             _ => return None,
         };
-        Some((self.rate_target? * elapsed.as_secs_f64()) as u64)
+        Some((self.rate_target? * (self.warmup.as_secs_f64() + seconds as f64)) as u64)
     }
 
     pub(crate) fn status(&self) -> StatusView {

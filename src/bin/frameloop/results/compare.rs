@@ -108,6 +108,9 @@ impl Difference {
             return "not judged: too few latencies in a run, or a figure of 0".into();
         };
         let [change, least, most] = [ratio, low, high].map(|ratio| 100.0 * (ratio - 1.0));
+        if !exceeds_spread && (least > 0.0 || most < 0.0) {
+            return "less than the figures are exact to (0.1 %)".into();
+        }
         if !exceeds_spread {
             return format!("within the spread of the runs ({} to {} %)", percent(least), percent(most));
         }

@@ -117,8 +117,8 @@ fn graphs_are_read_with_the_keyboard() {
     browser.press("ArrowLeft");
     browser.wait_for_text("#rate-legend", "in 100out 50");
     browser.wait_for_text("#turns .legend-time", "1 s ago");
-    let told = browser.value("document.querySelector('#rate .plot').getAttribute('aria-valuetext')");
-    assert_eq!(told, "1 s ago: in 100, out 50");
+    let text = browser.value("document.querySelector('#rate .plot').getAttribute('aria-valuetext')");
+    assert_eq!(text, "1 s ago: in 100, out 50");
     browser.press("Escape");
     browser.wait_for_text("#rate-legend", "in 4,000out 2,000");
     browser.press("Tab");

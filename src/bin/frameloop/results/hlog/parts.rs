@@ -52,6 +52,9 @@ impl Parts {
         if number > PARTS_MAX {
             return Err(format!("{name} {number} begins, and a log has at most {PARTS_MAX}"));
         }
+        if let Some(missing) = self.open.missing_end() {
+            return Err(missing);
+        }
         let begun = Part { mark: Some(mark), begin: entries, ..Part::default() };
         self.ended.push(std::mem::replace(&mut self.open, begun));
         Ok(())
@@ -61,6 +64,9 @@ impl Parts {
     pub(super) fn end(&mut self, total: Total) -> Result<(), String> {
         if self.open.mark.is_none() {
             return Err("the end of several runs, and none has begun: lines are missing or out of order".into());
+        }
+        if let Some(missing) = self.open.missing_end() {
+            return Err(missing);
         }
         if self.total.replace(total).is_some() {
             return Err("the end of a second log: give each log as its own file".into());
@@ -109,6 +115,12 @@ impl Parts {
 }
 
 impl Part {
+    /// What is wrong if something follows: it has begun to measure, and its end is not there.
+    fn missing_end(&self) -> Option<String> {
+        let mark = self.mark.filter(|_| self.first_facts.is_some() && self.facts.is_none())?;
+        Some(format!("{} {} has no end: lines are missing or out of order", mark.kind.name(), mark.number))
+    }
+
     fn complete(self, log: Log, entries: Vec<Entry>) -> Log {
         let Self { mark, facts, first_facts, window, .. } = self;
         let facts = facts.or_else(|| first_facts.map(|facts| with_counts(facts, &entries)));
