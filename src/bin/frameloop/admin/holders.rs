@@ -1,6 +1,6 @@
 //! The connections by state, and those that hold or wait the most, counted some slots at a time.
 
-use frameloop::{ConnectionInfo, Handler, Reactor, Scan};
+use frameloop::{ConnectionInfo, Handler, ListenerId, Reactor, Scan};
 
 use crate::admin::views::{Connection, Connections, Listener, Paused, States};
 
@@ -41,6 +41,8 @@ impl Order {
 #[derive(Debug)]
 pub(crate) struct Census {
     scan: Scan,
+    /// The endpoint's own listener. Its connections are paused while they are answered.
+    own: ListenerId,
     states: States,
     paused: Paused,
     total: u64,
@@ -51,18 +53,18 @@ pub(crate) struct Census {
 
 impl Census {
     /// With `top`, so many connections are listed in this order.
-    pub(crate) fn new(top: Option<(Order, usize)>) -> Self {
+    pub(crate) fn new(top: Option<(Order, usize)>, own: ListenerId) -> Self {
         let (scan, states, paused) = Default::default();
-        Self { scan, states, paused, total: 0, top, listed: Vec::new() }
+        Self { scan, own, states, paused, total: 0, top, listed: Vec::new() }
     }
 
     /// Visits some connections. Returns whether all were visited.
     pub(crate) fn step<H: Handler>(&mut self, reactor: &mut Reactor<H>) -> bool {
-        let Self { scan, states, paused, total, top, listed } = self;
+        let Self { scan, own, states, paused, total, top, listed } = self;
         let has_more = reactor.scan(scan, SLOTS_PER_STEP, |info| {
             *total += 1;
             states.count(info.state);
-            paused.count(info.paused_by);
+            paused.count(info.paused_by.filter(|_| info.listener != Some(*own)));
             let Some((order, len_max)) = *top else { return };
             let key = order.key(info);
             let at = listed.partition_point(|(other, _)| *other >= key);

@@ -69,7 +69,7 @@ impl Admin {
             Answer::Now(response) => self.respond(reactor, id, &request, &response, now),
             Answer::Counted { top } => {
                 self.enter(id, Stage::Counting(request), now);
-                self.censuses.push_back((Purpose::Client(id), Census::new(top)));
+                self.censuses.push_back((Purpose::Client(id), Census::new(top, self.listener)));
             }
             Answer::Stream { .. } if request.method == Method::Head => {
                 self.respond(reactor, id, &Request { keeps_alive: false, ..request }, &Response::stream(), now);
@@ -187,7 +187,7 @@ impl Admin {
         let sample = event("sample", self.sampler.take(now, reactor.stats(), states, latency));
         let is_counting = self.censuses.iter().any(|(purpose, _)| *purpose == Purpose::Sample);
         if has_streams && !is_counting && matches!(self.observed, Observed::Server { .. }) {
-            self.censuses.push_back((Purpose::Sample, Census::new(None)));
+            self.censuses.push_back((Purpose::Sample, Census::new(None, self.listener)));
         }
         self.send_all(reactor, &sample);
     }
