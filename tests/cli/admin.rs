@@ -395,6 +395,8 @@ fn documents_have_the_documented_members() {
     assert_members(&connections["states"], "dialing open half_closed finished closing");
     assert_members(&connections["paused"], "handler backpressure");
     assert!(connections["top"].is_null() && connections["total"] == 1, "{connections}");
+    // The one that asks is paused until it is answered, which is not counted.
+    assert_eq!((&connections["paused"]["handler"], &connections["paused"]["backpressure"]), (&0.into(), &0.into()));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::admin::{Endpoint, Http, get, request};
 use crate::at_once;
-use crate::support::PATIENCE;
+use crate::support::{Client, PATIENCE};
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
@@ -31,6 +31,30 @@ fn pipelined_requests_are_answered_in_order() {
         assert!(is_so, "{target}: {response:?}");
     }
     assert_eq!(http.rest(), "");
+}
+
+#[test]
+fn thousands_of_pipelined_requests_are_all_answered() {
+    let endpoint = Endpoint::start(&[]);
+    let mut slow = Client::connect_narrow(endpoint.admin);
+    let requests = [get("/readyz").repeat(4_000), get("/").repeat(40)].concat();
+    let mut sender = slow.clone_for_thread();
+    let sending = std::thread::spawn(move || {
+        sender.send_bytes(requests.as_bytes());
+        sender.finish();
+    });
+    // At first it reads slowly, and others are served meanwhile.
+    let mut received = Vec::new();
+    let mut chunk = [0; 16 << 10];
+    while let Some(Ok(len)) = slow.read_within(PATIENCE, &mut chunk) {
+        received.extend_from_slice(&chunk[..len]);
+        if received.len() < 200 << 10 {
+            assert_eq!(endpoint.json("/healthz")["status"], "ok");
+        }
+    }
+    sending.join().unwrap();
+    let received = String::from_utf8(received).unwrap();
+    assert_eq!(received.matches("HTTP/1.1 200 OK").count(), 4_040);
 }
 
 #[test]

@@ -207,10 +207,12 @@ impl Admin {
                 Err(refusal) => refuse(conn, &refusal, client.asks_for_head()),
             },
             Stage::Body(request) => self.wait(conn, request, frame.payload().to_vec()),
-            // A client of a stream has nothing more to say.
-            stage @ (Stage::Waiting(..) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing) => {
-                client.stage = stage
+            Stage::Streaming(stream) => {
+                client.stage = Stage::Streaming(stream);
+                // Its client has nothing more to say. It is discarded in pieces as large as possible.
+                set_framing(conn, Framing::Raw);
             }
+            stage @ (Stage::Waiting(..) | Stage::Counting(_) | Stage::Closing) => client.stage = stage,
         }
     }
 

@@ -130,16 +130,21 @@ impl Admin {
         for (id, client) in &mut self.clients {
             let waited = now.saturating_duration_since(client.since);
             let head_len = match client.stage {
-                Stage::Idle => client.head.len() + cx.inspect(*id).map_or(0, |info| info.pending_input),
+                // With output that its client does not read, requests wait for the client.
+                Stage::Idle => match cx.inspect(*id).filter(|info| info.paused_by.is_none()) {
+                    Some(info) => client.head.len() + info.pending_input,
+                    None => continue,
+                },
                 Stage::Body(_) => 0,
                 Stage::Waiting(..) | Stage::Counting(_) | Stage::Streaming(_) | Stage::Closing => continue,
             };
             let has_begun = head_len > 0 || matches!(client.stage, Stage::Body(_));
-            let refusal = if head_len > HEAD_LEN_MAX as usize {
-                Some(Refusal::head_too_large())
-            } else if has_begun && !client.has_begun {
+            let refusal = if has_begun && !client.has_begun {
                 (client.has_begun, client.since) = (true, now);
                 continue;
+            } else if head_len > HEAD_LEN_MAX as usize {
+                // It was so at the last probe, so these are not whole requests that are still to be delivered.
+                Some(Refusal::head_too_large())
             } else if has_begun && waited > REQUEST_TIMEOUT {
                 let reason = format_args!("the request is incomplete after {REQUEST_TIMEOUT:?}");
                 Some(Refusal::new(Status::RequestTimeout, reason))
