@@ -28,8 +28,9 @@ fn page_shows_a_client_that_stalls_resumes_and_finishes() {
     browser
         .wait_until("document.querySelector('.events')?.textContent.includes('frame: 5 bytes of payload, delivered')");
 
-    // Three frames, of which no reply is read: output above the high-water mark pauses the input.
-    const FRAME_LEN: usize = 9 << 20;
+    // Three frames, of which no reply is read: output above the high-water mark pauses the input, also when
+    // the kernel has taken some MiB of it.
+    const FRAME_LEN: usize = 14 << 20;
     let mut sender = client.clone_for_thread();
     let sending = thread::spawn(move || (0..3).for_each(|_| sender.send(&vec![7; FRAME_LEN])));
     browser.wait_for_text("#connection-paused", "reading paused: backpressure");

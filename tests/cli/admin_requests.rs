@@ -58,6 +58,18 @@ fn thousands_of_pipelined_requests_are_all_answered() {
 }
 
 #[test]
+fn body_that_waits_for_a_permission_gets_it() {
+    let endpoint = Endpoint::start(&[]);
+    let mut http = endpoint.http();
+    let fields = "Host: localhost\r\nContent-Length: 17\r\nExpect: 100-continue";
+    http.send(format!("PATCH /v1/status HTTP/1.1\r\n{fields}\r\n\r\n").as_bytes());
+    assert_eq!(http.head().status, 100);
+    http.send(b"{\"paused\": false}");
+    // A server has no run.
+    assert_eq!(http.response().status, 404);
+}
+
+#[test]
 fn connection_is_kept_as_its_request_says() {
     let endpoint = Endpoint::start(&[]);
     let mut kept = endpoint.http();
@@ -69,7 +81,9 @@ fn connection_is_kept_as_its_request_says() {
         ("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close", false),
         ("GET /connections HTTP/1.1\r\nHost: localhost\r\nConnection: close", false),
         ("GET /readyz HTTP/1.0", false),
-        ("GET /readyz HTTP/1.0\r\nConnection: keep-alive", true),
+        ("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive", true),
+        // Keeping it would need a field in the response, too.
+        ("GET /readyz HTTP/1.0\r\nConnection: keep-alive", false),
         // Its body is not read.
         ("GET /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3", false),
     ] {

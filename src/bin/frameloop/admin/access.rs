@@ -1,6 +1,6 @@
 //! Which addresses the endpoint may listen on, and which requests it answers.
 //!
-//! Rule: a web page from elsewhere reaches nothing. A browser sends requests to any address for any page, also to one that a name of the
+//! Rule: a web page from elsewhere reads nothing and begins nothing. A browser sends requests to any address for any page, also to one that a name of the
 //! page's own host resolves to (DNS rebinding). So the name in `Host` must be one that no other site can have, and `Origin` must be
 //! the endpoint itself.
 
@@ -42,6 +42,9 @@ impl Access {
             );
             return Err(Refusal::new(Status::Forbidden, reason));
         }
+        if request.is_cross_site {
+            return Err(Refusal::new(Status::Forbidden, "a page of another site asks for this"));
+        }
         match &request.origin {
             Some(origin) if !origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host)) => {
                 Err(Refusal::new(Status::Forbidden, format_args!("the origin {origin:?} is not this endpoint")))
@@ -51,7 +54,7 @@ impl Access {
     }
 }
 
-/// Whether an address needs no permission of its own: only this machine can connect to it, or the file's permissions decide who can.
+/// Whether an address needs no permission of its own: only this machine can connect to it, or the file's permissions protect it.
 pub(crate) fn is_private(address: &Address) -> bool {
     match address {
         Address::Tcp(addr) => addr.ip().to_canonical().is_loopback(),

@@ -47,7 +47,7 @@ pub(crate) struct Admin {
     /// When the next probe is due, and whether the last one has fired.
     pub(super) probe_due: Instant,
     pub(super) has_probed: bool,
-    /// When the last turn began in which the endpoint was called.
+    /// When the turn of the last probe began.
     pub(super) turn_began: Option<Instant>,
 }
 
@@ -75,7 +75,7 @@ pub(crate) enum Purpose {
     Sample,
 }
 
-/// A connection that someone looks at.
+/// A connection that a client looks at.
 #[derive(Debug)]
 pub(crate) struct Detail {
     pub(super) viewed: Instant,
@@ -90,6 +90,8 @@ pub(crate) struct Client {
     pub(super) since: Instant,
     /// A part of a head has come.
     pub(super) has_begun: bool,
+    /// A request was answered, so that more may follow.
+    pub(super) was_answered: bool,
     /// The lines of the next head that have come.
     pub(super) head: Vec<u8>,
 }
@@ -198,7 +200,6 @@ impl Admin {
     }
 
     pub(crate) fn on_frame(&mut self, conn: &mut Connection<'_>, frame: &Frame<'_>) {
-        self.turn_began = Some(conn.now());
         let Some(client) = self.clients.get_mut(&conn.id()) else { return };
         match std::mem::replace(&mut client.stage, Stage::Closing) {
             Stage::Idle => match client.read_head(conn, frame.payload()) {
@@ -224,6 +225,9 @@ impl Admin {
         match (request.method, request.body_len) {
             (_, 0) => self.wait(conn, request, Vec::new()),
             (Method::Patch, len) => {
+                if request.expects_continue {
+                    let _ = conn.reply(b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
                 if conn.set_framing(Framing::Exact(len)).is_ok() {
                     self.enter(conn.id(), Stage::Body(request), conn.now());
                 }
@@ -246,7 +250,7 @@ impl Admin {
 
     pub(super) fn enter(&mut self, id: ConnId, stage: Stage, now: Instant) {
         if let Some(client) = self.clients.get_mut(&id) {
-            *client = Client::new(stage, now);
+            *client = Client { was_answered: true, ..Client::new(stage, now) };
         }
     }
 
@@ -291,7 +295,7 @@ impl Admin {
 
 impl Client {
     pub(super) fn new(stage: Stage, since: Instant) -> Self {
-        Self { stage, since, has_begun: false, head: Vec::new() }
+        Self { stage, since, has_begun: false, was_answered: false, head: Vec::new() }
     }
 
     /// Takes the first byte of a head, or the next line of it. Returns the request once its head is complete.

@@ -30,7 +30,8 @@ impl Order {
 
     fn key(self, info: &ConnectionInfo) -> u128 {
         match self {
-            Self::Bytes => (info.buffered_bytes + info.pending_output + info.pending_input) as u128,
+            // Buffers have few sizes, so what is in them decides between equal ones.
+            Self::Bytes => ((info.buffered_bytes as u128) << 64) + (info.pending_output + info.pending_input) as u128,
             Self::Age => info.counters.map_or(0, |counters| counters.age.as_nanos()),
             Self::Idle => info.idle.as_nanos(),
         }

@@ -33,8 +33,12 @@ pub(crate) struct Request {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) host: Option<String>,
     pub(crate) origin: Option<String>,
+    /// A browser sends it for a page of another site, and not because a person goes to this page.
+    pub(crate) is_cross_site: bool,
     pub(crate) accept: String,
     pub(crate) body_len: u64,
+    /// The client waits for a permission to send the body (RFC 9110, section 10.1.1).
+    pub(crate) expects_continue: bool,
     /// Another request may follow on this connection.
     pub(crate) keeps_alive: bool,
 }
@@ -124,7 +128,7 @@ impl Request {
             Some("PATCH") => Method::Patch,
             _ => Method::Other,
         };
-        let (path, query) = target(parsed.path.unwrap_or_default())?;
+        let Target { authority, path, query } = target(parsed.path.unwrap_or_default())?;
         let fields = Fields(parsed.headers);
         let host = fields.only("host")?;
         if is_1_1 && host.is_none() {
@@ -143,16 +147,21 @@ impl Request {
         }
         let options = || fields.all("connection").flat_map(|value| value.split(',')).map(str::trim);
         let has_option = |option: &str| options().any(|other| other.eq_ignore_ascii_case(option));
-        let keeps_alive = if is_1_1 { !has_option("close") } else { has_option("keep-alive") };
+        let is_navigation = path == "/" && fields.all("sec-fetch-mode").any(|mode| mode == "navigate");
+        let is_from_elsewhere = fields.all("sec-fetch-site").any(|site| site == "cross-site");
+        let continues = |value: &str| value.eq_ignore_ascii_case("100-continue");
         Ok(Some(Self {
             method,
             path,
             query,
-            host: host.map(str::to_owned),
+            // The target's counts, if it has one.
+            host: authority.or(host).map(str::to_owned),
             origin: fields.only("origin")?.map(str::to_owned),
             accept: fields.all("accept").collect::<Vec<_>>().join(","),
             body_len: body_len.unwrap_or(0),
-            keeps_alive,
+            is_cross_site: is_from_elsewhere && !is_navigation,
+            expects_continue: is_1_1 && fields.all("expect").any(continues),
+            keeps_alive: is_1_1 && !has_option("close"),
         }))
     }
 
@@ -169,19 +178,31 @@ fn names_http(head: &[u8]) -> bool {
     version.starts_with(b"HTTP/")
 }
 
-/// The path and the query of a target: `/path?query`, or the same behind a scheme and a host (RFC 9112, section 3.2.2).
-fn target(text: &str) -> Result<(String, Vec<(String, String)>), Refusal> {
-    let origin_form = match text.strip_prefix("http://") {
-        Some(absolute) => absolute.find(['/', '?']).map_or("/", |at| &absolute[at..]),
-        None => text,
+/// A target: `/path?query`, or the same behind a scheme and an authority (RFC 9112, section 3.2.2).
+struct Target<'a> {
+    authority: Option<&'a str>,
+    path: String,
+    query: Vec<(String, String)>,
+}
+
+fn target(text: &str) -> Result<Target<'_>, Refusal> {
+    const SCHEME: &str = "http://";
+    let refusal = || Refusal::new(Status::BadRequest, "the target of the request is no path");
+    let (authority, origin_form) = match text.split_at_checked(SCHEME.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+            let (authority, origin_form) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            (Some(authority), origin_form)
+        }
+        _ => (None, text),
     };
     let (path, query) = origin_form.split_once('?').unwrap_or((origin_form, ""));
-    let path = if path.is_empty() { "/" } else { path };
-    if !path.starts_with('/') {
-        return Err(Refusal::new(Status::BadRequest, "the target of the request is no path"));
+    let path = if path.is_empty() && authority.is_some() { "/" } else { path };
+    if !path.starts_with('/') || authority == Some("") {
+        return Err(refusal());
     }
     let query = form_urlencoded::parse(query.as_bytes());
-    Ok((path.to_owned(), query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()))
+    let query = query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    Ok(Target { authority, path: path.to_owned(), query })
 }
 
 fn content_len(text: &str) -> Result<u64, Refusal> {
@@ -305,6 +326,24 @@ mod tests {
         let absolute = parse("HEAD http://localhost:1/metrics?a HTTP/1.1\nHost: localhost:1").unwrap();
         assert_eq!((absolute.method, absolute.path.as_str()), (Method::Head, "/metrics"));
         assert_eq!(parse("GET http://localhost HTTP/1.1\nHost: x").unwrap().path, "/");
+        let other = parse("GET HTTP://evil.example/a HTTP/1.1\nHost: localhost").unwrap();
+        assert_eq!((other.host.as_deref(), other.path.as_str()), (Some("evil.example"), "/a"));
+        let patch = parse("PATCH / HTTP/1.1\nHost: x\nContent-Length: 1\nExpect: 100-Continue").unwrap();
+        assert!(patch.expects_continue && !other.expects_continue);
+    }
+
+    #[test]
+    fn request_for_a_page_of_another_site_is_known_unless_it_opens_the_page() {
+        for (path, fields, expected) in [
+            ("/", "Sec-Fetch-Site: cross-site\nSec-Fetch-Mode: navigate", false),
+            ("/", "Sec-Fetch-Site: cross-site\nSec-Fetch-Mode: no-cors", true),
+            ("/connections/0.1", "Sec-Fetch-Site: cross-site\nSec-Fetch-Mode: navigate", true),
+            ("/connections/0.1", "Sec-Fetch-Site: same-origin\nSec-Fetch-Mode: cors", false),
+            ("/connections/0.1", "Accept: */*", false),
+        ] {
+            let request = parse(&format!("GET {path} HTTP/1.1\nHost: x\n{fields}")).unwrap();
+            assert_eq!(request.is_cross_site, expected, "{path} {fields}");
+        }
     }
 
     #[test]
@@ -314,7 +353,7 @@ mod tests {
             ("1.1", "\nConnection: close", false),
             ("1.1", "\nConnection: x, Close", false),
             ("1.0", "", false),
-            ("1.0", "\nConnection: keep-alive", true),
+            ("1.0", "\nConnection: keep-alive", false),
         ] {
             let request = parse(&format!("GET / HTTP/{version}\nHost: x{option}")).unwrap();
             assert_eq!(request.keeps_alive, expected, "{version} {option}");
@@ -331,6 +370,7 @@ mod tests {
             ("GET / HTTP/1.1\nHost : a", Status::BadRequest),
             ("GET * HTTP/1.1\nHost: a", Status::BadRequest),
             ("GET ftp://x/ HTTP/1.1\nHost: a", Status::BadRequest),
+            ("GET http:///a HTTP/1.1\nHost: a", Status::BadRequest),
             ("PRI * HTTP/2.0", Status::VersionNotSupported),
             ("GET / HTTP/3.0\nHost: a", Status::VersionNotSupported),
             ("GET / HTTP/1.1\nHost: a\nContent-Length: 1\nContent-Length: 1", Status::BadRequest),

@@ -28,13 +28,13 @@ pub(crate) struct AdminArgs {
     admin: Option<Endpoint>,
     /// Permit an --admin address that other machines or users can reach
     ///
-    /// The endpoint has no passwords and no encryption: let a firewall or a proxy decide who may connect.
+    /// The endpoint has no passwords and no encryption: let a firewall or a proxy choose the clients.
     #[arg(long, env = "FRAMELOOP_ADMIN_PUBLIC", value_parser = BoolishValueParser::new())]
     #[arg(help_heading = "Admin endpoint", requires = "admin")]
     admin_public: bool,
 }
 
-/// Where the endpoint may listen, and whom it answers.
+/// Where the endpoint may listen.
 #[derive(Debug)]
 pub(crate) struct Place {
     endpoint: Endpoint,

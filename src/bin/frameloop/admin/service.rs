@@ -15,7 +15,7 @@ use crate::admin::views::{Connection, RunningDeadline};
 /// Time for a head, from its first byte, and for a body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection is kept without a request.
+/// How long a connection is kept without a further request. Without a first one, it is [`REQUEST_TIMEOUT`].
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// How long a connection is recorded after the last look at it.
@@ -148,7 +148,7 @@ impl Admin {
             } else if has_begun && waited > REQUEST_TIMEOUT {
                 let reason = format_args!("the request is incomplete after {REQUEST_TIMEOUT:?}");
                 Some(Refusal::new(Status::RequestTimeout, reason))
-            } else if !has_begun && waited > KEEP_ALIVE {
+            } else if !has_begun && waited > if client.was_answered { KEEP_ALIVE } else { REQUEST_TIMEOUT } {
                 None
             } else {
                 continue;
@@ -256,12 +256,15 @@ impl Admin {
                 (event("gone", &gone), true)
             }
         };
-        if !send(reactor, id, &text) {
-            return;
-        }
+        let is_sent = send(reactor, id, &text);
         let last = reactor.recording(watched).map_or(seq, |recording| recording.last_seq());
         if let Some(Client { stage: Stage::Streaming(stream), .. }) = self.clients.get_mut(&id) {
-            *stream = Stream { watched: Some((watched, last)), sent: now, is_gone };
+            *stream = if is_sent {
+                Stream { watched: Some((watched, last)), sent: now, is_gone }
+            } else {
+                // Its client does not read: the next attempt is as far away as if it had been sent.
+                Stream { watched: Some((watched, seq)), sent: now, is_gone: false }
+            };
         }
     }
 
