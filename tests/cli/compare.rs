@@ -120,3 +120,20 @@ fn logs_of_two_generators_pair_their_runs() {
     let is_named = |taint: &&Value| taint.as_str().unwrap().starts_with("the logs are not of the same runs: ");
     assert_eq!(value["taints"].as_array().unwrap().iter().filter(is_named).count(), 1, "{value}");
 }
+
+#[test]
+fn log_with_a_run_that_has_lost_its_end_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("a.hlog").to_str().unwrap().to_owned();
+    succeeded(&["load", "-c", "2", "-n", "50", "--warmup", "0", "--repeat", "2", "--hlog", &log]);
+    let whole = fs::read_to_string(&log).unwrap();
+    let ends: Vec<&str> = whole.lines().filter(|line| line.starts_with("#[frameloop: ")).collect();
+    assert_eq!(ends.len(), 2, "{whole}");
+    for (run, end) in (1..).zip(ends) {
+        fs::write(&log, whole.replace(&format!("{end}\n"), "")).unwrap();
+        let done = outcome(&mut frameloop(&["report", &log]));
+        assert_eq!(done.code, Some(1), "{done:?}");
+        let problem = format!("run {run} has no end: lines are missing or out of order");
+        assert!(done.stderr.contains(&problem) && done.stderr.lines().count() == 1, "{}", done.stderr);
+    }
+}

@@ -212,6 +212,25 @@ fn idle_connection_gives_way_when_no_descriptor_is_left() {
     }
 }
 
+/// Its connections take no places of others.
+#[test]
+fn listener_with_its_own_limit_closes_no_idle_connection() {
+    let (sim, failures, mut reactor) = failing();
+    let options = ListenOptions::default().max_connections(1);
+    reactor.listen_with(&sim.addr(PORT + 1), options).unwrap();
+    let served = sim.connect(PORT).unwrap();
+    turn(&mut reactor, None);
+    sim.advance(31 * SECOND);
+    failures.borrow_mut().once.push_back(io::Error::from_raw_os_error(libc::EMFILE));
+    let newcomer = sim.connect(PORT + 1).unwrap();
+    newcomer.send(&frame(b"served"));
+    (0..3).for_each(|_| turn(&mut reactor, Some(Duration::ZERO)));
+    assert_eq!((served.has_server_finished(), reactor.stats().accept_pauses), (false, 1));
+    sim.advance(PROMISED);
+    (0..3).for_each(|_| turn(&mut reactor, Some(Duration::ZERO)));
+    assert_eq!(newcomer.receive(), frame(b"served"));
+}
+
 /// The whole system lacks descriptors: what is closed here is used elsewhere.
 #[test]
 fn lasting_lack_of_descriptors_closes_few_idle_connections() {
