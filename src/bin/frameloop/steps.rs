@@ -249,7 +249,7 @@ impl Steps {
         let failed = Failed::of(&results, expected.is_about_errors());
         let figures = StepFigures::of(self.of, value, made.measured_s, &results, failed);
         made.measured_s += figures.measured_s;
-        watcher.end_of_step(&figures);
+        watcher.end_of_step(&figures, !results.verdicts.is_empty());
         logging::say(&format!("step {number}: {figures}"));
         made.results.push(results);
         made.figures.push(figures);

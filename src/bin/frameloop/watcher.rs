@@ -54,10 +54,10 @@ impl Watcher {
         }
     }
 
-    /// A step was judged.
-    pub(crate) fn end_of_step(&mut self, figures: &StepFigures) {
+    /// A step has ended, and was judged if something is expected of it.
+    pub(crate) fn end_of_step(&mut self, figures: &StepFigures, is_judged: bool) {
         if let Some(admin) = &mut self.admin {
-            admin.end_step(figures);
+            admin.end_step(figures, is_judged);
         }
     }
 

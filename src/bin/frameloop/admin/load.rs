@@ -91,7 +91,7 @@ impl RunEndpoint {
         }
     }
 
-    pub(crate) fn end_step(&mut self, figures: &StepFigures) {
+    pub(crate) fn end_step(&mut self, figures: &StepFigures, is_judged: bool) {
         let Some(run) = self.run_mut() else { return };
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         run.end_step(StepResult {
@@ -99,7 +99,7 @@ impl RunEndpoint {
             rate: figures.frames_per_s,
             p50: figures.latency.map(|latency| seconds(latency.p50)),
             p99: figures.latency.map(|latency| seconds(latency.p99)),
-            held: Some(figures.failed.is_none()),
+            held: is_judged.then_some(figures.failed.is_none()),
         });
     }
 }
