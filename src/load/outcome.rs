@@ -472,3 +472,17 @@ pub enum Stage {
     /// Waiting for the last responses, and closing.
     Ending,
 }
+
+impl Stage {
+    /// Returns its name, in lower case: `connecting`, `waiting`, `warming up`, `measuring` or `ending`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Waiting => "waiting",
+            Self::WarmingUp => "warming up",
+            Self::Measuring => "measuring",
+            Self::Ending => "ending",
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use frameloop::Address;
+use frameloop::{Address, Handler, ListenOptions, Listening, Reactor};
 use nix::net::if_::if_nameindex;
 
 use crate::failure::Failure;
@@ -98,6 +98,23 @@ pub(crate) fn candidates(endpoint: &Endpoint) -> Result<Vec<Address>, Failure> {
         Endpoint::Tcp(text) => Ok(resolve(text)?.into_iter().map(Address::Tcp).collect()),
         Endpoint::Unix(path) => Ok(vec![Address::Unix(path.clone())]),
     }
+}
+
+/// Listens on the first of an endpoint's candidates that can be listened on.
+pub(crate) fn listen(
+    reactor: &mut Reactor<impl Handler>,
+    endpoint: &Endpoint,
+    candidates: &[Address],
+    options: &ListenOptions,
+) -> Result<Listening, Failure> {
+    let mut outcome = Err(Failure::run(format_args!("{endpoint} has no address to listen on")));
+    for addr in candidates {
+        outcome = reactor.listen_with(addr, options.clone()).map_err(Failure::from);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 /// The order of RFC 8305, section 4: the system resolver's (RFC 6724), with the address families taking turns, so that a

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use console::Term;
-use frameloop::load::{Progress, Stage};
+use frameloop::load::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::failure::Failure;
@@ -105,14 +105,7 @@ pub(crate) fn columns() -> usize {
 pub(crate) type Part = (usize, String);
 
 fn parts(progress: &Progress) -> Vec<Part> {
-    let stage = match progress.stage {
-        Stage::Connecting => "connecting",
-        Stage::Waiting => "waiting",
-        Stage::WarmingUp => "warming up",
-        Stage::Measuring => "measuring",
-        _ => "ending",
-    };
-    let mut parts = vec![(0, stage.to_owned()), (1, format!(" {}", duration(progress.elapsed)))];
+    let mut parts = vec![(0, progress.stage.name().to_owned()), (1, format!(" {}", duration(progress.elapsed)))];
     if let Some(left) = progress.left {
         parts.push((6, format!(", {} left", duration(left))));
     }
@@ -157,7 +150,7 @@ const RANKS: usize = 9;
 
 #[cfg(test)]
 mod tests {
-    use frameloop::load::Interval;
+    use frameloop::load::{Interval, Stage};
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueHint};
 use frameloop::wire::Framing;
-use frameloop::{Address, Config, ConfigError, Interest, LintMode, ListenOptions, Listening, Reactor, Turn};
+use frameloop::{Config, ConfigError, Interest, LintMode, ListenOptions, Listening, Reactor, Turn};
 use log::{info, warn};
 
 use crate::address::{self, Endpoint};
@@ -196,7 +196,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     reactor.watch(&wake.source(), Interest::Readable)?;
     let mut bound = Vec::with_capacity(addresses.len());
     for (address, candidates) in args.listen.iter().zip(&addresses) {
-        bound.push(listen(&mut reactor, address, candidates, args.framing)?);
+        let options = ListenOptions::default().framing(args.framing);
+        bound.push(address::listen(&mut reactor, address, candidates, &options)?);
     }
     let admin = match admin {
         Some(place) => {
@@ -309,24 +310,6 @@ struct Settings {
     /// The memory for buffers, in bytes.
     memory: usize,
     connections: usize,
-}
-
-/// Listens on the first candidate that can be listened on.
-fn listen(
-    reactor: &mut Reactor<Served>,
-    address: &Endpoint,
-    candidates: &[Address],
-    framing: Framing,
-) -> Result<Listening, Failure> {
-    let mut outcome = Err(Failure::run(format_args!("{address} has no address to listen on")));
-    for addr in candidates {
-        let options = ListenOptions::default().framing(framing);
-        outcome = reactor.listen_with(addr, options).map_err(Failure::from);
-        if outcome.is_ok() {
-            break;
-        }
-    }
-    outcome
 }
 
 /// Turns until a signal's drain is done, or a second signal's stop.

@@ -99,14 +99,7 @@ impl Place {
         let limits = limits.write_rate_min(WRITE_RATE_MIN);
         let options = ListenOptions::default().framing(FIRST_BYTE).limits(limits).name("admin");
         let options = options.mode(0o600).max_connections(CLIENTS_MAX).reuse_port(false);
-        let mut outcome = Err(Failure::run(format_args!("{endpoint} has no address to listen on")));
-        for candidate in &candidates {
-            outcome = reactor.listen_with(candidate, options.clone()).map_err(Failure::from);
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        let listening = outcome?;
+        let listening = address::listen(reactor, &endpoint, &candidates, &options)?;
         let (now, stats) = (Instant::now(), reactor.stats());
         let mut admin = Admin::new(listening.id, Access::of(&endpoint), observed, now, stats);
         admin.add_listener(listening.id, "admin", listening.addr.to_string());

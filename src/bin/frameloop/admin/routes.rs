@@ -114,7 +114,11 @@ impl Admin {
     /// That it is answered shows that the loop turns.
     fn health(&self, reactor: &mut Reactor<Served>) -> Response {
         let age = self.turn_began.map(|began| reactor.cx().now().saturating_duration_since(began).as_secs_f64());
-        let accepting = if reactor.is_accept_paused() { "paused" } else { "yes" };
+        let accepting = match (self.is_accepting, reactor.is_accept_paused()) {
+            (false, _) => "no",
+            (true, true) => "paused",
+            (true, false) => "yes",
+        };
         let lag = self.sampler.samples().back().map(|sample| sample.lag);
         let body = json!({ "status": "ok", "last_turn_age": age, "accepting": accepting, "lag": lag });
         Response::json(Status::Ok, &body)

@@ -192,7 +192,7 @@ impl Run {
             ("timed out", self.errors.timed_out),
         ];
         RunView {
-            stage: stage_name(self.stage),
+            stage: self.stage.name(),
             elapsed: elapsed.as_secs_f64(),
             left: left.map(|left| left.as_secs_f64()),
             connected: up,
@@ -225,7 +225,7 @@ impl Run {
             paused: self.is_paused,
             running: !self.is_paused,
             stopped: self.stage == Stage::Ending,
-            stage: stage_name(self.stage),
+            stage: self.stage.name(),
             connected: self.progress.up,
             connections: self.progress.asked,
         };
@@ -257,16 +257,6 @@ fn latency(recorded: &Recorded, kind: &'static str) -> Option<Latency> {
     let histogram = recorded.histogram();
     let at = |quantile| Duration::from_nanos(histogram.value_at_quantile(quantile)).as_secs_f64();
     (!histogram.is_empty()).then(|| Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0), kind })
-}
-
-fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Connecting => "connecting",
-        Stage::Waiting => "waiting",
-        Stage::WarmingUp => "warming up",
-        Stage::Measuring => "measuring",
-        _ => "ending",
-    }
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Background {
 
     /// Notes the stage of a run.
     pub(crate) fn progress(&mut self, stage: Stage) {
-        let name = stage_name(stage);
+        let name = stage.name();
         // Between runs, a log in a file says so too.
         let says_stage = self.is_marked || self.part.is_some_and(|part| part.number > 1);
         if says_stage && (self.stage != Some(name) || self.last.elapsed() >= QUIET_MAX) {
@@ -109,16 +109,6 @@ impl Background {
 
 /// How long a marked log has no line at most.
 const QUIET_MAX: Duration = Duration::from_secs(2);
-
-fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Connecting => "connecting",
-        Stage::Waiting => "waiting",
-        Stage::WarmingUp => "warming up",
-        Stage::Measuring => "measuring",
-        _ => "ending",
-    }
-}
 
 /// Writes all parts. Returns the open file, or none if the run ended before it was measured.
 fn write(destination: Destination, mark: Mark, parts: &Receiver<Part>) -> Result<Option<Written>, Failure> {
