@@ -6,12 +6,13 @@ mod context;
 pub use crate::handler::connection::Connection;
 pub use crate::handler::context::{Context, NotForwarded};
 
+use crate::address::Address;
 use crate::conn::frame::Frame;
 use crate::conn::io::Readiness;
 use crate::conn::part::FramePart;
 use crate::conn::sink::Drain;
-use crate::error::{CloseReason, DialError};
-use crate::id::{ConnId, SourceId, TimerId};
+use crate::error::{CloseReason, DialError, Error};
+use crate::id::{ConnId, ListenerId, SourceId, TimerId};
 use crate::net::Detached;
 
 /// Handles the frames and the other events of a reactor.
@@ -251,6 +252,15 @@ pub trait Handler {
     /// For each id that [`Context::dial`] returned, either this or [`on_open`](Self::on_open) is called, exactly once.
     fn on_dial_failed(&mut self, cx: &mut Context<'_>, id: ConnId, error: &DialError) {
         let _ = (cx, id, error);
+    }
+
+    /// Called with the bound address of a listener that [`Context::listen`] has requested, or with the error: [`Error::Listen`] with that
+    /// of the kernel, or [`Error::Ending`].
+    ///
+    /// It is called exactly once for each id that `listen` returned, unless the reactor is dropped first. `on_open` follows for the
+    /// connections of the listener.
+    fn on_listen(&mut self, cx: &mut Context<'_>, id: ListenerId, outcome: Result<Address, Error>) {
+        let _ = (cx, id, outcome);
     }
 
     /// Called when a timer fires that [`Context::set_timer`] has set.

@@ -121,6 +121,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+mod histogram;
 mod id;
 mod info;
 mod lint;
@@ -135,6 +136,7 @@ mod reach;
 mod reactor;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod stats;
 #[cfg(test)]
 mod tests;
 pub mod wire;
@@ -149,6 +151,7 @@ pub use crate::error::{
     AdoptError, CausedBy, CloseKind, CloseReason, DialError, DialRefused, Error, RecordRefused, SendError, TimerRefused,
 };
 pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
+pub use crate::histogram::Histogram;
 pub use crate::id::{ConnId, ConnIdError, ListenerId, SourceId, TimerId};
 pub use crate::info::{ConnectionCounters, ConnectionInfo};
 pub use crate::lint::{Lint, LintMode};
@@ -159,12 +162,11 @@ pub use crate::reactor::deadline_kind::{Deadline, DeadlineKind};
 pub use crate::reactor::drain_report::{CutConnection, DrainReport};
 pub use crate::reactor::event::{CallError, ConnectionEvent};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
-pub use crate::reactor::histogram::Histogram;
 pub use crate::reactor::inspect::Scan;
 pub use crate::reactor::listeners::Listening;
 pub use crate::reactor::recording::{RecordedEvent, Recording};
-pub use crate::reactor::stats::{Calls, Refused, Stats};
 pub use crate::reactor::{Reactor, Turn};
+pub use crate::stats::{Calls, Dropped, Refused, Stats};
 
 /// The programs of the guide.
 #[cfg(all(doctest, feature = "sim"))]

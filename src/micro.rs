@@ -21,7 +21,7 @@ use crate::reactor::callbacks::HandlerSink;
 use crate::reactor::connections::Connections;
 use crate::reactor::log_limit::LogLimit;
 use crate::reactor::observer::Observer;
-use crate::reactor::stats::Stats;
+use crate::reactor::traced::SocketCounts;
 use crate::reactor::traced::Traced;
 use crate::wire::encode_header;
 use crate::wire::{Decode, Decoded, Enclosure, U32Be};
@@ -80,7 +80,7 @@ pub struct Echoing {
     conn: Conn,
     read_buffer: ReadBuffer,
     shared: Shared,
-    stats: Stats,
+    counts: SocketCounts,
     others: Connections<Stream, ()>,
     limit: LogLimit,
 }
@@ -91,7 +91,7 @@ impl Default for Echoing {
         let conn = Conn::new(shared.profiles.acquire_usual());
         let read_buffer = ReadBuffer::new();
         let others = Connections::new(&Config::default(), beginning());
-        Self { conn, read_buffer, shared, stats: Stats::default(), others, limit: LogLimit::new(0, 0) }
+        Self { conn, read_buffer, shared, counts: SocketCounts::default(), others, limit: LogLimit::new(0, 0) }
     }
 }
 
@@ -107,10 +107,10 @@ impl Echoing {
     }
 
     fn turn(&mut self, stream: &mut Memory<'_>) {
-        let Self { conn, read_buffer, shared, stats, others, limit } = self;
+        let Self { conn, read_buffer, shared, counts, others, limit } = self;
         let id = ConnId { index: 0, generation: 1 };
         let observer = Observer::default();
-        let mut io = Traced { stream, observer, stats };
+        let mut io = Traced { stream, observer, counts };
         let (handler, state) = (&mut Echo, &mut ());
         let mut sink = HandlerSink { handler, state, id, peer: &PeerAddr::UNNAMED, reach: others, limit, observer };
         run(conn, &mut io, read_buffer, shared, &mut sink);

@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use crate::address::Dial;
+use crate::address::{Address, Dial};
 use crate::conn::frame::Frame;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
-use crate::error::{DialRefused, SendError, TimerRefused};
+use crate::error::{DialRefused, Error, SendError, TimerRefused};
 use crate::id::{ConnId, ListenerId, TimerId};
 use crate::info::{ConnectionInfo, Seen};
+use crate::options::ListenOptions;
+use crate::stats::Stats;
 
 /// Counts the connections of a broadcast, by its result for each.
 ///
@@ -46,6 +48,14 @@ pub(crate) enum End {
     Stop,
 }
 
+/// What a handler wants of the reactor's listeners.
+#[derive(Debug)]
+pub(crate) enum ListenerRequest {
+    Listen { id: ListenerId, addr: Address, options: ListenOptions },
+    Unlisten(ListenerId),
+    UnlistenAll,
+}
+
 pub(crate) trait Reach {
     fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError>;
     fn send_shared(
@@ -67,9 +77,12 @@ pub(crate) trait Reach {
     fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused>;
     fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;
     fn cancel_timer(&mut self, timer: TimerId) -> bool;
-    /// Stops listening on an address, or on all.
-    fn unlisten(&mut self, id: Option<ListenerId>);
+    /// Listens at the end of the turn.
+    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<ListenerId, Error>;
+    fn unlisten(&mut self, id: ListenerId);
+    fn unlisten_all(&mut self);
     fn end(&mut self, end: End);
+    fn stats(&self, shared: &Shared) -> Stats;
 }
 
 /// Counts the result of a broadcast for one connection.

@@ -11,9 +11,9 @@ use proc_macro2::{TokenStream, TokenTree};
 const CRATES: [&str; 3] = ["src/lib.rs", "src/bin/frameloop/main.rs", "benches/harness/main.rs"];
 /// The library's modules by layer: each imports from lower layers or its own.
 const LAYERS: [&str; 5] = [
-    "wire config error address id lint options",
+    "wire config error address id lint options histogram",
     "conn",
-    "handler reach info net",
+    "handler reach info net stats",
     "reactor",
     "client sim load fuzzing micro",
 ];

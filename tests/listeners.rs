@@ -4,30 +4,37 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
 use std::{fs, thread};
 
 use frameloop::wire::{Framing, LengthPrefix};
 use frameloop::{
     Address, AdoptError, CloseReason, Config, ConnId, Connection, Context, Error, Frame, Handle, Handler, Limits,
-    ListenOptions, Reactor,
+    ListenOptions, ListenerId, Reactor,
 };
 
 use support::{PATIENCE, frame};
 
-/// Replies with the name of the listener and the payload, and notes why connections end.
+/// Replies with the name of the listener and the payload, listens where messages say, and notes why connections end.
 #[derive(Default)]
 struct Naming {
     closed: Vec<CloseReason>,
+    /// Who waits for the outcome of each listener.
+    waiting: HashMap<ListenerId, Sender<Result<Address, Error>>>,
 }
+
+/// Where to listen, and who waits for the outcome.
+type Listen = (Address, Sender<Result<Address, Error>>);
 
 impl Handler for Naming {
     type State = ();
-    type Message = ();
+    type Message = Listen;
 
     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
 
@@ -39,10 +46,19 @@ impl Handler for Naming {
     fn on_close(&mut self, _: &mut Context<'_>, _: ConnId, (): (), reason: &CloseReason) {
         self.closed.push(*reason);
     }
+
+    fn on_message(&mut self, cx: &mut Context<'_>, (addr, waiting): Listen) {
+        let id = cx.listen(addr, ListenOptions::default().framing(Framing::lines()).name("later ")).unwrap();
+        self.waiting.insert(id, waiting);
+    }
+
+    fn on_listen(&mut self, _: &mut Context<'_>, id: ListenerId, outcome: Result<Address, Error>) {
+        self.waiting.remove(&id).unwrap().send(outcome).unwrap();
+    }
 }
 
 /// A reactor that runs on a thread of its own, and is drained by the caller.
-fn run(mut reactor: Reactor<Naming>) -> (Handle<()>, JoinHandle<Vec<CloseReason>>) {
+fn run(mut reactor: Reactor<Naming>) -> (Handle<Listen>, JoinHandle<Vec<CloseReason>>) {
     let handle = reactor.handle();
     let thread = thread::spawn(move || {
         reactor.run().unwrap();
@@ -176,6 +192,26 @@ fn closed_listener_refuses_and_its_connections_continue() {
     open.read_exact(&mut reply).unwrap();
     assert_eq!(&reply, b"still\n");
     assert_eq!(exchange(&frames, &frame(b"new")), frame(b"new"));
+    handle.drain().unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
+fn listener_that_a_message_asks_for_serves_or_reports_why_not() {
+    let mut reactor = Reactor::new(Config::default(), Naming::default()).unwrap();
+    let first = reactor.listen(&any_port()).unwrap();
+    let (handle, thread) = run(reactor);
+    let listen = |addr: Address| {
+        let (waiting, outcome) = mpsc::channel();
+        handle.send((addr, waiting)).unwrap();
+        outcome.recv_timeout(PATIENCE).unwrap()
+    };
+    let addr = listen(any_port()).unwrap();
+    assert_ne!(tcp(&addr).port(), 0);
+    assert_eq!(exchange(&addr, b"a\n"), b"later a\n");
+    assert_eq!(exchange(&first, &frame(b"a")), frame(b"a"));
+    let Err(Error::Listen { addr, source }) = listen(first.clone()) else { panic!("it is in use") };
+    assert_eq!((addr, source.kind()), (first, io::ErrorKind::AddrInUse));
     handle.drain().unwrap();
     thread.join().unwrap();
 }

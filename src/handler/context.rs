@@ -5,16 +5,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::address::{Dial, PeerAddr};
+use crate::address::{Address, Dial, PeerAddr};
 use crate::conn::flags::Flag;
 use crate::conn::frame::Frame;
 use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::conn::sink::Replies;
-use crate::error::{DialRefused, SendError, TimerRefused};
+use crate::error::{DialRefused, Error, SendError, TimerRefused};
 use crate::id::{ConnId, ListenerId, TimerId};
 use crate::info::{ConnectionInfo, Seen};
+use crate::options::ListenOptions;
 use crate::reach::{Broadcast, Command, End, Reach, count};
+use crate::stats::Stats;
 
 /// Gives a callback access to connections by their ids, to dials, timers, and the end of the reactor.
 ///
@@ -337,15 +339,77 @@ impl<'a> Context<'a> {
         self.reach.cancel_timer(timer)
     }
 
+    /// Listens on another address at the end of the turn, as [`Reactor::listen_with`](crate::Reactor::listen_with) does. Returns the id of
+    /// the listener; [`Handler::on_listen`](crate::Handler::on_listen) gets it with the bound address or the error, exactly once.
+    ///
+    /// Requests of a turn are carried out in their order, so a listener can be stopped before it listens. An address is in use until
+    /// its last listener is closed: to move a listener to another address, listen there first, and then
+    /// [`unlisten`](Self::unlisten).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ending`] while the reactor drains and after it has stopped; [`Error::Config`] if an option is out of its range. Then there
+    /// is no id, and no callback is called.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use frameloop::{Address, Connection, Context, Error, Frame, Handler, ListenOptions, ListenerId};
+    ///
+    /// /// Listens where other threads say.
+    /// struct Server;
+    ///
+    /// impl Handler for Server {
+    ///     type State = ();
+    ///     type Message = Address;
+    ///
+    ///     fn on_open(&mut self, _conn: &mut Connection<'_>) {}
+    ///
+    ///     fn on_frame(&mut self, conn: &mut Connection<'_>, _state: &mut (), frame: Frame<'_>) {
+    ///         let _ = conn.reply_frame(frame);
+    ///     }
+    ///
+    ///     fn on_message(&mut self, cx: &mut Context<'_>, addr: Address) {
+    ///         if let Err(error) = cx.listen(addr, ListenOptions::default()) {
+    ///             println!("{error}");
+    ///         }
+    ///     }
+    ///
+    ///     fn on_listen(&mut self, _cx: &mut Context<'_>, _id: ListenerId, outcome: Result<Address, Error>) {
+    ///         match outcome {
+    ///             Ok(addr) => println!("listening on {addr}"),
+    ///             Err(error) => println!("{error}"),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn listen(&mut self, addr: Address, options: ListenOptions) -> Result<ListenerId, Error> {
+        let (reach, shared) = self.shared();
+        reach.listen(addr, options, shared)
+    }
+
     /// Stops listening, as [`Reactor::unlisten`](crate::Reactor::unlisten) does, at the end of the turn. It has no effect if there
     /// is no such listener any more.
     pub fn unlisten(&mut self, id: ListenerId) {
-        self.reach.unlisten(Some(id));
+        self.reach.unlisten(id);
     }
 
     /// Stops listening on every address, as [`Reactor::unlisten_all`](crate::Reactor::unlisten_all) does, at the end of the turn.
     pub fn unlisten_all(&mut self) {
-        self.reach.unlisten(None);
+        self.reach.unlisten_all();
+    }
+
+    /// Returns a snapshot of the counters, as [`Reactor::stats`](crate::Reactor::stats) does. In a callback about a connection, bytes that
+    /// it has read and written are counted already. Frames received are counted when its run ends, and findings of the lint when the turn
+    /// ends.
+    ///
+    /// A snapshot is a copy of about 5 KiB, most of which is [`Stats::turn_durations`].
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        match &self.about {
+            About::Connection { replies, .. } => self.reach.stats(replies.shared),
+            About::Reactor(shared) => self.reach.stats(shared),
+        }
     }
 
     /// Begins to drain the reactor, as [`Reactor::drain`](crate::Reactor::drain) does.

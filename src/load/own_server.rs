@@ -17,7 +17,7 @@ use crate::load::plan::{LoadError, Plan};
 use crate::options::ListenOptions;
 use crate::reactor::Reactor;
 use crate::reactor::handle::Handle;
-use crate::reactor::stats::Stats;
+use crate::stats::Stats;
 
 /// An echo server on a thread, until this is dropped.
 #[derive(Debug)]

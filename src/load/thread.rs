@@ -12,8 +12,8 @@ use crate::load::outcome::ThreadUse;
 use crate::load::plan::{LoadError, Plan};
 use crate::load::report::Report;
 use crate::reactor::handle::Handle;
-use crate::reactor::stats::Stats;
 use crate::reactor::{Reactor, Turn};
+use crate::stats::Stats;
 use crate::wire::Enclosure;
 
 /// It stops when it is dropped.

@@ -22,9 +22,9 @@ use crate::reactor::log_limit::{LOOP, Source};
 use crate::reactor::per_ip::Prefix;
 use crate::reactor::reclaim::Search;
 use crate::reactor::slots::Origin;
-use crate::reactor::stats::Refused;
 use crate::reactor::token::Subject;
 use crate::reactor::{Life, Reactor};
+use crate::stats::Refused;
 
 /// When the kernel has no descriptor or memory for another connection, accepting is paused for this long, or until a
 /// connection ends. Connections wait in the listen queue meanwhile.
@@ -102,7 +102,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             Some(Search::Nothing) | None => None,
         };
         let outcome = self.net.accept(self.listeners.listener(index), &self.config);
-        self.stats.accepts.count(&outcome);
+        self.connections.work.stats.accepts.count(&outcome);
         match outcome {
             Ok((stream, peer)) => {
                 self.listeners.note_accepted(index);
@@ -125,10 +125,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         for index in 0..self.listeners.len() {
             for _ in 0..self.listeners.left(index) {
                 let outcome = self.net.accept(self.listeners.listener(index), &self.config);
-                self.stats.accepts.count(&outcome);
+                self.connections.work.stats.accepts.count(&outcome);
                 match outcome {
                     Ok(_) => {
-                        self.stats.refused.failed += 1;
+                        self.connections.work.stats.refused.failed += 1;
                         self.report.cut += 1;
                     }
                     Err(error) if is_of_one(&error) => {}
@@ -187,7 +187,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         // The slot is taken before the handler sees the id: what it dials in `on_open` gets another.
         let id = self.connections.all().insert(origin, Phase::Opening);
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
-        self.stats.registrations.count(&registered);
+        self.connections.work.stats.registrations.count(&registered);
         if let Err(error) = registered {
             self.connections.slots.remove(id);
             self.shared.profiles.release(profile);
@@ -236,7 +236,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn count_refused(&mut self, counter: impl FnOnce(&mut Refused) -> &mut u64) {
-        *counter(&mut self.stats.refused) += 1;
+        *counter(&mut self.connections.work.stats.refused) += 1;
         self.report.cut += u64::from(self.life != Life::Running);
     }
 
@@ -277,7 +277,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             self.listeners.give_up(index);
             return self.give_up(error);
         }
-        self.stats.accept_pauses += 1;
+        self.connections.work.stats.accept_pauses += 1;
         self.listeners.pause(after(self.now(), ACCEPT_PAUSE));
         if self.log_limits.accept_paused.passes(self.now(), Source::Local) {
             // The kernel looks for a descriptor before it looks into the queue.

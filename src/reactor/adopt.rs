@@ -15,6 +15,7 @@ use crate::id::ConnId;
 use crate::net::{Listener, Net, Stream};
 use crate::options::ListenOptions;
 use crate::reach::Reach;
+use crate::reactor::Reactor;
 use crate::reactor::accept::{Failed, Refusal};
 use crate::reactor::connections::Open;
 use crate::reactor::listeners::Listening;
@@ -22,7 +23,6 @@ use crate::reactor::log_limit::LOOP;
 use crate::reactor::reclaim::Search;
 use crate::reactor::slots::Origin;
 use crate::reactor::token::Subject;
-use crate::reactor::{Life, Reactor};
 
 impl<H: Handler> Reactor<H> {
     /// Listens on a socket that was bound elsewhere: by systemd (socket activation), by a parent process, or by this program
@@ -68,9 +68,9 @@ impl<H: Handler> Reactor<H> {
         self.admit_adoption()?;
         options.check(&self.config).map_err(AdoptError::Config)?;
         let (mut listener, addr) = Listener::adopt(socket.into(), &self.config)?;
-        let id = self.listeners.next_id();
+        let id = self.connections.work.next_listener();
         self.net.register_listener(&mut listener, Subject::Listener(id).token())?;
-        self.begin_listening(listener, &options);
+        self.begin_listening(id, listener, &options);
         debug!(target: LOOP, "listening on {addr}{}, adopted", options.named());
         Ok(Listening { id, addr })
     }
@@ -112,7 +112,7 @@ impl<H: Handler> Reactor<H> {
 
 impl<H: Handler, N: Net> Reactor<H, N> {
     fn admit_adoption(&self) -> Result<(), AdoptError> {
-        if self.life != Life::Running || self.connections.work.is_end_requested() {
+        if self.connections.work.is_ending() {
             return Err(AdoptError::Ending);
         }
         Ok(())

@@ -5,17 +5,14 @@ use std::time::Instant;
 use crate::address::{Dial, PeerAddr};
 use crate::config::Config;
 use crate::conn::Conn;
-use crate::conn::frame::Frame;
-use crate::conn::io::{Readiness, Transport};
-use crate::conn::payloads::SharedPayload;
+use crate::conn::io::Readiness;
 use crate::conn::shared::Shared;
 use crate::conn::turn::Moved;
-use crate::error::{CloseReason, DialError, DialRefused, SendError, TimerRefused};
-use crate::id::{ConnId, ListenerId, TimerId};
-use crate::info::{ConnectionInfo, Seen};
-use crate::reach::{Broadcast, Command, End, Reach, count};
+use crate::error::{CloseReason, DialError};
+use crate::id::ConnId;
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::slots::{Origin, OtherSlots, Own, Slot, Slots};
+use crate::reactor::traced::SocketCounts;
 use crate::reactor::work::Work;
 
 /// The connections by slot, and their pending work.
@@ -23,6 +20,7 @@ use crate::reactor::work::Work;
 pub(crate) struct Connections<S, T> {
     pub(crate) slots: Slots<Phase<S, T>>,
     pub(crate) work: Work,
+    pub(crate) sockets: SocketCounts,
 }
 
 /// What a slot holds.
@@ -64,6 +62,7 @@ pub(crate) struct Open<S, T> {
 pub(crate) struct Others<'a, S, T> {
     pub(crate) slots: OtherSlots<'a, Phase<S, T>>,
     pub(crate) work: &'a mut Work,
+    pub(crate) sockets: &'a SocketCounts,
     pub(crate) own: Option<Own>,
 }
 
@@ -72,19 +71,19 @@ pub(crate) type Split<'a, S, T> = (&'a mut ConnSlot<S, T>, Others<'a, S, T>);
 
 impl<S, T> Connections<S, T> {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
-        Self { slots: Slots::new(), work: Work::new(config, now) }
+        Self { slots: Slots::new(), work: Work::new(config, now), sockets: SocketCounts::default() }
     }
 
     #[inline]
     pub(crate) fn all(&mut self) -> Others<'_, S, T> {
-        Others { slots: self.slots.all(), work: &mut self.work, own: None }
+        Others { slots: self.slots.all(), work: &mut self.work, sockets: &self.sockets, own: None }
     }
 
     /// Returns what `on_open` can reach while the connection's slot is [`Opening`](Phase::Opening).
     pub(crate) fn all_but_opening(&mut self, id: ConnId) -> Others<'_, S, T> {
         let origin = self.slots.slot(id).map_or(Origin::Accepted, Slot::origin);
         let own = Own { id, origin, active_at: self.work.tick() };
-        Others { slots: self.slots.all(), work: &mut self.work, own: Some(own) }
+        Others { slots: self.slots.all(), work: &mut self.work, sockets: &self.sockets, own: Some(own) }
     }
 
     /// A connection's slot, and all others.
@@ -92,7 +91,7 @@ impl<S, T> Connections<S, T> {
     pub(crate) fn split(&mut self, id: ConnId) -> Option<Split<'_, S, T>> {
         let (slot, slots) = self.slots.split(id)?;
         let own = Own { id, origin: slot.origin(), active_at: slot.active_at() };
-        Some((slot, Others { slots, work: &mut self.work, own: Some(own) }))
+        Some((slot, Others { slots, work: &mut self.work, sockets: &self.sockets, own: Some(own) }))
     }
 
     /// Notes an event. Returns whether its connection exists.
@@ -271,7 +270,7 @@ impl<S, T> Others<'_, S, T> {
     }
 
     /// Frees the buffers of a connection and closes it; its slot is freed at the end of the turn.
-    fn evict(&mut self, index: u32, shared: &mut Shared) {
+    pub(crate) fn evict(&mut self, index: u32, shared: &mut Shared) {
         let Some(id) = self.slots.id_of(index) else { return };
         #[cfg(test)]
         self.check_victim(id);
@@ -297,189 +296,5 @@ impl<S, T> Others<'_, S, T> {
             let is_sound = self.work.eviction.is_protected(other.index) || !self.work.eviction.goes_before(more, held);
             assert!(is_sound, "[{id}] is evicted with {held} bytes, [{other}] has {more}");
         }
-    }
-}
-
-impl<S, T> Others<'_, S, T> {
-    /// Queues a frame on an open connection, which sends it in its next run.
-    fn send_with(
-        &mut self,
-        to: ConnId,
-        shared: &mut Shared,
-        send: impl FnOnce(&mut Conn, &mut Shared) -> Result<(), SendError>,
-    ) -> Result<(), SendError> {
-        let Some(slot) = self.slots.slot_mut(to) else { return shared.count_refused(Err(SendError::Closed)) };
-        let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Err(SendError::Closed)) };
-        let sent = send(&mut open.conn, shared);
-        if sent.is_ok() {
-            note_queued(to, slot, self.work, shared);
-        }
-        sent
-    }
-}
-
-/// Notes that output was queued on a connection from elsewhere: it runs soon, and may hold more.
-fn note_queued<S, T>(id: ConnId, slot: &mut ConnSlot<S, T>, work: &mut Work, shared: &Shared) {
-    let held = slot.phase.open_mut().map_or(0, |open| open.conn.buffered_bytes());
-    work.eviction.set(&mut slot.eviction_entry, id.index, held, false, shared.now);
-    work.queue.push(id, slot);
-}
-
-impl<S: Transport, T> Reach for Others<'_, S, T> {
-    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
-        self.send_with(to, shared, |conn, shared| conn.send(payload, shared))
-    }
-
-    fn send_shared(
-        &mut self,
-        to: ConnId,
-        payload: &mut SharedPayload<'_>,
-        shared: &mut Shared,
-    ) -> Result<(), SendError> {
-        self.send_with(to, shared, |conn, shared| conn.send_shared(payload, shared))
-    }
-
-    fn forward(&mut self, frame: &mut Frame<'_>, to: ConnId, shared: &mut Shared) -> Result<(), SendError> {
-        self.send_with(to, shared, |conn, shared| conn.send_frame(frame, shared))
-    }
-
-    fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
-        let mut reached = Broadcast::default();
-        for (id, slot) in self.slots.iter_mut() {
-            let Some(open) = slot.phase.open_mut() else { continue };
-            let sent = open.conn.send_shared(payload, shared);
-            count(&mut reached, sent);
-            if sent.is_ok() {
-                note_queued(id, slot, self.work, shared);
-            }
-        }
-        reached
-    }
-
-    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
-        while !shared.pool.has_room(needed) {
-            let Some(index) = self.work.eviction.victim(of.index, held.saturating_add(needed), shared.now) else {
-                // If its frames fit a chunk, there is always another connection to evict, or room.
-                debug_assert!(self.work.eviction.is_large(held + needed), "{held} + {needed} bytes");
-                return false;
-            };
-            self.evict(index, shared);
-        }
-        true
-    }
-
-    fn command(&mut self, id: ConnId, command: Command) -> bool {
-        if self.own.is_some_and(|own| own.id == id) && command == Command::Wake {
-            self.work.note_woken();
-            return true;
-        }
-        let Some(slot) = self.slots.slot_mut(id) else { return false };
-        if let Some(Open { conn, .. }) = slot.phase.open_mut() {
-            match command {
-                Command::Close => conn.close(CloseReason::ClosedByHandler),
-                Command::Finish => conn.finish(),
-                Command::Abort => conn.abort(CloseReason::AbortedByHandler),
-                Command::Pause => conn.pause(true),
-                Command::Resume => conn.pause(false),
-                Command::Wake => conn.wake(),
-            }
-            self.work.queue.push(id, slot);
-            return true;
-        }
-        matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Canceled)
-    }
-
-    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo> {
-        self.inspect_with(id, own, shared)
-    }
-
-    fn open_ids(&mut self) -> Vec<ConnId> {
-        let open = self.slots.iter_mut().filter_map(|(id, slot)| slot.phase.open_mut().map(|_| id));
-        open.collect()
-    }
-
-    fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused> {
-        self.work.admit_dial()?;
-        dial.check(&shared.config).map_err(DialRefused::Config)?;
-        let id = self.insert(Origin::Dialed, Phase::Reserved(dial));
-        self.work.queue_dial(id);
-        self.work.note_reserved();
-        Ok(id)
-    }
-
-    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
-        self.work.set_timer(at)
-    }
-
-    fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.work.timers.cancel(timer)
-    }
-
-    fn unlisten(&mut self, id: Option<ListenerId>) {
-        self.work.request_unlisten(id);
-    }
-
-    fn end(&mut self, end: End) {
-        self.work.request_end(end);
-    }
-}
-
-/// Callbacks without a connection.
-impl<S: Transport, T> Reach for Connections<S, T> {
-    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
-        self.all().send(to, payload, shared)
-    }
-
-    fn send_shared(
-        &mut self,
-        to: ConnId,
-        payload: &mut SharedPayload<'_>,
-        shared: &mut Shared,
-    ) -> Result<(), SendError> {
-        self.all().send_shared(to, payload, shared)
-    }
-
-    fn forward(&mut self, frame: &mut Frame<'_>, to: ConnId, shared: &mut Shared) -> Result<(), SendError> {
-        self.all().forward(frame, to, shared)
-    }
-
-    fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
-        self.all().broadcast_all(payload, shared)
-    }
-
-    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
-        self.all().make_room(of, held, needed, shared)
-    }
-
-    fn command(&mut self, id: ConnId, command: Command) -> bool {
-        self.all().command(id, command)
-    }
-
-    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo> {
-        self.all().inspect_with(id, own, shared)
-    }
-
-    fn open_ids(&mut self) -> Vec<ConnId> {
-        self.all().open_ids()
-    }
-
-    fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused> {
-        self.all().dial(dial, shared)
-    }
-
-    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
-        self.all().set_timer(at)
-    }
-
-    fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.all().cancel_timer(timer)
-    }
-
-    fn unlisten(&mut self, id: Option<ListenerId>) {
-        self.all().unlisten(id);
-    }
-
-    fn end(&mut self, end: End) {
-        self.all().end(end);
     }
 }

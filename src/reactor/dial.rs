@@ -66,10 +66,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return Err(DialError::SourceFamily);
         }
         let dialed = self.net.dial(to, from, config);
-        self.stats.dials.count(&dialed);
+        self.connections.work.stats.dials.count(&dialed);
         let mut stream = dialed.map_err(|error| DialError::from(&error))?;
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
-        self.stats.registrations.count(&registered);
+        self.connections.work.stats.registrations.count(&registered);
         registered.map_err(|error| DialError::from(&error))?;
         Ok(stream)
     }
@@ -119,7 +119,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             None => profiles.acquire_usual(),
         };
         if !self.open(id, stream, peer, profile, readiness) {
-            self.stats.dials_failed += 1;
+            self.connections.work.stats.dials_failed += 1;
             return Moved::default();
         }
         // It runs in this turn, with what `on_open` has queued.

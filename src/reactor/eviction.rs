@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::config::Config;
-use crate::reactor::histogram::{BUCKETS, bucket_of};
+use crate::histogram::{BUCKETS, bucket_of};
 
 #[derive(Debug)]
 pub(crate) struct Eviction {

@@ -11,7 +11,7 @@ use std::thread::{self, ThreadId};
 
 use crate::net::Net;
 use crate::reach::End;
-use crate::reactor::stats::Stats;
+use crate::stats::Stats;
 
 /// Sends messages to a reactor from other threads, ends it, and reads its counters.
 ///

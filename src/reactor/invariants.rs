@@ -67,18 +67,16 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let queue_entries = queue.filter(|id| self.connections.slots.slot(*id).is_some()).count();
         // A closed connection may leave an entry, which finds nothing.
         assert_eq!(queue_entries, queued, "a connection is in the queue at most once");
-        assert_eq!(self.stats.connections as usize, self.connections.slots.len() - dialing, "connections are counted");
-        assert!(
-            self.connections.sockets() - self.listeners.apart() <= config.max_connections,
-            "connections are limited"
-        );
-        let users = self.stats.connections as usize + self.listeners.len();
+        let stats = &self.connections.work.stats;
+        assert_eq!(stats.connections as usize, self.connections.slots.len() - dialing, "connections are counted");
+        let limited = self.connections.sockets() - self.listeners.apart();
+        assert!(limited <= config.max_connections, "connections are limited");
+        let users = stats.connections as usize + self.listeners.len();
         assert_eq!(shared.profiles.users(), users, "a profile is kept for its connections and its listener");
-        let moved_max = self.stats.turn_bytes_max;
+        let moved_max = stats.turn_bytes_max;
         assert!(moved_max <= config.turn_budget as u64, "{moved_max} bytes were moved in one turn");
-        let closed: u64 = self.stats.closed_total();
-        let begun = self.stats.accepted + self.stats.dialed;
-        assert_eq!(begun, self.stats.connections + closed, "who was accepted or dialed is open or has ended");
+        let begun = stats.accepted + stats.dialed;
+        assert_eq!(begun, stats.connections + stats.closed_total(), "who was accepted or dialed is open or has ended");
     }
 
     /// How many connections became ready and go first, because their last runs were short.

@@ -98,28 +98,19 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if !is_running {
             conn.drain();
         }
-        match origin {
-            Origin::Accepted | Origin::Apart => {
-                debug!(target: CONN, "[{id}] open, from {peer}");
-                self.stats.accepted += 1;
-            }
-            Origin::Dialed => {
-                debug!(target: CONN, "[{id}] open, to {peer}");
-                self.stats.dialed += 1;
-            }
-        }
+        let is_dialed = origin == Origin::Dialed;
+        debug!(target: CONN, "[{id}] open, {} {peer}", if is_dialed { "to" } else { "from" });
+        connections.work.stats.note_open(is_dialed);
         match origin {
             Origin::Accepted => self.per_ip.note_open(&peer),
             Origin::Apart => self.listeners.note_apart_open(shared.profiles.profile(conn.profile()).listener),
             Origin::Dialed => {}
         }
-        self.stats.connections += 1;
-        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
         if shared.profiles.rules(conn.profile()).has_own_timeouts {
             self.deadlines.set_limits(id.index, shared.profiles.limits(conn.profile()));
         }
         self.deadlines.set(Kind::Idle, id.index, Some(shared.now));
-        let Connections { slots, work } = connections;
+        let Connections { slots, work, .. } = connections;
         let Some(slot) = slots.slot_mut(id) else { return false };
         if conn.has_buffers() {
             work.eviction.set(&mut slot.eviction_entry, id.index, conn.buffered_bytes(), false, shared.now);
@@ -141,7 +132,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     }
 
     fn free(&mut self, id: ConnId) {
-        let Connections { slots, work } = &mut self.connections;
+        let Connections { slots, work, .. } = &mut self.connections;
         let Some(slot) = slots.slot_mut(id) else { return };
         let origin = slot.origin();
         work.eviction.set(&mut slot.eviction_entry, id.index, 0, false, self.shared.now);
@@ -202,14 +193,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Calls `on_dial_failed`. The dial's slot is free.
     fn report_failed_dial(&mut self, id: ConnId, error: DialError) {
         debug!(target: CONN, "[{id}] not connected: {error}");
-        self.stats.dials_failed += 1;
+        self.connections.work.stats.dials_failed += 1;
         self.deadlines.clear(id.index);
         self.call("on_dial_failed", About::Dial(id), |handler, cx| handler.on_dial_failed(cx, id, &error));
     }
 
     fn count_closed(&mut self, reason: &CloseReason) {
-        self.stats.connections -= 1;
-        self.stats.count_closed(reason);
+        self.connections.work.stats.connections -= 1;
+        self.connections.work.stats.count_closed(reason);
     }
 
     /// Adds a connection that has ended to the report of the drain. Logs it, and returns `true`, if the deadline of the drain has

@@ -15,9 +15,9 @@ use crate::reactor::token::Subject;
 impl<H: Handler, N: Net> Reactor<H, N> {
     /// Notes the events of the poll, and what waits since an earlier turn.
     pub(super) fn begin_linted_turn(&mut self) {
-        let Self { lints: Some(lints), net, connections, stats, shared, .. } = self else { return };
+        let Self { lints: Some(lints), net, connections, shared, .. } = self else { return };
         let now = shared.now;
-        stats.log_lines_left_out += lints.report_suppressed(now);
+        connections.work.stats.log_lines_left_out += lints.report_suppressed(now);
         lints.begin_turn(net, now);
         // Others have ended, or are dials.
         let is_open = |id| connections.slots.slot(id).is_some_and(|slot| matches!(slot.phase, Phase::Open(_)));

@@ -22,7 +22,6 @@ pub struct Listening {
 pub(crate) struct Listeners<L> {
     // Invariant: in the order of their ids.
     list: Vec<Entry<L>>,
-    next_id: ListenerId,
     paused_until: Option<Instant>,
     /// A connection was closed so that its descriptor could be used, and nothing was accepted since.
     has_freed_descriptor: bool,
@@ -62,7 +61,7 @@ impl<L> Entry<L> {
 
 impl<L> Default for Listeners<L> {
     fn default() -> Self {
-        Self { list: Vec::new(), next_id: ListenerId(0), paused_until: None, has_freed_descriptor: false, apart: 0 }
+        Self { list: Vec::new(), paused_until: None, has_freed_descriptor: false, apart: 0 }
     }
 }
 
@@ -72,16 +71,18 @@ impl<L> Listeners<L> {
         self.list.len()
     }
 
-    /// The id of the next listener.
-    pub(crate) fn next_id(&self) -> ListenerId {
-        self.next_id
-    }
-
     /// Adds a listener, which takes one user of the profile over.
-    pub(crate) fn push(&mut self, listener: L, profile: ProfileId, backlog: u32, max_connections: Option<usize>) {
+    pub(crate) fn insert(
+        &mut self,
+        id: ListenerId,
+        listener: L,
+        profile: ProfileId,
+        backlog: u32,
+        max_connections: Option<usize>,
+    ) {
         let apart = max_connections.map(|max| Apart { max, open: 0 });
-        self.list.push(Entry { id: self.next_id, listener, profile, backlog, apart, is_ready: false, left: None });
-        self.next_id.0 += 1;
+        let at = self.list.partition_point(|other| other.id < id);
+        self.list.insert(at, Entry { id, listener, profile, backlog, apart, is_ready: false, left: None });
     }
 
     pub(crate) fn listener(&self, index: usize) -> &L {
@@ -164,7 +165,6 @@ impl<L> Listeners<L> {
 
     /// Accepts no more from a listener that is to be closed.
     pub(crate) fn give_up(&mut self, index: usize) {
-        self.has_freed_descriptor = false;
         self.list[index].left = Some(0);
     }
 

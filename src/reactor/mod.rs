@@ -14,7 +14,6 @@ pub(crate) mod event;
 pub(crate) mod eviction;
 pub(crate) mod finding;
 pub(crate) mod handle;
-pub(crate) mod histogram;
 pub(crate) mod inspect;
 #[cfg(test)]
 pub(crate) mod invariants;
@@ -22,11 +21,13 @@ mod lifecycle;
 mod lint;
 mod lint_turn;
 mod linted_run;
+mod listen;
 pub(crate) mod listeners;
 pub(crate) mod log_limit;
 pub(crate) mod observer;
 mod own_deadlines;
 pub(crate) mod per_ip;
+mod reach;
 mod recheck;
 mod reclaim;
 mod record;
@@ -34,7 +35,6 @@ pub(crate) mod recording;
 mod run;
 mod run_queue;
 mod slots;
-pub(crate) mod stats;
 mod timers;
 pub(crate) mod token;
 pub(crate) mod traced;
@@ -47,31 +47,28 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Instant;
 
-use log::{debug, info};
+use log::info;
 
-use crate::address::Address;
 use crate::config::{Config, after};
 use crate::conn::input::ReadBuffer;
-use crate::conn::profile::Profile;
 use crate::conn::shared::Shared;
 use crate::error::{CloseReason, Error};
 use crate::handler::{Context, Handler};
-use crate::id::ListenerId;
 use crate::net::{Mio, Net};
-use crate::options::ListenOptions;
+use crate::reach::Reach;
 use crate::reactor::connections::Connections;
 use crate::reactor::deadlines::Deadlines;
 use crate::reactor::drain_report::DrainReport;
 use crate::reactor::handle::{Handle, Mailbox};
 use crate::reactor::lint::Lints;
-use crate::reactor::listeners::{Listeners, Listening};
+use crate::reactor::listeners::Listeners;
 use crate::reactor::log_limit::{LOOP, LogLimits};
 use crate::reactor::observer::Recordings;
 use crate::reactor::per_ip::PerIp;
 use crate::reactor::reclaim::Reclaim;
-use crate::reactor::stats::Stats;
 use crate::reactor::token::Subject;
 use crate::reactor::write_progress::WriteProgress;
+use crate::stats::Stats;
 
 /// Runs the connections of one [`Handler`], as a server and a client, on the thread that calls it.
 ///
@@ -139,7 +136,6 @@ pub struct Reactor<H: Handler, N: Net = Mio> {
     deadlines: Deadlines,
     write_progress: WriteProgress,
     mailbox: Mailbox<H::Message>,
-    stats: Stats,
     log_limits: LogLimits,
     recordings: Recordings,
     /// `None` if the readiness lint is off.
@@ -208,7 +204,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             shared: Shared::new(&config, now),
             config,
             mailbox,
-            stats: Stats::default(),
             log_limits: LogLimits::default(),
             recordings: Recordings::default(),
             lints,
@@ -218,63 +213,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             has_more_events: false,
             trim_at: None,
         })
-    }
-
-    /// Binds a socket and listens on it. Returns the bound address, with the port that the kernel chose if the port was 0.
-    ///
-    /// A reactor may listen on several addresses, also while it runs.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Listen`] with the address and the kernel's error; [`Error::Ending`] while the reactor drains and after it has
-    /// stopped.
-    pub fn listen(&mut self, addr: &Address) -> Result<Address, Error> {
-        self.listen_with(addr, ListenOptions::default()).map(|listening| listening.addr)
-    }
-
-    /// Does the same with options: another framing, other limits, a name. Returns the id of the listener with its address.
-    ///
-    /// # Errors
-    ///
-    /// As for [`listen`](Self::listen); [`Error::Config`] if an option is out of its range.
-    pub fn listen_with(&mut self, addr: &Address, options: ListenOptions) -> Result<Listening, Error> {
-        if self.life != Life::Running || self.connections.work.is_end_requested() {
-            return Err(Error::Ending { addr: addr.clone() });
-        }
-        options.check(&self.config)?;
-        let options = options.or_of(&self.config);
-        let id = self.listeners.next_id();
-        let bound = self.net.listen(addr, &self.config, &options, Subject::Listener(id).token());
-        let (listener, addr) = bound.map_err(|source| Error::Listen { addr: addr.clone(), source })?;
-        self.begin_listening(listener, &options);
-        debug!(target: LOOP, "listening on {addr}{}", options.named());
-        Ok(Listening { id, addr })
-    }
-
-    fn begin_listening(&mut self, listener: N::Listener, options: &ListenOptions) {
-        let id = self.listeners.next_id();
-        let limits = options.limits.unwrap_or(self.shared.profiles.usual());
-        let profile = Profile { framing: options.framing, limits, listener: Some(id) };
-        let profile = self.shared.profiles.acquire(profile);
-        self.shared.profiles.name_listener(id, &options.name);
-        let backlog = options.backlog.unwrap_or(self.config.backlog);
-        self.listeners.push(listener, profile, backlog, options.max_connections);
-    }
-
-    /// Stops listening, without a drain: accepts the connections that wait in the listen queue, and closes the listener, in this call
-    /// unless there are many. Its connections continue. Returns `false` if there is no such listener any more.
-    pub fn unlisten(&mut self, id: ListenerId) -> bool {
-        let is_found = self.listeners.begin_close(Some(id));
-        self.shared.now = self.net.now();
-        self.accept();
-        is_found
-    }
-
-    /// Stops listening on every address, as [`unlisten`](Self::unlisten) does on one.
-    pub fn unlisten_all(&mut self) {
-        self.listeners.begin_close(None);
-        self.shared.now = self.net.now();
-        self.accept();
     }
 
     /// Returns the [`Context`] of a callback for use between turns: it dials, sets timers, and reaches all connections.
@@ -349,14 +287,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Returns a snapshot of the counters, also after the reactor has finished. Other threads call [`Handle::stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.stats.clone();
-        let shared = &self.shared;
-        stats.take_over(&shared.counts);
-        stats.buffered_bytes = shared.pool.used_bytes() as u64;
-        stats.pooled_bytes = (shared.pool.free_bytes() + shared.pool.joined_bytes()) as u64;
-        stats.lints = self.lints.as_ref().map(|lints| lints.counts()).unwrap_or_default();
-        stats.dialing = self.connections.slots.len() as u64 - stats.connections;
-        stats
+        self.connections.stats(&self.shared)
     }
 
     /// Returns whether accepting is paused, because the kernel had no descriptor or memory for another connection. It resumes by itself,

@@ -128,7 +128,7 @@ impl Reclaim {
     ///
     /// The socket is asked too, because it may hold unread input: the process was stopped, or a poll returned only some events.
     fn is_idle_since<S: Transport, T>(&mut self, id: ConnId, idle: u32, connections: &mut Connections<S, T>) -> bool {
-        let Connections { slots, work } = connections;
+        let Connections { slots, work, .. } = connections;
         let Some(slot) = slots.slot_mut(id) else { return false };
         if slot.origin() != Origin::Accepted || self.idle_when_begun(slot.active_at()) != Some(idle) {
             return false;

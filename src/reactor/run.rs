@@ -24,7 +24,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let (first, waiting) = self.connections.work.queue.lens();
         for going_first in (1..=first).rev() {
             let Some(allowance) = budget.admit_first(going_first, waiting > 0) else {
-                self.stats.turn_budgets_spent += u64::from(waiting == 0);
+                self.connections.work.stats.turn_budgets_spent += u64::from(waiting == 0);
                 break;
             };
             let Some(id) = self.connections.work.queue.next_first() else { break };
@@ -33,7 +33,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         for _ in 0..waiting {
             let is_long = self.connections.work.queue.is_next_long(&self.connections.slots);
             let Some(allowance) = budget.admit_next(is_long) else {
-                self.stats.turn_budgets_spent += 1;
+                self.connections.work.stats.turn_budgets_spent += 1;
                 break;
             };
             let Some(id) = self.connections.work.queue.next_waiting() else { break };
@@ -54,7 +54,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     /// Runs a connection in its slot. Returns what moved.
     pub(super) fn run_one(&mut self, id: ConnId) -> Moved {
-        let Self { handler, connections, read_buffer, shared, stats, deadlines, write_progress, .. } = self;
+        let Self { handler, connections, read_buffer, shared, deadlines, write_progress, .. } = self;
         let Self { log_limits, recordings, .. } = self;
         let (lints, net) = (self.lints.as_deref_mut(), &self.net);
         let Some((slot, mut others)) = connections.split(id) else { return Moved::default() };
@@ -65,7 +65,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let observed = recordings.observe(id, shared.now);
             let before = observed.as_ref().map(|_| conn.state_name());
             let observer = Observer::of(observed.as_ref());
-            let mut io = Traced { stream, observer, stats };
+            let mut io = Traced { stream, observer, counts: others.sockets };
             let mut sink =
                 HandlerSink { handler, state, id, peer, reach: &mut others, limit: &mut log_limits.panicked, observer };
             moved = match lints {

@@ -243,6 +243,11 @@ impl<P> Slot<P> {
 }
 
 impl<P: Default> OtherSlots<'_, P> {
+    /// How many slots are occupied, the borrowed one included.
+    pub(crate) fn occupied(&self) -> usize {
+        self.growth.occupied
+    }
+
     /// Occupies a slot, and allocates its id together with it.
     ///
     /// Rule: an id is allocated only together with the slot that it names, so no callback gets an id that another connection

@@ -48,11 +48,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         self.mailbox.note_driver();
         self.net.poll(self.sleep(timeout)).map_err(Error::Poll)?;
-        self.stats.polls += 1;
+        self.connections.work.stats.polls += 1;
         let began = self.net.now();
         self.shared.now = began;
         self.connections.work.begin_turn(self.reclaim.begin_turn(began));
-        let moved_before = self.stats.bytes_moved();
+        let moved_before = self.connections.sockets.bytes_moved();
         let mut budget = TurnBudget::new(&self.config);
 
         self.begin_linted_turn();
@@ -61,17 +61,14 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         self.fire_timers(&mut budget);
         self.queue_expired();
         self.run_queue(&mut budget);
-        while let Some(id) = self.connections.work.next_unlisten() {
-            self.listeners.begin_close(id);
-        }
+        self.listen_as_asked();
         self.accept();
         self.begin_dials();
         self.end_if_asked();
         self.reap();
         self.tidy();
 
-        self.stats.turn_bytes_max = self.stats.turn_bytes_max.max(self.stats.bytes_moved() - moved_before);
-        self.stats.turn_durations.record(self.net.now().saturating_duration_since(began));
+        self.note_turn(self.net.now().saturating_duration_since(began), moved_before);
         let outlook = self.outlook();
         if outlook == Turn::Done {
             self.discard_requests();
@@ -125,7 +122,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         while self.mailbox.has_more() && budget.admit_request() {
             match self.mailbox.next() {
                 Some(Request::Message(message)) => {
-                    self.stats.messages += 1;
+                    self.connections.work.stats.messages += 1;
                     self.call("on_message", About::NoConn, |handler, cx| handler.on_message(cx, message));
                 }
                 Some(Request::End(end)) => self.connections.end(end),
@@ -171,10 +168,20 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
     }
 
+    fn note_turn(&mut self, duration: Duration, moved_before: u64) {
+        let moved = self.connections.sockets.bytes_moved() - moved_before;
+        let stats = &mut self.connections.work.stats;
+        stats.turn_bytes_max = stats.turn_bytes_max.max(moved);
+        stats.turn_durations.record(duration);
+        if let Some(lints) = &self.lints {
+            stats.lints = lints.counts();
+        }
+    }
+
     /// Reports suppressed log lines, and frees unused buffers.
     fn tidy(&mut self) {
         let now = self.now();
-        self.stats.log_lines_left_out += self.log_limits.report_suppressed(now);
+        self.connections.work.stats.log_lines_left_out += self.log_limits.report_suppressed(now);
         if self.trim_at.is_some_and(|at| now >= at) {
             self.shared.trim();
             self.trim_at = None;

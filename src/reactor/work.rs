@@ -3,14 +3,18 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::address::Address;
 use crate::config::Config;
-use crate::error::{DialRefused, TimerRefused};
+use crate::conn::shared::Shared;
+use crate::error::{DialRefused, Error, TimerRefused};
 use crate::id::{ConnId, ListenerId, TimerId};
-use crate::reach::End;
+use crate::reach::{End, ListenerRequest};
 use crate::reactor::counters::Counters;
 use crate::reactor::eviction::Eviction;
 use crate::reactor::run_queue::RunQueue;
 use crate::reactor::timers::Timers;
+use crate::reactor::traced::SocketCounts;
+use crate::stats::Stats;
 
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -18,14 +22,17 @@ pub(crate) struct Work {
     pub(crate) timers: Timers,
     pub(crate) eviction: Eviction,
     pub(crate) counters: Counters,
+    /// Without what connections count: [`snapshot`](Self::snapshot) adds that.
+    pub(crate) stats: Stats,
     /// Connections that have closed and dials that have failed; their slots are freed at the end of the turn.
     ended: Vec<ConnId>,
     /// Dials that have not begun, in order; some may have failed since.
     to_dial: VecDeque<ConnId>,
     // Invariant: how many slots are `Reserved`.
     reserved: usize,
-    /// The listeners that a handler wants closed; `None` = all.
-    unlistens: Vec<Option<ListenerId>>,
+    /// What a handler wants of listeners, in order.
+    listener_requests: Vec<ListenerRequest>,
+    next_listener: ListenerId,
     /// A handler or another thread has requested the reactor to end.
     end: Option<End>,
     /// The reactor drains or has stopped.
@@ -45,10 +52,12 @@ impl Work {
             timers: Timers::default(),
             eviction: Eviction::new(config, now),
             counters: Counters::new(config.connection_counters),
+            stats: Stats::default(),
             ended: Vec::new(),
             to_dial: VecDeque::new(),
             reserved: 0,
-            unlistens: Vec::new(),
+            listener_requests: Vec::new(),
+            next_listener: ListenerId(0),
             end: None,
             is_ending: false,
             tick: 0,
@@ -58,9 +67,18 @@ impl Work {
         }
     }
 
+    /// Returns all counters. There are so many connections and dials.
+    pub(crate) fn snapshot(&self, sockets: &SocketCounts, slots: usize, shared: &Shared) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.take_over(shared);
+        sockets.write_to(&mut stats);
+        stats.dialing = slots as u64 - stats.connections;
+        stats
+    }
+
     /// Whether anything is to be done without an event.
     pub(crate) fn is_waiting(&self) -> bool {
-        let is_awaited = !self.queue.is_empty() || !self.unlistens.is_empty();
+        let is_awaited = !self.queue.is_empty() || !self.listener_requests.is_empty();
         is_awaited || !self.ended.is_empty() || !self.to_dial.is_empty() || self.end.is_some()
     }
 
@@ -98,7 +116,7 @@ impl Work {
     ///
     /// Rule: a reactor that is ending accepts no new dial, so it ends whatever a handler does.
     pub(crate) fn admit_dial(&self) -> Result<(), DialRefused> {
-        if self.is_ending || self.end.is_some() {
+        if self.is_ending() {
             return Err(DialRefused::Ending);
         }
         if self.reserved >= self.dials_max {
@@ -140,21 +158,35 @@ impl Work {
         Ok(self.timers.set(at))
     }
 
-    pub(crate) fn request_unlisten(&mut self, id: Option<ListenerId>) {
-        self.unlistens.push(id);
+    /// Returns the id of the next listener, which no other has or will have.
+    pub(crate) fn next_listener(&mut self) -> ListenerId {
+        let id = self.next_listener;
+        self.next_listener.0 += 1;
+        id
     }
 
-    pub(crate) fn next_unlisten(&mut self) -> Option<Option<ListenerId>> {
-        self.unlistens.pop()
+    /// Whether the reactor drains, has stopped, or was asked to.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending || self.end.is_some()
+    }
+
+    /// Whether the reactor may listen on another address.
+    pub(crate) fn admit_listen(&self, addr: &Address) -> Result<(), Error> {
+        if self.is_ending() { Err(Error::Ending { addr: addr.clone() }) } else { Ok(()) }
+    }
+
+    pub(crate) fn request_of_listeners(&mut self, request: ListenerRequest) {
+        self.listener_requests.push(request);
+    }
+
+    /// Takes what was requested of listeners. Requests that are made meanwhile wait for the next turn, so that a turn ends.
+    pub(crate) fn take_listener_requests(&mut self) -> Vec<ListenerRequest> {
+        std::mem::take(&mut self.listener_requests)
     }
 
     /// A stop takes precedence over a drain.
     pub(crate) fn request_end(&mut self, end: End) {
         self.end = self.end.max(Some(end));
-    }
-
-    pub(crate) fn is_end_requested(&self) -> bool {
-        self.end.is_some()
     }
 
     pub(crate) fn take_end(&mut self) -> Option<End> {

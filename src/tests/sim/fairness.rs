@@ -39,10 +39,15 @@ impl Scene {
 
     /// Returns how many bytes it moved.
     fn turn(&mut self) -> u64 {
-        let before = self.reactor.stats().bytes_moved();
+        let before = self.bytes_moved();
         let _ = self.reactor.turn(Some(Duration::ZERO)).unwrap();
         self.reactor.check_invariants();
-        self.reactor.stats().bytes_moved() - before
+        self.bytes_moved() - before
+    }
+
+    fn bytes_moved(&self) -> u64 {
+        let stats = self.reactor.stats();
+        stats.bytes_in + stats.bytes_out
     }
 
     fn is_busy(&self) -> bool {

@@ -12,6 +12,7 @@ mod framing;
 mod inspecting;
 mod limits;
 mod lints;
+mod listening;
 mod parts;
 mod recording;
 mod rejecting;

@@ -8,7 +8,7 @@ use crate::fuzzing::content::is_flushed;
 use crate::options::Limits;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
 use crate::tests::sim::campaign::heard::{Heard, Life, first_frame, serial_to_all};
-use crate::tests::sim::campaign::steps::Campaign;
+use crate::tests::sim::campaign::steps::{Campaign, LISTENERS};
 
 /// The most bytes around a payload.
 const ENCLOSURE_LEN_MAX: usize = 10;
@@ -80,7 +80,7 @@ impl Campaign {
         let exhaustions = self.sim.world.borrow().past.exhaustions;
         // One for each listener, once more when a drain ends.
         assert!(
-            exhaustions <= 2 * (1 + usize::from(self.is_ending)),
+            exhaustions <= LISTENERS as usize * (1 + usize::from(self.is_ending)),
             "an accept that failed for lack of descriptors was tried again at once"
         );
         for index in 0..self.actors.len() {
@@ -174,7 +174,9 @@ impl Campaign {
         assert!(!is_over, "{actor} was idle for too long, and is still there");
         actor.overdue.reset += usize::from(socket.is_reset && !glimpse.is_queued);
         assert!(actor.overdue.reset < TURNS_UNTIL_TOLD, "{actor} has reset the connection, and is still there");
-        let lingers = socket.past.finished_at.is_some() && glimpse.is_ending;
+        // It begins with the run of the connection.
+        let has_run = !glimpse.is_queued || actor.overdue.lingering.since.is_some();
+        let lingers = socket.past.finished_at.is_some() && glimpse.is_ending && has_run;
         let is_over = actor.overdue.lingering.is_over(lingers.then_some(()), now, Some(config.linger_timeout));
         assert!(!is_over, "{actor} was lingered for too long");
     }

@@ -1,6 +1,7 @@
 //! The campaign's handler: does what frames ask for and what comes to its mind, and writes down what must follow from it.
 
 mod answers;
+mod listening;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -12,18 +13,19 @@ use bytes::Bytes;
 
 use crate::conn::handover::Handover;
 use crate::conn::sink::Drain;
-use crate::error::CloseReason;
+use crate::error::{CloseReason, Error};
 use crate::handler::{Connection, Context, Handler};
-use crate::id::ConnId;
+use crate::id::{ConnId, ListenerId};
 use crate::net::Detached;
 use crate::options::Limits;
 use crate::reach::Broadcast;
 use crate::sim::Rng;
 use crate::tests::sim::campaign::action::Action;
 use crate::tests::sim::campaign::heard::{Expected, Heard, Life, TO_ALL, UNASKED, unasked};
+use crate::tests::sim::campaign::scripted_handler::listening::Listening;
 use crate::tests::sim::campaign::trace::Trace;
 use crate::wire::Framing;
-use crate::{ConnectionState, Frame, FramePart, PausedBy, PeerAddr, SendError};
+use crate::{Address, ConnectionState, Frame, FramePart, PausedBy, PeerAddr, SendError};
 
 #[derive(Debug)]
 pub(super) struct ScriptedHandler {
@@ -34,8 +36,8 @@ pub(super) struct ScriptedHandler {
     usual: Option<Limits>,
     /// It half-closes connections. Those have no output any more, so other faults are found with a handler that does not.
     finishes: bool,
-    /// The reactor drains.
-    pub(super) is_draining: bool,
+    /// The reactor drains or stops.
+    pub(super) is_ending: bool,
     /// Nothing comes to its mind any more.
     pub(super) is_calm: bool,
     /// By the number of the peer.
@@ -52,6 +54,7 @@ pub(super) struct ScriptedHandler {
     pub(super) broadcasts: HashMap<u64, (usize, usize)>,
     pub(super) messages: u64,
     pub(super) frames: u64,
+    pub(super) listening: Listening,
     /// Connections that have ended in this turn.
     pub(super) just_ended: Vec<usize>,
     /// What should not have been. The reactor catches panics of a handler, so an assertion in one would say nothing.
@@ -80,7 +83,7 @@ impl ScriptedHandler {
             frame_budget,
             usual: None,
             finishes,
-            is_draining: false,
+            is_ending: false,
             is_calm: false,
             records: Vec::new(),
             numbers: HashMap::new(),
@@ -92,6 +95,7 @@ impl ScriptedHandler {
             broadcasts: HashMap::new(),
             messages: 0,
             frames: 0,
+            listening: Listening::default(),
             just_ended: Vec::new(),
             broken: Vec::new(),
         }
@@ -107,6 +111,12 @@ impl ScriptedHandler {
         if !holds {
             let name = self.records.get(number).map_or("no peer", |heard| &heard.name);
             self.broken.push(format!("{name}: {otherwise}"));
+        }
+    }
+
+    fn require(&mut self, holds: bool, otherwise: &str) {
+        if !holds {
+            self.broken.push(otherwise.to_owned());
         }
     }
 
@@ -417,7 +427,7 @@ impl Handler for ScriptedHandler {
         let is_first = heard.reply_to_drain.is_none();
         let has_all = heard.taken >= heard.frames_at_drain;
         heard.reply_to_drain = Some(reply);
-        self.expect(is_first && self.is_draining, number, "was drained twice, or without a drain");
+        self.expect(is_first && self.is_ending, number, "was drained twice, or without a drain");
         self.expect(has_all, number, "was drained before all frames were delivered");
         if reply == Drain::WhenClosed {
             self.kept.push(number);
@@ -458,6 +468,10 @@ impl Handler for ScriptedHandler {
         self.act_at_large(cx, action);
     }
 
+    fn on_listen(&mut self, cx: &mut Context<'_>, id: ListenerId, outcome: Result<Address, Error>) {
+        self.note_listening(cx, id, outcome);
+    }
+
     /// Resumes one that was paused, closes one that was kept open, if they are still there.
     fn on_message(&mut self, cx: &mut Context<'_>, (): ()) {
         self.messages += 1;
@@ -474,6 +488,7 @@ impl Handler for ScriptedHandler {
             cx.close(id);
             self.records[kept.unwrap_or(0)].was_closed = true;
         }
+        self.listen_elsewhere(cx);
         let action = self.whim(100);
         self.act_at_large(cx, action);
     }

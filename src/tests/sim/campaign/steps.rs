@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::AdoptError;
 use crate::conn::chunk::CHUNK_LEN;
 use crate::lint::Lint;
 use crate::options::{Limits, ListenOptions};
@@ -16,6 +15,7 @@ use crate::tests::sim::campaign::scripted_handler::{ScriptedHandler, ip_of};
 use crate::tests::sim::campaign::settings::{Finale, Settings};
 use crate::tests::sim::campaign::trace::Trace;
 use crate::wire::Framing;
+use crate::{Address, AdoptError};
 
 /// That of the listener with the default framing. The other has the next.
 const PORT: u16 = 7007;
@@ -24,6 +24,10 @@ const PORT: u16 = 7007;
 const IDLE_TURNS_MAX: usize = 1_000;
 /// So many connections are opened before the generations of ids begin again.
 const GENERATIONS_UNTIL_WRAP: u32 = 20;
+/// The most listeners at a time: two, and the one that the handler moves with its successor.
+pub(super) const LISTENERS: u64 = 4;
+/// One of so many peers connects to the listener that the handler moves.
+const MOVED: usize = 5;
 /// One of so many peers is adopted.
 const ADOPTED: usize = 13;
 /// More rounds than all peers ever need to send what is left.
@@ -64,6 +68,7 @@ impl Campaign {
         assert!(reactor.listen(&sim.addr(PORT)).is_ok());
         let options = ListenOptions::default().framing(settings.framing);
         assert!(reactor.listen_with(&sim.addr(PORT + 1), options).is_ok());
+        reactor.handler_mut().listening.addrs = [PORT + 2, PORT + 3, PORT + 1].map(|port| sim.addr(port)).to_vec();
         reactor.wrap_generations_after(GENERATIONS_UNTIL_WRAP);
         let looked_at = sim.now();
         Self {
@@ -121,7 +126,10 @@ impl Campaign {
         let is_expected = outcome.as_ref().is_ok_and(|turn| *turn == expected || *turn == Turn::Running);
         assert!(is_expected, "the turn ended with {outcome:?}");
         let accepted = self.reactor.stats().accepted - accepted_before;
-        assert!(accepted <= 2 * self.settings.config.accept_budget as u64, "{accepted} were accepted in one turn");
+        assert!(
+            accepted <= LISTENERS * self.settings.config.accept_budget as u64,
+            "{accepted} were accepted in one turn"
+        );
         self.check();
         outcome.unwrap_or(Turn::Running)
     }
@@ -154,7 +162,12 @@ impl Campaign {
 
     /// The port and the framing of a listener.
     fn any_listener(&mut self) -> (u16, Framing) {
-        [(PORT, Framing::default()), (PORT + 1, self.settings.framing)][self.rng.below(2)]
+        let listener = [(PORT, Framing::default()), (PORT + 1, self.settings.framing)][self.rng.below(2)];
+        let is_moved = self.reactor.handler().records.len() % MOVED == MOVED - 1;
+        match self.reactor.handler().listening.addr() {
+            Some(Address::Tcp(addr)) if is_moved => (addr.port(), Framing::default()),
+            _ => listener,
+        }
     }
 
     /// A peer connects elsewhere, and a part of what it says is read there.
@@ -373,7 +386,7 @@ impl Campaign {
         // And on those that waited to be accepted; if they cannot be counted, on one of each queue.
         let newcomers = after.accepted + after.refused.total() - before.accepted - before.refused.total();
         let uncounted = (report.drained + report.cut).checked_sub(before.connections + newcomers);
-        assert!(matches!(uncounted, Some(0..=2)), "a drain reports on all connections");
+        assert!(matches!(uncounted, Some(0..=LISTENERS)), "a drain reports on all connections");
         let is_dropped = |socket: &usize| self.sim.world.borrow().sockets[*socket].is_dropped_from_queue();
         let may_be_unseen = self.settings.faults.would_block > 0;
         let is_counted = uncounted > Some(0) || may_be_unseen || !waiting.iter().any(is_dropped);
@@ -385,7 +398,7 @@ impl Campaign {
     fn note_arrived(&mut self) {
         let Self { actors, reactor, sim, settings, .. } = self;
         let handler = reactor.handler_mut();
-        handler.is_draining = true;
+        handler.is_ending = true;
         for actor in actors.iter().filter(|_| !settings.may_misjudge()) {
             let socket = &sim.world.borrow().sockets[actor.peer.socket];
             let arrived = actor.read_before + socket.past.bytes_read as usize + socket.inbound_len();
@@ -397,6 +410,7 @@ impl Campaign {
     fn stop(&mut self) {
         self.trace.note("the reactor stops");
         self.is_ending = true;
+        self.reactor.handler_mut().is_ending = true;
         self.reactor.stop();
         let _ = self.turn(Some(Duration::ZERO));
         self.finish();

@@ -80,7 +80,9 @@ impl ScriptedHandler {
         heard.parts.extend_from_slice(part.bytes());
         heard.is_in_parts = !part.is_last();
         let is_end = whole.is_some_and(|whole| whole.len() == heard.parts.len());
-        let is_own = asked.starts_with(&heard.parts) && part.is_last() == is_end;
+        // The delimiter may come later, and then an empty part is the last.
+        let may_be_last = is_end && part.payload_len().is_none();
+        let is_own = asked.starts_with(&heard.parts) && (part.is_last() == is_end || may_be_last);
         let is_known = part.payload_len().is_none_or(|len| whole.is_none_or(|whole| len == whole.len() as u64));
         let may_go_on = !(heard.is_paused || heard.is_ending());
         let taken = heard.taken;

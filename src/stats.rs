@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::conn::shared::ConnCounts;
+use crate::conn::shared::Shared;
 use crate::error::{CloseKind, CloseReason};
+use crate::histogram::Histogram;
 use crate::lint::Lint;
-use crate::reactor::histogram::Histogram;
 use crate::wire::Protocol;
 
 /// Holds a snapshot of a reactor's counters.
@@ -177,10 +177,6 @@ impl Stats {
         self.turn_durations.max()
     }
 
-    pub(crate) fn bytes_moved(&self) -> u64 {
-        self.bytes_in + self.bytes_out
-    }
-
     /// Returns how many connections have ended for each kind of reason. Kinds with a count of 0 are omitted.
     pub fn closed(&self) -> impl Iterator<Item = (CloseKind, u64)> + '_ {
         CloseKind::ALL.into_iter().zip(self.closed).filter(|(_, count)| *count > 0)
@@ -222,6 +218,12 @@ impl Stats {
         self.lints[lint as usize]
     }
 
+    pub(crate) fn note_open(&mut self, is_dialed: bool) {
+        *(if is_dialed { &mut self.dialed } else { &mut self.accepted }) += 1;
+        self.connections += 1;
+        self.connections_peak = self.connections_peak.max(self.connections);
+    }
+
     pub(crate) fn count_closed(&mut self, reason: &CloseReason) {
         self.closed[reason.kind() as usize] += 1;
         if let CloseReason::FrameTooLong(error) = reason
@@ -231,7 +233,9 @@ impl Stats {
         }
     }
 
-    pub(crate) fn take_over(&mut self, counts: &ConnCounts) {
+    /// Adds what the connections have counted.
+    pub(crate) fn take_over(&mut self, shared: &Shared) {
+        let Shared { counts, pool, .. } = shared;
         self.frames_in = counts.frames_in;
         self.frames_out = counts.frames_out;
         self.dropped =
@@ -241,6 +245,8 @@ impl Stats {
         self.read_budgets_spent = counts.read_budgets_spent;
         self.write_budgets_spent = counts.write_budgets_spent;
         self.frame_budgets_spent = counts.frame_budgets_spent;
+        self.buffered_bytes = pool.used_bytes() as u64;
+        self.pooled_bytes = (pool.free_bytes() + pool.joined_bytes()) as u64;
     }
 }
 

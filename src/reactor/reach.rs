@@ -1,0 +1,231 @@
+//! What a callback can do with connections, and with the reactor: implements [`Reach`].
+
+use std::time::Instant;
+
+use crate::address::{Address, Dial};
+use crate::conn::Conn;
+use crate::conn::frame::Frame;
+use crate::conn::io::Transport;
+use crate::conn::payloads::SharedPayload;
+use crate::conn::shared::Shared;
+use crate::error::{CloseReason, DialError, DialRefused, Error, SendError, TimerRefused};
+use crate::id::{ConnId, ListenerId, TimerId};
+use crate::info::{ConnectionInfo, Seen};
+use crate::options::ListenOptions;
+use crate::reach::{Broadcast, Command, End, ListenerRequest, Reach, count};
+use crate::reactor::connections::{ConnSlot, Connections, Open, Others, Phase};
+use crate::reactor::slots::Origin;
+use crate::reactor::work::Work;
+use crate::stats::Stats;
+
+impl<S, T> Others<'_, S, T> {
+    /// Queues a frame on an open connection, which sends it in its next run.
+    fn send_with(
+        &mut self,
+        to: ConnId,
+        shared: &mut Shared,
+        send: impl FnOnce(&mut Conn, &mut Shared) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        let Some(slot) = self.slots.slot_mut(to) else { return shared.count_refused(Err(SendError::Closed)) };
+        let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Err(SendError::Closed)) };
+        let sent = send(&mut open.conn, shared);
+        if sent.is_ok() {
+            note_queued(to, slot, self.work, shared);
+        }
+        sent
+    }
+}
+
+/// Notes that output was queued on a connection from elsewhere: it runs soon, and may hold more.
+fn note_queued<S, T>(id: ConnId, slot: &mut ConnSlot<S, T>, work: &mut Work, shared: &Shared) {
+    let held = slot.phase.open_mut().map_or(0, |open| open.conn.buffered_bytes());
+    work.eviction.set(&mut slot.eviction_entry, id.index, held, false, shared.now);
+    work.queue.push(id, slot);
+}
+
+impl<S: Transport, T> Reach for Others<'_, S, T> {
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
+        self.send_with(to, shared, |conn, shared| conn.send(payload, shared))
+    }
+
+    fn send_shared(
+        &mut self,
+        to: ConnId,
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        self.send_with(to, shared, |conn, shared| conn.send_shared(payload, shared))
+    }
+
+    fn forward(&mut self, frame: &mut Frame<'_>, to: ConnId, shared: &mut Shared) -> Result<(), SendError> {
+        self.send_with(to, shared, |conn, shared| conn.send_frame(frame, shared))
+    }
+
+    fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
+        let mut reached = Broadcast::default();
+        for (id, slot) in self.slots.iter_mut() {
+            let Some(open) = slot.phase.open_mut() else { continue };
+            let sent = open.conn.send_shared(payload, shared);
+            count(&mut reached, sent);
+            if sent.is_ok() {
+                note_queued(id, slot, self.work, shared);
+            }
+        }
+        reached
+    }
+
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
+        while !shared.pool.has_room(needed) {
+            let Some(index) = self.work.eviction.victim(of.index, held.saturating_add(needed), shared.now) else {
+                // If its frames fit a chunk, there is always another connection to evict, or room.
+                debug_assert!(self.work.eviction.is_large(held + needed), "{held} + {needed} bytes");
+                return false;
+            };
+            self.evict(index, shared);
+        }
+        true
+    }
+
+    fn command(&mut self, id: ConnId, command: Command) -> bool {
+        if self.own.is_some_and(|own| own.id == id) && command == Command::Wake {
+            self.work.note_woken();
+            return true;
+        }
+        let Some(slot) = self.slots.slot_mut(id) else { return false };
+        if let Some(Open { conn, .. }) = slot.phase.open_mut() {
+            match command {
+                Command::Close => conn.close(CloseReason::ClosedByHandler),
+                Command::Finish => conn.finish(),
+                Command::Abort => conn.abort(CloseReason::AbortedByHandler),
+                Command::Pause => conn.pause(true),
+                Command::Resume => conn.pause(false),
+                Command::Wake => conn.wake(),
+            }
+            self.work.queue.push(id, slot);
+            return true;
+        }
+        matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Canceled)
+    }
+
+    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo> {
+        self.inspect_with(id, own, shared)
+    }
+
+    fn open_ids(&mut self) -> Vec<ConnId> {
+        let open = self.slots.iter_mut().filter_map(|(id, slot)| slot.phase.open_mut().map(|_| id));
+        open.collect()
+    }
+
+    fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused> {
+        self.work.admit_dial()?;
+        dial.check(&shared.config).map_err(DialRefused::Config)?;
+        let id = self.insert(Origin::Dialed, Phase::Reserved(dial));
+        self.work.queue_dial(id);
+        self.work.note_reserved();
+        Ok(id)
+    }
+
+    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
+        self.work.set_timer(at)
+    }
+
+    fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.work.timers.cancel(timer)
+    }
+
+    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<ListenerId, Error> {
+        self.work.admit_listen(&addr)?;
+        options.check(&shared.config)?;
+        let id = self.work.next_listener();
+        self.work.request_of_listeners(ListenerRequest::Listen { id, addr, options });
+        Ok(id)
+    }
+
+    fn unlisten(&mut self, id: ListenerId) {
+        self.work.request_of_listeners(ListenerRequest::Unlisten(id));
+    }
+
+    fn unlisten_all(&mut self) {
+        self.work.request_of_listeners(ListenerRequest::UnlistenAll);
+    }
+
+    fn end(&mut self, end: End) {
+        self.work.request_end(end);
+    }
+
+    fn stats(&self, shared: &Shared) -> Stats {
+        self.work.snapshot(self.sockets, self.slots.occupied(), shared)
+    }
+}
+
+/// Callbacks without a connection.
+impl<S: Transport, T> Reach for Connections<S, T> {
+    fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
+        self.all().send(to, payload, shared)
+    }
+
+    fn send_shared(
+        &mut self,
+        to: ConnId,
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), SendError> {
+        self.all().send_shared(to, payload, shared)
+    }
+
+    fn forward(&mut self, frame: &mut Frame<'_>, to: ConnId, shared: &mut Shared) -> Result<(), SendError> {
+        self.all().forward(frame, to, shared)
+    }
+
+    fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
+        self.all().broadcast_all(payload, shared)
+    }
+
+    fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
+        self.all().make_room(of, held, needed, shared)
+    }
+
+    fn command(&mut self, id: ConnId, command: Command) -> bool {
+        self.all().command(id, command)
+    }
+
+    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo> {
+        self.all().inspect_with(id, own, shared)
+    }
+
+    fn open_ids(&mut self) -> Vec<ConnId> {
+        self.all().open_ids()
+    }
+
+    fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused> {
+        self.all().dial(dial, shared)
+    }
+
+    fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused> {
+        self.all().set_timer(at)
+    }
+
+    fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.all().cancel_timer(timer)
+    }
+
+    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<ListenerId, Error> {
+        self.all().listen(addr, options, shared)
+    }
+
+    fn unlisten(&mut self, id: ListenerId) {
+        self.all().unlisten(id);
+    }
+
+    fn unlisten_all(&mut self) {
+        self.all().unlisten_all();
+    }
+
+    fn end(&mut self, end: End) {
+        self.all().end(end);
+    }
+
+    fn stats(&self, shared: &Shared) -> Stats {
+        self.work.snapshot(&self.sockets, self.slots.len(), shared)
+    }
+}
