@@ -10,7 +10,7 @@ use crate::reactor::Reactor;
 use crate::reactor::connections::Open;
 use crate::reactor::deadlines::{Kind, Kinds};
 use crate::reactor::event::ConnectionEvent;
-use crate::reactor::write_progress::{Look, Shown, due_in_a_window};
+use crate::reactor::write_progress::{Look, Shown};
 
 /// The most deadlines of a kind that are handled in one turn, because each may close a connection.
 const EXPIRY_BUDGET: usize = 32;
@@ -104,8 +104,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let shown = match stream.unacknowledged_bytes() {
             Ok(Some(unacknowledged)) => {
                 let (unacknowledged, just_written) = (unacknowledged as u64, moved.bytes_out as u64);
-                let due = due_in_a_window(shared.profiles.limits(conn.profile()));
-                write_progress.look(id.index, Look { unacknowledged, unsent, written, just_written }, due)
+                let look = Look { unacknowledged, unsent, written, just_written };
+                write_progress.look(id.index, now, shared.profiles.limits(conn.profile()), look)
             }
             // The kernel does not report it, so only what the kernel has accepted counts.
             Ok(None) | Err(_) if deadlines.is_over(Kind::Write, id.index, conn.stalled_since(), now) => Shown::Behind,
@@ -115,18 +115,20 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         if shown == Shown::Behind {
             return true;
         }
-        stream.limit_unsent(shown == Shown::Slow);
+        if shown != Shown::Early {
+            stream.limit_unsent(shown == Shown::Slow);
+        }
         let is_given_up = deadlines.is_over(Kind::Write, id.index, finished_since, now);
         if is_given_up {
             // The peer has finished, and the handler leaves the input before that unread.
             conn.close(CloseReason::PeerFinished);
         }
-        let next = match shown {
-            Shown::Fast | Shown::Slow => {
-                Some(finished_since.filter(|_| !is_given_up).map_or(now, |since| since.min(now)))
-            }
-            Shown::Done | Shown::Behind => finished_since.filter(|_| !is_given_up),
+        let window = match shown {
+            Shown::Early => write_progress.since(id.index),
+            Shown::Fast | Shown::Slow => Some(now),
+            Shown::Done | Shown::Behind => None,
         };
+        let next = window.into_iter().chain(finished_since.filter(|_| !is_given_up)).min();
         if next.is_none() {
             write_progress.forget(id.index);
             conn.watch(false);

@@ -88,7 +88,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write, id.index);
             if is_due && !conn.watch_later(&io, moved.bytes_out) {
                 let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
-                write_progress.begin(id.index, unacknowledged as u64, conn.unsent_bytes() as u64);
+                write_progress.begin(id.index, now, unacknowledged as u64, conn.unsent_bytes() as u64);
                 deadlines.set(Kind::Write, id.index, Some(now));
                 conn.take_written();
                 conn.watch(true);

@@ -240,6 +240,31 @@ fn connection_paused_for_good_ends_a_write_timeout_after_fin() {
     }
 }
 
+/// The look that gives up the unread frames comes soon after the end of a window for output.
+#[test]
+fn output_is_not_judged_when_unread_frames_are_given_up() {
+    let mut scene = Scene::with(Sim::new(7), Config::builder().write_rate_min(0), Pausing::default());
+    let peer = scene.connect();
+    // So much that it is watched from the beginning.
+    let long = frame(&[7; 30_000]);
+    peer.send(&long);
+    scene.settle();
+    scene.pass(SECOND);
+    peer.send(&frame(b"unread"));
+    peer.finish();
+    scene.settle();
+    scene.pass(4 * SECOND);
+    let mut received = peer.receive();
+    scene.settle();
+    let waited = scene.sleep_until(|stats| stats.connections == 0);
+    assert_eq!(waited, Config::default().write_timeout.unwrap() - 4 * SECOND);
+    assert_eq!(scene.closed(&CloseReason::PeerFinished), 1, "{}", scene.stats());
+    assert!(!peer.is_reset());
+    received.extend(peer.receive());
+    assert!(received == long);
+    scene.is_empty();
+}
+
 /// Asks far more than fits, and notes what is answered.
 #[derive(Default)]
 struct Asking {
