@@ -65,13 +65,21 @@ pub(crate) trait Reach {
         shared: &mut Shared,
     ) -> Result<(), SendError>;
     fn forward(&mut self, frame: &mut Frame<'_>, to: ConnId, shared: &mut Shared) -> Result<(), SendError>;
+    /// Queues the frame of a broadcast on some connections, and counts the results. None is the one that the callback is about.
+    fn broadcast(
+        &mut self,
+        to: &[ConnId],
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+        reached: &mut Broadcast,
+    );
     fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast;
     /// Makes room for `needed` bytes on the connection `of`, which holds `held` bytes: evicts connections that hold more than
     /// both together. Returns whether there is room.
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool;
     fn command(&mut self, id: ConnId, command: Command) -> bool;
     /// Describes a connection. `own` is what the callback sees of its own.
-    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo>;
+    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &mut Shared) -> Option<ConnectionInfo>;
     /// The ids of all open connections, except the one that the callback is about.
     fn open_ids(&mut self) -> Vec<ConnId>;
     fn dial(&mut self, dial: Dial, shared: &Shared) -> Result<ConnId, DialRefused>;
@@ -86,6 +94,7 @@ pub(crate) trait Reach {
 }
 
 /// Counts the result of a broadcast for one connection.
+#[inline]
 pub(crate) fn count(reached: &mut Broadcast, sent: Result<(), SendError>) {
     match sent {
         Ok(()) => reached.queued += 1,

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::conn::payloads::{Payloads, RECORD_LEN, SharedPayload, Slice};
+use crate::conn::payloads::{Deferred, Payloads, RECORD_LEN, SharedPayload, Slice};
+use crate::conn::profile::ProfileId;
 
 pub(crate) use crate::config::CHUNK_LEN;
 
@@ -173,6 +174,7 @@ impl ChunkPool {
     }
 
     /// Whether chunks of `bytes` together can be acquired within the limit.
+    #[inline]
     pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
         if self.used_bytes + self.joined.capacity() + bytes > self.used_bytes_max {
             self.joined = Vec::new();
@@ -181,6 +183,7 @@ impl ChunkPool {
     }
 
     /// Whether a message to another connection may acquire chunks of `bytes`.
+    #[inline]
     pub(crate) fn has_room_for_message(&mut self, bytes: usize) -> bool {
         self.has_room(bytes.saturating_add(self.used_bytes_max / RESERVED_SHARE))
     }
@@ -203,6 +206,50 @@ impl ChunkPool {
         self.used_bytes += payload.added_bytes();
         debug_assert!(self.used_bytes <= self.used_bytes_max, "{} bytes are in use", self.used_bytes);
         self.payloads.add(payload)
+    }
+
+    /// Adds a slice of a shared payload, as [`acquire_slice`](Self::acquire_slice) does, without making it. Returns `None` if too many
+    /// payloads are deferred.
+    pub(crate) fn defer(&mut self, payload: &mut SharedPayload<'_>) -> Option<Deferred> {
+        let added = payload.added_bytes();
+        let deferred = self.payloads.defer(payload)?;
+        self.used_bytes += added;
+        debug_assert!(self.used_bytes <= self.used_bytes_max, "{} bytes are in use", self.used_bytes);
+        Some(deferred)
+    }
+
+    /// The number of a payload while a connection defers it, and the profile of that connection.
+    pub(crate) fn deferred(&self, payload: &SharedPayload<'_>) -> Option<(Deferred, ProfileId)> {
+        self.payloads.deferred(payload)
+    }
+
+    /// How many more connections may defer a payload that one defers.
+    pub(crate) fn deferrals_room(&self) -> usize {
+        let in_use = self.used_bytes + self.joined.capacity() + self.used_bytes_max / RESERVED_SHARE;
+        self.used_bytes_max.saturating_sub(in_use) / RECORD_LEN
+    }
+
+    /// Adds as many slices of a payload that a connection defers. The pool has [room](Self::deferrals_room) for them.
+    pub(crate) fn defer_more(&mut self, deferred: Deferred, connections: usize) {
+        self.used_bytes += connections * RECORD_LEN;
+        debug_assert!(self.used_bytes <= self.used_bytes_max, "{} bytes are in use", self.used_bytes);
+        self.payloads.defer_more(deferred, connections);
+    }
+
+    /// Makes a slice that was deferred. It is counted already.
+    pub(crate) fn take_deferred(&mut self, deferred: Deferred) -> Slice {
+        self.payloads.take_deferred(deferred)
+    }
+
+    /// Whether a connection has deferred a payload.
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.payloads.has_deferred()
+    }
+
+    /// The length of a payload that was deferred.
+    #[cfg(test)]
+    pub(crate) fn deferred_len(&self, deferred: Deferred) -> usize {
+        self.payloads.deferred_len(deferred)
     }
 
     pub(crate) fn release_slice(&mut self, slice: &Slice) {

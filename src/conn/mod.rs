@@ -39,6 +39,7 @@ use crate::conn::chunk::capacity_for;
 use crate::conn::flags::{Flag, Flags};
 use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
+use crate::conn::payloads::Deferred;
 use crate::conn::profile::{ProfileId, Rules};
 use crate::conn::reply_buffer::ReplyBuffer;
 use crate::conn::shared::Shared;
@@ -57,7 +58,10 @@ pub(crate) struct Conn {
     profile: ProfileId,
     /// Bytes written since [`take_written`](Self::take_written), or the most that may be unacknowledged.
     written: u32,
-    // Invariant: present exactly while a frame is incomplete or waits, or output is pending.
+    /// The payload of a frame that is pending, and is queued when the connection runs.
+    // Invariant: `None` if there are buffers.
+    deferred: Option<Deferred>,
+    // Invariant: present exactly while a frame is incomplete or waits, or output is pending that is not deferred.
     buffers: Option<Box<Buffers>>,
 }
 
@@ -78,6 +82,7 @@ impl Conn {
             drain: DrainStage::NotBegun,
             profile,
             written: 0,
+            deferred: None,
             buffers: None,
         }
     }
@@ -156,7 +161,13 @@ impl Conn {
             | State::Lingering { .. }
             | State::Closed(_) => false,
         };
-        is_open && self.buffers.is_none() && !self.flags.has(Flag::Woken) && self.drain == DrainStage::NotBegun
+        is_open && self.has_nothing_pending() && !self.flags.has(Flag::Woken) && self.drain == DrainStage::NotBegun
+    }
+
+    /// Whether it has neither buffers nor a deferred frame.
+    #[inline]
+    pub(crate) fn has_nothing_pending(&self) -> bool {
+        self.buffers.is_none() && self.deferred.is_none()
     }
 
     /// Whether the peer's FIN was read, and the handler has not closed yet.
@@ -342,6 +353,7 @@ impl Conn {
 
     /// Releases its buffers.
     pub(crate) fn release(&mut self, shared: &mut Shared) {
+        debug_assert!(self.deferred.is_none(), "its payload would be held forever");
         if let Some(buffers) = self.buffers.take() {
             shared.release(buffers);
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::conn::chunk::{CHUNK_LEN, Chunk, ChunkPool, capacity_for};
 use crate::conn::io::{Budget, Readiness, Transport};
-use crate::conn::payloads::SharedPayload;
+use crate::conn::payloads::{SharedPayload, Slice};
 use crate::conn::piece::{Inline, Piece};
 use crate::error::CloseReason;
 use crate::wire::Enclosure;
@@ -146,13 +146,18 @@ impl Output {
         high: usize,
         pool: &mut ChunkPool,
     ) {
-        let (head, tail) = (enclosure.head(), enclosure.tail());
+        self.append_slice(enclosure, pool.acquire_slice(payload), high);
+    }
+
+    /// Adds a frame to the end, whose payload is a slice that the pool has counted.
+    pub(crate) fn append_slice(&mut self, enclosure: &Enclosure, slice: Slice, high: usize) {
+        let (head, tail, slice) = (enclosure.head(), enclosure.tail(), Piece::Shared(slice));
+        let frame_len = head.len() + slice.len() + tail.len();
         self.append_inline(head);
-        let slice = Piece::Shared(pool.acquire_slice(payload));
         self.capacity += slice.capacity();
         self.pieces.push_back(slice);
         self.append_inline(tail);
-        self.grew_by(head.len() + payload.len() + tail.len(), high);
+        self.grew_by(frame_len, high);
     }
 
     /// Begins a reply whose payload, of at least a byte, comes in parts.

@@ -4,7 +4,11 @@
 //! it, has closed or was evicted. Each connection adds a small record to that. To find the connection that holds the most, each
 //! is taken to hold the whole payload: eviction goes on until there is room, and the payload is freed with its last holder.
 
+use std::num::NonZeroU8;
+
 use bytes::Bytes;
+
+use crate::conn::profile::{ProfileId, Profiles};
 
 /// A payload of this length or less is copied behind other pending output, so that a backlog of them is sent by few writes. For a
 /// single one a piece of its own costs less: `benches/micro.rs` measures both.
@@ -22,17 +26,21 @@ pub(crate) struct SharedPayload<'a> {
     bytes: Bytes,
     /// Its place among the payloads, once a connection has queued it.
     at: Option<u32>,
+    /// Its number among those that are deferred, once a connection has deferred it.
+    deferred: Option<Deferred>,
+    /// The last profile that was asked for and whose framing can announce the length.
+    fitting: Option<ProfileId>,
 }
 
 impl<'a> SharedPayload<'a> {
     pub(crate) fn new(bytes: Bytes) -> Self {
-        Self { short: &[], bytes, at: None }
+        Self { short: &[], bytes, at: None, deferred: None, fitting: None }
     }
 
     /// Copies the payload, once, unless each connection gets a copy anyway.
     pub(crate) fn of_slice(payload: &'a [u8]) -> Self {
         match payload.len() {
-            0..=COPY_LEN_MAX => Self { short: payload, bytes: Bytes::new(), at: None },
+            0..=COPY_LEN_MAX => Self { short: payload, ..Self::new(Bytes::new()) },
             _ => Self::new(Bytes::copy_from_slice(payload)),
         }
     }
@@ -46,6 +54,7 @@ impl<'a> SharedPayload<'a> {
     }
 
     /// Whether it is so short that each connection gets a copy.
+    #[inline]
     pub(crate) fn is_copied(&self) -> bool {
         self.bytes.len() <= COPY_LEN_MAX
     }
@@ -58,7 +67,19 @@ impl<'a> SharedPayload<'a> {
         }
     }
 
+    /// Whether a framing can announce its length.
+    #[inline]
+    pub(crate) fn fits(&mut self, profile: ProfileId, profiles: &Profiles) -> bool {
+        if self.fitting == Some(profile) {
+            return true;
+        }
+        let fits = profiles.rules(profile).enclose(self.len()).is_ok();
+        self.fitting = fits.then_some(profile);
+        fits
+    }
+
     /// How many bytes one more connection adds to those in use.
+    #[inline]
     pub(crate) fn added_bytes(&self) -> usize {
         RECORD_LEN + if self.at.is_some() { 0 } else { self.bytes.len() }
     }
@@ -89,13 +110,41 @@ impl Slice {
     }
 }
 
+/// A whole shared payload that a connection has pending, in one byte: [`Payloads::take_deferred`] makes a slice of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deferred(NonZeroU8);
+
+impl Deferred {
+    fn of(number: usize) -> Option<Self> {
+        u8::try_from(number + 1).ok().and_then(NonZeroU8::new).map(Self)
+    }
+
+    fn number(self) -> usize {
+        usize::from(self.0.get()) - 1
+    }
+}
+
 /// The shared payloads that are pending.
 #[derive(Debug, Default)]
 pub(crate) struct Payloads {
     places: Vec<Held>,
     // Invariant: the places without a slice.
     free: Vec<u32>,
+    /// By number. At most `DEFERRALS_MAX`.
+    deferrals: Vec<Deferral>,
 }
+
+/// A payload that is deferred.
+#[derive(Debug)]
+struct Deferral {
+    /// Its place.
+    at: u32,
+    // Invariant: how many connections defer it. Without one, the number is free.
+    connections: u32,
+}
+
+/// The most payloads that are deferred at a time: their numbers fit a byte.
+const DEFERRALS_MAX: usize = u8::MAX as usize;
 
 #[derive(Debug, Default)]
 struct Held {
@@ -109,6 +158,7 @@ const PLACES_KEPT: usize = 64;
 
 impl Payloads {
     /// Adds a slice of the payload, which is at most 4 GiB - 1 long.
+    #[inline]
     pub(crate) fn add(&mut self, payload: &mut SharedPayload<'_>) -> Slice {
         let end = payload.bytes.len() as u32;
         if let Some(at) = payload.at
@@ -125,6 +175,59 @@ impl Payloads {
         self.places[at as usize] = Held { bytes: payload.bytes.clone(), slices: 1 };
         payload.at = Some(at);
         Slice { at, start: 0, end }
+    }
+
+    /// Adds a slice that is the whole payload, without making it. Returns `None` if too many payloads are deferred.
+    pub(crate) fn defer(&mut self, payload: &mut SharedPayload<'_>) -> Option<Deferred> {
+        if let Some((deferred, _)) = self.deferred(payload) {
+            self.defer_more(deferred, 1);
+            return Some(deferred);
+        }
+        let free = self.deferrals.iter().position(|deferral| deferral.connections == 0);
+        let number = free.unwrap_or(self.deferrals.len());
+        if number >= DEFERRALS_MAX {
+            return None;
+        }
+        let deferral = Deferral { at: self.add(payload).at, connections: 1 };
+        match self.deferrals.get_mut(number) {
+            Some(free) => *free = deferral,
+            None => self.deferrals.push(deferral),
+        }
+        payload.deferred = Deferred::of(number);
+        payload.deferred
+    }
+
+    /// The number of a payload while a connection defers it, and the profile of that connection.
+    pub(crate) fn deferred(&self, payload: &SharedPayload<'_>) -> Option<(Deferred, ProfileId)> {
+        // All that have deferred it may have a slice of it by now: then its number is free.
+        let deferral = |deferred: Deferred| self.deferrals.get(deferred.number());
+        let is_deferred = |deferred: &Deferred| deferral(*deferred).is_some_and(|deferral| deferral.connections > 0);
+        payload.deferred.filter(is_deferred).zip(payload.fitting)
+    }
+
+    /// Adds slices that are the whole payload, without making them.
+    pub(crate) fn defer_more(&mut self, deferred: Deferred, connections: usize) {
+        let deferral = &mut self.deferrals[deferred.number()];
+        deferral.connections += connections as u32;
+        self.places[deferral.at as usize].slices += connections;
+    }
+
+    /// Makes a slice that was deferred.
+    pub(crate) fn take_deferred(&mut self, deferred: Deferred) -> Slice {
+        let deferral = &mut self.deferrals[deferred.number()];
+        deferral.connections -= 1;
+        Slice { at: deferral.at, start: 0, end: self.places[deferral.at as usize].bytes.len() as u32 }
+    }
+
+    /// Whether a connection has deferred a payload.
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.deferrals.iter().any(|deferral| deferral.connections > 0)
+    }
+
+    /// The length of a payload that was deferred.
+    #[cfg(test)]
+    pub(crate) fn deferred_len(&self, deferred: Deferred) -> usize {
+        self.places[self.deferrals[deferred.number()].at as usize].bytes.len()
     }
 
     pub(crate) fn bytes(&self, slice: &Slice) -> &[u8] {

@@ -1,9 +1,16 @@
 //! Queues frames that come from elsewhere: from another connection's callback, or from the reactor.
+//!
+//! The frame of a broadcast is deferred if the connection has no buffers: the connection notes the payload in a byte, and queues
+//! the frame when it runs, or before anything else is queued.
+//!
+//! Rule: a deferred frame counts as queued from the call on, in the memory limit and in the counters. Queries of pending output do
+//! not see it, so [`Conn::queue_deferred`] precedes them.
 
 use crate::conn::Conn;
 use crate::conn::chunk::capacity_for;
 use crate::conn::frame::{Body, Frame};
-use crate::conn::payloads::SharedPayload;
+use crate::conn::payloads::{Deferred, SharedPayload};
+use crate::conn::profile::ProfileId;
 use crate::conn::shared::Shared;
 use crate::conn::sink::Replies;
 use crate::error::SendError;
@@ -45,6 +52,59 @@ impl Conn {
         Ok(())
     }
 
+    /// Defers a frame if it can be queued and is the only thing pending. Returns whether it did; otherwise
+    /// [`send_shared`](Self::send_shared) queues the frame, or returns why it cannot.
+    pub(crate) fn defer(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> bool {
+        let fits = !payload.is_copied() && payload.fits(self.profile, &shared.profiles);
+        if !fits || !self.may_defer() || !shared.pool.has_room_for_message(payload.added_bytes()) {
+            return false;
+        }
+        self.deferred = shared.pool.defer(payload);
+        shared.counts.frames_out += u64::from(self.deferred.is_some());
+        self.deferred.is_some()
+    }
+
+    /// Defers a frame that a connection with this `profile` has deferred, if it is the only thing pending here too. Returns whether it
+    /// did. The caller counts it.
+    #[inline]
+    pub(crate) fn defer_too(&mut self, deferred: Deferred, profile: ProfileId) -> bool {
+        let defers = self.profile == profile && self.may_defer();
+        if defers {
+            self.deferred = Some(deferred);
+        }
+        defers
+    }
+
+    #[inline]
+    fn may_defer(&self) -> bool {
+        self.has_nothing_pending() && self.state.takes_output()
+    }
+
+    /// Queues the deferred frame. Returns whether there was one.
+    #[inline]
+    pub(crate) fn queue_deferred(&mut self, shared: &mut Shared) -> bool {
+        let deferred = self.deferred.take();
+        if let Some(deferred) = deferred {
+            self.queue_slice(deferred, shared);
+        }
+        deferred.is_some()
+    }
+
+    fn queue_slice(&mut self, deferred: Deferred, shared: &mut Shared) {
+        let rules = shared.profiles.rules(self.profile);
+        let slice = shared.pool.take_deferred(deferred);
+        match rules.enclose(slice.payload_len()) {
+            Ok(enclosure) => {
+                let output = &mut shared.buffers(&mut self.buffers).output;
+                output.append_slice(&enclosure, slice, rules.output_high_water);
+            }
+            Err(error) => {
+                debug_assert!(false, "the framing has changed before the connection ran: {error}");
+                shared.pool.release_slice(&slice);
+            }
+        }
+    }
+
     /// The most bytes around the payload of a reply.
     fn enclosure_len_max(&self, shared: &Shared) -> usize {
         shared.profiles.rules(self.profile).enclosure_len_max()
@@ -64,6 +124,8 @@ impl Conn {
         if !self.state.takes_output() {
             return shared.count_refused(Err(SendError::Closed));
         }
+        // It ends with no chunk, so as much is needed as without it.
+        self.queue_deferred(shared);
         let is_full = self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         self.with_replies(None, shared, |replies| {
             // Above the high-water mark it is refused for that, whatever room there is.

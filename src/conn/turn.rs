@@ -78,6 +78,7 @@ struct Turn<'a, T, S> {
 impl<T: Transport, S: Sink> Turn<'_, T, S> {
     fn run(mut self) -> Moved {
         self.restore_input();
+        self.conn.queue_deferred(self.shared);
         let reads_first = self.conn.was_refilled();
         self.wishes = Wishes::begin(self.conn, self.io);
         self.flush();

@@ -41,6 +41,9 @@ pub(crate) enum About<'a> {
     },
 }
 
+/// How many receivers of a broadcast are looked up by one call.
+const BATCH_LEN: usize = 64;
+
 impl<'a> Context<'a> {
     pub(crate) fn new(reach: &'a mut dyn Reach, shared: &'a mut Shared) -> Self {
         Self { reach, about: About::Reactor(shared) }
@@ -162,10 +165,31 @@ impl<'a> Context<'a> {
     pub fn broadcast(&mut self, to: impl IntoIterator<Item = ConnId>, payload: Bytes) -> Broadcast {
         let mut payload = SharedPayload::new(payload);
         let mut reached = Broadcast::default();
+        let own = match &self.about {
+            About::Connection { id, .. } => Some(*id),
+            About::Reactor(_) => None,
+        };
+        let mut batch = [ConnId::NONE; BATCH_LEN];
+        let mut len = 0;
         for to in to {
-            count(&mut reached, self.send_to(to, &mut payload));
+            if own == Some(to) {
+                count(&mut reached, self.send_to(to, &mut payload));
+                continue;
+            }
+            batch[len] = to;
+            len += 1;
+            if len == BATCH_LEN {
+                self.broadcast_to_others(&batch, &mut payload, &mut reached);
+                len = 0;
+            }
         }
+        self.broadcast_to_others(&batch[..len], &mut payload, &mut reached);
         reached
+    }
+
+    fn broadcast_to_others(&mut self, to: &[ConnId], payload: &mut SharedPayload<'_>, reached: &mut Broadcast) {
+        let (reach, shared) = self.shared();
+        reach.broadcast(to, payload, shared, reached);
     }
 
     /// Queues a frame with a copy of `payload` on every connection, except the one that the callback is about. Returns how

@@ -9,6 +9,7 @@ use crate::net::Net;
 use crate::reactor::Reactor;
 use crate::reactor::connections::{Open, Others};
 use crate::reactor::reclaim::duration_of_ticks;
+use crate::reactor::sending::queue_deferred;
 use crate::reactor::slots::{Origin, Own};
 use crate::reactor::work::Work;
 
@@ -18,13 +19,14 @@ impl<S: Transport, T> Others<'_, S, T> {
         &mut self,
         id: ConnId,
         own: Option<Seen<'_>>,
-        shared: &Shared,
+        shared: &mut Shared,
     ) -> Option<ConnectionInfo> {
         let own = self.own.zip(own).filter(|(own, _)| own.id == id);
         let (own_of, seen) = match own {
             Some(own) => own,
             None => {
                 let slot = self.slots.slot_mut(id)?;
+                queue_deferred(id, slot, self.work, shared);
                 let own = Own { id, origin: slot.origin(), active_at: slot.active_at() };
                 let Open { stream, conn, peer, .. } = slot.phase.open_mut()?;
                 (own, Seen { snapshot: conn.snapshot(), peer, local: stream.local_addr() })
@@ -95,6 +97,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         for index in begin..until {
             let Some(id) = all.slots.id_of(index as u32) else { continue };
             let Some(slot) = all.slots.slot_mut(id) else { continue };
+            queue_deferred(id, slot, all.work, &mut self.shared);
             let own = Own { id, origin: slot.origin(), active_at: slot.active_at() };
             let Some(Open { conn, peer, .. }) = slot.phase.open_mut() else { continue };
             let seen = Seen { snapshot: conn.snapshot(), peer, local: None };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::conn::payloads::RECORD_LEN;
 use crate::handler::Handler;
 use crate::id::ConnId;
 use crate::info::ConnectionCounters;
@@ -42,6 +43,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             buffered += conn.buffered_bytes();
             let (slices, bytes) = conn.shared_counts();
             sharing = (sharing.0 + slices, sharing.1 + bytes);
+            if let Some(deferred) = conn.deferred_len(shared) {
+                assert!(self.connections.is_queued(id), "[{id}] has deferred a frame, and does not run");
+                buffered += RECORD_LEN + deferred;
+                sharing = (sharing.0 + 1, sharing.1 + deferred);
+            }
             let noted = self.connections.work.eviction.held(slot.eviction_entry);
             assert_eq!(noted, conn.buffered_bytes(), "[{id}] is found at the memory limit by what it holds");
             let is_queued = self.connections.is_queued(id);
@@ -105,7 +111,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             is_input_paused: conn.is_input_paused(),
             is_ending: conn.state().is_ending(),
             is_taking_frames: conn.state().takes_frames(),
-            unsent_bytes: conn.unsent_bytes(),
+            unsent_bytes: conn.unsent_bytes() + conn.deferred_len(&self.shared).unwrap_or(0),
         })
     }
 }

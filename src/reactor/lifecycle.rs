@@ -148,6 +148,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Closes a connection's socket and calls `on_close`. Its slot is free.
     fn close(&mut self, id: ConnId, origin: Origin, open: Open<N::Stream, H::State>) {
         let Open { mut stream, mut conn, peer, mut state } = open;
+        conn.queue_deferred(&mut self.shared);
         let reason = conn.closed().unwrap_or(CloseReason::Cut);
         let mut detached = None;
         if reason == CloseReason::Detached {

@@ -34,6 +34,7 @@ mod record;
 pub(crate) mod recording;
 mod run;
 mod run_queue;
+mod sending;
 mod slots;
 mod timers;
 pub(crate) mod token;

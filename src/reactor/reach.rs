@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use crate::address::{Address, Dial};
-use crate::conn::Conn;
 use crate::conn::frame::Frame;
 use crate::conn::io::Transport;
 use crate::conn::payloads::SharedPayload;
@@ -12,36 +11,10 @@ use crate::error::{CloseReason, DialError, DialRefused, Error, SendError, TimerR
 use crate::id::{ConnId, ListenerId, TimerId};
 use crate::info::{ConnectionInfo, Seen};
 use crate::options::ListenOptions;
-use crate::reach::{Broadcast, Command, End, ListenerRequest, Reach, count};
-use crate::reactor::connections::{ConnSlot, Connections, Open, Others, Phase};
+use crate::reach::{Broadcast, Command, End, ListenerRequest, Reach};
+use crate::reactor::connections::{Connections, Open, Others, Phase};
 use crate::reactor::slots::Origin;
-use crate::reactor::work::Work;
 use crate::stats::Stats;
-
-impl<S, T> Others<'_, S, T> {
-    /// Queues a frame on an open connection, which sends it in its next run.
-    fn send_with(
-        &mut self,
-        to: ConnId,
-        shared: &mut Shared,
-        send: impl FnOnce(&mut Conn, &mut Shared) -> Result<(), SendError>,
-    ) -> Result<(), SendError> {
-        let Some(slot) = self.slots.slot_mut(to) else { return shared.count_refused(Err(SendError::Closed)) };
-        let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Err(SendError::Closed)) };
-        let sent = send(&mut open.conn, shared);
-        if sent.is_ok() {
-            note_queued(to, slot, self.work, shared);
-        }
-        sent
-    }
-}
-
-/// Notes that output was queued on a connection from elsewhere: it runs soon, and may hold more.
-fn note_queued<S, T>(id: ConnId, slot: &mut ConnSlot<S, T>, work: &mut Work, shared: &Shared) {
-    let held = slot.phase.open_mut().map_or(0, |open| open.conn.buffered_bytes());
-    work.eviction.set(&mut slot.eviction_entry, id.index, held, false, shared.now);
-    work.queue.push(id, slot);
-}
 
 impl<S: Transport, T> Reach for Others<'_, S, T> {
     fn send(&mut self, to: ConnId, payload: &[u8], shared: &mut Shared) -> Result<(), SendError> {
@@ -61,20 +34,24 @@ impl<S: Transport, T> Reach for Others<'_, S, T> {
         self.send_with(to, shared, |conn, shared| conn.send_frame(frame, shared))
     }
 
+    fn broadcast(
+        &mut self,
+        to: &[ConnId],
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+        reached: &mut Broadcast,
+    ) {
+        self.broadcast_to(to, payload, shared, reached);
+    }
+
     fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
-        let mut reached = Broadcast::default();
-        for (id, slot) in self.slots.iter_mut() {
-            let Some(open) = slot.phase.open_mut() else { continue };
-            let sent = open.conn.send_shared(payload, shared);
-            count(&mut reached, sent);
-            if sent.is_ok() {
-                note_queued(id, slot, self.work, shared);
-            }
-        }
-        reached
+        self.broadcast_to_all(payload, shared)
     }
 
     fn make_room(&mut self, of: ConnId, held: usize, needed: usize, shared: &mut Shared) -> bool {
+        if !shared.pool.has_room(needed) && shared.pool.has_deferred() {
+            self.queue_all_deferred(shared);
+        }
         while !shared.pool.has_room(needed) {
             let Some(index) = self.work.eviction.victim(of.index, held.saturating_add(needed), shared.now) else {
                 // If its frames fit a chunk, there is always another connection to evict, or room.
@@ -107,7 +84,7 @@ impl<S: Transport, T> Reach for Others<'_, S, T> {
         matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Canceled)
     }
 
-    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo> {
+    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &mut Shared) -> Option<ConnectionInfo> {
         self.inspect_with(id, own, shared)
     }
 
@@ -177,6 +154,16 @@ impl<S: Transport, T> Reach for Connections<S, T> {
         self.all().forward(frame, to, shared)
     }
 
+    fn broadcast(
+        &mut self,
+        to: &[ConnId],
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+        reached: &mut Broadcast,
+    ) {
+        self.all().broadcast_to(to, payload, shared, reached);
+    }
+
     fn broadcast_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
         self.all().broadcast_all(payload, shared)
     }
@@ -189,7 +176,7 @@ impl<S: Transport, T> Reach for Connections<S, T> {
         self.all().command(id, command)
     }
 
-    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &Shared) -> Option<ConnectionInfo> {
+    fn inspect(&mut self, id: ConnId, own: Option<Seen<'_>>, shared: &mut Shared) -> Option<ConnectionInfo> {
         self.all().inspect_with(id, own, shared)
     }
 

@@ -68,7 +68,6 @@ impl RunQueue {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = ConnId> {
         self.first.iter().chain(&self.waiting).copied()
     }

@@ -107,6 +107,11 @@ impl Work {
         self.ended.pop()
     }
 
+    /// Connections that are queued to run, and those that have closed in this turn.
+    pub(crate) fn ids_to_run(&self) -> impl Iterator<Item = ConnId> {
+        self.queue.iter().chain(self.ended.iter().copied())
+    }
+
     #[cfg(test)]
     pub(crate) fn is_reaped(&self) -> bool {
         self.ended.is_empty()

@@ -2,6 +2,7 @@
 
 mod adopting;
 mod apart;
+mod broadcasting;
 mod campaign;
 mod detaching;
 mod dialing;

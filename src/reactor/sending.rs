@@ -1,0 +1,138 @@
+//! Frames to connections other than the one that a callback is about.
+
+use crate::conn::Conn;
+use crate::conn::payloads::SharedPayload;
+use crate::conn::shared::Shared;
+use crate::error::SendError;
+use crate::id::ConnId;
+use crate::reach::{Broadcast, count};
+use crate::reactor::connections::{ConnSlot, Others};
+use crate::reactor::work::Work;
+
+impl<S, T> Others<'_, S, T> {
+    /// Queues a frame on an open connection, which sends it in its next run.
+    pub(crate) fn send_with(
+        &mut self,
+        to: ConnId,
+        shared: &mut Shared,
+        send: impl FnOnce(&mut Conn, &mut Shared) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
+        let Some(slot) = self.slots.slot_mut(to) else { return shared.count_refused(Err(SendError::Closed)) };
+        send_on(to, slot, self.work, shared, send)
+    }
+
+    /// Queues the frame of a broadcast on some connections, and counts the results.
+    pub(crate) fn broadcast_to(
+        &mut self,
+        to: &[ConnId],
+        payload: &mut SharedPayload<'_>,
+        shared: &mut Shared,
+        reached: &mut Broadcast,
+    ) {
+        let mut rest = to;
+        loop {
+            let count_deferred = self.defer_on(rest, payload, shared);
+            reached.queued += count_deferred;
+            let Some((&id, others)) = rest[count_deferred..].split_first() else { return };
+            rest = others;
+            let sent = match self.slots.slot_mut(id) {
+                Some(slot) => broadcast_on(id, slot, self.work, payload, shared),
+                None => shared.count_refused(Err(SendError::Closed)),
+            };
+            count(reached, sent);
+        }
+    }
+
+    /// Defers the frame of a broadcast on the first of these connections, up to the first that is not like the one that has deferred
+    /// it last. Returns on how many.
+    ///
+    /// This loop is what a broadcast to idle connections costs. So what they have in common is counted behind it.
+    fn defer_on(&mut self, to: &[ConnId], payload: &SharedPayload<'_>, shared: &mut Shared) -> usize {
+        let Some((deferred, profile)) = shared.pool.deferred(payload) else { return 0 };
+        let mut connections = 0;
+        for &id in to.iter().take(shared.pool.deferrals_room()) {
+            let Some(slot) = self.slots.slot_mut(id) else { break };
+            let Some(open) = slot.phase.open_mut() else { break };
+            if !open.conn.defer_too(deferred, profile) {
+                break;
+            }
+            self.work.queue.push(id, slot);
+            connections += 1;
+        }
+        shared.pool.defer_more(deferred, connections);
+        shared.counts.frames_out += connections as u64;
+        connections
+    }
+
+    /// Queues the frame of a broadcast on all open connections.
+    pub(crate) fn broadcast_to_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
+        let mut reached = Broadcast::default();
+        for (id, slot) in self.slots.iter_mut() {
+            if slot.phase.open_mut().is_some() {
+                let sent = broadcast_on(id, slot, self.work, payload, shared);
+                count(&mut reached, sent);
+            }
+        }
+        reached
+    }
+
+    /// Queues all deferred frames, so that the connections are found by what they hold.
+    #[cold]
+    pub(crate) fn queue_all_deferred(&mut self, shared: &mut Shared) {
+        for id in self.work.ids_to_run().collect::<Vec<_>>() {
+            if let Some(slot) = self.slots.slot_mut(id) {
+                queue_deferred(id, slot, self.work, shared);
+            }
+        }
+        debug_assert!(!shared.pool.has_deferred(), "a connection that has deferred a frame is not in the run queue");
+    }
+}
+
+/// Queues the frame of a broadcast on a connection, which sends it in its next run.
+///
+/// Rule: a connection that has deferred a frame is in the run queue.
+#[inline]
+fn broadcast_on<S, T>(
+    id: ConnId,
+    slot: &mut ConnSlot<S, T>,
+    work: &mut Work,
+    payload: &mut SharedPayload<'_>,
+    shared: &mut Shared,
+) -> Result<(), SendError> {
+    if slot.phase.open_mut().is_some_and(|open| open.conn.defer(payload, shared)) {
+        work.queue.push(id, slot);
+        return Ok(());
+    }
+    send_on(id, slot, work, shared, |conn, shared| conn.send_shared(payload, shared))
+}
+
+fn send_on<S, T>(
+    id: ConnId,
+    slot: &mut ConnSlot<S, T>,
+    work: &mut Work,
+    shared: &mut Shared,
+    send: impl FnOnce(&mut Conn, &mut Shared) -> Result<(), SendError>,
+) -> Result<(), SendError> {
+    queue_deferred(id, slot, work, shared);
+    let Some(open) = slot.phase.open_mut() else { return shared.count_refused(Err(SendError::Closed)) };
+    let sent = send(&mut open.conn, shared);
+    if sent.is_ok() {
+        note_held(id, slot, work, shared);
+        work.queue.push(id, slot);
+    }
+    sent
+}
+
+/// Queues the frame that a connection has deferred, if there is one.
+#[inline]
+pub(crate) fn queue_deferred<S, T>(id: ConnId, slot: &mut ConnSlot<S, T>, work: &mut Work, shared: &mut Shared) {
+    if slot.phase.open_mut().is_some_and(|open| open.conn.queue_deferred(shared)) {
+        note_held(id, slot, work, shared);
+    }
+}
+
+/// Notes what a connection holds, to which output was added from elsewhere.
+fn note_held<S, T>(id: ConnId, slot: &mut ConnSlot<S, T>, work: &mut Work, shared: &Shared) {
+    let held = slot.phase.open_mut().map_or(0, |open| open.conn.buffered_bytes());
+    work.eviction.set(&mut slot.eviction_entry, id.index, held, false, shared.now);
+}
