@@ -128,6 +128,11 @@ impl ScriptedHandler {
         }
         self.expect(is_expected, number, "the first reply to a part was refused");
         self.expect(is_unfinished_known || sent.is_err(), number, "a reply is complete, or is not");
+        if is_unfinished && sent.is_ok() && self.frames.is_multiple_of(4) {
+            // It has to be refused.
+            let id = conn.id();
+            self.send(id, |payload| conn.send(id, payload));
+        }
     }
 }
 
