@@ -20,7 +20,7 @@ enum Request {
     Stop,
 }
 
-/// Carries out what it was told at the next frame, and writes down what follows.
+/// Carries out its requests at the next frame, and writes down what follows.
 #[derive(Default)]
 struct Asking {
     requests: Vec<Request>,
