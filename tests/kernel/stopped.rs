@@ -113,8 +113,18 @@ fn frames_completed_while_stopped_are_never_late() {
 /// Several times what a connection may read in one turn.
 #[test]
 fn a_large_frame_whose_rest_came_meanwhile_is_in_time() {
-    const REST_LEN: usize = 256 << 10;
+    // How large a window the kernel gives a peer depends on when the server has read, and a busy machine delays that.
+    const ATTEMPTS: usize = 5;
     let (server, addr) = Process::serve(&["--frame-timeout", DEADLINE_FLAG]);
+    assert!(
+        (0..ATTEMPTS).any(|_| is_in_time_if_it_has_arrived(&server, addr)),
+        "the window is too small for this test"
+    );
+}
+
+/// Returns false if the window was too small for the rest of the frame.
+fn is_in_time_if_it_has_arrived(server: &Process, addr: SocketAddr) -> bool {
+    const REST_LEN: usize = 256 << 10;
     let mut client = Client::connect(addr);
     // Such a peer is given a large window.
     for seed in 0..4 {
@@ -127,12 +137,16 @@ fn a_large_frame_whose_rest_came_meanwhile_is_in_time() {
     let sent = frame(&payload(5, REST_LEN + 10_000));
     let since = Instant::now();
     begin(&mut client, &sent[..10_004]);
-    while_stopped(&server, since, || {
+    let mut has_arrived = false;
+    while_stopped(server, since, || {
         client.send_bytes(&sent[10_004..]);
-        let has_arrived = || unread(addr, client.stream.local_addr().unwrap()) == REST_LEN;
-        assert!(holds_within(DEADLINE, has_arrived), "the window is too small for this test");
+        let unread = || unread(addr, client.stream.local_addr().unwrap());
+        has_arrived = holds_within(DEADLINE / 4, || unread() == REST_LEN);
     });
-    client.expect(&sent[4..]);
+    if has_arrived {
+        client.expect(&sent[4..]);
+    }
+    has_arrived
 }
 
 /// How many bytes lie unread in the socket at `local`, whose peer is at `remote` (`proc_net_tcp(5)`).
