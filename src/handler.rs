@@ -12,7 +12,8 @@ use crate::conn::io::Readiness;
 use crate::conn::part::FramePart;
 use crate::conn::sink::Drain;
 use crate::error::{CloseReason, DialError, Error};
-use crate::id::{ConnId, ListenerId, SourceId, TimerId};
+use crate::id::{ConnId, SourceId, TimerId};
+use crate::info::Listening;
 use crate::net::Detached;
 
 /// Handles the frames and the other events of a reactor.
@@ -254,13 +255,12 @@ pub trait Handler {
         let _ = (cx, id, error);
     }
 
-    /// Called with the bound address of a listener that [`Context::listen`] has requested, or with the error: [`Error::Listen`] with that
-    /// of the kernel, or [`Error::Ending`].
+    /// Called with the outcome of [`Context::listen`]: the id and the bound address of the listener; or [`Error::Listen`] with the error of
+    /// the kernel, or [`Error::Ending`]. `asked` is the address that `listen` was called with.
     ///
-    /// It is called exactly once for each id that `listen` returned, unless the reactor is dropped first. `on_open` follows for the
-    /// connections of the listener.
-    fn on_listen(&mut self, cx: &mut Context<'_>, id: ListenerId, outcome: Result<Address, Error>) {
-        let _ = (cx, id, outcome);
+    /// It is called once for each call of `listen` that succeeded, in the same order, unless the reactor is dropped first.
+    fn on_listen(&mut self, cx: &mut Context<'_>, asked: &Address, outcome: Result<Listening, Error>) {
+        let _ = (cx, asked, outcome);
     }
 
     /// Called when a timer fires that [`Context::set_timer`] has set.

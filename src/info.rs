@@ -1,13 +1,24 @@
-//! What a handler learns about a connection that it inspects.
+//! What a handler learns about a listener, and about a connection that it inspects.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::address::PeerAddr;
+use crate::address::{Address, PeerAddr};
 use crate::conn::snapshot::{ConnectionState, PausedBy, Snapshot};
 use crate::id::{ConnId, ListenerId};
 use crate::options::Limits;
 use crate::wire::Framing;
+
+/// Describes a new listener: [`Reactor::listen_with`](crate::Reactor::listen_with), [`Handler::on_listen`](crate::Handler::on_listen).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listening {
+    /// The id, for [`Reactor::unlisten`](crate::Reactor::unlisten) and
+    /// [`Connection::listener`](crate::Connection::listener).
+    pub id: ListenerId,
+    /// The bound address, with the port that the kernel chose if the port was 0.
+    pub addr: Address,
+}
 
 /// What a callback sees of its own connection, or the reactor of any.
 #[derive(Debug, Clone, Copy)]

@@ -153,7 +153,7 @@ pub use crate::error::{
 pub use crate::handler::{Connection, Context, Echo, Handler, NotForwarded};
 pub use crate::histogram::Histogram;
 pub use crate::id::{ConnId, ConnIdError, ListenerId, SourceId, TimerId};
-pub use crate::info::{ConnectionCounters, ConnectionInfo};
+pub use crate::info::{ConnectionCounters, ConnectionInfo, Listening};
 pub use crate::lint::{Lint, LintMode};
 pub use crate::net::{Detached, Interest, Readiness};
 pub use crate::options::{Limits, ListenOptions};
@@ -163,7 +163,6 @@ pub use crate::reactor::drain_report::{CutConnection, DrainReport};
 pub use crate::reactor::event::{CallError, ConnectionEvent};
 pub use crate::reactor::handle::{Handle, HandleError, StatsError};
 pub use crate::reactor::inspect::Scan;
-pub use crate::reactor::listeners::Listening;
 pub use crate::reactor::recording::{RecordedEvent, Recording};
 pub use crate::reactor::{Reactor, Turn};
 pub use crate::stats::{Calls, Dropped, Refused, Stats};

@@ -51,9 +51,9 @@ pub(crate) enum End {
 /// What a handler wants of the reactor's listeners.
 #[derive(Debug)]
 pub(crate) enum ListenerRequest {
-    Listen { id: ListenerId, addr: Address, options: ListenOptions },
-    Unlisten(ListenerId),
-    UnlistenAll,
+    Listen(Address, ListenOptions),
+    /// `None`: all of them.
+    Unlisten(Option<ListenerId>),
 }
 
 pub(crate) trait Reach {
@@ -86,9 +86,9 @@ pub(crate) trait Reach {
     fn set_timer(&mut self, at: Instant) -> Result<TimerId, TimerRefused>;
     fn cancel_timer(&mut self, timer: TimerId) -> bool;
     /// Listens at the end of the turn.
-    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<ListenerId, Error>;
-    fn unlisten(&mut self, id: ListenerId);
-    fn unlisten_all(&mut self);
+    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<(), Error>;
+    /// Stops listening on an address, or on all, at the end of the turn.
+    fn unlisten(&mut self, id: Option<ListenerId>);
     fn end(&mut self, end: End);
     fn stats(&self, shared: &Shared) -> Stats;
 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ use std::{fs, thread};
 use frameloop::wire::{Framing, LengthPrefix};
 use frameloop::{
     Address, AdoptError, CloseReason, Config, ConnId, Connection, Context, Error, Frame, Handle, Handler, Limits,
-    ListenOptions, ListenerId, Reactor,
+    ListenOptions, Listening, Reactor,
 };
 
 use support::{PATIENCE, frame};
@@ -25,8 +25,8 @@ use support::{PATIENCE, frame};
 #[derive(Default)]
 struct Naming {
     closed: Vec<CloseReason>,
-    /// Who waits for the outcome of each listener.
-    waiting: HashMap<ListenerId, Sender<Result<Address, Error>>>,
+    /// Who waits for the outcomes, in order.
+    waiting: VecDeque<Sender<Result<Address, Error>>>,
 }
 
 /// Where to listen, and who waits for the outcome.
@@ -48,12 +48,12 @@ impl Handler for Naming {
     }
 
     fn on_message(&mut self, cx: &mut Context<'_>, (addr, waiting): Listen) {
-        let id = cx.listen(addr, ListenOptions::default().framing(Framing::lines()).name("later ")).unwrap();
-        self.waiting.insert(id, waiting);
+        cx.listen(addr, ListenOptions::default().framing(Framing::lines()).name("later ")).unwrap();
+        self.waiting.push_back(waiting);
     }
 
-    fn on_listen(&mut self, _: &mut Context<'_>, id: ListenerId, outcome: Result<Address, Error>) {
-        self.waiting.remove(&id).unwrap().send(outcome).unwrap();
+    fn on_listen(&mut self, _: &mut Context<'_>, _: &Address, outcome: Result<Listening, Error>) {
+        self.waiting.pop_front().unwrap().send(outcome.map(|listening| listening.addr)).unwrap();
     }
 }
 

@@ -363,22 +363,21 @@ impl<'a> Context<'a> {
         self.reach.cancel_timer(timer)
     }
 
-    /// Listens on another address at the end of the turn, as [`Reactor::listen_with`](crate::Reactor::listen_with) does. Returns the id of
-    /// the listener; [`Handler::on_listen`](crate::Handler::on_listen) gets it with the bound address or the error, exactly once.
+    /// Listens on another address at the end of the turn, as [`Reactor::listen_with`](crate::Reactor::listen_with) does.
+    /// [`Handler::on_listen`](crate::Handler::on_listen) gets the id and the bound address, or the error.
     ///
-    /// Requests of a turn are carried out in their order, so a listener can be stopped before it listens. An address is in use until
-    /// its last listener is closed: to move a listener to another address, listen there first, and then
-    /// [`unlisten`](Self::unlisten).
+    /// What a turn has requested of listeners is carried out in that order. An address is in use until its listener is closed: to move
+    /// a listener to another address, listen there, and then call [`unlisten`](Self::unlisten).
     ///
     /// # Errors
     ///
-    /// [`Error::Ending`] while the reactor drains and after it has stopped; [`Error::Config`] if an option is out of its range. Then there
-    /// is no id, and no callback is called.
+    /// [`Error::Ending`] while the reactor drains and after it has stopped; [`Error::Config`] if an option is out of its range. Then
+    /// `on_listen` is not called.
     ///
     /// # Examples
     ///
     /// ```
-    /// use frameloop::{Address, Connection, Context, Error, Frame, Handler, ListenOptions, ListenerId};
+    /// use frameloop::{Address, Connection, Context, Error, Frame, Handler, ListenOptions, Listening};
     ///
     /// /// Listens where other threads say.
     /// struct Server;
@@ -399,15 +398,15 @@ impl<'a> Context<'a> {
     ///         }
     ///     }
     ///
-    ///     fn on_listen(&mut self, _cx: &mut Context<'_>, _id: ListenerId, outcome: Result<Address, Error>) {
+    ///     fn on_listen(&mut self, _cx: &mut Context<'_>, _asked: &Address, outcome: Result<Listening, Error>) {
     ///         match outcome {
-    ///             Ok(addr) => println!("listening on {addr}"),
+    ///             Ok(listening) => println!("listening on {}", listening.addr),
     ///             Err(error) => println!("{error}"),
     ///         }
     ///     }
     /// }
     /// ```
-    pub fn listen(&mut self, addr: Address, options: ListenOptions) -> Result<ListenerId, Error> {
+    pub fn listen(&mut self, addr: Address, options: ListenOptions) -> Result<(), Error> {
         let (reach, shared) = self.shared();
         reach.listen(addr, options, shared)
     }
@@ -415,12 +414,12 @@ impl<'a> Context<'a> {
     /// Stops listening, as [`Reactor::unlisten`](crate::Reactor::unlisten) does, at the end of the turn. It has no effect if there
     /// is no such listener any more.
     pub fn unlisten(&mut self, id: ListenerId) {
-        self.reach.unlisten(id);
+        self.reach.unlisten(Some(id));
     }
 
     /// Stops listening on every address, as [`Reactor::unlisten_all`](crate::Reactor::unlisten_all) does, at the end of the turn.
     pub fn unlisten_all(&mut self) {
-        self.reach.unlisten_all();
+        self.reach.unlisten(None);
     }
 
     /// Returns a snapshot of the counters, as [`Reactor::stats`](crate::Reactor::stats) does. In a callback about a connection, bytes that

@@ -12,13 +12,13 @@ use crate::conn::chunk::{CHUNK_LEN, capacity_for};
 use crate::error::AdoptError;
 use crate::handler::Handler;
 use crate::id::ConnId;
+use crate::info::Listening;
 use crate::net::{Listener, Net, Stream};
 use crate::options::ListenOptions;
 use crate::reach::Reach;
 use crate::reactor::Reactor;
 use crate::reactor::accept::{Failed, Refusal};
 use crate::reactor::connections::Open;
-use crate::reactor::listeners::Listening;
 use crate::reactor::log_limit::LOOP;
 use crate::reactor::reclaim::Search;
 use crate::reactor::slots::Origin;
@@ -68,9 +68,9 @@ impl<H: Handler> Reactor<H> {
         self.admit_adoption()?;
         options.check(&self.config).map_err(AdoptError::Config)?;
         let (mut listener, addr) = Listener::adopt(socket.into(), &self.config)?;
-        let id = self.connections.work.next_listener();
+        let id = self.listeners.next_id();
         self.net.register_listener(&mut listener, Subject::Listener(id).token())?;
-        self.begin_listening(id, listener, &options);
+        self.begin_listening(listener, &options);
         debug!(target: LOOP, "listening on {addr}{}, adopted", options.named());
         Ok(Listening { id, addr })
     }

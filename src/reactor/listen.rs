@@ -7,12 +7,12 @@ use crate::conn::profile::Profile;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::id::ListenerId;
+use crate::info::Listening;
 use crate::net::Net;
 use crate::options::ListenOptions;
 use crate::reach::ListenerRequest;
 use crate::reactor::Reactor;
 use crate::reactor::callbacks::About;
-use crate::reactor::listeners::Listening;
 use crate::reactor::log_limit::LOOP;
 use crate::reactor::token::Subject;
 
@@ -37,42 +37,37 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     pub fn listen_with(&mut self, addr: &Address, options: ListenOptions) -> Result<Listening, Error> {
         self.connections.work.admit_listen(addr)?;
         options.check(&self.config)?;
-        let id = self.connections.work.next_listener();
-        Ok(Listening { id, addr: self.bind(id, addr, options)? })
-    }
-
-    /// Listens on an address. The options are checked.
-    fn bind(&mut self, id: ListenerId, addr: &Address, options: ListenOptions) -> Result<Address, Error> {
         let options = options.or_of(&self.config);
+        let id = self.listeners.next_id();
         let bound = self.net.listen(addr, &self.config, &options, Subject::Listener(id).token());
         let (listener, addr) = bound.map_err(|source| Error::Listen { addr: addr.clone(), source })?;
-        self.begin_listening(id, listener, &options);
+        self.begin_listening(listener, &options);
         debug!(target: LOOP, "listening on {addr}{}", options.named());
-        Ok(addr)
+        Ok(Listening { id, addr })
     }
 
     /// Does what handlers have asked for, in order.
     pub(super) fn listen_as_asked(&mut self) {
         for request in self.connections.work.take_listener_requests() {
             match request {
-                ListenerRequest::Unlisten(id) => drop(self.listeners.begin_close(Some(id))),
-                ListenerRequest::UnlistenAll => drop(self.listeners.begin_close(None)),
-                ListenerRequest::Listen { id, addr, options } => {
-                    let admitted = self.connections.work.admit_listen(&addr);
-                    let outcome = admitted.and_then(|()| self.bind(id, &addr, options));
-                    self.call("on_listen", About::NoConn, |handler, cx| handler.on_listen(cx, id, outcome));
+                ListenerRequest::Listen(addr, options) => {
+                    let outcome = self.listen_with(&addr, options);
+                    self.call("on_listen", About::NoConn, |handler, cx| handler.on_listen(cx, &addr, outcome));
                 }
+                // There may be none any more.
+                ListenerRequest::Unlisten(id) => _ = self.listeners.begin_close(id),
             }
         }
     }
 
-    pub(super) fn begin_listening(&mut self, id: ListenerId, listener: N::Listener, options: &ListenOptions) {
+    pub(super) fn begin_listening(&mut self, listener: N::Listener, options: &ListenOptions) {
+        let id = self.listeners.next_id();
         let limits = options.limits.unwrap_or(self.shared.profiles.usual());
         let profile = Profile { framing: options.framing, limits, listener: Some(id) };
         let profile = self.shared.profiles.acquire(profile);
         self.shared.profiles.name_listener(id, &options.name);
         let backlog = options.backlog.unwrap_or(self.config.backlog);
-        self.listeners.insert(id, listener, profile, backlog, options.max_connections);
+        self.listeners.push(listener, profile, backlog, options.max_connections);
     }
 
     /// Stops listening, without a drain: accepts the connections that wait in the listen queue, and closes the listener, in this call

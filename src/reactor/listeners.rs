@@ -2,26 +2,15 @@
 
 use std::time::Instant;
 
-use crate::address::Address;
 use crate::conn::profile::ProfileId;
 use crate::id::ListenerId;
-
-/// A listener, as [`Reactor::listen_with`](crate::Reactor::listen_with) returns it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listening {
-    /// The id, for [`Reactor::unlisten`](crate::Reactor::unlisten) and
-    /// [`Connection::listener`](crate::Connection::listener).
-    pub id: ListenerId,
-    /// The bound address, with the port that the kernel chose if the port was 0.
-    pub addr: Address,
-}
 
 /// The listening sockets.
 #[derive(Debug)]
 pub(crate) struct Listeners<L> {
     // Invariant: in the order of their ids.
     list: Vec<Entry<L>>,
+    next_id: ListenerId,
     paused_until: Option<Instant>,
     /// A connection was closed so that its descriptor could be used, and nothing was accepted since.
     has_freed_descriptor: bool,
@@ -61,7 +50,7 @@ impl<L> Entry<L> {
 
 impl<L> Default for Listeners<L> {
     fn default() -> Self {
-        Self { list: Vec::new(), paused_until: None, has_freed_descriptor: false, apart: 0 }
+        Self { list: Vec::new(), next_id: ListenerId(0), paused_until: None, has_freed_descriptor: false, apart: 0 }
     }
 }
 
@@ -71,18 +60,16 @@ impl<L> Listeners<L> {
         self.list.len()
     }
 
+    /// The id of the next listener.
+    pub(crate) fn next_id(&self) -> ListenerId {
+        self.next_id
+    }
+
     /// Adds a listener, which takes one user of the profile over.
-    pub(crate) fn insert(
-        &mut self,
-        id: ListenerId,
-        listener: L,
-        profile: ProfileId,
-        backlog: u32,
-        max_connections: Option<usize>,
-    ) {
+    pub(crate) fn push(&mut self, listener: L, profile: ProfileId, backlog: u32, max_connections: Option<usize>) {
         let apart = max_connections.map(|max| Apart { max, open: 0 });
-        let at = self.list.partition_point(|other| other.id < id);
-        self.list.insert(at, Entry { id, listener, profile, backlog, apart, is_ready: false, left: None });
+        self.list.push(Entry { id: self.next_id, listener, profile, backlog, apart, is_ready: false, left: None });
+        self.next_id.0 += 1;
     }
 
     pub(crate) fn listener(&self, index: usize) -> &L {

@@ -110,20 +110,15 @@ impl<S: Transport, T> Reach for Others<'_, S, T> {
         self.work.timers.cancel(timer)
     }
 
-    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<ListenerId, Error> {
+    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<(), Error> {
         self.work.admit_listen(&addr)?;
         options.check(&shared.config)?;
-        let id = self.work.next_listener();
-        self.work.request_of_listeners(ListenerRequest::Listen { id, addr, options });
-        Ok(id)
+        self.work.push_listener_request(ListenerRequest::Listen(addr, options));
+        Ok(())
     }
 
-    fn unlisten(&mut self, id: ListenerId) {
-        self.work.request_of_listeners(ListenerRequest::Unlisten(id));
-    }
-
-    fn unlisten_all(&mut self) {
-        self.work.request_of_listeners(ListenerRequest::UnlistenAll);
+    fn unlisten(&mut self, id: Option<ListenerId>) {
+        self.work.push_listener_request(ListenerRequest::Unlisten(id));
     }
 
     fn end(&mut self, end: End) {
@@ -196,16 +191,12 @@ impl<S: Transport, T> Reach for Connections<S, T> {
         self.all().cancel_timer(timer)
     }
 
-    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<ListenerId, Error> {
+    fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<(), Error> {
         self.all().listen(addr, options, shared)
     }
 
-    fn unlisten(&mut self, id: ListenerId) {
+    fn unlisten(&mut self, id: Option<ListenerId>) {
         self.all().unlisten(id);
-    }
-
-    fn unlisten_all(&mut self) {
-        self.all().unlisten_all();
     }
 
     fn end(&mut self, end: End) {

@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::conn::shared::Shared;
 use crate::error::{DialRefused, Error, TimerRefused};
-use crate::id::{ConnId, ListenerId, TimerId};
+use crate::id::{ConnId, TimerId};
 use crate::reach::{End, ListenerRequest};
 use crate::reactor::counters::Counters;
 use crate::reactor::eviction::Eviction;
@@ -32,7 +32,6 @@ pub(crate) struct Work {
     reserved: usize,
     /// What a handler wants of listeners, in order.
     listener_requests: Vec<ListenerRequest>,
-    next_listener: ListenerId,
     /// A handler or another thread has requested the reactor to end.
     end: Option<End>,
     /// The reactor drains or has stopped.
@@ -57,7 +56,6 @@ impl Work {
             to_dial: VecDeque::new(),
             reserved: 0,
             listener_requests: Vec::new(),
-            next_listener: ListenerId(0),
             end: None,
             is_ending: false,
             tick: 0,
@@ -163,13 +161,6 @@ impl Work {
         Ok(self.timers.set(at))
     }
 
-    /// Returns the id of the next listener, which no other has or will have.
-    pub(crate) fn next_listener(&mut self) -> ListenerId {
-        let id = self.next_listener;
-        self.next_listener.0 += 1;
-        id
-    }
-
     /// Whether the reactor drains, has stopped, or was asked to.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_ending || self.end.is_some()
@@ -180,7 +171,7 @@ impl Work {
         if self.is_ending() { Err(Error::Ending { addr: addr.clone() }) } else { Ok(()) }
     }
 
-    pub(crate) fn request_of_listeners(&mut self, request: ListenerRequest) {
+    pub(crate) fn push_listener_request(&mut self, request: ListenerRequest) {
         self.listener_requests.push(request);
     }
 

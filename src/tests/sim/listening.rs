@@ -9,7 +9,7 @@ use crate::reactor::{Reactor, Turn};
 use crate::sim::{Peer, Sim, SimNet};
 use crate::stats::Stats;
 use crate::wire::Framing;
-use crate::{Address, CloseReason, ConnId, Frame};
+use crate::{Address, CloseReason, ConnId, Frame, Listening};
 
 /// What a frame asks for.
 #[derive(Debug, Clone)]
@@ -24,9 +24,8 @@ enum Request {
 #[derive(Default)]
 struct Asking {
     requests: Vec<Request>,
-    ids: Vec<ListenerId>,
     refused: Vec<String>,
-    outcomes: Vec<(ListenerId, Result<Address, Error>)>,
+    outcomes: Vec<(Address, Result<Listening, Error>)>,
     /// Failed attempts are repeated so many times.
     retries: usize,
     listeners: Vec<Option<ListenerId>>,
@@ -39,10 +38,8 @@ fn addr(port: u16) -> Address {
 
 impl Asking {
     fn listen(&mut self, cx: &mut Context<'_>, addr: Address) {
-        match cx.listen(addr, ListenOptions::default().framing(Framing::lines())) {
-            Ok(id) => self.ids.push(id),
-            Err(error) => self.refused.push(error.to_string()),
-        }
+        let asked = cx.listen(addr, ListenOptions::default().framing(Framing::lines()));
+        self.refused.extend(asked.err().map(|error| error.to_string()));
     }
 }
 
@@ -69,12 +66,12 @@ impl Handler for Asking {
         }
     }
 
-    fn on_listen(&mut self, cx: &mut Context<'_>, id: ListenerId, outcome: Result<Address, Error>) {
+    fn on_listen(&mut self, cx: &mut Context<'_>, asked: &Address, outcome: Result<Listening, Error>) {
         if let (Err(Error::Listen { addr, .. }), 1..) = (&outcome, self.retries) {
             self.retries -= 1;
             self.listen(cx, addr.clone());
         }
-        self.outcomes.push((id, outcome));
+        self.outcomes.push((asked.clone(), outcome));
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, _: ConnId, (): (), _: &CloseReason) {
@@ -118,13 +115,13 @@ impl Scene {
         peer.receive() == b"hi\n"
     }
 
-    /// The ids for which `on_listen` was called, and the ports or errors.
-    fn outcomes(&self) -> Vec<(u32, String)> {
-        let text = |outcome: &Result<Address, Error>| match outcome {
-            Ok(addr) => addr.to_string(),
+    /// The addresses for which `on_listen` was called, with the id and the bound address, or the error.
+    fn outcomes(&self) -> Vec<(String, String)> {
+        let text = |outcome: &Result<Listening, Error>| match outcome {
+            Ok(listening) => format!("{} {}", listening.id.0, listening.addr),
             Err(error) => error.to_string(),
         };
-        self.reactor.handler().outcomes.iter().map(|(id, outcome)| (id.0, text(outcome))).collect()
+        self.reactor.handler().outcomes.iter().map(|(asked, outcome)| (asked.to_string(), text(outcome))).collect()
     }
 }
 
@@ -133,7 +130,8 @@ fn listener_of_a_callback_serves_after_its_turn() {
     let mut scene = Scene::new();
     scene.ask(&[Request::Listen(7001), Request::Listen(7002)]);
     scene.settle();
-    assert_eq!(scene.outcomes(), [(1, "127.0.0.1:7001".into()), (2, "127.0.0.1:7002".into())]);
+    let [first, second] = ["127.0.0.1:7001", "127.0.0.1:7002"];
+    assert_eq!(scene.outcomes(), [(first.into(), format!("1 {first}")), (second.into(), format!("2 {second}"))]);
     assert!(scene.is_served(7001) && scene.is_served(7002) && scene.is_served(7000));
     let ids = [0, 1, 2, 0].map(|id| Some(ListenerId(id)));
     assert_eq!(scene.reactor.handler().listeners, ids);
@@ -145,28 +143,17 @@ fn listener_of_a_callback_serves_after_its_turn() {
 #[test]
 fn requests_of_listeners_are_carried_out_in_order() {
     let mut scene = Scene::new();
-    scene.ask(&[Request::UnlistenAll, Request::Listen(7001), Request::Listen(7002), Request::Unlisten(ListenerId(1))]);
+    scene.ask(&[Request::UnlistenAll, Request::Listen(7001), Request::Listen(7002)]);
     scene.settle();
     assert_eq!(scene.outcomes().len(), 2, "{:?}", scene.outcomes());
-    assert!(!scene.is_served(7000) && !scene.is_served(7001) && scene.is_served(7002));
+    assert!(!scene.is_served(7000) && scene.is_served(7001) && scene.is_served(7002));
+    scene.ask(&[Request::Unlisten(ListenerId(1))]);
+    scene.settle();
+    assert!(!scene.is_served(7001) && scene.is_served(7002));
     scene.ask(&[Request::Listen(7003), Request::UnlistenAll]);
     scene.settle();
+    assert_eq!(scene.outcomes().len(), 3, "it was bound before it was closed");
     assert!((7000..7004).all(|port| !scene.is_served(port)));
-}
-
-#[test]
-fn id_that_listens_later_than_the_next_is_found() {
-    let mut scene = Scene::new();
-    let options = || ListenOptions::default().framing(Framing::lines());
-    let early = scene.reactor.cx().listen(addr(7001), options()).unwrap();
-    let late = scene.reactor.listen_with(&addr(7002), options()).unwrap().id;
-    assert!(early < late);
-    scene.settle();
-    assert!(scene.is_served(7001) && scene.is_served(7002));
-    assert!(scene.reactor.unlisten(early));
-    assert!(!scene.is_served(7001) && scene.is_served(7002));
-    assert!(scene.reactor.unlisten(late));
-    assert!(!scene.is_served(7002) && scene.is_served(7000));
 }
 
 #[test]
@@ -183,6 +170,9 @@ fn address_in_use_is_reported_and_retries_end_each_turn() {
     assert_eq!(outcomes.len(), 4);
     assert!(outcomes.iter().all(|(_, text)| text.starts_with("cannot listen on 127.0.0.1:7000: ")), "{outcomes:?}");
     assert!(scene.is_served(7000));
+    // No attempt that fails uses up an id.
+    let next = scene.reactor.listen_with(&addr(7001), ListenOptions::default()).unwrap();
+    assert_eq!(next.id, ListenerId(1));
 }
 
 #[test]
@@ -201,7 +191,7 @@ fn reactor_that_ends_listens_no_more() {
     scene.ask(&[Request::Listen(7001), Request::Stop, Request::Listen(7002)]);
     assert_eq!(scene.sim.settle(&mut scene.reactor).unwrap(), Turn::Done);
     let ending = |port| format!("cannot listen on 127.0.0.1:{port}: the reactor drains or has stopped");
-    assert_eq!(scene.outcomes(), [(1, ending(7001))]);
+    assert_eq!(scene.outcomes(), [("127.0.0.1:7001".into(), ending(7001))]);
     assert_eq!(scene.reactor.handler().refused, [ending(7002)]);
     assert!(scene.sim.connect(7001).is_none());
     let refused = scene.reactor.cx().listen(addr(7003), ListenOptions::default());
@@ -214,7 +204,7 @@ fn request_between_turns_is_answered_if_the_reactor_drains_first() {
     scene.reactor.cx().listen(addr(7001), ListenOptions::default()).unwrap();
     scene.reactor.drain();
     scene.settle();
-    assert!(matches!(scene.reactor.handler().outcomes[..], [(ListenerId(1), Err(Error::Ending { .. }))]));
+    assert!(matches!(scene.reactor.handler().outcomes[..], [(_, Err(Error::Ending { .. }))]));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::fuzzing::content::is_flushed;
 use crate::options::Limits;
 use crate::tests::sim::campaign::actor::{Actor, Kind};
 use crate::tests::sim::campaign::heard::{Heard, Life, first_frame, serial_to_all};
-use crate::tests::sim::campaign::steps::{Campaign, LISTENERS};
+use crate::tests::sim::campaign::steps::Campaign;
 
 /// The most bytes around a payload.
 const ENCLOSURE_LEN_MAX: usize = 10;
@@ -77,12 +77,6 @@ impl Campaign {
         let open = handler.open.get();
         assert_eq!(open, self.reactor.stats().connections as usize, "on_open and on_close pair");
         assert_eq!(open, self.sim.open_sockets(), "sockets are closed exactly when their connections end");
-        let exhaustions = self.sim.world.borrow().past.exhaustions;
-        // One for each listener, once more when a drain ends.
-        assert!(
-            exhaustions <= LISTENERS as usize * (1 + usize::from(self.is_ending)),
-            "an accept that failed for lack of descriptors was tried again at once"
-        );
         for index in 0..self.actors.len() {
             self.check_pending(&self.actors[index]);
             self.check_waited(index);
@@ -92,6 +86,15 @@ impl Campaign {
                 self.check_reason(actor);
             }
         }
+    }
+
+    /// Checks that each of so many listeners has met a lack of descriptors once, and once more when a drain ends.
+    pub(super) fn check_exhaustions(&self, listeners: usize) {
+        let exhaustions = self.sim.world.borrow().past.exhaustions;
+        assert!(
+            exhaustions <= listeners * (1 + usize::from(self.is_ending)),
+            "an accept that failed for lack of descriptors was tried again at once"
+        );
     }
 
     /// Checks that an open connection has no more pending output than allowed, and its handler knows whether it may send.

@@ -15,7 +15,7 @@ use crate::conn::handover::Handover;
 use crate::conn::sink::Drain;
 use crate::error::{CloseReason, Error};
 use crate::handler::{Connection, Context, Handler};
-use crate::id::{ConnId, ListenerId};
+use crate::id::ConnId;
 use crate::net::Detached;
 use crate::options::Limits;
 use crate::reach::Broadcast;
@@ -468,8 +468,8 @@ impl Handler for ScriptedHandler {
         self.act_at_large(cx, action);
     }
 
-    fn on_listen(&mut self, cx: &mut Context<'_>, id: ListenerId, outcome: Result<Address, Error>) {
-        self.note_listening(cx, id, outcome);
+    fn on_listen(&mut self, cx: &mut Context<'_>, asked: &Address, outcome: Result<crate::Listening, Error>) {
+        self.note_listening(cx, asked, outcome);
     }
 
     /// Resumes one that was paused, closes one that was kept open, if they are still there.

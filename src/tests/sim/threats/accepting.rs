@@ -231,6 +231,31 @@ fn listener_with_its_own_limit_closes_no_idle_connection() {
     assert_eq!(newcomer.receive(), frame(b"served"));
 }
 
+/// It gives its queue up, and takes no place from an idle connection for the listeners behind it.
+#[test]
+fn closing_listener_without_descriptors_reclaims_no_second_one() {
+    let (sim, failures, mut reactor) = failing();
+    let ports = [PORT, PORT + 1, PORT + 2];
+    let [closing, _] =
+        [ports[1], ports[2]].map(|port| reactor.listen_with(&sim.addr(port), ListenOptions::default()).unwrap().id);
+    let served: Vec<_> = (0..5).map(|_| sim.connect(PORT).unwrap()).collect();
+    sleep_until_accepted(&mut reactor, 5);
+    sim.advance(31 * SECOND);
+    failures.borrow_mut().lasting = Some(libc::EMFILE);
+    let newcomers = ports.map(|port| sim.connect(port).unwrap());
+    newcomers.iter().for_each(|peer| peer.send(&frame(b"served")));
+    reactor.cx().unlisten(closing);
+    turn(&mut reactor, Some(Duration::ZERO));
+    // The first listener has failed and closed one; the second has given up; the third pauses.
+    assert_eq!(reactor.stats().accepts.failed, 3);
+    failures.borrow_mut().lasting = None;
+    sim.advance(PROMISED);
+    (0..3).for_each(|_| turn(&mut reactor, Some(Duration::ZERO)));
+    let closed = served.iter().filter(|peer| peer.has_server_finished()).count();
+    assert_eq!((closed, reactor.stats().accept_pauses), (1, 1), "{}", reactor.stats());
+    assert_eq!(newcomers.map(|peer| peer.receive() == frame(b"served")), [true, false, true]);
+}
+
 /// The whole system lacks descriptors: what is closed here is used elsewhere.
 #[test]
 fn lasting_lack_of_descriptors_closes_few_idle_connections() {

@@ -5,12 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::panic::resume_unwind;
 
 use crate::Frame;
-use crate::address::Dial;
+use crate::address::{Address, Dial};
 use crate::config::Config;
-use crate::error::{CloseReason, DialError};
+use crate::error::{CloseReason, DialError, Error};
 use crate::handler::{Connection, Context, Handler};
 use crate::id::{ConnId, SourceId, TimerId};
+use crate::info::Listening;
 use crate::net::{Interest, Readiness};
+use crate::options::ListenOptions;
 use crate::reactor::Reactor;
 use crate::reactor::handle::Handle;
 use crate::sim::Peer;
@@ -88,6 +90,9 @@ impl Handler for Panicking {
     fn on_message(&mut self, _: &mut Context<'_>, _: Message) {
         self.reach("on_message");
     }
+    fn on_listen(&mut self, _: &mut Context<'_>, _: &Address, _: Result<Listening, Error>) {
+        self.reach("on_listen");
+    }
     fn on_source(&mut self, _: &mut Context<'_>, _: SourceId, _: Readiness) {
         self.reach("on_source");
     }
@@ -109,7 +114,7 @@ enum Prefix {
 type Provoke = fn(&mut Scene<Panicking>, &Peer);
 
 /// How each callback comes to be called.
-const CALLBACKS: [(&str, Prefix, Provoke); 9] = [
+const CALLBACKS: [(&str, Prefix, Provoke); 10] = [
     ("on_open", Prefix::Conn, |_, _| {}),
     ("on_frame", Prefix::Conn, |_, peer| peer.send(&frame(b"x"))),
     ("on_writable", Prefix::Conn, |scene, peer| {
@@ -134,6 +139,10 @@ const CALLBACKS: [(&str, Prefix, Provoke); 9] = [
     ("on_timer", Prefix::Nothing, |scene, _| {
         let now = scene.sim.now();
         scene.reactor.cx().set_timer(now).unwrap();
+    }),
+    ("on_listen", Prefix::Nothing, |scene, _| {
+        let addr = scene.sim.addr(1);
+        scene.reactor.cx().listen(addr, ListenOptions::default()).unwrap();
     }),
     ("on_message", Prefix::Nothing, |scene, _| {
         assert!(scene.reactor.handle().send(Message { panics: false }).is_ok());
