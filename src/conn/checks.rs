@@ -12,18 +12,8 @@ impl Conn {
         self.buffers.as_ref().map_or((0, 0), |buffers| buffers.output.shared_counts())
     }
 
-    /// The length of the payload of the deferred frame, if there is one.
-    #[cfg(test)]
-    pub(crate) fn deferred_len(&self, shared: &Shared) -> Option<usize> {
-        self.deferred.map(|deferred| shared.pool.deferred_len(deferred))
-    }
-
     /// What must be true between two turns.
     pub(crate) fn check(&self, shared: &Shared) {
-        assert!(
-            self.deferred.is_none() || self.buffers.is_none(),
-            "a deferred frame is the only thing pending: {self:?}"
-        );
         let rules = shared.profiles.rules(self.profile);
         let Some(Buffers { input, output, .. }) = self.buffers.as_deref() else { return };
         // One that was aborted outside a turn is released when its slot is freed.

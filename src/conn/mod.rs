@@ -39,7 +39,6 @@ use crate::conn::chunk::capacity_for;
 use crate::conn::flags::{Flag, Flags};
 use crate::conn::handover::Handover;
 use crate::conn::io::{Readiness, Transport};
-use crate::conn::payloads::Deferred;
 use crate::conn::profile::{ProfileId, Rules};
 use crate::conn::reply_buffer::ReplyBuffer;
 use crate::conn::shared::Shared;
@@ -58,9 +57,6 @@ pub(crate) struct Conn {
     profile: ProfileId,
     /// Bytes written since [`take_written`](Self::take_written), or the most that may be unacknowledged.
     written: u32,
-    /// The payload of a frame that is pending, and is queued when the connection runs.
-    // Invariant: `None` if there are buffers.
-    deferred: Option<Deferred>,
     // Invariant: present exactly while a frame is incomplete or waits, or output is pending that is not deferred.
     buffers: Option<Box<Buffers>>,
 }
@@ -82,7 +78,6 @@ impl Conn {
             drain: DrainStage::NotBegun,
             profile,
             written: 0,
-            deferred: None,
             buffers: None,
         }
     }
@@ -161,13 +156,7 @@ impl Conn {
             | State::Lingering { .. }
             | State::Closed(_) => false,
         };
-        is_open && self.has_nothing_pending() && !self.flags.has(Flag::Woken) && self.drain == DrainStage::NotBegun
-    }
-
-    /// Whether it has neither buffers nor a deferred frame.
-    #[inline]
-    pub(crate) fn has_nothing_pending(&self) -> bool {
-        self.buffers.is_none() && self.deferred.is_none()
+        is_open && self.buffers.is_none() && !self.flags.has(Flag::Woken) && self.drain == DrainStage::NotBegun
     }
 
     /// Whether the peer's FIN was read, and the handler has not closed yet.
@@ -218,7 +207,7 @@ impl Conn {
             State::HalfClosed => (has_output && self.readiness.writable) || self.has_low_water_to_report(),
             State::Flushing { .. } | State::FlushingAfterFin { .. } => has_output && self.readiness.writable,
             State::ShuttingDown { .. } => self.readiness.readable || self.readiness.writable,
-            State::Lingering { since, .. } => self.readiness.readable || since.is_none(),
+            State::Lingering { has_begun, .. } => self.readiness.readable || !has_begun,
             // Its next turn is its last.
             State::Detaching => true,
             State::Closed(_) => false,
@@ -353,7 +342,6 @@ impl Conn {
 
     /// Releases its buffers.
     pub(crate) fn release(&mut self, shared: &mut Shared) {
-        debug_assert!(self.deferred.is_none(), "its payload would be held forever");
         if let Some(buffers) = self.buffers.take() {
             shared.release(buffers);
         }

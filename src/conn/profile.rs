@@ -19,6 +19,14 @@ pub(crate) struct Profile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ProfileId(u32);
 
+impl ProfileId {
+    /// The number in two bytes, if it fits them.
+    #[inline]
+    pub(crate) fn short(self) -> Option<u16> {
+        u16::try_from(self.0).ok()
+    }
+}
+
 /// What a turn reads of a profile, copied once per turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {

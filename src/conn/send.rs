@@ -1,16 +1,15 @@
 //! Queues frames that come from elsewhere: from another connection's callback, or from the reactor.
 //!
-//! The frame of a broadcast is deferred if the connection has no buffers: the connection notes the payload in a byte, and queues
-//! the frame when it runs, or before anything else is queued.
+//! The frame of a broadcast is deferred if the connection has no buffers: the run queue notes the payload in a byte, and the frame
+//! is queued when the connection runs, or before anything else is queued.
 //!
-//! Rule: a deferred frame counts as queued from the call on, in the memory limit and in the counters. Queries of pending output do
-//! not see it, so [`Conn::queue_deferred`] precedes them.
+//! Rule: a deferred frame counts as queued from the call on, in the memory limit and in the counters. A connection does not know of
+//! it, so [`Conn::queue_deferred`] precedes a run, a query of pending output and another frame.
 
 use crate::conn::Conn;
 use crate::conn::chunk::capacity_for;
 use crate::conn::frame::{Body, Frame};
 use crate::conn::payloads::{Deferred, SharedPayload};
-use crate::conn::profile::ProfileId;
 use crate::conn::shared::Shared;
 use crate::conn::sink::Replies;
 use crate::error::SendError;
@@ -52,45 +51,26 @@ impl Conn {
         Ok(())
     }
 
-    /// Defers a frame if it can be queued and is the only thing pending. Returns whether it did; otherwise
+    /// Defers a frame if it can be queued and would be the only thing pending; the caller notes what this returns. Otherwise
     /// [`send_shared`](Self::send_shared) queues the frame, or returns why it cannot.
-    pub(crate) fn defer(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> bool {
+    pub(crate) fn defer(&self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Option<Deferred> {
         let fits = !payload.is_copied() && payload.fits(self.profile, &shared.profiles);
         if !fits || !self.may_defer() || !shared.pool.has_room_for_message(payload.added_bytes()) {
-            return false;
+            return None;
         }
-        self.deferred = shared.pool.defer(payload);
-        shared.counts.frames_out += u64::from(self.deferred.is_some());
-        self.deferred.is_some()
+        let deferred = shared.pool.defer(payload);
+        shared.counts.frames_out += u64::from(deferred.is_some());
+        deferred
     }
 
-    /// Defers a frame that a connection with this `profile` has deferred, if it is the only thing pending here too. Returns whether it
-    /// did. The caller counts it.
+    /// Whether a frame may be deferred, unless one is deferred already.
     #[inline]
-    pub(crate) fn defer_too(&mut self, deferred: Deferred, profile: ProfileId) -> bool {
-        let defers = self.profile == profile && self.may_defer();
-        if defers {
-            self.deferred = Some(deferred);
-        }
-        defers
+    pub(crate) fn may_defer(&self) -> bool {
+        self.buffers.is_none() && self.state.takes_output()
     }
 
-    #[inline]
-    fn may_defer(&self) -> bool {
-        self.has_nothing_pending() && self.state.takes_output()
-    }
-
-    /// Queues the deferred frame. Returns whether there was one.
-    #[inline]
-    pub(crate) fn queue_deferred(&mut self, shared: &mut Shared) -> bool {
-        let deferred = self.deferred.take();
-        if let Some(deferred) = deferred {
-            self.queue_slice(deferred, shared);
-        }
-        deferred.is_some()
-    }
-
-    fn queue_slice(&mut self, deferred: Deferred, shared: &mut Shared) {
+    /// Queues a frame that was deferred.
+    pub(crate) fn queue_deferred(&mut self, deferred: Deferred, shared: &mut Shared) {
         let rules = shared.profiles.rules(self.profile);
         let slice = shared.pool.take_deferred(deferred);
         match rules.enclose(slice.payload_len()) {
@@ -124,8 +104,6 @@ impl Conn {
         if !self.state.takes_output() {
             return shared.count_refused(Err(SendError::Closed));
         }
-        // It ends with no chunk, so as much is needed as without it.
-        self.queue_deferred(shared);
         let is_full = self.buffers.as_ref().is_some_and(|buffers| buffers.output.is_full());
         self.with_replies(None, shared, |replies| {
             // Above the high-water mark it is refused for that, whatever room there is.

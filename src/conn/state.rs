@@ -40,8 +40,6 @@
 //!
 //! Paused reading is not a state: it follows from the pending output and from what the handler has asked for.
 
-use std::time::Instant;
-
 use crate::error::CloseReason;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +68,8 @@ pub(crate) enum State {
     /// Our FIN is sent. Closing now, with input unread, would send RST and could destroy responses in flight.
     Lingering {
         reason: CloseReason,
-        /// `None` until the end of the turn, if our FIN was sent before the handler closed.
-        since: Option<Instant>,
+        /// False until the end of the turn, if our FIN was sent before the handler closed.
+        has_begun: bool,
     },
     Closed(CloseReason),
 }
@@ -94,7 +92,7 @@ impl State {
     pub(crate) fn close_requested(&mut self, reason: CloseReason) {
         *self = match *self {
             Self::Open | Self::Finishing => Self::Flushing { reason },
-            Self::Finished => Self::Lingering { reason, since: None },
+            Self::Finished => Self::Lingering { reason, has_begun: false },
             // In `on_half_close`, which is called last.
             Self::FlushingAfterFin { reason: CloseReason::PeerFinished } if reason == CloseReason::HandlerPanicked => {
                 Self::FlushingAfterFin { reason }
@@ -161,11 +159,11 @@ impl State {
         }
     }
 
-    /// The turn has ended at `now`, and with it the connection, if its socket was asked for.
-    pub(crate) fn turn_ended(&mut self, now: Instant) {
+    /// The turn has ended, and with it the connection, if its socket was asked for.
+    pub(crate) fn turn_ended(&mut self) {
         match self {
             Self::Detaching => *self = Self::Closed(CloseReason::Detached),
-            Self::Lingering { since, .. } => *since = since.or(Some(now)),
+            Self::Lingering { has_begun, .. } => *has_begun = true,
             Self::Open
             | Self::Finishing
             | Self::Finished
@@ -214,11 +212,11 @@ impl State {
         false
     }
 
-    /// Our FIN was sent at `now`; if not, the socket is broken already, and there is nothing to wait for, but perhaps input.
-    pub(crate) fn fin_sent(&mut self, is_sent: bool, now: Instant) {
+    /// Our FIN was sent; if not, the socket is broken already, and there is nothing to wait for, but perhaps input.
+    pub(crate) fn fin_sent(&mut self, is_sent: bool) {
         *self = match *self {
             Self::Flushing { reason } | Self::FlushingAfterFin { reason } | Self::ShuttingDown { reason } => {
-                if is_sent { Self::Lingering { reason, since: Some(now) } } else { Self::Closed(reason) }
+                if is_sent { Self::Lingering { reason, has_begun: true } } else { Self::Closed(reason) }
             }
             Self::Finishing => Self::Finished,
             other @ (Self::Open
@@ -299,20 +297,9 @@ impl State {
         }
     }
 
-    /// Since when input is only discarded after our FIN.
-    pub(crate) fn lingering_since(&self) -> Option<Instant> {
-        match *self {
-            Self::Lingering { since, .. } => since,
-            Self::Open
-            | Self::Finishing
-            | Self::Finished
-            | Self::HalfClosed
-            | Self::Detaching
-            | Self::Flushing { .. }
-            | Self::FlushingAfterFin { .. }
-            | Self::ShuttingDown { .. }
-            | Self::Closed(_) => None,
-        }
+    /// Whether input is only discarded, after our FIN.
+    pub(crate) fn is_lingering(&self) -> bool {
+        matches!(self, Self::Lingering { has_begun: true, .. })
     }
 
     /// The name for a log line.

@@ -78,7 +78,6 @@ struct Turn<'a, T, S> {
 impl<T: Transport, S: Sink> Turn<'_, T, S> {
     fn run(mut self) -> Moved {
         self.restore_input();
-        self.conn.queue_deferred(self.shared);
         let reads_first = self.conn.was_refilled();
         self.wishes = Wishes::begin(self.conn, self.io);
         self.flush();
@@ -361,11 +360,11 @@ impl<T: Transport, S: Sink> Turn<'_, T, S> {
             return;
         }
         self.ask_about_drain();
-        self.conn.state.turn_ended(self.shared.now);
+        self.conn.state.turn_ended();
         let has_output = self.conn.unsent_bytes() > 0;
         let has_more = self.io.has_closing_message() || self.io.wants_write();
         if !has_output && self.conn.state.output_flushed(has_more) {
-            self.wishes.shut_down(self.conn, self.io, self.shared.now);
+            self.wishes.shut_down(self.conn, self.io);
         }
         let is_paused = self.conn.flags.has(Flag::Paused);
         if self.conn.readiness.failed && !has_output && self.conn.state.reads_nothing(is_paused) {

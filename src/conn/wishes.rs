@@ -6,7 +6,6 @@
 //! the beginning of a turn and one at its end.
 
 use std::io;
-use std::time::Instant;
 
 use crate::conn::Conn;
 use crate::conn::io::{Readiness, Transport, reason_of};
@@ -71,7 +70,7 @@ impl Wishes {
     }
 
     /// Sends FIN, or what the transport has to send before, as far as that is possible now.
-    pub(crate) fn shut_down(&mut self, conn: &mut Conn, io: &mut impl Transport, now: Instant) {
+    pub(crate) fn shut_down(&mut self, conn: &mut Conn, io: &mut impl Transport) {
         let was_shutting_down = conn.state.is_shutting_down();
         // An end that was read already is read again.
         let looks = match conn.readiness.shut_down(io) {
@@ -80,8 +79,8 @@ impl Wishes {
                 conn.state.is_shutting_down() && !was_shutting_down
             }
             outcome => {
-                conn.state.fin_sent(outcome.is_ok(), now);
-                outcome.is_err() || conn.state.lingering_since().is_some()
+                conn.state.fin_sent(outcome.is_ok());
+                outcome.is_err() || conn.state.is_lingering()
             }
         };
         conn.readiness.readable |= looks || io.has_buffered_input();

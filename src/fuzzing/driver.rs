@@ -1,7 +1,8 @@
 //! Runs one connection with a scripted socket and handler in place of the reactor, and checks it after every turn.
 
 #[cfg(test)]
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::time::Instant;
 
 #[cfg(test)]
 use crate::config::Config;
@@ -30,6 +31,7 @@ pub(crate) struct Driver {
     pub(crate) shared: Shared,
     #[cfg(test)]
     started: Instant,
+    lingering_since: Option<Instant>,
     pub(crate) turns: usize,
     /// Output that was pending when the connection closed, in bytes.
     pub(crate) lost: usize,
@@ -50,6 +52,7 @@ impl Driver {
             read_buffer: ReadBuffer::new(),
             #[cfg(test)]
             started: shared.now,
+            lingering_since: None,
             shared,
             turns: 0,
             lost: 0,
@@ -64,7 +67,7 @@ impl Driver {
         self.release();
         self.conn.release_profile(&mut self.shared);
         self.conn = Conn::new(self.shared.profiles.acquire_usual());
-        (self.socket, self.sink) = (socket, sink);
+        (self.socket, self.sink, self.lingering_since) = (socket, sink, None);
         (self.turns, self.lost, self.compared_in, self.compared_out) = (0, 0, 0, 0);
         self.counted = (self.shared.counts.frames_in, self.shared.counts.frames_out);
     }
@@ -85,6 +88,8 @@ impl Driver {
         let has_moved = moved.has_output_or_frames();
         assert_eq!(has_moved, self.sink.frames > frames || self.socket.written.len() > written);
         self.turns += 1;
+        let since = self.lingering_since().unwrap_or(self.shared.now);
+        self.lingering_since = self.conn.state().is_lingering().then_some(since);
         self.conn.check_after_turn(&self.shared);
         let limits = self.shared.profiles.rules(self.conn.profile());
         if self.conn.closed().is_none() {
@@ -99,6 +104,11 @@ impl Driver {
             assert_eq!(self.conn.held_bytes().0, 0);
             self.reap();
         }
+    }
+
+    /// Since when input is only discarded, after our FIN.
+    pub(crate) fn lingering_since(&self) -> Option<Instant> {
+        self.lingering_since.filter(|_| self.conn.state().is_lingering())
     }
 
     /// Notes the lost output of a connection that has ended, and checks that its memory is released.
@@ -156,7 +166,7 @@ impl Driver {
                 self.sent_all();
             }
             // If the handler has closed a finished connection, its next turn discards the input.
-            if self.conn.state().lingering_since().is_some() {
+            if self.conn.state().is_lingering() {
                 self.at_rest();
             }
         }

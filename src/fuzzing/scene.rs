@@ -220,7 +220,7 @@ impl Scene {
         for (since, reason) in [
             (self.driver.conn.frame_since(), CloseReason::FrameTimeout),
             (self.driver.conn.stalled_since(), CloseReason::WriteTimeout),
-            (self.driver.conn.state().lingering_since(), CloseReason::Cut),
+            (self.driver.lingering_since(), CloseReason::Cut),
         ] {
             if is_late(since) {
                 self.driver.conn.abort(reason);

@@ -189,7 +189,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let registered = self.net.register(&mut stream, Subject::Conn(id).token());
         self.connections.work.stats.registrations.count(&registered);
         if let Err(error) = registered {
-            self.connections.slots.remove(id);
+            self.connections.remove(id);
             self.shared.profiles.release(profile);
             self.count_refused(|refused| &mut refused.failed);
             if self.log_limits.refused.passes(self.now(), Source::of(&peer)) {
@@ -202,10 +202,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             return Err(Failed::NotOpened);
         }
         let Some((slot, others)) = self.connections.split(id) else { return Err(Failed::NotOpened) };
-        if let Phase::Open(Open { conn, .. }) = &mut slot.phase
-            && (conn.wants_turn() || conn.state().is_ending() || conn.is_draining())
-        {
-            others.work.queue.push(id, slot);
+        if let Phase::Open(Open { conn, .. }) = &slot.phase {
+            let wants_turn = conn.wants_turn() || conn.state().is_ending() || conn.is_draining();
+            others.work.note_waiting(id, conn, wants_turn);
         }
         Ok(id)
     }

@@ -171,6 +171,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             others.work.note_ended(id);
         }
         others.work.eviction.set(&mut slot.eviction_entry, id.index, conn.buffered_bytes(), false, shared.now);
-        others.work.queue.push(id, slot);
+        others.work.queue.push(id);
     }
 }

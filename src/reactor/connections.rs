@@ -103,7 +103,7 @@ impl<S, T> Connections<S, T> {
             Phase::Dialing { readiness, .. } => *readiness |= reported,
             Phase::Vacant | Phase::Reserved(_) | Phase::Opening | Phase::Failed(_) => {}
         }
-        self.work.queue.push_ready(id, slot);
+        self.work.queue.push_ready(id, slot.goes_first());
         true
     }
 
@@ -111,7 +111,8 @@ impl<S, T> Connections<S, T> {
     /// passed since its last run.
     pub(crate) fn dequeue(&mut self, id: ConnId) -> Option<Kinds> {
         let slot = self.slots.slot_mut(id)?;
-        Some(slot.note_dequeued())
+        self.work.queue.note_running(id);
+        Some(slot.take_expired())
     }
 
     /// Connections and connect attempts: all that have a socket.
@@ -120,7 +121,7 @@ impl<S, T> Connections<S, T> {
     }
 
     pub(crate) fn is_queued(&self, id: ConnId) -> bool {
-        self.slots.slot(id).is_some_and(Slot::is_queued)
+        self.work.queue.is_queued(id)
     }
 
     pub(crate) fn open_mut(&mut self, id: ConnId) -> Option<&mut Open<S, T>> {
@@ -134,7 +135,13 @@ impl<S, T> Connections<S, T> {
         if let Some(open) = slot.phase.open_mut() {
             open.conn.look_again();
         }
-        self.work.queue.push(id, slot);
+        self.work.queue.push(id);
+    }
+
+    /// Frees a slot.
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Phase<S, T>> {
+        self.work.queue.forget(id.index);
+        self.slots.remove(id)
     }
 
     /// Aborts a connection; its slot is freed at the end of the turn.
@@ -164,7 +171,7 @@ impl<S, T> Connections<S, T> {
         for (id, slot) in all.slots.iter_mut() {
             if let Some(open) = slot.phase.open_mut() {
                 open.conn.drain();
-                all.work.queue.push(id, slot);
+                all.work.queue.push(id);
             }
         }
     }
@@ -232,8 +239,8 @@ impl<S, T> Others<'_, S, T> {
         let wants_turn = open.conn.wants_turn() || is_woken;
         if open.conn.closed().is_some() {
             self.work.note_ended(id);
-        } else if wants_turn {
-            self.work.queue.push(id, slot);
+        } else {
+            self.work.note_waiting(id, &open.conn, wants_turn);
         }
     }
 
@@ -243,8 +250,8 @@ impl<S, T> Others<'_, S, T> {
 
     /// Queues a connection behind the others, unless it is queued.
     pub(crate) fn queue(&mut self, id: ConnId) {
-        if let Some(slot) = self.slots.slot_mut(id) {
-            self.work.queue.push(id, slot);
+        if self.slots.slot_mut(id).is_some() {
+            self.work.queue.push(id);
         }
     }
 

@@ -45,6 +45,19 @@ struct Node {
     next: u32,
 }
 
+/// A connection before a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) had_buffers: bool,
+    was_lingering: bool,
+}
+
+impl Before {
+    pub(crate) fn of(conn: &Conn) -> Self {
+        Self { had_buffers: conn.has_buffers(), was_lingering: conn.state().is_lingering() }
+    }
+}
+
 const NONE: u32 = u32::MAX;
 const EMPTY: Node = Node { since: NOT_SET, prev: NONE, next: NONE };
 
@@ -133,17 +146,16 @@ impl Deadlines {
     ///
     /// Rule: a frame in progress is activity. Each of its bytes postpones the idle timeout; the frame timeout limits the whole
     /// frame.
-    pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, had_buffers: bool, has_moved: bool, now: Instant) {
+    pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, before: Before, has_moved: bool, now: Instant) {
         if has_moved {
             self.set(Kind::Idle, slot, Some(now));
         }
         // Without buffers, before and after, it is not in the list.
-        if had_buffers || conn.has_buffers() {
+        if before.had_buffers || conn.has_buffers() {
             self.set(Kind::Frame, slot, conn.frame_since());
         }
-        if let Some(since) = conn.state().lingering_since() {
-            self.set(Kind::Linger, slot, Some(since));
-        } else if conn.state().is_shutting_down() && !self.is_set(Kind::Linger, slot) {
+        let begins_to_linger = conn.state().is_lingering() && !before.was_lingering;
+        if begins_to_linger || conn.state().is_shutting_down() && !self.is_set(Kind::Linger, slot) {
             self.set(Kind::Linger, slot, Some(now));
         }
     }

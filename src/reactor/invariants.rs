@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::conn::Conn;
 use crate::conn::payloads::RECORD_LEN;
 use crate::handler::Handler;
 use crate::id::ConnId;
@@ -43,8 +44,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             buffered += conn.buffered_bytes();
             let (slices, bytes) = conn.shared_counts();
             sharing = (sharing.0 + slices, sharing.1 + bytes);
-            if let Some(deferred) = conn.deferred_len(shared) {
-                assert!(self.connections.is_queued(id), "[{id}] has deferred a frame, and does not run");
+            if let Some(deferred) = self.check_deferred(id, conn) {
                 buffered += RECORD_LEN + deferred;
                 sharing = (sharing.0 + 1, sharing.1 + deferred);
             }
@@ -85,6 +85,16 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert_eq!(begun, stats.connections + stats.closed_total(), "who was accepted or dialed is open or has ended");
     }
 
+    /// Returns the length of the payload that a connection has deferred.
+    fn check_deferred(&self, id: ConnId, conn: &Conn) -> Option<usize> {
+        let (is_idle, deferred) = self.connections.work.queue.inspect(id);
+        let is_queued = self.connections.is_queued(id);
+        assert!(!is_idle || conn.may_defer() && !is_queued, "[{id}] is not idle: {conn:?}");
+        assert!(deferred.is_none() || is_queued, "[{id}] has deferred a frame, and does not run");
+        assert!(deferred.is_none() || !conn.has_buffers(), "[{id}] has deferred not all that is pending: {conn:?}");
+        deferred.map(|deferred| self.shared.pool.deferred_len(deferred))
+    }
+
     /// How many connections became ready and go first, because their last runs were short.
     pub(crate) fn clients_going_first(&self) -> usize {
         self.connections.work.queue.lens().0
@@ -106,12 +116,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     pub(crate) fn inspect(&self, id: ConnId) -> Option<Inspected> {
         let Phase::Open(Open { conn, .. }) = &self.connections.slots.slot(id)?.phase else { return None };
+        let (_, deferred) = self.connections.work.queue.inspect(id);
         Some(Inspected {
             is_queued: self.connections.is_queued(id),
             is_input_paused: conn.is_input_paused(),
             is_ending: conn.state().is_ending(),
             is_taking_frames: conn.state().takes_frames(),
-            unsent_bytes: conn.unsent_bytes() + conn.deferred_len(&self.shared).unwrap_or(0),
+            unsent_bytes: conn.unsent_bytes() + deferred.map_or(0, |deferred| self.shared.pool.deferred_len(deferred)),
         })
     }
 }

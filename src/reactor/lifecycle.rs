@@ -17,6 +17,7 @@ use crate::reactor::deadlines::Kind;
 use crate::reactor::drain_report::CutConnection;
 use crate::reactor::event::ConnectionEvent;
 use crate::reactor::log_limit::{CONN, Source};
+use crate::reactor::sending::queue_deferred;
 use crate::reactor::slots::Origin;
 use crate::reactor::{Life, Reactor, lint_turn};
 
@@ -91,7 +92,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Some(state) = state else {
             conn.release(shared);
             conn.release_profile(shared);
-            connections.slots.remove(id);
+            connections.remove(id);
             return false;
         };
         conn.note_ready(readiness);
@@ -117,7 +118,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         }
         if is_woken {
             conn.wake();
-            work.queue.push(id, slot);
+            work.queue.push(id);
         }
         slot.phase = Phase::Open(Open { stream, conn, peer, state });
         true
@@ -135,8 +136,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Connections { slots, work, .. } = &mut self.connections;
         let Some(slot) = slots.slot_mut(id) else { return };
         let origin = slot.origin();
+        queue_deferred(id, slot, work, &mut self.shared);
         work.eviction.set(&mut slot.eviction_entry, id.index, 0, false, self.shared.now);
-        let phase = slots.remove(id);
+        let phase = self.connections.remove(id);
         self.listeners.note_freed();
         match phase {
             Some(Phase::Open(open)) => self.close(id, origin, open),
@@ -148,7 +150,6 @@ impl<H: Handler, N: Net> Reactor<H, N> {
     /// Closes a connection's socket and calls `on_close`. Its slot is free.
     fn close(&mut self, id: ConnId, origin: Origin, open: Open<N::Stream, H::State>) {
         let Open { mut stream, mut conn, peer, mut state } = open;
-        conn.queue_deferred(&mut self.shared);
         let reason = conn.closed().unwrap_or(CloseReason::Cut);
         let mut detached = None;
         if reason == CloseReason::Detached {

@@ -36,7 +36,6 @@ impl<N: Net> Around<'_, N> {
     ) -> Moved {
         let begun = self.net.now();
         let event = self.lints.begin_run(self.about, begun);
-        conn.queue_deferred(shared);
         let before = Before::of(conn, io, shared);
         let mut timed = Timed { sink, around: &mut self, has_called: false };
         let moved = run(conn, io, buffer, shared, &mut timed);

@@ -78,7 +78,7 @@ impl<S: Transport, T> Reach for Others<'_, S, T> {
                 Command::Resume => conn.pause(false),
                 Command::Wake => conn.wake(),
             }
-            self.work.queue.push(id, slot);
+            self.work.queue.push(id);
             return true;
         }
         matches!(command, Command::Close | Command::Abort) && self.fail(id, DialError::Canceled)

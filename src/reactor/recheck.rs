@@ -80,7 +80,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 (conn.frame_since(), is_queued || !self.deadlines.is_over(kind, id.index, conn.frame_since(), now))
             }
             Kind::Write => return self.is_behind(id, moved),
-            Kind::Linger | Kind::Connect => (conn.state().lingering_since(), false),
+            Kind::Linger | Kind::Connect => (None, false),
         };
         if is_in_time {
             self.deadlines.set(kind, id.index, since);

@@ -133,14 +133,14 @@ impl Reclaim {
         if slot.origin() != Origin::Accepted || self.idle_when_begun(slot.active_at()) != Some(idle) {
             return false;
         }
-        let is_queued = slot.is_queued();
+        let is_queued = work.queue.is_queued(id);
         let Some(Open { stream, conn, .. }) = slot.phase.open_mut() else { return false };
         let is_silent = !is_queued && conn.is_at_rest() && {
             let has_input = !conn.is_half_closed() && stream.has_input();
             self.take_steps(STEPS_PER_SOCKET);
             if has_input {
                 conn.look_again();
-                work.queue.push(id, slot);
+                work.queue.push(id);
             }
             !has_input
         };

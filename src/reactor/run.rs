@@ -9,7 +9,7 @@ use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::{About, HandlerSink};
 use crate::reactor::connections::{Open, Phase};
-use crate::reactor::deadlines::Kind;
+use crate::reactor::deadlines::{Before, Kind};
 use crate::reactor::linted_run::Around;
 use crate::reactor::observer::Observer;
 use crate::reactor::traced::Traced;
@@ -61,9 +61,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
         let (peer, mut moved) = (&*peer, Moved::default());
         if conn.closed().is_none() {
-            let had_buffers = conn.has_buffers();
+            let before = Before::of(conn);
             let observed = recordings.observe(id, shared.now);
-            let before = observed.as_ref().map(|_| conn.state_name());
+            let state_before = observed.as_ref().map(|_| conn.state_name());
+            if let Some(deferred) = others.work.queue.take_deferred(id) {
+                conn.queue_deferred(deferred, shared);
+            }
             let observer = Observer::of(observed.as_ref());
             let mut io = Traced { stream, observer, counts: others.sockets };
             let mut sink =
@@ -84,7 +87,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                     io.limit_unsent(false);
                 }
             }
-            deadlines.follow(id.index, conn, had_buffers, moved.has_any(), now);
+            deadlines.follow(id.index, conn, before, moved.has_any(), now);
             let is_due = conn.is_to_be_watched() && deadlines.is_on(Kind::Write, id.index);
             if is_due && !conn.watch_later(&io, moved.bytes_out) {
                 let unacknowledged = io.unacknowledged_bytes().ok().flatten().unwrap_or(0);
@@ -93,11 +96,11 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 conn.take_written();
                 conn.watch(true);
             }
-            if had_buffers || conn.has_buffers() {
+            if before.had_buffers || conn.has_buffers() {
                 let (held, has_moved) = (conn.buffered_bytes(), moved.has_output_or_frames());
                 others.work.eviction.set(&mut slot.eviction_entry, id.index, held, has_moved, now);
             }
-            if let Some(before) = before {
+            if let Some(before) = state_before {
                 recordings.note_run(id, now, before, conn);
             }
         }

@@ -43,22 +43,12 @@ impl<S, T> Others<'_, S, T> {
         }
     }
 
-    /// Defers the frame of a broadcast on the first of these connections, up to the first that is not like the one that has deferred
-    /// it last. Returns on how many.
-    ///
-    /// This loop is what a broadcast to idle connections costs. So what they have in common is counted behind it.
+    /// Defers the frame of a broadcast on the first of these connections, up to the first that is not idle or has another profile than
+    /// the one that has deferred it last. Returns on how many.
     fn defer_on(&mut self, to: &[ConnId], payload: &SharedPayload<'_>, shared: &mut Shared) -> usize {
         let Some((deferred, profile)) = shared.pool.deferred(payload) else { return 0 };
-        let mut connections = 0;
-        for &id in to.iter().take(shared.pool.deferrals_room()) {
-            let Some(slot) = self.slots.slot_mut(id) else { break };
-            let Some(open) = slot.phase.open_mut() else { break };
-            if !open.conn.defer_too(deferred, profile) {
-                break;
-            }
-            self.work.queue.push(id, slot);
-            connections += 1;
-        }
+        let to = &to[..to.len().min(shared.pool.deferrals_room())];
+        let connections = self.work.queue.defer_on_idle(to, deferred, profile);
         shared.pool.defer_more(deferred, connections);
         shared.counts.frames_out += connections as u64;
         connections
@@ -89,9 +79,6 @@ impl<S, T> Others<'_, S, T> {
 }
 
 /// Queues the frame of a broadcast on a connection, which sends it in its next run.
-///
-/// Rule: a connection that has deferred a frame is in the run queue.
-#[inline]
 fn broadcast_on<S, T>(
     id: ConnId,
     slot: &mut ConnSlot<S, T>,
@@ -99,8 +86,10 @@ fn broadcast_on<S, T>(
     payload: &mut SharedPayload<'_>,
     shared: &mut Shared,
 ) -> Result<(), SendError> {
-    if slot.phase.open_mut().is_some_and(|open| open.conn.defer(payload, shared)) {
-        work.queue.push(id, slot);
+    if !work.queue.has_deferred(id)
+        && let Some(deferred) = slot.phase.open_mut().and_then(|open| open.conn.defer(payload, shared))
+    {
+        work.queue.defer(id, deferred);
         return Ok(());
     }
     send_on(id, slot, work, shared, |conn, shared| conn.send_shared(payload, shared))
@@ -118,7 +107,7 @@ fn send_on<S, T>(
     let sent = send(&mut open.conn, shared);
     if sent.is_ok() {
         note_held(id, slot, work, shared);
-        work.queue.push(id, slot);
+        work.queue.push(id);
     }
     sent
 }
@@ -126,7 +115,9 @@ fn send_on<S, T>(
 /// Queues the frame that a connection has deferred, if there is one.
 #[inline]
 pub(crate) fn queue_deferred<S, T>(id: ConnId, slot: &mut ConnSlot<S, T>, work: &mut Work, shared: &mut Shared) {
-    if slot.phase.open_mut().is_some_and(|open| open.conn.queue_deferred(shared)) {
+    let Some(deferred) = work.queue.take_deferred(id) else { return };
+    if let Some(open) = slot.phase.open_mut() {
+        open.conn.queue_deferred(deferred, shared);
         note_held(id, slot, work, shared);
     }
 }

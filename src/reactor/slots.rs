@@ -28,8 +28,6 @@ pub(crate) struct Slot<P> {
     /// 0 while the slot is vacant.
     generation: u32,
     origin: Origin,
-    // Invariant: true exactly while the connection is in the run queue.
-    queued: bool,
     /// After a long run, the short runs until the connection goes first again.
     short_runs_due: u8,
     /// The deadlines that have passed since the connection ran last.
@@ -193,19 +191,8 @@ impl<P> Slot<P> {
         self.origin
     }
 
-    pub(crate) fn is_queued(&self) -> bool {
-        self.queued
-    }
-
-    /// Notes that the connection is put in the run queue. Returns whether it was not in it.
-    #[inline]
-    pub(crate) fn note_queued(&mut self) -> bool {
-        !std::mem::replace(&mut self.queued, true)
-    }
-
-    /// Notes that the connection leaves the run queue to run. Returns the deadlines that have passed since its last run.
-    pub(crate) fn note_dequeued(&mut self) -> Kinds {
-        self.queued = false;
+    /// Returns the deadlines that have passed since the last call.
+    pub(crate) fn take_expired(&mut self) -> Kinds {
         std::mem::take(&mut self.expired)
     }
 
@@ -257,7 +244,6 @@ impl<P: Default> OtherSlots<'_, P> {
         let slot = Slot {
             generation,
             origin,
-            queued: false,
             short_runs_due: 0,
             expired: Kinds::default(),
             active_at,

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::address::Address;
 use crate::config::Config;
+use crate::conn::Conn;
 use crate::conn::shared::Shared;
 use crate::error::{DialRefused, Error, TimerRefused};
 use crate::id::{ConnId, TimerId};
@@ -97,7 +98,18 @@ impl Work {
         std::mem::take(&mut self.is_woken)
     }
 
+    /// Queues an open connection that `wants_turn`. Another one waits for an event, and may be idle.
+    #[inline]
+    pub(crate) fn note_waiting(&mut self, id: ConnId, conn: &Conn, wants_turn: bool) {
+        if wants_turn {
+            self.queue.push(id);
+        } else if conn.may_defer() {
+            self.queue.note_idle(id, conn.profile());
+        }
+    }
+
     pub(crate) fn note_ended(&mut self, id: ConnId) {
+        self.queue.note_ended(id);
         self.ended.push(id);
     }
 

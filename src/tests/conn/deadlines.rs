@@ -16,7 +16,7 @@ fn stalled_since(driver: &Driver) -> Option<u128> {
 }
 
 fn lingering_since(driver: &Driver) -> Option<u128> {
-    driver.millis(driver.conn.state().lingering_since())
+    driver.millis(driver.lingering_since())
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn closing_a_finished_connection_discards_input_until_fin() {
     driver.receive(&stream(&[5])[..4]);
     driver.close();
     // Lingering begins when the handler closes, not when our FIN was sent.
-    assert_eq!(driver.millis(driver.conn.state().lingering_since()), now.map(|now| now + 7_000));
+    assert_eq!(driver.millis(driver.lingering_since()), now.map(|now| now + 7_000));
     assert_eq!((driver.phase(), driver.sink.frames), (Phase::Lingering, 1));
     driver.receive(&stream(&[5])[4..]);
     assert_eq!(driver.sink.frames, 1);

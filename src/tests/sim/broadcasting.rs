@@ -31,6 +31,9 @@ struct Room {
     payload: Option<Bytes>,
     reached: Broadcast,
     replied: Option<Result<(), SendError>>,
+    /// Broadcast when a connection has ended, to those that have not been reported as closed.
+    farewell: Option<Bytes>,
+    farewells: Vec<Broadcast>,
 }
 
 impl Handler for Room {
@@ -47,8 +50,11 @@ impl Handler for Room {
         self.replied = Some(conn.reply(&vec![b'r'; self.reply_len]));
     }
 
-    fn on_close(&mut self, _cx: &mut Context<'_>, id: ConnId, (): (), _reason: &CloseReason) {
+    fn on_close(&mut self, cx: &mut Context<'_>, id: ConnId, (): (), _reason: &CloseReason) {
         self.open.retain(|open| *open != id);
+        if let Some(farewell) = self.farewell.clone() {
+            self.farewells.push(cx.broadcast(self.open.iter().copied(), farewell));
+        }
     }
 }
 
@@ -246,6 +252,42 @@ fn inspection_after_a_broadcast_sees_what_is_pending() {
     assert_eq!(scene.reactor.stats().buffered_bytes - before, added);
     assert_eq!(scene.broadcast(&ids, &all).full, 2);
     assert!(scene.receive(&peers[0]) == frames(&[&all]));
+}
+
+/// Two end in the same turn, and the first of them is reported before the slot of the second is free.
+#[test]
+fn broadcast_does_not_reach_a_receiver_that_ended_in_this_turn() {
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    let mut scene = Scene::new(1 << 20, Config::builder().idle_timeout(Some(TIMEOUT)));
+    let (_idle, _) = scene.connect_many(2);
+    scene.sim.advance(TIMEOUT / 2);
+    let (peer, _) = scene.connect(PORT);
+    let farewell = payload(b'f', HIGH);
+    let room = scene.reactor.handler_mut();
+    // The one that stays is the first receiver.
+    room.open.reverse();
+    room.farewell = Some(farewell.clone());
+    scene.sim.advance(TIMEOUT / 2);
+    scene.settle();
+    let of = |gone| Broadcast { queued: 1, gone, ..Broadcast::default() };
+    assert_eq!(scene.reactor.handler().farewells, [of(1), of(0)]);
+    assert!(scene.receive(&peer) == frames(&[&farewell, &farewell]));
+}
+
+#[test]
+fn broadcast_to_a_stale_id_is_not_for_the_next_connection_of_its_slot() {
+    let mut scene = Scene::of_default();
+    let (mut peers, mut ids) = scene.connect_many(3);
+    peers.remove(1).reset();
+    scene.settle();
+    let (newcomer, id) = scene.connect(PORT);
+    assert_eq!(id.index, ids[1].index);
+    let all = payload(b'a', HIGH);
+    ids.push(id);
+    assert_eq!(scene.broadcast(&ids, &all), Broadcast { queued: 3, gone: 1, ..Broadcast::default() });
+    for peer in peers.iter().chain([&newcomer]) {
+        assert!(scene.receive(peer) == frames(&[&all]));
+    }
 }
 
 #[test]
