@@ -20,7 +20,7 @@ pub(crate) const RECORD_LEN: usize = 96;
 /// A payload that is to be queued on any number of connections, during one call.
 #[derive(Debug)]
 pub(crate) struct SharedPayload<'a> {
-    /// The payload if it was given as a slice and is short. Otherwise this is empty.
+    /// The payload if it was given as a slice, is short, and was not copied yet. Otherwise this is empty.
     short: &'a [u8],
     /// Otherwise the payload.
     bytes: Bytes,
@@ -37,11 +37,18 @@ impl<'a> SharedPayload<'a> {
         Self { short: &[], bytes, at: None, deferred: None, fitting: None }
     }
 
-    /// Copies the payload, once, unless each connection gets a copy anyway.
+    /// Copies the payload, once, unless it is short: each connection may get a copy anyway.
     pub(crate) fn of_slice(payload: &'a [u8]) -> Self {
         match payload.len() {
             0..=COPY_LEN_MAX => Self { short: payload, ..Self::new(Bytes::new()) },
             _ => Self::new(Bytes::copy_from_slice(payload)),
+        }
+    }
+
+    /// Copies the payload if that was not done before.
+    pub(crate) fn hold(&mut self) {
+        if !self.short.is_empty() {
+            self.bytes = Bytes::copy_from_slice(std::mem::take(&mut self.short));
         }
     }
 
@@ -53,7 +60,7 @@ impl<'a> SharedPayload<'a> {
         self.as_slice().len()
     }
 
-    /// Whether it is so short that each connection gets a copy.
+    /// Whether it is so short that a connection gets a copy, unless it defers the frame.
     #[inline]
     pub(crate) fn is_copied(&self) -> bool {
         self.bytes.len() <= COPY_LEN_MAX

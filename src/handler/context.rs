@@ -122,8 +122,8 @@ impl<'a> Context<'a> {
     /// Queues a frame with `payload` on each connection of `to`. Returns how many queued it, and why others did not.
     ///
     /// The payload is held once for all of them, and counts once in [`memory`](crate::ConfigBuilder::memory), until the last
-    /// has sent it; a short one (512 bytes or less) is copied for each. In the high-water mark of each connection the frame counts
-    /// as any other. A connection that has reached its mark is skipped. None is closed.
+    /// has sent it; a short one (512 bytes or less) is copied for each on which output is pending. In the high-water mark of each
+    /// connection the frame counts as any other. A connection that has reached its mark is skipped. None is closed.
     ///
     /// `payload` keeps all the memory alive of which it is a slice, and only its own length is counted.
     ///
@@ -195,8 +195,8 @@ impl<'a> Context<'a> {
     /// Queues a frame with a copy of `payload` on every connection, except the one that the callback is about. Returns how
     /// many queued it.
     ///
-    /// A payload of more than 512 bytes is copied once for all of them; [`broadcast_all_shared`](Self::broadcast_all_shared) does
-    /// not copy it.
+    /// The payload is copied once for all of them, and a short one (512 bytes or less) for each on which output is pending;
+    /// [`broadcast_all_shared`](Self::broadcast_all_shared) takes it without the first copy.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         let (reach, shared) = self.shared();
         reach.broadcast_all(&mut SharedPayload::of_slice(payload), shared)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::{Config, ConfigBuilder};
+use crate::conn::payloads::RECORD_LEN;
 use crate::error::{CloseReason, SendError};
 use crate::handler::{Connection, Context, Handler};
 use crate::id::ConnId;
@@ -290,6 +291,39 @@ fn broadcast_to_a_stale_id_is_not_for_the_next_connection_of_its_slot() {
     }
 }
 
+/// Short payloads too: only behind something that is pending they are copied.
+#[test]
+fn payload_of_any_length_is_held_once_for_idle_receivers() {
+    const RECEIVERS: usize = 5;
+    for len in [1, 511, 512, 513, HIGH - 8] {
+        let mut scene = Scene::of_default();
+        let (peers, ids) = scene.connect_many(RECEIVERS);
+        let all = [b'a', b'b', b'c'].map(|mark| payload(mark, len));
+        assert_eq!(scene.broadcast(&ids, &all[0]).queued, RECEIVERS);
+        assert_eq!(scene.reactor.stats().buffered_bytes, (RECEIVERS * RECORD_LEN + len) as u64);
+        scene.settle();
+        // As a slice, and then behind it.
+        assert_eq!(scene.reactor.cx().broadcast_all(&all[1]).queued, RECEIVERS);
+        assert_eq!(scene.reactor.stats().buffered_bytes, (RECEIVERS * RECORD_LEN + len) as u64);
+        assert_eq!(scene.broadcast(&ids, &all[2]).queued, RECEIVERS);
+        for peer in &peers {
+            assert!(scene.receive(peer) == frames(&all.each_ref()), "{len}");
+        }
+        assert_eq!(scene.reactor.stats().buffered_bytes, 0);
+    }
+}
+
+#[test]
+fn empty_payload_reaches_all() {
+    let mut scene = Scene::of_default();
+    let (peers, ids) = scene.connect_many(3);
+    assert_eq!(scene.broadcast(&ids, &Bytes::new()).queued, 3);
+    assert_eq!(scene.reactor.cx().broadcast_all(&[]).queued, 3);
+    for peer in &peers {
+        assert_eq!(scene.receive(peer), [0; 8]);
+    }
+}
+
 #[test]
 fn more_payloads_than_can_be_deferred_all_arrive() {
     const RECEIVERS: usize = 300;
@@ -314,8 +348,8 @@ fn broadcast_at_the_memory_limit_counts_each_receiver() {
     let (_holder, holder_id) = scene.connect(PORT);
     let all = payload(b'a', 16 << 10);
     // An eighth is left free, and a record of each receiver is counted.
-    let free = (512 << 10) / 8 * 7 - all.len() - 100 * 96;
-    assert_eq!(scene.broadcast(&[holder_id], &payload(b'h', free - 96)).queued, 1);
+    let free = (512 << 10) / 8 * 7 - all.len() - 100 * RECORD_LEN;
+    assert_eq!(scene.broadcast(&[holder_id], &payload(b'h', free - RECORD_LEN)).queued, 1);
     let reached = scene.broadcast(&ids, &all);
     assert_eq!(reached, Broadcast { queued: 100, no_memory: 200, ..Broadcast::default() });
     assert_eq!(scene.reactor.stats().dropped.no_memory, 200);
