@@ -93,6 +93,9 @@ pub(crate) trait Reach {
     fn stats(&self, shared: &Shared) -> Stats;
 }
 
+/// How many receivers of a broadcast are looked up by one call.
+pub(crate) const BATCH_LEN: usize = 64;
+
 /// Counts the result of a broadcast for one connection.
 #[inline]
 pub(crate) fn count(reached: &mut Broadcast, sent: Result<(), SendError>) {

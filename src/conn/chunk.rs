@@ -218,7 +218,7 @@ impl ChunkPool {
         Some(deferred)
     }
 
-    /// The number of a payload while a connection defers it, and the profile of that connection.
+    /// The number of a payload while a connection defers it, and the last profile that was asked for and fits it.
     pub(crate) fn deferred(&self, payload: &SharedPayload<'_>) -> Option<(Deferred, ProfileId)> {
         self.payloads.deferred(payload)
     }

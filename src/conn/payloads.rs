@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use crate::conn::profile::{ProfileId, Profiles};
 
-/// A payload of this length or less is copied behind other pending output, so that a backlog of them is sent by few writes. For a
-/// single one a piece of its own costs less: `benches/micro.rs` measures both.
+/// A payload of this length or less is copied, so that a backlog of them is sent by few writes. One that is deferred has no backlog before
+/// it, and is not copied.
 pub(crate) const COPY_LEN_MAX: usize = 512;
 
 /// What a shared payload adds to each connection, in bytes: a piece for its header, for itself and for what follows it.
@@ -45,11 +45,12 @@ impl<'a> SharedPayload<'a> {
         }
     }
 
-    /// Copies the payload if that was not done before.
-    pub(crate) fn hold(&mut self) {
-        if !self.short.is_empty() {
-            self.bytes = Bytes::copy_from_slice(std::mem::take(&mut self.short));
+    /// The payload as it is held. A short one is copied for that: it may be a slice of a large buffer, which does not count.
+    fn hold(&mut self) -> Bytes {
+        if self.is_copied() {
+            (self.bytes, self.short) = (Bytes::copy_from_slice(self.as_slice()), &[]);
         }
+        self.bytes.clone()
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -88,7 +89,7 @@ impl<'a> SharedPayload<'a> {
     /// How many bytes one more connection adds to those in use.
     #[inline]
     pub(crate) fn added_bytes(&self) -> usize {
-        RECORD_LEN + if self.at.is_some() { 0 } else { self.bytes.len() }
+        RECORD_LEN + if self.at.is_some() { 0 } else { self.len() }
     }
 }
 
@@ -167,7 +168,7 @@ impl Payloads {
     /// Adds a slice of the payload, which is at most 4 GiB - 1 long.
     #[inline]
     pub(crate) fn add(&mut self, payload: &mut SharedPayload<'_>) -> Slice {
-        let end = payload.bytes.len() as u32;
+        let end = payload.len() as u32;
         if let Some(at) = payload.at
             && let Some(held) = self.places.get_mut(at as usize)
         {
@@ -179,7 +180,7 @@ impl Payloads {
             self.places.push(Held::default());
             (self.places.len() - 1) as u32
         });
-        self.places[at as usize] = Held { bytes: payload.bytes.clone(), slices: 1 };
+        self.places[at as usize] = Held { bytes: payload.hold(), slices: 1 };
         payload.at = Some(at);
         Slice { at, start: 0, end }
     }
@@ -204,7 +205,7 @@ impl Payloads {
         payload.deferred
     }
 
-    /// The number of a payload while a connection defers it, and the profile of that connection.
+    /// The number of a payload while a connection defers it, and the last profile that was asked for and fits it.
     pub(crate) fn deferred(&self, payload: &SharedPayload<'_>) -> Option<(Deferred, ProfileId)> {
         // All that have deferred it may have a slice of it by now: then its number is free.
         let deferral = |deferred: Deferred| self.deferrals.get(deferred.number());

@@ -55,11 +55,7 @@ impl Conn {
     /// [`send_shared`](Self::send_shared) queues the frame, or returns why it cannot.
     pub(crate) fn defer(&self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Option<Deferred> {
         let fits = payload.len() > 0 && payload.fits(self.profile, &shared.profiles);
-        if !fits || !self.may_defer() {
-            return None;
-        }
-        payload.hold();
-        if !shared.pool.has_room_for_message(payload.added_bytes()) {
+        if !fits || !self.may_defer() || !shared.pool.has_room_for_message(payload.added_bytes()) {
             return None;
         }
         let deferred = shared.pool.defer(payload);

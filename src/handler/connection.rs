@@ -320,8 +320,8 @@ impl Connection<'_> {
 
     /// Queues a frame with a copy of `payload` on every connection, including this one. Returns how many queued it.
     ///
-    /// The payload is copied once for all of them, and a short one (512 bytes or less) for each on which output is pending;
-    /// [`broadcast_all_shared`](Self::broadcast_all_shared) takes it without the first copy.
+    /// The payload is copied once for all of them, and a short one (512 bytes or less) for this one, and for each that has pending input
+    /// or output; [`broadcast_all_shared`](Self::broadcast_all_shared) takes a longer one without a copy.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         self.broadcast_all_with(&mut SharedPayload::of_slice(payload))
     }

@@ -15,7 +15,7 @@ use crate::error::{DialRefused, Error, SendError, TimerRefused};
 use crate::id::{ConnId, ListenerId, TimerId};
 use crate::info::{ConnectionInfo, Seen};
 use crate::options::ListenOptions;
-use crate::reach::{Broadcast, Command, End, Reach, count};
+use crate::reach::{BATCH_LEN, Broadcast, Command, End, Reach, count};
 use crate::stats::Stats;
 
 /// Gives a callback access to connections by their ids, to dials, timers, and the end of the reactor.
@@ -40,9 +40,6 @@ pub(crate) enum About<'a> {
         replies: Replies<'a>,
     },
 }
-
-/// How many receivers of a broadcast are looked up by one call.
-const BATCH_LEN: usize = 64;
 
 impl<'a> Context<'a> {
     pub(crate) fn new(reach: &'a mut dyn Reach, shared: &'a mut Shared) -> Self {
@@ -122,10 +119,10 @@ impl<'a> Context<'a> {
     /// Queues a frame with `payload` on each connection of `to`. Returns how many queued it, and why others did not.
     ///
     /// The payload is held once for all of them, and counts once in [`memory`](crate::ConfigBuilder::memory), until the last
-    /// has sent it; a short one (512 bytes or less) is copied for each on which output is pending. In the high-water mark of each
+    /// has sent it; a short one (512 bytes or less) is copied for each that has pending input or output. In the high-water mark of each
     /// connection the frame counts as any other. A connection that has reached its mark is skipped. None is closed.
     ///
-    /// `payload` keeps all the memory alive of which it is a slice, and only its own length is counted.
+    /// A `payload` that is not short keeps all the memory alive of which it is a slice, and only its own length is counted.
     ///
     /// # Examples
     ///
@@ -195,8 +192,8 @@ impl<'a> Context<'a> {
     /// Queues a frame with a copy of `payload` on every connection, except the one that the callback is about. Returns how
     /// many queued it.
     ///
-    /// The payload is copied once for all of them, and a short one (512 bytes or less) for each on which output is pending;
-    /// [`broadcast_all_shared`](Self::broadcast_all_shared) takes it without the first copy.
+    /// The payload is copied once for all of them, and a short one (512 bytes or less) for each that has pending input or output;
+    /// [`broadcast_all_shared`](Self::broadcast_all_shared) takes a longer one without a copy.
     pub fn broadcast_all(&mut self, payload: &[u8]) -> Broadcast {
         let (reach, shared) = self.shared();
         reach.broadcast_all(&mut SharedPayload::of_slice(payload), shared)

@@ -204,7 +204,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Some((slot, others)) = self.connections.split(id) else { return Err(Failed::NotOpened) };
         if let Phase::Open(Open { conn, .. }) = &slot.phase {
             let wants_turn = conn.wants_turn() || conn.state().is_ending() || conn.is_draining();
-            others.work.note_waiting(id, conn, wants_turn);
+            others.work.queue_or_note_idle(id, conn, wants_turn);
         }
         Ok(id)
     }

@@ -140,8 +140,9 @@ impl<S, T> Connections<S, T> {
 
     /// Frees a slot.
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<Phase<S, T>> {
+        let phase = self.slots.remove(id)?;
         self.work.queue.forget(id.index);
-        self.slots.remove(id)
+        Some(phase)
     }
 
     /// Aborts a connection; its slot is freed at the end of the turn.
@@ -240,7 +241,7 @@ impl<S, T> Others<'_, S, T> {
         if open.conn.closed().is_some() {
             self.work.note_ended(id);
         } else {
-            self.work.note_waiting(id, &open.conn, wants_turn);
+            self.work.queue_or_note_idle(id, &open.conn, wants_turn);
         }
     }
 

@@ -45,14 +45,14 @@ struct Node {
     next: u32,
 }
 
-/// A connection before a run.
+/// A connection before its run.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Before {
+pub(crate) struct BeforeRun {
     pub(crate) had_buffers: bool,
     was_lingering: bool,
 }
 
-impl Before {
+impl BeforeRun {
     pub(crate) fn of(conn: &Conn) -> Self {
         Self { had_buffers: conn.has_buffers(), was_lingering: conn.state().is_lingering() }
     }
@@ -146,7 +146,7 @@ impl Deadlines {
     ///
     /// Rule: a frame in progress is activity. Each of its bytes postpones the idle timeout; the frame timeout limits the whole
     /// frame.
-    pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, before: Before, has_moved: bool, now: Instant) {
+    pub(crate) fn follow(&mut self, slot: u32, conn: &Conn, before: BeforeRun, has_moved: bool, now: Instant) {
         if has_moved {
             self.set(Kind::Idle, slot, Some(now));
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::conn::Conn;
 use crate::conn::payloads::RECORD_LEN;
 use crate::handler::Handler;
 use crate::id::ConnId;
@@ -25,10 +24,13 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let mut dialing = 0;
         let mut queued = 0;
         let mut watched = 0;
+        let queue = &self.connections.work.queue;
+        queue.check_vacant(|index| self.connections.slots.id_of(index).is_none());
         for (id, slot) in self.connections.slots.iter() {
             let conn = match &slot.phase {
                 Phase::Open(open) => &open.conn,
                 Phase::Reserved(_) | Phase::Dialing { .. } => {
+                    queue.check(id, false, None);
                     dialing += 1;
                     let is_dialed = matches!(slot.phase, Phase::Dialing { .. });
                     let is_set = self.deadlines.is_set(Kind::Connect, id.index) || slot.has_expired(Kind::Connect);
@@ -44,7 +46,9 @@ impl<H: Handler, N: Net> Reactor<H, N> {
             buffered += conn.buffered_bytes();
             let (slices, bytes) = conn.shared_counts();
             sharing = (sharing.0 + slices, sharing.1 + bytes);
-            if let Some(deferred) = self.check_deferred(id, conn) {
+            queue.check(id, conn.may_defer(), Some(conn.profile()));
+            if let Some(deferred) = self.deferred_len(id) {
+                assert!(!conn.has_buffers(), "[{id}] has deferred not all that is pending: {conn:?}");
                 buffered += RECORD_LEN + deferred;
                 sharing = (sharing.0 + 1, sharing.1 + deferred);
             }
@@ -69,8 +73,7 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert!(used <= config.memory, "{used} bytes are buffered");
         let sleeps = queued > 0 && self.sleep(None) != Some(Duration::ZERO);
         assert!(!sleeps, "the next poll does not sleep while a connection waits for its turn");
-        let queue = self.connections.work.queue.iter();
-        let queue_entries = queue.filter(|id| self.connections.slots.slot(*id).is_some()).count();
+        let queue_entries = queue.iter().filter(|id| self.connections.slots.slot(*id).is_some()).count();
         // A closed connection may leave an entry, which finds nothing.
         assert_eq!(queue_entries, queued, "a connection is in the queue at most once");
         let stats = &self.connections.work.stats;
@@ -85,14 +88,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         assert_eq!(begun, stats.connections + stats.closed_total(), "who was accepted or dialed is open or has ended");
     }
 
-    /// Returns the length of the payload that a connection has deferred.
-    fn check_deferred(&self, id: ConnId, conn: &Conn) -> Option<usize> {
-        let (is_idle, deferred) = self.connections.work.queue.inspect(id);
-        let is_queued = self.connections.is_queued(id);
-        assert!(!is_idle || conn.may_defer() && !is_queued, "[{id}] is not idle: {conn:?}");
-        assert!(deferred.is_none() || is_queued, "[{id}] has deferred a frame, and does not run");
-        assert!(deferred.is_none() || !conn.has_buffers(), "[{id}] has deferred not all that is pending: {conn:?}");
-        deferred.map(|deferred| self.shared.pool.deferred_len(deferred))
+    /// The length of the payload of the frame that a connection has deferred.
+    fn deferred_len(&self, id: ConnId) -> Option<usize> {
+        let deferred = self.connections.work.queue.deferred(id)?;
+        Some(self.shared.pool.deferred_len(deferred))
     }
 
     /// How many connections became ready and go first, because their last runs were short.
@@ -116,13 +115,12 @@ impl<H: Handler, N: Net> Reactor<H, N> {
 
     pub(crate) fn inspect(&self, id: ConnId) -> Option<Inspected> {
         let Phase::Open(Open { conn, .. }) = &self.connections.slots.slot(id)?.phase else { return None };
-        let (_, deferred) = self.connections.work.queue.inspect(id);
         Some(Inspected {
             is_queued: self.connections.is_queued(id),
             is_input_paused: conn.is_input_paused(),
             is_ending: conn.state().is_ending(),
             is_taking_frames: conn.state().takes_frames(),
-            unsent_bytes: conn.unsent_bytes() + deferred.map_or(0, |deferred| self.shared.pool.deferred_len(deferred)),
+            unsent_bytes: conn.unsent_bytes() + self.deferred_len(id).unwrap_or(0),
         })
     }
 }

@@ -9,7 +9,7 @@ use crate::reactor::Reactor;
 use crate::reactor::budget::TurnBudget;
 use crate::reactor::callbacks::{About, HandlerSink};
 use crate::reactor::connections::{Open, Phase};
-use crate::reactor::deadlines::{Before, Kind};
+use crate::reactor::deadlines::{BeforeRun, Kind};
 use crate::reactor::linted_run::Around;
 use crate::reactor::observer::Observer;
 use crate::reactor::traced::Traced;
@@ -61,9 +61,10 @@ impl<H: Handler, N: Net> Reactor<H, N> {
         let Phase::Open(Open { stream, conn, peer, state }) = &mut slot.phase else { return self.check_attempt(id) };
         let (peer, mut moved) = (&*peer, Moved::default());
         if conn.closed().is_none() {
-            let before = Before::of(conn);
+            let before = BeforeRun::of(conn);
             let observed = recordings.observe(id, shared.now);
             let state_before = observed.as_ref().map(|_| conn.state_name());
+            // What it holds is noted after the run.
             if let Some(deferred) = others.work.queue.take_deferred(id) {
                 conn.queue_deferred(deferred, shared);
             }
@@ -100,8 +101,8 @@ impl<H: Handler, N: Net> Reactor<H, N> {
                 let (held, has_moved) = (conn.buffered_bytes(), moved.has_output_or_frames());
                 others.work.eviction.set(&mut slot.eviction_entry, id.index, held, has_moved, now);
             }
-            if let Some(before) = state_before {
-                recordings.note_run(id, now, before, conn);
+            if let Some(name) = state_before {
+                recordings.note_run(id, now, name, conn);
             }
         }
         others.note_run(id, slot, moved);

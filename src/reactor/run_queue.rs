@@ -1,7 +1,7 @@
 //! The connections that have work and need no new event, in the order in which they run.
 //!
-//! The queue knows of each slot whether its connection is queued, and whether a broadcast can queue it without a look at the slot: the
-//! receivers of a broadcast are many, and their slots are seldom in the cache, but eight bytes for each of them take few lines of it.
+//! The queue has eight bytes for each slot: whether its connection is queued, whether it is idle, and the frame that it defers. A broadcast
+//! reads these instead of the slots of its receivers, which are seldom in the cache.
 
 use std::collections::VecDeque;
 
@@ -22,15 +22,15 @@ pub(crate) struct RunQueue {
     /// Connections that became ready after a long run, have spent a budget, or were queued by a handler. They run next,
     /// without a new event, in this order.
     waiting: VecDeque<ConnId>,
-    /// By slot. A slot beyond the end is as at the beginning.
-    places: Vec<Place>,
+    /// By slot. One beyond the end is as if it were vacant.
+    by_slot: Vec<SlotState>,
 }
 
 /// What the queue knows of the connection in a slot.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    /// The generation of the connection while it is idle; otherwise 0.
-    idle: u32,
+struct SlotState {
+    /// The generation of the connection while it is idle: it takes output, nothing is pending, and it is not queued. Otherwise 0.
+    idle_generation: u32,
     /// The profile of the connection while it is idle.
     profile: u16,
     // Invariant: true exactly while the connection is in the queue.
@@ -40,13 +40,13 @@ struct Place {
     deferred: Option<Deferred>,
 }
 
-const _: () = assert!(size_of::<Place>() == 8);
+const _: () = assert!(size_of::<SlotState>() == 8);
 
 impl RunQueue {
     /// Queues a connection that became ready, unless it is queued. It `goes_first` if its last runs were short.
     #[inline]
     pub(crate) fn push_ready(&mut self, id: ConnId, goes_first: bool) {
-        if self.place(id.index).note_queued() {
+        if self.slot(id.index).note_queued() {
             if goes_first { self.first.push_back(id) } else { self.waiting.push_back(id) }
         }
     }
@@ -54,23 +54,27 @@ impl RunQueue {
     /// Queues a connection behind the others, unless it is queued.
     #[inline]
     pub(crate) fn push(&mut self, id: ConnId) {
-        if self.place(id.index).note_queued() {
+        if self.slot(id.index).note_queued() {
             self.waiting.push_back(id);
         }
     }
 
     #[inline]
-    fn place(&mut self, index: u32) -> &mut Place {
+    fn slot(&mut self, index: u32) -> &mut SlotState {
         let index = index as usize;
-        if index >= self.places.len() {
-            self.add_places(index + 1);
+        if index >= self.by_slot.len() {
+            self.add_slots(index + 1);
         }
-        &mut self.places[index]
+        &mut self.by_slot[index]
     }
 
     #[cold]
-    fn add_places(&mut self, count: usize) {
-        self.places.resize(count, Place::default());
+    fn add_slots(&mut self, count: usize) {
+        self.by_slot.resize(count, SlotState::default());
+    }
+
+    fn slot_of(&self, id: ConnId) -> SlotState {
+        self.by_slot.get(id.index as usize).copied().unwrap_or_default()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -92,41 +96,42 @@ impl RunQueue {
 
     /// Notes that a connection has left the queue to run.
     pub(crate) fn note_running(&mut self, id: ConnId) {
-        self.place(id.index).is_queued = false;
+        self.slot(id.index).is_queued = false;
     }
 
     pub(crate) fn is_queued(&self, id: ConnId) -> bool {
-        self.places.get(id.index as usize).is_some_and(|place| place.is_queued)
+        self.slot_of(id).is_queued
     }
 
-    /// Notes that a connection is idle, unless it is queued: it takes output, and nothing is pending.
+    /// Notes that a connection, which takes output and has nothing pending, is idle unless it is queued.
     ///
     /// Rule: it is idle until it is queued or ends. Whatever else is done with a connection outside of its run queues it.
     #[inline]
     pub(crate) fn note_idle(&mut self, id: ConnId, profile: ProfileId) {
         // A number that is too long is rare.
         let Some(profile) = profile.short() else { return };
-        let place = self.place(id.index);
-        if !place.is_queued {
-            (place.idle, place.profile) = (id.generation, profile);
+        let slot = self.slot(id.index);
+        if !slot.is_queued {
+            (slot.idle_generation, slot.profile) = (id.generation, profile);
         }
     }
 
     /// Notes that a connection has ended.
     pub(crate) fn note_ended(&mut self, id: ConnId) {
-        self.place(id.index).idle = 0;
+        self.slot(id.index).idle_generation = 0;
     }
 
     /// Notes that a slot is freed.
     pub(crate) fn forget(&mut self, index: u32) {
-        let place = self.place(index);
-        debug_assert!(place.deferred.is_none(), "its payload would be held forever");
-        *place = Place::default();
+        let slot = self.slot(index);
+        debug_assert!(slot.deferred.is_none(), "its payload would be held forever");
+        *slot = SlotState::default();
     }
 
     /// Notes the frame that a connection defers, and queues the connection.
     pub(crate) fn defer(&mut self, id: ConnId, deferred: Deferred) {
-        self.place(id.index).deferred = Some(deferred);
+        let earlier = self.slot(id.index).deferred.replace(deferred);
+        debug_assert!(earlier.is_none(), "[{id}] has deferred a frame already");
         self.push(id);
     }
 
@@ -138,32 +143,57 @@ impl RunQueue {
         let Some(profile) = profile.short() else { return 0 };
         let queued_before = self.waiting.len();
         for &id in to {
-            let Some(place) = self.places.get_mut(id.index as usize) else { break };
-            if place.idle != id.generation || place.profile != profile {
+            debug_assert!(id.generation > 0, "no connection has this id");
+            let Some(slot) = self.by_slot.get_mut(id.index as usize) else { break };
+            if slot.idle_generation != id.generation || slot.profile != profile {
                 break;
             }
-            *place = Place { is_queued: true, deferred: Some(deferred), ..Place::default() };
+            *slot = SlotState { is_queued: true, deferred: Some(deferred), ..SlotState::default() };
             self.waiting.push_back(id);
         }
         self.waiting.len() - queued_before
     }
 
     pub(crate) fn has_deferred(&self, id: ConnId) -> bool {
-        self.places.get(id.index as usize).is_some_and(|place| place.deferred.is_some())
+        self.slot_of(id).deferred.is_some()
     }
 
     /// The frame that a connection has deferred, which is to be queued now.
     #[inline]
     pub(crate) fn take_deferred(&mut self, id: ConnId) -> Option<Deferred> {
-        self.place(id.index).deferred.take()
+        self.slot(id.index).deferred.take()
     }
 
-    /// Whether a connection is idle, and the frame that it has deferred.
+    /// The id of the connection in a slot while it is idle.
+    pub(crate) fn idle_id(&self, index: u32) -> Option<ConnId> {
+        let generation = self.by_slot.get(index as usize)?.idle_generation;
+        (generation > 0).then_some(ConnId { index, generation })
+    }
+
+    /// The frame that a connection has deferred.
     #[cfg(test)]
-    pub(crate) fn inspect(&self, id: ConnId) -> (bool, Option<Deferred>) {
-        let place = self.places.get(id.index as usize).copied().unwrap_or_default();
-        assert!(place.idle == 0 || place.idle == id.generation, "[{id}] is idle with another generation: {place:?}");
-        (place.idle != 0, place.deferred)
+    pub(crate) fn deferred(&self, id: ConnId) -> Option<Deferred> {
+        self.slot_of(id).deferred
+    }
+
+    /// Panics unless a connection `may_defer` if it is idle, has this profile then, and is in the queue if it has deferred a frame.
+    #[cfg(test)]
+    pub(crate) fn check(&self, id: ConnId, may_defer: bool, profile: Option<ProfileId>) {
+        let slot = self.slot_of(id);
+        let is_idle = slot.idle_generation > 0;
+        let is_right =
+            slot.idle_generation == id.generation && profile.and_then(ProfileId::short) == Some(slot.profile);
+        assert!(!is_idle || is_right && may_defer && !slot.is_queued, "[{id}] is not idle: {slot:?}");
+        assert!(slot.deferred.is_none() || slot.is_queued, "[{id}] has deferred a frame, and does not run");
+    }
+
+    /// Panics if anything is noted of a slot that is vacant.
+    #[cfg(test)]
+    pub(crate) fn check_vacant(&self, is_vacant: impl Fn(u32) -> bool) {
+        for (slot, index) in self.by_slot.iter().zip(0..) {
+            let is_empty = slot.idle_generation == 0 && !slot.is_queued && slot.deferred.is_none();
+            assert!(is_empty || !is_vacant(index), "slot {index} is vacant: {slot:?}");
+        }
     }
 
     /// Whether the connection that has waited longest had a long run recently.
@@ -186,11 +216,11 @@ impl RunQueue {
     }
 }
 
-impl Place {
+impl SlotState {
     /// Notes that the connection is put in the queue. Returns whether it was not in it.
     #[inline]
     fn note_queued(&mut self) -> bool {
-        self.idle = 0;
+        self.idle_generation = 0;
         !std::mem::replace(&mut self.is_queued, true)
     }
 }

@@ -5,7 +5,7 @@ use crate::conn::payloads::SharedPayload;
 use crate::conn::shared::Shared;
 use crate::error::SendError;
 use crate::id::ConnId;
-use crate::reach::{Broadcast, count};
+use crate::reach::{BATCH_LEN, Broadcast, count};
 use crate::reactor::connections::{ConnSlot, Others};
 use crate::reactor::work::Work;
 
@@ -44,7 +44,7 @@ impl<S, T> Others<'_, S, T> {
     }
 
     /// Defers the frame of a broadcast on the first of these connections, up to the first that is not idle or has another profile than
-    /// the one that has deferred it last. Returns on how many.
+    /// the last that was asked for. Returns on how many.
     fn defer_on(&mut self, to: &[ConnId], payload: &SharedPayload<'_>, shared: &mut Shared) -> usize {
         let Some((deferred, profile)) = shared.pool.deferred(payload) else { return 0 };
         let to = &to[..to.len().min(shared.pool.deferrals_room())];
@@ -57,13 +57,21 @@ impl<S, T> Others<'_, S, T> {
     /// Queues the frame of a broadcast on all open connections.
     pub(crate) fn broadcast_to_all(&mut self, payload: &mut SharedPayload<'_>, shared: &mut Shared) -> Broadcast {
         let mut reached = Broadcast::default();
-        for (id, slot) in self.slots.iter_mut() {
-            if slot.phase.open_mut().is_some() {
-                let sent = broadcast_on(id, slot, self.work, payload, shared);
-                count(&mut reached, sent);
+        let mut batch = Vec::with_capacity(BATCH_LEN);
+        for index in 0..self.slots.end() as u32 {
+            batch.extend(self.work.queue.idle_id(index).or_else(|| self.open_id(index)));
+            if batch.len() == BATCH_LEN {
+                self.broadcast_to(&batch, payload, shared, &mut reached);
+                batch.clear();
             }
         }
+        self.broadcast_to(&batch, payload, shared, &mut reached);
         reached
+    }
+
+    fn open_id(&mut self, index: u32) -> Option<ConnId> {
+        let id = self.slots.id_of(index)?;
+        self.slots.slot_mut(id)?.phase.open_mut().map(|_| id)
     }
 
     /// Queues all deferred frames, so that the connections are found by what they hold.

@@ -230,6 +230,11 @@ impl<P> Slot<P> {
 }
 
 impl<P: Default> OtherSlots<'_, P> {
+    /// One more than the highest index of a slot.
+    pub(crate) fn end(&self) -> usize {
+        self.after_at + self.after.len() + self.growth.added.len()
+    }
+
     /// How many slots are occupied, the borrowed one included.
     pub(crate) fn occupied(&self) -> usize {
         self.growth.occupied
@@ -251,7 +256,7 @@ impl<P: Default> OtherSlots<'_, P> {
             phase,
         };
         let vacant = self.growth.vacant.pop();
-        let index = vacant.unwrap_or((self.after_at + self.after.len() + self.growth.added.len()) as u32);
+        let index = vacant.unwrap_or(self.end() as u32);
         match self.at_mut(index) {
             Some(vacant) => *vacant = slot,
             None => self.growth.added.push(slot),

@@ -98,9 +98,9 @@ impl Work {
         std::mem::take(&mut self.is_woken)
     }
 
-    /// Queues an open connection that `wants_turn`. Another one waits for an event, and may be idle.
+    /// Queues an open connection that `wants_turn`. Another one waits for an event, and is idle if nothing is pending.
     #[inline]
-    pub(crate) fn note_waiting(&mut self, id: ConnId, conn: &Conn, wants_turn: bool) {
+    pub(crate) fn queue_or_note_idle(&mut self, id: ConnId, conn: &Conn, wants_turn: bool) {
         if wants_turn {
             self.queue.push(id);
         } else if conn.may_defer() {

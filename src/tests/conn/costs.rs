@@ -148,5 +148,5 @@ fn an_idle_connection_owns_no_memory_after_anything_it_did() {
 #[test]
 fn an_idle_connection_is_small() {
     assert!(size_of::<CloseReason>() <= 16, "{} bytes", size_of::<CloseReason>());
-    assert!(size_of::<Conn>() <= 64, "{} bytes", size_of::<Conn>());
+    assert!(size_of::<Conn>() <= 48, "{} bytes", size_of::<Conn>());
 }

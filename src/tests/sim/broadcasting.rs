@@ -1,5 +1,6 @@
 //! Broadcasts: to receivers in every state, and what follows before a receiver runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -276,7 +277,7 @@ fn broadcast_does_not_reach_a_receiver_that_ended_in_this_turn() {
 }
 
 #[test]
-fn broadcast_to_a_stale_id_is_not_for_the_next_connection_of_its_slot() {
+fn broadcast_to_stale_id_misses_next_connection_of_its_slot() {
     let mut scene = Scene::of_default();
     let (mut peers, mut ids) = scene.connect_many(3);
     peers.remove(1).reset();
@@ -310,6 +311,30 @@ fn payload_of_any_length_is_held_once_for_idle_receivers() {
             assert!(scene.receive(peer) == frames(&all.each_ref()), "{len}");
         }
         assert_eq!(scene.reactor.stats().buffered_bytes, 0);
+    }
+}
+
+#[test]
+fn short_slice_does_not_keep_its_buffer_alive() {
+    for (len, is_kept) in [(1, false), (512, false), (513, true)] {
+        let mut scene = Scene::of_default();
+        let (_peers, ids) = scene.connect_many(2);
+        let buffer = Arc::new([b'a'; 1_024]);
+        let whole = Bytes::from_owner(Owner(buffer.clone()));
+        assert_eq!(scene.broadcast(&ids, &whole.slice(..len)).queued, 2);
+        drop(whole);
+        assert_eq!(Arc::strong_count(&buffer) > 1, is_kept, "{len}");
+        scene.settle();
+        assert_eq!(Arc::strong_count(&buffer), 1, "{len}");
+    }
+}
+
+/// The buffer of a payload, which is seen from elsewhere.
+struct Owner(Arc<[u8; 1_024]>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &*self.0
     }
 }
 

@@ -241,6 +241,33 @@ fn expired_deadline_is_recorded_before_the_close() {
     assert_eq!(scene.reactor.deadlines_of(id), []);
 }
 
+/// Whether our FIN was sent before or not, lingering begins when the handler closes, and input does not prolong it.
+#[test]
+fn linger_deadline_counts_from_close_and_is_not_moved_by_input() {
+    for is_finished in [false, true] {
+        let mut scene = Scene::new(Config::builder().linger_timeout(10 * SECOND).idle_timeout(None));
+        let (peer, id) = scene.recorded();
+        if is_finished {
+            peer.send(&frame(b"finish"));
+            scene.settle();
+            assert!(peer.has_server_finished());
+        }
+        scene.sim.advance(7 * SECOND);
+        let closed_at = scene.sim.now();
+        assert!(scene.reactor.cx().close(id));
+        for _ in 0..4 {
+            scene.settle();
+            let linger = scene.reactor.deadlines_of(id);
+            assert_eq!(linger.len(), 1, "{linger:?}");
+            assert_eq!((linger[0].kind, linger[0].at), (DeadlineKind::Linger, closed_at + 10 * SECOND));
+            peer.send(&frame(b"too late"));
+            scene.sim.advance(3 * SECOND);
+        }
+        scene.settle();
+        scene.assert_closed(id, CloseReason::ClosedByHandler);
+    }
+}
+
 #[test]
 fn deadlines_are_those_of_the_connections_own_limits() {
     let mut scene = Scene::new(Config::builder().output_high_water(1_000).output_low_water(100));

@@ -275,6 +275,30 @@ fn closing_message_without_room_ends_at_the_linger_timeout() {
     assert_eq!(client.end, Some(Err(ErrorKind::ConnectionReset)));
 }
 
+/// Each of the two takes no longer than the linger timeout: until the closing message is sent, and after it.
+#[test]
+fn linger_timeout_begins_again_when_the_closing_message_is_sent() {
+    let mut run = Run::new(30, Config::builder(), Talker::default());
+    let mut client = run.connect();
+    client.cipher.flush().unwrap();
+    run.settle();
+    client.go_on();
+    client.frame(b"0123456789012345678901");
+    client.frame(b"close");
+    while !client.to_send.is_empty() {
+        let len = client.cipher.write(&client.to_send).unwrap();
+        client.to_send.drain(..len);
+    }
+    run.settle();
+    run.pass(TIMEOUT - Duration::from_millis(1));
+    run.pump(&mut client);
+    assert_eq!((client.end, run.closed()), (Some(Ok(())), None));
+    run.pass(TIMEOUT - Duration::from_millis(1));
+    assert_eq!(run.closed(), None);
+    run.pass(Duration::from_millis(1));
+    assert_eq!(run.closed(), Some(CloseReason::ClosedByHandler));
+}
+
 #[test]
 fn stream_without_closing_message_is_an_error() {
     let mut run = Run::new(700, Config::builder(), Talker::default());
