@@ -127,8 +127,8 @@ fn name_server_answers_over_tcp() {
     // An A query for example.test with the id 0x4242 (RFC 1035, section 4); the reply has the same id, and ends with the address.
     let query = "424201000001000000000000076578616d706c6504746573740000010001";
     let reply = r"regex:(?s-u)^BB.*\xc0\x00\x02\x01$";
-    // It answers a hundred queries on a connection.
-    load_of(500, &addr, &["--framing", "u16be", "--payload-hex", query, "--check", reply]);
+    // It answers a hundred queries on a connection, and one connection may be so fast that it sends most of them.
+    load_of(100, &addr, &["--framing", "u16be", "--payload-hex", query, "--check", reply]);
     drop(server);
 }
 
