@@ -87,7 +87,7 @@ pub(crate) trait Reach {
     fn cancel_timer(&mut self, timer: TimerId) -> bool;
     /// Listens at the end of the turn.
     fn listen(&mut self, addr: Address, options: ListenOptions, shared: &Shared) -> Result<(), Error>;
-    /// Stops listening on an address, or on all, at the end of the turn.
+    /// Closes a listener, or all of them, at the end of the turn.
     fn unlisten(&mut self, id: Option<ListenerId>);
     fn end(&mut self, end: End);
     fn stats(&self, shared: &Shared) -> Stats;

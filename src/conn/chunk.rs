@@ -229,7 +229,8 @@ impl ChunkPool {
         self.used_bytes_max.saturating_sub(in_use) / RECORD_LEN
     }
 
-    /// Defers a payload, which a connection defers already, on so many more connections. The pool has [room](Self::deferrals_room) for them.
+    /// Defers a payload, which a connection defers already, on so many more connections. The pool has [room](Self::deferrals_room) for
+    /// them.
     pub(crate) fn defer_more(&mut self, deferred: Deferred, connections: usize) {
         self.used_bytes += connections * RECORD_LEN;
         debug_assert!(self.used_bytes <= self.used_bytes_max, "{} bytes are in use", self.used_bytes);

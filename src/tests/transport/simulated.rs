@@ -251,14 +251,15 @@ fn close_before_the_handshake_waits_for_it() {
     assert_eq!((client.received.len(), client.end), (0, Some(Ok(()))));
 }
 
-#[test]
-fn closing_message_without_room_ends_at_the_linger_timeout() {
+/// Returns a run whose connection closes, and its client, which does not read: the closing message waits for room, and does so until
+/// 1 ms before the linger timeout.
+fn closing_without_room() -> (Run, Client) {
     // The handshake and the echo fit, the closing message does not.
     let mut run = Run::new(30, Config::builder(), Talker::default());
     let mut client = run.connect();
     client.cipher.flush().unwrap();
     run.settle();
-    // It reads the handshake of the server, and never anything again.
+    // It reads the handshake of the server, and nothing after it.
     client.go_on();
     client.frame(b"0123456789012345678901");
     client.frame(b"close");
@@ -269,6 +270,12 @@ fn closing_message_without_room_ends_at_the_linger_timeout() {
     run.settle();
     run.pass(TIMEOUT - Duration::from_millis(1));
     assert_eq!(run.closed(), None);
+    (run, client)
+}
+
+#[test]
+fn closing_message_without_room_ends_at_the_linger_timeout() {
+    let (mut run, mut client) = closing_without_room();
     run.pass(Duration::from_millis(1));
     assert_eq!(run.closed(), Some(CloseReason::WriteTimeout));
     client.go_on();
@@ -278,19 +285,7 @@ fn closing_message_without_room_ends_at_the_linger_timeout() {
 /// Each of the two takes no longer than the linger timeout: until the closing message is sent, and after it.
 #[test]
 fn linger_timeout_begins_again_when_the_closing_message_is_sent() {
-    let mut run = Run::new(30, Config::builder(), Talker::default());
-    let mut client = run.connect();
-    client.cipher.flush().unwrap();
-    run.settle();
-    client.go_on();
-    client.frame(b"0123456789012345678901");
-    client.frame(b"close");
-    while !client.to_send.is_empty() {
-        let len = client.cipher.write(&client.to_send).unwrap();
-        client.to_send.drain(..len);
-    }
-    run.settle();
-    run.pass(TIMEOUT - Duration::from_millis(1));
+    let (mut run, mut client) = closing_without_room();
     run.pump(&mut client);
     assert_eq!((client.end, run.closed()), (Some(Ok(())), None));
     run.pass(TIMEOUT - Duration::from_millis(1));
